@@ -1,0 +1,1 @@
+"""Interactions as arrays, and splits in time."""

@@ -1,0 +1,75 @@
+"""Interactions as models read them: int32 rows, a sparse matrix, and every user's events in time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recsys.errors import NotEnoughDataError
+from recsys.ids import IdMap, Rows
+from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+
+Floats = NDArray[np.float32]
+
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Who wanted what, known at one moment.
+
+    The four event arrays are parallel, one entry an event, in order of user, then time; `age_days` is the time
+    from the event to that moment.
+    """
+
+    users: IdMap
+    items: IdMap
+    user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds took all of it back
+    user_rows: Rows
+    item_rows: Rows
+    age_days: Floats
+    weights: Floats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of users, number of items."""
+        return len(self.users), len(self.items)
+
+    @cached_property
+    def wanted(self) -> csr_matrix:
+        """`user_items` without its explicit zeros: what models learn from."""
+        matrix = self.user_items.copy()
+        matrix.eliminate_zeros()
+        return matrix
+
+
+def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: datetime) -> Interactions:
+    """Turn the features `interactions` (a row a user and item) and `sequences` (a row an event) into arrays.
+
+    Raises `NotEnoughDataError` when there is no pair at all.
+    """
+    if pairs.is_empty():
+        raise NotEnoughDataError("no interactions before the cut: ingest events with a weight above 0 first")
+    users, items = IdMap.of(pairs[USER_ID]), IdMap.of(pairs[ITEM_ID])
+    confidence = pairs[CONFIDENCE].cast(pl.Float32).clip(lower_bound=0).to_numpy()
+    user_items = csr_matrix(
+        (confidence, (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID]))),
+        shape=(len(users), len(items)),
+        dtype=np.float32,
+    )
+    user_items.sort_indices()
+    ordered = sequences.sort(USER_ID, TIMESTAMP, maintain_order=True)
+    age = (pl.lit(as_of) - ordered[TIMESTAMP]).dt.total_microseconds() / (SECONDS_PER_DAY * 1e6)
+    return Interactions(
+        users=users,
+        items=items,
+        user_items=user_items,
+        user_rows=users.rows(ordered[USER_ID]),
+        item_rows=items.rows(ordered[ITEM_ID]),
+        age_days=pl.select(age).to_series().cast(pl.Float32).to_numpy(),
+        weights=ordered[WEIGHT].cast(pl.Float32).to_numpy(),
+    )

@@ -1,0 +1,29 @@
+"""The errors a user of the software sees; each prints as one line and ends the command with status 2."""
+
+
+class RecsysError(Exception):
+    """A mistake or condition the user can act on; the message is one line, complete in itself."""
+
+
+class SettingsError(RecsysError):
+    """A setting has a name or a value that is not accepted."""
+
+
+class SourceError(RecsysError):
+    """A source file cannot be read or does not have the columns its mapping names."""
+
+
+class NotEnoughDataError(RecsysError):
+    """There is too little data for the step that was asked for."""
+
+
+class ModelError(RecsysError):
+    """A model could not be fitted, saved or loaded."""
+
+
+class StoreError(RecsysError):
+    """Redis cannot be reached, refuses a write, or holds something other than what was written."""
+
+
+class RunError(RecsysError):
+    """A run directory cannot be used as it is: locked, finished, or made with other settings."""

@@ -1,0 +1,1 @@
+"""Recommendation models: one file a model, one frozen config each."""

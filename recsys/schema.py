@@ -1,0 +1,155 @@
+"""Column names, dtypes and rules of events, items and users: the only place that spells them."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+import dataframely as dy
+import polars as pl
+
+EVENT_ID: Final = "event_id"
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+EVENT: Final = "event"
+TIMESTAMP: Final = "timestamp"
+VALUE: Final = "value"
+PRICE: Final = "price"
+QUANTITY: Final = "quantity"
+SESSION_ID: Final = "session_id"
+IP: Final = "ip"
+USER_AGENT: Final = "user_agent"
+
+TITLE: Final = "title"
+CATEGORY: Final = "category"
+BRAND: Final = "brand"
+TEXT: Final = "text"
+AVAILABLE: Final = "available"
+CREATED_AT: Final = "created_at"
+ATTRIBUTES: Final = "attributes"
+
+IMPRESSION: Final = "impression"
+VIEW: Final = "view"
+CLICK: Final = "click"
+CART: Final = "cart"
+RATING: Final = "rating"
+PURCHASE: Final = "purchase"
+REFUND: Final = "refund"
+
+# Columns of the features that models and reports read.
+CONFIDENCE: Final = "confidence"
+WEIGHT: Final = "weight"
+EVENTS: Final = "events"
+FIRST_AT: Final = "first_at"
+LAST_AT: Final = "last_at"
+
+# How much one event of each name says that the user wants the item; settings add to and override these.
+DEFAULT_WEIGHTS: Final = {
+    IMPRESSION: 0.0,
+    VIEW: 1.0,
+    CLICK: 1.0,
+    CART: 3.0,
+    RATING: 3.0,
+    PURCHASE: 5.0,
+    REFUND: -5.0,
+}
+
+ID_LENGTH: Final = 128
+ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{ID_LENGTH}}}$"
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
+
+
+def _is_id(name: str) -> pl.Expr:
+    return pl.col(name).str.contains(ID_PATTERN)
+
+
+def _is_amount(name: str) -> pl.Expr:
+    return pl.col(name).is_finite() & (pl.col(name) >= 0)
+
+
+class Events(dy.Schema):
+    """What users did, one row an event: `timestamp` in UTC, `price` of one piece in the shop's currency."""
+
+    event_id = dy.String()
+    user_id = dy.String()
+    item_id = dy.String()
+    event = dy.String()
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+    value = dy.Float64(nullable=True)
+    price = dy.Float64(nullable=True)
+    quantity = dy.Float64(nullable=True)
+    session_id = dy.String(nullable=True)
+    ip = dy.String(nullable=True)
+    user_agent = dy.String(nullable=True)
+
+    @dy.rule()
+    def event_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(EVENT_ID)
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(ITEM_ID)
+
+    @dy.rule()
+    def value_is_finite(cls) -> pl.Expr:
+        return pl.col(VALUE).is_finite()
+
+    @dy.rule()
+    def price_is_an_amount(cls) -> pl.Expr:
+        return _is_amount(PRICE)
+
+    @dy.rule()
+    def quantity_is_an_amount(cls) -> pl.Expr:
+        return _is_amount(QUANTITY)
+
+
+class Items(dy.Schema):
+    """The catalogue, one row an item: `category` is a path, root first; `attributes` a JSON object."""
+
+    item_id = dy.String()
+    title = dy.String(nullable=True)
+    category = dy.List(dy.String(), nullable=True)
+    brand = dy.String(nullable=True)
+    price = dy.Float64(nullable=True)
+    text = dy.String(nullable=True)
+    available = dy.Bool(nullable=True)
+    created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    attributes = dy.String(nullable=True)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(ITEM_ID)
+
+    @dy.rule()
+    def price_is_an_amount(cls) -> pl.Expr:
+        return _is_amount(PRICE)
+
+
+class Users(dy.Schema):
+    """What the shop knows of its users, one row a user: `attributes` is a JSON object."""
+
+    user_id = dy.String()
+    attributes = dy.String(nullable=True)
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(USER_ID)
+
+
+def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
+    """`Events` that also asks for an event name among `names` and a time from 2000 up to `latest`."""
+
+    class KnownEvents(Events):
+        @dy.rule()
+        def event_is_known(cls) -> pl.Expr:
+            return pl.col(EVENT).is_in(sorted(names))
+
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+
+    return KnownEvents
