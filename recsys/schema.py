@@ -55,6 +55,7 @@ DEFAULT_WEIGHTS: Final = {
 
 ID_LENGTH: Final = 128
 ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{ID_LENGTH}}}$"
+CATEGORY_SEPARATOR: Final = ">"
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
 
@@ -67,6 +68,7 @@ def _is_amount(name: str) -> pl.Expr:
     return pl.col(name).is_finite() & (pl.col(name) >= 0)
 
 
+# Not-a-number passes the columns and fails the rule below, so that one mistake has one name.
 class Events(dy.Schema):
     """What users did, one row an event: `timestamp` in UTC, `price` of one piece in the shop's currency."""
 
@@ -75,9 +77,9 @@ class Events(dy.Schema):
     item_id = dy.String()
     event = dy.String()
     timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
-    value = dy.Float64(nullable=True)
-    price = dy.Float64(nullable=True)
-    quantity = dy.Float64(nullable=True)
+    value = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    quantity = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
     session_id = dy.String(nullable=True)
     ip = dy.String(nullable=True)
     user_agent = dy.String(nullable=True)
@@ -114,7 +116,7 @@ class Items(dy.Schema):
     title = dy.String(nullable=True)
     category = dy.List(dy.String(), nullable=True)
     brand = dy.String(nullable=True)
-    price = dy.Float64(nullable=True)
+    price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
     text = dy.String(nullable=True)
     available = dy.Bool(nullable=True)
     created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")

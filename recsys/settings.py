@@ -1,4 +1,4 @@
-"""Every setting: frozen dataclasses read from recsys.toml, then RECSYS_* variables; nothing else reads either."""
+"""Every setting, frozen, from recsys.toml and RECSYS_* variables; nothing else reads either."""
 
 import os
 import tomllib
@@ -21,6 +21,7 @@ Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 # A column's name, a Polars SQL expression over the file's columns, or a list of columns.
 T = TypeVar("T")
+Kind = Literal["events", "items", "users"]
 Mapped = str | tuple[str, ...]
 
 
@@ -30,18 +31,22 @@ class Table:
 
     name: Name
     """What quarantine and reports call this table."""
-    kind: Literal["events", "items", "users"]
+    kind: Kind
     """Which part of the contract its rows are."""
     files: str
     """Names the files it reads, as in `transactions*.parquet`; one file may feed several tables."""
     columns: dict[str, Mapped]
     """Contract column -> column, SQL expression, or list of columns (category path, attributes)."""
-    events: dict[str, str] = field(default_factory=dict)
+    events: dict[str, str] = field(default_factory=dict[str, str])
     """Event name in the file -> name of the contract; a name not listed stays as it is."""
     time_zone: str | None = None
     """Time zone of times without one; `sources.time_zone` where it is not given."""
     time_format: str | None = None
-    """strptime format of times written as text; ISO 8601 where it is not given."""
+    """strptime format of times written as text, `epoch_s` or `epoch_ms`; ISO 8601 where it is not given."""
+    encoding: str = "utf-8"
+    """Encoding of CSV and JSON Lines files."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """What stands between the fields of a CSV file."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -51,10 +56,10 @@ class Sources:
     paths: tuple[str, ...] = ()
     """Files, directories and globs that `nightly` ingests."""
     tables: tuple[Table, ...] = ()
-    """How files map to the contract; without any, files named events*, items* and users* in its own columns."""
+    """How files map to the contract; with none, files named events*, items*, users* in its own columns."""
     time_zone: str = "UTC"
     """Time zone of times without one."""
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight, over the built-in ones; a new name is a new event."""
     half_life_days: Days = 90.0
     """After so many days an event counts half."""
@@ -112,7 +117,7 @@ class Redis:
     """Where lists are served from."""
 
     url: str | None = None
-    """redis://, rediss:// or unix:// address; without one an embedded Valkey runs under the data directory."""
+    """redis://, rediss:// or unix:// address; without one an embedded Valkey runs under `directory`."""
     namespace: Name = "recsys"
     """First part of every key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -133,7 +138,7 @@ class Settings:
     """Where all randomness starts."""
     candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase")
     """Models that are trained; the one that wins on the validation window is published."""
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Model name -> values for fields of its config."""
     sources: Sources = field(default_factory=Sources)
     lake: Lake = field(default_factory=Lake)
@@ -142,11 +147,12 @@ class Settings:
     redis: Redis = field(default_factory=Redis)
 
 
+SECRETS = ("redis.url",)
 SECTIONS = ("sources", "lake", "evaluation", "lists", "redis")
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings file, if one is named, and put `RECSYS_<FIELD>` and `RECSYS_<SECTION>_<FIELD>` over it.
+    """Read the settings file, if one is named, then `RECSYS_<FIELD>` and `RECSYS_<SECTION>_<FIELD>` over it.
 
     Raises `SettingsError` with the field, the value and what was expected.
     """
@@ -156,14 +162,19 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
 
 
 def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
-    """Validate `values`; raises `SettingsError` naming `where`, the field, the value and what was expected."""
+    """`values` as the adapter's type.
+
+    Raises `SettingsError` naming `where`, the field, the value and what was expected.
+    """
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        problem = "there is no such setting" if first["type"] == "unexpected_keyword_argument" else first["msg"]
-        raise SettingsError(f"{where}: {name} = {first['input']!r}: {problem}") from None
+        unknown = first["type"] == "unexpected_keyword_argument"
+        problem = "there is no such setting" if unknown else first["msg"]
+        value = "(not shown)" if name in SECRETS else repr(first["input"])
+        raise SettingsError(f"{where}: {name} = {value}: {problem}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

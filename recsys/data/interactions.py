@@ -22,13 +22,13 @@ SECONDS_PER_DAY = 86_400
 class Interactions:
     """Who wanted what, known at one moment.
 
-    The four event arrays are parallel, one entry an event, in order of user, then time; `age_days` is the time
-    from the event to that moment.
+    The four event arrays are parallel, one entry an event, in order of user, then time; `age_days` is the
+    time from the event to that moment.
     """
 
     users: IdMap
     items: IdMap
-    user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds took all of it back
+    user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds took it all
     user_rows: Rows
     item_rows: Rows
     age_days: Floats

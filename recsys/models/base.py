@@ -1,57 +1,55 @@
-"""What a model is: four methods over int32 rows, and what it leaves out of its lists."""
+"""What a model is: it learns, scores, and is written down; ranking is the same for all."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from typing import Self
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
-
-Scores = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Exclude:
-    """What must not be recommended: pairs a user has seen, items nobody may be shown."""
-
-    user_items: csr_matrix | None = None  # users x items; every stored entry is left out for that user
-    items: NDArray[np.bool_] | None = None  # one entry an item; True is left out for everyone
-
+from recsys.models.top_k import Exclude, Scores, rank_blocks
 
 NOTHING = Exclude()
 
 
-class Model(Protocol):
-    """A model ranks items for users. `fit` returns the model itself; all else reads only what was fitted."""
+class Model(ABC):
+    """Ranks items for users. `fit` returns the model itself; everything else reads only what was fitted."""
 
+    @abstractmethod
     def fit(self, interactions: Interactions) -> Self:
         """Learn from `interactions`; raises `ModelError` when the result is not finite."""
-        ...
+
+    @abstractmethod
+    def scores(self, user_rows: Rows) -> Scores:
+        """A score for every item, (len(user_rows), items); the rows are known users."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write what was fitted to `directory`, which exists."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote; raises `ModelError` when it is missing or of another format."""
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """Item rows and scores, both (len(user_rows), n), best first, ties by item row.
 
-        Where fewer than n items are left, the rest is item row -1 and score -inf.
+        Where fewer than n items are left, and for an unknown user (row -1), the rest is item row -1 with score
+        -inf.
         """
-        ...
-
-    def save(self, directory: Path) -> None:
-        """Write what was fitted to `directory`, which exists."""
-        ...
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what `save` wrote; raises `ModelError` when it is not there or of another format."""
-        ...
+        return rank_blocks(self.scores, user_rows, n, exclude)
 
 
-class ItemModel(Model, Protocol):
+class ItemModel(Model):
     """A model that also knows which items are alike."""
 
+    @abstractmethod
+    def item_scores(self, item_rows: Rows) -> Scores:
+        """How alike every item is to each of `item_rows`, (len(item_rows), items)."""
+
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """Item rows and scores, both (len(item_rows), n), best first; never the item itself."""
-        ...
+        """Item rows and scores, both (len(item_rows), n), best first; never the item itself.
+
+        `exclude.user_items` has an item's own row here, items x items.
+        """
+        return rank_blocks(self.item_scores, item_rows, n, exclude)

@@ -1,0 +1,57 @@
+"""What all features start from: the events before the cut, their age, decay and weight, orders, exact sums."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from recsys.schema import EVENT, PURCHASE, SESSION_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+
+WINDOW_DAYS: Final = (1, 7, 30, 90)
+MICROSECONDS_PER_DAY: Final = 86_400_000_000
+LARGEST_AMOUNT: Final = 1e12
+
+# Purchases of one user are one order where they share the session or, without sessions, the moment.
+ORDER_TIME: Final = "order_time"
+ORDER_KEY: Final = (USER_ID, SESSION_ID, ORDER_TIME)
+
+
+def before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """The events strictly before `as_of`, to the microsecond."""
+    return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
+
+
+def days_since(time: pl.Expr, as_of: datetime) -> pl.Expr:
+    """Days from `time` to `as_of`."""
+    return days(pl.lit(as_of, dtype=TIMESTAMP_DTYPE) - time)
+
+
+def days(duration: pl.Expr) -> pl.Expr:
+    """A duration in days, to the microsecond."""
+    return duration.dt.total_microseconds() / MICROSECONDS_PER_DAY
+
+
+def decay(age_days: pl.Expr, half_life_days: float) -> pl.Expr:
+    """What is left of 1 after `age_days`: a half every `half_life_days`."""
+    return pl.lit(0.5) ** (age_days / half_life_days)
+
+
+def weight(weights: Mapping[str, float]) -> pl.Expr:
+    """What the event is worth; 0 for an event that is not named."""
+    return pl.col(EVENT).replace_strict(dict(weights), default=0.0, return_dtype=pl.Float64)
+
+
+def exact_sum(amount: pl.Expr) -> pl.Expr:
+    """The sum in fixed point with 20 decimals: the same to the last bit in any order and any split of the rows.
+
+    Nulls are left out, and so are amounts above `LARGEST_AMOUNT`, which no sum of a million rows can then overflow.
+    """
+    known = pl.when(amount.abs() <= LARGEST_AMOUNT).then(amount)
+    return known.cast(pl.Decimal(38, 20)).sum()
+
+
+def purchases(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The purchases with the columns of `ORDER_KEY`, which say what order each belongs to."""
+    order_time = pl.when(pl.col(SESSION_ID).is_null()).then(pl.col(TIMESTAMP)).alias(ORDER_TIME)
+    return events.filter(pl.col(EVENT) == PURCHASE).with_columns(order_time)

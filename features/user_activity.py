@@ -1,0 +1,120 @@
+"""How much a user does, when in the day and the week, and in what sessions."""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from features.events import WINDOW_DAYS, days_since
+from features.feature import Feature, columns
+from recsys.schema import (
+    CART,
+    CLICK,
+    EVENT,
+    EVENTS,
+    FIRST_AT,
+    LAST_AT,
+    PURCHASE,
+    RATING,
+    REFUND,
+    SESSION_ID,
+    TIMESTAMP,
+    TIMESTAMP_DTYPE,
+    USER_ID,
+    VIEW,
+)
+
+_COUNT: Final = "count"
+_HOUR: Final = "hour"
+_WEEKDAY: Final = "weekday"
+
+_PLURALS: Final = {
+    VIEW: "views",
+    CLICK: "clicks",
+    CART: "carts",
+    PURCHASE: "purchases",
+    RATING: "ratings",
+    REFUND: "refunds",
+}
+
+_SESSIONS: Final = pl.col(SESSION_ID).drop_nulls().n_unique()
+_IN_SESSIONS: Final = pl.col(SESSION_ID).count()
+
+_ACTIVITY: Final = (
+    Feature(EVENTS, pl.UInt32(), "events", "All events but impressions", pl.len()),
+    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event", pl.col(TIMESTAMP).min()),
+    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event", pl.col(TIMESTAMP).max()),
+    Feature(
+        "sessions",
+        pl.UInt32(),
+        "sessions",
+        "Distinct sessions; null where no event names one",
+        pl.when(_IN_SESSIONS > 0).then(_SESSIONS),
+    ),
+    Feature(
+        "events_per_session",
+        pl.Float64(),
+        "events",
+        "Mean number of events in a session; null where no event names one",
+        pl.when(_IN_SESSIONS > 0).then(_IN_SESSIONS / _SESSIONS),
+    ),
+)
+
+_COUNTS: Final = tuple(
+    Feature(
+        f"{plural}_{days}d",
+        pl.UInt32(),
+        "events",
+        f"Events named {event} in the last {days} x 24 hours; 0 without one",
+        pl.col(f"{days}").filter(pl.col(EVENT) == event).sum(),
+    )
+    for event, plural in _PLURALS.items()
+    for days in WINDOW_DAYS
+)
+
+
+def _shares(key: str, values: range) -> pl.Expr:
+    counts = (pl.col(_COUNT).filter(pl.col(key) == value).sum() for value in values)
+    return pl.concat_list([count / pl.col(_COUNT).sum() for count in counts])
+
+
+_HOURS: Final = (
+    Feature(
+        "hour_shares",
+        pl.List(pl.Float64()),
+        "share",
+        "Share of the user's events in each of the 24 hours of the day, UTC, from midnight on",
+        _shares(_HOUR, range(24)),
+    ),
+)
+
+_WEEKDAYS: Final = (
+    Feature(
+        "weekday_shares",
+        pl.List(pl.Float64()),
+        "share",
+        "Share of the user's events on each of the 7 days of the week, UTC, from Monday on",
+        _shares(_WEEKDAY, range(1, 8)),
+    ),
+)
+
+USER_ACTIVITY: Final = _ACTIVITY + _COUNTS + _HOURS + _WEEKDAYS
+
+
+def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """One row a user of `events`, which lie before `as_of`, with the columns of `USER_ACTIVITY`."""
+    age = days_since(pl.col(TIMESTAMP), as_of)
+    counts = events.group_by(USER_ID, EVENT).agg((age <= days).sum().alias(f"{days}") for days in WINDOW_DAYS)
+    hours = _counted(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
+    weekdays = _counted(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
+    return (
+        events.group_by(USER_ID)
+        .agg(columns(_ACTIVITY))
+        .join(counts.group_by(USER_ID).agg(columns(_COUNTS)), on=USER_ID)
+        .join(hours.group_by(USER_ID).agg(columns(_HOURS)), on=USER_ID)
+        .join(weekdays.group_by(USER_ID).agg(columns(_WEEKDAYS)), on=USER_ID)
+    )
+
+
+def _counted(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
+    return events.group_by(USER_ID, key).agg(pl.len().alias(_COUNT))

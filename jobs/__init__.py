@@ -1,0 +1,1 @@
+"""The nightly half: commands, the run and its steps."""

@@ -1,0 +1,1 @@
+"""Metrics, comparison of models with intervals, and the report."""

@@ -1,0 +1,109 @@
+"""report.html: one file that tells a shop which model is published, how good it is and what it learned from."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from recsys.evaluation import formatting, sentences
+from recsys.evaluation.comparison import ModelMeasurement
+from recsys.evaluation.metrics import METRICS
+from recsys.evaluation.plots import (
+    SEGMENT_LABELS,
+    plot_events_per_day,
+    plot_exposure,
+    plot_models,
+    plot_segments,
+)
+from recsys.evaluation.report_data import Report
+
+EXAMPLES = 6
+EXAMPLE_ITEMS = 10
+CATALOGUE_METRICS = ("coverage", "gini", "novelty")
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report to `path`, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(render_report(report), encoding="utf-8")
+    os.replace(part, path)
+
+
+def render_report(report: Report) -> str:
+    """The report as one HTML page that loads nothing from elsewhere."""
+    environment = Environment(
+        loader=PackageLoader("recsys.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        count=formatting.count,
+        value=formatting.value,
+        interval=formatting.interval,
+        percent=formatting.percent,
+        duration=formatting.duration,
+        memory=formatting.memory,
+        day=formatting.day,
+        metric_name=formatting.metric_name,
+        rule_in_words=formatting.rule_in_words,
+        shorten=formatting.shorten,
+    )
+    return environment.get_template("report.html").render(
+        report=report,
+        metric=report.evaluation.metric,
+        metrics=METRICS,
+        catalogue_metrics=CATALOGUE_METRICS,
+        segments=SEGMENT_LABELS,
+        examples=report.examples[:EXAMPLES],
+        example_items=EXAMPLE_ITEMS,
+        validation=_best_first(report.validation, report.evaluation.metric),
+        test=_best_first(report.test, report.evaluation.metric),
+        windows=_windows(report),
+        explanations=sentences.EXPLANATIONS,
+        sentences=_sentences(report),
+        plots=_plots(report),
+    )
+
+
+def _best_first(measurements: Sequence[ModelMeasurement], metric: str) -> list[ModelMeasurement]:
+    return sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+
+
+def _windows(report: Report) -> list[tuple[str, str, str]]:
+    """Name, days and purpose of each window."""
+    cuts = report.windows
+    return [
+        ("Train", formatting.span(None, cuts.train_end), "what the models learn from"),
+        ("Validation", formatting.span(cuts.train_end, cuts.validation_end), "where the winner is chosen"),
+        ("Test", formatting.span(cuts.validation_end, cuts.as_of), "only reported"),
+    ]
+
+
+def _sentences(report: Report) -> dict[str, str]:
+    return {
+        "winner": sentences.winner_sentence(report),
+        "test": sentences.test_sentence(report),
+        "cold": sentences.cold_sentence(report),
+        "catalogue": sentences.catalogue_sentence(report),
+        "data": sentences.data_sentence(report),
+        "quarantine": sentences.quarantine_sentence(report),
+    }
+
+
+def _plots(report: Report) -> dict[str, Any]:
+    metric = report.evaluation.metric
+    highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
+    drawn = {
+        "validation": plot_models(report.validation, metric, report.winner, highest),
+        "test": plot_models(report.test, metric, report.winner, highest),
+        "segments": plot_segments(report.winner_on_test, metric),
+        "exposure": plot_exposure(report.test, report.winner),
+        "events": plot_events_per_day(report.data.events_per_day, report.windows),
+    }
+    return {name: Markup(svg) for name, svg in drawn.items()}

@@ -1,0 +1,45 @@
+"""What models of user and item factors share: a score is a dot product, likeness is the cosine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.ids import Rows
+from recsys.models.artifacts import Array, check_finite, save_model
+from recsys.models.base import ItemModel
+from recsys.models.top_k import Scores
+
+Factors = NDArray[np.float32]
+
+
+class FactorModel(ItemModel):
+    """Scores by the dot product of `user_factors` (users x factors) and `item_factors` (items x factors)."""
+
+    name: str
+    config: Any
+    user_factors: Factors
+    item_factors: Factors
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """Dot products with every item."""
+        return self.user_factors[user_rows] @ self.item_factors.T
+
+    def item_scores(self, item_rows: Rows) -> Scores:
+        """Cosines with every item; an item is never alike itself."""
+        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
+        directions = self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        scores = directions[item_rows] @ directions.T
+        scores[np.arange(len(item_rows)), item_rows] = -np.inf
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """Write both factor matrices."""
+        arrays: dict[str, Array] = {"user_factors": self.user_factors, "item_factors": self.item_factors}
+        save_model(directory, self.name, self.config, arrays)
+
+    def take(self, arrays: dict[str, Array]) -> None:
+        """Take the factors over; raises `ModelError` when they are not finite."""
+        check_finite(self.name, user_factors=arrays["user_factors"], item_factors=arrays["item_factors"])
+        self.user_factors, self.item_factors = arrays["user_factors"], arrays["item_factors"]

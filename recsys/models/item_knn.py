@@ -1,0 +1,84 @@
+"""Item neighbours: items wanted by the same users, found by `implicit`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
+from scipy.sparse import csr_matrix, diags_array
+
+from recsys.data.interactions import Interactions
+from recsys.ids import Rows
+from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
+from recsys.models.base import ItemModel
+from recsys.models.top_k import Scores
+
+
+@dataclass(frozen=True)
+class ItemKnnConfig:
+    """What makes items neighbours, and how many count."""
+
+    similarity: Literal["cosine", "bm25"] = "cosine"
+    """Cosine of the items' columns, or dot product after BM25 weighting."""
+    neighbors: int = 100
+    """Most similar items kept for each item."""
+    bm25_k1: float = 1.2
+    """BM25: how soon a user's further events with the same item add little."""
+    bm25_b: float = 0.75
+    """BM25: how much the events of a user with many are discounted, 0 to 1."""
+
+
+class ItemKnn(ItemModel):
+    """A user's score for an item is the sum of its similarity to the items of the user, each counted once.
+
+    Sarwar, Karypis, Konstan, Riedl, "Item-based Collaborative Filtering Recommendation Algorithms" (WWW 2001). An
+    item is its own first neighbour, so that repeats rank high where they are allowed.
+    """
+
+    def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
+        self.config = config
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Find each item's neighbours."""
+        wanted = interactions.wanted
+        once = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), shape=wanted.shape)
+        finder = ItemItemRecommender(K=min(self.config.neighbors + 1, wanted.shape[1]))
+        finder.fit(self._weighted(wanted, once), show_progress=False)
+        self.similarity = csr_matrix(finder.similarity, dtype=np.float32)  # items x items, a row's neighbours
+        self.similarity.sort_indices()
+        self.user_items = csr_matrix(once, dtype=np.float32)
+        check_finite("item_knn", similarity=self.similarity.data)
+        return self
+
+    def _weighted(self, wanted: csr_matrix, once: csr_matrix) -> csr_matrix:
+        if self.config.similarity == "bm25":
+            items = bm25_weight(wanted.T, self.config.bm25_k1, self.config.bm25_b)
+            return csr_matrix(items.T, dtype=np.float64)
+        lengths = np.sqrt(np.asarray(once.sum(axis=0)).ravel())
+        return csr_matrix(once @ diags_array(1 / np.maximum(lengths, 1)))
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """Sums of similarities to the items of each user."""
+        return (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
+
+    def item_scores(self, item_rows: Rows) -> Scores:
+        """Similarities; an item is never alike itself, nor one that shares no user with it."""
+        scores = self.similarity[item_rows].toarray()
+        scores[np.arange(len(item_rows)), item_rows] = 0
+        scores[scores <= 0] = -np.inf
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """Write the similarities and the items of every user."""
+        arrays = sparse_arrays("similarity", self.similarity) | sparse_arrays("user_items", self.user_items)
+        save_model(directory, "item_knn", self.config, arrays)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the similarities and the items of every user."""
+        config, arrays = load_model(directory, "item_knn", ItemKnnConfig)
+        model = cls(config)
+        model.similarity = sparse_matrix("similarity", arrays)
+        model.user_items = sparse_matrix("user_items", arrays)
+        return model

@@ -1,0 +1,52 @@
+"""Popularity: what most people want, the same for everyone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from recsys.data.interactions import Interactions
+from recsys.ids import Rows
+from recsys.models.artifacts import check_finite, load_model, save_model
+from recsys.models.base import Model
+from recsys.models.top_k import Scores
+
+
+@dataclass(frozen=True)
+class PopularityConfig:
+    """How much one user can add to an item's popularity."""
+
+    saturation: float = 5.0
+    """Confidence at which a user's say is half of its most; small values count heads, large ones events."""
+
+
+class Popularity(Model):
+    """An item's score is the sum over users of confidence / (confidence + saturation)."""
+
+    def __init__(self, config: PopularityConfig = PopularityConfig()) -> None:
+        self.config = config
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Add up what each user says of each item."""
+        wanted = interactions.wanted
+        say = wanted.data / (wanted.data + self.config.saturation)
+        self.item_popularity = np.bincount(wanted.indices, say, wanted.shape[1]).astype(np.float32)
+        check_finite("popularity", scores=self.item_popularity)
+        return self
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """The same row for every user."""
+        return np.tile(self.item_popularity, (len(user_rows), 1))
+
+    def save(self, directory: Path) -> None:
+        """Write the popularity of the items."""
+        save_model(directory, "popularity", self.config, {"item_popularity": self.item_popularity})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the popularity of the items."""
+        config, arrays = load_model(directory, "popularity", PopularityConfig)
+        model = cls(config)
+        model.item_popularity = arrays["item_popularity"]
+        return model

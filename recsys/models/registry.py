@@ -1,0 +1,56 @@
+"""Models by name, built from what the settings say of them."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from recsys.errors import SettingsError
+from recsys.models.als import Als, AlsConfig
+from recsys.models.base import ItemModel, Model
+from recsys.models.bpr import Bpr, BprConfig
+from recsys.models.item_knn import ItemKnn, ItemKnnConfig
+from recsys.models.popularity import Popularity, PopularityConfig
+from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from recsys.models.trending import Trending, TrendingConfig
+from recsys.settings import parse
+
+MODELS: dict[str, tuple[type[Any], type[Any]]] = {
+    "popularity": (Popularity, PopularityConfig),
+    "trending": (Trending, TrendingConfig),
+    "item_knn": (ItemKnn, ItemKnnConfig),
+    "als": (Als, AlsConfig),
+    "bpr": (Bpr, BprConfig),
+    "repurchase": (Repurchase, RepurchaseConfig),
+}
+
+
+def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
+    """The model called `name`, not yet fitted; `values` are for fields of its config, `seed` unless they give one.
+
+    Raises `SettingsError` for a name or a field that does not exist, or a value that is not accepted.
+    """
+    model, config = _find(name)
+    known = [field.name for field in fields(config)]
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"models.{name}.{key}: there is no such setting; expected {', '.join(known)}")
+    seeded = {"seed": seed} if "seed" in known else {}
+    return model(parse(TypeAdapter(config), {**seeded, **values}, f"models.{name}"))
+
+
+def model_type(name: str) -> type[Model]:
+    """The class of the model called `name`; raises `SettingsError` when there is none."""
+    return _find(name)[0]
+
+
+def is_item_model(name: str) -> bool:
+    """Whether the model called `name` knows which items are alike."""
+    return issubclass(_find(name)[0], ItemModel)
+
+
+def _find(name: str) -> tuple[type[Any], type[Any]]:
+    if name not in MODELS:
+        raise SettingsError(f"there is no model {name!r}; expected one of {', '.join(MODELS)}")
+    return MODELS[name]

@@ -1,0 +1,70 @@
+"""Trending: what is wanted more than it used to be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from recsys.data.interactions import Interactions
+from recsys.ids import Rows
+from recsys.models.artifacts import check_finite, load_model, save_model
+from recsys.models.base import Model
+from recsys.models.top_k import Scores
+
+
+@dataclass(frozen=True)
+class TrendingConfig:
+    """What counts as now, and as before."""
+
+    recent_days: float = 7.0
+    """Half-life of the recent rate."""
+    usual_days: float = 60.0
+    """Half-life of the usual rate."""
+    prior_events: float = 10.0
+    """Events added to both rates, so that a handful of events is no trend."""
+
+
+class Trending(Model):
+    """An item's score is the growth of its event rate less one standard error, on a log scale.
+
+    `recent` and `usual` are sums of 0.5 ** (age / half-life) over the item's events of positive weight; what is
+    expected of `recent` is `usual` times the shop's own ratio of the two, so that a busy week is no trend. The
+    score is log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior), the second term being the
+    standard error of the logarithm of a Poisson count.
+    """
+
+    def __init__(self, config: TrendingConfig = TrendingConfig()) -> None:
+        self.config = config
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Compare the decayed sums of every item."""
+        config = self.config
+        positive = interactions.weights > 0
+        rows, ages = interactions.item_rows[positive], interactions.age_days[positive].astype(np.float64)
+        items = interactions.shape[1]
+        recent = np.bincount(rows, 0.5 ** (ages / config.recent_days), items)
+        usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
+        share = recent.sum() / max(usual.sum(), 1e-12)
+        expected = usual * share
+        growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
+        error = 1 / np.sqrt(recent + config.prior_events)
+        self.item_trend = (growth - error).astype(np.float32)
+        check_finite("trending", scores=self.item_trend)
+        return self
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """The same row for every user."""
+        return np.tile(self.item_trend, (len(user_rows), 1))
+
+    def save(self, directory: Path) -> None:
+        """Write the trend of the items."""
+        save_model(directory, "trending", self.config, {"item_trend": self.item_trend})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the trend of the items."""
+        config, arrays = load_model(directory, "trending", TrendingConfig)
+        model = cls(config)
+        model.item_trend = arrays["item_trend"]
+        return model

@@ -1,0 +1,26 @@
+"""How a list of item ids is written in Redis: best first, one space between (an id has no white space)."""
+
+import polars as pl
+
+
+def encode(lists: pl.Series) -> pl.Series:
+    """A series of lists of ids as a series of bytes, the values of their keys.
+
+    >>> encode(pl.Series([["a", "b"], ["c"]])).to_list()
+    [b'a b', b'c']
+    """
+    return lists.list.join(" ").cast(pl.Binary)
+
+
+def decode(value: bytes | str | None) -> list[str]:
+    """The ids of one value; none where the key does not exist.
+
+    >>> decode(b"a b")
+    ['a', 'b']
+    """
+    return text(value).split(" ") if value else []
+
+
+def text(value: bytes | str) -> str:
+    """A reply as text, whether or not the client decodes replies."""
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,69 @@
+"""Every Redis key, spelled here and nowhere else."""
+
+from dataclasses import dataclass
+from typing import Final
+
+POPULAR: Final = "popular"
+TRENDING: Final = "trending"
+
+
+def popular_name(category: str | None = None) -> str:
+    """What the popular list of a category path, as in `GROCERY>MILK`, is called; of all items without one."""
+    return POPULAR if category is None else f"{POPULAR}:{category}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one namespace.
+
+    The braces around an id are literal: a Cluster hash tag, so that one user's keys share a slot.
+
+    >>> Keys("recsys").user_items("20171231T000000Z", "7")
+    'recsys:20171231T000000Z:user:{7}'
+    """
+
+    namespace: str
+
+    @property
+    def live(self) -> str:
+        """String: the live version, a run id."""
+        return f"{self.namespace}:live"
+
+    @property
+    def versions(self) -> str:
+        """Hash: each version with keys -> Unix microseconds of when it went live, or why it is not whole."""
+        return f"{self.namespace}:versions"
+
+    def user_items(self, version: str, user_id: str) -> str:
+        """String: the items recommended to a user."""
+        return f"{self.namespace}:{version}:user:{{{user_id}}}"
+
+    def similar_items(self, version: str, item_id: str) -> str:
+        """String: the items similar to an item."""
+        return f"{self.namespace}:{version}:item:{{{item_id}}}"
+
+    def ranking(self, version: str, name: str) -> str:
+        """String: the items of a list that is nobody's own: `TRENDING` or a `popular_name`."""
+        return f"{self.namespace}:{version}:{name}"
+
+    def version_pattern(self, version: str) -> str:
+        """What SCAN finds all keys of a version by; neither a namespace nor a run id has glob characters."""
+        return f"{self.namespace}:{version}:*"
+
+    def session(self, user_id: str) -> str:
+        """List: a user's recent events, newest first."""
+        return f"{self.namespace}:session:{{{user_id}}}"
+
+    def flag(self, user_id: str) -> str:
+        """String: why a user is held back."""
+        return f"{self.namespace}:flag:{{{user_id}}}"
+
+    @property
+    def unavailable(self) -> str:
+        """Set: the items that must not be shown."""
+        return f"{self.namespace}:unavailable"
+
+    @property
+    def events(self) -> str:
+        """Stream: the accepted events."""
+        return f"{self.namespace}:events"

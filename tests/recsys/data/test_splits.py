@@ -1,0 +1,104 @@
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.data.splits import in_window, relevant_pairs, require_events, windows
+from recsys.errors import NotEnoughDataError, SettingsError
+from recsys.schema import DEFAULT_WEIGHTS, TIMESTAMP_DTYPE
+from recsys.settings import Evaluation
+
+AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
+EVALUATION = Evaluation(validation_days=10, test_days=5)
+HOURS_BACK = st.lists(st.integers(min_value=-48, max_value=24 * 40), max_size=60)
+
+
+def frame(hours_back: list[int]) -> pl.LazyFrame:
+    times = [AS_OF - timedelta(hours=hours) for hours in hours_back]
+    return pl.LazyFrame(
+        {"number": range(len(times)), "timestamp": times},
+        schema={"number": pl.Int64, "timestamp": TIMESTAMP_DTYPE},
+    )
+
+
+def test_windows_end_one_where_the_next_begins():
+    cuts = windows(AS_OF, EVALUATION)
+    assert cuts.train_end == datetime(2017, 12, 16, tzinfo=UTC)
+    assert cuts.validation_end == datetime(2017, 12, 26, tzinfo=UTC)
+    assert cuts.as_of == AS_OF
+
+
+@given(HOURS_BACK)
+def test_every_event_before_as_of_is_in_exactly_one_window(hours_back: list[int]):
+    cuts = windows(AS_OF, EVALUATION)
+    events = frame(hours_back)
+    bounds = [
+        (None, cuts.train_end),
+        (cuts.train_end, cuts.validation_end),
+        (cuts.validation_end, cuts.as_of),
+    ]
+    parts = [in_window(events, start, end).collect() for start, end in bounds]
+    found = [number for part in parts for number in part["number"]]
+    expected = [number for number, hours in enumerate(hours_back) if hours > 0]
+    assert sorted(found) == expected
+
+
+@given(HOURS_BACK)
+def test_train_ends_before_validation_and_validation_before_test(hours_back: list[int]):
+    cuts = windows(AS_OF, EVALUATION)
+    events = frame(hours_back)
+    train = in_window(events, None, cuts.train_end).collect()["timestamp"]
+    validation = in_window(events, cuts.train_end, cuts.validation_end).collect()["timestamp"]
+    test = in_window(events, cuts.validation_end, cuts.as_of).collect()["timestamp"]
+    assert all(moment < cuts.train_end for moment in train)
+    assert all(cuts.train_end <= moment < cuts.validation_end for moment in validation)
+    assert all(cuts.validation_end <= moment < AS_OF for moment in test)
+
+
+@pytest.mark.parametrize(
+    ("days_back", "expected"),
+    [
+        ([12, 2], "the train window, before 2017-12-16 00:00, holds no event; the events run from 2017-12-19"),
+        ([20, 2], "the validation window, from 2017-12-16 00:00 to 2017-12-26 00:00, holds no event"),
+        ([20, 12], "the test window, from 2017-12-26 00:00 to 2017-12-31 00:00, holds no event"),
+        ([20, 12, 0], "the test window, from 2017-12-26 00:00 to 2017-12-31 00:00, holds no event"),
+        ([], "there are no events"),
+    ],
+)
+def test_an_empty_window_is_named_with_its_dates(days_back: list[int], expected: str):
+    with pytest.raises(NotEnoughDataError, match=expected) as caught:
+        require_events(frame([24 * days for days in days_back]), windows(AS_OF, EVALUATION))
+    assert "\n" not in str(caught.value)
+
+
+def test_three_filled_windows_are_enough():
+    require_events(frame([24 * 20, 24 * 12, 24 * 2]), windows(AS_OF, EVALUATION))
+
+
+EVENTS = pl.LazyFrame(
+    {
+        "user_id": ["u2", "u1", "u1", "u1", "u1", "u1", "u3"],
+        "item_id": ["a", "a", "a", "b", "c", "d", "a"],
+        "event": ["purchase", "view", "purchase", "impression", "refund", "view", "purchase"],
+        "timestamp": [AS_OF - timedelta(days=days) for days in (1, 1, 2, 1, 1, 5, 6)],
+    },
+    schema_overrides={"timestamp": TIMESTAMP_DTYPE},
+)
+START = AS_OF - timedelta(days=5)
+
+
+def test_relevant_pairs_are_distinct_and_of_positive_weight():
+    pairs = relevant_pairs(EVENTS, START, AS_OF, (), DEFAULT_WEIGHTS)
+    assert pairs.rows() == [("u1", "a"), ("u1", "d"), ("u2", "a")]
+
+
+def test_relevant_events_can_be_named():
+    pairs = relevant_pairs(EVENTS, START, AS_OF, ("purchase",), DEFAULT_WEIGHTS)
+    assert pairs.rows() == [("u1", "a"), ("u2", "a")]
+
+
+def test_an_unknown_relevant_event_is_refused():
+    with pytest.raises(SettingsError, match=r"evaluation\.relevant_events = 'buy': expected names among cart"):
+        relevant_pairs(EVENTS, START, AS_OF, ("purchase", "buy"), DEFAULT_WEIGHTS)

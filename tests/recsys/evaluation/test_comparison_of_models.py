@@ -1,0 +1,189 @@
+import json
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from pydantic import TypeAdapter
+from scipy.sparse import csr_matrix
+
+from recsys.data.interactions import Interactions, build_interactions
+from recsys.errors import NotEnoughDataError, SettingsError
+from recsys.evaluation import comparison
+from recsys.evaluation.comparison import ModelMeasurement, bootstrap_means, choose, find_lead, measure
+from recsys.evaluation.truth import build_truth
+from recsys.schema import TIMESTAMP_DTYPE
+from recsys.settings import Evaluation
+
+AS_OF = datetime(2017, 12, 1, tzinfo=UTC)
+EVALUATION = Evaluation(cutoffs=(1, 2), metric="recall@2", light_user_events=3, head_share=0.4)
+# Users u1, u2, u3 are rows 0, 1, 2; items a, b, c, d, e rows 0 to 4; `a` is popular.
+TRAIN = [("u1", "a"), ("u1", "b"), ("u1", "c"), ("u2", "a"), ("u3", "a"), ("u3", "d"), ("u3", "e")]
+WINDOW = [
+    ("cold", "a"),
+    ("cold", "unheard"),
+    ("u1", "a"),
+    ("u1", "d"),
+    ("u2", "b"),
+    ("u2", "unheard"),
+    ("u3", "d"),
+]
+
+
+def frame(pairs: list[tuple[str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row")
+
+
+@pytest.fixture(scope="module")
+def interactions() -> Interactions:
+    pairs = frame(TRAIN).with_columns(confidence=pl.lit(1.0))
+    sequences = frame(TRAIN).with_columns(
+        timestamp=pl.lit(AS_OF - timedelta(days=1), dtype=TIMESTAMP_DTYPE), weight=pl.lit(1.0)
+    )
+    return build_interactions(pairs, sequences, AS_OF)
+
+
+def test_truth_when_items_may_repeat(interactions: Interactions):
+    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    assert truth.user_rows.tolist() == [0, 1, 2]
+    assert truth.returning.relevant.toarray().tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
+    assert truth.returning.relevant_counts.tolist() == [2, 2, 1]
+    assert truth.returning.candidate_counts.tolist() == [5, 5, 5]
+    assert truth.new.relevant.toarray().tolist() == [[1, 0, 0, 0, 0]]
+    assert truth.new.relevant_counts.tolist() == [2]
+    assert truth.segments["heavy"].tolist() == [True, False, True]
+    assert truth.segments["light"].tolist() == [False, True, False]
+    assert truth.head.tolist() == [True, False, False, False, False]
+    assert truth.item_users.tolist() == [3, 1, 1, 1, 1]
+    assert truth.users == 3
+
+
+def test_truth_when_history_is_excluded(interactions: Interactions):
+    history = interactions.user_items.copy()
+    history.data[:] = 0  # an explicit zero is history too
+    truth = build_truth(frame(WINDOW), interactions, EVALUATION, history)
+    assert truth.user_rows.tolist() == [0, 1]  # all that u3 wanted, it had
+    assert truth.returning.relevant.toarray().tolist() == [[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
+    assert truth.returning.relevant_counts.tolist() == [1, 2]
+    assert truth.returning.candidate_counts.tolist() == [2, 4]
+    assert truth.new.candidate_counts.tolist() == [5]
+    assert truth.new.relevant_counts.tolist() == [2]
+    assert set(history.data) == {0}
+
+
+def test_a_window_without_returning_users_is_not_enough(interactions: Interactions):
+    with pytest.raises(NotEnoughDataError, match="no user with events before the window"):
+        build_truth(frame([("cold", "a")]), interactions, EVALUATION, None)
+
+
+def measure_lists(
+    interactions: Interactions, lists: list[list[int]], name: str = "model", fallback: list[int] | None = None
+) -> ModelMeasurement:
+    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    popular = None if fallback is None else np.array(fallback, dtype=np.int32)
+    return measure(name, np.array(lists, dtype=np.int32), truth, EVALUATION, 0, popular)
+
+
+LISTS = [[0, 3], [4, 1], [4, 2]]
+
+
+def test_measurement_of_a_small_shop(interactions: Interactions):
+    measured = measure_lists(interactions, LISTS, fallback=[0, 1, 2])
+    assert (measured.users, measured.cold_users) == (3, 1)
+    assert measured.metrics["recall@2"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert measured.metrics["hit_rate@1"] == pytest.approx(1 / 3)
+    segments = measured.segments
+    assert {name: segment.users for name, segment in segments.items()} == {
+        "new": 1,
+        "light": 1,
+        "heavy": 2,
+        "head": 1,
+        "tail": 3,
+    }
+    assert segments["new"].metrics["recall@2"] == pytest.approx(1 / 2)
+    assert segments["light"].metrics["recall@2"] == pytest.approx(1 / 2)
+    assert segments["heavy"].metrics["recall@2"] == pytest.approx(1 / 2)
+    assert segments["head"].metrics["recall@2"] == 1
+    # u1 wants d of the tail, u2 wants b and one item the model does not know, u3 wants d.
+    assert segments["tail"].metrics["recall@2"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert measured.catalogue["coverage@2"] == 1
+    assert measured.catalogue["coverage@1"] == pytest.approx(2 / 5)
+    assert measured.catalogue["novelty@1"] == pytest.approx(2 * np.log2(3) / 3)
+    assert measured.exposure_curve[0] == 0
+    assert measured.exposure_curve[-1] == 1
+    assert len(measured.exposure_curve) == 101
+
+
+def test_new_users_are_counted_without_a_fallback(interactions: Interactions):
+    new = measure_lists(interactions, LISTS).segments["new"]
+    assert (new.users, new.metrics) == (1, {})
+
+
+def test_a_measurement_survives_json(interactions: Interactions):
+    measured = measure_lists(interactions, LISTS, fallback=[0, 1])
+    text = json.dumps(asdict(measured), allow_nan=False)
+    assert TypeAdapter(ModelMeasurement).validate_json(text) == measured
+
+
+def test_the_same_seed_gives_the_same_measurement(interactions: Interactions):
+    assert measure_lists(interactions, LISTS) == measure_lists(interactions, LISTS)
+
+
+def test_an_unmeasured_metric_is_refused(interactions: Interactions):
+    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    wrong = replace(EVALUATION, metric="ndcg@7")
+    with pytest.raises(SettingsError, match=r"evaluation\.metric = 'ndcg@7': expected one of recall@1"):
+        measure("model", np.array(LISTS, dtype=np.int32), truth, wrong, 0)
+
+
+def test_choose_takes_the_highest_mean_and_of_equals_the_first_name(interactions: Interactions):
+    weak = measure_lists(interactions, [[1, 2], [0, 2], [1, 2]], "a")
+    second = measure_lists(interactions, LISTS, "c")
+    first = measure_lists(interactions, LISTS, "b")
+    assert choose([weak, second, first], "recall@2") == "b"
+    assert choose([first, second, weak], "recall@2") == "b"
+
+
+def test_the_lead_is_a_paired_difference(interactions: Interactions):
+    best = measure_lists(interactions, LISTS, "best")
+    same = measure_lists(interactions, LISTS, "same")
+    worse = measure_lists(interactions, [[0, 3], [4, 2], [4, 2]], "worse")
+    tie = find_lead([best, same, worse], "best", "recall@2")
+    assert tie is not None
+    assert (tie.runner_up, tie.difference, tie.interval) == ("same", 0, (0, 0))
+    lead = find_lead([worse, best], "best", "recall@2")
+    assert lead is not None
+    assert lead.difference == pytest.approx((1 / 2) / 3)
+    # Only u2 differs, by 1/2, and is drawn 0 to 3 times out of 3.
+    assert lead.interval[0] == 0
+    assert 1 / 6 < lead.interval[1] <= 1 / 2
+    behind = find_lead([worse, best], "worse", "recall@2")
+    assert behind is not None
+    assert behind.difference == pytest.approx(-(1 / 2) / 3)
+    assert find_lead([best], "best", "recall@2") is None
+
+
+def test_bootstrap_agrees_with_the_standard_error():
+    values = np.random.default_rng(1).random((400, 2))
+    means = bootstrap_means(values, 1000, 0)
+    assert means.shape == (1000, 2)
+    assert means.mean(axis=0) == pytest.approx(values.mean(axis=0), abs=0.002)
+    assert means.std(axis=0) == pytest.approx(values.std(axis=0) / 20, rel=0.1)
+
+
+def test_bootstrap_does_not_depend_on_its_batches():
+    values = np.random.default_rng(1).random((10, 2))
+    whole = bootstrap_means(values, 50, 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "RESAMPLED_ENTRIES", 30)
+        assert bootstrap_means(values, 50, 7) == pytest.approx(whole)
+    assert (bootstrap_means(values, 50, 8) != whole).any()
+
+
+def test_history_of_users_the_window_does_not_have_is_ignored(interactions: Interactions):
+    history = csr_matrix(interactions.user_items.shape, dtype=np.float32)
+    with_empty = build_truth(frame(WINDOW), interactions, EVALUATION, history)
+    without = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    assert with_empty.returning.candidate_counts.tolist() == without.returning.candidate_counts.tolist()
+    assert (with_empty.returning.relevant != without.returning.relevant).nnz == 0

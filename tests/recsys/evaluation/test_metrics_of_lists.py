@@ -1,0 +1,166 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_matrix
+from scipy.stats import mannwhitneyu
+
+from recsys.evaluation import metrics
+from recsys.evaluation.metrics import evaluate_lists, find_hits, metric_names
+
+ITEMS = 12
+
+
+def relevance(*wanted: set[int], items: int = ITEMS) -> csr_matrix:
+    dense = np.zeros((len(wanted), items), dtype=np.float32)
+    for user, own in enumerate(wanted):
+        dense[user, sorted(own)] = 1
+    return csr_matrix(dense)
+
+
+def evaluate_one(
+    ranked: list[int], wanted: set[int], cutoffs: tuple[int, ...], unknown: int = 0, candidates: int = ITEMS
+) -> dict[str, float]:
+    values = evaluate_lists(
+        np.array([ranked], dtype=np.int32),
+        relevance(wanted),
+        np.array([len(wanted) + unknown]),
+        np.array([candidates]),
+        cutoffs,
+    )
+    return {name: float(of_users[0]) for name, of_users in values.items()}
+
+
+def test_known_answers():
+    """Hits at 1 and 3 of the list 4 7 2 9 5; wanted: 4, 2, 11 and one item that the model does not know."""
+    values = evaluate_one([4, 7, 2, 9, 5], {4, 2, 11}, (2, 5), unknown=1)
+    gain_at_3 = 1 / math.log2(4)
+    ideal_at_2 = 1 + 1 / math.log2(3)
+    ideal_at_5 = ideal_at_2 + 1 / math.log2(4) + 1 / math.log2(5)
+    assert values == pytest.approx(
+        {
+            "recall@2": 1 / 4,
+            "recall@5": 2 / 4,
+            "precision@2": 1 / 2,
+            "precision@5": 2 / 5,
+            "f1@2": 1 / 3,
+            "f1@5": 4 / 9,
+            "ndcg@2": 1 / ideal_at_2,
+            "ndcg@5": (1 + gain_at_3) / ideal_at_5,
+            "map@2": 1 / 4,
+            "map@5": (1 + 2 / 3) / 4,
+            "mrr@2": 1.0,
+            "mrr@5": 1.0,
+            "hit_rate@2": 1.0,
+            "hit_rate@5": 1.0,
+            # 9 irrelevant items. At 2: the hit beats 9, the 3 missed tie with 8 and lose to 1.
+            "auc@2": (9 + 3 * 8 / 2) / (4 * 9),
+            # At 5: the hits beat 9 and 8, the 2 missed tie with 6.
+            "auc@5": (9 + 8 + 2 * 6 / 2) / (4 * 9),
+        }
+    )
+
+
+def test_a_list_without_hits_scores_nothing():
+    values = evaluate_one([0, 1, -1, -1], {5}, (4,))
+    auc = values.pop("auc@4")
+    assert set(values.values()) == {0.0}
+    assert auc == pytest.approx((9 / 2) / 11)
+
+
+def test_empty_places_are_never_hits():
+    """-1 after user 1's list must not be taken for the last item of user 0."""
+    wanted = relevance({ITEMS - 1}, {0})
+    lists = np.array([[-1, -1], [0, -1]], dtype=np.int32)
+    assert find_hits(lists, wanted).tolist() == [[False, False], [True, False]]
+
+
+def test_mean_reciprocal_rank_uses_the_first_hit():
+    assert evaluate_one([9, 4, 2], {4, 2}, (1, 3))["mrr@3"] == 0.5
+    assert evaluate_one([9, 4, 2], {4, 2}, (1, 3))["mrr@1"] == 0
+
+
+def test_lists_shorter_than_a_cutoff_are_refused():
+    with pytest.raises(ValueError, match="lists of 3 items cannot be measured at 5"):
+        evaluate_one([1, 2, 3], {1}, (2, 5))
+
+
+def test_without_irrelevant_candidates_auc_is_one():
+    assert evaluate_one([0, 1], {0, 1}, (2,), candidates=2)["auc@2"] == 1
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[int], set[int], int]:
+    ranked = draw(st.permutations(range(ITEMS)))[: draw(st.integers(min_value=5, max_value=ITEMS))]
+    wanted = draw(st.sets(st.integers(min_value=0, max_value=ITEMS - 1), min_size=1, max_size=ITEMS - 1))
+    return ranked, wanted, draw(st.integers(min_value=0, max_value=3))
+
+
+@given(cases(), st.integers(min_value=1, max_value=5))
+def test_auc_is_the_mann_whitney_statistic(case: tuple[list[int], set[int], int], k: int):
+    ranked, wanted, unknown = case
+    scores = np.zeros(ITEMS)
+    scores[ranked[:k]] = np.arange(k, 0, -1)
+    relevant = [*scores[sorted(wanted)], *([0.0] * unknown)]
+    irrelevant = scores[sorted(set(range(ITEMS)) - wanted)]
+    expected = mannwhitneyu(relevant, irrelevant, method="asymptotic").statistic
+    expected /= len(relevant) * len(irrelevant)
+    assert evaluate_one(ranked, wanted, (k,), unknown)[f"auc@{k}"] == pytest.approx(expected)
+
+
+@given(cases())
+def test_values_are_between_zero_and_one(case: tuple[list[int], set[int], int]):
+    ranked, wanted, unknown = case
+    values = evaluate_one(ranked, wanted, (1, 3, 5), unknown)
+    assert set(values) == set(metric_names((1, 3, 5)))
+    assert all(0 <= value <= 1 for value in values.values())
+
+
+@given(st.permutations(range(ITEMS)), st.integers(min_value=1, max_value=5))
+def test_a_perfect_list_gives_one(ranked: list[int], k: int):
+    values = evaluate_one(ranked, set(ranked[:k]), (k,))
+    assert all(value == pytest.approx(1) for value in values.values())
+
+
+@given(cases(), st.integers(min_value=0, max_value=4))
+def test_turning_a_miss_into_a_hit_lowers_nothing(case: tuple[list[int], set[int], int], place: int):
+    ranked, wanted, unknown = case
+    missing = sorted(wanted - set(ranked))
+    if not missing or ranked[place] in wanted:
+        return
+    better = [*ranked]
+    better[place] = missing[0]
+    before = evaluate_one(ranked, wanted, (1, 3, 5), unknown)
+    after = evaluate_one(better, wanted, (1, 3, 5), unknown)
+    assert all(after[name] >= before[name] - 1e-12 for name in before)
+    assert after["recall@5"] > before["recall@5"]
+
+
+@given(cases(), st.integers(min_value=0, max_value=3))
+def test_moving_a_hit_up_lowers_nothing(case: tuple[list[int], set[int], int], place: int):
+    ranked, wanted, unknown = case
+    if ranked[place] in wanted or ranked[place + 1] not in wanted:
+        return
+    better = [*ranked]
+    better[place], better[place + 1] = better[place + 1], better[place]
+    before = evaluate_one(ranked, wanted, (5,), unknown)
+    after = evaluate_one(better, wanted, (5,), unknown)
+    assert after["recall@5"] == before["recall@5"]
+    assert all(after[f"{metric}@5"] > before[f"{metric}@5"] for metric in ("ndcg", "map", "auc"))
+
+
+@given(arrays(np.bool_, (7, ITEMS)), st.randoms(use_true_random=False), st.integers(min_value=1, max_value=40))
+def test_the_size_of_blocks_does_not_change_the_result(wanted: np.ndarray, random, block: int):
+    wanted[:, 0] = True
+    lists = np.array([random.sample(range(ITEMS), 5) for _ in wanted], dtype=np.int32)
+    counts, candidates = wanted.sum(axis=1), np.full(len(wanted), ITEMS)
+    arguments = (lists, csr_matrix(wanted.astype(np.float32)), counts, candidates, (2, 5))
+    whole = evaluate_lists(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "BLOCK_ENTRIES", block)
+        in_blocks = evaluate_lists(*arguments)
+    for name, values in whole.items():
+        assert in_blocks[name].tolist() == values.tolist()

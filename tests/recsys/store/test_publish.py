@@ -1,0 +1,360 @@
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+
+from recsys.errors import StoreError
+from recsys.store.keys import Keys
+from recsys.store.publish import BLOCK_LISTS, publish
+from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
+
+FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 31))
+USERS = 2 * BLOCK_LISTS + 100
+
+# Publishes until it is killed: it stops for good after the first block and says so.
+PUBLISHER = """
+import sys, time
+from pathlib import Path
+import redis
+from recsys.store.keys import Keys
+from recsys.store.publish import publish
+
+def hold(lists):
+    print(lists, flush=True)
+    time.sleep(600)
+
+publish(redis.Redis(port=int(sys.argv[1])), Keys("recsys"), sys.argv[2], Path(sys.argv[3]), 2, hold)
+"""
+
+WriteLists = Callable[[str, Mapping[str, Sequence[str]], dict[str, list[str]], dict[str, list[str]]], Path]
+
+
+@pytest.fixture
+def lists_of(write_lists: WriteLists) -> Callable[[str], Path]:
+    """Lists that say which version they belong to."""
+
+    def write(version: str) -> Path:
+        users = {str(user): [f"{version}-{user}", f"{version}-x"] for user in range(USERS)}
+        return write_lists(version, users, {"i": [f"{version}-j"]}, {"popular": [f"{version}-p"]})
+
+    return write
+
+
+def _keys_of(client: redis.Redis, version: str) -> set[bytes]:
+    return set(client.keys(f"recsys:{version}:*"))
+
+
+def test_publish_reports_what_it_wrote(client: redis.Redis, keys: Keys, write_lists: WriteLists) -> None:
+    lists = write_lists("lists", {"1": ["a", "bc"], "2": [], "3": ["é"]}, {"a": ["bc"]}, {"trending": ["a"]})
+    done: list[int] = []
+    published = publish(client, keys, FIRST, lists, 2, done.append)
+    assert (published.version, published.previous, published.removed) == (FIRST, None, ())
+    assert published.keys == 4
+    assert published.bytes == len("a bc") + len("é".encode()) + len("bc") + len("a")
+    assert published.seconds > 0
+    assert done == [2, 3, 4]
+    assert client.get("recsys:live") == FIRST.encode()
+    assert _keys_of(client, FIRST) == {
+        f"recsys:{FIRST}:{rest}".encode() for rest in ("user:{1}", "user:{3}", "item:{a}", "trending")
+    }
+
+
+def test_ids_of_any_letters_come_back_as_they_were(
+    client: redis.Redis, keys: Keys, write_lists: WriteLists
+) -> None:
+    odd = ["a:b", "{x}", "}{", "*", "[a-z]?", "\\", "Ünï-日本", "🙂", "user:{1}", "a>b", "%s", '"quoted"']
+    lists = write_lists(
+        "odd",
+        {name: [name, *odd] for name in odd},
+        {name: list(reversed(odd)) for name in odd},
+        {"popular:GROCERY>SOFT DRINKS, ÆØÅ": odd},
+    )
+    publish(client, keys, FIRST, lists, 2)
+    for name in odd:
+        assert user_items(client, keys, name, 99).items == [name, *odd]
+        assert similar_items(client, keys, name, 99) == list(reversed(odd))
+    assert popular_items(client, keys, 99, "GROCERY>SOFT DRINKS, ÆØÅ") == odd
+
+
+def test_the_previous_version_stays_and_older_ones_go(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    client.set("recsys:session:{1}", "kept")
+    for version in (FIRST, SECOND, THIRD):
+        published = publish(client, keys, version, lists_of(version), 2)
+    assert (published.previous, published.removed) == (SECOND, (FIRST,))
+    assert [version.name for version in versions(client, keys)] == [THIRD, SECOND]
+    assert len(_keys_of(client, THIRD)) == len(_keys_of(client, SECOND)) == USERS + 2
+    assert _keys_of(client, FIRST) == set()
+    assert client.get("recsys:session:{1}") == b"kept"
+
+
+def test_more_versions_stay_where_asked(client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]) -> None:
+    for version in (FIRST, SECOND, THIRD, FOURTH):
+        publish(client, keys, version, lists_of(version), 3)
+    assert [version.name for version in versions(client, keys)] == [FOURTH, THIRD, SECOND]
+
+
+def test_after_a_rollback_the_version_that_was_live_stays(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    for version in (FIRST, SECOND):
+        publish(client, keys, version, lists_of(version), 2)
+    client.set(keys.live, FIRST)
+    published = publish(client, keys, THIRD, lists_of(THIRD), 2)
+    assert (published.previous, published.removed) == (FIRST, (SECOND,))
+    assert len(_keys_of(client, FIRST)) == USERS + 2
+
+
+def test_a_version_that_is_live_is_compared_and_left(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    lists = lists_of(SECOND)
+    first = publish(client, keys, SECOND, lists, 2)
+    client.hset(keys.versions, THIRD, "loading by a command that was killed")
+    client.set(keys.user_items(THIRD, "1"), "half")
+    again = publish(client, keys, SECOND, lists, 2)
+    assert (again.previous, again.keys, again.bytes) == (FIRST, first.keys, first.bytes)
+    assert again.removed == (THIRD,)
+    assert len(_keys_of(client, SECOND)) == USERS + 2
+
+
+@pytest.mark.parametrize("change", ["value", "missing", "extra"])
+def test_a_version_that_is_live_with_other_lists_is_refused(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path], change: str
+) -> None:
+    lists = lists_of(FIRST)
+    publish(client, keys, FIRST, lists, 2)
+    # No list that a sample would hold.
+    key = keys.user_items(FIRST, "77")
+    if change == "value":
+        client.set(key, "other")
+    elif change == "missing":
+        client.delete(key)
+    else:
+        client.set(keys.user_items(FIRST, "another"), "other")
+    before = _keys_of(client, FIRST)
+    with pytest.raises(StoreError, match=f"version {FIRST}: "):
+        publish(client, keys, FIRST, lists, 2)
+    assert _keys_of(client, FIRST) == before
+    assert live_version(client, keys) == FIRST
+
+
+def _assert_nothing_changed(client: redis.Redis, keys: Keys) -> None:
+    """FIRST is live and whole; of SECOND nothing is left."""
+    assert live_version(client, keys) == FIRST
+    assert [version.name for version in versions(client, keys)] == [FIRST]
+    assert len(_keys_of(client, FIRST)) == USERS + 2
+    assert _keys_of(client, SECOND) == set()
+
+
+def test_a_list_lost_on_the_way_keeps_the_version_from_going_live(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    other = new_client()
+
+    def lose(done: int) -> None:
+        if done == BLOCK_LISTS:
+            assert other.delete(keys.user_items(SECOND, "77")) == 1
+
+    with pytest.raises(StoreError, match=f"{USERS + 2} lists to publish but {USERS + 1} keys in Redis"):
+        publish(client, keys, SECOND, lists_of(SECOND), 2, lose)
+    _assert_nothing_changed(client, keys)
+
+
+def test_a_list_changed_on_the_way_keeps_the_version_from_going_live(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    other = new_client()
+
+    def change(_: int) -> None:
+        other.set(keys.user_items(SECOND, "0"), "changed")
+
+    with pytest.raises(StoreError, match=r"user:\{0\} is another list in Redis"):
+        publish(client, keys, SECOND, lists_of(SECOND), 2, change)
+    _assert_nothing_changed(client, keys)
+
+
+def test_a_user_listed_twice_is_found_out(
+    client: redis.Redis, keys: Keys, write_lists: WriteLists, tmp_path: Path
+) -> None:
+    lists = write_lists("lists", {"1": ["a"]}, {"1": ["b"]}, {"trending": ["a"], "popular": ["a"]})
+    twice = write_lists("twice", {"1": ["a"]}, {}, {})
+    frame = __import__("polars").read_parquet(twice / "user_items.parquet")
+    frame.vstack(frame).write_parquet(lists / "user_items.parquet")
+    with pytest.raises(StoreError, match="5 lists to publish but 4 keys in Redis"):
+        publish(client, keys, FIRST, lists, 2)
+
+
+def test_a_server_that_is_full_refuses_and_keeps_what_it_had(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    client.config_set("maxmemory", client.info()["used_memory"] + 300_000)
+    with pytest.raises(StoreError, match=f"version {SECOND}: Redis refused .* lists, the first as: OOM"):
+        publish(client, keys, SECOND, lists_of(SECOND), 2)
+    _assert_nothing_changed(client, keys)
+    client.config_set("maxmemory", 0)
+    publish(client, keys, SECOND, lists_of(SECOND + "-again"), 2)
+    assert live_version(client, keys) == SECOND
+
+
+def test_a_missing_file_is_found_before_anything_is_written(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    lists = lists_of(FIRST)
+    (lists / "popular.parquet").unlink()
+    with pytest.raises(StoreError, match=r"popular\.parquet: there is no such file"):
+        publish(client, keys, FIRST, lists, 2)
+    assert client.dbsize() == 0
+
+
+def test_the_pointer_moves_only_from_where_it_was(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    other = new_client()
+    with pytest.raises(StoreError, match="another publish or rollback came between"):
+        publish(client, keys, SECOND, lists_of(SECOND), 2, lambda _: other.set(keys.live, THIRD))
+    assert client.get(keys.live) == THIRD.encode()
+    assert _keys_of(client, SECOND) == set()
+
+
+def test_of_two_loads_of_one_version_the_later_wins_and_stays_whole(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    lists = lists_of(FIRST)
+    other = new_client()
+
+    def overtake(done: int) -> None:
+        if done == BLOCK_LISTS:
+            publish(other, keys, FIRST, lists, 2)
+
+    with pytest.raises(StoreError, match="another publish or rollback came between"):
+        publish(client, keys, FIRST, lists, 2, overtake)
+    assert live_version(client, keys) == FIRST
+    assert len(_keys_of(client, FIRST)) == USERS + 2
+
+
+def test_a_load_does_not_go_live_while_another_of_the_same_version_goes_on(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    other = new_client()
+    with pytest.raises(StoreError, match="another publish or rollback came between"):
+        publish(
+            client,
+            keys,
+            FIRST,
+            lists_of(FIRST),
+            2,
+            lambda _: other.hset(keys.versions, FIRST, "loading by another"),
+        )
+    assert client.get(keys.live) is None
+    assert client.hget(keys.versions, FIRST) == b"loading by another"
+    assert len(_keys_of(client, FIRST)) == USERS + 2
+
+
+def test_of_publishes_that_race_one_goes_live(
+    new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    barrier = threading.Barrier(3)
+    outcomes: dict[str, str] = {}
+
+    def run(version: str, client: redis.Redis, lists: Path) -> None:
+        # By the first block each has read the pointer.
+        def meet(done: int) -> None:
+            if done == BLOCK_LISTS:
+                barrier.wait(30)
+
+        try:
+            publish(client, keys, version, lists, 2, meet)
+        except StoreError as error:
+            outcomes[version] = str(error)
+        else:
+            outcomes[version] = "live"
+
+    threads = [
+        threading.Thread(target=run, args=(version, new_client(), lists_of(version)))
+        for version in (FIRST, SECOND, THIRD)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client = new_client()
+    (winner,) = [version for version, outcome in outcomes.items() if outcome == "live"]
+    assert live_version(client, keys) == winner
+    assert len(_keys_of(client, winner)) == USERS + 2
+    assert len(outcomes) == 3
+
+
+def test_a_killed_publish_is_taken_up_by_the_next(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path], write_lists: WriteLists
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    port = client.connection_pool.connection_kwargs["port"]
+    command = [sys.executable, "-c", PUBLISHER, str(port), SECOND, str(lists_of(SECOND))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == BLOCK_LISTS
+        process.kill()
+    assert len(_keys_of(client, SECOND)) == BLOCK_LISTS
+    assert live_version(client, keys) == FIRST
+    assert versions(client, keys)[-1].published_at is None
+
+    fewer = write_lists("fewer", {"0": ["new"]}, {}, {"popular": ["p"]})
+    published = publish(client, keys, SECOND, fewer, 2)
+    assert (published.keys, published.previous, published.removed) == (2, FIRST, ())
+    assert len(_keys_of(client, SECOND)) == 2
+    assert user_items(client, keys, "0", 9).items == ["new"]
+
+
+def test_what_a_killed_publish_left_is_removed_by_one_of_another_version(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    client.hset(keys.versions, SECOND, "loading by a command that was killed")
+    client.set(keys.user_items(SECOND, "1"), "half")
+    published = publish(client, keys, THIRD, lists_of(THIRD), 2)
+    assert (published.previous, published.removed) == (FIRST, (SECOND,))
+    assert _keys_of(client, SECOND) == set()
+
+
+def test_readers_never_see_a_missing_or_mixed_list(
+    client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    seen: set[str] = set()
+    wrong: list[object] = []
+    done = threading.Event()
+
+    def read(reader: redis.Redis, user: int) -> None:
+        while not done.is_set():
+            version = reader.get("recsys:live").decode()
+            seen.add(version)
+            expires = time.monotonic() + 0.1
+            while time.monotonic() < expires:
+                user = (user + 911) % USERS
+                items = reader.get(f"recsys:{version}:user:{{{user}}}")
+                if items != f"{version}-{user} {version}-x".encode():
+                    wrong.append((version, user, items))
+
+    readers = [threading.Thread(target=read, args=(new_client(), start)) for start in (0, 5_000)]
+    for reader in readers:
+        reader.start()
+    for version in (SECOND, THIRD, FOURTH):
+        publish(client, keys, version, lists_of(version), 2)
+        time.sleep(0.3)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert seen == {FIRST, SECOND, THIRD, FOURTH}
