@@ -22,6 +22,7 @@ _NODE: Final = "node"
 _PATH: Final = "path"
 _NAME: Final = "name"
 _SHARE: Final = "share"
+_PLACE: Final = "place"
 _RANK: Final = "rank"
 _LIKED: Final = "liked"
 _BOUGHT: Final = "bought"
@@ -33,15 +34,6 @@ def _variety(counts: pl.Expr) -> pl.Expr:
     total = counts.sum()
     spread = exact_sum(counts * counts.log()).cast(pl.Float64) / (total * total.log())
     return pl.when(total > 1).then((1 - spread).clip(0, 1))
-
-
-def _top(name: str) -> pl.Expr:
-    """The greatest affinities as shares of the sum of all, ties by name."""
-    share = pl.col(_AFFINITY).cast(pl.Float64) / pl.col(_AFFINITY).sum().cast(pl.Float64)
-    best_first = pl.struct(pl.col(name).alias(_NAME), share.alias(_SHARE)).sort_by(
-        _AFFINITY, name, descending=[True, False]
-    )
-    return best_first.head(TOP).implode()
 
 
 _LIKED_COUNTS: Final = pl.col(_LIKED).filter(pl.col(_LIKED) > 0)
@@ -94,9 +86,7 @@ _CATEGORY_TOPS: Final = (
         "share",
         f"The {TOP} categories liked most at each level of the path, root first, each with its share of the "
         "user's decayed weight at that level, best first; null where no category has a positive one",
-        pl.struct(pl.col(_NAME).str.split(_PATH_SEPARATOR).alias(_PATH), _SHARE).sort_by(
-            _LEVEL, _SHARE, _NAME, descending=[False, True, False]
-        ).implode(),
+        pl.struct(_PATH, _SHARE).sort_by(_LEVEL, _PLACE).implode(),
     ),
 )
 
@@ -107,7 +97,7 @@ _BRANDS: Final = (
         "share",
         f"The {TOP} brands liked most, each with its share of the user's decayed weight over all brands, best "
         "first; null where no brand has a positive one",
-        _top(BRAND),
+        pl.struct(pl.col(BRAND).alias(_NAME), _SHARE).sort_by(_PLACE).implode(),
     ),
 )
 
@@ -124,7 +114,7 @@ def user_tastes(
     """One row a user of `events`, which lie before `as_of`, with the columns of `USER_TASTES`."""
     pairs = _pairs(events, as_of, half_life_days, weights).join(_facts(items), on=ITEM_ID, how="left")
     categories = _liked(pairs, CATEGORY)
-    brands = _liked(pairs, BRAND).filter(pl.col(_AFFINITY) > 0)
+    brands = _top(_liked(pairs, BRAND), [USER_ID], BRAND)
     return (
         pairs.group_by(USER_ID)
         .agg(columns(_ITEMS))
@@ -173,15 +163,16 @@ def _category_tops(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFram
         .explode(_LEVEL)
         .select(_path_key(path).alias(CATEGORY), _LEVEL, _path_key(path.list.head(_LEVEL)).alias(_NODE))
     )
-    return (
-        categories.join(nodes, on=CATEGORY)
-        .group_by(USER_ID, _LEVEL, _NODE)
-        .agg(pl.col(_AFFINITY).sum())
-        .filter(pl.col(_AFFINITY) > 0)
-        .group_by(USER_ID, _LEVEL)
-        .agg(_top(_NODE).alias(_NODE))
-        .explode(_NODE)
-        .unnest(_NODE)
-        .group_by(USER_ID)
-        .agg(columns(_CATEGORY_TOPS))
-    )
+    affinities = categories.join(nodes, on=CATEGORY).group_by(USER_ID, _LEVEL, _NODE).agg(pl.col(_AFFINITY).sum())
+    tops = _top(affinities, [USER_ID, _LEVEL], _NODE)
+    paths = tops.with_columns(pl.col(_NODE).str.split(_PATH_SEPARATOR).alias(_PATH))
+    return paths.group_by(USER_ID).agg(columns(_CATEGORY_TOPS))
+
+
+def _top(affinities: pl.LazyFrame, group: list[str], name: str) -> pl.LazyFrame:
+    """The `TOP` rows of each group with the greatest positive affinity, ties by name, with place and share."""
+    positive = affinities.filter(pl.col(_AFFINITY) > 0)
+    total = pl.col(_AFFINITY).sum().over(group).cast(pl.Float64)
+    shares = positive.with_columns((pl.col(_AFFINITY).cast(pl.Float64) / total).alias(_SHARE))
+    ordered = shares.sort(*group, _AFFINITY, name, descending=[False] * len(group) + [True, False])
+    return ordered.with_columns(pl.int_range(pl.len()).over(group).alias(_PLACE)).filter(pl.col(_PLACE) < TOP)

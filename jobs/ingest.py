@@ -194,5 +194,5 @@ def _commit(staged: _Staged, lake: Lake) -> TableCount:
     record = lake.directory / "ingests" / f"{name}.json"
     if not record.exists():
         write_json(record, asdict(count))
-    log.info("ingested", **asdict(count))
+    log.debug("ingested", **asdict(count))
     return count

@@ -11,7 +11,7 @@ import polars_hash
 
 from recsys.files import written_whole
 from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
-
+from recsys.settings import Settings
 
 BUCKET = "bucket"
 DATE = "date"
@@ -91,6 +91,11 @@ class Lake:
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"
         return pl.scan_parquet(file) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The lake of an installation."""
+    return Lake(settings.directory / "lake", settings.lake.buckets)
 
 
 def _stable_hash(column: pl.Expr) -> pl.Expr:

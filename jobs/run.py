@@ -54,7 +54,7 @@ class Run:
         target = self.directory / name
         if name in self.manifest()["steps"]:
             return target
-        log.info("step started", run=self.id, step=name)
+        log.debug("step started", run=self.id, step=name)
         started = time.perf_counter()
         _reset_peak_memory()
         with written_whole(target) as aside:
@@ -68,7 +68,7 @@ class Run:
         manifest = self.manifest()
         manifest["steps"][name] = {"seconds": round(seconds, 3), "peak_memory_bytes": _peak_memory()}
         write_json(self.directory / MANIFEST, manifest)
-        log.info("step done", run=self.id, step=name, **manifest["steps"][name])
+        log.debug("step done", run=self.id, step=name, **manifest["steps"][name])
 
     def update(self, **values: Any) -> None:
         """Set fields of the manifest."""

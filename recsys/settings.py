@@ -136,6 +136,8 @@ class Settings:
     """Whether items a user has had may be recommended again."""
     seed: int = 0
     """Where all randomness starts."""
+    log_format: Literal["text", "json"] = "text"
+    """How log lines are written to standard error."""
     candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase")
     """Models that are trained; the one that wins on the validation window is published."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])

@@ -19,7 +19,7 @@ METRIC_NAMES = {
 }
 
 
-def count(number: float) -> str:
+def whole(number: float) -> str:
     """A whole number with commas between thousands."""
     return f"{number:,.0f}"
 

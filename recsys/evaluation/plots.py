@@ -37,7 +37,7 @@ PAGE_COLOURS: Final = {
     SHADE: "var(--shade)",
 }
 
-WIDTH = 420  # pixels at which a plot is drawn; the page scales it
+WIDTH = 380  # pixels at which a plot is drawn; the page scales it
 POINTS_PER_PIXEL = 0.75
 TEXT = 12 * POINTS_PER_PIXEL
 SMALL_TEXT = 11 * POINTS_PER_PIXEL
@@ -79,6 +79,7 @@ STYLE: Final[Any] = {
     "ytick.labelsize": SMALL_TEXT,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "xtick.major.pad": 6,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "legend.frameon": False,
@@ -86,8 +87,10 @@ STYLE: Final[Any] = {
 }
 
 
-def plot_models(measurements: Sequence[ModelMeasurement], metric: str, winner: str, highest: float) -> str:
-    """Every model's mean and interval, best on top, on an axis from 0 to `highest`."""
+def plot_models(
+    window: str, measurements: Sequence[ModelMeasurement], metric: str, winner: str, highest: float
+) -> str:
+    """Every model's mean and interval on one window, best on top, on an axis from 0 to `highest`."""
     ordered = sorted(measurements, key=lambda model: (model.metrics[metric], model.name))
     with mpl.rc_context(STYLE):
         figure, axes = _draw(height=56 + 27 * len(ordered))
@@ -98,13 +101,13 @@ def plot_models(measurements: Sequence[ModelMeasurement], metric: str, winner: s
             axes.plot([model.metrics[metric]], [row], color=colour, marker="o", markersize=5)
             shade = INK if model.name == winner else MUTED
             text = value(model.metrics[metric])
-            _write(axes, text, (high, row), offset=(6, 0), ha="left", va="center", color=shade)
+            _write(axes, text, (high, row), offset=(6, 0), color=shade)
         axes.set_xlim(0, highest * 1.25 or 1)
         axes.set_ylim(-0.6, len(ordered) - 0.4)
         _name_rows(axes, [model.name for model in ordered])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", linewidth=0.8)
-        return _to_svg(figure, "models")
+        return _to_svg(figure, window)
 
 
 def plot_segments(model: ModelMeasurement, metric: str) -> str:
@@ -117,11 +120,12 @@ def plot_segments(model: ModelMeasurement, metric: str) -> str:
         figure, axes = _draw(height=60 + 29 * len(measured))
         colours = [OTHER if name == NEW else ACCENT for name in measured]
         axes.barh(range(len(measured)), values, height=0.5, color=colours)
+        highest = max([overall, *values]) or 1
         for row, number in enumerate(values):
-            _write(axes, value(number), (number, row), offset=(4, 0), ha="left", va="center", color=INK)
+            _write(axes, value(number), (highest, row), offset=(12, 0), color=INK)
         axes.axvline(overall, color=MUTED, linewidth=1, linestyle=DASHED)
-        _write_above(axes, f"all {value(overall)}", overall)
-        axes.set_xlim(0, max([overall, *values]) * 1.2 or 1)
+        _write_above(axes, f"all {value(overall)}", overall, align="center", shift=0)
+        axes.set_xlim(0, highest * 1.04)
         _name_rows(axes, [SEGMENT_LABELS[name] for name in measured])
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", linewidth=0.8)
@@ -133,12 +137,12 @@ def plot_exposure(measurements: Sequence[ModelMeasurement], winner: str) -> str:
     others = [model for model in measurements if model.name != winner]
     with mpl.rc_context(STYLE):
         figure, axes = _draw(height=270)
-        for number, model in enumerate(others):
-            label = None if number else "other models"
-            _draw_curve(axes, model, color=OTHER, linewidth=1.0, label=label)
         for model in measurements:
             if model.name == winner:
                 _draw_curve(axes, model, color=ACCENT, linewidth=2.2, label=winner)
+        for number, model in enumerate(others):
+            label = None if number else "other models"
+            _draw_curve(axes, model, color=OTHER, linewidth=1.0, label=label)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label="all items alike")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
@@ -158,8 +162,11 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Window
         figure, axes = _draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(days, events, color=ACCENT, linewidth=1.2)
-        _shade(axes, "validation", cuts.train_end, cuts.validation_end, alpha=0.5)
-        _shade(axes, "test", cuts.validation_end, cuts.as_of, alpha=1.0)
+        _shade(axes, cuts.train_end, cuts.validation_end, alpha=0.5)
+        _shade(axes, cuts.validation_end, cuts.as_of, alpha=1.0)
+        # Both names lean on the cut between the windows: they fit however narrow those are.
+        _write_above(axes, "validation", _day_number(cuts.validation_end), align="right", shift=-4)
+        _write_above(axes, "test", _day_number(cuts.validation_end), align="left", shift=4)
         axes.set_xlim(min(days[0], _day_number(cuts.train_end)), _day_number(cuts.as_of))
         axes.set_ylim(0, max(1, *events) * 1.1)
         locator = dates.AutoDateLocator(maxticks=6)
@@ -179,37 +186,34 @@ def _draw(height: float) -> tuple[Figure, Axes]:
 
 def _draw_curve(axes: Axes, model: ModelMeasurement, color: str, linewidth: float, label: str | None) -> None:
     steps = np.linspace(0, 1, len(model.exposure_curve))
-    axes.plot(steps, model.exposure_curve, color=color, linewidth=linewidth, label=label)
+    axes.plot(steps, model.exposure_curve, color=color, linewidth=linewidth, zorder=1 + linewidth, label=label)
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), list(names), color=INK, fontsize=TEXT)
 
 
-def _write(
-    axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], ha: str, va: str, color: str
-) -> None:
-    axes.annotate(text, place, xytext=offset, textcoords="offset points", ha=ha, va=va, color=color)
+def _write(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], color: str) -> None:
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", va="center", color=color)
 
 
-def _write_above(axes: Axes, text: str, x: float) -> None:
+def _write_above(axes: Axes, text: str, x: float, align: str, shift: float) -> None:
     axes.annotate(
         text,
         (x, 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(0, 2),
+        xytext=(shift, 2),
         textcoords="offset points",
-        ha="center",
+        ha=align,
         va="bottom",
         fontsize=SMALL_TEXT,
         color=MUTED,
     )
 
 
-def _shade(axes: Axes, name: str, start: datetime, end: datetime, alpha: float) -> None:
+def _shade(axes: Axes, start: datetime, end: datetime, alpha: float) -> None:
     left, right = _day_number(start), _day_number(end)
     axes.axvspan(left, right, color=SHADE, linewidth=0, alpha=alpha, zorder=0)
-    _write_above(axes, name, (left + right) / 2)
 
 
 def _day_number(moment: date) -> float:
@@ -225,7 +229,7 @@ def _fill_days(events_per_day: Sequence[tuple[date, int]]) -> tuple[list[float],
 
 
 def _to_svg(figure: Figure, name: str) -> str:
-    """The figure as an `svg` element for HTML: no outer links, no ids but of paths, the page's looks."""
+    """The figure as an `svg` element for HTML: no outer links, the page's looks, ids that `name` sets apart."""
     buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,9 +1,8 @@
 """report.html: one file that tells a shop which model is published, how good it is and what it learned from."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,6 +21,18 @@ from recsys.evaluation.report_data import Report
 
 EXAMPLES = 6
 EXAMPLE_ITEMS = 10
+FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "day": formatting.day,
+    "duration": formatting.duration,
+    "interval": formatting.interval,
+    "memory": formatting.memory,
+    "metric_name": formatting.metric_name,
+    "percent": formatting.percent,
+    "rule_in_words": formatting.rule_in_words,
+    "shorten": formatting.shorten,
+    "value": formatting.value,
+    "whole": formatting.whole,
+}
 CATALOGUE_METRICS = ("coverage", "gini", "novelty")
 
 
@@ -29,11 +40,12 @@ def write_report(path: Path, report: Report) -> None:
     """Write the report to `path`, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(render_report(report), encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def render_report(report: Report) -> str:
     """The report as one HTML page that loads nothing from elsewhere."""
+    base = report.evaluation.metric.partition("@")[0]
     environment = Environment(
         loader=PackageLoader("recsys.evaluation"),
         autoescape=True,
@@ -42,22 +54,12 @@ def render_report(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        count=formatting.count,
-        value=formatting.value,
-        interval=formatting.interval,
-        percent=formatting.percent,
-        duration=formatting.duration,
-        memory=formatting.memory,
-        day=formatting.day,
-        metric_name=formatting.metric_name,
-        rule_in_words=formatting.rule_in_words,
-        shorten=formatting.shorten,
-    )
+    environment.filters |= FILTERS  # pyright: ignore[reportUnknownMemberType]
     return environment.get_template("report.html").render(
         report=report,
         metric=report.evaluation.metric,
-        metrics=METRICS,
+        metric_base=base,
+        metrics=[base, *(metric for metric in METRICS if metric != base)],
         catalogue_metrics=CATALOGUE_METRICS,
         segments=SEGMENT_LABELS,
         examples=report.examples[:EXAMPLES],
@@ -100,8 +102,8 @@ def _plots(report: Report) -> dict[str, Any]:
     metric = report.evaluation.metric
     highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
     drawn = {
-        "validation": plot_models(report.validation, metric, report.winner, highest),
-        "test": plot_models(report.test, metric, report.winner, highest),
+        "validation": plot_models("validation", report.validation, metric, report.winner, highest),
+        "test": plot_models("test", report.test, metric, report.winner, highest),
         "segments": plot_segments(report.winner_on_test, metric),
         "exposure": plot_exposure(report.test, report.winner),
         "events": plot_events_per_day(report.data.events_per_day, report.windows),

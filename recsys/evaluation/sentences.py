@@ -4,13 +4,13 @@ from typing import Final
 
 from recsys.evaluation.comparison import Lead, find_lead
 from recsys.evaluation.formatting import (
-    count,
     day,
     interval,
     metric_name,
     percent,
     rule_in_words,
     value,
+    whole,
 )
 from recsys.evaluation.report_data import Report
 from recsys.evaluation.segments import NEW
@@ -79,10 +79,10 @@ def cold_sentence(report: Report) -> str:
     winner = report.winner_on_test
     everyone = winner.users + winner.cold_users
     if winner.cold_users == 0:
-        return f"All {count(everyone)} shoppers measured on the test window had a history."
+        return f"All {whole(everyone)} shoppers measured on the test window had a history."
     share = percent(winner.cold_users / everyone)
     sentence = (
-        f"{count(winner.cold_users)} of the {count(everyone)} shoppers of the test window ({share}) were "
+        f"{whole(winner.cold_users)} of the {whole(everyone)} shoppers of the test window ({share}) were "
         "new, without any history; they are measured apart"
     )
     metric = report.evaluation.metric
@@ -101,14 +101,14 @@ def quarantine_sentence(report: Report) -> str:
             by_rule[rule] = by_rule.get(rule, 0) + rows
     aside = sum(by_rule.values())
     if aside == 0:
-        return f"All {count(read)} rows that were read passed every check."
+        return f"All {whole(read)} rows that were read passed every check."
     ordered = sorted(by_rule.items(), key=lambda pair: (-pair[1], pair[0]))
-    reasons = [f"{count(rows)} broke “{rule_in_words(rule)}”" for rule, rows in ordered[:NAMED_RULES]]
+    reasons = [f"{whole(rows)} broke “{rule_in_words(rule)}”" for rule, rows in ordered[:NAMED_RULES]]
     rest = sum(rows for _, rows in ordered[NAMED_RULES:])
     if rest:
-        reasons.append(f"{count(rest)} broke other rules")
+        reasons.append(f"{whole(rest)} broke other rules")
     return (
-        f"{count(aside)} of the {count(read)} rows that were read ({percent(aside / read)}) were set aside: "
+        f"{whole(aside)} of the {whole(read)} rows that were read ({percent(aside / read)}) were set aside: "
         f"{_join(reasons)}."
     )
 
@@ -117,9 +117,9 @@ def data_sentence(report: Report) -> str:
     """How much data there is and how it is spread."""
     data = report.data
     return (
-        f"{count(data.users)} shoppers left {count(data.events)} events on {count(data.items)} items from "
+        f"{whole(data.users)} shoppers left {whole(data.events)} events on {whole(data.items)} items from "
         f"{day(data.first_day)} to {day(data.last_day)}. Half of the shoppers have "
-        f"{count(data.median_events_per_user)} events or more, and {percent(data.items_for_most_events)} of the "
+        f"{whole(data.median_events_per_user)} events or more, and {percent(data.items_for_most_events)} of the "
         "items make 80% of the events."
     )
 
@@ -135,10 +135,8 @@ def catalogue_sentence(report: Report) -> str:
 
 
 def _certainty(lead: Lead) -> str:
-    bounds = interval(lead.interval)
-    if lead.interval[0] > 0:
-        return f"The lead is not chance: its 95% interval is {bounds}."
-    return f"The lead may be chance: its 95% interval, {bounds}, reaches down to no lead at all."
+    bounds = f"its 95% interval is {interval(lead.interval)}"
+    return f"The lead is clear: {bounds}." if lead.interval[0] > 0 else f"The lead may be chance: {bounds}."
 
 
 def _join(parts: list[str]) -> str:

@@ -16,9 +16,9 @@ from recsys.models.factors import FactorModel
 class AlsConfig:
     """Size and strength of the factorisation."""
 
-    factors: int = 64
+    factors: int = 128
     """Length of a user's and an item's vector."""
-    regularization: float = 40.0
+    regularization: float = 45.0
     """Weight of the squared length of the vectors; confidences are scaled to a mean of 1 first."""
     alpha: float = 2.0
     """Weight of an average interaction against a missing one."""

@@ -32,7 +32,7 @@ def store_errors(client: redis.Redis) -> Generator[None]:
     try:
         yield
     except redis.RedisError as error:
-        raise StoreError(f"Redis at {_place(client)}: {' '.join(str(error).split())}") from None
+        raise StoreError(f"Redis at {address_of(client)}: {' '.join(str(error).split())}") from None
 
 
 def _external(settings: Redis, url: str) -> redis.Redis:
@@ -58,6 +58,7 @@ def _embedded(settings: Redis, directory: Path) -> redis.Redis:
     )
 
 
-def _place(client: redis.Redis) -> str:
+def address_of(client: redis.Redis) -> str:
+    """Host and port of the server, or the path of its socket."""
     where = client.connection_pool.connection_kwargs
     return str(where["path"]) if "path" in where else f"{where.get('host')}:{where.get('port')}"

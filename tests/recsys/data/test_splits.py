@@ -12,7 +12,8 @@ from recsys.settings import Evaluation
 
 AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
 EVALUATION = Evaluation(validation_days=10, test_days=5)
-HOURS_BACK = st.lists(st.integers(min_value=-48, max_value=24 * 40), max_size=60)
+CUTS = st.sampled_from([0, 24 * 5, 24 * 15])
+HOURS_BACK = st.lists(CUTS | st.integers(min_value=-48, max_value=24 * 40), max_size=60)
 
 
 def frame(hours_back: list[int]) -> pl.LazyFrame:

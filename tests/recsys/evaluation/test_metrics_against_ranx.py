@@ -1,6 +1,6 @@
-import numba
 import numpy as np
 import pytest
+from numba.core import config
 from scipy.sparse import csr_matrix
 
 from recsys.evaluation.metrics import evaluate_lists
@@ -10,7 +10,7 @@ USERS, ITEMS, CUTOFFS = 200, 60, (1, 5, 20)
 
 @pytest.mark.filterwarnings("ignore")
 def test_metrics_agree_with_ranx(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)  # compiling takes a minute, running a moment
+    monkeypatch.setattr(config, "DISABLE_JIT", True)  # compiling takes a minute, running a moment
     from ranx import Qrels, Run, evaluate
 
     generator = np.random.default_rng(3)
@@ -24,9 +24,7 @@ def test_metrics_agree_with_ranx(monkeypatch: pytest.MonkeyPatch):
         | {f"unknown{number}": 1 for number in range(unknown[user])}
         for user in range(USERS)
     }
-    run = {
-        str(user): {str(item): float(-place) for place, item in enumerate(lists[user])} for user in range(USERS)
-    }
+    run = {str(user): {str(item): float(-place) for place, item in enumerate(lists[user])} for user in range(USERS)}
     ours = evaluate_lists(lists, relevant, counts, np.full(USERS, ITEMS), CUTOFFS)
     names = [
         f"{metric}@{k}"

@@ -196,6 +196,24 @@ def test_a_valkey_of_another_directory_is_not_taken_for_ours(new_directory: Call
     assert _get(address) == "theirs"
 
 
+def test_the_answer_of_another_directory_counts_for_nothing_while_ours_runs(
+    new_directory: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
+    theirs, ours = new_directory("theirs"), new_directory("ours")
+    address = start_server(theirs)
+    start_server(ours)
+    own_port = (ours / "port").read_text()
+    (ours / "port").write_text(str(address.port))
+    try:
+        for command in (start_server, stop_server, server_status):
+            with pytest.raises(StoreError, match="does not answer"):
+                command(ours)
+    finally:
+        (ours / "port").write_text(own_port)
+    assert _process_id(theirs) != _process_id(ours)
+
+
 def test_a_server_that_hangs_is_neither_doubled_nor_killed(
     server_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

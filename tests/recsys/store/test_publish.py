@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
 import pytest
 import redis
+from redis.client import Pipeline
 
 from recsys.errors import StoreError
+from recsys.store.encoding import text
 from recsys.store.keys import Keys
 from recsys.store.publish import BLOCK_LISTS, publish
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
@@ -21,6 +24,7 @@ PUBLISHER = """
 import sys, time
 from pathlib import Path
 import redis
+from redis.client import Pipeline
 from recsys.store.keys import Keys
 from recsys.store.publish import publish
 
@@ -45,7 +49,7 @@ def lists_of(write_lists: WriteLists) -> Callable[[str], Path]:
     return write
 
 
-def _keys_of(client: redis.Redis, version: str) -> set[bytes]:
+def _keys_of(client: redis.Redis, version: str) -> set[bytes | str]:
     return set(client.keys(f"recsys:{version}:*"))
 
 
@@ -183,13 +187,10 @@ def test_a_list_changed_on_the_way_keeps_the_version_from_going_live(
     _assert_nothing_changed(client, keys)
 
 
-def test_a_user_listed_twice_is_found_out(
-    client: redis.Redis, keys: Keys, write_lists: WriteLists, tmp_path: Path
-) -> None:
+def test_a_user_listed_twice_is_found_out(client: redis.Redis, keys: Keys, write_lists: WriteLists) -> None:
     lists = write_lists("lists", {"1": ["a"]}, {"1": ["b"]}, {"trending": ["a"], "popular": ["a"]})
-    twice = write_lists("twice", {"1": ["a"]}, {}, {})
-    frame = __import__("polars").read_parquet(twice / "user_items.parquet")
-    frame.vstack(frame).write_parquet(lists / "user_items.parquet")
+    once = pl.read_parquet(lists / "user_items.parquet")
+    pl.concat([once, once]).write_parquet(lists / "user_items.parquet")
     with pytest.raises(StoreError, match="5 lists to publish but 4 keys in Redis"):
         publish(client, keys, FIRST, lists, 2)
 
@@ -199,7 +200,7 @@ def test_a_server_that_is_full_refuses_and_keeps_what_it_had(
 ) -> None:
     publish(client, keys, FIRST, lists_of(FIRST), 2)
     client.config_set("maxmemory", client.info()["used_memory"] + 300_000)
-    with pytest.raises(StoreError, match=f"version {SECOND}: Redis refused .* lists, the first as: OOM"):
+    with pytest.raises(StoreError, match=f"version {SECOND}: Redis refused .* lists, the first as: .*maxmemory"):
         publish(client, keys, SECOND, lists_of(SECOND), 2)
     _assert_nothing_changed(client, keys)
     client.config_set("maxmemory", 0)
@@ -222,10 +223,42 @@ def test_the_pointer_moves_only_from_where_it_was(
 ) -> None:
     publish(client, keys, FIRST, lists_of(FIRST), 2)
     other = new_client()
+
+    def move(_: int) -> None:
+        other.set(keys.live, THIRD)
+
     with pytest.raises(StoreError, match="another publish or rollback came between"):
-        publish(client, keys, SECOND, lists_of(SECOND), 2, lambda _: other.set(keys.live, THIRD))
+        publish(client, keys, SECOND, lists_of(SECOND), 2, move)
     assert client.get(keys.live) == THIRD.encode()
     assert _keys_of(client, SECOND) == set()
+
+
+@pytest.mark.parametrize("written", ["live", "versions"])
+def test_what_is_written_in_the_moment_of_the_move_stops_it(
+    client: redis.Redis,
+    new_client: Callable[[], redis.Redis],
+    keys: Keys,
+    lists_of: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+) -> None:
+    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    other = new_client()
+    multi = Pipeline.multi
+
+    def write_before(pipeline: Pipeline) -> None:
+        # After the publish has read both and before its transaction.
+        if written == "live":
+            other.set(keys.live, FIRST)
+        else:
+            other.hset(keys.versions, THIRD, "loading by another")
+        multi(pipeline)
+
+    monkeypatch.setattr(Pipeline, "multi", write_before)
+    with pytest.raises(StoreError, match="another publish or rollback came between"):
+        publish(client, keys, SECOND, lists_of(SECOND), 2)
+    other.hdel(keys.versions, THIRD)
+    _assert_nothing_changed(client, keys)
 
 
 def test_of_two_loads_of_one_version_the_later_wins_and_stays_whole(
@@ -248,15 +281,12 @@ def test_a_load_does_not_go_live_while_another_of_the_same_version_goes_on(
     client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
 ) -> None:
     other = new_client()
+
+    def begin(_: int) -> None:
+        other.hset(keys.versions, FIRST, "loading by another")
+
     with pytest.raises(StoreError, match="another publish or rollback came between"):
-        publish(
-            client,
-            keys,
-            FIRST,
-            lists_of(FIRST),
-            2,
-            lambda _: other.hset(keys.versions, FIRST, "loading by another"),
-        )
+        publish(client, keys, FIRST, lists_of(FIRST), 2, begin)
     assert client.get(keys.live) is None
     assert client.hget(keys.versions, FIRST) == b"loading by another"
     assert len(_keys_of(client, FIRST)) == USERS + 2
@@ -338,7 +368,7 @@ def test_readers_never_see_a_missing_or_mixed_list(
 
     def read(reader: redis.Redis, user: int) -> None:
         while not done.is_set():
-            version = reader.get("recsys:live").decode()
+            version = text(reader.get("recsys:live") or b"")
             seen.add(version)
             expires = time.monotonic() + 0.1
             while time.monotonic() < expires:

@@ -51,8 +51,11 @@ def test_lists_of_items_and_of_everyone(published: redis.Redis, keys: Keys) -> N
 
 
 def test_any_backend_needs_two_gets_and_a_split(published: redis.Redis) -> None:
-    version = published.get("recsys:live").decode()
-    assert published.get(f"recsys:{version}:user:{{7}}").decode().split(" ") == ["a", "b", "c"]
+    version = published.get("recsys:live")
+    assert version == VERSION.encode()
+    items = published.get(f"recsys:{VERSION}:user:{{7}}")
+    assert isinstance(items, bytes)
+    assert items.split(b" ") == [b"a", b"b", b"c"]
 
 
 def test_without_a_live_version_every_read_says_what_to_do(client: redis.Redis, keys: Keys) -> None:

@@ -1,4 +1,5 @@
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,24 +12,13 @@ from recsys.store.server import server_status, start_server, stop_server
 
 
 @pytest.fixture
-def guarded(server_directory: Path) -> str:
+def guarded(server_directory: Path) -> Iterator[str]:
     """Host and port of a server that asks for the password `right`."""
     address = start_server(server_directory)
     with redis.Redis(host=address.host, port=address.port) as client:
-        client.execute_command("CONFIG", "SET", "requirepass", "right")
-    (server_directory / "password").write_text("right")
-    return f"{address.host}:{address.port}"
-
-
-@pytest.fixture(autouse=True)
-def stop_guarded(server_directory: Path) -> object:
-    """A guarded server cannot be asked to stop without its password."""
-    yield
-    if (server_directory / "password").exists():
-        port = int((server_directory / "port").read_text())
-        with redis.Redis(port=port, password="right") as client:
-            client.execute_command("CONFIG", "SET", "requirepass", "")
-    return None
+        client.config_set("requirepass", "right")
+        yield f"{address.host}:{address.port}"
+        client.config_set("requirepass", "")
 
 
 def test_without_a_url_the_embedded_server_is_started(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""What is bought together: for each item, the items most often in the same order."""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from features.events import ORDER_KEY, before, purchases
+from features.feature import Feature, columns
+from recsys.schema import EVENT_ID, ITEM_ID
+
+LARGEST_ORDER: Final = 30
+LEAST_ORDERS: Final = 3
+
+OTHER_ITEM_ID: Final = "other_item_id"
+RANK: Final = "rank"
+ORDERS: Final = "orders"
+
+_COSINE: Final = "cosine"
+
+BOUGHT_WITH: Final = (
+    Feature(ITEM_ID, pl.String(), "id", "The item", pl.col(ITEM_ID)),
+    Feature(RANK, pl.UInt32(), "1..n", "Place among the items bought with it, by cosine", pl.col(RANK)),
+    Feature(OTHER_ITEM_ID, pl.String(), "id", "The item bought with it", pl.col(OTHER_ITEM_ID)),
+    Feature(
+        ORDERS,
+        pl.UInt32(),
+        "orders",
+        f"Orders with both, never fewer than {LEAST_ORDERS}; of an order with more than {LARGEST_ORDER} items only "
+        "those whose event ids sort first count",
+        pl.col(ORDERS),
+    ),
+    Feature(
+        _COSINE,
+        pl.Float64(),
+        "0..1",
+        "Orders with both over the geometric mean of the orders with each",
+        pl.col(_COSINE),
+    ),
+)
+
+
+def bought_with(events: pl.LazyFrame, as_of: datetime, n: int) -> pl.LazyFrame:
+    """Up to `n` rows an item, the items with the greatest cosine, with the columns of `BOUGHT_WITH`.
+
+    In order of item, then rank: ties in cosine go to the pair with more orders, then by item id.
+    """
+    return rank_order_pairs(order_pairs(events, as_of), n)
+
+
+def order_pairs(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """One row a pair: item_id <= other_item_id, both categorical, and orders, how many hold the two.
+
+    A pair of an item with itself counts the item's orders. An order gives at most `LARGEST_ORDER` squared pairs, so
+    the work grows with the number of orders, whatever their size. Rows of several buckets of users add up.
+    """
+    return (
+        purchases(before(events, as_of))
+        .group_by(*ORDER_KEY, ITEM_ID)
+        .agg(pl.col(EVENT_ID).min())
+        .with_columns(pl.col(ITEM_ID).cast(pl.Categorical))
+        .group_by(ORDER_KEY)
+        .agg(pl.col(ITEM_ID).sort_by(EVENT_ID).head(LARGEST_ORDER))
+        .select(ITEM_ID, pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
+        .explode(ITEM_ID)
+        .explode(OTHER_ITEM_ID)
+        .filter(pl.col(ITEM_ID) <= pl.col(OTHER_ITEM_ID))
+        .group_by(ITEM_ID, OTHER_ITEM_ID)
+        .agg(pl.len().alias(ORDERS))
+    )
+
+
+def add_order_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of `order_pairs` of any number of buckets, one below the other, as one row a pair."""
+    return pairs.group_by(ITEM_ID, OTHER_ITEM_ID).agg(pl.col(ORDERS).sum())
+
+
+def rank_order_pairs(pairs: pl.LazyFrame, n: int) -> pl.LazyFrame:
+    """`bought_with` from the pairs of all buckets, added up to one row a pair."""
+    # No pair of an item has more orders than its pair with itself, which therefore gives the item's orders.
+    item_orders = pl.col(ORDERS).max().over(ITEM_ID).cast(pl.Float64)
+    other_orders = pl.col(ORDERS).max().over(OTHER_ITEM_ID)
+    return (
+        pairs.filter(pl.col(ORDERS) >= LEAST_ORDERS)
+        .select(
+            pl.concat_list(ITEM_ID, OTHER_ITEM_ID),
+            pl.concat_list(OTHER_ITEM_ID, ITEM_ID).alias(OTHER_ITEM_ID),
+            ORDERS,
+        )
+        .explode(ITEM_ID, OTHER_ITEM_ID)
+        .with_columns((pl.col(ORDERS) / (item_orders * other_orders).sqrt()).alias(_COSINE))
+        .filter(pl.col(ITEM_ID) != pl.col(OTHER_ITEM_ID))
+        .with_columns(pl.col(ITEM_ID, OTHER_ITEM_ID).cast(pl.String))
+        .sort(ITEM_ID, _COSINE, ORDERS, OTHER_ITEM_ID, descending=[False, True, True, False])
+        .with_columns(pl.int_range(1, pl.len() + 1).over(ITEM_ID).alias(RANK))
+        .filter(pl.col(RANK) <= n)
+        .select(columns(BOUGHT_WITH))
+    )

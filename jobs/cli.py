@@ -1,0 +1,322 @@
+"""The `recsys` command."""
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from features.catalogue import describe
+from jobs import presenting
+from jobs.benchmark import AUTO, benchmark
+from jobs.demo import AS_OF, demo_directory, demo_settings
+from jobs.evaluating import TEST, VALIDATION, measurements
+from jobs.featuring import FEATURES
+from jobs.ingest import TableCount, ingest
+from jobs.lake import lake_of
+from jobs.logs import configure_logging
+from jobs.lookup import Lookup
+from jobs.nightly import Outcome, Until, advance_run, publish_run
+from jobs.progress import Progress, shown
+from jobs.reporting import find_examples
+from jobs.run import COMPLETE, Run, run_id, runs
+from jobs.status import read_status
+from recsys.errors import RecsysError, RunError, SettingsError
+from recsys.files import write_json
+from recsys.settings import Settings, load_settings
+from recsys.store.server import stop_server
+
+LISTED = 10
+DEFAULT_SETTINGS = Path("recsys.toml")
+
+
+class OneLineErrors(TyperGroup):
+    """Shows a user's mistake as one line and ends with status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except (RecsysError, OSError) as error:
+            typer.echo(f"recsys: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Recommendations for a shop: events in, top-N lists in Redis.\n\n"
+    "Start with `recsys demo`. With data of your own: write recsys.toml, then `recsys nightly SOURCE…`.",
+)
+features_app = typer.Typer(
+    help="User profiles, item features, interactions: computed from the lake.", invoke_without_command=True
+)
+app.add_typer(features_app, name="features")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings file (default: recsys.toml if there)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Moment up to which events count, as 2017-12-31 or 2017-12-31T06:00 in UTC (default: last midnight)"
+    ),
+]
+Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Items to show")]
+SourcePaths = Annotated[list[str] | None, typer.Argument(help="Files, directories or globs")]
+
+
+@app.callback()
+def prepare(context: typer.Context, config: Config = None) -> None:
+    """Read the settings once, for whichever command follows."""
+    settings = load_settings(config or (DEFAULT_SETTINGS if DEFAULT_SETTINGS.exists() else None))
+    configure_logging(settings.log_format)
+    context.obj = settings
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Directory with the Complete Journey files (default: the installed package's)"),
+    ] = None,
+    shoppers: Annotated[int, typer.Option(min=1, max=20, help="Shoppers to show")] = 3,
+) -> None:
+    """A year of a grocer's purchases: ingest, features, models, report, lists in a server of its own."""
+    paths = (str(data or demo_directory()),)
+    settings = demo_settings(context.obj)
+    with shown() as progress:
+        counts = _ingest(settings, paths, progress)
+        outcome = advance_run(settings, AS_OF, Until.PUBLISH, progress)
+    presenting.show_ingest(counts)
+    _show_outcome(settings, outcome)
+    lookup = Lookup.of(settings)
+    examples = find_examples(outcome.run, lookup.lake, shoppers)
+    for example in examples:
+        presenting.show_shopper(example, lookup.user(example.user_id, LISTED))
+    presenting.show_next_steps(settings.directory, lookup.address, examples[0].user_id)
+
+
+@app.command("ingest")
+def ingest_command(context: typer.Context, sources: SourcePaths = None, as_json: AsJson = False) -> None:
+    """Read files into the lake; rows that break a rule go to quarantine, the same file twice changes nothing."""
+    with shown() as progress:
+        counts = _ingest(context.obj, _paths(context.obj, sources), progress)
+    if as_json:
+        presenting.print_json([asdict(count) for count in counts])
+    else:
+        presenting.show_ingest(counts)
+
+
+@features_app.callback()
+def features_command(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Compute the features of a run (`recsys features describe` explains them)."""
+    if context.invoked_subcommand is None:
+        _advance(context.obj, as_of, Until.FEATURES, as_json)
+
+
+@features_app.command("describe")
+def describe_command(as_json: AsJson = False) -> None:
+    """Print every feature: table, name, dtype, meaning, unit."""
+    catalogue = describe()
+    if as_json:
+        presenting.print_json(catalogue.to_dicts())
+    else:
+        presenting.show_features(catalogue)
+
+
+@app.command()
+def train(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Compare the candidates on the validation window and fit the winner on everything."""
+    _advance(context.obj, as_of, Until.TRAIN, as_json)
+
+
+@app.command()
+def evaluate(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Train, rank, and write the run's report.html."""
+    _advance(context.obj, as_of, Until.EVALUATE, as_json)
+
+
+@app.command()
+def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Load a complete run's lists into Redis once more, the latest run's without --as-of."""
+    settings: Settings = context.obj
+    with shown() as progress:
+        published = publish_run(_complete_run(settings, as_of), settings, progress)
+    if as_json:
+        presenting.print_json(asdict(published))
+    else:
+        presenting.show_published(published)
+
+
+@app.command()
+def nightly(
+    context: typer.Context, sources: SourcePaths = None, as_of: AsOf = None, as_json: AsJson = False
+) -> None:
+    """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
+    settings: Settings = context.obj
+    if sources or settings.sources.paths:
+        with shown() as progress:
+            counts = _ingest(settings, _paths(settings, sources), progress)
+        if not as_json:
+            presenting.show_ingest(counts)
+    _advance(settings, as_of, Until.PUBLISH, as_json)
+
+
+@app.command()
+def recommend(
+    context: typer.Context,
+    user_id: Annotated[str, typer.Argument(metavar="USER")],
+    n: Count = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Look a user's list up in Redis; an unknown user gets the popular list."""
+    found = Lookup.of(context.obj).user(user_id, n)
+    presenting.show_lookup(found, as_json)
+
+
+@app.command()
+def similar(
+    context: typer.Context,
+    item_id: Annotated[str, typer.Argument(metavar="ITEM")],
+    n: Count = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Look up the items most like an item."""
+    found = Lookup.of(context.obj).item(item_id, n)
+    presenting.show_lookup(found, as_json)
+
+
+@app.command()
+def status(context: typer.Context, as_json: AsJson = False) -> None:
+    """What is in the lake, which runs there are, and what is live."""
+    found = read_status(context.obj)
+    if as_json:
+        presenting.print_json(asdict(found))
+    else:
+        presenting.show_status(found)
+
+
+@app.command()
+def stop(context: typer.Context) -> None:
+    """Stop the embedded server; its data stays, and the next command starts it again."""
+    settings: Settings = context.obj
+    stopped = stop_server(settings.directory / "valkey")
+    typer.echo("The embedded server has stopped." if stopped else "No embedded server was running.")
+
+
+class ProtocolName(StrEnum):
+    """How the test rows of a split are read."""
+
+    HOLDOUT = "holdout"
+    LAST_ITEM = "last-item"
+
+
+class Repeat(StrEnum):
+    """Whether items of a user's history may be recommended."""
+
+    ALLOW = "allow"
+    EXCLUDE = "exclude"
+
+
+@app.command("benchmark")
+def benchmark_command(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(help="Holds train.parquet, test.parquet, perhaps valid.parquet")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model name; may be repeated (default: auto)")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists")] = 20,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="holdout: test rows as they are; last-item: one test item a user")
+    ] = ProtocolName.HOLDOUT,
+    repeat: Annotated[
+        Repeat | None, typer.Option(help="(default: exclude for last-item, the setting otherwise)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file")] = None,
+) -> None:
+    """Train and measure models on a ready split of user_id, item_id, perhaps timestamp or position."""
+    if repeat is None:
+        repeat = Repeat.EXCLUDE if protocol == ProtocolName.LAST_ITEM else Repeat(context.obj.repeat)
+    evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
+    settings = replace(context.obj, repeat=repeat.value, evaluation=evaluation)
+    figures: dict[str, Any] = {}
+    with shown() as progress:
+        figures.update(benchmark(directory, model or [AUTO], protocol.value, settings, progress))
+    if out is not None:
+        write_json(out, {"models": figures})
+    presenting.show_benchmark(figures, k)
+
+
+def _ingest(settings: Settings, paths: tuple[str, ...], progress: Progress) -> list[TableCount]:
+    progress.start("read sources")
+    latest = datetime.now(UTC) + timedelta(days=1)
+    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance)
+    progress.done()
+    return counts
+
+
+def _paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
+    paths = tuple(sources or settings.sources.paths)
+    if not paths:
+        raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
+    return paths
+
+
+def _moment(as_of: str | None) -> datetime:
+    """What --as-of says, in UTC; the last midnight where it says nothing."""
+    now = datetime.now(UTC)
+    if as_of is None:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise SettingsError(f"--as-of = {as_of!r}: expected a date or time such as 2017-12-31T06:00") from None
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise SettingsError(f"--as-of = {as_of!r}: lies in the future")
+    return moment
+
+
+def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
+    with shown() as progress:
+        outcome = advance_run(settings, _moment(as_of), until, progress)
+    if as_json:
+        presenting.print_json(outcome.run.manifest())
+    else:
+        _show_outcome(settings, outcome)
+
+
+def _complete_run(settings: Settings, as_of: str | None) -> Run:
+    wanted = None if as_of is None else run_id(_moment(as_of))
+    for run in runs(settings.directory):
+        if run.manifest()["status"] == COMPLETE and wanted in (None, run.id):
+            return run
+    raise RunError(
+        f"no complete run{f' {wanted}' if wanted else ''} under {settings.directory}: run `recsys nightly`"
+    )
+
+
+def _show_outcome(settings: Settings, outcome: Outcome) -> None:
+    if outcome.winner is not None:
+        for window in (VALIDATION, TEST):
+            found = measurements(outcome.run, settings, window)
+            presenting.show_measurements(found, outcome.winner, settings.evaluation.metric, window)
+    if outcome.report is not None:
+        presenting.show_path("Report", outcome.report)
+    if outcome.published is not None:
+        presenting.show_published(outcome.published)
+    if outcome.winner is None:
+        presenting.show_path("Features", outcome.run.directory / FEATURES)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,133 @@
+"""The lists step: what is published for every user and item, and for everybody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from jobs.progress import Progress
+from recsys.data.interactions import Interactions
+from recsys.files import written_whole
+from recsys.ids import UNKNOWN, IdMap, Rows
+from recsys.models.base import ItemModel, Model
+from recsys.models.top_k import Exclude, top_k
+from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
+from recsys.settings import Lists
+from recsys.store.keys import POPULAR, TRENDING, popular_name
+from recsys.store.publish import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
+
+BLOCK = 4_096
+
+
+def unavailable_items(known: Interactions, items: pl.DataFrame) -> NDArray[np.bool_]:
+    """True for every item row that the catalogue says must not be shown, (items,)."""
+    mask = np.zeros(len(known.items), bool)
+    rows = known.items.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
+    mask[rows[rows != UNKNOWN]] = True
+    return mask
+
+
+def write_user_lists(
+    directory: Path, model: Model, known: Interactions, exclude: Exclude, n: int, progress: Progress
+) -> None:
+    """The best n items of every user."""
+    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(known.users)))
+    _write_lists(directory / USER_ITEMS_FILE, USER_ID, known.users, known.items, blocks, progress)
+
+
+def write_similar_lists(
+    directory: Path, model: ItemModel, known: Interactions, exclude: Exclude, n: int, progress: Progress
+) -> None:
+    """The n items most like each item."""
+    blocks = ((rows, model.similar(rows, n, exclude)[0]) for rows in _blocks(len(known.items)))
+    _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
+
+
+def write_popular_lists(
+    directory: Path,
+    popularity: NDArray[np.float32],
+    trend: NDArray[np.float32],
+    known: Interactions,
+    items: pl.DataFrame,
+    unavailable: NDArray[np.bool_],
+    lists: Lists,
+) -> None:
+    """The popular lists, of all items and of every level of the categories, and the trending list.
+
+    `popularity` and `trend` hold a score an item; only items whose trend is above 0 are trending.
+    """
+    shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
+    rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
+    named = {
+        POPULAR: _best(shown, known.items, lists.popular_items),
+        TRENDING: _best(rising, known.items, lists.popular_items),
+    }
+    everyone = pl.DataFrame(
+        {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
+    )
+    scores = pl.DataFrame({ITEM_ID: known.items.values, "score": shown}).filter(pl.col("score").is_finite())
+    categories = _category_lists(scores, items, lists.popular_items)
+    with written_whole(directory / POPULAR_FILE) as aside:
+        pl.concat([everyone, categories]).write_parquet(aside)
+
+
+def _best(scores: NDArray[np.float32], items: IdMap, n: int) -> list[str]:
+    rows, _ = top_k(scores[None, :], min(n, len(scores)))
+    return items.ids(rows[0][rows[0] != UNKNOWN]).to_list()
+
+
+def _category_lists(scores: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
+    """The best n items under every prefix of a category path."""
+    depth = pl.int_ranges(1, pl.col(CATEGORY).list.len() + 1)
+    prefix = pl.col(CATEGORY).list.head(pl.col("depth")).list.join(">")
+    return (
+        items.lazy()
+        .select(ITEM_ID, CATEGORY)
+        .drop_nulls()
+        .join(scores.lazy(), on=ITEM_ID)
+        .with_columns(depth=depth)
+        .explode("depth")
+        .with_columns(prefix.alias(NAME))
+        .sort("score", ITEM_ID, descending=[True, False])
+        .group_by(NAME, maintain_order=True)
+        .agg(pl.col(ITEM_ID).head(n).alias(ITEMS))
+        .with_columns(pl.format(f"{popular_name('')}{{}}", pl.col(NAME)).alias(NAME))
+        .sort(NAME)
+        .collect()
+    )
+
+
+def _blocks(size: int) -> Iterator[Rows]:
+    for start in range(0, size, BLOCK):
+        yield np.arange(start, min(start + BLOCK, size), dtype=np.int32)
+
+
+def _write_lists(
+    path: Path,
+    key: str,
+    owners: IdMap,
+    items: IdMap,
+    blocks: Iterator[tuple[Rows, Rows]],
+    progress: Progress,
+) -> None:
+    """Write a list for each owner, block by block, so that only one block is in memory."""
+    schema = pl.DataFrame(schema={key: pl.String, ITEMS: pl.List(pl.String)}).to_arrow().schema
+    with written_whole(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+        for rows, listed in blocks:
+            frame = pl.DataFrame({key: owners.ids(rows), ITEMS: _lists(items, listed)})
+            writer.write_table(frame.to_arrow().cast(schema))
+            progress.advance(len(rows))
+
+
+def _lists(items: IdMap, listed: Rows) -> pl.Series:
+    """Item rows (owners, n), -1 where there is none, as lists of ids."""
+    lengths = (listed != UNKNOWN).sum(axis=1)
+    ids = items.ids(listed[listed != UNKNOWN])
+    owner = np.repeat(np.arange(len(listed)), lengths)
+    grouped = pl.DataFrame({"owner": owner, "id": ids}).group_by("owner", maintain_order=True).agg("id")
+    everyone = pl.DataFrame({"owner": np.arange(len(listed))})
+    filled = everyone.join(grouped, on="owner", how="left", maintain_order="left")["id"]
+    return filled.fill_null(pl.Series([[]], dtype=pl.List(pl.String)))

@@ -1,0 +1,69 @@
+"""The nightly run: features, evaluation, models, lists, report, publish, each resumed where it was left."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+
+from jobs.evaluating import evaluate
+from jobs.featuring import write_features
+from jobs.lake import lake_of
+from jobs.progress import Progress
+from jobs.reporting import report
+from jobs.run import COMPLETE, Run, open_run
+from jobs.training import train, write_lists
+from recsys.settings import Settings
+from recsys.store.connection import connect
+from recsys.store.keys import Keys
+from recsys.store.publish import Published, publish
+
+
+class Until(IntEnum):
+    """How far a run goes."""
+
+    FEATURES = 1
+    TRAIN = 2
+    EVALUATE = 3
+    PUBLISH = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    run: Run
+    winner: str | None = None
+    report: Path | None = None
+    published: Published | None = None
+
+
+def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> Outcome:
+    """Take the run of `as_of` from where it is to `until`. Nothing after `as_of` changes what it writes."""
+    lake = lake_of(settings)
+    with open_run(settings, lake, as_of) as run:
+        write_features(run, lake, settings, progress)
+        if until == Until.FEATURES:
+            return Outcome(run)
+        winner = evaluate(run, lake, settings, progress)
+        run.update(winner=winner)
+        train(run, settings, winner, progress)
+        if until == Until.TRAIN:
+            return Outcome(run, winner)
+        write_lists(run, lake, settings, winner, progress)
+        written = report(run, lake, settings, winner)
+        if until == Until.EVALUATE:
+            return Outcome(run, winner, written)
+        published = publish_run(run, settings, progress)
+        run.record_step("publish", published.seconds)
+        run.update(status=COMPLETE)
+        return Outcome(run, winner, written, published)
+
+
+def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
+    """Load the run's lists into Redis and make them live."""
+    progress.start("publish lists")
+    client = connect(settings.redis, settings.directory)
+    keys = Keys(settings.redis.namespace)
+    published = publish(client, keys, run.id, run.directory / "lists", settings.redis.keep_versions)
+    progress.done()
+    return published

@@ -1,0 +1,160 @@
+"""What the commands print: tables for a person, JSON for a program."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from jobs.ingest import TableCount
+from jobs.lookup import Found
+from jobs.status import Status
+from recsys.evaluation.comparison import ModelMeasurement
+from recsys.evaluation.report_data import Example
+from recsys.store.publish import Published
+
+console = Console(highlight=False)
+
+BENCHMARK_METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate", "coverage")
+COSTS = (("fit_seconds", "fit s"), ("recommend_seconds", "rank s"), ("peak_memory_mb", "peak MB"))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def show_ingest(counts: Sequence[TableCount]) -> None:
+    """What became of the rows of each table, and which rules were broken."""
+    table = _table("Ingested", "table", "file", right=("rows", "new", "known", "quarantined"))
+    for count in counts:
+        numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
+        table.add_row(escape(count.table), escape(count.file), *(f"{number:,}" for number in numbers))
+    console.print(table)
+    for count in counts:
+        for rule, rows in sorted(count.rules.items()):
+            console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
+
+
+def show_features(catalogue: pl.DataFrame) -> None:
+    """The feature catalogue, a table of features at a time."""
+    for (name,), features in catalogue.group_by("table", maintain_order=True):
+        table = _table(str(name), "feature", "dtype", "unit", "meaning")
+        for row in features.select("name", "dtype", "unit", "meaning").rows():
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+
+
+def show_measurements(measurements: Sequence[ModelMeasurement], winner: str, metric: str, window: str) -> None:
+    """The candidates of one window, best first."""
+    cutoff = metric.partition("@")[2]
+    names = [f"{name}@{cutoff}" for name in ("recall", "ndcg", "precision", "hit_rate")]
+    table = _table(f"Models on the {window} window", "model", right=(*names, "95 % interval", f"coverage@{cutoff}"))
+    for model in sorted(measurements, key=lambda model: -model.metrics[metric]):
+        low, high = model.intervals[metric]
+        cells = [f"{model.metrics[name]:.4f}" for name in names]
+        chosen = f"[bold green]{model.name}[/] ←" if model.name == winner else model.name
+        table.add_row(chosen, *cells, f"{low:.4f}–{high:.4f}", f"{model.catalogue[f'coverage@{cutoff}']:.1%}")
+    console.print(table)
+
+
+def show_published(published: Published) -> None:
+    """What is live now."""
+    console.print(
+        f"Published version [bold]{published.version}[/]: {published.keys:,} lists, "
+        f"{published.bytes / 2**20:.1f} MB, in {published.seconds:.1f} s"
+    )
+
+
+def show_lookup(found: Found, as_json: bool = False) -> None:
+    """One list with its titles."""
+    if as_json:
+        print_json(asdict(found))
+        return
+    title = f"{found.source} list for {found.asked} (version {found.version})"
+    table = _table(title, "#", "item", "title", "category")
+    for item in found.items:
+        table.add_row(str(item.rank), *(escape(cell or "") for cell in (item.item_id, item.title, item.category)))
+    console.print(table)
+
+
+def show_status(status: Status) -> None:
+    """Lake, runs, live lists."""
+    lake = status.lake
+    span = f", {lake.first:%Y-%m-%d} to {lake.last:%Y-%m-%d}" if lake.first and lake.last else ""
+    console.print(f"Lake: {lake.events:,} events{span}; {lake.items:,} items, {lake.users:,} users")
+    table = _table("Runs", "run", "status", "model", "seconds", "directory")
+    for run in status.runs:
+        state = f"{run.status}: {run.error}" if run.error else run.status
+        cells = (run.run_id, state, run.winner or "", str(run.seconds), str(run.directory))
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print(table)
+    if status.redis is None:
+        console.print(f"Redis: {escape(status.redis_error or '')}")
+        return
+    console.print(f"Redis at {status.redis.address}: {status.redis.memory_bytes / 2**20:.1f} MB in use")
+    table = _table("Versions", "version", "published", "live")
+    for version in status.redis.versions:
+        published = f"{version.published_at:%Y-%m-%d %H:%M:%S}" if version.published_at else "not whole"
+        table.add_row(version.name, published, "live" if version.live else "")
+    console.print(table)
+
+
+def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:
+    """The figures of every model side by side."""
+    names = [f"{name}@{k}" for name in BENCHMARK_METRICS]
+    table = _table("Benchmark", "model", right=(*names, *(label for _, label in COSTS)))
+    for name, measured in figures.items():
+        chosen = f" ({measured['chosen']})" if "chosen" in measured else ""
+        costs = [f"{measured[cost]:,.1f}" for cost, _ in COSTS]
+        table.add_row(f"{name}{chosen}", *(f"{measured[metric]:.4f}" for metric in names), *costs)
+    console.print(table)
+    for name, measured in figures.items():
+        console.print(
+            f"  {name}: {measured['users']:,} users measured, {measured['cold_users']:,} without history left out"
+        )
+
+
+def show_path(what: str, path: Path) -> None:
+    """Where something was written."""
+    console.print(Text(f"{what}: {path}"), soft_wrap=True)
+
+
+def show_shopper(example: Example, found: Found) -> None:
+    """What a shopper bought last, and the list that Redis has for the shopper."""
+    table = _table(f"Shopper {example.user_id}: {found.source} list", "#", "bought last", "recommended now")
+    for rank, (recent, item) in enumerate(zip_longest(example.recent, found.items), 1):
+        bought = f"{recent.title or recent.item_id}" if recent else ""
+        recommended = f"{item.title or ''} ({item.item_id})" if item else ""
+        table.add_row(str(rank), escape(bought), escape(recommended))
+    console.print(table)
+
+
+def show_next_steps(directory: Path, address: str, user_id: str) -> None:
+    """What to type next."""
+    host, _, port = address.rpartition(":")
+    console.print("The server keeps running. Try:")
+    for line in (
+        f"  RECSYS_DIRECTORY={directory} recsys recommend {user_id}",
+        f"  RECSYS_DIRECTORY={directory} recsys status",
+        f"  redis-cli -h {host} -p {port} GET recsys:live",
+        f"  RECSYS_DIRECTORY={directory} recsys stop",
+    ):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for column in right:
+        table.add_column(column, justify="right")
+    return table

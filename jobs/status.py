@@ -1,0 +1,95 @@
+"""What an installation holds: lake, runs, live lists."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jobs.lake import lake_of
+from jobs.run import runs
+from recsys.errors import StoreError
+from recsys.schema import TIMESTAMP
+from recsys.settings import Settings
+from recsys.store.connection import address_of, connect
+from recsys.store.keys import Keys
+from recsys.store.read import Version, versions
+
+
+@dataclass(frozen=True)
+class LakeStatus:
+    """What has been taken in."""
+
+    events: int
+    items: int
+    users: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run and how far it came."""
+
+    run_id: str
+    status: str
+    error: str | None
+    winner: str | None
+    seconds: float
+    directory: Path
+
+
+@dataclass(frozen=True)
+class RedisStatus:
+    """The server that lists are served from."""
+
+    address: str
+    memory_bytes: int
+    versions: list[Version]
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it; `redis_error` says why there is nothing of Redis."""
+
+    lake: LakeStatus
+    runs: list[RunStatus]
+    redis: RedisStatus | None
+    redis_error: str | None
+
+
+def read_status(settings: Settings) -> Status:
+    """Look at the lake, the runs and Redis; a Redis that does not answer is part of the status."""
+    try:
+        found, problem = _redis(settings), None
+    except StoreError as error:
+        found, problem = None, str(error)
+    return Status(
+        _lake(settings), [_run(run.directory, run.manifest()) for run in runs(settings.directory)], found, problem
+    )
+
+
+def _lake(settings: Settings) -> LakeStatus:
+    lake = lake_of(settings)
+    time = pl.col(TIMESTAMP)
+    events, first, last = lake.events().select(pl.len(), first=time.min(), last=time.max()).collect().row(0)
+    items, users = (table.select(pl.len()).collect().item() for table in (lake.items(), lake.users()))
+    return LakeStatus(events, items, users, first, last)
+
+
+def _run(directory: Path, manifest: dict[str, Any]) -> RunStatus:
+    return RunStatus(
+        run_id=manifest["run_id"],
+        status=manifest["status"],
+        error=manifest["error"],
+        winner=manifest.get("winner"),
+        seconds=round(sum(step["seconds"] for step in manifest["steps"].values()), 1),
+        directory=directory,
+    )
+
+
+def _redis(settings: Settings) -> RedisStatus:
+    client = connect(settings.redis, settings.directory)
+    memory: Any = client.info("memory")
+    return RedisStatus(address_of(client), memory["used_memory"], versions(client, Keys(settings.redis.namespace)))

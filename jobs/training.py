@@ -1,0 +1,72 @@
+"""The models of a run, fitted on everything known at `as_of`, and the lists they give."""
+
+from functools import partial
+from pathlib import Path
+
+from jobs.lake import Lake
+from jobs.lists import unavailable_items, write_popular_lists, write_similar_lists, write_user_lists
+from jobs.progress import Progress
+from jobs.run import Run
+from jobs.windows import known_in_run
+from recsys.data.interactions import Interactions
+from recsys.models.item_knn import ItemKnn
+from recsys.models.popularity import Popularity
+from recsys.models.registry import build_model, model_type
+from recsys.models.top_k import Exclude
+from recsys.models.trending import Trending
+from recsys.settings import Settings
+
+# What is published beside every user's list: popular, trending and similar items.
+ALWAYS = ("popularity", "trending", "item_knn")
+LISTS = "lists"
+
+
+def train(run: Run, settings: Settings, winner: str, progress: Progress) -> None:
+    """Fit the winner, and the models of the lists that are nobody's own, each as a step."""
+    done = run.manifest()["steps"]
+    missing = [name for name in sorted({winner, *ALWAYS}) if _step(name) not in done]
+    if not missing:
+        return
+    progress.start(f"fit {len(missing)} models on all events", len(missing))
+    known = known_in_run(run.directory / "features", run.as_of)
+    for name in missing:
+        run.step(_step(name), partial(_fit, name=name, known=known, settings=settings))
+        progress.advance(1)
+    progress.done()
+
+
+def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress) -> None:
+    """Rank all items for every user and item, as one step."""
+    if LISTS not in run.manifest()["steps"]:
+        run.step(
+            LISTS, partial(_write_lists, run=run, lake=lake, settings=settings, winner=winner, progress=progress)
+        )
+
+
+def _fit(directory: Path, name: str, known: Interactions, settings: Settings) -> None:
+    build_model(name, settings.models.get(name, {}), settings.seed).fit(known).save(directory)
+
+
+def _write_lists(
+    directory: Path, run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress
+) -> None:
+    known = known_in_run(run.directory / "features", run.as_of)
+    items = lake.items().collect()
+    unavailable = unavailable_items(known, items)
+    exclude = Exclude(known.user_items if settings.repeat == "exclude" else None, unavailable)
+    users, rows = known.shape
+    progress.start(f"rank {rows:,} items for {users:,} users, and for each other", users + rows)
+    model = model_type(winner).load(run.directory / _step(winner))
+    write_user_lists(directory, model, known, exclude, settings.lists.user_items, progress)
+    similar = ItemKnn.load(run.directory / _step("item_knn"))
+    write_similar_lists(
+        directory, similar, known, Exclude(items=unavailable), settings.lists.similar_items, progress
+    )
+    popularity = Popularity.load(run.directory / _step("popularity")).item_popularity
+    trend = Trending.load(run.directory / _step("trending")).item_trend
+    write_popular_lists(directory, popularity, trend, known, items, unavailable, settings.lists)
+    progress.done()
+
+
+def _step(name: str) -> str:
+    return f"models/{name}"

@@ -1,0 +1,194 @@
+from datetime import timedelta
+from math import log, sqrt
+
+import pytest
+
+from features.item_features import item_features
+
+HALF_LIFE = 40
+TICK = 1 / 86_400_000_000  # a microsecond, in days
+
+
+@pytest.fixture
+def item(make_items, as_of, row_of):
+    def of(events, item_id: str, items=None):
+        catalogue = make_items() if items is None else items
+        return row_of(item_features(events, catalogue, as_of, HALF_LIFE), item_id=item_id)
+
+    return of
+
+
+def test_popularity_counts_events_and_users_in_windows(make_events, item):
+    events = make_events(
+        [("a", "view", "x", age) for age in (TICK, 1, 1 + TICK, 30)]
+        + [
+            ("b", "view", "x", 7),
+            ("c", "view", "x", 90 + TICK),
+            ("d", "impression", "x", 1),
+            ("e", "refund", "x", 1),
+        ]
+    )
+    row = item(events, "x")
+    assert [row[f"events_{days}d"] for days in (1, 7, 30, 90)] == [2, 4, 5, 5]
+    assert [row[f"users_{days}d"] for days in (1, 7, 30, 90)] == [1, 2, 2, 2]
+    assert (row["events"], row["users"]) == (6, 3)
+
+
+def test_decayed_popularity_is_worth_half_after_a_half_life(make_events, item):
+    events = make_events([("a", "purchase", "x", 40), ("a", "view", "x", 80), ("b", "refund", "x", 80)])
+    assert item(events, "x")["popularity"] == pytest.approx(5 / 2 + 1 / 4 - 5 / 4)
+
+
+def test_items_of_the_catalogue_and_of_the_events_each_have_a_row(make_events, make_items, as_of):
+    events = make_events([("a", "view", "sold", 1), ("a", "view", "late", 0), ("a", "view", "商品", 1)])
+    table = item_features(events, make_items({"item_id": "shelf"}), as_of, HALF_LIFE).collect()
+    assert table.select("item_id", "events", "buyers").rows() == [("shelf", 0, 0), ("sold", 1, 0), ("商品", 1, 0)]
+    assert table["popularity"].to_list()[0] == 0
+
+
+def test_trend_follows_its_formula(make_events, item):
+    # In units of one event: x has 2 with a recent 1/4, y 1/4 with 1/256; the prior is worth ten like the shop's.
+    events = make_events([(f"u{n}", "view", "x", 40) for n in range(4)] + [("u", "view", "y", 80)])
+    share = (1 / 4 + 1 / 256) / (2 + 1 / 4)
+    recent, older = 10 * share + 1 / 4, 10 * (1 - share) + 2 - 1 / 4
+    growth, error = log(recent / older) - log(share / (1 - share)), sqrt(1 / recent + 1 / older)
+    row = item(events, "x")
+    assert row["growth"] == pytest.approx(growth)
+    assert row["growth_error"] == pytest.approx(error)
+    assert row["trend"] == pytest.approx(growth - 1.645 * error)
+
+
+def test_three_sales_of_nothing_are_no_trend_but_thirty_are(make_events, make_items, as_of):
+    steady = [(f"u{n}", "purchase", "steady", n / 4 + 0.1) for n in range(2000)]
+    new = [(f"n{n}", "purchase", "new", 0.1 * n + 0.1) for n in range(3)]
+    rising = [(f"r{n}", "purchase", "rising", 0.1 * n + 0.1) for n in range(30)]
+    fading = [(f"f{n}", "purchase", "fading", 50 + 0.1 * n) for n in range(30)]
+    events = make_events(steady + new + rising + fading)
+    table = item_features(events, make_items({"item_id": "unsold"}), as_of, HALF_LIFE).collect()
+    trend = dict(table.select("item_id", "trend").rows())
+    assert trend["rising"] > 0.5
+    assert max(trend["new"], trend["steady"], trend["unsold"], trend["fading"]) < 0
+    growth = dict(table.select("item_id", "growth").rows())
+    assert growth["new"] > 0 > growth["fading"]
+    assert growth["unsold"] == pytest.approx(0, abs=1e-12)
+    assert growth["steady"] == pytest.approx(0, abs=0.15)
+
+
+def test_trend_is_finite_in_a_shop_that_opened_today(make_events, item):
+    row = item(make_events([("a", "view", "x", TICK), ("a", "view", "y", 0.01)]), "x")
+    assert row["trend"] < 0
+
+
+def test_conversion_is_smoothed_to_the_shop(make_events, item):
+    # Of three viewers of x two cart it and one of them buys; y is viewed once; z is bought without a look.
+    rows = [("a", "view", "x", 3), ("a", "view", "x", 2), ("b", "view", "x", 3), ("c", "view", "x", 3)]
+    rows += [("a", "cart", "x", 2), ("b", "cart", "x", 2), ("a", "purchase", "x", 1)]
+    rows += [("a", "view", "y", 3), ("d", "purchase", "z", 1)]
+    events = make_events(rows)
+    x, y, z = (item(events, name) for name in "xyz")
+    assert x["view_to_cart"] == pytest.approx((2 + 20 * 2 / 4) / (3 + 20))
+    assert x["cart_to_purchase"] == pytest.approx((1 + 20 * 1 / 2) / (2 + 20))
+    assert x["view_to_purchase"] == pytest.approx((1 + 20 * 1 / 4) / (3 + 20))
+    assert y["view_to_cart"] == pytest.approx((0 + 20 * 2 / 4) / (1 + 20))
+    assert z["view_to_cart"] == pytest.approx(2 / 4)
+
+
+def test_a_shop_without_views_has_no_conversion(make_events, item):
+    row = item(make_events([("a", "purchase", "x", 1)]), "x")
+    assert [row[name] for name in ("view_to_cart", "cart_to_purchase", "view_to_purchase")] == [None] * 3
+
+
+def test_prices(make_events, make_items, as_of):
+    items = make_items(
+        *(
+            {"item_id": name, "category": ["c"], "price": price}
+            for name, price in [("p", 1.0), ("q", 2.0), ("r", 2.0)]
+        ),
+        {"item_id": "s", "category": ["c"]},
+        {"item_id": "alone", "category": ["d"], "price": 7.0},
+        {"item_id": "free", "price": 7.0},
+        {"item_id": "unpriced", "category": ["c"]},
+    )
+    events = make_events(
+        [
+            ("a", "view", "s", 9, {"price": 9.0}),
+            ("a", "view", "s", 2, {"price": 3.0}),
+            ("b", "view", "s", 2, {"price": 6.0}),
+            ("b", "view", "s", 1),
+            ("b", "view", "p", 1, {"price": 5.0}),
+        ]
+    )
+    table = item_features(events, items, as_of, HALF_LIFE).collect()
+    rows = {row["item_id"]: row for row in table.iter_rows(named=True)}
+    assert (rows["s"]["last_price"], rows["s"]["price_mean"], rows["s"]["price"]) == (6, 6, 6)
+    assert (rows["p"]["last_price"], rows["p"]["price"]) == (5, 1)
+    assert [rows[name]["price_rank"] for name in "pqrs"] == [0.125, 0.5, 0.5, 0.875]
+    assert rows["alone"]["price_rank"] == 0.5
+    assert [rows["free"]["price_rank"], rows["unpriced"]["price_rank"], rows["unpriced"]["price"]] == [None] * 3
+
+
+def test_age_is_from_creation_or_else_the_first_event(make_events, make_items, as_of):
+    items = make_items(
+        {"item_id": "old", "created_at": as_of - timedelta(days=50)},
+        {"item_id": "ahead", "created_at": as_of + timedelta(days=1)},
+        {"item_id": "unknown"},
+    )
+    events = make_events([("a", "view", "old", 3), ("a", "view", "ahead", 3), ("b", "impression", "ahead", 4)])
+    table = item_features(events, items, as_of, HALF_LIFE).collect()
+    assert dict(table.select("item_id", "age_days").rows()) == {"old": 50, "ahead": 4, "unknown": None}
+
+
+@pytest.fixture
+def repeats(make_events):
+    """x: gaps of 10 and 20 days; y, of the same category: 4; z, of another: 20; w bought once, v never."""
+    rows = [
+        ("a", "purchase", "x", 30),
+        ("a", "purchase", "x", 30),
+        ("a", "purchase", "x", 20),
+        ("a", "purchase", "x", 0.5),
+    ]
+    rows += [("b", "purchase", "x", 5), ("b", "purchase", "y", 9), ("b", "purchase", "y", 5)]
+    rows += [
+        ("c", "purchase", "z", 25),
+        ("c", "purchase", "z", 5),
+        ("c", "purchase", "w", 5),
+        ("c", "view", "v", 5),
+    ]
+    rows += [("b", "refund", "x", 1), ("c", "refund", "v", 1)]
+    return make_events(rows)
+
+
+@pytest.fixture
+def shelves(make_items):
+    return make_items(
+        {"item_id": "x", "category": ["food"]},
+        {"item_id": "y", "category": ["food"]},
+        {"item_id": "z", "category": ["toys"]},
+    )
+
+
+def test_cycle_is_shrunk_to_the_category_and_that_to_the_shop(repeats, shelves, item):
+    shop = 54 / 4
+    food = (34 + 10 * shop) / (3 + 10)
+    toys = (20 + 10 * shop) / (1 + 10)
+    x = item(repeats, "x", shelves)
+    assert x["gaps"] == 2
+    assert x["cycle_days"] == pytest.approx((30 + 10 * food) / (2 + 10))
+    assert item(repeats, "y", shelves)["cycle_days"] == pytest.approx((4 + 10 * food) / (1 + 10))
+    assert item(repeats, "z", shelves)["cycle_days"] == pytest.approx((20 + 10 * toys) / (1 + 10))
+    assert item(repeats, "w", shelves)["cycle_days"] == pytest.approx(shop)
+
+
+def test_repurchase_and_refund_rates(repeats, shelves, item):
+    # Five pairs of a buyer and an item: three bought again, one gave back what was bought.
+    x, w = item(repeats, "x", shelves), item(repeats, "w", shelves)
+    assert (x["buyers"], w["buyers"]) == (2, 1)
+    assert x["repurchase_rate"] == pytest.approx((1 + 20 * 3 / 5) / (2 + 20))
+    assert w["repurchase_rate"] == pytest.approx((0 + 20 * 3 / 5) / (1 + 20))
+    assert x["refund_rate"] == pytest.approx((1 + 20 * 1 / 5) / (2 + 20))
+    assert w["refund_rate"] == pytest.approx((0 + 20 * 1 / 5) / (1 + 20))
+
+
+def test_a_shop_that_never_sold_the_same_twice_has_no_cycle(make_events, item):
+    row = item(make_events([("a", "purchase", "x", 5), ("b", "purchase", "x", 3)]), "x")
+    assert (row["gaps"], row["cycle_days"], row["repurchase_rate"]) == (0, None, 0)

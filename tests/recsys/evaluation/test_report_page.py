@@ -1,0 +1,267 @@
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from recsys.data.splits import windows
+from recsys.evaluation import formatting
+from recsys.evaluation.comparison import ModelMeasurement, SegmentMeasurement
+from recsys.evaluation.metrics import metric_names
+from recsys.evaluation.report import render_report, write_report
+from recsys.evaluation.report_data import DataSummary, Example, ListedItem, Report, SourceCounts, Step
+from recsys.settings import Evaluation
+
+AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
+EVALUATION = Evaluation(cutoffs=(5, 20))
+HOSTILE = '<script>alert("1")</script> & $x_1$'
+VOID = {"meta", "link", "br", "img", "input", "hr", "source", "path", "use", "rect"}
+
+
+def measurement(name: str, metric: float, cold_users: int = 50, coverage: float = 0.231) -> ModelMeasurement:
+    names = metric_names(EVALUATION.cutoffs)
+    metrics = dict.fromkeys(names, metric)
+    segment = SegmentMeasurement(100, metrics)
+    return ModelMeasurement(
+        name=name,
+        users=950,
+        cold_users=cold_users,
+        metrics=metrics,
+        intervals=dict.fromkeys(names, (metric - 0.004, metric + 0.004)),
+        segments=dict.fromkeys(("new", "light", "heavy", "head", "tail"), segment),
+        catalogue={
+            f"{base}@{k}": value
+            for k in EVALUATION.cutoffs
+            for base, value in (("coverage", coverage), ("gini", 0.8), ("novelty", 7.5))
+        },
+        exposure_curve=tuple(min(1, step / 50) for step in range(101)),
+        resampled=tuple(metric + shift for shift in (-0.001, 0, 0.001)),
+    )
+
+
+def make_report() -> Report:
+    models = (measurement("popularity", 0.05), measurement("als", 0.08), measurement("bpr", 0.064))
+    tested = (measurement("popularity", 0.05), measurement("als", 0.079), measurement("bpr", 0.0805))
+    first = date(2017, 1, 1)
+    return Report(
+        title="Corner shop",
+        windows=windows(AS_OF, EVALUATION),
+        evaluation=EVALUATION,
+        repeat="exclude",
+        winner="als",
+        validation=models,
+        test=tested,
+        data=DataSummary(
+            users=2469,
+            items=92339,
+            events=1469307,
+            first_day=first,
+            last_day=date(2017, 12, 30),
+            events_per_day=tuple((first + timedelta(days=n), 4000 + n) for n in range(0, 364, 3)),
+            events_per_type={"view": 400000, "purchase": 1069307},
+            median_events_per_user=512.0,
+            items_for_most_events=0.124,
+        ),
+        sources=(
+            SourceCounts("transactions", 1000000, 998500, 300, {"price_is_an_amount": 900, "late": 300}),
+            SourceCounts("products", 92339, 92339, 0, {}),
+        ),
+        steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000)),
+        examples=(
+            Example(
+                user_id="u1",
+                recent=(ListedItem("i1", None),),
+                recommended=(ListedItem("i2", HOSTILE), ListedItem("i3", "Roma tomatoes")),
+            ),
+        ),
+        settings={"seed": "0"},
+    )
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on an end tag that closes nothing."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]):
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str):
+        if tag in VOID:
+            return
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all_of(self, attribute: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name == attribute]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render_report(make_report())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_is_well_formed(html: str, page: Page):
+    assert html.startswith("<!DOCTYPE html>")
+    assert page.open == []
+    assert (page.tags["h1"], page.tags["main"], page.tags["title"]) == (1, 1, 1)
+    ids = page.all_of("id")
+    assert len(ids) == len(set(ids))
+    assert set(page.all_of("aria-labelledby")) <= set(ids)
+    targets = [value.removeprefix("#") for value in page.all_of("href") + page.all_of("xlink:href")]
+    assert set(targets) <= set(ids)
+
+
+def test_the_page_is_small_and_loads_nothing(html: str):
+    assert len(html.encode()) < 1_000_000
+    assert not re.findall(r"""(?:https?:)?//[^\s"']+""", html)
+    assert not re.findall(r"@import|<link|<script|\ssrc=", html)
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+
+
+def test_plots_and_tables_are_named_for_those_who_do_not_see_them(page: Page):
+    labels = [value for tag, name, value in page.attributes if (tag, name) == ("div", "aria-label") and value]
+    assert page.tags["svg"] == 5
+    assert page.all_of("role").count("img") == 5
+    assert len(labels) >= 5
+    assert page.tags["caption"] == page.tags["table"]
+    headers = sum(tag == "th" for tag, name, _ in page.attributes if name == "scope")
+    assert headers == page.tags["th"] > 0
+
+
+def test_a_hostile_title_is_text(html: str, page: Page):
+    assert "<script" not in html
+    assert HOSTILE in page.text
+
+
+def test_every_plot_takes_its_colours_from_the_page(html: str):
+    plots = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert all("var(--" in plot and "DejaVu" not in plot for plot in plots)
+    assert not re.findall(r"#[0-9a-f]{6}\b", "".join(plots))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "als won: its NDCG@20 on the validation window was 0.0800 (95% interval 0.0760 to 0.0840), "
+        "0.0160 (25%) above the next best, bpr. The lead is clear: its 95% interval is 0.0160 to 0.0160.",
+        "On the test window, which had no part in the choice, als reached 0.0790 (0.0750 to 0.0830); "
+        "bpr was ahead of it there by 0.0015.",
+        "50 of the 1,000 shoppers of the test window (5.0%) were new, without any history; "
+        "they are measured apart, on the popular list that they get (NDCG@20 0.0790).",
+        "1,200 of the 1,092,339 rows that were read (0.11%) were set aside: "
+        "900 broke “price is an amount” and 300 broke “late”.",
+        "2,469 shoppers left 1,469,307 events on 92,339 items from 1 January 2017 to 30 December 2017. "
+        "Half of the shoppers have 512 events or more, and 12% of the items make 80% of the events.",
+        "The lists of als show 23% of the catalogue; the 25% of items that are shown most take half of all",
+        "2 steps took 2 min 29 s and at most 1.3 GB of memory.",
+        "Items that a shopper already had are left out of the lists",
+        "5 November 2017 to 2 December 2017",
+        "3 December 2017 to 30 December 2017",
+    ],
+)
+def test_the_page_says(page: Page, sentence: str):
+    assert sentence in page.text
+
+
+def test_sentences_of_a_plainer_run():
+    report = make_report()
+    alone = (replace(measurement("als", 0.08), cold_users=0),)
+    plain = replace(
+        report, validation=alone, test=alone, sources=report.sources[1:], examples=(), steps=(), repeat="allow"
+    )
+    text = Page(render_report(plain)).text
+    assert "als was the only model: its NDCG@20 on the validation window was 0.0800" in text
+    assert "All 950 shoppers measured on the test window had a history." in text
+    assert "All 92,339 rows that were read passed every check." in text
+    assert "may be in the lists and count" in text
+    assert "Examples" not in text
+
+
+def test_a_lead_that_may_be_chance_is_called_so():
+    report = make_report()
+    near = replace(measurement("bpr", 0.0795), resampled=(0.0805, 0.078, 0.081))
+    text = Page(render_report(replace(report, validation=(report.validation[1], near)))).text
+    assert "0.0005 (0.63%) above the next best, bpr. The lead may be chance" in text
+
+
+def test_a_published_model_that_is_not_the_best_is_called_so():
+    report = make_report()
+    text = Page(render_report(replace(report, winner="bpr"))).text
+    assert "bpr is published: its NDCG@20" in text
+    assert "0.0160 (20%) below als, the best of the others." in text
+
+
+def test_a_segment_that_was_not_measured_is_called_so():
+    report = make_report()
+    test = tuple(
+        replace(model, segments=model.segments | {"new": SegmentMeasurement(50, {})}) for model in report.test
+    )
+    text = Page(render_report(replace(report, test=test))).text
+    assert text.count("not measured") == 3
+    assert "they are measured apart." in text
+
+
+def test_the_report_is_written_whole_and_always_alike(tmp_path: Path):
+    path = tmp_path / "report.html"
+    path.write_text("old", encoding="utf-8")
+    write_report(path, make_report())
+    first = path.read_bytes()
+    write_report(path, make_report())
+    assert path.read_bytes() == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("formatted", "expected"),
+    [
+        (formatting.whole(1469307), "1,469,307"),
+        (formatting.value(-0.00004), "0.0000"),
+        (formatting.value(-0.0123), "−0.0123"),
+        (formatting.percent(0), "0%"),
+        (formatting.percent(0.00004), "under 0.01%"),
+        (formatting.percent(0.00082), "0.08%"),
+        (formatting.percent(0.081), "8.1%"),
+        (formatting.percent(0.5176), "52%"),
+        (formatting.duration(0.04), "0.0 s"),
+        (formatting.duration(9.96), "10 s"),
+        (formatting.duration(185), "3 min 05 s"),
+        (formatting.duration(3720), "1 h 02 min"),
+        (formatting.memory(612_000_000), "612 MB"),
+        (formatting.memory(960_000_000), "1.0 GB"),
+        (formatting.metric_name("hit_rate@20"), "Hit rate@20"),
+        (formatting.shorten("a" * 200), "a" * 89 + "…"),
+    ],
+)
+def test_figures_read_well(formatted: str, expected: str):
+    assert formatted == expected
