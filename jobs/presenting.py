@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
 from jobs.lookup import Found
 from jobs.status import Status
@@ -56,14 +57,18 @@ def show_features(catalogue: pl.DataFrame) -> None:
 def show_measurements(measurements: Sequence[ModelMeasurement], winner: str, metric: str, window: str) -> None:
     """The candidates of one window, best first."""
     cutoff = metric.partition("@")[2]
-    names = [f"{name}@{cutoff}" for name in ("recall", "ndcg", "precision", "hit_rate")]
-    table = _table(f"Models on the {window} window", "model", right=(*names, "95 % interval", f"coverage@{cutoff}"))
+    names = ("recall", "ndcg", "precision", "hit_rate")
+    table = _table(
+        f"Models on the {window} window, at {cutoff}", "model", right=(*names, "95 % of " + metric, "coverage")
+    )
     for model in sorted(measurements, key=lambda model: -model.metrics[metric]):
         low, high = model.intervals[metric]
-        cells = [f"{model.metrics[name]:.4f}" for name in names]
-        chosen = f"[bold green]{model.name}[/] ←" if model.name == winner else model.name
+        cells = [f"{model.metrics[f'{name}@{cutoff}']:.4f}" for name in names]
+        chosen = f"[bold green]{model.name}[/] *" if model.name == winner else model.name
         table.add_row(chosen, *cells, f"{low:.4f}–{high:.4f}", f"{model.catalogue[f'coverage@{cutoff}']:.1%}")
     console.print(table)
+    if window == VALIDATION:
+        console.print(f"* {winner} is published: the best {metric} here, where models are chosen.\n")
 
 
 def show_published(published: Published) -> None:

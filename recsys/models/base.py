@@ -44,12 +44,8 @@ class ItemModel(Model):
     """A model that also knows which items are alike."""
 
     @abstractmethod
-    def item_scores(self, item_rows: Rows) -> Scores:
-        """How alike every item is to each of `item_rows`, (len(item_rows), items)."""
-
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """Item rows and scores, both (len(item_rows), n), best first; never the item itself.
 
-        `exclude.user_items` has an item's own row here, items x items.
+        Of `exclude`, only `items` counts here.
         """
-        return rank_blocks(self.item_scores, item_rows, n, exclude)

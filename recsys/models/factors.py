@@ -1,5 +1,6 @@
 """What models of user and item factors share: a score is a dot product, likeness is the cosine."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model
-from recsys.models.base import ItemModel
-from recsys.models.top_k import Scores
+from recsys.models.base import NOTHING, ItemModel
+from recsys.models.top_k import Exclude, Scores, rank_blocks
 
 Factors = NDArray[np.float32]
 
@@ -26,13 +27,19 @@ class FactorModel(ItemModel):
         """Dot products with every item."""
         return self.user_factors[user_rows] @ self.item_factors.T
 
-    def item_scores(self, item_rows: Rows) -> Scores:
-        """Cosines with every item; an item is never alike itself."""
-        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        directions = self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
-        scores = directions[item_rows] @ directions.T
+    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """Items by the cosine of their factors."""
+        return rank_blocks(self._cosines, item_rows, n, Exclude(items=exclude.items))
+
+    def _cosines(self, item_rows: Rows) -> Scores:
+        scores = self._directions[item_rows] @ self._directions.T
         scores[np.arange(len(item_rows)), item_rows] = -np.inf
         return scores
+
+    @cached_property
+    def _directions(self) -> Factors:
+        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
+        return self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
     def save(self, directory: Path) -> None:
         """Write both factor matrices."""

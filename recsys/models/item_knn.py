@@ -9,10 +9,10 @@ from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
 from scipy.sparse import csr_matrix, diags_array
 
 from recsys.data.interactions import Interactions
-from recsys.ids import Rows
+from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import ItemModel
-from recsys.models.top_k import Scores
+from recsys.models.base import NOTHING, ItemModel
+from recsys.models.top_k import Exclude, Scores, top_k_of_entries
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class ItemKnnConfig:
     """Cosine of the items' columns, or dot product after BM25 weighting."""
     neighbors: int = 100
     """Most similar items kept for each item."""
+    shrinkage: float = 10.0
+    """Cosine: users added to each item's own, so that few shared users make no likeness."""
     bm25_k1: float = 1.2
     """BM25: how soon a user's further events with the same item add little."""
     bm25_b: float = 0.75
@@ -55,19 +57,23 @@ class ItemKnn(ItemModel):
         if self.config.similarity == "bm25":
             items = bm25_weight(wanted.T, self.config.bm25_k1, self.config.bm25_b)
             return csr_matrix(items.T, dtype=np.float64)
-        lengths = np.sqrt(np.asarray(once.sum(axis=0)).ravel())
-        return csr_matrix(once @ diags_array(1 / np.maximum(lengths, 1)))
+        item_users = np.asarray(once.sum(axis=0)).ravel()
+        lengths = np.sqrt(np.maximum(item_users + self.config.shrinkage, 1))
+        return csr_matrix(once @ diags_array(1 / lengths))
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sums of similarities to the items of each user."""
         return (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
 
-    def item_scores(self, item_rows: Rows) -> Scores:
-        """Similarities; an item is never alike itself, nor one that shares no user with it."""
-        scores = self.similarity[item_rows].toarray()
-        scores[np.arange(len(item_rows)), item_rows] = 0
-        scores[scores <= 0] = -np.inf
-        return scores
+    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """An item's neighbours; none that shares no user with it."""
+        known = np.flatnonzero(item_rows != UNKNOWN)
+        neighbors = self.similarity[item_rows[known]].tocoo()
+        shown = (neighbors.col != item_rows[known][neighbors.row]) & (neighbors.data > 0)
+        if exclude.items is not None:
+            shown &= ~exclude.items[neighbors.col]
+        entries = (known[neighbors.row[shown]], neighbors.col[shown], neighbors.data[shown])
+        return top_k_of_entries(*entries, len(item_rows), n)
 
     def save(self, directory: Path) -> None:
         """Write the similarities and the items of every user."""

@@ -64,6 +64,21 @@ def top_k(scores: Scores, n: int) -> tuple[Rows, Scores]:
     return columns, values
 
 
+def top_k_of_entries(
+    rows: NDArray[np.integer], columns: NDArray[np.integer], scores: Scores, size: int, n: int
+) -> tuple[Rows, Scores]:
+    """`top_k` of a sparse matrix of `size` rows given by its entries, three parallel arrays; no others count."""
+    best_columns = np.full((size, n), UNKNOWN, np.int32)
+    best_scores = np.full((size, n), -np.inf, np.float32)
+    order = np.lexsort((columns, -scores, rows))
+    sorted_rows = rows[order]
+    place = np.arange(len(order)) - np.searchsorted(sorted_rows, sorted_rows)
+    kept = order[place < n]
+    best_columns[rows[kept], place[place < n]] = columns[kept]
+    best_scores[rows[kept], place[place < n]] = scores[kept]
+    return best_columns, best_scores
+
+
 def _choose(scores: Scores, width: int) -> NDArray[np.intp]:
     """The columns of the `width` best scores of each row, in any order; of equal scores, the first columns."""
     if width == scores.shape[1]:
