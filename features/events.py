@@ -1,7 +1,7 @@
 """What all features start from: the events before the cut, their age, decay and weight, orders, exact sums."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -9,8 +9,9 @@ import polars as pl
 from recsys.schema import EVENT, PURCHASE, SESSION_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 
 WINDOW_DAYS: Final = (1, 7, 30, 90)
-MICROSECONDS_PER_DAY: Final = 86_400_000_000
 LARGEST_AMOUNT: Final = 1e12
+
+_DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
 # Purchases of one user are one order where they share the session or, without sessions, the moment.
 ORDER_TIME: Final = "order_time"
@@ -29,12 +30,18 @@ def days_since(time: pl.Expr, as_of: datetime) -> pl.Expr:
 
 def days(duration: pl.Expr) -> pl.Expr:
     """A duration in days, to the microsecond."""
-    return duration.dt.total_microseconds() / MICROSECONDS_PER_DAY
+    # Polars divides one row and many by a number with different rounding; a product is the same to the bit.
+    return duration.dt.total_microseconds() * _DAYS_PER_MICROSECOND
 
 
 def decay(age_days: pl.Expr, half_life_days: float) -> pl.Expr:
     """What is left of 1 after `age_days`: a half every `half_life_days`."""
-    return pl.lit(0.5) ** (age_days / half_life_days)
+    return pl.lit(0.5) ** (age_days * (1 / half_life_days))
+
+
+def in_last(window_days: int, as_of: datetime) -> pl.Expr:
+    """Whether the event is at most `window_days` times 24 hours old."""
+    return pl.col(TIMESTAMP) >= pl.lit(as_of - timedelta(days=window_days), dtype=TIMESTAMP_DTYPE)
 
 
 def weight(weights: Mapping[str, float]) -> pl.Expr:
@@ -49,6 +56,11 @@ def exact_sum(amount: pl.Expr) -> pl.Expr:
     """
     known = pl.when(amount.abs() <= LARGEST_AMOUNT).then(amount)
     return known.cast(pl.Decimal(38, 20)).sum()
+
+
+def purchase_day() -> pl.Expr:
+    """The UTC day of a purchase, null for any other event."""
+    return pl.when(pl.col(EVENT) == PURCHASE).then(pl.col(TIMESTAMP).dt.date())
 
 
 def purchases(events: pl.LazyFrame) -> pl.LazyFrame:

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import before, days_since, decay, exact_sum, weight
+from features.events import before, days_since, decay, exact_sum, purchase_day, weight
 from features.feature import Feature, columns
 from recsys.schema import (
     CONFIDENCE,
@@ -16,7 +16,6 @@ from recsys.schema import (
     FIRST_AT,
     ITEM_ID,
     LAST_AT,
-    PURCHASE,
     TIMESTAMP,
     TIMESTAMP_DTYPE,
     USER_ID,
@@ -45,7 +44,7 @@ _INTEREST: Final = (
         pl.UInt32(),
         "days",
         "Distinct UTC days on which the user bought the item",
-        pl.col(TIMESTAMP).dt.date().filter(pl.col(EVENT) == PURCHASE).n_unique(),
+        purchase_day().drop_nulls().n_unique(),
     ),
     Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event whose weight is not 0", pl.col(TIMESTAMP).min()),
     Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event whose weight is not 0", pl.col(TIMESTAMP).max()),

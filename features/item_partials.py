@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, before, days_since, decay, exact_sum, weight
+from features.events import WINDOW_DAYS, before, days_since, decay, exact_sum, in_last, purchase_day, weight
 from recsys.schema import (
     CART,
     EVENT,
@@ -140,21 +140,19 @@ def _pairs(
     counts = pl.col(WEIGHT) > 0
     long = decay(age, half_life_days)
     recent = decay(age, half_life_days * TREND_HALF_LIFE_SHARE)
-    bought = pl.col(EVENT) == PURCHASE
-    day = pl.col(TIMESTAMP).dt.date().filter(bought)
     return (
         events.with_columns(weight(weights).alias(WEIGHT), days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
         .group_by(USER_ID, ITEM_ID)
         .agg(
             counts.sum().alias(EVENTS),
-            *((counts & (age <= days)).sum().alias(events_in(days)) for days in WINDOW_DAYS),
+            *((counts & in_last(days, as_of)).sum().alias(events_in(days)) for days in WINDOW_DAYS),
             exact_sum(pl.col(WEIGHT) * long).alias(POPULARITY),
             exact_sum(counts * recent).alias(RECENT),
             exact_sum(counts * long).alias(LONG),
             *((pl.col(EVENT) == name).any().alias(name) for name in (VIEW, CART, PURCHASE, REFUND)),
-            day.n_unique().alias(_PURCHASE_DAYS),
-            day.min().alias(_FIRST_DAY),
-            day.max().alias(_LAST_DAY),
+            purchase_day().drop_nulls().n_unique().alias(_PURCHASE_DAYS),
+            purchase_day().min().alias(_FIRST_DAY),
+            purchase_day().max().alias(_LAST_DAY),
             pl.col(TIMESTAMP).min().alias(FIRST_AT),
         )
     )

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, days_since
+from features.events import WINDOW_DAYS, in_last
 from features.feature import Feature, columns
 from recsys.schema import (
     CART,
@@ -103,8 +103,8 @@ USER_ACTIVITY: Final = _ACTIVITY + _COUNTS + _HOURS + _WEEKDAYS
 
 def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """One row a user of `events`, which lie before `as_of`, with the columns of `USER_ACTIVITY`."""
-    age = days_since(pl.col(TIMESTAMP), as_of)
-    counts = events.group_by(USER_ID, EVENT).agg((age <= days).sum().alias(f"{days}") for days in WINDOW_DAYS)
+    in_windows = [in_last(days, as_of).sum().alias(f"{days}") for days in WINDOW_DAYS]
+    counts = events.group_by(USER_ID, EVENT).agg(in_windows)
     hours = _counted(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
     weekdays = _counted(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
     return (

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import days_since, decay, exact_sum, weight
+from features.events import days_since, decay, exact_sum, purchase_day, weight
 from features.feature import Feature, columns
 from features.item_prices import PRICE_RANK
 from recsys.schema import BRAND, CATEGORY, EVENT, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID, WEIGHT
@@ -22,7 +22,6 @@ _NODE: Final = "node"
 _PATH: Final = "path"
 _NAME: Final = "name"
 _SHARE: Final = "share"
-_PLACE: Final = "place"
 _RANK: Final = "rank"
 _LIKED: Final = "liked"
 _BOUGHT: Final = "bought"
@@ -86,7 +85,7 @@ _CATEGORY_TOPS: Final = (
         "share",
         f"The {TOP} categories liked most at each level of the path, root first, each with its share of the "
         "user's decayed weight at that level, best first; null where no category has a positive one",
-        pl.struct(_PATH, _SHARE).sort_by(_LEVEL, _PLACE).implode(),
+        pl.struct(_PATH, _SHARE).sort_by(_LEVEL, _SHARE, _NODE, descending=[False, True, False]).implode(),
     ),
 )
 
@@ -97,7 +96,7 @@ _BRANDS: Final = (
         "share",
         f"The {TOP} brands liked most, each with its share of the user's decayed weight over all brands, best "
         "first; null where no brand has a positive one",
-        pl.struct(pl.col(BRAND).alias(_NAME), _SHARE).sort_by(_PLACE).implode(),
+        pl.struct(pl.col(BRAND).alias(_NAME), _SHARE).sort_by(_SHARE, BRAND, descending=[True, False]).implode(),
     ),
 )
 
@@ -128,15 +127,14 @@ def _pairs(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
     age = days_since(pl.col(TIMESTAMP), as_of)
-    bought = pl.col(EVENT) == PURCHASE
     return (
         events.with_columns(weight(weights).alias(WEIGHT))
         .group_by(USER_ID, ITEM_ID)
         .agg(
             exact_sum(pl.col(WEIGHT) * decay(age, half_life_days)).alias(_AFFINITY),
             (pl.col(WEIGHT) > 0).sum().alias(_LIKED),
-            bought.sum().alias(_BOUGHT),
-            pl.col(TIMESTAMP).dt.date().filter(bought).n_unique().alias(_BOUGHT_DAYS),
+            (pl.col(EVENT) == PURCHASE).sum().alias(_BOUGHT),
+            purchase_day().drop_nulls().n_unique().alias(_BOUGHT_DAYS),
         )
     )
 
@@ -170,9 +168,9 @@ def _category_tops(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFram
 
 
 def _top(affinities: pl.LazyFrame, group: list[str], name: str) -> pl.LazyFrame:
-    """The `TOP` rows of each group with the greatest positive affinity, ties by name, with place and share."""
+    """The `TOP` rows of each group with the greatest positive affinity, ties by name, and its share of all."""
     positive = affinities.filter(pl.col(_AFFINITY) > 0)
     total = pl.col(_AFFINITY).sum().over(group).cast(pl.Float64)
     shares = positive.with_columns((pl.col(_AFFINITY).cast(pl.Float64) / total).alias(_SHARE))
-    ordered = shares.sort(*group, _AFFINITY, name, descending=[False] * len(group) + [True, False])
-    return ordered.with_columns(pl.int_range(pl.len()).over(group).alias(_PLACE)).filter(pl.col(_PLACE) < TOP)
+    best = pl.col(name, _SHARE).sort_by(_SHARE, name, descending=[True, False]).head(TOP)
+    return shares.group_by(group).agg(best).explode(name, _SHARE)

@@ -51,6 +51,9 @@ def benchmark(
 
     `auto` is the default pipeline: the candidate of the settings that wins on validation data, fitted on all.
     """
+    for name in (*settings.candidates, *names):
+        if name != AUTO:
+            _build(name, settings)  # a wrong name is better told before the first model is trained
     for name in names:
         context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own
         progress.start(f"train and measure {name}")
@@ -81,7 +84,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     exam = _exam(split.history, split.test, settings)
     started = time.perf_counter()
     chosen = _choose(split, settings) if name == AUTO else name
-    model = _fit(chosen, exam, settings)
+    model = _build(chosen, settings).fit(exam.known)
     fitted = time.perf_counter()
     rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
@@ -119,8 +122,8 @@ def _exam(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> Ex
     return Exam.of(known, build_truth(relevant, known, settings.evaluation, seen), settings)
 
 
-def _fit(name: str, exam: Exam, settings: Settings) -> Model:
-    return build_model(name, settings.models.get(name, {}), settings.seed).fit(exam.known)
+def _build(name: str, settings: Settings) -> Model:
+    return build_model(name, settings.models.get(name, {}), settings.seed)
 
 
 def _read(path: Path) -> pl.DataFrame:

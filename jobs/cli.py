@@ -313,6 +313,8 @@ def _show_outcome(settings: Settings, outcome: Outcome) -> None:
         presenting.show_path("Report", outcome.report)
     if outcome.published is not None:
         presenting.show_published(outcome.published)
+    elif outcome.run.manifest()["status"] == COMPLETE:
+        typer.echo(f"The run {outcome.run.id} was complete already; `recsys publish` loads its lists once more.")
     if outcome.winner is None:
         presenting.show_path("Features", outcome.run.directory / FEATURES)
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from features.catalogue import TABLES
 from features.tables import feature_tables
 from jobs.lake import Lake
 from jobs.progress import Progress
@@ -16,7 +15,7 @@ def write_features(run: Run, lake: Lake, settings: Settings, progress: Progress)
     """Compute and write the feature tables at the run's `as_of`, as one step."""
 
     def write(directory: Path) -> None:
-        progress.start("compute features", len(TABLES))
+        progress.start("compute features")
         buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
         sources = settings.sources
         for name, table in feature_tables(

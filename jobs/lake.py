@@ -1,6 +1,7 @@
 """The lake: events by bucket of users and by day, which are only added to, the catalogue, and the users."""
 
 import fcntl
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 import polars as pl
 import polars_hash
 
-from recsys.files import written_whole
+from recsys.errors import SettingsError
+from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
 from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
 from recsys.settings import Settings
 
 BUCKET = "bucket"
 DATE = "date"
+BUCKETS_FILE = "buckets.json"
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
 
 
@@ -26,12 +29,14 @@ class Lake:
     buckets: int = 1
 
     @contextmanager
-    def locked(self) -> Generator[None]:
-        """Only one process at a time writes to the lake; others wait."""
+    def locked(self) -> Generator[Path]:
+        """Only one process at a time writes to the lake, others wait; gives a directory for what is on its way."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            remove_partial(self.directory)
+            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
+                yield Path(scratch)
 
     def partition(self, bucket: int, date: str) -> Path:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
@@ -43,7 +48,7 @@ class Lake:
         files = sorted((self.directory / "events").glob(f"{which}/{DATE}=*/*.parquet"))
         if not files:
             return pl.LazyFrame(schema=pl.Schema(Events))
-        return pl.scan_parquet(files, hive_partitioning=False)
+        return scan(files)
 
     def items(self) -> pl.LazyFrame:
         """The catalogue, in the columns of `Items`."""
@@ -57,8 +62,9 @@ class Lake:
         """Add the events of `staged` whose ids their bucket and day do not have yet; returns how many.
 
         `scratch` is a directory for rows on their way; `part` begins the names of the new files. Each
-        file appears whole; adding the same events again adds nothing.
+        file appears whole and never changes; adding the same events again adds nothing.
         """
+        self._keep_buckets()
         bucket = (pl.col(USER_ID).pipe(_stable_hash) % self.buckets).cast(pl.String).str.zfill(2)
         keyed = staged.with_columns(bucket.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
         keyed.sink_parquet(pl.PartitionBy(scratch, key=[BUCKET, DATE], include_key=False), mkdir=True)
@@ -68,16 +74,21 @@ class Lake:
     def _add_partition(self, place: Path, part: str) -> int:
         bucket, date = (name.partition("=")[2] for name in place.parts[-2:])
         target = self.partition(int(bucket), date)
-        new = pl.read_parquet(place / "*.parquet", hive_partitioning=False)
+        new = scan(sorted(place.glob("*.parquet"))).collect()
         new = new.unique(EVENT_ID, keep="first", maintain_order=True)
         existing = sorted(target.glob("*.parquet"))
         if existing:
-            known = pl.scan_parquet(existing, hive_partitioning=False).select(EVENT_ID).collect()
+            known = scan(existing).select(EVENT_ID).collect()
             new = new.join(known, on=EVENT_ID, how="anti", maintain_order="left")
         if new.height:
             with written_whole(target / f"{part}-{len(existing):04d}.parquet") as aside:
                 new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(aside)
         return new.height
+
+    def brought_by(self, part: str) -> int:
+        """How many events lie in files whose names begin with `part`."""
+        files = sorted((self.directory / "events").glob(f"*/*/{part}-*.parquet"))
+        return scan(files).select(pl.len()).collect().item() if files else 0
 
     def put(self, table: str, rows: pl.DataFrame) -> int:
         """Put rows of `items` or `users` over those of the same id; returns how many."""
@@ -90,12 +101,29 @@ class Lake:
 
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"
-        return pl.scan_parquet(file) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
+        return scan([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
+
+    def _keep_buckets(self) -> None:
+        """Write down the number of buckets, which holds for all events that will ever be added."""
+        if not (self.directory / BUCKETS_FILE).exists():
+            write_json(self.directory / BUCKETS_FILE, self.buckets)
 
 
 def lake_of(settings: Settings) -> Lake:
-    """The lake of an installation."""
-    return Lake(settings.directory / "lake", settings.lake.buckets)
+    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets."""
+    lake = Lake(settings.directory / "lake", settings.lake.buckets)
+    file = lake.directory / BUCKETS_FILE
+    if file.exists() and read_json(file) != lake.buckets:
+        raise SettingsError(
+            f"lake.buckets = {lake.buckets}: expected {read_json(file)}, by which {lake.directory} was made; "
+            "for another number ingest into another directory"
+        )
+    return lake
+
+
+def scan(files: list[Path]) -> pl.LazyFrame:
+    """The rows of Parquet files, whose paths are taken as they are."""
+    return pl.scan_parquet(files, glob=False, hive_partitioning=False)
 
 
 def _stable_hash(column: pl.Expr) -> pl.Expr:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
-import redis
 
 from jobs.lake import Lake, lake_of
 from recsys.errors import StoreError
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
-from recsys.store.connection import address_of, connect
+from recsys.store.connection import Client, address_of, connect
 from recsys.store.keys import Keys
 from recsys.store.read import live_version, similar_items, user_items
 
@@ -39,7 +38,7 @@ class Found:
 class Lookup:
     """Reads the live version and the catalogue."""
 
-    client: redis.Redis
+    client: Client
     keys: Keys
     lake: Lake
 

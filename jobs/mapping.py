@@ -1,5 +1,8 @@
 """A shop's columns, event names and times mapped to the contract."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 import polars as pl
 import polars_hash
 
@@ -9,18 +12,17 @@ from recsys.schema import (
     ATTRIBUTES,
     CATEGORY,
     CATEGORY_SEPARATOR,
-    CREATED_AT,
     EVENT,
     EVENT_ID,
-    ITEM_ID,
-    TIMESTAMP,
     TIMESTAMP_DTYPE,
-    USER_ID,
 )
 from recsys.settings import Sources, Table
 
 MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
-ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+ISO_FORMATS_WITH_OFFSET = ("%+", "%Y-%m-%d %H:%M:%S%.f%#z")
+OFFSETS = ("%z", "%:z", "%#z", "%+")
+FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def check_table(table: Table) -> None:
@@ -38,19 +40,16 @@ def check_table(table: Table) -> None:
 
 
 def map_rows(rows: pl.DataFrame, table: Table, sources: Sources) -> pl.DataFrame:
-    """The rows in the contract's columns, not yet checked: what cannot be read keeps its text or is null.
+    """The rows in the contract's columns, not yet checked.
 
-    Raises `SourceError` when a column that the mapping names is not there.
+    A number that cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when a
+    column that the mapping names is not there, and `PolarsError` when it has a type that nothing is computed from.
     """
     schema = pl.Schema(SCHEMAS[table.kind])
-    source = {name: _expression(name, rows, table) for name in schema}
-    try:
-        mapped = rows.select(expression.alias(name) for name, expression in source.items())
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SourceError(f"table {table.name!r}: its columns cannot be computed: {reason}") from None
-    dtypes = mapped.schema
-    converted = mapped.select(_convert(name, dtypes[name], table, sources).alias(name) for name in dtypes)
+    mapped = rows.with_columns(_expression(name, rows, table).alias(name) for name in schema).select(*schema)
+    converted = mapped.select(
+        _convert(name, mapped.schema[name], schema[name], table, sources).alias(name) for name in schema
+    )
     if table.kind != "events":
         return converted
     return converted.with_columns(pl.coalesce(EVENT_ID, _row_hash(schema)).alias(EVENT_ID))
@@ -98,26 +97,25 @@ def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table) -> pl.Expr
     return expression
 
 
-def _convert(name: str, dtype: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
+def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
     column = pl.col(name)
-    if name in (EVENT_ID, USER_ID, ITEM_ID):
-        return _as_text(column, dtype)
-    if name in (TIMESTAMP, CREATED_AT):
+    if expected == TIMESTAMP_DTYPE:
         return _as_time(column, dtype, table, sources)
     if name == EVENT:
-        return column.cast(pl.String).replace(table.events)
+        return _as_text(column, dtype).replace(table.events)
     if name == CATEGORY:
         return _as_path(column, dtype)
     if name == ATTRIBUTES and isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
-    return column
+    return _as_text(column, dtype) if expected == pl.String else column
 
 
 def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Numbers as their decimal text; a float without a fraction as the integer it is."""
-    if dtype.is_float():
+    """Numbers as their decimal text, one without a fraction as an integer; what is not a number is null."""
+    if dtype.is_float() or dtype.is_decimal():
+        finite = pl.when(column.is_finite()).then(column) if dtype.is_float() else column
         whole = column.cast(pl.Int64, strict=False)
-        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(finite.cast(pl.String))
     return column.cast(pl.String)
 
 
@@ -132,23 +130,34 @@ def _as_path(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _as_time(column: pl.Expr, dtype: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
     zone = table.time_zone or sources.time_zone
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        return _in_calendar(column.cast(TIMESTAMP_DTYPE, strict=False))
     if isinstance(dtype, pl.Datetime | pl.Date):
-        return _localized(column.cast(pl.Datetime("us")), zone)
+        return _localized(column.cast(pl.Datetime("us"), strict=False), zone)
     if table.time_format in MICROSECONDS:
-        number = column.cast(pl.Float64, strict=False) * MICROSECONDS[table.time_format]
-        return number.cast(pl.Int64, strict=False).cast(TIMESTAMP_DTYPE)
+        microseconds = (column.cast(pl.Float64, strict=False) * MICROSECONDS[table.time_format]).round()
+        return _in_calendar(microseconds.cast(pl.Int64, strict=False).cast(TIMESTAMP_DTYPE))
     text = column.cast(pl.String).str.strip_chars()
-    if table.time_format is not None and "%z" in table.time_format:
-        return text.str.to_datetime(table.time_format, time_unit="us", time_zone="UTC", strict=False)
-    if table.time_format is not None:
-        return _localized(text.str.to_datetime(table.time_format, time_unit="us", strict=False), zone)
-    naive = [text.str.to_datetime(form, time_unit="us", strict=False) for form in ISO_FORMATS]
-    aware = text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
-    return pl.coalesce(aware, _localized(pl.coalesce(naive), zone)).cast(TIMESTAMP_DTYPE)
+    if table.time_format is None:
+        return pl.coalesce(_read(text, ISO_FORMATS_WITH_OFFSET, "UTC"), _localized(_read(text, ISO_FORMATS), zone))
+    if any(offset in table.time_format for offset in OFFSETS):
+        return _read(text, [table.time_format], "UTC")
+    return _localized(_read(text, [table.time_format]), zone)
+
+
+def _read(text: pl.Expr, formats: Iterable[str], zone: str | None = None) -> pl.Expr:
+    """The text as a time in the first format that fits; null where none does."""
+    return pl.coalesce(
+        [text.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False) for form in formats]
+    )
 
 
 def _localized(naive: pl.Expr, zone: str) -> pl.Expr:
     """Local times in UTC; the hour that autumn repeats is its first, the hour that spring skips is null."""
-    local = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    time = _in_calendar(naive.dt.replace_time_zone("UTC")).dt.replace_time_zone(None)
+    local = time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC")
+
+
+def _in_calendar(time: pl.Expr) -> pl.Expr:
+    """Times in UTC; null outside the years that calendars have, where Polars stops."""
+    return pl.when(time.is_between(FIRST, LAST)).then(time)

@@ -9,9 +9,10 @@ from jobs.evaluating import evaluate
 from jobs.featuring import write_features
 from jobs.lake import lake_of
 from jobs.progress import Progress
-from jobs.reporting import report
+from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
 from jobs.training import train, write_lists
+from recsys.models.registry import build_model
 from recsys.settings import Settings
 from recsys.store.connection import connect
 from recsys.store.keys import Keys
@@ -38,9 +39,16 @@ class Outcome:
 
 
 def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> Outcome:
-    """Take the run of `as_of` from where it is to `until`. Nothing after `as_of` changes what it writes."""
+    """Take the run of `as_of` from where it is to `until`; a complete run is only read.
+
+    Nothing after `as_of` changes what it writes.
+    """
+    for name in settings.candidates:
+        build_model(name, settings.models.get(name, {}), settings.seed)  # a wrong name is better told now
     lake = lake_of(settings)
     with open_run(settings, lake, as_of) as run:
+        if run.manifest()["status"] == COMPLETE:
+            return Outcome(run, run.manifest()["winner"], run.directory / REPORT / REPORT_FILE)
         write_features(run, lake, settings, progress)
         if until == Until.FEATURES:
             return Outcome(run)

@@ -24,7 +24,7 @@ from recsys.store.publish import Published
 
 console = Console(highlight=False)
 
-BENCHMARK_METRICS = ("recall", "ndcg", "precision", "map", "mrr", "hit_rate", "coverage")
+BENCHMARK_METRICS = ("recall", "ndcg", "hit_rate", "coverage")
 COSTS = (("fit_seconds", "fit s"), ("recommend_seconds", "rank s"), ("peak_memory_mb", "peak MB"))
 
 
@@ -35,10 +35,10 @@ def print_json(value: Any) -> None:
 
 def show_ingest(counts: Sequence[TableCount]) -> None:
     """What became of the rows of each table, and which rules were broken."""
-    table = _table("Ingested", "table", "file", right=("rows", "new", "known", "quarantined"))
+    table = _table("Ingested", "file", "as", right=("rows", "new", "known", "quarantined"))
     for count in counts:
         numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
-        table.add_row(escape(count.table), escape(count.file), *(f"{number:,}" for number in numbers))
+        table.add_row(escape(count.file), escape(count.table), *(f"{number:,}" for number in numbers))
     console.print(table)
     for count in counts:
         for rule, rows in sorted(count.rules.items()):
@@ -57,15 +57,15 @@ def show_features(catalogue: pl.DataFrame) -> None:
 def show_measurements(measurements: Sequence[ModelMeasurement], winner: str, metric: str, window: str) -> None:
     """The candidates of one window, best first."""
     cutoff = metric.partition("@")[2]
-    names = ("recall", "ndcg", "precision", "hit_rate")
+    names = ("recall", "ndcg", "hit_rate")
     table = _table(
-        f"Models on the {window} window, at {cutoff}", "model", right=(*names, "95 % of " + metric, "coverage")
+        f"Models on the {window} window, at {cutoff}", "model", right=(*names, "coverage", f"{metric}, 95 %")
     )
     for model in sorted(measurements, key=lambda model: -model.metrics[metric]):
         low, high = model.intervals[metric]
         cells = [f"{model.metrics[f'{name}@{cutoff}']:.4f}" for name in names]
         chosen = f"[bold green]{model.name}[/] *" if model.name == winner else model.name
-        table.add_row(chosen, *cells, f"{low:.4f}–{high:.4f}", f"{model.catalogue[f'coverage@{cutoff}']:.1%}")
+        table.add_row(chosen, *cells, f"{model.catalogue[f'coverage@{cutoff}']:.1%}", f"{low:.4f}–{high:.4f}")
     console.print(table)
     if window == VALIDATION:
         console.print(f"* {winner} is published: the best {metric} here, where models are chosen.\n")
@@ -115,12 +115,13 @@ def show_status(status: Status) -> None:
 
 def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:
     """The figures of every model side by side."""
-    names = [f"{name}@{k}" for name in BENCHMARK_METRICS]
-    table = _table("Benchmark", "model", right=(*names, *(label for _, label in COSTS)))
+    table = _table(f"Benchmark at {k}", "model", right=(*BENCHMARK_METRICS, *(label for _, label in COSTS)))
     for name, measured in figures.items():
         chosen = f" ({measured['chosen']})" if "chosen" in measured else ""
         costs = [f"{measured[cost]:,.1f}" for cost, _ in COSTS]
-        table.add_row(f"{name}{chosen}", *(f"{measured[metric]:.4f}" for metric in names), *costs)
+        table.add_row(
+            f"{name}{chosen}", *(f"{measured[f'{metric}@{k}']:.4f}" for metric in BENCHMARK_METRICS), *costs
+        )
     console.print(table)
     for name, measured in figures.items():
         console.print(

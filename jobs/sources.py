@@ -1,7 +1,8 @@
 """Source files: found by path, directory or glob, and read in chunks, whatever their format."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import compress, islice
@@ -51,12 +52,17 @@ def _expand(path: str) -> list[Path]:
     given = Path(path)
     if given.is_file():
         _format(given)
-        return [given.resolve()]
+        return [located(given)]
     inside = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
-    found = [file.resolve() for file in inside if file.is_file() and _has_known_format(file)]
+    found = [located(file) for file in inside if file.is_file() and _has_known_format(file)]
     if not found:
         raise SourceError(f"{path}: no {', '.join(FORMATS)} file is there")
     return found
+
+
+def located(file: Path) -> Path:
+    """The absolute path of a file, under the name it was given: a link's name says which table reads it."""
+    return file.parent.resolve() / file.name
 
 
 def _has_known_format(file: Path) -> bool:
@@ -83,21 +89,29 @@ def _contract_tables() -> list[Table]:
 
 
 def read_chunks(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """The rows of a file in order; raises `SourceError` with the file and the reason it cannot be read."""
+    """The rows of a file in order, all chunks in the columns of the first, which has no rows.
+
+    Raises `SourceError` with the file and the reason it cannot be read.
+    """
+    form = _format(file)
+    readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_json_lines}
     try:
         if file.stat().st_size == 0:
             raise SourceError(f"{file}: the file is empty")
-        readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_json_lines}
-        yield from readers[_format(file)](file, table, chunk_rows)
-    except (OSError, LookupError, UnicodeDecodeError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SourceError(f"{file}: cannot be read as {_format(file)} in {table.encoding}: {reason}") from None
+        yield from readers[form](file, table, chunk_rows)
+    except (OSError, LookupError, UnicodeDecodeError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        expected = form if form == "parquet" else f"{form} in {table.encoding}"
+        raise SourceError(f"{file}: cannot be read as {expected}: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that explain it to a programmer."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _read_parquet(file: Path, _table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    scan = pl.scan_parquet(file)
-    empty = pl.DataFrame(schema=scan.collect_schema())
-    yield Chunk(empty)
+    scan = pl.scan_parquet(file, glob=False)
+    yield Chunk(pl.DataFrame(schema=scan.collect_schema()))
     for rows in scan.collect_batches(chunk_size=chunk_rows, maintain_order=True):
         yield Chunk(rows)
 
@@ -110,38 +124,38 @@ def _read_csv(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
         broken.append(row.text)
         return "skip"
 
-    parse = pyarrow.csv.ParseOptions(
-        delimiter=table.separator, newlines_in_values=True, invalid_row_handler=keep_broken
-    )
-    names = _csv_header(file, table)
-    convert = pyarrow.csv.ConvertOptions(
-        column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
-    )
-    read = pyarrow.csv.ReadOptions(encoding=table.encoding)
-    yield Chunk(pl.DataFrame(schema=dict.fromkeys(names, pl.String)))
-    with pa.input_stream(str(file)) as stream:
-        batches = pyarrow.csv.open_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
+    with _opened_csv(file, table, [], lambda _row: "skip") as reader:
+        names = reader.schema.names
+    empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    yield Chunk(empty)
+    with _opened_csv(file, table, names, keep_broken) as batches:
         pending: list[pa.RecordBatch] = []
         for batch in batches:
             pending.append(batch)
             if sum(part.num_rows for part in pending) >= chunk_rows:
                 yield Chunk(_frame(pending), tuple(broken))
-                pending, broken[:] = [], []
-        if pending or broken:
-            yield Chunk(_frame(pending) if pending else pl.DataFrame(), tuple(broken))
+                pending.clear()
+                broken.clear()
+        yield Chunk(_frame(pending) if pending else empty, tuple(broken))
 
 
-def _csv_header(file: Path, table: Table) -> list[str]:
-    """The column names of a CSV file, which its first line gives."""
-    read = pyarrow.csv.ReadOptions(encoding=table.encoding, block_size=1 << 20)
-    parse = pyarrow.csv.ParseOptions(
-        delimiter=table.separator, newlines_in_values=True, invalid_row_handler=lambda _row: "skip"
-    )
-    everything_text = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
-    with pa.input_stream(str(file)) as stream:
-        return pyarrow.csv.open_csv(
-            stream, read_options=read, parse_options=parse, convert_options=everything_text
-        ).schema.names
+@contextmanager
+def _opened_csv(
+    file: Path, table: Table, text_columns: list[str], on_broken: Callable[[pyarrow.csv.InvalidRow], str]
+) -> Generator[pyarrow.csv.CSVStreamingReader]:
+    """A CSV file as batches, one a block of the file."""
+    compression = "gzip" if file.name.lower().endswith(".gz") else None
+    with pa.input_stream(str(file), compression=compression) as stream:
+        yield pyarrow.csv.open_csv(
+            stream,
+            read_options=pyarrow.csv.ReadOptions(encoding=table.encoding),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=table.separator, newlines_in_values=True, invalid_row_handler=on_broken
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(text_columns, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
 
 
 def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
@@ -151,14 +165,28 @@ def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
 
 
 def _read_json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """One object a line; a line that is none is broken."""
+    """One object a line; a line that is none is broken.
+
+    The file is read twice: the columns and their types are those of all lines, not of a chunk.
+    """
+    empty = pl.DataFrame()
+    for text, _ in _json_lines(file, table, chunk_rows):
+        if text:
+            found = pl.read_ndjson(text, infer_schema_length=None).clear()
+            empty = pl.concat([empty, found], how="diagonal_relaxed")
+    yield Chunk(empty)
+    for text, broken in _json_lines(file, table, chunk_rows):
+        yield Chunk(pl.read_ndjson(text, schema=empty.schema) if text else empty, broken)
+
+
+def _json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[tuple[bytes, tuple[str, ...]]]:
+    """The objects of so many lines at a time, one a line, and the lines that are none."""
     with file.open(encoding=table.encoding) as lines:
-        while chunk := [line for line in islice(lines, chunk_rows) if line.strip()]:
-            is_object = [_is_object(line) for line in chunk]
-            text = "".join(line.rstrip("\n") + "\n" for line in compress(chunk, is_object))
-            broken = tuple(line for line, good in zip(chunk, is_object, strict=True) if not good)
-            rows = pl.read_ndjson(text.encode(), infer_schema_length=None) if text else pl.DataFrame()
-            yield Chunk(rows, broken)
+        while chunk := list(islice(lines, chunk_rows)):
+            written = [line for line in chunk if line.strip()]
+            is_object = [_is_object(line) for line in written]
+            text = "".join(line.rstrip("\n") + "\n" for line in compress(written, is_object))
+            yield text.encode(), tuple(line for line, good in zip(written, is_object, strict=True) if not good)
 
 
 def _is_object(line: str) -> bool:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"
+
 
 @contextmanager
 def written_whole(path: Path) -> Generator[Path]:
     """A path beside `path` to write a file or directory to; it replaces `path` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     _remove(aside)
     try:
         yield aside
@@ -23,6 +25,12 @@ def written_whole(path: Path) -> Generator[Path]:
         aside.replace(path)
     finally:
         _remove(aside)
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove what killed processes left unfinished under `directory`, where nobody else is writing."""
+    for path in list(directory.rglob(f".*{PARTIAL}")):
+        _remove(path)
 
 
 def write_json(path: Path, value: Any) -> None:

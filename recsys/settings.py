@@ -7,15 +7,27 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+import polars as pl
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from recsys.errors import SettingsError
-from recsys.schema import DEFAULT_WEIGHTS
+from recsys.schema import DEFAULT_WEIGHTS, EARLIEST
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 ENVIRONMENT_PREFIX = "RECSYS_"
 
+
+def _known_zone(name: str) -> str:
+    try:
+        pl.select(pl.lit(EARLIEST).dt.convert_time_zone(name))
+    except pl.exceptions.PolarsError:
+        raise PydanticCustomError("time_zone", "expected a time zone such as Europe/London") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Positive = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -39,13 +51,13 @@ class Table:
     """Contract column -> column, SQL expression, or list of columns (category path, attributes)."""
     events: dict[str, str] = field(default_factory=dict[str, str])
     """Event name in the file -> name of the contract; a name not listed stays as it is."""
-    time_zone: str | None = None
+    time_zone: TimeZone | None = None
     """Time zone of times without one; `sources.time_zone` where it is not given."""
     time_format: str | None = None
     """strptime format of times written as text, `epoch_s` or `epoch_ms`; ISO 8601 where it is not given."""
     encoding: str = "utf-8"
     """Encoding of CSV and JSON Lines files."""
-    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    separator: Annotated[str, Field(pattern=r"^[\t -~]$")] = ","
     """What stands between the fields of a CSV file."""
 
 
@@ -57,7 +69,7 @@ class Sources:
     """Files, directories and globs that `nightly` ingests."""
     tables: tuple[Table, ...] = ()
     """How files map to the contract; with none, files named events*, items*, users* in its own columns."""
-    time_zone: str = "UTC"
+    time_zone: TimeZone = "UTC"
     """Time zone of times without one."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight, over the built-in ones; a new name is a new event."""
@@ -149,7 +161,7 @@ class Settings:
     redis: Redis = field(default_factory=Redis)
 
 
-SECRETS = ("redis.url",)
+NOT_SECRET = ("redis.namespace", "redis.timeout_seconds", "redis.keep_versions")
 SECTIONS = ("sources", "lake", "evaluation", "lists", "redis")
 
 
@@ -173,10 +185,17 @@ def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise SettingsError(f"{where}: {name} is missing") from None
         unknown = first["type"] == "unexpected_keyword_argument"
         problem = "there is no such setting" if unknown else first["msg"]
-        value = "(not shown)" if name in SECRETS else repr(first["input"])
-        raise SettingsError(f"{where}: {name} = {value}: {problem}") from None
+        raise SettingsError(f"{where}: {name} = {_shown(name, first['input'])}: {problem}") from None
+
+
+def _shown(name: str, value: Any) -> str:
+    """The value, unless it may hold a password; a misspelled field of `redis`, or any address, may."""
+    secret = name.partition(".")[0] == "redis" and name not in NOT_SECRET
+    return "(not shown)" if secret or "://" in repr(value) else repr(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -195,7 +214,9 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         section, _, rest = name.partition("_")
         if section in SECTIONS and rest:
-            values.setdefault(section, {})[rest] = _parse_value(text)
+            if not isinstance(values.setdefault(section, {}), dict):
+                raise SettingsError(f"{section}: expected a table, [{section}], to put {variable} in")
+            values[section][rest] = _parse_value(text)
         else:
             values[name] = _parse_value(text)
 

@@ -13,9 +13,7 @@ from recsys.errors import NotEnoughDataError
 from recsys.ids import IdMap, Rows
 from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 
-Floats = NDArray[np.float32]
-
-SECONDS_PER_DAY = 86_400
+MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Interactions:
     """Who wanted what, known at one moment.
 
     The four event arrays are parallel, one entry an event, in order of user, then time; `age_days` is the
-    time from the event to that moment.
+    time from the event to that moment, exact to the microsecond.
     """
 
     users: IdMap
@@ -31,8 +29,8 @@ class Interactions:
     user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds took it all
     user_rows: Rows
     item_rows: Rows
-    age_days: Floats
-    weights: Floats
+    age_days: NDArray[np.float64]
+    weights: NDArray[np.float32]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -50,9 +48,10 @@ class Interactions:
 def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: datetime) -> Interactions:
     """Turn the features `interactions` (a row a user and item) and `sequences` (a row an event) into arrays.
 
-    Raises `NotEnoughDataError` when there is no pair at all.
+    Events at the same time keep the order they came in. Raises `NotEnoughDataError` when there is no pair of
+    positive confidence.
     """
-    if pairs.is_empty():
+    if pairs.filter(pl.col(CONFIDENCE) > 0).is_empty():
         raise NotEnoughDataError("no interactions before the cut: ingest events with a weight above 0 first")
     users, items = IdMap.of(pairs[USER_ID]), IdMap.of(pairs[ITEM_ID])
     confidence = pairs[CONFIDENCE].cast(pl.Float32).clip(lower_bound=0).to_numpy()
@@ -63,13 +62,13 @@ def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: date
     )
     user_items.sort_indices()
     ordered = sequences.sort(USER_ID, TIMESTAMP, maintain_order=True)
-    age = (pl.lit(as_of) - ordered[TIMESTAMP]).dt.total_microseconds() / (SECONDS_PER_DAY * 1e6)
+    age = (pl.lit(as_of) - pl.col(TIMESTAMP)).dt.total_microseconds() / MICROSECONDS_PER_DAY
     return Interactions(
         users=users,
         items=items,
         user_items=user_items,
         user_rows=users.rows(ordered[USER_ID]),
         item_rows=items.rows(ordered[ITEM_ID]),
-        age_days=pl.select(age).to_series().cast(pl.Float32).to_numpy(),
+        age_days=ordered.select(age).to_series().to_numpy(),
         weights=ordered[WEIGHT].cast(pl.Float32).to_numpy(),
     )

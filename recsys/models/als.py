@@ -4,36 +4,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
-from recsys.models.artifacts import load_model
+from recsys.models.artifacts import load_model, not_finite
+from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
+from recsys.settings import Positive
 
 
 @dataclass(frozen=True)
 class AlsConfig:
     """Size and strength of the factorisation."""
 
-    factors: int = 128
+    factors: Positive = 128
     """Length of a user's and an item's vector."""
-    regularization: float = 45.0
+    regularization: ZeroOrMore = 45.0
     """Weight of the squared length of the vectors; confidences are scaled to a mean of 1 first."""
-    alpha: float = 2.0
+    alpha: AboveZero = 2.0
     """Weight of an average interaction against a missing one."""
-    epochs: int = 15
+    epochs: Positive = 15
     """Alternations."""
-    seed: int = 0
+    seed: Seed = 0
     """Where the starting vectors come from."""
 
 
 class Als(FactorModel):
     """Weighted matrix factorisation of "wanted or not", an interaction weighing alpha x confidence / its mean.
 
-    Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008), by the conjugate
-    gradient of Takács, Pilászy, Tikk (RecSys 2011). Confidences are divided by their mean, so that event weights
-    and half-life change what weighs more, not the strength of the regularisation.
+    With x the users' and y the items' vectors, it makes sum over all users u and items i of
+    weight(u, i) (wanted(u, i) - x_u . y_i)^2 + regularization (sum |x_u|^2 + sum |y_i|^2) small; a missing
+    interaction weighs 1. Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008),
+    each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011). Confidences are
+    divided by their mean, so that event weights and half-life change what weighs more, not the strength of the
+    regularisation.
     """
 
     name = "als"
@@ -53,13 +60,17 @@ class Als(FactorModel):
                 iterations=config.epochs,
                 random_state=config.seed,
             )
-            fitter.fit(wanted / wanted.data.mean(), show_progress=False)
-        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors})
+            try:
+                fitter.fit(wanted / wanted.data.mean(), show_progress=False)
+            except ModelFitError:
+                raise not_finite(self.name, "factors") from None
+        no_bias = np.zeros(wanted.shape[1], np.float32)
+        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors, "item_bias": no_bias})
         return self
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read both factor matrices."""
+        """Read the factors."""
         config, arrays = load_model(directory, cls.name, AlsConfig)
         model = cls(config)
         model.take(arrays)

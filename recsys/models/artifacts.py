@@ -1,14 +1,15 @@
 """Fitted models on disk: arrays and a config in one safetensors file with a format version; never pickle."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy.sparse import csr_matrix
 
 from recsys.errors import ModelError
@@ -16,14 +17,26 @@ from recsys.files import written_whole
 
 FILE = "model.safetensors"
 FORMAT = "1"
+HEADER = "recsys"
 
 C = TypeVar("C")
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a model file says of itself."""
+
+    model: str
+    format: str
+    config: dict[str, Any]
+
+
 def save_model(directory: Path, name: str, config: Any, arrays: dict[str, Array]) -> None:
-    """Write the arrays and the config dataclass of the model called `name`."""
-    metadata = {"model": name, "format": FORMAT, "config": json.dumps(vars(config), sort_keys=True)}
+    """Write the arrays and the config dataclass of the model called `name`; equal ones give equal bytes."""
+    header = {"model": name, "format": FORMAT, "config": asdict(config)}
+    # One entry, because safetensors writes several in random order.
+    metadata = {HEADER: json.dumps(header, sort_keys=True)}
     with written_whole(directory / FILE) as aside:
         save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, aside, metadata)
 
@@ -32,15 +45,18 @@ def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str
     """The config and the arrays that `save_model` wrote; raises `ModelError` when they are not what is asked."""
     path = directory / FILE
     try:
-        arrays = load_file(path)
         with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
+            text = (file.metadata() or {}).get(HEADER, "")
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = TypeAdapter(Header).validate_json(text)
+        if (header.model, header.format) != (name, FORMAT):
+            found = f"model {header.model} in format {header.format}"
+            raise ModelError(f"{path}: holds {found}; expected {name} in {FORMAT}")
+        return TypeAdapter(config).validate_python(header.config), arrays
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from None
-    found = metadata.get("model"), metadata.get("format")
-    if found != (name, FORMAT):
-        raise ModelError(f"{path}: holds model {found[0]} in format {found[1]}; expected {name} in {FORMAT}")
-    return TypeAdapter(config).validate_json(metadata["config"]), arrays
+    except ValidationError as error:
+        raise ModelError(f"{path}: is not a model file: {error.errors()[0]['msg']}") from None
 
 
 def sparse_arrays(name: str, matrix: csr_matrix) -> dict[str, Array]:
@@ -64,4 +80,11 @@ def check_finite(name: str, **arrays: Array) -> None:
     """Raise `ModelError` when a fitted array holds NaN or infinity."""
     for key, array in arrays.items():
         if not np.isfinite(array).all():
-            raise ModelError(f"{name}: the fit gave {key} that are not finite; lower the learning rate or factors")
+            raise not_finite(name, key)
+
+
+def not_finite(name: str, what: str) -> ModelError:
+    """The error of a fit that ended in NaN or infinity."""
+    return ModelError(
+        f"{name}: the fit gave {what} that are not finite; use less extreme settings, or more regularization"
+    )

@@ -4,36 +4,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from implicit.cpu.bpr import BayesianPersonalizedRanking
+from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
-from recsys.models.artifacts import load_model
+from recsys.models.artifacts import load_model, not_finite
+from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
+from recsys.settings import Positive
 
 
 @dataclass(frozen=True)
 class BprConfig:
     """Size of the factorisation and how it is learned."""
 
-    factors: int = 64
-    """Length of a user's and an item's vector; one more holds the item's bias."""
-    learning_rate: float = 0.05
+    factors: Positive = 64
+    """Length of a user's and an item's vector."""
+    learning_rate: AboveZero = 0.02
     """Length of a step."""
-    regularization: float = 0.01
+    regularization: ZeroOrMore = 0.01
     """Weight of the squared length of the vectors."""
-    epochs: int = 40
+    epochs: Positive = 30
     """Passes over the interactions."""
-    seed: int = 0
+    seed: Seed = 0
     """Where the starting vectors and the samples come from."""
 
 
 class Bpr(FactorModel):
-    """Matrix factorisation that ranks an item the user wanted above one drawn at random.
+    """Matrix factorisation that ranks an item the user wanted above one of the others.
 
     Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit Feedback"
-    (UAI 2009). Confidences are not used. It runs on one thread: on more, threads overwrite each other's steps and
-    results do not repeat.
+    (UAI 2009). The paper draws the other item uniformly, `implicit` in proportion to the item's number of users, so
+    that it learns how much more than others the user wants the item. The logarithm of that number, added to the
+    item's bias, makes it how much the user wants the item. Confidences are not used. It runs on one thread: on
+    more, threads overwrite each other's steps and results do not repeat.
     """
 
     name = "bpr"
@@ -43,7 +49,7 @@ class Bpr(FactorModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Stochastic gradient steps; same input and seed, same factors."""
-        config = self.config
+        config, wanted = self.config, interactions.wanted
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = BayesianPersonalizedRanking(
                 factors=config.factors,
@@ -53,13 +59,24 @@ class Bpr(FactorModel):
                 random_state=config.seed,
                 num_threads=1,
             )
-            fitter.fit(interactions.wanted, show_progress=False)
-        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors})
+            try:
+                fitter.fit(wanted, show_progress=False)
+            except ModelFitError:
+                raise not_finite(self.name, "factors") from None
+        item_users = np.bincount(wanted.indices, minlength=wanted.shape[1])
+        popularity = np.log(np.maximum(item_users, 1)).astype(np.float32)
+        self.take(
+            {  # implicit's last column is 1 for a user and the bias for an item
+                "user_factors": fitter.user_factors[:, :-1].copy(),
+                "item_factors": fitter.item_factors[:, :-1].copy(),
+                "item_bias": fitter.item_factors[:, -1] + popularity,
+            }
+        )
         return self
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read both factor matrices."""
+        """Read the factors."""
         config, arrays = load_model(directory, cls.name, BprConfig)
         model = cls(config)
         model.take(arrays)

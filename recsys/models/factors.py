@@ -1,6 +1,5 @@
 """What models of user and item factors share: a score is a dot product, likeness is the cosine."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,50 @@ Factors = NDArray[np.float32]
 
 
 class FactorModel(ItemModel):
-    """Scores by the dot product of `user_factors` (users x factors) and `item_factors` (items x factors)."""
+    """Scores by the dot product of `user_factors` (users x factors) and `item_factors` (items x factors).
+
+    `item_bias` (items,) is added. A user of whom the fit learned nothing, all zeros, has no list: the caller falls
+    back as for an unknown one.
+    """
 
     name: str
     config: Any
     user_factors: Factors
     item_factors: Factors
+    item_bias: Factors
 
     def scores(self, user_rows: Rows) -> Scores:
-        """Dot products with every item."""
-        return self.user_factors[user_rows] @ self.item_factors.T
+        """Dot products with every item, and the item's bias."""
+        vectors = self.user_factors[user_rows]
+        scores = vectors @ self.item_factors.T
+        scores += self.item_bias
+        scores[~vectors.any(axis=1)] = -np.inf
+        return scores
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """Items by the cosine of their factors."""
+        """Items by the cosine of their factors, the bias left out."""
         return rank_blocks(self._cosines, item_rows, n, Exclude(items=exclude.items))
 
     def _cosines(self, item_rows: Rows) -> Scores:
-        scores = self._directions[item_rows] @ self._directions.T
+        scores = self.item_factors[item_rows] @ self.item_factors.T
+        scores /= self._lengths[item_rows][:, None]
+        scores /= self._lengths
         scores[np.arange(len(item_rows)), item_rows] = -np.inf
         return scores
 
-    @cached_property
-    def _directions(self) -> Factors:
-        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        return self.item_factors / np.maximum(lengths, np.finfo(np.float32).tiny)
-
     def save(self, directory: Path) -> None:
-        """Write both factor matrices."""
-        arrays: dict[str, Array] = {"user_factors": self.user_factors, "item_factors": self.item_factors}
+        """Write the factors."""
+        arrays: dict[str, Array] = {
+            "user_factors": self.user_factors,
+            "item_factors": self.item_factors,
+            "item_bias": self.item_bias,
+        }
         save_model(directory, self.name, self.config, arrays)
 
     def take(self, arrays: dict[str, Array]) -> None:
-        """Take the factors over; raises `ModelError` when they are not finite."""
-        check_finite(self.name, user_factors=arrays["user_factors"], item_factors=arrays["item_factors"])
+        """Take the fitted arrays over; raises `ModelError` when they are not finite."""
+        check_finite(self.name, **arrays)
         self.user_factors, self.item_factors = arrays["user_factors"], arrays["item_factors"]
+        self.item_bias = arrays["item_bias"]
+        lengths = np.linalg.norm(self.item_factors, axis=1)
+        self._lengths: Factors = np.where(lengths > 0, lengths, 1).astype(np.float32)

@@ -12,7 +12,9 @@ from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
+from recsys.models.config import Share, ZeroOrMore
 from recsys.models.top_k import Exclude, Scores, top_k_of_entries
+from recsys.settings import Positive
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,25 @@ class ItemKnnConfig:
 
     similarity: Literal["cosine", "bm25"] = "cosine"
     """Cosine of the items' columns, or dot product after BM25 weighting."""
-    neighbors: int = 100
+    neighbors: Positive = 100
     """Most similar items kept for each item."""
-    shrinkage: float = 10.0
+    shrinkage: ZeroOrMore = 10.0
     """Cosine: users added to each item's own, so that few shared users make no likeness."""
-    bm25_k1: float = 1.2
-    """BM25: how soon a user's further events with the same item add little."""
-    bm25_b: float = 0.75
-    """BM25: how much the events of a user with many are discounted, 0 to 1."""
+    bm25_k1: ZeroOrMore = 1.2
+    """BM25: how soon a user's further confidence in the same item adds little."""
+    bm25_b: Share = 0.75
+    """BM25: how much each user counts less for an item of more confidence in all, 0 to 1."""
 
 
 class ItemKnn(ItemModel):
     """A user's score for an item is the sum of its similarity to the items of the user, each counted once.
 
-    Sarwar, Karypis, Konstan, Riedl, "Item-based Collaborative Filtering Recommendation Algorithms" (WWW 2001). An
-    item is its own first neighbour, so that repeats rank high where they are allowed.
+    Sarwar, Karypis, Konstan, Riedl, "Item-based Collaborative Filtering Recommendation Algorithms" (WWW 2001), with
+    users wanted or not in place of ratings: the similarity of items with n and m users, k of them shared, is
+    k / sqrt((n + shrinkage) (m + shrinkage)). BM25 weighs a user's confidence c in an item as
+    c (k1 + 1) / (c + k1 (1 - b + b confidence in the item / mean of all items)) x log(items / (1 + user's items)).
+    An item is among its own neighbours, the first by cosine, so that repeats rank high where they are allowed. An
+    item similar to none of the user's is not recommended.
     """
 
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
@@ -63,7 +69,9 @@ class ItemKnn(ItemModel):
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sums of similarities to the items of each user."""
-        return (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
+        scores = (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
+        scores[scores <= 0] = -np.inf
+        return scores
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """An item's neighbours; none that shares no user with it."""

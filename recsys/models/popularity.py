@@ -10,6 +10,7 @@ from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import Model
+from recsys.models.config import ZeroOrMore
 from recsys.models.top_k import Scores
 
 
@@ -17,7 +18,7 @@ from recsys.models.top_k import Scores
 class PopularityConfig:
     """How much one user can add to an item's popularity."""
 
-    saturation: float = 5.0
+    saturation: ZeroOrMore = 5.0
     """Confidence at which a user's say is half of its most; small values count heads, large ones events."""
 
 

@@ -35,7 +35,8 @@ def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
     known = [field.name for field in fields(config)]
     for key in values:
         if key not in known:
-            raise SettingsError(f"models.{name}.{key}: there is no such setting; expected {', '.join(known)}")
+            problem = f"there is no such setting; expected {', '.join(known)}"
+            raise SettingsError(f"models.{name}: {key} = {values[key]!r}: {problem}")
     seeded = {"seed": seed} if "seed" in known else {}
     return model(parse(TypeAdapter(config), {**seeded, **values}, f"models.{name}"))
 

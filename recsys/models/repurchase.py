@@ -12,6 +12,7 @@ from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import Model
+from recsys.models.config import AboveZero, ZeroOrMore
 from recsys.models.top_k import Scores
 
 
@@ -19,11 +20,11 @@ from recsys.models.top_k import Scores
 class RepurchaseConfig:
     """How fast habits fade and how much a user is like everybody else."""
 
-    half_life_days: float = 90.0
+    half_life_days: AboveZero = 90.0
     """After so many days a purchase of an item of average cycle counts half."""
-    prior_users: float = 2.5
+    prior_users: ZeroOrMore = 2.5
     """How many average users' purchases are mixed into each user's own."""
-    prior_gaps: float = 5.0
+    prior_gaps: AboveZero = 5.0
     """Gaps of average length added to each item's own when its cycle is estimated."""
 
 
@@ -33,8 +34,9 @@ class Repurchase(Model):
     Purchases are the events of the greatest weight, counted once a day. An item's cycle is the mean number of days
     between purchases of it by the same user, `prior_gaps` average gaps mixed in. With s = sqrt(cycle / mean
     cycle), a purchase of age a adds 0.5 ** (a / (half-life x s)) / s: what is bought often is soon due again and
-    soon forgotten. To the user's sum come `prior_users` times the average user's, as in a gamma-Poisson model; that
-    also ranks items the user never bought. With as many refunds as purchases on a day, the day counts nothing.
+    soon forgotten. To the user's sum come `prior_users` times the average user's, no user giving it more than 1, as
+    in a gamma-Poisson model; that also ranks items the user never bought. A refund takes back the user's latest
+    purchase of the item before it.
     """
 
     def __init__(self, config: RepurchaseConfig = RepurchaseConfig()) -> None:
@@ -46,7 +48,7 @@ class Repurchase(Model):
         pairs, ages = _purchase_days(interactions)
         pair, first_of_pair, counts = np.unique(pairs, return_index=True, return_counts=True)
         item_rows = (pair % items).astype(np.int32)
-        spans = ages[first_of_pair + counts - 1] - ages[first_of_pair]
+        spans = ages[first_of_pair] - ages[first_of_pair + counts - 1]
         stretch = np.sqrt(self._relative_cycle(item_rows, spans, counts - 1, items))
         of_event = np.repeat(stretch[item_rows], counts)
         decayed = 0.5 ** (ages / (self.config.half_life_days * of_event)) / of_event
@@ -64,7 +66,7 @@ class Repurchase(Model):
     ) -> NDArray[np.float64]:
         """Each item's cycle over the mean cycle of all; 1 where nothing was ever bought twice."""
         days, number = np.bincount(item_rows, spans, items), np.bincount(item_rows, gaps, items)
-        if number.sum() == 0 or days.sum() == 0:
+        if number.sum() == 0:
             return np.ones(items)
         mean = days.sum() / number.sum()
         prior = self.config.prior_gaps
@@ -72,7 +74,9 @@ class Repurchase(Model):
 
     def scores(self, user_rows: Rows) -> Scores:
         """Each user's rates over the prior."""
-        return self.rates[user_rows].toarray() + self.prior
+        scores = self.rates[user_rows].toarray()
+        scores += self.prior
+        return scores
 
     def save(self, directory: Path) -> None:
         """Write the rates and the prior."""
@@ -89,18 +93,37 @@ class Repurchase(Model):
 
 
 def _purchase_days(interactions: Interactions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """One entry for each user, item and day with more purchases than refunds: the pair's number, the age in days.
+    """One entry for each user, item and day with a purchase that was kept: the pair's number, the age in days.
 
-    Sorted by pair; a pair's number is user row x items + item row.
+    Sorted by pair, oldest first; a pair's number is user row x items + item row, days are counted back from now.
     """
-    weights, ages = interactions.weights, interactions.age_days.astype(np.float64)
-    strongest = (weights == weights.max(initial=0)) | (weights < 0)
+    weights = interactions.weights
+    counted = (weights == weights.max(initial=0)) | (weights < 0)
     pairs = interactions.user_rows.astype(np.int64) * interactions.shape[1] + interactions.item_rows
-    pairs, ages, signs = pairs[strongest], ages[strongest], np.sign(weights[strongest])
-    order = np.lexsort((ages, pairs))
+    pairs, ages, signs = pairs[counted], interactions.age_days[counted], np.sign(weights[counted])
+    order = np.lexsort((-signs, -ages, pairs))
     pairs, ages, signs = pairs[order], ages[order], signs[order]
-    new_day = np.ones(len(pairs), bool)
-    new_day[1:] = (np.diff(pairs) != 0) | (np.diff(np.floor(ages)) != 0)
-    starts = np.flatnonzero(new_day)
-    kept = starts[np.add.reduceat(signs, starts) > 0] if len(starts) else starts
-    return pairs[kept], ages[kept]
+    kept = _is_kept(pairs, signs.astype(np.int64))
+    pairs, ages = pairs[kept], ages[kept]
+    new_day = _differs_from_previous(pairs, np.floor(ages))
+    return pairs[new_day], ages[new_day]
+
+
+def _is_kept(pairs: NDArray[np.int64], signs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether an event is a purchase (sign 1) that no refund (-1) takes back; events by pair, then time.
+
+    They match as brackets do: of the steps of a pair's running balance over the same level, up and down in turn,
+    the last is a purchase that was kept or the refund of the one before.
+    """
+    level = np.cumsum(signs) + (signs < 0)
+    backwards = np.lexsort((level, pairs))[::-1]
+    last = np.zeros(len(pairs), bool)
+    last[backwards] = _differs_from_previous(pairs[backwards], level[backwards])
+    return last & (signs > 0)
+
+
+def _differs_from_previous(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Whether either array has another value than in the entry before; True for the first entry."""
+    differs = np.ones(len(first), bool)
+    differs[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return differs

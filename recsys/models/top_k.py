@@ -11,7 +11,7 @@ from recsys.ids import UNKNOWN, Rows
 
 Scores = NDArray[np.float32]
 
-# Scores held at a time: 64 MiB of float32, whatever the number of items.
+# Scores ranked at a time, whatever the number of items: 64 MiB of float32, and 128 MiB to pick the best.
 BLOCK_SCORES = 1 << 24
 
 
@@ -80,14 +80,14 @@ def top_k_of_entries(
 
 
 def _choose(scores: Scores, width: int) -> NDArray[np.intp]:
-    """The columns of the `width` best scores of each row, in any order; of equal scores, the first columns."""
+    """The columns of the `width` best scores of each row, in any order; of equal ones above -inf, the first."""
     if width == scores.shape[1]:
         return np.tile(np.arange(width), (len(scores), 1))
     chosen = np.argpartition(scores, -width, axis=1)[:, -width:]
     threshold = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
     tied = (scores == threshold[:, None]).sum(axis=1)
     taken = (np.take_along_axis(scores, chosen, axis=1) == threshold[:, None]).sum(axis=1)
-    for row in np.flatnonzero(tied > taken):
+    for row in np.flatnonzero((tied > taken) & (threshold > -np.inf)):
         above = np.flatnonzero(scores[row] > threshold[row])
         equal = np.flatnonzero(scores[row] == threshold[row])[: width - len(above)]
         chosen[row] = np.concatenate([above, equal])

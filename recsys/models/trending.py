@@ -10,6 +10,7 @@ from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import Model
+from recsys.models.config import AboveZero
 from recsys.models.top_k import Scores
 
 
@@ -17,11 +18,11 @@ from recsys.models.top_k import Scores
 class TrendingConfig:
     """What counts as now, and as before."""
 
-    recent_days: float = 7.0
+    recent_days: AboveZero = 7.0
     """Half-life of the recent rate."""
-    usual_days: float = 60.0
+    usual_days: AboveZero = 60.0
     """Half-life of the usual rate."""
-    prior_events: float = 10.0
+    prior_events: AboveZero = 10.0
     """Events added to both rates, so that a handful of events is no trend."""
 
 
@@ -41,12 +42,11 @@ class Trending(Model):
         """Compare the decayed sums of every item."""
         config = self.config
         positive = interactions.weights > 0
-        rows, ages = interactions.item_rows[positive], interactions.age_days[positive].astype(np.float64)
+        rows, ages = interactions.item_rows[positive], interactions.age_days[positive]
         items = interactions.shape[1]
         recent = np.bincount(rows, 0.5 ** (ages / config.recent_days), items)
         usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
-        share = recent.sum() / max(usual.sum(), 1e-12)
-        expected = usual * share
+        expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)
         growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
         error = 1 / np.sqrt(recent + config.prior_events)
         self.item_trend = (growth - error).astype(np.float32)

@@ -14,6 +14,9 @@ from recsys.settings import Redis
 from recsys.store.server import start_server
 
 
+Client = redis.Redis
+
+
 def connect(settings: Redis, directory: Path) -> redis.Redis:
     """A client that has had its answer: of the server at `settings.url`, else of the embedded one, which is
     started under `directory` unless it runs. Replies are bytes.

@@ -31,7 +31,7 @@ def make_events(as_of: datetime) -> MakeFrame:
             }
             for number, (user, event, item, days, *others) in enumerate(rows)
         ]
-        return pl.DataFrame(columns, schema=Events.polars_schema()).lazy()
+        return pl.DataFrame(columns, schema=Events.create_empty().schema).lazy()
 
     return make
 
@@ -41,7 +41,7 @@ def make_items() -> MakeFrame:
     """Rows of any columns of `Items`, by name."""
 
     def make(*rows: dict[str, Any]) -> pl.LazyFrame:
-        return pl.DataFrame(list(rows), schema=Items.polars_schema()).lazy()
+        return pl.DataFrame(list(rows), schema=Items.create_empty().schema).lazy()
 
     return make
 
@@ -51,7 +51,7 @@ def make_users() -> MakeFrame:
     """Rows of any columns of `Users`, by name."""
 
     def make(*rows: dict[str, Any]) -> pl.LazyFrame:
-        return pl.DataFrame(list(rows), schema=Users.polars_schema()).lazy()
+        return pl.DataFrame(list(rows), schema=Users.create_empty().schema).lazy()
 
     return make
 

@@ -59,7 +59,7 @@ def test_trend_follows_its_formula(make_events, item):
 
 
 def test_three_sales_of_nothing_are_no_trend_but_thirty_are(make_events, make_items, as_of):
-    steady = [(f"u{n}", "purchase", "steady", n / 4 + 0.1) for n in range(2000)]
+    steady = [(f"u{n}", "purchase", "steady", n / 16 + 0.1) for n in range(8000)]
     new = [(f"n{n}", "purchase", "new", 0.1 * n + 0.1) for n in range(3)]
     rising = [(f"r{n}", "purchase", "rising", 0.1 * n + 0.1) for n in range(30)]
     fading = [(f"f{n}", "purchase", "fading", 50 + 0.1 * n) for n in range(30)]
@@ -142,10 +142,10 @@ def test_age_is_from_creation_or_else_the_first_event(make_events, make_items, a
 def repeats(make_events):
     """x: gaps of 10 and 20 days; y, of the same category: 4; z, of another: 20; w bought once, v never."""
     rows = [
-        ("a", "purchase", "x", 30),
-        ("a", "purchase", "x", 30),
-        ("a", "purchase", "x", 20),
-        ("a", "purchase", "x", 0.5),
+        ("a", "purchase", "x", 31),
+        ("a", "purchase", "x", 31),
+        ("a", "purchase", "x", 21),
+        ("a", "purchase", "x", 1),
     ]
     rows += [("b", "purchase", "x", 5), ("b", "purchase", "y", 9), ("b", "purchase", "y", 5)]
     rows += [

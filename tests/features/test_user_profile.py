@@ -69,7 +69,7 @@ def test_day_pattern(make_events, profile):
     )
     row = profile(events, "a")
     assert row["hour_shares"] == [0.5 if hour in (0, 12) else 0 for hour in range(24)]
-    assert row["weekday_shares"] == [0, 0, 0.75, 0, 0, 0.0, 0.25][:7]
+    assert row["weekday_shares"] == [0, 0, 0.75, 0, 0, 0, 0.25]
 
 
 def test_sessions(make_events, profile):

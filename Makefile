@@ -1,0 +1,30 @@
+# Every target makes .venv first where it is missing. PYTHON names the interpreter to make it with.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench
+
+demo: .venv/demo
+	.venv/bin/recsys demo
+
+test: .venv/test
+	.venv/bin/pytest -n 2
+
+check: test
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+bench: .venv/test
+	.venv/bin/python -m tests.benchmarks
+
+.venv/demo: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+.venv/test: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[demo,test]'
+	touch $@

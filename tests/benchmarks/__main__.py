@@ -1,0 +1,134 @@
+"""`make bench`: every figure of the README, measured anew and printed as tables; takes about twenty minutes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jobs.demo import demo_directory
+from recsys.store.server import stop_server
+
+RECSYS = str(Path(sys.executable).with_name("recsys"))
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+CUT = datetime(2017, 12, 4)
+MODELS = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase")
+
+# What is asked of a whole run and of the published model; a figure on the wrong side is marked.
+MOST = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
+LEAST = {
+    "repeats allowed": {"recall@20": 0.144, "ndcg@20": 0.353},
+    "new items only": {"recall@20": 0.030, "ndcg@20": 0.044},
+}
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
+        work = Path(scratch)
+        figures = {"whole run": dict(_whole_run(work)), "accuracy": dict(_accuracy(work))}
+    out = Path(".benchmarks")
+    out.mkdir(exist_ok=True)
+    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"\nwritten to {out / 'figures.json'}")
+
+
+def _whole_run(work: Path) -> Iterator[tuple[str, float]]:
+    """The demo's seconds and peak memory, and those of its features."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [RECSYS, "demo"], env=_environment(work), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    assert status == 0, "the demo failed"
+    manifest = json.loads(next((work / "demo" / "runs").glob("*/manifest.json")).read_text())
+    stop_server(work / "demo" / "valkey")
+    found = {
+        "demo seconds": seconds,
+        "demo peak MB": usage.ru_maxrss / 1024,
+        "features seconds": manifest["steps"]["features"]["seconds"],
+    }
+    print("| whole run of the demo | asked | measured |\n| --- | --- | --- |")
+    for name, value in found.items():
+        print(f"| {name} | ≤ {MOST[name]:,.0f} | {_marked(value, value <= MOST[name], '{:,.1f}')} |")
+    yield from found.items()
+
+
+def _accuracy(work: Path) -> Iterator[tuple[str, Any]]:
+    journey = work / "complete_journey"
+    _split_complete_journey(journey)
+    for title, repeat in (("repeats allowed", "allow"), ("new items only", "exclude")):
+        name = f"Complete Journey, last 4 weeks, {title}"
+        yield name, _benchmark(work, name, journey, MODELS, 20, "--repeat", repeat, least=LEAST[title])
+    if not SHARED.is_dir():
+        print(f"\nno public data sets at {SHARED}: gowalla and beauty are left out")
+        return
+    ranked = tuple(model for model in MODELS if model not in ("trending", "repurchase"))
+    name = "Gowalla, @20, new items only"
+    yield name, _benchmark(work, name, SHARED / "gowalla", ranked, 20, "--repeat", "exclude")
+    name = "Amazon Beauty, last item, @10"
+    yield name, _benchmark(work, name, SHARED / "beauty", ranked, 10, "--protocol", "last-item")
+
+
+def _benchmark(
+    work: Path,
+    title: str,
+    directory: Path,
+    models: tuple[str, ...],
+    k: int,
+    *arguments: str,
+    least: dict[str, float] | None = None,
+) -> dict[str, dict[str, float]]:
+    """One `recsys benchmark`, printed as a table."""
+    out = work / "out.json"
+    chosen = [part for model in ("auto", *models) for part in ("--model", model)]
+    command = [RECSYS, "benchmark", str(directory), *chosen, "--k", str(k), *arguments, "--json", str(out)]
+    subprocess.run(command, env=_environment(work), check=True, stdout=subprocess.DEVNULL)
+    figures = json.loads(out.read_text())["models"]
+    columns = ("model", f"Recall@{k}", f"NDCG@{k}", "fit s", "rank s", "peak MB")
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+    for name, measured in figures.items():
+        accuracy = [
+            _marked(measured[metric], name != "auto" or measured[metric] >= (least or {}).get(metric, 0), "{:.4f}")
+            for metric in (f"recall@{k}", f"ndcg@{k}")
+        ]
+        shown = f"auto ({measured['chosen']})" if name == "auto" else name
+        costs = [f"{measured[cost]:,.1f}" for cost in ("fit_seconds", "recommend_seconds", "peak_memory_mb")]
+        print(f"| {' | '.join([shown, *accuracy, *costs])} |", flush=True)
+    for metric, bar in (least or {}).items():
+        print(f"asked of auto: {metric} ≥ {bar:.3f}")
+    return figures
+
+
+def _split_complete_journey(directory: Path) -> None:
+    """Purchases before the fourth of December 2017 to learn from, what was bought from then on to find."""
+    directory.mkdir()
+    rows = pl.scan_parquet(demo_directory() / "transactions.parquet").select(
+        pl.col("household_id").alias("user_id"),
+        pl.col("product_id").alias("item_id"),
+        pl.col("transaction_timestamp").alias("timestamp"),
+    )
+    rows.filter(pl.col("timestamp") < CUT).sink_parquet(directory / "train.parquet")
+    rows.filter(pl.col("timestamp") >= CUT).select("user_id", "item_id").unique().sink_parquet(
+        directory / "test.parquet"
+    )
+
+
+def _marked(value: float, reached: bool, form: str) -> str:
+    return form.format(value) if reached else f"**missed: {form.format(value)}**"
+
+
+def _environment(work: Path) -> dict[str, str]:
+    return {**os.environ, "RECSYS_DIRECTORY": str(work)}
+
+
+if __name__ == "__main__":
+    main()

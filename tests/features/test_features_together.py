@@ -1,0 +1,168 @@
+"""What holds for every table, whatever the events: nothing after the cut counts, nor does order, nor buckets."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from features.bought_with import bought_with
+from features.catalogue import TABLES, describe
+from features.interactions import interactions, sequences
+from features.item_features import item_features
+from features.tables import feature_tables
+from features.user_profile import user_profile
+from recsys.schema import DEFAULT_WEIGHTS, Events, Items, Users
+
+AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
+HALF_LIFE = 14.0
+EXAMPLES = settings(max_examples=25, deadline=None)
+
+ITEMS = pl.DataFrame(
+    [
+        {"item_id": "x", "category": ["food", "bread"], "brand": "A", "price": 1.0},
+        {"item_id": "y", "category": ["food", "milk"], "brand": "B"},
+        {"item_id": "żółty", "category": [], "created_at": AS_OF + timedelta(days=3)},
+        {"item_id": "unseen", "category": ["toys"], "price": 3.0},
+    ],
+    schema=Items.create_empty().schema,
+).lazy()
+USERS = pl.DataFrame(
+    [{"user_id": "u1", "attributes": "{}"}, {"user_id": "idle", "attributes": "{}"}],
+    schema=Users.create_empty().schema,
+).lazy()
+
+AMOUNTS = st.none() | st.floats(min_value=0, max_value=1e6, allow_nan=False)
+EVENT_FIELDS = {
+    "user_id": st.sampled_from(["u1", "u2", "u3", "ユーザー"]),
+    "item_id": st.sampled_from(["x", "y", "żółty", "not-listed"]),
+    "event": st.sampled_from([*DEFAULT_WEIGHTS, "purchase", "purchase", "unknown"]),
+    "price": AMOUNTS,
+    "quantity": AMOUNTS,
+    "session_id": st.none() | st.sampled_from(["s", "t"]),
+}
+MICROSECONDS = st.integers(min_value=1, max_value=120 * 86_400_000_000) | st.sampled_from([1, 86_400_000_000])
+SECONDS = st.integers(min_value=1, max_value=9).map(lambda seconds: seconds * 1_000_000)
+
+
+def rows(age: st.SearchStrategy[int]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    times = age.map(lambda microseconds: AS_OF - timedelta(microseconds=microseconds))
+    return st.lists(st.fixed_dictionaries({**EVENT_FIELDS, "timestamp": times}), max_size=40)
+
+
+PAST = rows(MICROSECONDS | SECONDS)
+FUTURE = rows((MICROSECONDS | st.just(0)).map(lambda microseconds: -microseconds))
+
+
+def frame(events: list[dict[str, Any]], prefix: str = "e") -> pl.DataFrame:
+    named = [{**event, "event_id": f"{prefix}{number:03d}"} for number, event in enumerate(events)]
+    return pl.DataFrame(named, schema=Events.create_empty().schema)
+
+
+def all_tables(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    lazy = events.lazy()
+    tables = {
+        "user_profile": user_profile(lazy, ITEMS, USERS, AS_OF, HALF_LIFE),
+        "item_features": item_features(lazy, ITEMS, AS_OF, HALF_LIFE),
+        "bought_with": bought_with(lazy, AS_OF, 3),
+        "interactions": interactions(lazy, AS_OF, DEFAULT_WEIGHTS, HALF_LIFE),
+        "sequences": sequences(lazy, AS_OF, DEFAULT_WEIGHTS),
+    }
+    return {name: table.collect(engine="streaming") for name, table in tables.items()}
+
+
+def assert_same(left: dict[str, pl.DataFrame], right: dict[str, pl.DataFrame]) -> None:
+    assert left.keys() == right.keys()
+    for name, table in left.items():
+        assert_frame_equal(table, right[name], check_exact=True)
+
+
+@EXAMPLES
+@given(PAST, FUTURE)
+def test_nothing_at_or_after_as_of_changes_anything(past: list[dict[str, Any]], future: list[dict[str, Any]]):
+    known = frame(past)
+    assert_same(all_tables(known), all_tables(pl.concat([frame(future, "a"), known])))
+
+
+@EXAMPLES
+@given(PAST, st.integers(min_value=0, max_value=2**32))
+def test_the_order_of_the_rows_changes_nothing(past: list[dict[str, Any]], seed: int):
+    events = frame(past)
+    assert_same(all_tables(events), all_tables(events.sample(fraction=1, shuffle=True, seed=seed)))
+
+
+@EXAMPLES
+@given(PAST, st.lists(st.integers(min_value=0, max_value=2), min_size=4, max_size=4))
+def test_splitting_users_into_buckets_changes_nothing(past: list[dict[str, Any]], buckets: list[int]):
+    events = frame(past)
+    bucket_of = dict(zip(["u1", "u2", "u3", "ユーザー"], buckets, strict=True))
+    parts = [[user for user, bucket in bucket_of.items() if bucket == number] for number in range(3)]
+    split = [events.lazy().filter(pl.col("user_id").is_in(users)) for users in parts]
+    assert_same(by_table(split), by_table([events.lazy()]))
+
+
+def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
+    """The tables of the buckets, those that are made bucket by bucket put together."""
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for name, table in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3):
+        parts.setdefault(name.partition("/")[0], []).append(table.collect(engine="streaming"))
+    return {
+        name: pl.concat(tables).sort("user_id", maintain_order=True) if len(tables) > 1 else tables[0]
+        for name, tables in parts.items()
+    }
+
+
+@EXAMPLES
+@given(PAST)
+def test_every_number_is_finite_and_every_share_a_share(past: list[dict[str, Any]]):
+    units = describe().filter(pl.col("dtype") == "Float64").rows_by_key(["table", "unit"], named=True)
+    tables = all_tables(frame(past))
+    for (table, unit), features in units.items():
+        values = tables[table].select(feature["name"] for feature in features)
+        assert values.select(pl.all().is_finite().all()).row(0) == (True,) * values.width
+        if unit in ("share", "0..1"):
+            assert values.select(pl.all().is_between(0, 1).all()).row(0) == (True,) * values.width
+
+
+def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
+    some = [
+        {"user_id": "u1", "item_id": "x", "event": event, "timestamp": AS_OF - timedelta(days=day)}
+        for event in DEFAULT_WEIGHTS
+        for day in (1, 2, 3)
+    ]
+    for name, table in all_tables(frame(some)).items():
+        listed = describe().filter(table=name)
+        columns = [(column, str(dtype)) for column, dtype in table.schema.items()]
+        assert listed.select("name", "dtype").rows() == columns
+    assert describe()["table"].unique().sort().to_list() == sorted(TABLES)
+    assert describe().select(pl.all().str.len_chars().min()).min_horizontal().item() > 0
+
+
+def test_feature_tables_makes_every_table_of_the_catalogue():
+    assert by_table([frame([]).lazy()]).keys() == TABLES.keys()
+    names = [name for name, _ in feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)]
+    assert names[:3] == ["bought_with", "item_features", "user_profile/bucket=00"]
+    assert names[-1] == "sequences/bucket=01"
+
+
+def test_without_events_tables_are_empty_but_whole():
+    for name, table in all_tables(frame([])).items():
+        assert table.schema == pl.Schema({feature.name: feature.dtype for feature in TABLES[name]})
+        assert table.height == (4 if name == "item_features" else 0)
+
+
+def test_profiles_take_prices_from_the_events_where_the_catalogue_has_none():
+    bought = {"user_id": "u1", "event": "purchase", "timestamp": AS_OF - timedelta(days=1)}
+    seen = [
+        {**bought, "item_id": item, "price": price}
+        for item, price in [("dear", 9.0), ("dear", 9.0), ("cheap", 2.0)]
+    ]
+    items = pl.DataFrame(
+        [{"item_id": "dear", "category": ["c"]}, {"item_id": "cheap", "category": ["c"]}],
+        schema=Items.create_empty().schema,
+    ).lazy()
+    tables = dict(feature_tables([frame(seen).lazy()], items, USERS, AS_OF, HALF_LIFE))
+    ranks = tables["user_profile/bucket=00"].collect()["price_rank_mean"]
+    assert ranks.to_list() == [(2 * 0.75 + 0.25) / 3]

@@ -1,0 +1,154 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from jobs.lake import Lake, lake_of
+from recsys.errors import SettingsError
+from recsys.schema import Events, Items, Users
+from recsys.settings import Lake as LakeSettings
+from recsys.settings import Settings
+
+START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+HOLDER = """
+import sys, time
+from pathlib import Path
+from jobs.lake import Lake
+with Lake(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def events(*ids: str, user: str = "ann", days: int = 0, item: str = "tea") -> pl.DataFrame:
+    """Views of an item by a user, one for each id."""
+    rows = [
+        {
+            "event_id": event_id,
+            "user_id": user,
+            "item_id": item,
+            "event": "view",
+            "timestamp": START + timedelta(days=days),
+        }
+        for event_id in ids
+    ]
+    return pl.DataFrame(rows, schema={name: dtype for name, dtype in pl.Schema(Events).items()})
+
+
+def add(lake: Lake, frame: pl.DataFrame, part: str) -> int:
+    with lake.locked() as scratch:
+        return lake.add_events(frame.lazy(), scratch / "partitions", part)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake", buckets=2)
+
+
+def test_a_lake_without_a_file_is_empty_tables_of_the_contract(lake: Lake):
+    assert lake.events().collect().equals(pl.DataFrame(schema=pl.Schema(Events)))
+    assert lake.events(bucket=1).collect().is_empty()
+    assert lake.items().collect().equals(pl.DataFrame(schema=pl.Schema(Items)))
+    assert lake.users().collect().equals(pl.DataFrame(schema=pl.Schema(Users)))
+
+
+def test_events_lie_by_bucket_of_users_and_by_day_in_utc(lake: Lake):
+    late = events("e1").with_columns(timestamp=datetime(2024, 5, 1, 23, 59, 59, 999999, tzinfo=UTC))
+    early = events("e2").with_columns(timestamp=datetime(2024, 5, 2, tzinfo=UTC))
+    others = [events("e3", user=f"u{number}") for number in range(20)]
+    add(lake, pl.concat([late, early, *others]), "part")
+    files = {str(file.relative_to(lake.directory)) for file in lake.directory.rglob("*.parquet")}
+    ann = 0 if "ann" in lake.events(0).collect()["user_id"] else 1
+    assert files == {
+        f"events/bucket=0{ann}/date=2024-05-01/part-0000.parquet",
+        f"events/bucket=0{ann}/date=2024-05-02/part-0000.parquet",
+        f"events/bucket=0{1 - ann}/date=2024-05-01/part-0000.parquet",
+    }
+    assert lake.partition(ann, "2024-05-01").is_dir()
+
+
+def test_the_bucket_of_a_user_is_the_same_everywhere(tmp_path: Path):
+    lake = Lake(tmp_path / "lake", buckets=4)
+    add(lake, pl.concat([events("e", user=f"u{number}") for number in range(6)]), "part")
+    buckets = [lake.events(bucket).collect()["user_id"].to_list() for bucket in range(4)]
+    assert buckets == [[], [], [], []]
+
+
+def test_an_event_whose_id_its_bucket_and_day_have_is_not_added(lake: Lake):
+    assert add(lake, events("e1", "e2", "e1"), "first") == 2
+    assert add(lake, events("e2", "e3", item="other"), "second") == 1
+    assert add(lake, events("e3", days=1), "third") == 1
+    rows = lake.events().select("event_id", "item_id").collect().sort("event_id", "item_id").rows()
+    assert rows == [("e1", "tea"), ("e2", "tea"), ("e3", "other"), ("e3", "tea")]
+
+
+def test_files_never_change_and_are_named_after_what_brought_them(lake: Lake):
+    for ids in (("e1", "e2"), ("e1", "e3"), ("e1",), ("e4",)):
+        before = {file: file.read_bytes() for file in lake.directory.rglob("*.parquet")}
+        add(lake, events(*ids), "part")
+        assert {file: file.read_bytes() for file in before} == before
+    assert sorted(file.name for file in lake.directory.rglob("*.parquet")) == [
+        "part-0000.parquet",
+        "part-0001.parquet",
+        "part-0002.parquet",
+    ]
+    assert lake.events().collect().height == 4
+
+
+def test_what_a_part_brought_is_counted_in_all_its_files(lake: Lake):
+    add(lake, events("e1", "e2"), "one")
+    add(lake, pl.concat([events("e3"), events("e1", days=3)]), "one")
+    add(lake, events("e3", "e4"), "other")
+    assert (lake.brought_by("one"), lake.brought_by("other"), lake.brought_by("on")) == (4, 1, 0)
+
+
+def test_rows_of_a_table_go_over_those_of_the_same_id(lake: Lake):
+    schema = pl.Schema(Users)
+    first = pl.DataFrame([["bob", "1"], ["ann", "2"], ["bob", "3"]], schema=schema, orient="row")
+    assert lake.put("users", first) == 2
+    assert lake.put("users", pl.DataFrame([["ann", None], ["cat", "5"]], schema=schema, orient="row")) == 2
+    assert lake.users().collect().rows() == [("ann", None), ("bob", "3"), ("cat", "5")]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(lake: Lake):
+    add(lake, events("e1"), "part")
+    kept = sorted(lake.directory.rglob("*"))
+    left = lake.partition(0, "2024-05-01") / ".part-0001.parquet.4711.partial"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"half")
+    (lake.directory / ".abc.partial" / "0000" / "valid").mkdir(parents=True)
+    (lake.directory / ".abc.partial" / "0000" / "valid" / ".x.partial").touch()
+    with lake.locked():
+        pass
+    assert [path for path in sorted(lake.directory.rglob("*")) if path in kept or path.name.endswith("partial")] == kept
+
+
+def test_one_process_at_a_time_holds_the_lake(lake: Lake):
+    command = [sys.executable, "-c", HOLDER, str(lake.directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        waiting = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=1.5)
+        holder.stdin.write("\n")
+        holder.stdin.close()
+        output, _ = waiting.communicate("\n", timeout=60)
+        assert output == "locked\n"
+
+
+def test_a_lake_keeps_the_number_of_buckets_it_was_made_with(tmp_path: Path):
+    settings = Settings(directory=tmp_path, lake=LakeSettings(buckets=4))
+    lake = lake_of(settings)
+    assert (lake.directory, lake.buckets) == (tmp_path / "lake", 4)
+    add(lake, events("e1"), "part")
+    assert json.loads((lake.directory / "buckets.json").read_text()) == 4
+    assert lake_of(settings) == lake
+    with pytest.raises(SettingsError, match=r"^lake\.buckets = 2: expected 4, by which .*lake was made"):
+        lake_of(replace(settings, lake=LakeSettings(buckets=2)))

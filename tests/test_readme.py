@@ -1,0 +1,82 @@
+"""What the README tells a reader to type is true."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from jobs.cli import app
+from jobs.mapping import check_table
+from recsys.settings import Settings
+from recsys.store.keys import TRENDING, Keys, popular_name
+from recsys.store.publish import publish
+from recsys.store.server import start_server
+from tests.commands import RECSYS
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    """Its text."""
+    return (repository / "README.md").read_text()
+
+
+def block(readme: str, language: str) -> str:
+    """The first block of code in a language."""
+    found = re.search(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+def test_its_keys_are_the_code_s(readme: str) -> None:
+    keys, version = Keys("recsys"), "<version>"
+    for key in (
+        keys.live,
+        keys.user_items(version, "<user_id>"),
+        keys.similar_items(version, "<item_id>"),
+        keys.ranking(version, popular_name()),
+        keys.ranking(version, popular_name("<category>")),
+        keys.ranking(version, TRENDING),
+        keys.versions,
+    ):
+        assert f"| `{key}` |" in readme
+
+
+def test_its_python_finds_lists(readme: str, tmp_path: Path, data_directory: Path) -> None:
+    import polars as pl
+    import redis
+
+    server = start_server(data_directory / "valkey")
+    lists = {
+        "user_items": ("user_id", "7", ["a", "b", "c"]),
+        "similar_items": ("item_id", "a", ["b"]),
+        "popular": ("name", "popular", ["p", "q"]),
+    }
+    for name, (owner, owner_id, items) in lists.items():
+        pl.DataFrame({owner: [owner_id], "items": [items]}).write_parquet(tmp_path / f"{name}.parquet")
+    client = redis.Redis(server.host, server.port)
+    publish(client, Keys("recsys"), "20180101T000000Z", tmp_path, 2)
+    code = block(readme, "python")
+    assert "port=6399" in code
+    recipe: dict[str, Any] = {}
+    exec(code.replace("port=6399", f"port={server.port}"), recipe)
+    assert recipe["recommend"]("7", 2) == ["a", "b"]
+    assert recipe["recommend"]("nobody") == ["p", "q"]
+
+
+def test_its_settings_are_settings(readme: str) -> None:
+    settings = TypeAdapter(Settings).validate_python(tomllib.loads(block(readme, "toml")))
+    for table in settings.sources.tables:
+        check_table(table)
+
+
+def test_its_commands_are_commands(readme: str) -> None:
+    told = set(re.findall(r"`recsys ([a-z]+)", readme))
+    listed = subprocess.run([RECSYS, "--help"], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^│ ([a-z]+) ", listed, re.MULTILINE))
+    assert told <= known
+    assert known - told <= {"demo"}
+    assert len(app.registered_commands) + len(app.registered_groups) == len(known)
