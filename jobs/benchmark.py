@@ -14,14 +14,13 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
+from jobs.candidates import build_candidate, check_candidates
 from jobs.evaluating import Exam, examine
 from jobs.progress import Progress
 from recsys.data.interactions import build_interactions
 from recsys.errors import SourceError
 from recsys.evaluation.comparison import choose, measure
 from recsys.evaluation.truth import build_truth
-from recsys.models.base import Model
-from recsys.models.registry import build_model
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 from recsys.settings import Settings
 
@@ -51,9 +50,8 @@ def benchmark(
 
     `auto` is the default pipeline: the candidate of the settings that wins on validation data, fitted on all.
     """
-    for name in (*settings.candidates, *names):
-        if name != AUTO:
-            _build(name, settings)  # a wrong name is better told before the first model is trained
+    check_candidates(settings.candidates, settings)
+    check_candidates((name for name in names if name != AUTO), settings)
     for name in names:
         context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own
         progress.start(f"train and measure {name}")
@@ -84,7 +82,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     exam = _exam(split.history, split.test, settings)
     started = time.perf_counter()
     chosen = _choose(split, settings) if name == AUTO else name
-    model = _build(chosen, settings).fit(exam.known)
+    model = build_candidate(chosen, settings).fit(exam.known)
     fitted = time.perf_counter()
     rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
@@ -120,10 +118,6 @@ def _exam(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> Ex
     seen = known.user_items if settings.repeat == "exclude" else None
     relevant = wanted.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
     return Exam.of(known, build_truth(relevant, known, settings.evaluation, seen), settings)
-
-
-def _build(name: str, settings: Settings) -> Model:
-    return build_model(name, settings.models.get(name, {}), settings.seed)
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from jobs.candidates import build_candidate
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.run import Run
@@ -19,7 +20,6 @@ from recsys.evaluation.truth import Truth, build_truth
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.models.popularity import Popularity
-from recsys.models.registry import build_model
 from recsys.models.top_k import Exclude
 from recsys.settings import Settings
 
@@ -90,7 +90,7 @@ def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime)
 
 def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:
     """Fit the model called `name` on what was known, and measure the lists it gives."""
-    model = build_model(name, settings.models.get(name, {}), settings.seed).fit(exam.known)
+    model = build_candidate(name, settings).fit(exam.known)
     n = max(settings.evaluation.cutoffs)
     recommended, _ = model.recommend(exam.truth.user_rows, n, exam.exclude)
     return measure(name, recommended, exam.truth, settings.evaluation, settings.seed, exam.fallback)

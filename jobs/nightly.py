@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
+from jobs.candidates import check_candidates
 from jobs.evaluating import evaluate
 from jobs.featuring import write_features
 from jobs.lake import lake_of
@@ -12,7 +13,6 @@ from jobs.progress import Progress
 from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
 from jobs.training import train, write_lists
-from recsys.models.registry import build_model
 from recsys.settings import Settings
 from recsys.store.connection import connect
 from recsys.store.keys import Keys
@@ -43,8 +43,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
 
     Nothing after `as_of` changes what it writes.
     """
-    for name in settings.candidates:
-        build_model(name, settings.models.get(name, {}), settings.seed)  # a wrong name is better told now
+    check_candidates(settings.candidates, settings)
     lake = lake_of(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:

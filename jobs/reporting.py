@@ -76,7 +76,14 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
 
 def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
     return tuple(
-        SourceCounts(f"{count.table} ({count.file})", count.rows, count.accepted, count.duplicates, count.rules)
+        SourceCounts(
+            name=f"{count.table} ({count.file})",
+            rows_read=count.rows,
+            accepted=count.accepted,
+            duplicates=count.duplicates,
+            quarantined=count.quarantined,
+            rules=count.rules,
+        )
         for count in ingest_history(lake)
     )
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from jobs.lake import Lake
 from recsys.errors import RunError
-from recsys.files import fingerprint, read_json, write_json, written_whole
+from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -89,6 +89,7 @@ def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"{run.directory}: another process is working on this run") from None
+        remove_partial(run.directory)
         _begin(run, settings, lake)
         try:
             yield run

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from jobs.candidates import build_candidate
 from jobs.lake import Lake
 from jobs.lists import unavailable_items, write_popular_lists, write_similar_lists, write_user_lists
 from jobs.progress import Progress
@@ -11,7 +12,7 @@ from jobs.windows import known_in_run
 from recsys.data.interactions import Interactions
 from recsys.models.item_knn import ItemKnn
 from recsys.models.popularity import Popularity
-from recsys.models.registry import build_model, model_type
+from recsys.models.registry import model_type
 from recsys.models.top_k import Exclude
 from recsys.models.trending import Trending
 from recsys.settings import Settings
@@ -44,7 +45,7 @@ def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress:
 
 
 def _fit(directory: Path, name: str, known: Interactions, settings: Settings) -> None:
-    build_model(name, settings.models.get(name, {}), settings.seed).fit(known).save(directory)
+    build_candidate(name, settings).fit(known).save(directory)
 
 
 def _write_lists(

@@ -34,8 +34,10 @@ class SourceCounts:
     rows_read: int
     accepted: int
     duplicates: int
-    quarantined: Mapping[str, int]
-    """Rule -> rows that broke it."""
+    quarantined: int
+    """Rows set aside."""
+    rules: Mapping[str, int]
+    """Rule -> rows that broke it; a row may break several."""
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,9 @@ def quarantine_sentence(report: Report) -> str:
     read = sum(source.rows_read for source in report.sources)
     by_rule: dict[str, int] = {}
     for source in report.sources:
-        for rule, rows in source.quarantined.items():
+        for rule, rows in source.rules.items():
             by_rule[rule] = by_rule.get(rule, 0) + rows
-    aside = sum(by_rule.values())
+    aside = sum(source.quarantined for source in report.sources)
     if aside == 0:
         return f"All {whole(read)} rows that were read passed every check."
     ordered = sorted(by_rule.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -22,11 +22,11 @@ class BprConfig:
 
     factors: Positive = 64
     """Length of a user's and an item's vector."""
-    learning_rate: AboveZero = 0.02
+    learning_rate: AboveZero = 0.03
     """Length of a step."""
-    regularization: ZeroOrMore = 0.01
+    regularization: ZeroOrMore = 0.02
     """Weight of the squared length of the vectors."""
-    epochs: Positive = 30
+    epochs: Positive = 40
     """Passes over the interactions."""
     seed: Seed = 0
     """Where the starting vectors and the samples come from."""

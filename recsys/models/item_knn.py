@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 import numpy as np
 from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
 
 from recsys.data.interactions import Interactions
@@ -40,8 +41,8 @@ class ItemKnn(ItemModel):
     users wanted or not in place of ratings: the similarity of items with n and m users, k of them shared, is
     k / sqrt((n + shrinkage) (m + shrinkage)). BM25 weighs a user's confidence c in an item as
     c (k1 + 1) / (c + k1 (1 - b + b confidence in the item / mean of all items)) x log(items / (1 + user's items)).
-    An item is among its own neighbours, the first by cosine, so that repeats rank high where they are allowed. An
-    item similar to none of the user's is not recommended.
+    An item is among its own neighbours, the first by cosine, so that repeats rank high where they are allowed.
+    Items similar to none of the user's come after all others, scored by their share of the users less 1.
     """
 
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
@@ -51,26 +52,27 @@ class ItemKnn(ItemModel):
         """Find each item's neighbours."""
         wanted = interactions.wanted
         once = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), shape=wanted.shape)
+        item_users = np.bincount(wanted.indices, minlength=wanted.shape[1])
         finder = ItemItemRecommender(K=min(self.config.neighbors + 1, wanted.shape[1]))
-        finder.fit(self._weighted(wanted, once), show_progress=False)
+        finder.fit(self._weighted(wanted, once, item_users), show_progress=False)
         self.similarity = csr_matrix(finder.similarity, dtype=np.float32)  # items x items, a row's neighbours
         self.similarity.sort_indices()
         self.user_items = csr_matrix(once, dtype=np.float32)
+        self.item_share = (item_users / wanted.shape[0]).astype(np.float32)
         check_finite("item_knn", similarity=self.similarity.data)
         return self
 
-    def _weighted(self, wanted: csr_matrix, once: csr_matrix) -> csr_matrix:
+    def _weighted(self, wanted: csr_matrix, once: csr_matrix, item_users: NDArray[np.integer]) -> csr_matrix:
         if self.config.similarity == "bm25":
             items = bm25_weight(wanted.T, self.config.bm25_k1, self.config.bm25_b)
             return csr_matrix(items.T, dtype=np.float64)
-        item_users = np.asarray(once.sum(axis=0)).ravel()
         lengths = np.sqrt(np.maximum(item_users + self.config.shrinkage, 1))
         return csr_matrix(once @ diags_array(1 / lengths))
 
     def scores(self, user_rows: Rows) -> Scores:
-        """Sums of similarities to the items of each user."""
+        """Sums of similarities to the items of each user, below them the share of users less 1."""
         scores = (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
-        scores[scores <= 0] = -np.inf
+        np.copyto(scores, self.item_share - 1, where=scores <= 0)
         return scores
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
@@ -84,15 +86,16 @@ class ItemKnn(ItemModel):
         return top_k_of_entries(*entries, len(item_rows), n)
 
     def save(self, directory: Path) -> None:
-        """Write the similarities and the items of every user."""
+        """Write the similarities, the items of every user and the share of users of every item."""
         arrays = sparse_arrays("similarity", self.similarity) | sparse_arrays("user_items", self.user_items)
-        save_model(directory, "item_knn", self.config, arrays)
+        save_model(directory, "item_knn", self.config, arrays | {"item_share": self.item_share})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read the similarities and the items of every user."""
+        """Read the similarities, the items of every user and the share of users of every item."""
         config, arrays = load_model(directory, "item_knn", ItemKnnConfig)
         model = cls(config)
         model.similarity = sparse_matrix("similarity", arrays)
         model.user_items = sparse_matrix("user_items", arrays)
+        model.item_share = arrays["item_share"]
         return model

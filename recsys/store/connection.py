@@ -13,7 +13,6 @@ from recsys.errors import StoreError
 from recsys.settings import Redis
 from recsys.store.server import start_server
 
-
 Client = redis.Redis
 
 

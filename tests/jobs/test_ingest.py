@@ -1,5 +1,6 @@
 import csv
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +18,13 @@ EVENT = {"user_id": "ann", "item_id": "tea", "event": "view", "timestamp": "2024
 Value = str | float | None
 
 
-def write_events(file: Path, *rows: dict[str, Value]) -> Path:
+def write_events(file: Path, *rows: Mapping[str, Value]) -> Path:
     """A CSV file of events; what a row does not say is as in `EVENT`."""
     columns = list(dict.fromkeys(name for row in (EVENT, *rows) for name in row))
     with file.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, columns, quoting=csv.QUOTE_MINIMAL)
         writer.writeheader()
-        writer.writerows(EVENT | row for row in rows)
+        writer.writerows({**EVENT, **row} for row in rows)
     return file
 
 

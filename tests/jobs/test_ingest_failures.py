@@ -119,7 +119,7 @@ def test_a_mapping_that_cannot_be_computed_leaves_the_lake_as_it_was(
 ):
     before = listing(lake)
     good = write_events(tmp_path / "events-1.csv", "new")
-    columns: dict[str, Mapped] = {name: name for name in EVENT} | {"price": mapped}
+    columns: dict[str, Mapped] = {**{name: name for name in EVENT}, "price": mapped}
     with pytest.raises(RecsysError, match=problem):
         ingest((str(good),), Sources(tables=(Table("log", "events", "*", columns),)), lake, LATEST)
     assert listing(lake) == before

@@ -29,7 +29,9 @@ events = st.fixed_dictionaries(
         "user_id": ids,
         "item_id": ids,
         "event": st.sampled_from(sorted(DEFAULT_WEIGHTS)),
-        "timestamp": st.datetimes(EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC)),
+        "timestamp": st.datetimes(
+            EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC)
+        ),
         "value": st.none() | st.floats(allow_infinity=False, allow_nan=False),
         "price": amounts,
         "quantity": amounts,

@@ -71,9 +71,8 @@ def test_the_command_ends_with_status_2_and_one_line_on_a_file_that_cannot_be_re
     ended = run_recsys(tmp_path, tmp_path / "var", "ingest", good, broken)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr == (
-        f"recsys: {broken}: column 'timestamp' of table 'events' is not there; the file has user_id, item_id, event\n"
-    )
+    missing = "column 'timestamp' of table 'events' is not there; the file has user_id, item_id, event"
+    assert ended.stderr == f"recsys: {broken}: {missing}\n"
     assert not list((tmp_path / "var" / "lake").rglob("*.parquet"))
 
 

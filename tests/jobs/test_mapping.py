@@ -94,7 +94,12 @@ def test_a_column_whose_name_is_no_sql_is_meant_by_its_name():
 
 
 def test_the_same_constant_stands_in_every_row_and_in_no_row_of_an_empty_file():
-    everything = {"user_id": "'ann'", "item_id": "'tea'", "event": "'view'", "timestamp": "'2024-01-02'"}
+    everything: dict[str, Mapped] = {
+        "user_id": "'ann'",
+        "item_id": "'tea'",
+        "event": "'view'",
+        "timestamp": "'2024-01-02'",
+    }
     table = Table("constants", "events", "*", everything)
     rows = orders(margin=[1, 2])
     assert map_rows(rows, table, Sources())["user_id"].to_list() == ["ann", "ann"]
@@ -205,7 +210,7 @@ def test_the_id_made_of_a_row_does_not_hang_on_how_the_file_writes_it():
 
 @pytest.mark.parametrize("name", [name for name in Events.column_names() if name != "event_id"])
 def test_every_column_is_part_of_the_id_made_of_a_row(name: str):
-    contract = {column: column for column in Events.column_names()}
+    contract: dict[str, Mapped] = {column: column for column in Events.column_names()}
     row = {"user_id": "u", "item_id": "i", "event": "view", "timestamp": TIME, "session_id": "s", "ip": "0"}
     row |= {"value": 1.0, "price": 1.0, "quantity": 1.0, "user_agent": "a"}
     other = TIME.replace(microsecond=1) if name == "timestamp" else 2.0 if isinstance(row[name], float) else "x"

@@ -66,8 +66,8 @@ def make_report() -> Report:
             items_for_most_events=0.124,
         ),
         sources=(
-            SourceCounts("transactions", 1000000, 998500, 300, {"price_is_an_amount": 900, "late": 300}),
-            SourceCounts("products", 92339, 92339, 0, {}),
+            SourceCounts("transactions", 1000000, 998500, 300, 1150, {"price_is_an_amount": 900, "late": 300}),
+            SourceCounts("products", 92339, 92339, 0, 0, {}),
         ),
         steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000)),
         examples=(

@@ -39,13 +39,15 @@ def test_the_loss_of_the_paper_falls(checkerboard: Interactions):
 
 
 def test_where_tastes_do_not_differ_it_ranks_by_popularity(shop_of: Any):
-    """Every user wants item j with probability 4 / (4 + j ** 1.5)."""
+    """Everybody wants two items, item j in proportion to 1 / (1 + j): the paper's score is log popularity."""
     generator = np.random.default_rng(5)
-    wants = generator.random((200, 8)) < 4 / (4 + np.arange(8) ** 1.5)
-    shop = shop_of([(f"u{user:03}", f"i{item}", 1.0, 5.0) for user, item in np.argwhere(wants)])
-    mean = Bpr(BprConfig(factors=4)).fit(shop).scores(np.arange(shop.shape[0], dtype=np.int32)).mean(axis=0)
-    assert np.corrcoef(mean, np.log(wants.sum(axis=0)))[0, 1] > 0.95
-    assert np.argmax(mean) == np.argmax(wants.sum(axis=0))
+    share = 1 / (1 + np.arange(40)) / (1 / (1 + np.arange(40))).sum()
+    wants = [(user, item) for user in range(500) for item in generator.choice(40, 2, replace=False, p=share)]
+    shop = shop_of([(f"u{user:03}", f"i{item:02}", 1.0, 5.0) for user, item in wants])
+    mean = Bpr(BprConfig(factors=4)).fit(shop).scores(np.arange(500, dtype=np.int32)).mean(axis=0)
+    log_popularity = np.log(np.bincount([item for _, item in wants]))
+    assert np.corrcoef(mean, log_popularity)[0, 1] > 0.95
+    assert np.polyfit(log_popularity, mean, 1)[0] == pytest.approx(1, abs=0.2)
 
 
 def test_confidences_are_not_used(shop_of: Any):

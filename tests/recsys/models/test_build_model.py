@@ -9,8 +9,9 @@ from recsys.models.registry import MODELS, build_model, is_item_model, model_typ
 
 
 def test_values_override_the_defaults_and_the_seed():
-    assert build_model("als", {"factors": 7, "alpha": 3}, 5).config == AlsConfig(factors=7, alpha=3, seed=5)  # pyright: ignore
-    assert build_model("bpr", {"seed": 9}, 5).config == BprConfig(seed=9)  # pyright: ignore
+    als, bpr = build_model("als", {"factors": 7, "alpha": 3}, 5), build_model("bpr", {"seed": 9}, 5)
+    assert vars(als)["config"] == AlsConfig(factors=7, alpha=3, seed=5)
+    assert vars(bpr)["config"] == BprConfig(seed=9)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -27,12 +27,19 @@ def test_similarity_is_the_shrunk_cosine(shop_of: Any, shrinkage: float):
             assert found[one, other] == pytest.approx(len(set(users) & set(others)) / lengths)
 
 
-def test_a_score_is_the_sum_of_similarities_and_strangers_are_not_recommended(shop_of: Any):
+def test_a_score_is_the_sum_of_similarities_and_strangers_come_last(shop_of: Any):
     rows, scores = fitted(shop_of, ItemKnnConfig(shrinkage=10)).recommend(C, 4)
     q_s = 3 / sqrt(13 * 14)
-    assert rows.tolist() == [[S, Q, P, -1]]
+    assert rows.tolist() == [[S, Q, P, R]]
     of_p = 2 / sqrt(12 * 13) + 2 / sqrt(12 * 14)
-    assert scores[0] == pytest.approx([4 / 14 + q_s, 3 / 13 + q_s, of_p, -np.inf])
+    assert scores[0] == pytest.approx([4 / 14 + q_s, 3 / 13 + q_s, of_p, 1 / 5 - 1])
+
+
+def test_strangers_are_ranked_by_their_users(shop_of: Any):
+    rare = [("f", "rare", 1.0, 5.0), *((user, "spread", 1.0, 5.0) for user in "ghi")]
+    shop = shop_of([*EVENTS, *rare])
+    rows, _ = ItemKnn().fit(shop).recommend(C, 6)
+    assert shop.items.ids(rows[0]).to_list() == ["s", "q", "p", "spread", "r", "rare"]
 
 
 def test_similar_items_are_those_with_shared_users(shop_of: Any):

@@ -1,0 +1,238 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from recsys.errors import SettingsError
+from recsys.schema import DEFAULT_WEIGHTS
+from recsys.settings import Evaluation, Lake, Settings, Sources, Table, load_settings, parse
+
+SHOP = """
+repeat = "allow"
+seed = 7
+candidates = ["popularity", "als"]
+
+[models.als]
+factors = 32
+
+[sources]
+paths = ["exports"]
+time_zone = "Europe/London"
+half_life_days = 30
+weights = { wishlist = 2, purchase = 6.5 }
+
+[[sources.tables]]
+name = "orders"
+kind = "events"
+files = "orders*.csv"
+events = { bought = "purchase" }
+separator = ";"
+[sources.tables.columns]
+user_id = "customer"
+category = ["a", "b"]
+
+[lake]
+buckets = 8
+"""
+
+
+def load(tmp_path: Path, text: str, **environment: str) -> Settings:
+    file = tmp_path / "recsys.toml"
+    file.write_text(text)
+    return load_settings(file, environment)
+
+
+def problem(tmp_path: Path, text: str, **environment: str) -> str:
+    """The one line that tells what is wrong, without the name of the file."""
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, text, **environment)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{tmp_path / 'recsys.toml'}: ")
+
+
+def test_without_a_file_everything_has_its_default():
+    assert load_settings(None, {}) == Settings()
+
+
+def test_a_settings_file_is_read_into_frozen_values(tmp_path: Path):
+    settings = load(tmp_path, SHOP)
+    assert settings == Settings(
+        repeat="allow",
+        seed=7,
+        candidates=("popularity", "als"),
+        models={"als": {"factors": 32}},
+        sources=Sources(
+            paths=("exports",),
+            time_zone="Europe/London",
+            half_life_days=30.0,
+            weights={"wishlist": 2.0, "purchase": 6.5},
+            tables=(
+                Table(
+                    "orders",
+                    "events",
+                    "orders*.csv",
+                    {"user_id": "customer", "category": ("a", "b")},
+                    {"bought": "purchase"},
+                    separator=";",
+                ),
+            ),
+        ),
+        lake=Lake(buckets=8),
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 8  # type: ignore[misc]
+
+
+def test_weights_go_over_the_built_in_ones_and_add_names():
+    weights = Sources(weights={"wishlist": 2.0, "purchase": 6.5}).event_weights
+    assert weights == DEFAULT_WEIGHTS | {"wishlist": 2.0, "purchase": 6.5}
+    assert DEFAULT_WEIGHTS["purchase"] == 5.0
+
+
+def test_the_environment_goes_over_the_file(tmp_path: Path):
+    settings = load(
+        tmp_path,
+        SHOP,
+        RECSYS_SEED="9",
+        RECSYS_LAKE_BUCKETS="2",
+        RECSYS_DIRECTORY="/data/shop",
+        RECSYS_SOURCES_HALF_LIFE_DAYS="14.5",
+        RECSYS_SOURCES_PATHS='["a.csv", "b.csv"]',
+        RECSYS_LOG_FORMAT="json",
+        RECSYS_REDIS_URL="redis://10.0.0.1:6379/0",
+        HOME="/root",
+    )
+    assert (settings.seed, settings.lake.buckets, settings.directory) == (9, 2, Path("/data/shop"))
+    assert (settings.sources.half_life_days, settings.sources.paths) == (14.5, ("a.csv", "b.csv"))
+    assert (settings.log_format, settings.redis.url) == ("json", "redis://10.0.0.1:6379/0")
+    assert (settings.repeat, settings.sources.time_zone) == ("allow", "Europe/London")
+
+
+def test_the_environment_is_that_of_the_process_where_none_is_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECSYS_SEED", "11")
+    assert load_settings(None).seed == 11
+
+
+@given(st.integers(min_value=1, max_value=1000), st.integers(), st.text("abcXYZ019_.-", min_size=1, max_size=64))
+def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: int, namespace: str):
+    environment = {"RECSYS_LAKE_BUCKETS": str(buckets), "RECSYS_SEED": str(seed)}
+    environment["RECSYS_REDIS_NAMESPACE"] = f'"{namespace}"'
+    settings = load_settings(None, environment)
+    assert (settings.lake.buckets, settings.seed, settings.redis.namespace) == (buckets, seed, namespace)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("buckets = 2", "buckets = 2: there is no such setting"),
+        ("[lake]\nbukets = 2", "lake.bukets = 2: there is no such setting"),
+        ("[lake]\nbuckets = 0", "lake.buckets = 0: Input should be greater than or equal to 1"),
+        ("[lake]\nbuckets = 1001", "lake.buckets = 1001: Input should be less than or equal to 1000"),
+        (
+            "[lake]\nbuckets = 1.5",
+            "lake.buckets = 1.5: Input should be a valid integer, got a number with a fractional",
+        ),
+        ('[lake]\nbuckets = "many"', "lake.buckets = 'many': Input should be a valid integer"),
+        ("lake = 3", "lake = 3: Input should be a dictionary or an instance of Lake"),
+        ('repeat = "maybe"', "repeat = 'maybe': Input should be 'allow' or 'exclude'"),
+        ("[sources]\nhalf_life_days = 0", "sources.half_life_days = 0: Input should be greater than 0"),
+        ("[sources]\nhalf_life_days = nan", "sources.half_life_days = nan: Input should be a finite number"),
+        ("[sources]\nchunk_rows = -1", "sources.chunk_rows = -1: Input should be greater than 0"),
+        ('[sources.weights]\nbuy = "much"', "sources.weights.buy = 'much': Input should be a valid number"),
+        (
+            '[sources]\ntime_zone = "Mars/Base"',
+            "sources.time_zone = 'Mars/Base': expected a time zone such as Europe/",
+        ),
+        ("[evaluation]\ncutoffs = [5, 0]", "evaluation.cutoffs.1 = 0: Input should be greater than 0"),
+        ("[evaluation]\nhead_share = 1", "evaluation.head_share = 1: Input should be less than 1"),
+        ('[redis]\nnamespace = "a b"', "redis.namespace = 'a b': String should match pattern"),
+        ("[redis]\ntimeout_seconds = -1", "redis.timeout_seconds = -1: Input should be greater than 0"),
+        ("[redis]\nkeep_versions = 1", "redis.keep_versions = 1: Input should be greater than or equal to 2"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_field_its_value_and_what_was_expected(tmp_path: Path, text: str, line: str):
+    assert problem(tmp_path, text).startswith(line)
+
+
+TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolumns = {}\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (TABLE.replace('kind = "events"\n', ""), "sources.tables.0.kind is missing"),
+        (
+            TABLE.replace("events", "orders"),
+            "sources.tables.0.kind = 'orders': Input should be 'events', 'items' or",
+        ),
+        (TABLE.replace("orders", "../orders"), "sources.tables.0.name = '../orders': String should match pattern"),
+        (TABLE + 'separator = "||"', "sources.tables.0.separator = '||': String should match pattern"),
+        (TABLE + 'separator = "é"', "sources.tables.0.separator = 'é': String should match pattern"),
+        (TABLE + 'time_zone = "CEST?"', "sources.tables.0.time_zone = 'CEST?': expected a time zone such as"),
+        (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.files is missing"),
+    ],
+)
+def test_a_wrong_table_is_told_by_its_place(tmp_path: Path, changed: str, line: str):
+    assert problem(tmp_path, changed).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("RECSYS_LAKE_BUCKETS", "many", "lake.buckets = 'many': Input should be a valid integer"),
+        ("RECSYS_BUCKETS", "2", "buckets = 2: there is no such setting"),
+        ("RECSYS_LAKE_", "2", "lake_ = 2: there is no such setting"),
+    ],
+)
+def test_a_wrong_variable_is_told_like_a_wrong_line_of_a_file(tmp_path: Path, variable: str, value: str, line: str):
+    assert problem(tmp_path, "", **{variable: value}).startswith(line)
+
+
+def test_a_variable_of_a_section_that_the_file_makes_a_value_is_named(tmp_path: Path):
+    assert problem(tmp_path, "lake = 3", RECSYS_LAKE_BUCKETS="2") == (
+        "lake: expected a table, [lake], to put RECSYS_LAKE_BUCKETS in"
+    )
+
+
+PASSWORD = "s3cret"
+URL = f"redis://:{PASSWORD}@10.0.0.1:6379"
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        (f'[redis]\nurl = ["{URL}"]', {}),
+        (f'[redis]\nuri = "{URL}"', {}),
+        (f'[redis]\npassword = "{PASSWORD}"', {}),
+        (f'redis = "{URL}"', {}),
+        (f'redis = "{URL}"', {"RECSYS_REDIS_KEEP_VERSIONS": "3"}),
+        (f'[[redis]]\nurl = "{URL}"', {}),
+        (f'[redis]\nnamespace = "{URL}"', {}),
+        (f'[redis]\nurl = "{URL}"\nkeep_versions = 1', {}),
+        (f'[redis]\nurl = "{URL}', {}),
+        ("", {"RECSYS_REDIS": URL}),
+        ("", {"RECSYS_REDIS_URL": f'["{URL}"]'}),
+        ("", {"RECSYS_URL": URL}),
+        ("", {"RECSYS_REDIS_PASSWORD": PASSWORD}),
+    ],
+)
+def test_a_password_is_never_shown(tmp_path: Path, text: str, environment: dict[str, str]):
+    assert PASSWORD not in problem(tmp_path, text, **environment)
+
+
+def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(tmp_path: Path):
+    assert problem(tmp_path, "seed = \n") == "is not TOML: Invalid value (at line 1, column 8)"
+    with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read: .*No such file"):
+        load_settings(tmp_path / "missing.toml", {})
+    (tmp_path / "latin.toml").write_bytes('directory = "é"'.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"latin\.toml: cannot be read: 'utf-8' codec can't decode"):
+        load_settings(tmp_path / "latin.toml", {})
+
+
+def test_any_part_of_the_settings_is_parsed_alike():
+    assert parse(TypeAdapter(Evaluation), {"test_days": 7}, "here") == Evaluation(test_days=7.0)
+    with pytest.raises(SettingsError, match=r"^here: test_days = -7: Input should be greater than 0$"):
+        parse(TypeAdapter(Evaluation), {"test_days": -7}, "here")
