@@ -18,6 +18,7 @@ from recsys.evaluation.plots import (
     plot_segments,
 )
 from recsys.evaluation.report_data import Report
+from recsys.files import written_whole
 
 EXAMPLES = 6
 EXAMPLE_ITEMS = 10
@@ -38,9 +39,8 @@ CATALOGUE_METRICS = ("coverage", "gini", "novelty")
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report to `path`, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(render_report(report), encoding="utf-8")
-    part.replace(path)
+    with written_whole(path) as aside:
+        aside.write_text(render_report(report), encoding="utf-8")
 
 
 def render_report(report: Report) -> str:

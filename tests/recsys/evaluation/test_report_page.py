@@ -179,7 +179,7 @@ def test_every_plot_takes_its_colours_from_the_page(html: str):
         "bpr was ahead of it there by 0.0015.",
         "50 of the 1,000 shoppers of the test window (5.0%) were new, without any history; "
         "they are measured apart, on the popular list that they get (NDCG@20 0.0790).",
-        "1,200 of the 1,092,339 rows that were read (0.11%) were set aside: "
+        "1,150 of the 1,092,339 rows that were read (0.11%) were set aside: "
         "900 broke “price is an amount” and 300 broke “late”.",
         "2,469 shoppers left 1,469,307 events on 92,339 items from 1 January 2017 to 30 December 2017. "
         "Half of the shoppers have 512 events or more, and 12% of the items make 80% of the events.",
