@@ -18,6 +18,7 @@ from recsys.settings import Settings
 BUCKET = "bucket"
 DATE = "date"
 BUCKETS_FILE = "buckets.json"
+BATCH_ROWS = 250_000  # split by bucket and day at a time
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
 
 
@@ -65,9 +66,14 @@ class Lake:
         file appears whole and never changes; adding the same events again adds nothing.
         """
         self._keep_buckets()
-        bucket = (pl.col(USER_ID).pipe(_stable_hash) % self.buckets).cast(pl.String).str.zfill(2)
-        keyed = staged.with_columns(bucket.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
-        keyed.sink_parquet(pl.PartitionBy(scratch, key=[BUCKET, DATE], include_key=False), mkdir=True)
+        keys = {BUCKET: pl.col(USER_ID).pipe(_stable_hash) % self.buckets, DATE: pl.col(TIMESTAMP).dt.date()}
+        batches = staged.with_columns(**keys).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+        for number, rows in enumerate(batches):
+            parts = rows.partition_by(*keys, as_dict=True, include_key=False)
+            for (bucket, date), events in parts.items():
+                place = scratch / f"{BUCKET}={bucket}" / f"{DATE}={date}"
+                place.mkdir(parents=True, exist_ok=True)
+                events.write_parquet(place / f"{number:06d}.parquet")
         places = sorted({file.parent for file in scratch.rglob("*.parquet")})
         return sum(self._add_partition(place, part) for place in places)
 

@@ -35,7 +35,7 @@ def print_json(value: Any) -> None:
 
 def show_ingest(counts: Sequence[TableCount]) -> None:
     """What became of the rows of each table, and which rules were broken."""
-    table = _table("Ingested", "file", "as", right=("rows", "new", "known", "quarantined"))
+    table = _table("Ingested", "file", "as", right=("rows", "new", "known", "set aside"))
     for count in counts:
         numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
         table.add_row(escape(count.file), escape(count.table), *(f"{number:,}" for number in numbers))
@@ -158,7 +158,14 @@ def show_next_steps(directory: Path, address: str, user_id: str) -> None:
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     for column in right:
