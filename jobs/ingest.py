@@ -192,7 +192,8 @@ def _commit(staged: _Staged, lake: Lake) -> TableCount:
         quarantined=staged.rows - staged.valid,
         rules=staged.rules,
     )
-    history = replace(count, accepted=brought, duplicates=staged.valid - brought)
+    # Fewer may be valid now than were once taken in: an event's name may have left the settings.
+    history = replace(count, accepted=brought, duplicates=max(staged.valid - brought, 0))
     write_json(lake.directory / "ingests" / f"{name}.json", asdict(history))
     log.debug("ingested", **asdict(count))
     return count

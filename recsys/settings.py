@@ -31,9 +31,9 @@ TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Positive = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-# A column's name, a Polars SQL expression over the file's columns, or a list of columns.
 T = TypeVar("T")
 Kind = Literal["events", "items", "users"]
+# A column's name, a Polars SQL expression over the file's columns, or a list of columns.
 Mapped = str | tuple[str, ...]
 
 

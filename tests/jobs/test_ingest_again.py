@@ -124,5 +124,14 @@ def test_the_history_tells_what_each_table_and_file_brought(lake: Lake, tmp_path
     ]
 
 
+def test_events_whose_name_is_no_longer_known_stay_in_the_lake_and_in_its_history(lake: Lake, tmp_path: Path):
+    file = write_events(tmp_path / "events.csv", {"event": "wishlist"}, {"event": "view"})
+    ingest((str(file),), Sources(weights={"wishlist": 2.0}), lake, LATEST)
+    (again,) = take_in(lake, file)
+    assert (again.accepted, again.duplicates, again.rules) == (0, 1, {"event_is_known": 1})
+    assert ingest_history(lake) == [replace(again, accepted=2, duplicates=0)]
+    assert lake.events().collect().height == 2
+
+
 def test_a_lake_that_took_nothing_in_has_no_history(lake: Lake):
     assert ingest_history(lake) == []

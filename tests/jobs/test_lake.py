@@ -16,12 +16,12 @@ from recsys.settings import Settings
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from jobs.lake import Lake
+print("asks", flush=True)
 with Lake(Path(sys.argv[1])).locked():
-    print("locked", flush=True)
-    sys.stdin.readline()
+    print("holds", flush=True)
 """
 
 
@@ -132,17 +132,13 @@ def test_what_a_killed_process_left_is_removed_by_the_next(lake: Lake):
 
 def test_one_process_at_a_time_holds_the_lake(lake: Lake):
     command = [sys.executable, "-c", HOLDER, str(lake.directory)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdin is not None
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "locked\n"
-        waiting = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    waiting = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    with lake.locked():
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            waiting.wait(timeout=1.5)
-        holder.stdin.write("\n")
-        holder.stdin.close()
-        output, _ = waiting.communicate("\n", timeout=60)
-        assert output == "locked\n"
+            waiting.wait(timeout=0.5)
+    assert waiting.communicate(timeout=60)[0] == "holds\n"
 
 
 def test_a_lake_keeps_the_number_of_buckets_it_was_made_with(tmp_path: Path):
