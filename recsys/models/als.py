@@ -20,7 +20,7 @@ from recsys.settings import Positive
 class AlsConfig:
     """Size and strength of the factorisation."""
 
-    factors: Positive = 128
+    factors: Positive = 192
     """Length of a user's and an item's vector."""
     regularization: ZeroOrMore = 45.0
     """Weight of the squared length of the vectors; confidences are scaled to a mean of 1 first."""
@@ -28,6 +28,8 @@ class AlsConfig:
     """Weight of an average interaction against a missing one."""
     epochs: Positive = 15
     """Alternations."""
+    popularity: ZeroOrMore = 0.05
+    """Weight of the share of users who want an item, added to its score: what the squares shrink away."""
     seed: Seed = 0
     """Where the starting vectors come from."""
 
@@ -40,7 +42,8 @@ class Als(FactorModel):
     interaction weighs 1. Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008),
     each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011). Confidences are
     divided by their mean, so that event weights and half-life change what weighs more, not the strength of the
-    regularisation.
+    regularisation. To the dot product comes `popularity` times the item's share of users, a confidence below the
+    mean counting in part.
     """
 
     name = "als"
@@ -52,6 +55,7 @@ class Als(FactorModel):
         """Alternate between users and items; same input and seed, same factors."""
         config = self.config
         wanted = interactions.wanted
+        confidence = wanted / wanted.data.mean()
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = AlternatingLeastSquares(
                 factors=config.factors,
@@ -61,11 +65,13 @@ class Als(FactorModel):
                 random_state=config.seed,
             )
             try:
-                fitter.fit(wanted / wanted.data.mean(), show_progress=False)
+                fitter.fit(confidence, show_progress=False)
             except ModelFitError:
                 raise not_finite(self.name, "factors") from None
-        no_bias = np.zeros(wanted.shape[1], np.float32)
-        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors, "item_bias": no_bias})
+        users, items = wanted.shape
+        share = np.bincount(confidence.indices, np.minimum(confidence.data, 1), items) / users
+        bias = (config.popularity * share).astype(np.float32)
+        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors, "item_bias": bias})
         return self
 
     @classmethod
