@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from recsys.errors import SettingsError
 from recsys.models.als import Als, AlsConfig
-from recsys.models.base import ItemModel, Model
+from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
@@ -44,11 +44,6 @@ def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
 def model_type(name: str) -> type[Model]:
     """The class of the model called `name`; raises `SettingsError` when there is none."""
     return _find(name)[0]
-
-
-def is_item_model(name: str) -> bool:
-    """Whether the model called `name` knows which items are alike."""
-    return issubclass(_find(name)[0], ItemModel)
 
 
 def _find(name: str) -> tuple[type[Any], type[Any]]:

@@ -16,7 +16,7 @@ from recsys.errors import ModelError
 from recsys.ids import UNKNOWN, Rows
 from recsys.models import artifacts
 from recsys.models.base import ItemModel, Model
-from recsys.models.registry import MODELS, build_model, is_item_model, model_type
+from recsys.models.registry import MODELS, build_model, model_type
 from recsys.models.top_k import Exclude, Scores
 
 # Settings that suit matrices of a few hundred entries; the defaults are for a shop's.
@@ -29,7 +29,7 @@ SAME_FOR_ALL = {"popularity", "trending"}
 ONLY_REPEATS = {"repurchase"}
 # Counts demand, whether or not the goods came back.
 IGNORES_REFUNDS = {"trending"}
-ITEM_MODELS = [name for name in MODELS if is_item_model(name)]
+ITEM_MODELS = [name for name in MODELS if issubclass(model_type(name), ItemModel)]
 PERSONAL = [name for name in MODELS if name not in SAME_FOR_ALL]
 
 every_model = pytest.mark.parametrize("name", MODELS)

@@ -1,7 +1,6 @@
 """The features of ten thousand events of a real shop, against counts made without Polars' group_by."""
 
 import csv
-import os
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from features.item_features import item_features
 from features.user_profile import user_profile
 from recsys.schema import Events, Items, Users
 
-DATA = Path(os.environ.get("SHOP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(__file__).parents[3] / "shared" / "data"
 REES46 = DATA / "rees46" / "events.csv"
 AS_OF = datetime(2019, 10, 1, 2, 30, tzinfo=UTC)
 
