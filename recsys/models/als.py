@@ -22,8 +22,8 @@ class AlsConfig:
 
     factors: Positive = 192
     """Length of a user's and an item's vector."""
-    regularization: ZeroOrMore = 45.0
-    """Weight of the squared length of the vectors; confidences are scaled to a mean of 1 first."""
+    regularization: ZeroOrMore = 0.07
+    """Weight of the squared length of the vectors, in weights of all interactions of an average user."""
     alpha: AboveZero = 2.0
     """Weight of an average interaction against a missing one."""
     epochs: Positive = 15
@@ -38,8 +38,9 @@ class Als(FactorModel):
     """Weighted matrix factorisation of "wanted or not", an interaction weighing alpha x confidence / its mean.
 
     With x the users' and y the items' vectors, it makes sum over all users u and items i of
-    weight(u, i) (wanted(u, i) - x_u . y_i)^2 + regularization (sum |x_u|^2 + sum |y_i|^2) small; a missing
-    interaction weighs 1. Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008),
+    weight(u, i) (wanted(u, i) - x_u . y_i)^2 + r (sum |x_u|^2 + sum |y_i|^2) small; a missing interaction weighs 1,
+    and r is `regularization` times what an average user's interactions weigh, so that it suits long histories and
+    short ones. Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008),
     each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011). Confidences are
     divided by their mean, so that event weights and half-life change what weighs more, not the strength of the
     regularisation. To the dot product comes `popularity` times the item's share of users, a confidence below the
@@ -59,7 +60,7 @@ class Als(FactorModel):
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = AlternatingLeastSquares(
                 factors=config.factors,
-                regularization=config.regularization,
+                regularization=config.regularization * config.alpha * wanted.nnz / wanted.shape[0],
                 alpha=config.alpha,
                 iterations=config.epochs,
                 random_state=config.seed,

@@ -7,7 +7,7 @@ from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.als import Als, AlsConfig
 
-CONFIG = AlsConfig(factors=2, regularization=0.3, alpha=3.0, epochs=200)
+CONFIG = AlsConfig(factors=2, regularization=0.05, alpha=3.0, epochs=200)
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def objective(shop: Interactions, users: np.ndarray, items: np.ndarray) -> float
     wanted = confidence > 0
     weight = np.where(wanted, CONFIG.alpha * confidence / confidence[wanted].mean(), 1)
     squares = (users**2).sum() + (items**2).sum()
-    return float((weight * (wanted - users @ items.T) ** 2).sum() + CONFIG.regularization * squares)
+    regularization = CONFIG.regularization * weight[wanted].sum() / len(wanted)
+    return float((weight * (wanted - users @ items.T) ** 2).sum() + regularization * squares)
 
 
 def gradient(shop: Interactions, factors: np.ndarray, users: int) -> np.ndarray:
