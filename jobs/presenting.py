@@ -1,6 +1,7 @@
 """What the commands print: tables for a person, JSON for a program."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -147,12 +148,13 @@ def show_shopper(example: Example, found: Found) -> None:
 def show_next_steps(directory: Path, address: str, user_id: str) -> None:
     """What to type next."""
     host, _, port = address.rpartition(":")
+    program = sys.argv[0]
     console.print("The server keeps running. Try:")
     for line in (
-        f"  RECSYS_DIRECTORY={directory} recsys recommend {user_id}",
-        f"  RECSYS_DIRECTORY={directory} recsys status",
+        f"  RECSYS_DIRECTORY={directory} {program} recommend {user_id}",
+        f"  RECSYS_DIRECTORY={directory} {program} status",
         f"  redis-cli -h {host} -p {port} GET recsys:live",
-        f"  RECSYS_DIRECTORY={directory} recsys stop",
+        f"  RECSYS_DIRECTORY={directory} {program} stop",
     ):
         console.print(Text(line), soft_wrap=True)
 
