@@ -13,6 +13,7 @@ from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import Model
 from recsys.models.config import AboveZero, ZeroOrMore
+from recsys.models.purchase_days import PurchaseDays, purchase_days
 from recsys.models.top_k import Scores
 
 
@@ -44,8 +45,11 @@ class Repurchase(Model):
 
     def fit(self, interactions: Interactions) -> Self:
         """Estimate cycles and every user's rates."""
-        users, items = interactions.shape
-        pairs, ages = _purchase_days(interactions)
+        return self.fit_purchases(purchase_days(interactions))
+
+    def fit_purchases(self, purchases: PurchaseDays) -> Self:
+        """The same from the purchases alone."""
+        (users, items), pairs, ages = purchases.shape, purchases.pairs, purchases.ages
         pair, first_of_pair, counts = np.unique(pairs, return_index=True, return_counts=True)
         item_rows = (pair % items).astype(np.int32)
         spans = ages[first_of_pair] - ages[first_of_pair + counts - 1]
@@ -90,40 +94,3 @@ class Repurchase(Model):
         model = cls(config)
         model.rates, model.prior = sparse_matrix("rates", arrays), arrays["prior"]
         return model
-
-
-def _purchase_days(interactions: Interactions) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """One entry for each user, item and day with a purchase that was kept: the pair's number, the age in days.
-
-    Sorted by pair, oldest first; a pair's number is user row x items + item row, days are counted back from now.
-    """
-    weights = interactions.weights
-    counted = (weights == weights.max(initial=0)) | (weights < 0)
-    pairs = interactions.user_rows.astype(np.int64) * interactions.shape[1] + interactions.item_rows
-    pairs, ages, signs = pairs[counted], interactions.age_days[counted], np.sign(weights[counted])
-    order = np.lexsort((-signs, -ages, pairs))
-    pairs, ages, signs = pairs[order], ages[order], signs[order]
-    kept = _is_kept(pairs, signs.astype(np.int64))
-    pairs, ages = pairs[kept], ages[kept]
-    new_day = _differs_from_previous(pairs, np.floor(ages))
-    return pairs[new_day], ages[new_day]
-
-
-def _is_kept(pairs: NDArray[np.int64], signs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether an event is a purchase (sign 1) that no refund (-1) takes back; events by pair, then time.
-
-    They match as brackets do: of the steps of a pair's running balance over the same level, up and down in turn,
-    the last is a purchase that was kept or the refund of the one before.
-    """
-    level = np.cumsum(signs) + (signs < 0)
-    backwards = np.lexsort((level, pairs))[::-1]
-    last = np.zeros(len(pairs), bool)
-    last[backwards] = _differs_from_previous(pairs[backwards], level[backwards])
-    return last & (signs > 0)
-
-
-def _differs_from_previous(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether either array has another value than in the entry before; True for the first entry."""
-    differs = np.ones(len(first), bool)
-    differs[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return differs

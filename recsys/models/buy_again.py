@@ -1,0 +1,143 @@
+"""Buy again: the chance that a user buys an item in the days to come, learned from the shop's own last weeks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.interactions import Interactions
+from recsys.ids import Rows
+from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
+from recsys.models.base import Model
+from recsys.models.config import AboveZero, Seed
+from recsys.models.purchase_days import PurchaseDays, purchase_days
+from recsys.models.purchase_features import PurchaseFeatures, describe_purchases
+from recsys.models.repurchase import Repurchase
+from recsys.models.top_k import BLOCK_SCORES, Scores, top_k
+from recsys.settings import Positive
+
+
+@dataclass(frozen=True)
+class BuyAgainConfig:
+    """What is ranked, what counts as bought again, and how the trees are grown."""
+
+    candidates: Positive = 100
+    """Items of each user that are ranked by chance: the best by `repurchase`."""
+    horizon_days: AboveZero = 28.0
+    """A purchase in so many days is what the chance is of."""
+    training_users: Positive = 20_000
+    """Most users that the trees learn from."""
+    trees: Positive = 150
+    """Boosting rounds."""
+    leaves: Positive = 31
+    """Most leaves of a tree."""
+    learning_rate: AboveZero = 0.07
+    """What of each tree is added."""
+    leaf_rows: Positive = 200
+    """Fewest training rows of a leaf."""
+    seed: Seed = 0
+    """Where the sample of users comes from."""
+
+
+class BuyAgain(Model):
+    """Ranks the best items of `Repurchase` by the chance that the user buys them within `horizon_days`.
+
+    The chance is that of gradient boosted trees (Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision
+    Tree", NeurIPS 2017) over what is known of the pair, the item and the user (`PurchaseFeatures`). They learn from
+    the shop itself: features at `horizon_days` before now, and whether the user bought the item since. That the
+    time since the last purchase, against the user's own gap, decides what is bought again is the finding of Bhagat,
+    Muralidharan, Lobzhanidze, Vishwanath, "Buy It Again: Modeling Repeat Purchase Recommendations" (KDD 2018), who
+    fit a closed form instead. All other items follow in the order of `Repurchase`; so do all items where the history
+    is shorter than the horizon, or shows none or nothing but purchases in it.
+    """
+
+    def __init__(self, config: BuyAgainConfig = BuyAgainConfig()) -> None:
+        self.config: BuyAgainConfig = config
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Grow the trees on the last days, then describe what is known now."""
+        purchases = purchase_days(interactions)
+        self._repurchase = Repurchase().fit_purchases(purchases)
+        self._features = describe_purchases(purchases)
+        self._trees = self._grow(purchases)
+        check_finite("buy_again", **self._features.arrays())
+        return self
+
+    def _grow(self, purchases: PurchaseDays) -> lightgbm.Booster | None:
+        config = self.config
+        earlier = purchases.before(config.horizon_days)
+        users = np.unique(earlier.pairs // earlier.shape[1]).astype(np.int32)
+        if len(users) > config.training_users:
+            users = np.random.default_rng(config.seed).choice(users, config.training_users, replace=False)
+            users.sort()
+        if len(users) == 0:
+            return None
+        ranked = Repurchase().fit_purchases(earlier)
+        user_rows, item_rows = self._candidates(ranked, users)
+        pairs = user_rows.astype(np.int64) * earlier.shape[1] + item_rows
+        bought = np.isin(pairs, purchases.within(config.horizon_days))
+        if bought.all() or not bought.any():
+            return None
+        rows = describe_purchases(earlier).of(user_rows, item_rows)
+        return lightgbm.train(_parameters(config), lightgbm.Dataset(rows, bought.astype(np.float32)), config.trees)
+
+    def _candidates(self, ranked: Repurchase, users: Rows) -> tuple[Rows, Rows]:
+        """The candidates of `users`, block by block: user rows and item rows, two parallel arrays."""
+        size = max(1, BLOCK_SCORES // len(ranked.prior))
+        blocks = [users[start : start + size] for start in range(0, len(users), size)]
+        found = [(block, *_best(ranked.scores(block), self.config.candidates)) for block in blocks]
+        users_of = np.concatenate([block[places] for block, places, _ in found])
+        return users_of, np.concatenate([items for _, _, items in found])
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """1 and the chance for each user's candidates; for all others what is left of 1 by `Repurchase`."""
+        scores = self._repurchase.scores(user_rows)
+        if self._trees is not None:
+            places, items = _best(scores, self.config.candidates)
+            chances = self._trees.predict(self._features.of(user_rows[places], items))
+            scores /= 1 + scores
+            scores[places, items] = 1 + np.asarray(chances, np.float32)
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """Write the trees as text, what is known of the purchases, and what `Repurchase` fitted."""
+        arrays: dict[str, Array] = self._features.arrays() | {
+            **sparse_arrays("rates", self._repurchase.rates),
+            "prior": self._repurchase.prior,
+            "trees": np.frombuffer(self._trees.model_to_string().encode() if self._trees else b"", np.uint8),
+        }
+        save_model(directory, "buy_again", self.config, arrays)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote."""
+        config, arrays = load_model(directory, "buy_again", BuyAgainConfig)
+        model = cls(config)
+        model._repurchase = Repurchase()
+        model._repurchase.rates, model._repurchase.prior = sparse_matrix("rates", arrays), arrays["prior"]
+        model._features = PurchaseFeatures.from_arrays(arrays)
+        text = arrays["trees"].tobytes().decode()
+        model._trees = lightgbm.Booster(model_str=text) if text else None
+        return model
+
+
+def _best(scores: Scores, n: int) -> tuple[NDArray[np.intp], Rows]:
+    """Row and column of the n best scores of each row, two parallel arrays."""
+    columns, _ = top_k(scores, min(n, scores.shape[1]))
+    return np.repeat(np.arange(len(scores)), columns.shape[1]), columns.ravel()
+
+
+def _parameters(config: BuyAgainConfig) -> dict[str, Any]:
+    return {
+        "objective": "binary",
+        "num_leaves": config.leaves,
+        "learning_rate": config.learning_rate,
+        "min_data_in_leaf": config.leaf_rows,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": config.seed,
+        "verbosity": -1,
+    }
