@@ -14,7 +14,7 @@ from recsys.models.artifacts import Array, check_finite, load_model, save_model,
 from recsys.models.base import Model
 from recsys.models.config import AboveZero, Seed
 from recsys.models.purchase_days import PurchaseDays, purchase_days
-from recsys.models.purchase_features import PurchaseFeatures, describe_purchases
+from recsys.models.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.repurchase import Repurchase
 from recsys.models.top_k import BLOCK_SCORES, Scores, top_k
 from recsys.settings import Positive
@@ -28,8 +28,10 @@ class BuyAgainConfig:
     """Items of each user that are ranked by chance: the best by `repurchase`."""
     horizon_days: AboveZero = 28.0
     """A purchase in so many days is what the chance is of."""
-    training_users: Positive = 20_000
-    """Most users that the trees learn from."""
+    windows: Positive = 3
+    """Successive horizons, the last one back from now, that the trees learn from."""
+    training_users: Positive = 30_000
+    """Most users that the trees learn from, over all windows."""
     trees: Positive = 150
     """Boosting rounds."""
     leaves: Positive = 31
@@ -67,28 +69,37 @@ class BuyAgain(Model):
         return self
 
     def _grow(self, purchases: PurchaseDays) -> lightgbm.Booster | None:
+        windows = [self._window(purchases.before(self.config.horizon_days * n)) for n in range(self.config.windows)]
+        rows = np.concatenate([features for features, _ in windows])
+        bought = np.concatenate([labels for _, labels in windows])
+        if bought.all() or not bought.any():
+            return None
+        return lightgbm.train(
+            _parameters(self.config), lightgbm.Dataset(rows, bought.astype(np.float32)), self.config.trees
+        )
+
+    def _window(self, purchases: PurchaseDays) -> tuple[Table, NDArray[np.bool_]]:
+        """Features of the candidates at `horizon_days` before the moment, and which were bought since."""
         config = self.config
         earlier = purchases.before(config.horizon_days)
         users = np.unique(earlier.pairs // earlier.shape[1]).astype(np.int32)
-        if len(users) > config.training_users:
-            users = np.random.default_rng(config.seed).choice(users, config.training_users, replace=False)
-            users.sort()
-        if len(users) == 0:
-            return None
+        most = config.training_users // config.windows
+        if len(users) > most:
+            users = np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
         ranked = Repurchase().fit_purchases(earlier)
         user_rows, item_rows = self._candidates(ranked, users)
         pairs = user_rows.astype(np.int64) * earlier.shape[1] + item_rows
         bought = np.isin(pairs, purchases.within(config.horizon_days))
-        if bought.all() or not bought.any():
-            return None
-        rows = describe_purchases(earlier).of(user_rows, item_rows)
-        return lightgbm.train(_parameters(config), lightgbm.Dataset(rows, bought.astype(np.float32)), config.trees)
+        return describe_purchases(earlier).of(user_rows, item_rows), bought
 
     def _candidates(self, ranked: Repurchase, users: Rows) -> tuple[Rows, Rows]:
         """The candidates of `users`, block by block: user rows and item rows, two parallel arrays."""
         size = max(1, BLOCK_SCORES // len(ranked.prior))
         blocks = [users[start : start + size] for start in range(0, len(users), size)]
         found = [(block, *_best(ranked.scores(block), self.config.candidates)) for block in blocks]
+        nobody = (np.empty(0, np.int32), np.empty(0, np.int32))
+        if not found:
+            return nobody
         users_of = np.concatenate([block[places] for block, places, _ in found])
         return users_of, np.concatenate([items for _, _, items in found])
 
