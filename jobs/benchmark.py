@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,16 @@ import polars as pl
 
 from features.interactions import interactions, sequences
 from jobs.candidates import build_candidate, check_candidates
-from jobs.evaluating import Exam, examine
+from jobs.evaluating import BLEND, Exam, blend_config, choose, rank, winner_of
 from jobs.progress import Progress
 from recsys.data.interactions import build_interactions
+from recsys.data.splits import sample_users
 from recsys.errors import SourceError
-from recsys.evaluation.comparison import choose, measure
+from recsys.evaluation.blend_search import BlendChoice
+from recsys.evaluation.comparison import measure
 from recsys.evaluation.truth import build_truth
+from recsys.models.base import Model
+from recsys.models.blend import Blend
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 from recsys.settings import Settings
 
@@ -48,7 +52,7 @@ def benchmark(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each model's name and figures at the first of `evaluation.cutoffs`, as soon as it is measured.
 
-    `auto` is the default pipeline: the candidate of the settings that wins on validation data, fitted on all.
+    `auto` is the default pipeline: the blend of candidates that wins on validation data, fitted on all.
     """
     check_candidates(settings.candidates, settings)
     check_candidates((name for name in names if name != AUTO), settings)
@@ -81,8 +85,8 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     split = read_split(directory, protocol, settings)
     exam = _exam(split.history, split.test, settings)
     started = time.perf_counter()
-    chosen = _choose(split, settings) if name == AUTO else name
-    model = build_candidate(chosen, settings).fit(exam.known)
+    choice = _choose(split, settings) if name == AUTO else None
+    model = (_build(choice, settings) if choice else build_candidate(name, settings)).fit(exam.known)
     fitted = time.perf_counter()
     rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
@@ -95,17 +99,22 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
         "fit_seconds": round(fitted - started, 3),
         "recommend_seconds": round(recommended - fitted, 3),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
-        **({"chosen": chosen} if name == AUTO else {}),
+        **({"chosen": winner_of(choice), "weights": choice.weights} if choice else {}),
     }
 
 
-def _choose(split: Split, settings: Settings) -> str:
-    """The candidate that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
-    best_by = replace(settings.evaluation, cutoffs=(int(settings.evaluation.metric.partition("@")[2]),))
-    judged = replace(settings, evaluation=best_by)
-    exam = _exam(split.train, split.validation, judged)
-    measurements = [examine(name, exam, judged) for name in settings.candidates]
-    return choose(measurements, settings.evaluation.metric)
+def _choose(split: Split, settings: Settings) -> BlendChoice:
+    """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
+    wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
+    exam = _exam(split.train, wanted, settings)
+    return choose({name: rank(name, exam, settings) for name in settings.candidates}, exam, settings)
+
+
+def _build(choice: BlendChoice, settings: Settings) -> Model:
+    if winner_of(choice) != BLEND:
+        return build_candidate(winner_of(choice), settings)
+    config = blend_config(choice, settings.evaluation)
+    return Blend(config, {name: build_candidate(name, settings) for name in config.members})
 
 
 def _exam(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> Exam:

@@ -1,5 +1,6 @@
-"""The evaluation: every candidate on the validation and on the test window; the best on the first is chosen."""
+"""The evaluation: every candidate and their blend, on the window where weights are chosen and on the next."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -14,17 +15,24 @@ from jobs.progress import Progress
 from jobs.run import Run
 from jobs.windows import known_at
 from recsys.data.interactions import Interactions
-from recsys.data.splits import Windows, relevant_pairs, require_events, windows
-from recsys.evaluation.comparison import ModelMeasurement, choose, measure
+from recsys.data.splits import Windows, relevant_pairs, require_events, sample_users, windows
+from recsys.evaluation.blend_search import BlendChoice, choose_blend
+from recsys.evaluation.comparison import ModelMeasurement, measure
+from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.evaluation.truth import Truth, build_truth
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
+from recsys.models.blend import BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
 from recsys.models.top_k import Exclude
-from recsys.settings import Settings
+from recsys.settings import Evaluation, Settings
 
 VALIDATION, TEST = "validation", "test"
 MEASUREMENT = "measurement.json"
+LISTS = "lists.npy"
+CHOICE = "choice.json"
+BLEND = "blend"
+LIST_DEPTH = 200  # places of each list that are kept, and that a blend counts
 NOBODY = np.array([0], np.int32)
 
 
@@ -46,26 +54,47 @@ class Exam:
 
 
 def evaluate(run: Run, lake: Lake, settings: Settings, progress: Progress) -> str:
-    """Measure every candidate on both windows, each as a step of its own; returns the name of the best."""
+    """Measure every candidate and their blend on both windows, each as a step of its own.
+
+    Returns `BLEND`, or the name of a candidate that no blend is better than. Nothing is chosen on the test window.
+    """
     cuts = windows(run.as_of, settings.evaluation)
     require_events(lake.events(), cuts)
     for window in (VALIDATION, TEST):
         _measure_window(run, lake, settings, window, cuts, progress)
-    return choose(measurements(run, settings, VALIDATION), settings.evaluation.metric)
+    return winner_of(blend_choice(run))
 
 
 def measurements(run: Run, settings: Settings, window: str) -> tuple[ModelMeasurement, ...]:
-    """How the candidates did on a window, as far as they were measured."""
+    """How the candidates, and the blend where there is one, did on a window, as far as they were measured."""
     adapter = TypeAdapter(ModelMeasurement)
-    files = [run.directory / _step(window, name) / MEASUREMENT for name in settings.candidates]
+    files = [run.directory / _step(window, name) / MEASUREMENT for name in (*settings.candidates, BLEND)]
     return tuple(adapter.validate_python(read_json(file)) for file in files if file.exists())
+
+
+def blend_choice(run: Run) -> BlendChoice:
+    """The weights that were chosen on the validation window."""
+    file = run.directory / _step(VALIDATION, BLEND) / CHOICE
+    return TypeAdapter(BlendChoice).validate_python(read_json(file))
+
+
+def winner_of(choice: BlendChoice) -> str:
+    """The name of what is published: `BLEND`, or the only model with a weight."""
+    return BLEND if len(choice.weights) > 1 else next(iter(choice.weights))
+
+
+def blend_config(choice: BlendChoice, evaluation: Evaluation) -> BlendConfig:
+    """The config of the blend with the chosen weights."""
+    members = tuple(choice.weights)
+    light, heavy = (tuple(choice.weights[name][segment] for name in members) for segment in (LIGHT, HEAVY))
+    return BlendConfig(members, light, heavy, evaluation.light_user_events, LIST_DEPTH)
 
 
 def _measure_window(
     run: Run, lake: Lake, settings: Settings, window: str, cuts: Windows, progress: Progress
 ) -> None:
     done = run.manifest()["steps"]
-    missing = [name for name in settings.candidates if _step(window, name) not in done]
+    missing = [name for name in (*settings.candidates, BLEND) if _step(window, name) not in done]
     if not missing:
         return
     start, end = (
@@ -74,30 +103,69 @@ def _measure_window(
     progress.start(f"measure {len(missing)} models on the {window} window", len(missing))
     exam = prepare_exam(lake, settings, start, end)
     for name in missing:
-        run.step(_step(window, name), partial(_write_measurement, name=name, exam=exam, settings=settings))
+        work = partial(_measure_blend, run=run, window=window) if name == BLEND else partial(_measure, name=name)
+        run.step(_step(window, name), partial(work, exam=exam, settings=settings))
         progress.advance(1)
     progress.done()
 
 
 def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime) -> Exam:
-    """What was known at `start`, and what users wanted from then to `end`."""
+    """What was known at `start`, and what users wanted from then to `end`, of at most `evaluation.users`."""
     known = known_at(lake, settings.sources, start)
     weights = settings.sources.event_weights
     pairs = relevant_pairs(lake.events(), start, end, settings.evaluation.relevant_events, weights)
+    pairs = sample_users(pairs, settings.evaluation.users, settings.seed)
     history = known.user_items if settings.repeat == "exclude" else None
     return Exam.of(known, build_truth(pairs, known, settings.evaluation, history), settings)
 
 
-def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:
-    """Fit the model called `name` on what was known, and measure the lists it gives."""
+def rank(name: str, exam: Exam, settings: Settings) -> Rows:
+    """Fit the model called `name` on what was known; the lists it gives, (U, `LIST_DEPTH` at least)."""
     model = build_candidate(name, settings).fit(exam.known)
-    n = max(settings.evaluation.cutoffs)
-    recommended, _ = model.recommend(exam.truth.user_rows, n, exam.exclude)
+    depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
+    return model.recommend(exam.truth.user_rows, depth, exam.exclude)[0]
+
+
+def measure_lists(name: str, recommended: Rows, exam: Exam, settings: Settings) -> ModelMeasurement:
+    """Measure the lists of the model called `name`."""
     return measure(name, recommended, exam.truth, settings.evaluation, settings.seed, exam.fallback)
 
 
-def _write_measurement(directory: Path, name: str, exam: Exam, settings: Settings) -> None:
-    write_json(directory / MEASUREMENT, asdict(examine(name, exam, settings)))
+def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:
+    """Fit the model called `name` on what was known, and measure the lists it gives."""
+    return measure_lists(name, rank(name, exam, settings), exam, settings)
+
+
+def choose(lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> BlendChoice:
+    """The weights of the blend of the candidates' lists on the exam of the validation window."""
+    k = int(settings.evaluation.metric.partition("@")[2])
+    return choose_blend(lists, exam.truth, k, settings.seed)
+
+
+def _measure(directory: Path, name: str, exam: Exam, settings: Settings) -> None:
+    lists = rank(name, exam, settings)
+    np.save(directory / LISTS, lists)
+    write_json(directory / MEASUREMENT, asdict(measure_lists(name, lists, exam, settings)))
+
+
+def _measure_blend(directory: Path, run: Run, window: str, exam: Exam, settings: Settings) -> None:
+    """Choose the weights where it is their turn, and measure the blend unless it is a single model."""
+    if window == VALIDATION:
+        lists = {name: _lists(run, window, name) for name in settings.candidates}
+        choice = choose(lists, exam, settings)
+        write_json(directory / CHOICE, asdict(choice))
+    else:
+        choice = blend_choice(run)
+    if winner_of(choice) == BLEND:
+        config = blend_config(choice, settings.evaluation)
+        weights = member_weights(config, exam.truth.segments[LIGHT])
+        members = [_lists(run, window, name) for name in config.members]
+        merged, _ = merge_lists(members, weights, max(settings.evaluation.cutoffs))
+        write_json(directory / MEASUREMENT, asdict(measure_lists(BLEND, merged, exam, settings)))
+
+
+def _lists(run: Run, window: str, name: str) -> Rows:
+    return np.load(run.directory / _step(window, name) / LISTS)
 
 
 def _step(window: str, name: str) -> str:

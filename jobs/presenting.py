@@ -69,7 +69,7 @@ def show_measurements(measurements: Sequence[ModelMeasurement], winner: str, met
         table.add_row(chosen, *cells, f"{model.catalogue[f'coverage@{cutoff}']:.1%}", f"{low:.4f}–{high:.4f}")
     console.print(table)
     if window == VALIDATION:
-        console.print(f"* {winner} is published: the best {metric} here, where models are chosen.\n")
+        console.print(f"* {winner} is published: the best {metric} here, where weights are chosen.\n")
 
 
 def show_published(published: Published) -> None:
@@ -128,6 +128,10 @@ def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:
         console.print(
             f"  {name}: {measured['users']:,} users measured, {measured['cold_users']:,} without history left out"
         )
+        for member, weights in measured.get("weights", {}).items():
+            console.print(
+                f"    {member}: {', '.join(f'{weight:.2f} {users}' for users, weight in weights.items())}"
+            )
 
 
 def show_path(what: str, path: Path) -> None:

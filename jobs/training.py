@@ -4,12 +4,15 @@ from functools import partial
 from pathlib import Path
 
 from jobs.candidates import build_candidate
+from jobs.evaluating import BLEND, blend_choice, blend_config
 from jobs.lake import Lake
 from jobs.lists import unavailable_items, write_popular_lists, write_similar_lists, write_user_lists
 from jobs.progress import Progress
 from jobs.run import Run
 from jobs.windows import known_in_run
 from recsys.data.interactions import Interactions
+from recsys.models.base import Model
+from recsys.models.blend import Blend
 from recsys.models.item_knn import ItemKnn
 from recsys.models.popularity import Popularity
 from recsys.models.registry import model_type
@@ -23,9 +26,10 @@ LISTS = "lists"
 
 
 def train(run: Run, settings: Settings, winner: str, progress: Progress) -> None:
-    """Fit the winner, and the models of the lists that are nobody's own, each as a step."""
+    """Fit the winner or a blend's members, and the models of the lists that are nobody's own, each as a step."""
     done = run.manifest()["steps"]
-    missing = [name for name in sorted({winner, *ALWAYS}) if _step(name) not in done]
+    members = blend_choice(run).weights if winner == BLEND else [winner]
+    missing = [name for name in sorted({*members, *ALWAYS}) if _step(name) not in done]
     if not missing:
         return
     progress.start(f"fit {len(missing)} models on all events", len(missing))
@@ -57,7 +61,7 @@ def _write_lists(
     exclude = Exclude(known.user_items if settings.repeat == "exclude" else None, unavailable)
     users, rows = known.shape
     progress.start(f"rank {rows:,} items for {users:,} users, and for each other", users + rows)
-    model = model_type(winner).load(run.directory / _step(winner))
+    model = _published(run, settings, winner, known)
     write_user_lists(directory, model, known, exclude, settings.lists.user_items, progress)
     similar = ItemKnn.load(run.directory / _step("item_knn"))
     write_similar_lists(
@@ -67,6 +71,18 @@ def _write_lists(
     trend = Trending.load(run.directory / _step("trending")).item_trend
     write_popular_lists(directory, popularity, trend, known, items, unavailable, settings.lists)
     progress.done()
+
+
+def _published(run: Run, settings: Settings, winner: str, known: Interactions) -> Model:
+    """The model whose lists users get."""
+    if winner != BLEND:
+        return _load(run, winner)
+    config = blend_config(blend_choice(run), settings.evaluation)
+    return Blend(config, {name: _load(run, name) for name in config.members}).assemble(known)
+
+
+def _load(run: Run, name: str) -> Model:
+    return model_type(name).load(run.directory / _step(name))
 
 
 def _step(name: str) -> str:

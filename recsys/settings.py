@@ -108,6 +108,8 @@ class Evaluation:
     """What the published model is chosen by."""
     light_user_events: Positive = 20
     """A user with fewer events than this is light, with none new, with more heavy."""
+    users: Positive = 20_000
+    """Most users that are measured on a window, drawn at random."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of all interactions that the head items make."""
 
@@ -150,8 +152,8 @@ class Settings:
     """Where all randomness starts."""
     log_format: Literal["text", "json"] = "text"
     """How log lines are written to standard error."""
-    candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase")
-    """Models that are trained; the one that wins on the validation window is published."""
+    candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase", "buy_again")
+    """Models that are trained; the blend of them that wins on the validation window is published."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Model name -> values for fields of its config."""
     sources: Sources = field(default_factory=Sources)

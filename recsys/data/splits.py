@@ -84,5 +84,14 @@ def relevant_pairs(
     return pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID).collect()
 
 
+def sample_users(pairs: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """The pairs of at most so many users, drawn at random."""
+    users = pairs[USER_ID].unique().sort()
+    if len(users) <= most:
+        return pairs
+    drawn = users.sample(most, seed=seed)
+    return pairs.join(drawn.to_frame(), on=USER_ID, how="semi", maintain_order="left")
+
+
 def _day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")

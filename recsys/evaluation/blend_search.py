@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -91,10 +92,11 @@ def choose_blend(lists: Mapping[str, Rows], truth: Truth, k: int, seed: int) -> 
     )
 
 
-def _sample(users: int, seed: int) -> NDArray[np.intp]:
-    if users <= SEARCHED_USERS:
-        return np.arange(users)
-    return np.sort(np.random.default_rng(seed).choice(users, SEARCHED_USERS, replace=False))
+def _sample(users: int, seed: int) -> Mask:
+    """Which users are searched on: all, or as many as are enough."""
+    chosen = np.zeros(users, np.bool_)
+    chosen[np.random.default_rng(seed).permutation(users)[:SEARCHED_USERS]] = True
+    return chosen
 
 
 def _pool(lists: list[Rows], wanted: Relevance, k: int) -> _Pool:
@@ -120,7 +122,8 @@ def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
         improved = True
         while improved:
             improved = False
-            for moved in _moves(weights, step):
+            for place, change in product(range(len(weights)), (step, -step)):
+                moved = _moved(weights, place, change)
                 gains = pool.ndcg(moved) - base
                 worth = float(gains.mean() - (resamples @ gains).std())
                 if worth > best:
@@ -128,14 +131,11 @@ def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
     return weights
 
 
-def _moves(weights: Weights, step: float) -> list[Weights]:
-    """One weight more or less by `step`, then all scaled to add up to 1."""
-    moved = [
-        np.maximum(weights + sign * step * direction, 0)
-        for direction in np.eye(len(weights), dtype=np.float32)
-        for sign in (1, -1)
-    ]
-    return [(each / each.sum()).astype(np.float32) for each in moved if each.sum() > 0]
+def _moved(weights: Weights, place: int, change: float) -> Weights:
+    """One weight more or less, not below 0, then all scaled to add up to 1; as it was where none would be left."""
+    moved = weights.copy()
+    moved[place] = max(moved[place] + change, 0)
+    return moved / moved.sum() if moved.any() else weights
 
 
 def _resample(users: int, seed: int) -> Values:
@@ -145,9 +145,7 @@ def _resample(users: int, seed: int) -> Values:
     return np.bincount((rows + drawn).ravel(), minlength=RESAMPLES * users).reshape(RESAMPLES, users) / users
 
 
-def _of_segments(
-    pool: _Pool, truth: Truth, chosen: NDArray[np.intp], of_segment: Mapping[str, Weights]
-) -> Values:
+def _of_segments(pool: _Pool, truth: Truth, chosen: Mask, of_segment: Mapping[str, Weights]) -> Values:
     values = pool.ndcg(of_segment[EVERYONE])
     for segment in (LIGHT, HEAVY):
         users = truth.segments[segment][chosen]

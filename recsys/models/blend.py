@@ -1,11 +1,12 @@
 """Blend: the lists of several models made one, each with its weight."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.data.rank_merging import pool_lists
@@ -81,11 +82,8 @@ class Blend(Model):
 
     def _merge(self, user_rows: Rows, n: int, exclude: Exclude) -> tuple[Rows, Scores]:
         depth = max(self.config.depth, n)
-        pool = pool_lists([member.recommend(user_rows, depth, exclude)[0] for member in self.members])
-        weights = np.array([self.config.heavy, self.config.light], np.float32)
-        of_user = weights[self._light[user_rows].astype(int)]
-        scores = np.einsum("nm,nm->n", pool.values, of_user[pool.users])
-        return top_k_of_entries(pool.users, pool.items, scores, len(user_rows), n)
+        lists = [member.recommend(user_rows, depth, exclude)[0] for member in self.members]
+        return merge_lists(lists, member_weights(self.config, self._light[user_rows]), n)
 
     def save(self, directory: Path) -> None:
         """Write every member to a directory of its own, and which users have few events."""
@@ -103,3 +101,15 @@ class Blend(Model):
         model = cls(config, {name: model_type(name).load(directory / name) for name in config.members})
         model._light, model._items = arrays["light"], int(arrays["items"][0])
         return model
+
+
+def member_weights(config: BlendConfig, light: NDArray[np.bool_]) -> Scores:
+    """The weight of each member for users who have few events or not, (users, members)."""
+    return np.array([config.heavy, config.light], np.float32)[light.astype(int)]
+
+
+def merge_lists(lists: Sequence[Rows], weights: Scores, n: int) -> tuple[Rows, Scores]:
+    """The n best of lists (users, depth), one a member, by weights (users, members); as `recommend` gives them."""
+    pool = pool_lists(lists)
+    scores = np.einsum("nm,nm->n", pool.values, weights[pool.users])
+    return top_k_of_entries(pool.users, pool.items, scores, len(weights), n)

@@ -1,5 +1,8 @@
 """Buy again: the chance that a user buys an item in the days to come, learned from the shop's own last weeks."""
 
+# LightGBM leaves the arguments of its callbacks without a type.
+# pyright: reportUnknownMemberType=false
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +21,8 @@ from recsys.models.purchase_features import PurchaseFeatures, Table, describe_pu
 from recsys.models.repurchase import Repurchase
 from recsys.models.top_k import BLOCK_SCORES, Scores, top_k
 from recsys.settings import Positive
+
+TIE_BREAK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,13 @@ class BuyAgainConfig:
 class BuyAgain(Model):
     """Ranks the best items of `Repurchase` by the chance that the user buys them within `horizon_days`.
 
-    The chance is that of gradient boosted trees (Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision
-    Tree", NeurIPS 2017) over what is known of the pair, the item and the user (`PurchaseFeatures`). They learn from
-    the shop itself: features at `horizon_days` before now, and whether the user bought the item since. That the
-    time since the last purchase, against the user's own gap, decides what is bought again is the finding of Bhagat,
-    Muralidharan, Lobzhanidze, Vishwanath, "Buy It Again: Modeling Repeat Purchase Recommendations" (KDD 2018), who
-    fit a closed form instead. All other items follow in the order of `Repurchase`; so do all items where the history
-    is shorter than the horizon, or shows none or nothing but purchases in it.
+    The chance is that of gradient boosted trees (Ke et al., "LightGBM: A Highly Efficient Gradient Boosting
+    Decision Tree", NeurIPS 2017) over what is known of the pair, the item and the user (`PurchaseFeatures`). They
+    learn from the shop itself: the features at the start of each of its last `windows`, and what the user bought in
+    it. That the time since the last purchase, against the user's own gap, decides what is bought again is the
+    finding of Bhagat, Muralidharan, Lobzhanidze, Vishwanath, "Buy It Again: Modeling Repeat Purchase
+    Recommendations" (KDD 2018), who fit a closed form instead. All other items follow in the order of
+    `Repurchase`; so do all items where the history is shorter than the horizon, or shows no purchase in it.
     """
 
     def __init__(self, config: BuyAgainConfig = BuyAgainConfig()) -> None:
@@ -104,13 +109,13 @@ class BuyAgain(Model):
         return users_of, np.concatenate([items for _, _, items in found])
 
     def scores(self, user_rows: Rows) -> Scores:
-        """1 and the chance for each user's candidates; for all others what is left of 1 by `Repurchase`."""
+        """1 and the chance for each user's candidates, under 1 for all others, ties as `Repurchase` has them."""
         scores = self._repurchase.scores(user_rows)
         if self._trees is not None:
             places, items = _best(scores, self.config.candidates)
             chances = self._trees.predict(self._features.of(user_rows[places], items))
             scores /= 1 + scores
-            scores[places, items] = 1 + np.asarray(chances, np.float32)
+            scores[places, items] = 1 + np.asarray(chances, np.float32) + TIE_BREAK * scores[places, items]
         return scores
 
     def save(self, directory: Path) -> None:

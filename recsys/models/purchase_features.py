@@ -77,7 +77,7 @@ def describe_purchases(purchases: PurchaseDays) -> PurchaseFeatures:
 
 def _of_items(
     purchases: PurchaseDays, item_of_pair: Rows, counts: NDArray[np.intp], span: NDArray[np.float64]
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating]:
     items = purchases.shape[1]
     gaps, days = np.bincount(item_of_pair, counts - 1, items), np.bincount(item_of_pair, span, items)
     shop_cycle = days.sum() / gaps.sum() if days.sum() > 0 else NEVER_DAYS
@@ -88,7 +88,7 @@ def _of_items(
     return np.column_stack([cycle, repeats, buyers, *in_windows])
 
 
-def _of_users(purchases: PurchaseDays, users: int) -> NDArray[np.float64]:
+def _of_users(purchases: PurchaseDays, users: int) -> NDArray[np.floating]:
     rows = (purchases.pairs // purchases.shape[1]).astype(np.int32)
     last = np.full(users, NEVER_DAYS)
     np.minimum.at(last, rows, purchases.ages)
@@ -97,6 +97,6 @@ def _of_users(purchases: PurchaseDays, users: int) -> NDArray[np.float64]:
 
 def _in_windows(
     rows: Rows, ages: NDArray[np.float64], windows: tuple[float, ...], size: int
-) -> list[NDArray[np.intp]]:
+) -> list[NDArray[np.float64]]:
     """Purchases of each row in all, and in the last days of each window."""
-    return [np.bincount(rows[ages <= days], minlength=size) for days in (np.inf, *windows)]
+    return [np.bincount(rows[ages <= days], minlength=size).astype(np.float64) for days in (np.inf, *windows)]

@@ -10,6 +10,7 @@ from recsys.errors import SettingsError
 from recsys.models.als import Als, AlsConfig
 from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
+from recsys.models.buy_again import BuyAgain, BuyAgainConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
@@ -23,6 +24,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
     "repurchase": (Repurchase, RepurchaseConfig),
+    "buy_again": (BuyAgain, BuyAgainConfig),
 }
 
 

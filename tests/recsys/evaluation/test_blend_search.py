@@ -1,0 +1,104 @@
+"""Weights found where the answer is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsys.evaluation.blend_search import EVERYONE, choose_blend
+from recsys.evaluation.segments import HEAVY, LIGHT
+from recsys.evaluation.truth import Relevance, Truth
+from recsys.ids import Rows
+
+USERS, ITEMS, DEPTH = 1_200, 50, 20
+
+
+def truth_of(wanted: Rows, light: np.ndarray) -> Truth:
+    users = len(wanted)
+    rows = np.repeat(np.arange(users), wanted.shape[1])
+    relevant = csr_matrix((np.ones(wanted.size, np.float32), (rows, wanted.ravel())), shape=(users, ITEMS))
+    counts = relevant.getnnz(axis=1)
+    returning = Relevance(relevant, counts, np.full(users, ITEMS))
+    nobody = returning.select(np.zeros(users, bool))
+    segments = {LIGHT: light, HEAVY: ~light}
+    everyone = np.arange(users, dtype=np.int32)
+    return Truth(everyone, returning, nobody, segments, np.zeros(ITEMS, bool), np.ones(ITEMS, int), users)
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def noise(generator: np.random.Generator) -> Rows:
+    return generator.permuted(np.tile(np.arange(ITEMS, dtype=np.int32), (USERS, 1)), axis=1)[:, :DEPTH]
+
+
+@pytest.fixture
+def wanted(generator: np.random.Generator) -> Rows:
+    return generator.permuted(np.tile(np.arange(ITEMS, dtype=np.int32), (USERS, 1)), axis=1)[:, :4]
+
+
+Build = Callable[[Rows, Rows], Rows]
+
+
+def heading(best: Rows, rest: Rows) -> Rows:
+    """Lists that begin with `best` and go on with what else `rest` holds."""
+    merged = [list(dict.fromkeys([*first, *then]))[:DEPTH] for first, then in zip(best, rest, strict=True)]
+    return np.array(merged, np.int32)
+
+
+def test_a_model_that_knows_everything_stays_alone(wanted: Rows, noise: Rows):
+    light = np.arange(USERS) % 2 == 0
+    choice = choose_blend({"noise": noise, "oracle": heading(wanted, noise)}, truth_of(wanted, light), 10, 0)
+    assert choice.weights == {"oracle": {EVERYONE: 1.0, LIGHT: 1.0, HEAVY: 1.0}}
+    assert choice.gain == 0
+    assert choice.cost_of_leaving_out == {}
+
+
+def test_two_models_that_know_half_each_are_blended(wanted: Rows, noise: Rows):
+    light = np.arange(USERS) % 2 == 0
+    first, second = heading(wanted[:, :2], noise), heading(wanted[:, 2:], noise[:, ::-1])
+    choice = choose_blend({"first": first, "noise": noise, "second": second}, truth_of(wanted, light), 10, 0)
+    assert set(choice.weights) == {"first", "second"}
+    assert choice.gain > 0.1
+    assert 0 < choice.gain_deviation < choice.gain
+    assert min(choice.cost_of_leaving_out.values()) > 0.1
+    for segment in (EVERYONE, LIGHT, HEAVY):
+        assert sum(weights[segment] for weights in choice.weights.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_segment_has_the_weights_that_suit_it(wanted: Rows, noise: Rows):
+    light = np.arange(USERS) % 2 == 0
+    knows = heading(wanted, noise)
+    of_light, of_heavy = np.where(light[:, None], knows, noise), np.where(light[:, None], noise, knows)
+    choice = choose_blend({"of_light": of_light, "of_heavy": of_heavy}, truth_of(wanted, light), 10, 0)
+    assert choice.weights["of_light"][LIGHT] > 0.7 > 0.3 > choice.weights["of_light"][HEAVY]
+
+
+def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
+    light = np.arange(USERS) < 30
+    knows = heading(wanted, noise)
+    of_light, of_heavy = np.where(light[:, None], knows, noise), np.where(light[:, None], noise, knows)
+    choice = choose_blend({"of_light": of_light, "of_heavy": of_heavy}, truth_of(wanted, light), 10, 0)
+    assert choice.weights["of_heavy"][LIGHT] == choice.weights["of_heavy"][EVERYONE]
+
+
+def test_a_gain_that_may_be_chance_is_not_taken(noise: Rows, generator: np.random.Generator):
+    """Two equally bad models: whatever one adds to the other on some hundred users is luck."""
+    few = 60
+    wanted = generator.permuted(np.tile(np.arange(ITEMS, dtype=np.int32), (few, 1)), axis=1)[:, :4]
+    light = np.zeros(few, bool)
+    other = generator.permuted(noise[:few], axis=1)
+    choice = choose_blend({"one": noise[:few], "other": other}, truth_of(wanted, light), 10, 0)
+    assert choice.gain <= 2 * choice.gain_deviation + 1e-9 or len(choice.weights) == 1
+
+
+def test_the_same_seed_finds_the_same(wanted: Rows, noise: Rows):
+    light = np.arange(USERS) % 2 == 0
+    lists = {"first": heading(wanted[:, :2], noise), "second": heading(wanted[:, 2:], noise[:, ::-1])}
+    assert choose_blend(lists, truth_of(wanted, light), 10, 3) == choose_blend(
+        lists, truth_of(wanted, light), 10, 3
+    )
