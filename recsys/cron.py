@@ -87,7 +87,7 @@ class Cron:
         return [datetime.combine(day, time(hour, minute), zone) for hour in self.hours for minute in self.minutes]
 
     def _next_minute(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The first minute after `moment` that the clock of `zone` shows as one of `minutes`, on a day that fits."""
+        """The first minute after `moment` that the clock of `zone` shows as one of `minutes`, on a matching day."""
         following = moment.replace(second=0, microsecond=0) + MINUTE
         while True:
             wall = following.astimezone(zone)

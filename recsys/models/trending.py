@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
@@ -46,6 +47,11 @@ class Trending(Model):
         items = interactions.shape[1]
         recent = np.bincount(rows, 0.5 ** (ages / config.recent_days), items)
         usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
+        return self.fit_rates(recent, usual)
+
+    def fit_rates(self, recent: NDArray[np.float64], usual: NDArray[np.float64]) -> Self:
+        """Compare the two decayed sums of every item, where they are known already, (items,) both."""
+        config = self.config
         expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)
         growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
         error = 1 / np.sqrt(recent + config.prior_events)

@@ -28,13 +28,23 @@ def due(expression: str, zone: str, since: str, count: int) -> list[str]:
     ("zone", "expression", "since", "times"),
     [
         # Spring: 02:30 is not on the clock of the 29th, and comes as much later as the clock jumps.
-        (BERLIN, "30 2 * * *", "2026-03-28 00:00", ["Sat 28 02:30 +0100", "Sun 29 03:30 +0200", "Mon 30 02:30 +0200"]),
+        (
+            BERLIN,
+            "30 2 * * *",
+            "2026-03-28 00:00",
+            ["Sat 28 02:30 +0100", "Sun 29 03:30 +0200", "Mon 30 02:30 +0200"],
+        ),
         (BERLIN, "0 3 * * *", "2026-03-28 03:00", ["Sun 29 03:00 +0200", "Mon 30 03:00 +0200"]),
         (BERLIN, "59 1 * * *", "2026-03-28 03:00", ["Sun 29 01:59 +0100", "Mon 30 01:59 +0200"]),
         # Two times that fall together run once.
         (BERLIN, "30 2,3 * * *", "2026-03-28 12:00", ["Sun 29 03:30 +0200", "Mon 30 02:30 +0200"]),
         # Autumn: 02:30 is shown twice, and only the first counts.
-        (BERLIN, "30 2 * * *", "2026-10-24 12:00", ["Sun 25 02:30 +0200", "Mon 26 02:30 +0100", "Tue 27 02:30 +0100"]),
+        (
+            BERLIN,
+            "30 2 * * *",
+            "2026-10-24 12:00",
+            ["Sun 25 02:30 +0200", "Mon 26 02:30 +0100", "Tue 27 02:30 +0100"],
+        ),
         # A job of every hour runs every hour that passes.
         (BERLIN, "15 * * * *", "2026-03-29 00:00", ["Sun 29 01:15 +0100", "Sun 29 03:15 +0200"]),
         (
