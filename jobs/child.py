@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -61,7 +61,7 @@ def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> Ended:
         stopped = _wait(process, lambda: stop.requested, lines.show)
         if stopped:
             _end(process, stop_seconds)
-        lines.show()
+        lines.show(all_of_it=True)
         return _ended(process.returncode, stopped, lines.last)
 
 
@@ -73,13 +73,14 @@ class _Lines:
         self._shown = 0
         self.last = ""
 
-    def show(self) -> None:
-        new = os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size - self._shown, self._shown)
-        whole = new[: new.rfind(b"\n") + 1]
+    def show(self, all_of_it: bool = False) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        new = os.pread(self._file.fileno(), size - self._shown, self._shown)
+        whole = new if all_of_it else new[: new.rfind(b"\n") + 1]
         if whole:
             self._shown += len(whole)
             text = whole.decode(errors="replace")
-            sys.stderr.write(text)
+            sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
             sys.stderr.flush()
             self.last = next((line for line in reversed(text.splitlines()) if line.strip()), self.last)
 
@@ -96,11 +97,11 @@ def _wait(process: subprocess.Popen[bytes], stopping: Callable[[], bool], meanwh
 
 def _end(process: subprocess.Popen[bytes], patience_seconds: float) -> None:
     os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(patience_seconds)
-    except subprocess.TimeoutExpired:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def _ended(status: int, stopped: bool, last_line: str) -> Ended:
