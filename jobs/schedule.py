@@ -1,5 +1,8 @@
 """The schedule: jobs at the times of their cron expressions, one of a kind at once."""
 
+# APScheduler has no types.
+# pyright: reportIncompatibleMethodOverride=false
+
 import logging
 import sys
 import time
@@ -74,7 +77,7 @@ def job_of(name: JobName, config: Path | None) -> Job:
     return Job(name.value, command, dated=name == JobName.NIGHTLY)
 
 
-def triggers(schedule: Schedule) -> dict[JobName, BaseTrigger]:
+def triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
     """When each job is due, those left out that never are."""
     given = {JobName.NIGHTLY: schedule.nightly, JobName.TRENDING: schedule.trending}
     zone = ZoneInfo(schedule.time_zone)
@@ -126,7 +129,7 @@ def _scheduler(settings: Settings, jobs: list[Timed], stop: Stop) -> BackgroundS
     now, known = datetime.now(UTC), history(settings.directory)
     for timed in jobs:
         missed = _missed(timed, now, known, settings.schedule)
-        first = {} if missed is None else {"next_run_time": missed}
+        first: dict[str, Any] = {} if missed is None else {"next_run_time": missed}
         work = partial(_work, timed, settings, stop)
         scheduler.add_job(work, timed.trigger, id=timed.job.name, **first)
     return scheduler

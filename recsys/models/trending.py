@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
-from recsys.models.artifacts import check_finite, load_model, save_model
+from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import Model
 from recsys.models.config import AboveZero
 from recsys.models.top_k import Scores
@@ -49,7 +48,7 @@ class Trending(Model):
         usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
         return self.fit_rates(recent, usual)
 
-    def fit_rates(self, recent: NDArray[np.float64], usual: NDArray[np.float64]) -> Self:
+    def fit_rates(self, recent: Array, usual: Array) -> Self:
         """Compare the two decayed sums of every item, where they are known already, (items,) both."""
         config = self.config
         expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)

@@ -1,5 +1,8 @@
 """The schedule's loop: its times come from triggers made for the test, its jobs are real processes."""
 
+# APScheduler has no types.
+# pyright: reportIncompatibleMethodOverride=false
+
 import json
 import signal
 import subprocess
