@@ -1,5 +1,7 @@
 """The `recsys` command."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,11 +13,15 @@ from typer.core import TyperGroup
 
 from features.catalogue import describe
 from jobs import presenting
+from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
+from jobs.child import BUSY, stop_on_signals
 from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.evaluating import TEST, VALIDATION, measurements
 from jobs.featuring import FEATURES
+from jobs.history import Outcome as Ended
 from jobs.ingest import TableCount, ingest
+from jobs.job_lock import holder, job_lock
 from jobs.lake import lake_of
 from jobs.logs import configure_logging
 from jobs.lookup import Lookup
@@ -23,8 +29,10 @@ from jobs.nightly import Outcome, Until, advance_run, publish_run
 from jobs.progress import Progress, shown
 from jobs.reporting import find_examples
 from jobs.run import COMPLETE, Run, run_id, runs
+from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
 from jobs.status import read_status
-from recsys.errors import RecsysError, RunError, SettingsError
+from jobs.trending import renew_trending
+from recsys.errors import BusyError, RecsysError, RunError, SettingsError
 from recsys.files import write_json
 from recsys.settings import Settings, load_settings
 from recsys.store.server import stop_server
@@ -69,6 +77,7 @@ AsOf = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Items to show")]
+Scheduled = Annotated[bool, typer.Option("--scheduled", hidden=True)]
 SourcePaths = Annotated[list[str] | None, typer.Argument(help="Files, directories or globs")]
 
 
@@ -158,16 +167,53 @@ def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False)
 
 @app.command()
 def nightly(
-    context: typer.Context, sources: SourcePaths = None, as_of: AsOf = None, as_json: AsJson = False
+    context: typer.Context,
+    sources: SourcePaths = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+    scheduled: Scheduled = False,
 ) -> None:
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
-    if sources or settings.sources.paths:
-        with shown() as progress:
-            counts = _ingest(settings, _paths(settings, sources), progress)
-        if not as_json:
-            presenting.show_ingest(counts)
-    _advance(settings, as_of, Until.PUBLISH, as_json)
+    with _alone(settings, JobName.NIGHTLY, scheduled):
+        if sources or settings.sources.paths:
+            with shown() as progress:
+                counts = _ingest(settings, _paths(settings, sources), progress)
+            if not as_json:
+                presenting.show_ingest(counts)
+        _advance(settings, as_of, Until.PUBLISH, as_json)
+
+
+@app.command()
+def trending(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
+    """Ingest what is new, and renew the trending list of the live version as of now."""
+    settings: Settings = context.obj
+    with _alone(settings, JobName.TRENDING, scheduled), shown() as progress:
+        # What a nightly run reads does not change under it; it has just taken in what there was.
+        if settings.sources.paths and holder(settings.directory, JobName.NIGHTLY) is None:
+            _ingest(settings, settings.sources.paths, progress)
+        renewed = renew_trending(settings, datetime.now(UTC), progress)
+    if as_json:
+        presenting.print_json(asdict(renewed))
+    else:
+        presenting.show_renewed(renewed)
+
+
+@app.command()
+def schedule(
+    context: typer.Context,
+    once: Annotated[JobName | None, typer.Option(help="Run this job now, with its retries, and end")] = None,
+) -> None:
+    """Run the nightly run and the trending list at the times that the settings give, until SIGTERM or Ctrl-C."""
+    settings: Settings = context.obj
+    config: Path | None = context.find_root().params["config"]
+    with stop_on_signals() as stop:
+        if once is None:
+            run_schedule(settings, timed_jobs(settings, config), stop)
+            return
+        ended = run_job(job_of(once, config), datetime.now(UTC), settings, stop)
+    if ended.outcome != Ended.SUCCEEDED:
+        raise RunError(f"{once} {ended.outcome} (attempt {ended.attempt}): {ended.error}")
 
 
 @app.command()
@@ -196,8 +242,8 @@ def similar(
 
 @app.command()
 def status(context: typer.Context, as_json: AsJson = False) -> None:
-    """What is in the lake, which runs there are, and what is live."""
-    found = read_status(context.obj)
+    """What is in the lake, which runs and scheduled jobs there are, and what is live."""
+    found = read_status(context.obj, datetime.now(UTC))
     if as_json:
         presenting.print_json(asdict(found))
     else:
@@ -263,6 +309,19 @@ def _ingest(settings: Settings, paths: tuple[str, ...], progress: Progress) -> l
     return counts
 
 
+@contextmanager
+def _alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
+    """Do a job that no other process is doing; the scheduler is told by a status of its own when one is."""
+    try:
+        with job_lock(settings.directory, job):
+            yield
+    except BusyError as error:
+        if not scheduled:
+            raise
+        typer.echo(f"recsys: {error}", err=True)
+        raise typer.Exit(BUSY) from None
+
+
 def _paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
     paths = tuple(sources or settings.sources.paths)
     if not paths:
@@ -322,3 +381,7 @@ def _show_outcome(settings: Settings, outcome: Outcome) -> None:
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

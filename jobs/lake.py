@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -43,10 +44,13 @@ class Lake:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
-    def events(self, bucket: int | None = None) -> pl.LazyFrame:
-        """All events, or those of one bucket, in the columns of `Events`."""
+    def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
+        """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
+        of `Events`."""
         which = "*" if bucket is None else f"{BUCKET}={bucket:02d}"
         files = sorted((self.directory / "events").glob(f"{which}/{DATE}=*/*.parquet"))
+        if since is not None:
+            files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
             return pl.LazyFrame(schema=pl.Schema(Events))
         return scan(files)

@@ -22,10 +22,10 @@ from recsys.store.publish import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, 
 BLOCK = 4_096
 
 
-def unavailable_items(known: Interactions, items: pl.DataFrame) -> NDArray[np.bool_]:
+def unavailable_items(known: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
     """True for every item row that the catalogue says must not be shown, (items,)."""
-    mask = np.zeros(len(known.items), bool)
-    rows = known.items.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
+    mask = np.zeros(len(known), bool)
+    rows = known.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
     mask[rows[rows != UNKNOWN]] = True
     return mask
 
@@ -60,10 +60,9 @@ def write_popular_lists(
     `popularity` and `trend` hold a score an item; only items whose trend is above 0 are trending.
     """
     shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
-    rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
     named = {
         POPULAR: _best(shown, known.items, lists.popular_items),
-        TRENDING: _best(rising, known.items, lists.popular_items),
+        TRENDING: trending_list(trend, known.items, unavailable, lists.popular_items),
     }
     everyone = pl.DataFrame(
         {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
@@ -72,6 +71,12 @@ def write_popular_lists(
     categories = _category_lists(scores, items, lists.popular_items)
     with written_whole(directory / POPULAR_FILE) as aside:
         pl.concat([everyone, categories]).write_parquet(aside)
+
+
+def trending_list(trend: NDArray[np.float32], items: IdMap, unavailable: NDArray[np.bool_], n: int) -> list[str]:
+    """The n items that rise most; only those whose trend is above 0 do."""
+    rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
+    return _best(rising, items, n)
 
 
 def _best(scores: NDArray[np.float32], items: IdMap, n: int) -> list[str]:

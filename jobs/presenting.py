@@ -18,7 +18,8 @@ from rich.text import Text
 from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
 from jobs.lookup import Found
-from jobs.status import Status
+from jobs.status import ScheduleStatus, Status
+from jobs.trending import Renewed
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.report_data import Example
 from recsys.store.publish import Published
@@ -80,6 +81,14 @@ def show_published(published: Published) -> None:
     )
 
 
+def show_renewed(renewed: Renewed) -> None:
+    """How long the trending list is now."""
+    console.print(
+        f"The trending list of version [bold]{renewed.version}[/] has {renewed.items:,} items now, "
+        f"in {renewed.seconds:.1f} s"
+    )
+
+
 def show_lookup(found: Found, as_json: bool = False) -> None:
     """One list with its titles."""
     if as_json:
@@ -103,6 +112,7 @@ def show_status(status: Status) -> None:
         cells = (run.run_id, state, run.winner or "", str(run.seconds), str(run.directory))
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
+    _show_schedule(status.schedule)
     if status.redis is None:
         console.print(f"Redis: {escape(status.redis_error or '')}")
         return
@@ -112,6 +122,22 @@ def show_status(status: Status) -> None:
         published = f"{version.published_at:%Y-%m-%d %H:%M:%S}" if version.published_at else "not whole"
         table.add_row(version.name, published, "live" if version.live else "")
     console.print(table)
+
+
+def _show_schedule(schedule: ScheduleStatus) -> None:
+    due = "; ".join(f"{job} next at {moment:%Y-%m-%d %H:%M} UTC" for job, moment in schedule.due.items())
+    if schedule.scheduler is None:
+        console.print("Schedule: not running" + (f" ({due}, if it were)" if due else ""))
+    else:
+        console.print(f"Schedule: {schedule.scheduler}; {due}")
+    if schedule.attempts:
+        table = _table("Jobs", "job", "due (UTC)", "attempt", "outcome", "seconds")
+        for each in schedule.attempts:
+            state = f"{each.outcome}: {each.error}" if each.error else each.outcome
+            seconds = f"{(each.ended - each.started).total_seconds():.1f}" if each.ended else ""
+            due_at = f"{each.scheduled:%Y-%m-%d %H:%M:%S}"
+            table.add_row(escape(each.job), due_at, str(each.attempt), escape(state), seconds)
+        console.print(table)
 
 
 def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:

@@ -7,14 +7,19 @@ from typing import Any
 
 import polars as pl
 
+from jobs.history import Attempt, history
+from jobs.job_lock import Holder, holder
 from jobs.lake import lake_of
 from jobs.run import runs
+from jobs.schedule import SCHEDULER, triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
 from recsys.store.connection import address_of, connect
 from recsys.store.keys import Keys
 from recsys.store.read import Version, versions
+
+SHOWN_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,15 @@ class RedisStatus:
 
 
 @dataclass(frozen=True)
+class ScheduleStatus:
+    """Who runs the schedule, when each job is due next, and the latest attempts at them, the last at the end."""
+
+    scheduler: Holder | None
+    due: dict[str, datetime]
+    attempts: list[Attempt]
+
+
+@dataclass(frozen=True)
 class Status:
     """All of it; `redis_error` says why there is nothing of Redis."""
 
@@ -57,17 +71,17 @@ class Status:
     runs: list[RunStatus]
     redis: RedisStatus | None
     redis_error: str | None
+    schedule: ScheduleStatus
 
 
-def read_status(settings: Settings) -> Status:
+def read_status(settings: Settings, now: datetime) -> Status:
     """Look at the lake, the runs and Redis; a Redis that does not answer is part of the status."""
     try:
         found, problem = _redis(settings), None
     except StoreError as error:
         found, problem = None, str(error)
-    return Status(
-        _lake(settings), [_run(run.directory, run.manifest()) for run in runs(settings.directory)], found, problem
-    )
+    known = [_run(run.directory, run.manifest()) for run in runs(settings.directory)]
+    return Status(_lake(settings), known, found, problem, _schedule(settings, now))
 
 
 def _lake(settings: Settings) -> LakeStatus:
@@ -93,3 +107,11 @@ def _redis(settings: Settings) -> RedisStatus:
     client = connect(settings.redis, settings.directory)
     memory: Any = client.info("memory")
     return RedisStatus(address_of(client), memory["used_memory"], versions(client, Keys(settings.redis.namespace)))
+
+
+def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:
+    due = {
+        name.value: trigger.get_next_fire_time(None, now) for name, trigger in triggers(settings.schedule).items()
+    }
+    attempts = history(settings.directory)[-SHOWN_ATTEMPTS:]
+    return ScheduleStatus(holder(settings.directory, SCHEDULER), due, attempts)

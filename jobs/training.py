@@ -57,7 +57,7 @@ def _write_lists(
 ) -> None:
     known = known_in_run(run.directory / "features", run.as_of)
     items = lake.items().collect()
-    unavailable = unavailable_items(known, items)
+    unavailable = unavailable_items(known.items, items)
     exclude = Exclude(known.user_items if settings.repeat == "exclude" else None, unavailable)
     users, rows = known.shape
     progress.start(f"rank {rows:,} items for {users:,} users, and for each other", users + rows)

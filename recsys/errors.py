@@ -27,3 +27,7 @@ class StoreError(RecsysError):
 
 class RunError(RecsysError):
     """A run directory cannot be used as it is: locked, finished, or made with other settings."""
+
+
+class BusyError(RecsysError):
+    """Another process is doing the same job."""

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from recsys.cron import Cron
 from recsys.errors import SettingsError
 from recsys.schema import DEFAULT_WEIGHTS, EARLIEST
 
@@ -27,7 +29,26 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _zone_of_clock(name: str) -> str:
+    """A zone whose clock the standard library knows as well."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise PydanticCustomError("time_zone", "this system's time zones do not have it") from None
+    return name
+
+
+def _cron_or_never(expression: str) -> str:
+    if expression:
+        try:
+            Cron.parse(expression)
+        except ValueError as error:
+            raise PydanticCustomError("cron", "{problem}", {"problem": str(error)}) from None
+    return expression
+
+
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
 Positive = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -141,6 +162,28 @@ class Redis:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Schedule:
+    """When `recsys schedule` runs what, and what it does when that fails."""
+
+    nightly: CronOrNever = "30 2 * * *"
+    """Cron expression of the nightly run; an empty one for never."""
+    trending: CronOrNever = "15 * * * *"
+    """Cron expression of the trending list's renewal; an empty one for never."""
+    time_zone: Annotated[TimeZone, AfterValidator(_zone_of_clock)] = "UTC"
+    """Time zone of the cron expressions."""
+    misfire_grace_seconds: Positive = 21_600
+    """A job that could not start at its time starts up to so much later, after that not until its next time."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """How often a failed job is tried again."""
+    backoff_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Wait before the first retry; it doubles with each."""
+    longest_backoff_seconds: Annotated[float, Field(gt=0)] = 3_600.0
+    """Longest wait before a retry."""
+    stop_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long a job has to end when the scheduler is told to stop; then it is killed."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """All settings of one installation."""
 
@@ -161,10 +204,11 @@ class Settings:
     evaluation: Evaluation = field(default_factory=Evaluation)
     lists: Lists = field(default_factory=Lists)
     redis: Redis = field(default_factory=Redis)
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 NOT_SECRET = ("redis.namespace", "redis.timeout_seconds", "redis.keep_versions")
-SECTIONS = ("sources", "lake", "evaluation", "lists", "redis")
+SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule")
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -73,6 +73,12 @@ def test_its_settings_are_settings(readme: str) -> None:
         check_table(table)
 
 
+def test_its_schedule_is_the_default(readme: str) -> None:
+    told = re.search(r"```toml\n(\[schedule\]\n.*?)```", readme, re.DOTALL)
+    assert told is not None
+    assert TypeAdapter(Settings).validate_python(tomllib.loads(told.group(1))) == Settings()
+
+
 def test_its_commands_are_commands(readme: str) -> None:
     told = set(re.findall(r"`recsys ([a-z]+)", readme))
     listed = subprocess.run([RECSYS, "--help"], capture_output=True, text=True, check=True).stdout

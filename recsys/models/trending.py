@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
-from recsys.models.artifacts import check_finite, load_model, save_model
+from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import Model
 from recsys.models.config import AboveZero
 from recsys.models.top_k import Scores
@@ -46,6 +46,11 @@ class Trending(Model):
         items = interactions.shape[1]
         recent = np.bincount(rows, 0.5 ** (ages / config.recent_days), items)
         usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
+        return self.fit_rates(recent, usual)
+
+    def fit_rates(self, recent: Array, usual: Array) -> Self:
+        """Compare the two decayed sums of every item, where they are known already, (items,) both."""
+        config = self.config
         expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)
         growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
         error = 1 / np.sqrt(recent + config.prior_events)

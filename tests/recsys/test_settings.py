@@ -236,3 +236,17 @@ def test_any_part_of_the_settings_is_parsed_alike():
     assert parse(TypeAdapter(Evaluation), {"test_days": 7}, "here") == Evaluation(test_days=7.0)
     with pytest.raises(SettingsError, match=r"^here: test_days = -7: Input should be greater than 0$"):
         parse(TypeAdapter(Evaluation), {"test_days": -7}, "here")
+
+
+def test_a_schedule_is_checked_when_it_is_read(tmp_path: Path):
+    assert problem(tmp_path, '[schedule]\nnightly = "61 2 * * *"') == (
+        "schedule.nightly = '61 2 * * *': minute '61': expected 0-59"
+    )
+    assert problem(tmp_path, "", RECSYS_SCHEDULE_TRENDING="hourly").startswith(
+        "schedule.trending = 'hourly': expected five fields"
+    )
+    assert problem(tmp_path, '[schedule]\ntime_zone = "Mars/Base"').startswith(
+        "schedule.time_zone = 'Mars/Base': expected a time zone such as"
+    )
+    schedule = load(tmp_path, "", RECSYS_SCHEDULE_TRENDING="", RECSYS_SCHEDULE_NIGHTLY="*/5 * * * *").schedule
+    assert (schedule.trending, schedule.nightly) == ("", "*/5 * * * *")
