@@ -59,7 +59,10 @@ features_app = typer.Typer(
 app.add_typer(features_app, name="features")
 
 Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings file (default: recsys.toml if there)")
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Settings file (default: $RECSYS_SETTINGS_FILE, else recsys.toml if there)"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
 AsOf = Annotated[

@@ -2,6 +2,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import polars as pl
@@ -71,7 +72,7 @@ def ask(url: str) -> Ask:
 
     async def send(paths: Sequence[str]) -> list[httpx.Response]:
         app = create_app(settings)
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(cast(Any, app))
         async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://recsys") as http:
             return await asyncio.gather(*(http.get(path) for path in paths))
 

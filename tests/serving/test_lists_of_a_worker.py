@@ -86,31 +86,24 @@ def test_a_version_that_was_removed_meanwhile_is_not_taken_for_a_user_without_a_
     assert not client.exists(KEYS.user_items(V1, "7"))
 
 
-class Interrupted(AsyncClient):
-    """A client between whose reads something happens."""
+@pytest.fixture
+def after_each_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Lets something happen whenever Redis has answered."""
+    read: Callable[..., Awaitable[Any]] = AsyncClient.mget
 
-    between: Callable[[], object]
+    def interrupt(happens: Callable[[], object]) -> None:
+        async def read_and_interrupt(client: AsyncClient, *keys: str) -> Any:
+            found = await read(client, *keys)
+            await asyncio.to_thread(happens)
+            return found
 
-    async def mget(self, *keys: Any) -> Any:
-        found = await super().mget(*keys)
-        await asyncio.to_thread(self.between)
-        return found
+        monkeypatch.setattr(AsyncClient, "mget", read_and_interrupt)
 
-
-def interrupted(url: str, between: Callable[[], object]) -> Callable[[Lists], Awaitable[UserItems]]:
-    async def user(_: Lists) -> UserItems:
-        client = Interrupted.from_url(url)
-        client.between = between
-        try:
-            return await Lists(client, KEYS, 5.0).user("nobody")
-        finally:
-            await client.aclose()
-
-    return user
+    return interrupt
 
 
 def test_a_publish_between_the_user_s_list_and_the_popular_one_mixes_nothing(
-    url: str, publish_lists: Publish
+    url: str, publish_lists: Publish, after_each_read: Callable[[Callable[[], object]], None]
 ) -> None:
     publish_lists(V1, "a")
     versions = iter([V2, V3])
@@ -119,11 +112,15 @@ def test_a_publish_between_the_user_s_list_and_the_popular_one_mixes_nothing(
         for version in versions:
             publish_lists(version, "b")
 
-    assert with_lists(url, interrupted(url, replace_twice)) == UserItems(items("bp"), "popular", V3)
+    after_each_read(replace_twice)
+    assert with_lists(url, lambda lists: lists.user("nobody")) == UserItems(items("bp"), "popular", V3)
 
 
 def test_a_pointer_that_never_stands_still_is_given_up(
-    url: str, client: redis.Redis, publish_lists: Publish
+    url: str,
+    client: redis.Redis,
+    publish_lists: Publish,
+    after_each_read: Callable[[Callable[[], object]], None],
 ) -> None:
     publish_lists(V1, "a")
     moves = iter(range(100))
@@ -131,8 +128,9 @@ def test_a_pointer_that_never_stands_still_is_given_up(
     def move() -> None:
         client.set(KEYS.live, f"v{next(moves)}")
 
+    after_each_read(move)
     with pytest.raises(StoreError, match=f"moved {LOOKS} times"):
-        with_lists(url, interrupted(url, move))
+        with_lists(url, lambda lists: lists.user("nobody"))
 
 
 def test_a_popular_list_does_not_outlive_the_pointer(url: str, client: redis.Redis, publish_lists: Publish) -> None:
