@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from recsys.errors import ServingError
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
-from recsys.store.connection import connect_async
+from recsys.store.connection_async import connect_async
 from recsys.store.server import start_server
 
 PROGRAM: Final = "serving"

@@ -15,7 +15,7 @@ import recsys
 from recsys.errors import StoreError
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from recsys.store.connection import connect_async
+from recsys.store.connection_async import connect_async
 from recsys.store.keys import Keys
 from serving import errors
 from serving.errors import REQUEST_ID_HEADER, Failure, Invalid, Outage, request_id_of
@@ -111,9 +111,10 @@ def _lists_of(settings: Settings) -> Any:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None]:
-        client = connect_async(settings.redis, settings.serving.redis_connections)
+        connections = settings.serving.redis_connections
+        client, keys = connect_async(settings.redis, connections), Keys(settings.redis.namespace)
         app.state.outage = Outage()
-        app.state.lists = lists = Lists(client, Keys(settings.redis.namespace), settings.redis.timeout_seconds)
+        app.state.lists = lists = Lists(client, keys, settings.redis.timeout_seconds, connections)
         try:
             yield
         finally:

@@ -1,14 +1,15 @@
 """Lists of the live version, read for one user after the other: what a request loads."""
 
+import asyncio
 import time
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from recsys.errors import StoreError
-from recsys.store.connection import AsyncClient, answered_in_time
-from recsys.store.encoding import decode
+from recsys.errors import NothingPublishedError, StoreError
+from recsys.store.connection_async import AsyncClient, answered_in_time
+from recsys.store.encoding import decode, text
 from recsys.store.keys import Keys, popular_name
-from recsys.store.read import UserItems, version_of
+from recsys.store.read import UserItems
 
 POPULAR_SECONDS: Final = 5.0
 LOOKS: Final = 3
@@ -30,11 +31,14 @@ class Lists:
     is kept for up to `POPULAR_SECONDS`, and never longer than its version is live.
     """
 
-    def __init__(self, client: AsyncClient, keys: Keys, seconds: float) -> None:
-        """`seconds` bounds each read, however many round trips it takes."""
+    def __init__(self, client: AsyncClient, keys: Keys, seconds: float, connections: int) -> None:
+        """`seconds` bounds each read, however many round trips it takes and however long it waits for its turn;
+        no more than `connections` are under way at once.
+        """
         self._client = client
         self._keys = keys
         self._seconds = seconds
+        self._turns = asyncio.Semaphore(connections)
         self._version: str | None = None
         self._popular: _Popular | None = None
 
@@ -43,7 +47,7 @@ class Lists:
 
         Raises `StoreError` when nothing is published and when Redis does not answer in time.
         """
-        async with answered_in_time(self._client, self._seconds):
+        async with answered_in_time(self._seconds), self._turns:
             version = self._version or await self._live()
             for _ in range(LOOKS):
                 live, value = await self._look(self._keys.user_items(version, user_id))
@@ -59,7 +63,7 @@ class Lists:
 
     async def live(self) -> str:
         """The live version; raises `StoreError` as `user` does."""
-        async with answered_in_time(self._client, self._seconds):
+        async with answered_in_time(self._seconds), self._turns:
             return await self._live()
 
     async def close(self) -> None:
@@ -67,13 +71,25 @@ class Lists:
         await self._client.aclose()
 
     async def _live(self) -> str:
-        pointer = cast("bytes | None", await self._client.get(self._keys.live))
-        return version_of(self._keys, pointer)
+        return self._published(cast("bytes | None", await self._client.get(self._keys.live)))
 
     async def _look(self, key: str) -> tuple[str, bytes | None]:
-        """The live version and the value of a key, of one moment."""
-        pointer, value = cast("list[bytes | None]", await self._client.mget(self._keys.live, key))
-        return version_of(self._keys, pointer), value
+        """The live version and the value of a key, in one round trip.
+
+        The key first: a version is removed only when it is live no more, so the pointer, read after the key, tells
+        whether a list that is not there was missing or removed. A pipeline, for the nodes of a Cluster that hold
+        the two need not be the same.
+        """
+        pipeline: Any = self._client.pipeline(transaction=False)
+        value, pointer = await pipeline.get(key).get(self._keys.live).execute()
+        return self._published(pointer), value
+
+    def _published(self, pointer: bytes | None) -> str:
+        if pointer is None:
+            raise NothingPublishedError(
+                f"{self._keys.live}: no version is live: run `recsys nightly` to publish one"
+            )
+        return text(pointer)
 
     async def _popular_items(self, version: str) -> tuple[str, list[str]]:
         """The live version, as far as is known, and the popular list of `version`."""

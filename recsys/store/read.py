@@ -9,7 +9,7 @@ from typing import Literal
 
 import redis
 
-from recsys.errors import NothingPublishedError
+from recsys.errors import StoreError
 from recsys.store.connection import store_errors
 from recsys.store.encoding import decode, text
 from recsys.store.keys import TRENDING, Keys, popular_name
@@ -39,14 +39,9 @@ def live_version(client: redis.Redis, keys: Keys) -> str:
     """The live version; raises `StoreError` when nothing has been published."""
     with store_errors(client):
         version = client.get(keys.live)
-    return version_of(keys, version)
-
-
-def version_of(keys: Keys, pointer: bytes | str | None) -> str:
-    """The version that the value of `keys.live` names; raises `NothingPublishedError` where there is none."""
-    if pointer is None:
-        raise NothingPublishedError(f"{keys.live}: no version is live: run `recsys nightly` to publish one")
-    return text(pointer)
+    if version is None:
+        raise StoreError(f"{keys.live}: no version is live: run `recsys nightly` to publish one")
+    return text(version)
 
 
 def versions(client: redis.Redis, keys: Keys) -> list[Version]:
