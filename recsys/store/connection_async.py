@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import redis
+from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -16,7 +17,7 @@ from redis.exceptions import RedisClusterException
 from recsys.errors import StoreError
 from recsys.settings import Redis
 
-AsyncClient = redis.asyncio.Redis | RedisCluster
+AsyncClient = AsyncRedis | RedisCluster
 
 
 def connect_async(settings: Redis, connections: int) -> AsyncClient:
@@ -30,7 +31,7 @@ def connect_async(settings: Redis, connections: int) -> AsyncClient:
     # Once more, for a connection that has died since it was last used.
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     try:
-        return redis.asyncio.Redis.from_url(
+        return AsyncRedis.from_url(
             settings.url,
             max_connections=connections,
             socket_timeout=None,
