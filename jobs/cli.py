@@ -23,22 +23,22 @@ from jobs.history import Outcome as Ended
 from jobs.ingest import TableCount, ingest
 from jobs.job_lock import holder, job_lock
 from jobs.lake import lake_of
-from jobs.logs import configure_logging
 from jobs.lookup import Lookup
 from jobs.nightly import Outcome, Until, advance_run, publish_run
 from jobs.progress import Progress, shown
 from jobs.reporting import find_examples
 from jobs.run import COMPLETE, Run, run_id, runs
 from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
+from jobs.serve import become_server
 from jobs.status import read_status
 from jobs.trending import renew_trending
 from recsys.errors import BusyError, RecsysError, RunError, SettingsError
 from recsys.files import write_json
-from recsys.settings import Settings, load_settings
+from recsys.logs import configure_logging
+from recsys.settings import Settings, load_settings, settings_file
 from recsys.store.server import stop_server
 
 LISTED = 10
-DEFAULT_SETTINGS = Path("recsys.toml")
 
 
 class OneLineErrors(TyperGroup):
@@ -67,7 +67,10 @@ features_app = typer.Typer(
 app.add_typer(features_app, name="features")
 
 Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings file (default: recsys.toml if there)")
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Settings file (default: $RECSYS_SETTINGS_FILE, else recsys.toml if there)"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
 AsOf = Annotated[
@@ -84,7 +87,7 @@ SourcePaths = Annotated[list[str] | None, typer.Argument(help="Files, directorie
 @app.callback()
 def prepare(context: typer.Context, config: Config = None) -> None:
     """Read the settings once, for whichever command follows."""
-    settings = load_settings(config or (DEFAULT_SETTINGS if DEFAULT_SETTINGS.exists() else None))
+    settings = load_settings(config or settings_file())
     configure_logging(settings.log_format)
     context.obj = settings
 
@@ -238,6 +241,24 @@ def similar(
     """Look up the items most like an item."""
     found = Lookup.of(context.obj).item(item_id, n)
     presenting.show_lookup(found, as_json)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: serving.host)")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port to listen on (default: serving.port)")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes that answer (default: serving.workers)")
+    ] = None,
+) -> None:
+    """Answer over HTTP from the live lists, until SIGTERM or Ctrl-C."""
+    settings: Settings = context.obj
+    given = {"host": host, "port": port, "workers": workers}
+    serving = replace(settings.serving, **{name: value for name, value in given.items() if value is not None})
+    become_server(replace(settings, serving=serving), context.find_root().params["config"])
 
 
 @app.command()

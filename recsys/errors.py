@@ -25,6 +25,14 @@ class StoreError(RecsysError):
     """Redis cannot be reached, refuses a write, or holds something other than what was written."""
 
 
+class ServingError(RecsysError):
+    """The address to serve on cannot be used."""
+
+
+class NothingPublishedError(StoreError):
+    """No version is live yet."""
+
+
 class RunError(RecsysError):
     """A run directory cannot be used as it is: locked, finished, or made with other settings."""
 

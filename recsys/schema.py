@@ -60,6 +60,15 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is an id, as `ID_PATTERN` says it of a column.
+
+    >>> is_id("a/b"), is_id("a b"), is_id("")
+    (True, False, False)
+    """
+    return 0 < len(text) <= ID_LENGTH and text.isprintable() and " " not in text
+
+
 def _is_id(name: str) -> pl.Expr:
     return pl.col(name).str.contains(ID_PATTERN)
 

@@ -19,6 +19,8 @@ from recsys.schema import DEFAULT_WEIGHTS, EARLIEST
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 ENVIRONMENT_PREFIX = "RECSYS_"
+FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
+DEFAULT_FILE = Path("recsys.toml")
 
 
 def _known_zone(name: str) -> str:
@@ -184,6 +186,20 @@ class Schedule:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Serving:
+    """How lists are served over HTTP."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every IPv4 address of the machine."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8000
+    """Port to listen on."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that answer requests."""
+    redis_connections: Positive = 32
+    """Most connections that one worker opens to Redis; requests beyond wait."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """All settings of one installation."""
 
@@ -205,10 +221,19 @@ class Settings:
     lists: Lists = field(default_factory=Lists)
     redis: Redis = field(default_factory=Redis)
     schedule: Schedule = field(default_factory=Schedule)
+    serving: Serving = field(default_factory=Serving)
 
 
 NOT_SECRET = ("redis.namespace", "redis.timeout_seconds", "redis.keep_versions")
-SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule")
+SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule", "serving")
+
+
+def settings_file(environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file that `RECSYS_SETTINGS_FILE` names, recsys.toml where it names none, None where that is not there."""
+    named = (os.environ if environment is None else environment).get(FILE_VARIABLE)
+    if named:
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -255,7 +280,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
     for variable, text in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == FILE_VARIABLE:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         section, _, rest = name.partition("_")

@@ -1,12 +1,16 @@
 """What the README tells a reader to type is true."""
 
+import json
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+import redis
 from pydantic import TypeAdapter
 
 from jobs.cli import app
@@ -45,10 +49,9 @@ def test_its_keys_are_the_code_s(readme: str) -> None:
         assert f"| `{key}` |" in readme
 
 
-def test_its_python_finds_lists(readme: str, tmp_path: Path, data_directory: Path) -> None:
-    import polars as pl
-    import redis
-
+@pytest.fixture
+def published(tmp_path: Path, data_directory: Path) -> redis.Redis:
+    """A server with a list for the user `7` and a popular one."""
     server = start_server(data_directory / "valkey")
     lists = {
         "user_items": ("user_id", "7", ["a", "b", "c"]),
@@ -59,12 +62,58 @@ def test_its_python_finds_lists(readme: str, tmp_path: Path, data_directory: Pat
         pl.DataFrame({owner: [owner_id], "items": [items]}).write_parquet(tmp_path / f"{name}.parquet")
     client = redis.Redis(server.host, server.port)
     publish(client, Keys("recsys"), "20180101T000000Z", tmp_path, 2)
+    return client
+
+
+def port_of(client: redis.Redis) -> int:
+    return client.connection_pool.connection_kwargs["port"]
+
+
+def test_its_python_finds_lists(readme: str, published: redis.Redis) -> None:
     code = block(readme, "python")
     assert "port=6399" in code
     recipe: dict[str, Any] = {}
-    exec(code.replace("port=6399", f"port={server.port}"), recipe)
+    exec(code.replace("port=6399", f"port={port_of(published)}"), recipe)
     assert recipe["recommend"]("7", 2) == ["a", "b"]
     assert recipe["recommend"]("nobody") == ["p", "q"]
+    published.delete("recsys:live")
+    assert recipe["recommend"]("7") == []
+
+
+@pytest.fixture(scope="module")
+def node_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose JavaScript finds npm's `redis`."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not on the PATH")
+    directory = tmp_path_factory.mktemp("node")
+    command = ["npm", "install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "redis@5"]
+    try:
+        installed = subprocess.run(command, cwd=directory, capture_output=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot install `redis` within a minute")
+    if installed.returncode != 0:
+        pytest.skip("npm cannot install `redis`")
+    return directory
+
+
+def test_its_javascript_finds_lists(readme: str, published: redis.Redis, node_directory: Path) -> None:
+    code = block(readme, "javascript")
+    assert "127.0.0.1:6399" in code
+    (node_directory / "recipe.mjs").write_text(code.replace(":6399", f":{port_of(published)}"))
+    (node_directory / "use.mjs").write_text(
+        'import { recommend } from "./recipe.mjs";\n'
+        'console.log(JSON.stringify([await recommend("7", 2), await recommend("nobody")]));\n'
+        "process.exit();\n"
+    )
+
+    def found() -> Any:
+        done = subprocess.run(["node", node_directory / "use.mjs"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert found() == [["a", "b"], ["p", "q"]]
+    published.delete("recsys:live")
+    assert found() == [[], []]
 
 
 def test_its_settings_are_settings(readme: str) -> None:

@@ -17,6 +17,7 @@ from recsys.ids import Rows
 SEARCHED_USERS: Final = 5_000
 SEARCHED_PLACES: Final = 100  # of each list
 RESAMPLES: Final = 200
+PENALTY: Final = 2.0  # standard deviations of the gain that are taken off it
 STEPS: Final = (0.5, 0.25, 0.1, 0.05)
 LEAST_USERS: Final = 200  # of a segment with weights of its own
 EVERYONE: Final = "everyone"
@@ -63,7 +64,7 @@ def choose_blend(lists: Mapping[str, Rows], truth: Truth, k: int, seed: int) -> 
     """Weights for models whose lists (U, depth) for `truth.user_rows` are given by name.
 
     From the best single model on, weights are changed one at a time as long as the mean gain in NDCG@k over that
-    model, less its standard deviation over bootstrap resamples of the users, grows: an ensemble selection (Caruana,
+    model, less `PENALTY` standard deviations of it over bootstrap resamples of the users, grows: an ensemble selection (Caruana,
     Niculescu-Mizil, Crew, Ksikes, "Ensemble Selection from Libraries of Models", ICML 2004) that pays for
     instability. A segment of users gets weights of its own where the same measure supports them over everyone's.
     """
@@ -125,7 +126,7 @@ def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
             for place, change in product(range(len(weights)), (step, -step)):
                 moved = _moved(weights, place, change)
                 gains = pool.ndcg(moved) - base
-                worth = float(gains.mean() - (resamples @ gains).std())
+                worth = float(gains.mean() - PENALTY * (resamples @ gains).std())
                 if worth > best:
                     weights, best, improved = moved, worth, True
     return weights

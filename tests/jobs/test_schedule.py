@@ -141,7 +141,7 @@ from pathlib import Path
 from apscheduler.triggers.interval import IntervalTrigger
 from jobs.attempts import Job
 from jobs.child import stop_on_signals
-from jobs.logs import configure_logging
+from recsys.logs import configure_logging
 from jobs.schedule import Timed, run_schedule
 from recsys.settings import Schedule, Settings, Redis
 schedule = Schedule(stop_seconds=5)

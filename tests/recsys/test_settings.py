@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from recsys.errors import SettingsError
 from recsys.schema import DEFAULT_WEIGHTS
-from recsys.settings import Evaluation, Lake, Settings, Sources, Table, load_settings, parse
+from recsys.settings import Evaluation, Lake, Settings, Sources, Table, load_settings, parse, settings_file
 
 SHOP = """
 repeat = "allow"
@@ -150,6 +150,9 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ("[evaluation]\nhead_share = 1", "evaluation.head_share = 1: Input should be less than 1"),
         ('[redis]\nnamespace = "a b"', "redis.namespace = 'a b': String should match pattern"),
         ("[redis]\ntimeout_seconds = -1", "redis.timeout_seconds = -1: Input should be greater than 0"),
+        ("[serving]\nport = 0", "serving.port = 0: Input should be greater than or equal to 1"),
+        ("[serving]\nport = 65536", "serving.port = 65536: Input should be less than or equal to 65535"),
+        ("[serving]\nworkers = 0", "serving.workers = 0: Input should be greater than or equal to 1"),
         ("[redis]\nkeep_versions = 1", "redis.keep_versions = 1: Input should be greater than or equal to 2"),
     ],
 )
@@ -230,6 +233,17 @@ def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(tmp_path: Path):
     (tmp_path / "latin.toml").write_bytes('directory = "é"'.encode("latin-1"))
     with pytest.raises(SettingsError, match=r"latin\.toml: cannot be read: 'utf-8' codec can't decode"):
         load_settings(tmp_path / "latin.toml", {})
+
+
+def test_the_settings_file_is_the_named_one_else_that_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    named = {"RECSYS_SETTINGS_FILE": "/etc/shop.toml"}
+    assert (settings_file({}), settings_file(named)) == (None, Path("/etc/shop.toml"))
+    (tmp_path / "recsys.toml").write_text("")
+    assert (settings_file({}), settings_file(named)) == (Path("recsys.toml"), Path("/etc/shop.toml"))
+    assert load_settings(None, named) == Settings()
 
 
 def test_any_part_of_the_settings_is_parsed_alike():
