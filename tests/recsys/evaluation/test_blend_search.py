@@ -87,7 +87,7 @@ def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
 
 
 def test_a_gain_on_a_single_user_is_not_taken(noise: Rows):
-    """Each model knows what one user wants: the mean gain of both is above 0, but half of all resamples have none."""
+    """Each model knows what one user wants: the mean gain of both is above 0, but not in every resample."""
     wanted = noise[:, -4:]
     first, second = noise.copy(), noise.copy()
     first[0, :4], second[1, :4] = wanted[0], wanted[1]
