@@ -14,7 +14,7 @@ from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.settings import parse
+from recsys.settings import Device, parse
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
@@ -26,8 +26,8 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
 }
 
 
-def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
-    """The model called `name`, not yet fitted; `values` are for fields of its config, `seed` unless they give one.
+def build_model(name: str, values: Mapping[str, Any], seed: int, device: Device = "auto") -> Model:
+    """The model called `name`, not yet fitted; `values` are for fields of its config, over `seed` and `device`.
 
     Raises `SettingsError` for a name or a field that does not exist, or a value that is not accepted.
     """
@@ -37,8 +37,8 @@ def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
         if key not in known:
             problem = f"there is no such setting; expected {', '.join(known)}"
             raise SettingsError(f"models.{name}: {key} = {values[key]!r}: {problem}")
-    seeded = {"seed": seed} if "seed" in known else {}
-    return model(parse(TypeAdapter(config), {**seeded, **values}, f"models.{name}"))
+    given = {key: value for key, value in (("seed", seed), ("device", device)) if key in known}
+    return model(parse(TypeAdapter(config), {**given, **values}, f"models.{name}"))
 
 
 def model_type(name: str) -> type[Model]:

@@ -34,7 +34,7 @@ def test_a_wrong_name(call: Any):
 def test_a_wrong_field():
     with pytest.raises(SettingsError) as raised:
         build_model("als", {"factor": 8}, 0)
-    expected = "factors, regularization, alpha, epochs, popularity, seed"
+    expected = "factors, regularization, alpha, epochs, popularity, seed, device"
     assert str(raised.value) == f"models.als: factor = 8: there is no such setting; expected {expected}"
 
 
