@@ -11,7 +11,7 @@ threads, CPU and CUDA give the same lists.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -53,6 +53,17 @@ class FactorIndex:
         lengths = lengths_of(vectors)
         order = np.argsort(-(user_length * lengths + bias), kind="stable")
         return cls(order.astype(np.int32), vectors[order], bias[order], lengths[order])
+
+    @cached_property
+    def tile_starts(self) -> NDArray[np.intp]:
+        """Where each tile of `ITEMS` items starts."""
+        return np.arange(0, len(self.rows), ITEMS)
+
+    @cached_property
+    def tile_bounds(self) -> tuple[Lengths, Lengths]:
+        """The greatest length and the greatest bias in each tile."""
+        bias = np.maximum.reduceat(self.bias, self.tile_starts)
+        return np.maximum.reduceat(self.lengths, self.tile_starts), bias.astype(np.float64)
 
     def without(self, items: NDArray[np.bool_] | None) -> "FactorIndex":
         """The index without the items that are True, one entry for each item row."""
@@ -102,7 +113,7 @@ def rank_factors(
     best_rows, best_scores = padding(len(rows), n)
     known = np.flatnonzero(rows != UNKNOWN)
     known = known[user_vectors[rows[known]].any(axis=1)]
-    on_cuda = find_cuda(device)
+    torch_device = find_cuda(device)
     items = len(index.rows)
     index = index.without(exclude.items)
     if n == 0 or len(index.rows) == 0:
@@ -112,10 +123,10 @@ def rank_factors(
         users = _user_block(user_vectors, index, rows[block], exclude)
         best_rows[block], best_scores[block] = rank(users, n)
 
-    if on_cuda:
+    if torch_device is not None:
         from recsys.models.top_k_torch import DeviceIndex
 
-        on_device = DeviceIndex.on("cuda", index, items)
+        on_device = DeviceIndex.on(torch_device, index, items)
         for block in blocks_of(known, on_device.block_users):
             rank_by(on_device.rank_block, block)
     else:
@@ -124,19 +135,20 @@ def rank_factors(
     return best_rows, best_scores
 
 
-def find_cuda(device: Device) -> bool:
-    """Whether to rank on CUDA; raises `SettingsError` where it is asked for and there is none."""
+def find_cuda(device: Device) -> str | None:
+    """The device of torch to rank on, or None for the CPU without torch.
+
+    Raises `SettingsError` where CUDA is asked for and there is none.
+    """
     if device == "cpu" or (device == "auto" and not _may_have_cuda()):
-        return False
+        return None
     try:
         from recsys.models.top_k_torch import has_cuda
     except ImportError:
-        raise SettingsError(
-            "device = 'cuda' needs torch, which cannot be imported; install recsys-engine[neural]"
-        ) from None
+        raise SettingsError("device = 'cuda' needs torch: install recsys-engine[neural]") from None
     if device == "cuda" and not has_cuda():
-        raise SettingsError("device = 'cuda': torch finds no CUDA device here; expected one, or device = 'auto'")
-    return has_cuda()
+        raise SettingsError("device = 'cuda': torch finds no CUDA device here; expected one, or 'auto'")
+    return "cuda" if has_cuda() else None
 
 
 def _may_have_cuda() -> bool:
@@ -152,9 +164,10 @@ def rank_block(index: FactorIndex, users: UserBlock, n: int) -> tuple[Rows, Scor
     best_rows, best_scores = padding(len(users.vectors), n)
     space = np.empty(len(users.vectors) * min(ITEMS, len(index.rows)), np.float32)
     biased = index.bias.any()
-    for start in range(0, len(index.rows), ITEMS):
+    for start, length, bias in zip(index.tile_starts, *index.tile_bounds, strict=True):
         tile = slice(start, start + ITEMS)
-        taking_part = _may_gain(users, index, tile, best_scores[:, 0])
+        # Those whose worst score of the n best so far an item of the tile may reach.
+        taking_part = np.flatnonzero(users.lengths * length + bias + users.margins >= best_scores[:, 0])
         if len(taking_part) == 0:
             continue
         vectors = index.vectors[tile]
@@ -167,12 +180,6 @@ def rank_block(index: FactorIndex, users: UserBlock, n: int) -> tuple[Rows, Scor
         scan_tile(scores, taking_part, users.margins, users.vectors, *parts, *seen, best_scores, best_rows)
     sort_heaps(best_scores, best_rows)
     return best_rows, best_scores
-
-
-def _may_gain(users: UserBlock, index: FactorIndex, tile: slice, worst: Scores) -> NDArray[np.int64]:
-    """The users whose worst score of the n best so far an item of the tile may reach."""
-    bound = users.lengths * index.lengths[tile].max() + float(index.bias[tile].max())
-    return np.flatnonzero(bound + users.margins >= worst)
 
 
 def _user_block(user_vectors: Factors, index: FactorIndex, rows: Rows, exclude: Exclude) -> UserBlock:
