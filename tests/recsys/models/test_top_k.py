@@ -60,6 +60,14 @@ def test_top_k_is_the_head_of_a_full_sort(scores: Scores, n: int):
     np.testing.assert_array_equal(scores, before)
 
 
+@pytest.mark.parametrize("columns", [63, 64, 65, 500])
+def test_top_k_of_long_rows(columns: int):
+    scores = np.random.default_rng(columns).normal(size=(60, columns)).astype(np.float32)
+    scores[20:40] = scores[20:40].round()
+    scores[0], scores[1] = np.sort(scores[0]), np.sort(scores[1])[::-1]
+    assert_best(top_k(scores, 7), scores, 7)
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
 def test_top_k_of_nothing_is_padding(shape: tuple[int, int]):
     assert_best(top_k(np.empty(shape, np.float32), 4), np.empty(shape, np.float32), 4)
@@ -150,20 +158,19 @@ def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("block", "processors"), [(1, 1), (1_000, 5), (1 << 22, 2)])
+def test_blocks_and_threads_change_nothing(block: int, processors: int, monkeypatch: pytest.MonkeyPatch):
     generator = np.random.default_rng(0)
-    base = generator.integers(0, 5, 300).astype(np.float32)
-    entries = csr_matrix(
-        generator.integers(0, 9, (200, 300)) * (generator.random((200, 300)) < 0.1), dtype=np.float32
-    )
-    rows, seen = np.arange(200, dtype=np.int32), Exclude(csr_matrix(generator.random((200, 300)) < 0.1))
-    expected = rank_entries(lambda block: entries[block], base, rows, 9, seen)
-    for block, processors in ((1, 1), (1_000, 5), (40_000, 2)):
-        monkeypatch.setattr(ranking, "BLOCK_SCORES", block)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, processors=processors: set(range(processors)))
-        found = rank_entries(lambda block: entries[block], base, rows, 9, seen)
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], expected[1])
+    base, scores = generator.integers(0, 9, 300), generator.integers(0, 9, (200, 300))
+    stored, seen = generator.random((200, 300)) < 0.1, generator.random((200, 300)) < 0.1
+    entries = csr_matrix((scores[stored].astype(np.float32), np.nonzero(stored)), shape=stored.shape)
+    filled = np.where(stored, scores, base).astype(np.float32)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", block)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    rows, exclude = np.arange(200, dtype=np.int32), Exclude(csr_matrix(seen))
+    left = np.where(seen, -np.inf, filled).astype(np.float32)
+    assert_best(rank_entries(lambda of: entries[of], base.astype(np.float32), rows, 9, exclude), left, 9)
+    assert_best(rank_blocks(lambda of: filled[of], rows, 9, exclude), left, 9)
 
 
 @pytest.mark.parametrize("place", [0, 63, 64, 100, 199])

@@ -105,10 +105,29 @@ def test_what_a_product_rounds_away_decides_nothing():
     users[:, 32:] = -users[:, :32]
     items[:, 32:] = items[:, :32]
     items[:, -1] += generator.integers(-2, 3, 2_000) * np.float32(2**-9)
-    expected = sort_all(exact_scores(users, items, np.zeros(2_000, np.float32)), 10)
-    by_product = np.argsort(-(users @ items.T), axis=1, kind="stable")[:, :10]
+    seen, bias = generator.random((40, 2_000)) < 0.2, np.zeros(2_000, np.float32)
+    expected = sort_all(np.where(seen, -np.inf, exact_scores(users, items, bias)).astype(np.float32), 10)
+    by_product = np.argsort(-np.where(seen, -np.inf, users @ items.T), axis=1, kind="stable")[:, :10]
     assert (by_product != expected[0]).any()
-    assert_same(rank(users, items, np.zeros(2_000, np.float32), np.arange(40, dtype=np.int32), 10), expected)
+    found = rank(users, items, bias, np.arange(40, dtype=np.int32), 10, Exclude(csr_matrix(seen)))
+    assert_same(found, expected)
+
+
+@both_paths
+def test_a_shorter_vector_that_points_the_users_way_is_found_behind_many_longer_ones():
+    items = np.array([[0.8, 0.6]] * 2_000 + [[0.85, 0]], np.float32)
+    found, _ = rank(np.eye(1, 2, dtype=np.float32), items, np.zeros(2_001, np.float32), np.zeros(1, np.int32), 2)
+    assert found.tolist() == [[2_000, 0]]
+
+
+@both_paths
+def test_ties_go_by_item_row_even_where_the_later_item_was_tried_first():
+    items, bias = np.ones((2_000, 1), np.float32), np.ones(2_000, np.float32)
+    items[1_000:], bias[1_000:] = 2, 0
+    index = FactorIndex.of(items, bias, 9.0)
+    assert index.rows[0] == 1_000
+    found, _ = rank_factors(np.ones((1, 1), np.float32), index, np.zeros(1, np.int32), 3, NOTHING)
+    assert found.tolist() == [[0, 1, 2]]
 
 
 @both_paths
