@@ -12,7 +12,8 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys.models.top_k import Exclude, Rows, Scores, top_k
+from recsys.models import top_k as ranking
+from recsys.models.top_k import Exclude, Rows, Scores
 from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
 
 GOWALLA = Path(__file__).parents[3] / "shared" / "data" / "gowalla" / "train.parquet"
@@ -24,7 +25,7 @@ DENSE_BLOCK = 400
 Work = Callable[[], Any]
 
 
-def top_k_figures(work: Path) -> Iterator[tuple[str, Any]]:  # noqa: ARG001
+def top_k(work: Path) -> Iterator[tuple[str, Any]]:  # noqa: ARG001
     """Seconds of ours and theirs, in turns, and whether the ids are the same; printed as a table."""
     print(f"\nTop {N} of all items, median of {ROUNDS} runs in turns\n")
     print("| what | theirs s | ours s | times as fast | lists with other ids |\n| --- | --- | --- | --- | --- |")
@@ -75,7 +76,7 @@ def _dense() -> dict[str, float]:
 
     def ours() -> Rows:
         for _ in range(0, users, DENSE_BLOCK):
-            found = top_k(scores, N)[0]
+            found = ranking.top_k(scores, N)[0]
         return found
 
     other_ids = int((np.sort(theirs(), axis=1) != np.sort(ours(), axis=1)).any(axis=1).sum())
@@ -99,4 +100,4 @@ def _seconds(work: Work) -> float:
 
 
 if __name__ == "__main__":
-    dict(top_k_figures(Path()))
+    dict(top_k(Path()))

@@ -1,6 +1,7 @@
 """Ranking by factors against a full sort of scores computed one by one, summed in the same order."""
 
 import os
+import sys
 import tracemalloc
 from typing import Any
 
@@ -115,17 +116,17 @@ def test_what_a_product_rounds_away_decides_nothing():
 
 @both_paths
 def test_a_shorter_vector_that_points_the_users_way_is_found_behind_many_longer_ones():
-    items = np.array([[0.8, 0.6]] * 2_000 + [[0.85, 0]], np.float32)
-    found, _ = rank(np.eye(1, 2, dtype=np.float32), items, np.zeros(2_001, np.float32), np.zeros(1, np.int32), 2)
-    assert found.tolist() == [[2_000, 0]]
+    items = np.array([[0.8, 0.6]] * 2_048 + [[0.85, 0]], np.float32)
+    found, _ = rank(np.eye(1, 2, dtype=np.float32), items, np.zeros(2_049, np.float32), np.zeros(1, np.int32), 2)
+    assert found.tolist() == [[2_048, 0]]
 
 
 @both_paths
 def test_ties_go_by_item_row_even_where_the_later_item_was_tried_first():
-    items, bias = np.ones((2_000, 1), np.float32), np.ones(2_000, np.float32)
-    items[1_000:], bias[1_000:] = 2, 0
+    items, bias = np.ones((2_048, 1), np.float32), np.ones(2_048, np.float32)
+    items[1_024:], bias[1_024:] = 2, 0
     index = FactorIndex.of(items, bias, 9.0)
-    assert index.rows[0] == 1_000
+    assert index.rows[0] == 1_024
     found, _ = rank_factors(np.ones((1, 1), np.float32), index, np.zeros(1, np.int32), 3, NOTHING)
     assert found.tolist() == [[0, 1, 2]]
 
@@ -224,7 +225,7 @@ def test_cuda_asked_for_where_there_is_none():
 
 
 def test_cuda_asked_for_without_torch(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(__import__("sys").modules, "recsys.models.top_k_torch", None)
+    monkeypatch.setitem(sys.modules, "recsys.models.top_k_torch", None)
     assert find_cuda("cpu") is None
     with pytest.raises(SettingsError, match=r"^device = 'cuda' needs torch"):
         find_cuda("cuda")
