@@ -139,6 +139,11 @@ def test_one_row_wider_than_a_block_is_ranked_alone():
     assert blocks == [1, 1]
 
 
+def stored_entries(scores: Scores, stored: np.ndarray) -> csr_matrix:
+    rows, columns = np.nonzero(stored)
+    return csr_matrix((scores[rows, columns], (rows, columns)), shape=scores.shape)
+
+
 @compiled_first
 @given(MATRICES, st.integers(0, 15), st.booleans(), st.data())
 def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
@@ -148,8 +153,7 @@ def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
     stored = data.draw(arrays(np.bool_, scores.shape, elements=st.just(False) if same_for_all else st.booleans()))
     seen, mask = data.draw(arrays(np.bool_, scores.shape)), data.draw(arrays(np.bool_, scores.shape[1]))
     rows = np.array(data.draw(st.lists(st.integers(-1, len(scores) - 1), max_size=20)), np.int32)
-    columns = np.nonzero(stored)
-    entries = csr_matrix((scores[columns], columns), shape=scores.shape)
+    entries = stored_entries(scores, stored)
     exclude = Exclude(csr_matrix(seen.astype(np.float32)), mask)
     filled = np.where(stored, scores, base)
     found = rank_entries(None if same_for_all else lambda block: entries[block], base, rows, n, exclude)
@@ -163,7 +167,7 @@ def test_blocks_and_threads_change_nothing(block: int, processors: int, monkeypa
     generator = np.random.default_rng(0)
     base, scores = generator.integers(0, 9, 300), generator.integers(0, 9, (200, 300))
     stored, seen = generator.random((200, 300)) < 0.1, generator.random((200, 300)) < 0.1
-    entries = csr_matrix((scores[stored].astype(np.float32), np.nonzero(stored)), shape=stored.shape)
+    entries = stored_entries(scores.astype(np.float32), stored)
     filled = np.where(stored, scores, base).astype(np.float32)
     monkeypatch.setattr(ranking, "BLOCK_SCORES", block)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))

@@ -193,7 +193,7 @@ def test_a_score_that_may_not_be_finite_is_an_error(damage: float, where: str):
     if where == "bias" and damage == 1e30:
         parts["bias"][-1] = 2e38
     with pytest.raises(ModelError, match="the factors are too large to rank by"):
-        rank(*parts.values(), np.arange(3, dtype=np.int32), 2)
+        rank(parts["users"], parts["items"], parts["bias"], np.arange(3, dtype=np.int32), 2)
 
 
 def test_the_largest_factors_that_are_accepted_give_lists():
