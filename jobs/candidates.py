@@ -9,7 +9,7 @@ from recsys.settings import Settings
 
 def build_candidate(name: str, settings: Settings) -> Model:
     """The model called `name`, not yet fitted; raises `SettingsError` for what the settings get wrong."""
-    return build_model(name, settings.models.get(name, {}), settings.seed)
+    return build_model(name, settings.models.get(name, {}), settings.seed, settings.device)
 
 
 def check_candidates(names: Iterable[str], settings: Settings) -> None:

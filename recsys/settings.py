@@ -54,6 +54,7 @@ CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
 Positive = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Device = Literal["auto", "cpu", "cuda"]
 T = TypeVar("T")
 Kind = Literal["events", "items", "users"]
 # A column's name, a Polars SQL expression over the file's columns, or a list of columns.
@@ -209,6 +210,8 @@ class Settings:
     """Whether items a user has had may be recommended again."""
     seed: int = 0
     """Where all randomness starts."""
+    device: Device = "auto"
+    """Where models compute that can on CUDA: cuda, cpu, or auto for CUDA where there is one."""
     log_format: Literal["text", "json"] = "text"
     """How log lines are written to standard error."""
     candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase", "buy_again")

@@ -13,7 +13,7 @@ from recsys.data.interactions import Interactions
 from recsys.models.artifacts import load_model, not_finite
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
-from recsys.settings import Positive
+from recsys.settings import Device, Positive
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class AlsConfig:
     """Weight of the share of users who want an item, added to its score: what the squares shrink away."""
     seed: Seed = 0
     """Where the starting vectors come from."""
+    device: Device = "auto"
+    """Where lists are ranked; the fit runs on the CPU."""
 
 
 class Als(FactorModel):

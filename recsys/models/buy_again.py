@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
-from recsys.ids import Rows
+from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import Model
+from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero, Seed
 from recsys.models.purchase_days import PurchaseDays, purchase_days
 from recsys.models.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.repurchase import Repurchase
-from recsys.models.top_k import BLOCK_SCORES, Scores, top_k
+from recsys.models.top_k import Exclude, Scores, top_k_of_entries
 from recsys.settings import Positive
 
+BLOCK_USERS = 2_048
 TIE_BREAK = 1e-4
 
 
@@ -92,31 +93,42 @@ class BuyAgain(Model):
         if len(users) > most:
             users = np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
         ranked = Repurchase().fit_purchases(earlier)
-        user_rows, item_rows = self._candidates(ranked, users)
+        items, _ = ranked.recommend(users, config.candidates)
+        listed, places = np.nonzero(items != UNKNOWN)
+        user_rows, item_rows = users[listed], items[listed, places]
         pairs = user_rows.astype(np.int64) * earlier.shape[1] + item_rows
         bought = np.isin(pairs, purchases.within(config.horizon_days))
         return describe_purchases(earlier).of(user_rows, item_rows), bought
 
-    def _candidates(self, ranked: Repurchase, users: Rows) -> tuple[Rows, Rows]:
-        """The candidates of `users`, block by block: user rows and item rows, two parallel arrays."""
-        size = max(1, BLOCK_SCORES // len(ranked.prior))
-        blocks = [users[start : start + size] for start in range(0, len(users), size)]
-        found = [(block, *_best(ranked.scores(block), self.config.candidates)) for block in blocks]
-        nobody = (np.empty(0, np.int32), np.empty(0, np.int32))
-        if not found:
-            return nobody
-        users_of = np.concatenate([block[places] for block, places, _ in found])
-        return users_of, np.concatenate([items for _, _, items in found])
-
     def scores(self, user_rows: Rows) -> Scores:
         """1 and the chance for each user's candidates, under 1 for all others, ties as `Repurchase` has them."""
         scores = self._repurchase.scores(user_rows)
-        if self._trees is not None:
-            places, items = _best(scores, self.config.candidates)
-            chances = self._trees.predict(self._features.of(user_rows[places], items))
-            scores /= 1 + scores
-            scores[places, items] = 1 + np.asarray(chances, np.float32) + TIE_BREAK * scores[places, items]
+        scores /= 1 + scores
+        rows, found = self.recommend(user_rows, self.config.candidates)
+        users, places = np.nonzero(rows != UNKNOWN)
+        scores[users, rows[users, places]] = found[users, places]
         return scores
+
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """Candidates are the best by `Repurchase` of what may be shown, block by block."""
+        rows = np.full((len(user_rows), n), UNKNOWN, np.int32)
+        scores = np.full((len(user_rows), n), -np.inf, np.float32)
+        for start in range(0, len(user_rows), BLOCK_USERS):
+            block = slice(start, start + BLOCK_USERS)
+            rows[block], scores[block] = self._rank(user_rows[block], n, exclude)
+        return rows, scores
+
+    def _rank(self, user_rows: Rows, n: int, exclude: Exclude) -> tuple[Rows, Scores]:
+        items, scores = self._repurchase.recommend(user_rows, max(n, self.config.candidates), exclude)
+        listed = items != UNKNOWN
+        scores[listed] /= 1 + scores[listed]
+        if self._trees is not None:
+            listed[:, self.config.candidates :] = False
+            users, places = np.nonzero(listed)
+            chances = self._trees.predict(self._features.of(user_rows[users], items[users, places]))
+            scores[users, places] = 1 + np.asarray(chances, np.float32) + TIE_BREAK * scores[users, places]
+        users, places = np.nonzero(items != UNKNOWN)
+        return top_k_of_entries(users, items[users, places], scores[users, places], len(items), n)
 
     def save(self, directory: Path) -> None:
         """Write the trees as text, what is known of the purchases, and what `Repurchase` fitted."""
@@ -138,12 +150,6 @@ class BuyAgain(Model):
         text = arrays["trees"].tobytes().decode()
         model._trees = lightgbm.Booster(model_str=text) if text else None
         return model
-
-
-def _best(scores: Scores, n: int) -> tuple[NDArray[np.intp], Rows]:
-    """Row and column of the n best scores of each row, two parallel arrays."""
-    columns, _ = top_k(scores, min(n, scores.shape[1]))
-    return np.repeat(np.arange(len(scores)), columns.shape[1]), columns.ravel()
 
 
 def _parameters(config: BuyAgainConfig) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model
 from recsys.models.base import NOTHING, ItemModel
-from recsys.models.top_k import Exclude, Scores, rank_blocks
+from recsys.models.top_k import Exclude, Scores
+from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
 
 Factors = NDArray[np.float32]
 
@@ -35,16 +37,21 @@ class FactorModel(ItemModel):
         scores[~vectors.any(axis=1)] = -np.inf
         return scores
 
-    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """Items by the cosine of their factors, the bias left out."""
-        return rank_blocks(self._cosines, item_rows, n, Exclude(items=exclude.items))
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """`Model.recommend` without a score for every item."""
+        return rank_factors(self.user_factors, self._index, user_rows, n, exclude, self.config.device)
 
-    def _cosines(self, item_rows: Rows) -> Scores:
-        scores = self.item_factors[item_rows] @ self.item_factors.T
-        scores /= self._lengths[item_rows][:, None]
-        scores /= self._lengths
-        scores[np.arange(len(item_rows)), item_rows] = -np.inf
-        return scores
+    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """Items by the cosine of their factors, the bias left out.
+
+        An item of which the fit learned nothing, all zeros, has none.
+        """
+        lengths = lengths_of(self.item_factors)
+        directions = (self.item_factors / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+        index = FactorIndex.of(directions, np.zeros_like(self.item_bias), 1)
+        items = len(directions)
+        itself = csr_matrix((np.ones(items), np.arange(items), np.arange(items + 1)), shape=(items, items))
+        return rank_factors(directions, index, item_rows, n, Exclude(itself, exclude.items), self.config.device)
 
     def save(self, directory: Path) -> None:
         """Write the factors."""
@@ -60,5 +67,4 @@ class FactorModel(ItemModel):
         check_finite(self.name, **arrays)
         self.user_factors, self.item_factors = arrays["user_factors"], arrays["item_factors"]
         self.item_bias = arrays["item_bias"]
-        lengths = np.linalg.norm(self.item_factors, axis=1)
-        self._lengths: Factors = np.where(lengths > 0, lengths, 1).astype(np.float32)
+        self._index = FactorIndex.of(self.item_factors, self.item_bias, float(lengths_of(self.user_factors).mean()))

@@ -14,7 +14,7 @@ from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
 from recsys.models.config import Share, ZeroOrMore
-from recsys.models.top_k import Exclude, Scores, top_k_of_entries
+from recsys.models.top_k import Exclude, Scores, rank_entries, top_k_of_entries
 from recsys.settings import Positive
 
 
@@ -71,9 +71,21 @@ class ItemKnn(ItemModel):
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sums of similarities to the items of each user, below them the share of users less 1."""
-        scores = (self.user_items[user_rows] @ self.similarity).toarray().astype(np.float32, copy=False)
+        scores = self._entries(user_rows).toarray()
         np.copyto(scores, self.item_share - 1, where=scores <= 0)
         return scores
+
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """`Model.recommend` from the items that are like any of the user's, and the others by their share."""
+        return rank_entries(self._entries, self.item_share - 1, user_rows, n, exclude)
+
+    def _entries(self, user_rows: Rows) -> csr_matrix:
+        """The scores above 0, users x items."""
+        sums = csr_matrix(self.user_items[user_rows] @ self.similarity, dtype=np.float32)
+        if not (sums.data > 0).all():
+            sums.data[sums.data < 0] = 0
+            sums.eliminate_zeros()
+        return sums
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """An item's neighbours; none that shares no user with it."""

@@ -14,8 +14,9 @@ from recsys.models.buy_again import BuyAgain, BuyAgainConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.settings import parse
+from recsys.settings import Device, parse
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
@@ -28,10 +29,11 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
 }
 
 
-def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
-    """The model called `name`, not yet fitted; `values` are for fields of its config, `seed` unless they give one.
+def build_model(name: str, values: Mapping[str, Any], seed: int, device: Device = "auto") -> Model:
+    """The model called `name`, not yet fitted; `values` are for fields of its config, over `seed` and `device`.
 
-    Raises `SettingsError` for a name or a field that does not exist, or a value that is not accepted.
+    Raises `SettingsError` for a name or a field that does not exist, a value that is not accepted, or a device that
+    is not there.
     """
     model, config = _find(name)
     known = [field.name for field in fields(config)]
@@ -39,8 +41,11 @@ def build_model(name: str, values: Mapping[str, Any], seed: int) -> Model:
         if key not in known:
             problem = f"there is no such setting; expected {', '.join(known)}"
             raise SettingsError(f"models.{name}: {key} = {values[key]!r}: {problem}")
-    seeded = {"seed": seed} if "seed" in known else {}
-    return model(parse(TypeAdapter(config), {**seeded, **values}, f"models.{name}"))
+    given = {key: value for key, value in (("seed", seed), ("device", device)) if key in known}
+    built = parse(TypeAdapter(config), {**given, **values}, f"models.{name}")
+    if getattr(built, "device", None) == "cuda":
+        find_cuda("cuda")  # raises where there is none, before a long fit
+    return model(built)
 
 
 def model_type(name: str) -> type[Model]:

@@ -11,10 +11,10 @@ from scipy.sparse import csr_matrix
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import Model
+from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero, ZeroOrMore
 from recsys.models.purchase_days import PurchaseDays, purchase_days
-from recsys.models.top_k import Scores
+from recsys.models.top_k import Exclude, Scores, rank_entries
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ class Repurchase(Model):
         scores = self.rates[user_rows].toarray()
         scores += self.prior
         return scores
+
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """`Model.recommend` from what the user had, and the others by the prior."""
+        return rank_entries(self._entries, self.prior, user_rows, n, exclude)
+
+    def _entries(self, user_rows: Rows) -> csr_matrix:
+        """The scores of what each user had, users x items."""
+        rates = csr_matrix(self.rates[user_rows])
+        rates.data += self.prior[rates.indices]
+        return rates
 
     def save(self, directory: Path) -> None:
         """Write the rates and the prior."""

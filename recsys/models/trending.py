@@ -9,9 +9,9 @@ import numpy as np
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
-from recsys.models.base import Model
+from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero
-from recsys.models.top_k import Scores
+from recsys.models.top_k import Exclude, Scores, rank_entries
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Trending(Model):
     def scores(self, user_rows: Rows) -> Scores:
         """The same row for every user."""
         return np.tile(self.item_trend, (len(user_rows), 1))
+
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
+        """`Model.recommend` without a score for every user."""
+        return rank_entries(None, self.item_trend, user_rows, n, exclude)
 
     def save(self, directory: Path) -> None:
         """Write the trend of the items."""

@@ -123,7 +123,16 @@ def test_batch_equals_single(name: str, shop: Interactions):
     for place, user in enumerate(order):
         row, score = model.recommend(np.array([user], np.int32), 6, exclude)
         np.testing.assert_array_equal(row[0], rows[place])
-        np.testing.assert_allclose(score[0], scores[place], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(score[0], scores[place])
+
+
+@every_model
+def test_lists_are_in_the_order_of_the_scores(name: str, shop: Interactions):
+    model, items = fitted(name, shop), shop.shape[1]
+    rows, scores = model.recommend(everyone(shop), items)
+    assert (np.sort(rows, axis=1) == every_item(shop)).all()
+    of_all = model.scores(everyone(shop))
+    np.testing.assert_allclose(scores, np.take_along_axis(of_all, rows, axis=1), rtol=1e-5, atol=1e-6)
 
 
 @every_model
@@ -131,7 +140,7 @@ def test_a_shorter_list_is_the_head_of_a_longer_one(name: str, shop: Interaction
     model = fitted(name, shop)
     short, long = model.recommend(everyone(shop), 3), model.recommend(everyone(shop), 10)
     np.testing.assert_array_equal(short[0], long[0][:, :3])
-    np.testing.assert_allclose(short[1], long[1][:, :3], rtol=1e-5)
+    np.testing.assert_array_equal(short[1], long[1][:, :3])
 
 
 @every_model

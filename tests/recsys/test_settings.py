@@ -138,6 +138,7 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ('[lake]\nbuckets = "many"', "lake.buckets = 'many': Input should be a valid integer"),
         ("lake = 3", "lake = 3: Input should be a dictionary or an instance of Lake"),
         ('repeat = "maybe"', "repeat = 'maybe': Input should be 'allow' or 'exclude'"),
+        ('device = "gpu"', "device = 'gpu': Input should be 'auto', 'cpu' or 'cuda'"),
         ("[sources]\nhalf_life_days = 0", "sources.half_life_days = 0: Input should be greater than 0"),
         ("[sources]\nhalf_life_days = nan", "sources.half_life_days = nan: Input should be a finite number"),
         ("[sources]\nchunk_rows = -1", "sources.chunk_rows = -1: Input should be greater than 0"),

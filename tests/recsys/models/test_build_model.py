@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +14,19 @@ def test_values_override_the_defaults_and_the_seed():
     als, bpr = build_model("als", {"factors": 7, "alpha": 3}, 5), build_model("bpr", {"seed": 9}, 5)
     assert vars(als)["config"] == AlsConfig(factors=7, alpha=3, seed=5)
     assert vars(bpr)["config"] == BprConfig(seed=9)
+
+
+def test_the_device_of_the_settings_is_taken_by_models_that_have_one():
+    assert vars(build_model("als", {}, 0, "cpu"))["config"] == AlsConfig(device="cpu")
+    assert vars(build_model("bpr", {"device": "auto"}, 0, "cpu"))["config"] == BprConfig(device="auto")
+    build_model("item_knn", {}, 0, "cpu")
+
+
+def test_cuda_where_there_is_none_is_refused_before_the_fit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "recsys.models.top_k_torch", None)  # as without torch
+    with pytest.raises(SettingsError, match=r"^device = 'cuda' needs torch"):
+        build_model("als", {}, 0, "cuda")
+    build_model("popularity", {}, 0, "cuda")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -34,7 +48,7 @@ def test_a_wrong_name(call: Any):
 def test_a_wrong_field():
     with pytest.raises(SettingsError) as raised:
         build_model("als", {"factor": 8}, 0)
-    expected = "factors, regularization, alpha, epochs, popularity, seed"
+    expected = "factors, regularization, alpha, epochs, popularity, seed, device"
     assert str(raised.value) == f"models.als: factor = 8: there is no such setting; expected {expected}"
 
 

@@ -1,17 +1,34 @@
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.sparse import csr_matrix
 
-from recsys.models.top_k import BLOCK_SCORES, Exclude, Rows, Scores, rank_blocks, top_k, top_k_of_entries
+from recsys.errors import ModelError
+from recsys.models import top_k as ranking
+from recsys.models.top_k import (
+    BLOCK_SCORES,
+    Exclude,
+    Rows,
+    Scores,
+    rank_blocks,
+    rank_entries,
+    top_k,
+    top_k_of_entries,
+)
 
 # Few values, so that ties are frequent.
 VALUES = st.sampled_from([-np.inf, -2.0, -0.0, 0.0, 0.5, 0.5, 1.0, 3e38])
 MATRICES = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=12), elements=VALUES)
+
+compiled_first = settings(deadline=None)
 
 
 def sort_all(scores: Scores, n: int) -> tuple[list[list[int]], list[list[float]]]:
@@ -35,11 +52,20 @@ def assert_best(found: tuple[Rows, Scores], scores: Scores, n: int) -> None:
     assert found[1].dtype == np.float32
 
 
+@compiled_first
 @given(MATRICES, st.integers(0, 15))
 def test_top_k_is_the_head_of_a_full_sort(scores: Scores, n: int):
     before = scores.copy()
     assert_best(top_k(scores, n), scores, n)
     np.testing.assert_array_equal(scores, before)
+
+
+@pytest.mark.parametrize("columns", [63, 64, 65, 500])
+def test_top_k_of_long_rows(columns: int):
+    scores = np.random.default_rng(columns).normal(size=(60, columns)).astype(np.float32)
+    scores[20:40] = scores[20:40].round()
+    scores[0], scores[1] = np.sort(scores[0]), np.sort(scores[1])[::-1]
+    assert_best(top_k(scores, 7), scores, 7)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
@@ -54,6 +80,7 @@ def test_of_many_equal_scores_the_first_columns_are_taken():
     assert columns.tolist() == [[0, 1, 2], [900, 0, 1]]
 
 
+@compiled_first
 @given(MATRICES, st.integers(0, 15), st.randoms(use_true_random=False))
 def test_top_k_of_entries_is_top_k_of_the_matrix(scores: Scores, n: int, random):
     rows, columns = np.nonzero(scores > -np.inf)
@@ -64,6 +91,7 @@ def test_top_k_of_entries_is_top_k_of_the_matrix(scores: Scores, n: int, random)
     assert_best(found, scores, n)
 
 
+@compiled_first
 @given(MATRICES, st.integers(0, 15), st.data())
 def test_rank_blocks_leaves_out_what_is_excluded_and_unknown_rows(scores: Scores, n: int, data: st.DataObject):
     stored = data.draw(arrays(np.bool_, scores.shape))
@@ -109,3 +137,91 @@ def test_one_row_wider_than_a_block_is_ranked_alone():
     found, _ = rank_blocks(score, np.zeros(2, np.int32), 0, Exclude())
     assert found.shape == (2, 0)
     assert blocks == [1, 1]
+
+
+def stored_entries(scores: Scores, stored: np.ndarray) -> csr_matrix:
+    rows, columns = np.nonzero(stored)
+    return csr_matrix((scores[rows, columns], (rows, columns)), shape=scores.shape)
+
+
+@compiled_first
+@given(MATRICES, st.integers(0, 15), st.booleans(), st.data())
+def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
+    scores: Scores, n: int, same_for_all: bool, data: st.DataObject
+):
+    base = data.draw(arrays(np.float32, scores.shape[1], elements=VALUES))
+    stored = data.draw(arrays(np.bool_, scores.shape, elements=st.just(False) if same_for_all else st.booleans()))
+    seen, mask = data.draw(arrays(np.bool_, scores.shape)), data.draw(arrays(np.bool_, scores.shape[1]))
+    rows = np.array(data.draw(st.lists(st.integers(-1, len(scores) - 1), max_size=20)), np.int32)
+    entries = stored_entries(scores, stored)
+    exclude = Exclude(csr_matrix(seen.astype(np.float32)), mask)
+    filled = np.where(stored, scores, base)
+    found = rank_entries(None if same_for_all else lambda block: entries[block], base, rows, n, exclude)
+    expected = rank_blocks(lambda block: filled[block], rows, n, exclude)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize(("block", "processors"), [(1, 1), (1_000, 5), (1 << 22, 2)])
+def test_blocks_and_threads_change_nothing(block: int, processors: int, monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(0)
+    base, scores = generator.integers(0, 9, 300), generator.integers(0, 9, (200, 300))
+    stored, seen = generator.random((200, 300)) < 0.1, generator.random((200, 300)) < 0.1
+    entries = stored_entries(scores.astype(np.float32), stored)
+    filled = np.where(stored, scores, base).astype(np.float32)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", block)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    rows, exclude = np.arange(200, dtype=np.int32), Exclude(csr_matrix(seen))
+    left = np.where(seen, -np.inf, filled).astype(np.float32)
+    assert_best(rank_entries(lambda of: entries[of], base.astype(np.float32), rows, 9, exclude), left, 9)
+    assert_best(rank_blocks(lambda of: filled[of], rows, 9, exclude), left, 9)
+
+
+@pytest.mark.parametrize("place", [0, 63, 64, 100, 199])
+def test_a_score_that_is_not_a_number_is_an_error(place: int):
+    scores = np.linspace(9, 1, 200, dtype=np.float32)[None].repeat(2, axis=0)
+    scores[1, place] = np.nan
+    rows = np.arange(2, dtype=np.int32)
+    with pytest.raises(ModelError, match="a score is not a number"):
+        top_k(scores, 3)
+    with pytest.raises(ModelError, match="a score is not a number"):
+        rank_blocks(lambda block: scores[block], rows, 3, Exclude())
+    with pytest.raises(ModelError, match="a score is not a number"):
+        rank_entries(lambda block: csr_matrix(scores[block]), np.zeros(200, np.float32), rows, 3, Exclude())
+    with pytest.raises(ModelError, match="a score is not a number"):
+        rank_entries(None, scores[1], rows, 3, Exclude())
+
+
+def test_scores_of_any_memory_layout():
+    scores = np.random.default_rng(0).integers(0, 50, (70, 200)).astype(np.float32)
+    expected = top_k(scores, 9)
+    frozen = scores.copy()
+    frozen.setflags(write=False)
+    for other in (np.asfortranarray(scores), np.repeat(scores, 2, axis=1)[:, ::2], frozen):
+        np.testing.assert_array_equal(top_k(other, 9)[0], expected[0])
+
+
+RANK_ONE = "import numpy; from recsys.models.top_k import top_k; print(top_k(numpy.float32([[1, 3, 2]]), 2)[0])"
+
+
+def test_it_works_where_nothing_compiled_can_be_kept(tmp_path: Path):
+    """As in a container with a read-only installation and no home; a file stands where the directory would."""
+    package = tmp_path / "recsys"
+    source = Path(ranking.__file__).parents[1]
+    for path in source.rglob("*.py"):
+        (package / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        (package / path.relative_to(source)).write_bytes(path.read_bytes())
+    (package / "models" / "__pycache__").touch()
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "/dev/null/nowhere")
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", **nowhere}
+    done = subprocess.run(
+        [sys.executable, "-c", RANK_ONE], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout == "[[1 2]]\n"
+
+
+def test_importing_the_models_imports_neither_numba_nor_torch():
+    code = "import sys, recsys.models.registry; print(sorted({'numba', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

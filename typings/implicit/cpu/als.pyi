@@ -15,3 +15,10 @@ class AlternatingLeastSquares:
         random_state: int | None = ...,
     ) -> None: ...
     def fit(self, user_items: csr_matrix, show_progress: bool = ...) -> None: ...
+    def recommend(
+        self,
+        userid: NDArray[np.int32],
+        user_items: csr_matrix,
+        N: int = ...,  # noqa: N803
+        filter_already_liked_items: bool = ...,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
