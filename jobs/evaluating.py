@@ -85,7 +85,7 @@ def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime)
     weights = settings.sources.event_weights
     pairs = relevant_pairs(lake.events(), start, end, settings.evaluation.relevant_events, weights)
     history = known.user_items if settings.repeat == "exclude" else None
-    return Exam.of(known, build_truth(pairs, known, settings.evaluation, history), settings)
+    return Exam.of(known, build_truth(pairs, known, settings.evaluation, history, lake.items()), settings)
 
 
 def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from recsys.evaluation.comparison import Lead, find_lead
+from recsys.evaluation.differences import Lead, find_lead
 from recsys.evaluation.formatting import (
     day,
     interval,
