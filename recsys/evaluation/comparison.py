@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -47,6 +48,8 @@ class ModelMeasurement:
     catalogue: dict[str, float]
     """Coverage, Gini index, novelty, popularity, share of head items and diversity at k; the last is missing
     where no list has two items that can be compared."""
+    diversity_by: Literal["categories", "shoppers"]
+    """Whether diversity is by the items' categories or by who has them."""
     popularity_bias: dict[str, PopularityBias]
     """What all users, light and heavy ones are shown, had and wanted, at the cutoff models are chosen by."""
     exposure_curve: tuple[float, ...]
@@ -95,6 +98,7 @@ def measure(
             },
         },
         catalogue=_measure_catalogue(recommended, truth, evaluation, seed),
+        diversity_by="shoppers" if truth.item_paths is None else "categories",
         popularity_bias=measure_popularity_bias(recommended[:, :k], truth),
         exposure_curve=tuple(exposure_curve(exposure, CURVE_POINTS).tolist()),
         resampled=tuple(resampled[:, names.index(evaluation.metric)].tolist()),

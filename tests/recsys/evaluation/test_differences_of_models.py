@@ -24,6 +24,7 @@ def models(**values: np.ndarray) -> list[ModelMeasurement]:
             intervals={},
             segments={},
             catalogue={},
+            diversity_by="shoppers",
             popularity_bias={},
             exposure_curve=(),
             resampled=tuple(resampled[:, column].tolist()),
