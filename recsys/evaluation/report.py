@@ -156,7 +156,6 @@ def _plots(report: Report) -> dict[str, Any]:
         "validation": plot_models("validation", report.validation, metric, report.winner, highest),
         "test": plot_models("test", report.test, metric, report.winner, highest),
         "segments": plot_segments(report.winner_on_test, metric),
-        "exposure": sentences_of_catalogue.exposure_sentence(report),
         "tradeoff": plot_tradeoff(report.test, metric, report.winner),
         "exposure": plot_exposure(report.test, report.winner),
         "popularity": plot_popularity(report.test, report.winner),

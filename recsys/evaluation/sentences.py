@@ -89,12 +89,7 @@ def differences_sentence(report: Report) -> str:
     parts = [_in_words(pair, len(pairs)) for pair in reversed(behind)]
     if ahead:
         parts.append(_in_words(ahead[0], len(pairs)))
-    unclear = [pair for pair in ahead[1:] if not pair.is_clear]
-    if unclear:
-        parts.append(f"Its leads over {several([pair.worse for pair in unclear])} may be chance as well.")
-    elif len(ahead) > 1:
-        others = "lead is" if len(ahead) == 2 else "leads are"
-        parts.append(f"Its {len(ahead) - 1} other {others} larger, and clear.")
+    parts += _leads_in_words(ahead[1:])
     alike = [pair for pair in pairs if not pair.is_clear and report.winner not in (pair.better, pair.worse)]
     if alike:
         named = [f"{pair.better} from {pair.worse}" for pair in alike[:NAMED_PAIRS]]
@@ -182,6 +177,17 @@ def _needed(tried: Sequence[tuple[BlendMember, float]], metric: str) -> str:
         return f"Any one of them could be left out without a loss of {metric} on the validation window."
     needed = f"Without {member.name} {metric} on the validation window would fall most, by {value(-gain)}"
     return f"{needed}; {several(useless)} could be left out without a loss." if useless else f"{needed}."
+
+
+def _leads_in_words(leads: Sequence[Difference]) -> list[str]:
+    """Which of the leads that are not told one by one are clear."""
+    told: list[str] = []
+    for clear, verdict in ((False, "may be chance"), (True, "clear")):
+        names = [pair.worse for pair in leads if pair.is_clear == clear]
+        verb = "" if not clear else "is " if len(names) == 1 else "are "
+        if names:
+            told.append(f"Its lead{'s' if len(names) > 1 else ''} over {several(names)} {verb}{verdict}.")
+    return told
 
 
 def _in_words(pair: Difference, pairs: int) -> str:

@@ -146,8 +146,8 @@ def diversity_sentence(report: Report) -> str:
     if least == most:
         return f"{sentence}, those of {several([model for _, model in found])} {least:.2f}."
     return (
-        f"{sentence}; of the others the lists of {alike} are the most alike ({least:.2f}), those of {varied} the most "
-        f"varied ({most:.2f})."
+        f"{sentence}; of the others the lists of {alike} are the most alike ({least:.2f}), those of {varied} "
+        f"the most varied ({most:.2f})."
     )
 
 
