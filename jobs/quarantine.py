@@ -25,4 +25,5 @@ def read_quarantine(lake: Lake, first_day: date, last_day: date) -> Quarantine:
     rows = pl.concat([frame.select(known.alias("day"), rule.alias("rule")) for frame in of_events])
     counted = rows.group_by("day", "rule").len().sort("day", "rule").collect()
     dated = counted.filter(pl.col("day").is_not_null())
-    return Quarantine(tuple(dated.rows()), int(counted["len"].sum() - dated["len"].sum()))
+    undated = counted.filter(pl.col("day").is_null())
+    return Quarantine(tuple(dated.rows()), int(undated["len"].sum()))

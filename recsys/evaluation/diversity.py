@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
 from recsys.evaluation.metrics import Values
 from recsys.ids import IdMap, Rows
@@ -56,7 +56,9 @@ def path_diversity(recommended: Rows, paths: NDArray[np.int32], cutoffs: Sequenc
             shared += one[first] == other[second]
         long, also = lengths[first], lengths[second]
         both = long + also
-        return np.divide(both - 2 * shared, both, out=np.full(both.shape, np.nan), where=(long > 0) & (also > 0))
+        found: Values = np.full(both.shape, np.nan)
+        np.divide(both - 2 * shared, both, out=found, where=(long > 0) & (also > 0))
+        return found
 
     parts = [
         _mean_over_pairs(recommended[start : start + BLOCK_LISTS], cutoffs, dissimilarity)
@@ -84,7 +86,7 @@ def user_diversity(
     return {k: np.concatenate([part[k] for part in parts]) for k in cutoffs}
 
 
-def _user_diversity(recommended: Rows, columns: csr_matrix, cutoffs: Sequence[int]) -> dict[int, Values]:
+def _user_diversity(recommended: Rows, columns: csc_matrix, cutoffs: Sequence[int]) -> dict[int, Values]:
     items = np.unique(recommended[recommended >= 0])
     own = columns[:, items]
     together = (own.T @ own).toarray()

@@ -121,8 +121,7 @@ def plot_folds(folds: Sequence[Fold], metric: str, winner: str) -> str:
 
 def names_in_all(folds: Sequence[Fold]) -> list[str]:
     """The models that were measured on every window."""
-    names = [set(_metrics_of(fold)) for fold in folds]
-    return sorted(set.intersection(*names)) if names else []
+    return sorted(name for name in _metrics_of(folds[0]) if all(name in _metrics_of(fold) for fold in folds))
 
 
 def _metrics_of(fold: Fold) -> dict[str, dict[str, float]]:

@@ -144,8 +144,8 @@ def fold_metrics(report: Report) -> list[dict[str, float]]:
     """The metric of every model that was measured on all windows, window by window."""
     metric = report.evaluation.metric
     folds = [{model.name: model.metrics[metric] for model in fold.measurements} for fold in report.folds]
-    shared = set.intersection(*(set(fold) for fold in folds))
-    return [{name: fold[name] for name in sorted(shared)} for fold in folds]
+    shared = sorted(name for name in folds[0] if all(name in fold for fold in folds))
+    return [{name: fold[name] for name in shared} for fold in folds]
 
 
 def blend_sentence(report: Report, blend: BlendSummary) -> str:

@@ -77,7 +77,7 @@ def build_truth(
         )
     item_users = interactions.wanted.getnnz(axis=0)
     head = head_items(item_users, evaluation.head_share)
-    of_items = np.column_stack([item_users / len(interactions.users), head])
+    of_items = np.column_stack([item_users / len(interactions.users), head.astype(np.float64)])
     return Truth(
         user_rows=user_rows[returning],
         returning=wanted.select(returning),
@@ -121,7 +121,8 @@ def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance
 def _mean_of_had(wanted: csr_matrix, of_items: Values) -> Values:
     """Means of `of_items` (items, C) over what each user has, (users, C); not a number for one without any."""
     counts = wanted.getnnz(axis=1)[:, None]
-    sums = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), wanted.shape) @ of_items
+    had = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), wanted.shape)
+    sums: Values = np.asarray(had @ of_items)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 from tests.shop import AS_OF, FIRST_DAY
@@ -26,6 +25,16 @@ def test_every_window_is_what_a_run_of_that_day_had_measured(
 ) -> None:
     settings = write_settings("allow")
     assert recsys("--config", settings, "ingest", shop).returncode == 0
+    refused = recsys("--config", settings, "evaluate", "--as-of", AS_OF, "--folds", "8")
+    assert refused.returncode == 2
+    # 100 days hold seven windows of 14 days and something before them.
+    line = refused.stderr.strip().splitlines()[-1]
+    assert line.startswith(
+        "recsys: evaluation.folds = 8: of the test window from 2025-12-20 00:00 to 2026-01-03 00:00, no event "
+        f"is before it; the events run from {FIRST_DAY:%Y-%m-%d}"
+    )
+    assert not (data_directory / "runs" / RUN / "evaluation").exists()
+
     done = recsys("--config", settings, "evaluate", "--as-of", AS_OF, "--folds", "3")
     assert done.returncode == 0, done.stderr
     then = recsys("--config", settings, "evaluate", "--as-of", EARLIER)
@@ -49,27 +58,3 @@ def test_every_window_is_what_a_run_of_that_day_had_measured(
         assert start in page
     without = (data_directory / "runs" / EARLIER_RUN / "report" / "report.html").read_text()
     assert 'id="time"' not in without
-
-
-def test_windows_without_events_are_refused_with_their_dates(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
-) -> None:
-    settings = write_settings("allow")
-    assert recsys("--config", settings, "ingest", shop).returncode == 0
-    refused = recsys("--config", settings, "evaluate", "--as-of", AS_OF, RECSYS_EVALUATION_FOLDS="8")
-    assert refused.returncode == 2
-    last = refused.stderr.strip().splitlines()[-1]
-    # 100 days hold seven windows of 14 days and something before them.
-    assert last.startswith(
-        "recsys: evaluation.folds = 8: of the test window from 2025-12-20 00:00 to 2026-01-03 00:00, no event is "
-        f"before it; the events run from {FIRST_DAY:%Y-%m-%d}"
-    )
-    assert f"to {FIRST_DAY + timedelta(days=99):%Y-%m-%d}" in last
-    manifest = json.loads((data_directory / "runs" / RUN / "manifest.json").read_text())
-    assert [step for step in manifest["steps"] if step.startswith("evaluation")] == []
-
-
-def test_no_folds_are_no_number_of_folds(recsys: Recsys, write_settings: WriteSettings) -> None:
-    refused = recsys("--config", write_settings("allow"), "evaluate", RECSYS_EVALUATION_FOLDS="0")
-    assert refused.returncode == 2
-    assert "evaluation.folds = 0" in refused.stderr
