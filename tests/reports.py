@@ -94,7 +94,7 @@ def make_report() -> Report:
             SourceCounts("transactions", 1000000, 998500, 300, 1150, {"price_is_an_amount": 900, "late": 300}),
             SourceCounts("products", 92339, 92339, 0, 0, {}),
         ),
-        steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000)),
+        steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000, 1_000_000)),
         examples=(
             Example(
                 user_id="u1",
@@ -128,7 +128,7 @@ def make_full_report() -> Report:
         ),
         blend=BlendSummary(
             (
-                BlendMember("als", {"light": 0.25, "heavy": 0.75}, -0.0123),
+                BlendMember("als", {"heavy": 0.75, "light": 0.25}, -0.0123),
                 BlendMember("bpr", {"light": 0.75, "heavy": 0.25}, 0.0001),
                 BlendMember("popularity", {"light": 0.0}, None),
             ),

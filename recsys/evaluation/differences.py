@@ -90,8 +90,7 @@ def paired_p_value(difference: float, resampled: Values, users: int) -> float:
     error = float(np.std(resampled, ddof=1)) * (users / (users - 1)) ** 0.5
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    below: float = stdtr(users - 1, -abs(difference) / error)  # pyright: ignore[reportUnknownVariableType]
-    return float(2 * below)
+    return float(2 * stdtr(users - 1, -abs(difference) / error))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def correct_by_holm(p_values: Sequence[float]) -> list[float]:

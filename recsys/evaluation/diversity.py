@@ -46,16 +46,16 @@ def path_diversity(recommended: Rows, paths: NDArray[np.int32], cutoffs: Sequenc
     ("Verb Semantics and Lexical Selection", 1994). Pairs with an item without a path are left out; not a
     number for a list without any pair.
     """
-    lengths = (paths >= 0).sum(axis=1).astype(np.float32)
+    lengths: Values = (paths >= 0).sum(axis=1).astype(np.float64)
     codes = np.ascontiguousarray(paths.T)
     others = np.where(codes >= 0, codes, -2)  # so that two paths do not share the levels below their ends
 
     def dissimilarity(first: Rows, second: Rows) -> Values:
-        shared = np.zeros(first.shape, dtype=np.float32)
+        shared: Values = np.zeros(first.shape)
         for one, other in zip(codes, others, strict=True):
             shared += one[first] == other[second]
         long, also = lengths[first], lengths[second]
-        both = long + also
+        both: Values = long + also
         found: Values = np.full(both.shape, np.nan)
         np.divide(both - 2 * shared, both, out=found, where=(long > 0) & (also > 0))
         return found

@@ -83,6 +83,7 @@ def render_report(report: Report) -> str:
         test=_best_first(report.test, report.evaluation.metric),
         own_differences=own,
         other_differences=other,
+        blend_segments=_blend_segments(report),
         over_folds=_over_folds(report),
         steps=[(step, sentences_of_data.events_per_second(step)) for step in report.steps],
         windows=_windows(report),
@@ -101,6 +102,14 @@ def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
     pairs = compare_pairs(report.test, report.evaluation.metric)
     own = sentences.pairs_of(pairs, report.winner)
     return own, [pair for pair in pairs if pair not in own]
+
+
+def _blend_segments(report: Report) -> list[str]:
+    """The segments that the blend has weights for, those with the shortest history first."""
+    members = report.blend.members if report.blend else ()
+    order = [*SEGMENT_LABELS]
+    found = {segment for member in members for segment in member.weight_by_segment}
+    return sorted(found, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
 
 
 def _over_folds(report: Report) -> tuple[OverFolds, ...]:

@@ -100,7 +100,7 @@ def tradeoff_sentence(report: Report) -> str:
             f"{report.winner}, at a {than}"
         )
     beaten = sorted(model.name for model in report.test if _is_beaten(model, report))
-    return f"{first}. {several(beaten)}: another model is better and shows more." if beaten else f"{first}."
+    return f"{first}. For {several(beaten)} another is both better and shows more." if beaten else f"{first}."
 
 
 def popularity_sentence(report: Report) -> str:
@@ -108,8 +108,8 @@ def popularity_sentence(report: Report) -> str:
     bias = report.winner_on_test.popularity_bias[ALL]
     shown, had, wanted = bias.recommended, bias.had, bias.wanted
     return (
-        f"{percent(shown.share_of_users)} of all shoppers have an item recommended by {report.winner}, on average; "
-        f"{percent(had.share_of_users)} one that the shopper had, {percent(wanted.share_of_users)} one that the "
+        f"On average {percent(shown.share_of_users)} of all shoppers have an item that {report.winner} recommends, "
+        f"{percent(had.share_of_users)} one that the shopper had and {percent(wanted.share_of_users)} one that the "
         f"shopper then wanted. Head items take {percent(shown.head_share)} of the places, and are "
         f"{percent(wanted.head_share)} of what was wanted."
     )
@@ -121,8 +121,8 @@ def lift_sentence(report: Report) -> str:
     told = [
         f"{SEGMENT_LABELS[name]} items {_than(part.lift)} those they had and {_than(part.lift_over_wanted)} those "
         "they then wanted"
-        for name, part in bias.items()
-        if name != ALL
+        for name in (LIGHT, HEAVY)
+        if (part := bias.get(name))
     ]
     return f"{report.winner} shows {'; '.join(told)}."
 

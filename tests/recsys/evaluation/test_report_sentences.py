@@ -146,8 +146,8 @@ def test_who_shows_more_of_the_catalogue_at_what_cost():
     als = measurement("als", 0.08, coverage=0.1)
     wide = with_test(als, measurement("bpr", 0.06, coverage=0.3), measurement("popularity", 0.01, coverage=0.01))
     assert sentences_of_catalogue.tradeoff_sentence(wide) == (
-        "bpr shows the most of the catalogue, 30% beside the 10% of als, at a 25% lower NDCG@20. popularity: "
-        "another model is better and shows more."
+        "bpr shows the most of the catalogue, 30% beside the 10% of als, at a 25% lower NDCG@20. For "
+        "popularity another is both better and shows more."
     )
     assert sentences_of_catalogue.tradeoff_sentence(with_test(als, measurement("bpr", 0.09, coverage=0.05))) == (
         "No other model shows more of the catalogue than als, 10%."
@@ -157,8 +157,8 @@ def test_who_shows_more_of_the_catalogue_at_what_cost():
 def test_popularity_of_what_is_shown_had_and_wanted():
     report = make_report()
     assert sentences_of_catalogue.popularity_sentence(report) == (
-        "12% of all shoppers have an item recommended by als, on average; 5.0% one that the shopper had, 8.0% one "
-        "that the shopper then wanted. Head items take 45% of the places, and are 30% of what was wanted."
+        "On average 12% of all shoppers have an item that als recommends, 5.0% one that the shopper had and 8.0% "
+        "one that the shopper then wanted. Head items take 45% of the places, and are 30% of what was wanted."
     )
     assert sentences_of_catalogue.lift_sentence(report) == (
         "als shows light shoppers items 3.0 times as popular as those they had and 3.0 times as popular as those "
