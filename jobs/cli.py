@@ -18,6 +18,7 @@ from jobs.benchmark import AUTO, benchmark
 from jobs.child import BUSY, stop_on_signals
 from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.evaluating import TEST, VALIDATION, measurements
+from jobs.example_lists import find_examples
 from jobs.featuring import FEATURES
 from jobs.history import Outcome as Ended
 from jobs.ingest import TableCount, ingest
@@ -26,7 +27,6 @@ from jobs.lake import lake_of
 from jobs.lookup import Lookup
 from jobs.nightly import Outcome, Until, advance_run, publish_run
 from jobs.progress import Progress, shown
-from jobs.reporting import find_examples
 from jobs.run import COMPLETE, Run, run_id, runs
 from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
 from jobs.serve import become_server
@@ -110,7 +110,7 @@ def demo(
     presenting.show_ingest(counts)
     _show_outcome(settings, outcome)
     lookup = Lookup.of(settings)
-    examples = find_examples(outcome.run, lookup.lake, shoppers)
+    examples = find_examples(outcome.run, lookup.lake, settings, shoppers)
     for example in examples:
         presenting.show_shopper(example, lookup.user(example.user_id, LISTED))
     presenting.show_next_steps(settings.directory, lookup.address, examples[0].user_id)
@@ -151,9 +151,19 @@ def train(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -
 
 
 @app.command()
-def evaluate(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
+def evaluate(
+    context: typer.Context,
+    as_of: AsOf = None,
+    folds: Annotated[
+        int | None, typer.Option(min=1, help="Test windows in a row to measure on (default: evaluation.folds)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Train, rank, and write the run's report.html."""
-    _advance(context.obj, as_of, Until.EVALUATE, as_json)
+    settings: Settings = context.obj
+    if folds is not None:
+        settings = replace(settings, evaluation=replace(settings.evaluation, folds=folds))
+    _advance(settings, as_of, Until.EVALUATE, as_json)
 
 
 @app.command()

@@ -116,7 +116,7 @@ def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime)
     pairs = relevant_pairs(lake.events(), start, end, settings.evaluation.relevant_events, weights)
     pairs = sample_users(pairs, settings.evaluation.users, settings.seed)
     history = known.user_items if settings.repeat == "exclude" else None
-    return Exam.of(known, build_truth(pairs, known, settings.evaluation, history), settings)
+    return Exam.of(known, build_truth(pairs, known, settings.evaluation, history, lake.items()), settings)
 
 
 def rank(name: str, exam: Exam, settings: Settings) -> Rows:

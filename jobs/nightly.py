@@ -6,6 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from jobs.candidates import check_candidates
+from jobs.cross_validation import check_folds, cross_validate
 from jobs.evaluating import evaluate
 from jobs.featuring import write_features
 from jobs.lake import lake_of
@@ -51,12 +52,14 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         write_features(run, lake, settings, progress)
         if until == Until.FEATURES:
             return Outcome(run)
+        check_folds(run, lake, settings)
         winner = evaluate(run, lake, settings, progress)
         run.update(winner=winner)
         train(run, settings, winner, progress)
         if until == Until.TRAIN:
             return Outcome(run, winner)
         write_lists(run, lake, settings, winner, progress)
+        cross_validate(run, lake, settings, progress)
         written = report(run, lake, settings, winner)
         if until == Until.EVALUATE:
             return Outcome(run, winner, written)

@@ -1,25 +1,27 @@
 """The report step: what the run saw, chose and published, gathered for `recsys.evaluation.report`."""
 
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from features.events import before
+from jobs.cross_validation import fold_step, read_folds
 from jobs.evaluating import TEST, VALIDATION, measurements
+from jobs.example_lists import find_examples, find_new_example
 from jobs.ingest import ingest_history
 from jobs.lake import Lake
+from jobs.quarantine import read_quarantine
 from jobs.run import Run
-from recsys.data.splits import windows
+from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report import write_report
-from recsys.evaluation.report_data import DataSummary, Example, ListedItem, Report, SourceCounts, Step
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, TITLE, USER_ID
+from recsys.evaluation.report_data import DataSummary, Report, SourceCounts, Step
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
-from recsys.store.publish import ITEMS, USER_ITEMS_FILE
 
 REPORT = "report"
 REPORT_FILE = "report.html"
-EXAMPLES = 6
-EXAMPLE_ITEMS = 10
+EXAMPLES = 10
 MOST_EVENTS = 0.8
 
 
@@ -33,6 +35,7 @@ def report(run: Run, lake: Lake, settings: Settings, winner: str) -> Path:
 
 
 def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
+    data = _summarize(before(lake.events(), run.as_of))
     return Report(
         title="Recommendations report",
         windows=windows(run.as_of, settings.evaluation),
@@ -41,13 +44,13 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         winner=winner,
         validation=measurements(run, settings, VALIDATION),
         test=measurements(run, settings, TEST),
-        data=_summarize(before(lake.events(), run.as_of)),
+        data=data,
         sources=_sources(lake),
-        steps=tuple(
-            Step(name, step["seconds"], step["peak_memory_bytes"]) for name, step in run.manifest()["steps"].items()
-        ),
-        examples=find_examples(run, lake, EXAMPLES),
+        steps=_steps(run, settings, data),
+        examples=(find_new_example(run, lake), *find_examples(run, lake, settings, EXAMPLES - 1)),
         settings=_shown_settings(settings),
+        quarantine=read_quarantine(lake, data.first_day, data.last_day),
+        folds=read_folds(run, settings),
     )
 
 
@@ -88,30 +91,32 @@ def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
     )
 
 
-def find_examples(run: Run, lake: Lake, count: int) -> tuple[Example, ...]:
-    """Users spread evenly over the order of ids, with what they had last and what they get."""
-    lists = pl.scan_parquet(run.directory / "lists" / USER_ITEMS_FILE)
-    users = lists.select(pl.len()).collect().item()
-    chosen = lists.gather_every(max(1, users // count)).head(count).collect()
-    recent = (
-        pl.scan_parquet(run.directory / "features" / "sequences" / "*.parquet", hive_partitioning=False)
-        .filter(pl.col(USER_ID).is_in(chosen[USER_ID].implode()))
-        .sort(TIMESTAMP, ITEM_ID, descending=[True, False])
-        .unique([USER_ID, ITEM_ID], keep="first", maintain_order=True)
-        .group_by(USER_ID)
-        .agg(pl.col(ITEM_ID).head(EXAMPLE_ITEMS))
-        .collect()
-    )
-    latest = dict(recent.rows())
-    titles = dict(lake.items().select(ITEM_ID, TITLE).collect().rows())
+def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
+    """First part of a step's name -> the moment up to which the step reads events."""
+    cuts = windows(run.as_of, settings.evaluation)
+    folds = fold_windows(run.as_of, settings.evaluation)
+    return {
+        "features": run.as_of,
+        "models/": run.as_of,
+        f"evaluation/{VALIDATION}/": cuts.train_end,
+        f"evaluation/{TEST}/": cuts.validation_end,
+        **{fold_step(number): start for number, (start, _) in enumerate(folds)},
+    }
+
+
+def _steps(run: Run, settings: Settings, data: DataSummary) -> tuple[Step, ...]:
+    until = _learned_until(run, settings)
+
+    def events_of(name: str) -> int | None:
+        moment = next((moment for prefix, moment in until.items() if name.startswith(prefix)), None)
+        if moment is None:
+            return None
+        return sum(events for day, events in data.events_per_day if day < moment.date())
+
     return tuple(
-        Example(user, _listed(latest.get(user, []), titles), _listed(items[:EXAMPLE_ITEMS], titles))
-        for user, items in chosen.select(USER_ID, ITEMS).rows()
+        Step(name, step["seconds"], step["peak_memory_bytes"], events_of(name))
+        for name, step in run.manifest()["steps"].items()
     )
-
-
-def _listed(item_ids: list[str], titles: dict[str, str | None]) -> tuple[ListedItem, ...]:
-    return tuple(ListedItem(item_id, titles.get(item_id)) for item_id in item_ids)
 
 
 def _shown_settings(settings: Settings) -> dict[str, str]:

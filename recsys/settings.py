@@ -124,6 +124,8 @@ class Evaluation:
     """Window on which the published model is chosen, just before the test window."""
     test_days: Days = 28.0
     """Last window before `as_of`, only reported."""
+    folds: Positive = 1
+    """Test windows, each before the other, that every model is measured on to see whether results last."""
     relevant_events: tuple[str, ...] = ()
     """Events that count as a hit; all of positive weight where none is named."""
     cutoffs: tuple[Positive, ...] = (5, 10, 20)

@@ -1,6 +1,6 @@
 """The split in time: models learn from the past, are chosen on one window and reported on the next."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +28,12 @@ def windows(as_of: datetime, evaluation: Evaluation) -> Windows:
     validation_end = as_of - timedelta(days=evaluation.test_days)
     train_end = validation_end - timedelta(days=evaluation.validation_days)
     return Windows(train_end, validation_end, as_of)
+
+
+def fold_windows(as_of: datetime, evaluation: Evaluation) -> tuple[tuple[datetime, datetime], ...]:
+    """Start and end of each of the `folds` test windows, which follow each other in time; the latest first."""
+    length = timedelta(days=evaluation.test_days)
+    return tuple((as_of - length * (number + 1), as_of - length * number) for number in range(evaluation.folds))
 
 
 def in_window(events: pl.LazyFrame, start: datetime | None, end: datetime) -> pl.LazyFrame:
@@ -60,6 +66,33 @@ def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
                 f"the {name} window, {span}, holds no event; "
                 f"the events run from {_day(found['first'])} to {_day(found['last'])}"
             )
+
+
+def require_folds(events: pl.LazyFrame, folds: Sequence[tuple[datetime, datetime]]) -> None:
+    """Raise `NotEnoughDataError`, with the dates, when a window, or the time before it, holds no event."""
+    timestamp = pl.col(TIMESTAMP)
+    first, last, *counts = (
+        events.select(
+            timestamp.min().alias("first"),
+            timestamp.max().alias("last"),
+            *(
+                timestamp.is_between(pl.lit(start), pl.lit(end), closed="left").sum().alias(f"{number}")
+                for number, (start, end) in enumerate(folds)
+            ),
+        )
+        .collect()
+        .row(0)
+    )
+    if first is None:
+        raise NotEnoughDataError("there are no events to split into test windows")
+    for (start, end), within in zip(folds, counts, strict=True):
+        if first < start and within:
+            continue
+        missing = "it holds no event" if first < start else "no event is before it"
+        raise NotEnoughDataError(
+            f"evaluation.folds = {len(folds)}: of the test window from {_day(start)} to {_day(end)}, {missing}; "
+            f"the events run from {_day(first)} to {_day(last)}"
+        )
 
 
 def relevant_pairs(

@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from recsys.errors import SettingsError
+from recsys.evaluation.bootstrap import RESAMPLES, bootstrap_means, interval_of
 from recsys.evaluation.catalogue_metrics import count_exposure, coverage, exposure_curve, gini, novelty
+from recsys.evaluation.diversity import path_diversity, user_diversity
 from recsys.evaluation.metrics import Values, evaluate_lists, metric_names
+from recsys.evaluation.popularity_bias import PopularityBias, mean_of_lists, measure_popularity_bias
 from recsys.evaluation.segments import HEAD, NEW, TAIL, Mask
 from recsys.evaluation.truth import Relevance, Truth, restrict
 from recsys.ids import Rows
 from recsys.settings import Evaluation
 
-RESAMPLES = 500
-INTERVAL = (2.5, 97.5)  # percentiles
-RESAMPLED_ENTRIES = 1 << 21  # users drawn at a time, over all resamples of a batch
 CURVE_POINTS = 101
 
 
@@ -25,6 +26,8 @@ class SegmentMeasurement:
 
     users: int
     metrics: dict[str, float]
+    interval: tuple[float, float] | None = None
+    """95 % interval of the metric that models are chosen by; None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,16 @@ class ModelMeasurement:
     segments: dict[str, SegmentMeasurement]
     """New, light and heavy users, head and tail items."""
     catalogue: dict[str, float]
-    """Coverage, Gini index and novelty at k."""
+    """Coverage, Gini index, novelty, popularity, share of head items and diversity at k; the last is missing
+    where no list has two items that can be compared."""
+    diversity_by: Literal["categories", "shoppers"]
+    """Whether diversity is by the items' categories or by who has them."""
+    popularity_bias: dict[str, PopularityBias]
+    """What all users, light and heavy ones are shown, had and wanted, at the cutoff models are chosen by."""
     exposure_curve: tuple[float, ...]
     """Share of all places taken by the most shown 0 %, 1 % … 100 % of the items, at the largest cutoff."""
     resampled: tuple[float, ...]
     """Means of the metric that models are chosen by, one a resample; the same users for every model."""
-
-
-@dataclass(frozen=True)
-class Lead:
-    """How far the winner is ahead of the next best model, with the 95 % interval of the difference."""
-
-    runner_up: str
-    difference: float
-    interval: tuple[float, float]
 
 
 def measure(
@@ -76,23 +75,31 @@ def measure(
     if evaluation.metric not in names:
         raise SettingsError(f"evaluation.metric = {evaluation.metric!r}: expected one of {', '.join(names)}")
     values = _evaluate(recommended, truth.returning, evaluation)
-    means = np.column_stack([values[metric] for metric in names])
-    resampled = bootstrap_means(means, RESAMPLES, seed)
-    low, high = np.percentile(resampled, INTERVAL, axis=0)
+    parts = {
+        **{segment: _measure_users(values, users) for segment, users in truth.segments.items()},
+        HEAD: _measure_items(recommended, truth, truth.head, evaluation, with_unknown=False),
+        TAIL: _measure_items(recommended, truth, ~truth.head, evaluation, with_unknown=True),
+    }
+    columns = [*(values[metric] for metric in names), *(part[evaluation.metric] for part in parts.values())]
+    resampled = bootstrap_means(np.column_stack(columns), RESAMPLES, seed)
     exposure = count_exposure(recommended[:, : max(evaluation.cutoffs)], len(truth.head))
+    k = int(evaluation.metric.partition("@")[2])
     return ModelMeasurement(
         name=name,
         users=len(truth.user_rows),
         cold_users=len(truth.new.relevant_counts),
         metrics=_means(values),
-        intervals={metric: (float(low[i]), float(high[i])) for i, metric in enumerate(names)},
+        intervals={metric: interval_of(resampled[:, column]) for column, metric in enumerate(names)},
         segments={
-            NEW: _measure_new_users(fallback, truth.new, evaluation),
-            **{segment: _measure_users(values, users) for segment, users in truth.segments.items()},
-            HEAD: _measure_items(recommended, truth, truth.head, evaluation, with_unknown=False),
-            TAIL: _measure_items(recommended, truth, ~truth.head, evaluation, with_unknown=True),
+            NEW: _measure_new_users(fallback, truth.new, evaluation, seed),
+            **{
+                part: _summarize(of_users, resampled[:, len(names) + number], evaluation.metric)
+                for number, (part, of_users) in enumerate(parts.items())
+            },
         },
-        catalogue=_measure_catalogue(recommended, truth, evaluation),
+        catalogue=_measure_catalogue(recommended, truth, evaluation, seed),
+        diversity_by="shoppers" if truth.item_paths is None else "categories",
+        popularity_bias=measure_popularity_bias(recommended[:, :k], truth),
         exposure_curve=tuple(exposure_curve(exposure, CURVE_POINTS).tolist()),
         resampled=tuple(resampled[:, names.index(evaluation.metric)].tolist()),
     )
@@ -101,39 +108,6 @@ def measure(
 def choose(measurements: Sequence[ModelMeasurement], metric: str) -> str:
     """The name of the model with the highest mean of `metric`; of equals the first by name."""
     return min(measurements, key=lambda model: (-model.metrics[metric], model.name)).name
-
-
-def find_lead(measurements: Sequence[ModelMeasurement], winner: str, metric: str) -> Lead | None:
-    """How far `winner` is ahead of the best other model in `metric`, which the models were resampled by.
-
-    None when there is no other model. Models of one window were resampled with the same users, so the
-    interval is that of a paired difference. A negative difference means that another model is ahead.
-    """
-    models = {model.name: model for model in measurements}
-    first = models.pop(winner)
-    if not models:
-        return None
-    second = models[choose(list(models.values()), metric)]
-    differences = np.array(first.resampled) - np.array(second.resampled)
-    low, high = np.percentile(differences, INTERVAL)
-    return Lead(second.name, first.metrics[metric] - second.metrics[metric], (float(low), float(high)))
-
-
-def bootstrap_means(values: Values, resamples: int, seed: int) -> Values:
-    """Means of `values` (U, M) over `resamples` draws of U users with replacement, (resamples, M).
-
-    The draws depend on U and `seed` alone. (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993.)
-    """
-    generator = np.random.default_rng(seed)
-    users = len(values)
-    batch = max(1, RESAMPLED_ENTRIES // users)
-    means = np.empty((resamples, values.shape[1]))
-    for start in range(0, resamples, batch):
-        size = min(batch, resamples - start)
-        drawn = generator.integers(users, size=(size, users)) + np.arange(size)[:, None] * users
-        times_drawn = np.bincount(drawn.ravel(), minlength=size * users).reshape(size, users)
-        means[start : start + size] = times_drawn.astype(np.float64) @ values / users
-    return means
 
 
 def _evaluate(recommended: Rows, wanted: Relevance, evaluation: Evaluation) -> dict[str, Values]:
@@ -151,31 +125,64 @@ def _means(values: dict[str, Values]) -> dict[str, float]:
     return {metric: float(of_users.mean()) for metric, of_users in values.items() if len(of_users)}
 
 
-def _measure_new_users(fallback: Rows | None, wanted: Relevance, evaluation: Evaluation) -> SegmentMeasurement:
+def _measure_new_users(
+    fallback: Rows | None, wanted: Relevance, evaluation: Evaluation, seed: int
+) -> SegmentMeasurement:
     users = len(wanted.relevant_counts)
     if fallback is None or users == 0:
         return SegmentMeasurement(users, {})
     lists = np.broadcast_to(fallback, (users, len(fallback)))
-    return SegmentMeasurement(users, _means(_evaluate(lists, wanted, evaluation)))
+    values = _evaluate(lists, wanted, evaluation)
+    resampled = bootstrap_means(values[evaluation.metric][:, None], RESAMPLES, seed)
+    return _summarize(values, resampled[:, 0], evaluation.metric)
 
 
-def _measure_users(values: dict[str, Values], users: Mask) -> SegmentMeasurement:
-    of_segment = {metric: of_users[users] for metric, of_users in values.items()}
-    return SegmentMeasurement(int(users.sum()), _means(of_segment))
+def _measure_users(values: dict[str, Values], users: Mask) -> dict[str, Values]:
+    """The values of some of the users; not a number for the others."""
+    return {metric: np.where(users, of_users, np.nan) for metric, of_users in values.items()}
 
 
 def _measure_items(
     recommended: Rows, truth: Truth, items: Mask, evaluation: Evaluation, *, with_unknown: bool
-) -> SegmentMeasurement:
+) -> dict[str, Values]:
+    """The values of the users who wanted some of the items, by those alone; not a number for the others."""
     wanted, users = restrict(truth.returning, items, with_unknown=with_unknown)
-    return SegmentMeasurement(int(users.sum()), _means(_evaluate(recommended[users], wanted, evaluation)))
+    values = {metric: np.full(len(users), np.nan) for metric in metric_names(evaluation.cutoffs)}
+    for metric, of_users in _evaluate(recommended[users], wanted, evaluation).items():
+        values[metric][users] = of_users
+    return values
 
 
-def _measure_catalogue(recommended: Rows, truth: Truth, evaluation: Evaluation) -> dict[str, float]:
+def _summarize(values: dict[str, Values], resampled: Values, metric: str) -> SegmentMeasurement:
+    """Means over the users who have a value, with the interval of the one metric that was resampled."""
+    users = int((~np.isnan(values[metric])).sum())
+    if users == 0:
+        return SegmentMeasurement(0, {})
+    means = {name: float(np.nanmean(of_users)) for name, of_users in values.items()}
+    return SegmentMeasurement(users, means, interval_of(resampled))
+
+
+def _measure_catalogue(recommended: Rows, truth: Truth, evaluation: Evaluation, seed: int) -> dict[str, float]:
     values: dict[str, float] = {}
+    popularity = truth.item_users / truth.users
+    diversity = (
+        user_diversity(recommended, truth.user_items, evaluation.cutoffs, seed)
+        if truth.item_paths is None
+        else path_diversity(recommended, truth.item_paths, evaluation.cutoffs)
+    )
     for k in evaluation.cutoffs:
-        exposure = count_exposure(recommended[:, :k], len(truth.head))
+        lists = recommended[:, :k]
+        exposure = count_exposure(lists, len(truth.head))
         values[f"coverage@{k}"] = coverage(exposure)
         values[f"gini@{k}"] = gini(exposure)
         values[f"novelty@{k}"] = novelty(exposure, truth.item_users, truth.users)
+        values[f"popularity@{k}"] = _mean_of_known(mean_of_lists(lists, popularity))
+        values[f"head_share@{k}"] = float(exposure[truth.head].sum() / max(1, exposure.sum()))
+        if not np.isnan(diversity[k]).all():
+            values[f"diversity@{k}"] = _mean_of_known(diversity[k])
     return values
+
+
+def _mean_of_known(of_users: Values) -> float:
+    known = of_users[~np.isnan(of_users)]
+    return float(known.mean()) if len(known) else 0.0

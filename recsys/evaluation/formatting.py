@@ -1,5 +1,6 @@
 """Figures and names as a reader of the report sees them."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 TITLE_LENGTH = 90
@@ -16,6 +17,9 @@ METRIC_NAMES = {
     "coverage": "Coverage",
     "gini": "Gini index",
     "novelty": "Novelty",
+    "diversity": "Diversity",
+    "popularity": "Popularity",
+    "head_share": "Head items",
 }
 
 
@@ -65,6 +69,11 @@ def day(moment: date) -> str:
     return f"{moment.day} {moment:%B %Y}"
 
 
+def short_day(moment: date) -> str:
+    """A day, as in 31 Dec 17."""
+    return f"{moment.day} {moment:%b %y}"
+
+
 def span(start: datetime | None, end: datetime) -> str:
     """The days of a window that ends before `end`."""
     last = day(end - timedelta(microseconds=1))
@@ -85,3 +94,27 @@ def rule_in_words(rule: str) -> str:
 def shorten(title: str) -> str:
     """A title that fits on two lines."""
     return title if len(title) <= TITLE_LENGTH else f"{title[: TITLE_LENGTH - 1].rstrip()}…"
+
+
+def times(factor: float) -> str:
+    """A factor, as in 1.4 times, or 12 times."""
+    return f"{factor:.1f} times" if factor < 9.95 else f"{factor:.0f} times"
+
+
+def chance(p_value: float) -> str:
+    """A p-value to two figures, or what it is under."""
+    if p_value < 0.0001:
+        return "under 0.0001"
+    return f"{p_value:.4f}" if p_value < 0.01 else f"{p_value:.2f}"
+
+
+def several(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(parts) <= 1:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """A number and its noun, as in 1 window, 4 windows."""
+    return f"{whole(number)} {one if number == 1 else many or f'{one}s'}"

@@ -7,22 +7,31 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.evaluation import formatting, sentences
+from recsys.evaluation import formatting, sentences, sentences_of_catalogue, sentences_of_data
 from recsys.evaluation.comparison import ModelMeasurement
+from recsys.evaluation.differences import Difference, compare_pairs
+from recsys.evaluation.explanations import EXPLANATIONS
 from recsys.evaluation.metrics import METRICS
 from recsys.evaluation.plots import (
     SEGMENT_LABELS,
-    plot_events_per_day,
     plot_exposure,
+    plot_folds,
     plot_models,
+    plot_popularity,
     plot_segments,
+    plot_tradeoff,
 )
+from recsys.evaluation.plots_of_data import plot_events_per_day, plot_quarantine, plot_steps
+from recsys.evaluation.popularity_bias import ALL
 from recsys.evaluation.report_data import Report
+from recsys.evaluation.segments import FEW_USERS, HEAVY, LIGHT
+from recsys.evaluation.stability import OverFolds, summarize_folds
 from recsys.files import written_whole
 
-EXAMPLES = 6
+EXAMPLES = 10
 EXAMPLE_ITEMS = 10
 FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "chance": formatting.chance,
     "day": formatting.day,
     "duration": formatting.duration,
     "interval": formatting.interval,
@@ -34,7 +43,7 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "value": formatting.value,
     "whole": formatting.whole,
 }
-CATALOGUE_METRICS = ("coverage", "gini", "novelty")
+CATALOGUE_METRICS = ("coverage", "gini", "novelty", "diversity", "popularity", "head_share")
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -46,6 +55,7 @@ def write_report(path: Path, report: Report) -> None:
 def render_report(report: Report) -> str:
     """The report as one HTML page that loads nothing from elsewhere."""
     base = report.evaluation.metric.partition("@")[0]
+    own, other = _differences(report)
     environment = Environment(
         loader=PackageLoader("recsys.evaluation"),
         autoescape=True,
@@ -57,17 +67,27 @@ def render_report(report: Report) -> str:
     environment.filters |= FILTERS  # pyright: ignore[reportUnknownMemberType]
     return environment.get_template("report.html").render(
         report=report,
+        winner=report.winner_on_test,
+        k=report.cutoff,
         metric=report.evaluation.metric,
         metric_base=base,
         metrics=[base, *(metric for metric in METRICS if metric != base)],
         catalogue_metrics=CATALOGUE_METRICS,
         segments=SEGMENT_LABELS,
+        few_users=FEW_USERS,
+        everyone=ALL,
+        bias_segments={ALL: "all shoppers", LIGHT: SEGMENT_LABELS[LIGHT], HEAVY: SEGMENT_LABELS[HEAVY]},
         examples=report.examples[:EXAMPLES],
         example_items=EXAMPLE_ITEMS,
         validation=_best_first(report.validation, report.evaluation.metric),
         test=_best_first(report.test, report.evaluation.metric),
+        own_differences=own,
+        other_differences=other,
+        blend_segments=_blend_segments(report),
+        over_folds=_over_folds(report),
+        steps=[(step, sentences_of_data.events_per_second(step)) for step in report.steps],
         windows=_windows(report),
-        explanations=sentences.EXPLANATIONS,
+        explanations=EXPLANATIONS,
         sentences=_sentences(report),
         plots=_plots(report),
     )
@@ -75,6 +95,25 @@ def render_report(report: Report) -> str:
 
 def _best_first(measurements: Sequence[ModelMeasurement], metric: str) -> list[ModelMeasurement]:
     return sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+
+
+def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
+    """Pairs of models on the test window: those with the winner, and the others."""
+    pairs = compare_pairs(report.test, report.evaluation.metric)
+    own = sentences.pairs_of(pairs, report.winner)
+    return own, [pair for pair in pairs if pair not in own]
+
+
+def _blend_segments(report: Report) -> list[str]:
+    """The segments that the blend has weights for, those with the shortest history first."""
+    members = report.blend.members if report.blend else ()
+    order = [*SEGMENT_LABELS]
+    found = {segment for member in members for segment in member.weight_by_segment}
+    return sorted(found, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
+
+
+def _over_folds(report: Report) -> tuple[OverFolds, ...]:
+    return summarize_folds(sentences.fold_metrics(report)) if report.folds else ()
 
 
 def _windows(report: Report) -> list[tuple[str, str, str]]:
@@ -88,24 +127,54 @@ def _windows(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _sentences(report: Report) -> dict[str, str]:
+    metric = report.evaluation.metric
     return {
         "winner": sentences.winner_sentence(report),
         "test": sentences.test_sentence(report),
-        "cold": sentences.cold_sentence(report),
-        "catalogue": sentences.catalogue_sentence(report),
-        "data": sentences.data_sentence(report),
-        "quarantine": sentences.quarantine_sentence(report),
+        "validation_intervals": sentences.interval_sentence(report.validation, metric),
+        "test_intervals": sentences.interval_sentence(report.test, metric),
+        "order": sentences.order_sentence(report),
+        "differences": sentences.differences_sentence(report),
+        "folds": sentences.folds_sentence(report) if report.folds else "",
+        "best_fold": sentences.best_fold_sentence(report) if report.folds else "",
+        "blend": sentences.blend_sentence(report, report.blend) if report.blend else "",
+        "cold": sentences_of_catalogue.cold_sentence(report),
+        "segments": sentences_of_catalogue.segments_sentence(report),
+        "head_and_tail": sentences_of_catalogue.items_sentence(report),
+        "catalogue": sentences_of_catalogue.catalogue_sentence(report),
+        "exposure": sentences_of_catalogue.exposure_sentence(report),
+        "tradeoff": sentences_of_catalogue.tradeoff_sentence(report),
+        "popularity": sentences_of_catalogue.popularity_sentence(report),
+        "lift": sentences_of_catalogue.lift_sentence(report),
+        "diversity": sentences_of_catalogue.diversity_sentence(report),
+        "data": sentences_of_data.data_sentence(report),
+        "events": sentences_of_data.events_sentence(report),
+        "quarantine": sentences_of_data.quarantine_sentence(report),
+        "quarantine_days": sentences_of_data.quarantine_days_sentence(report),
+        "schema": sentences_of_data.schema_sentence(report.schema_changes) if report.schema_changes else "",
+        "steps": sentences_of_data.steps_sentence(report) if report.steps else "",
+        "memory": sentences_of_data.memory_sentence(report) if report.steps else "",
+        "examples": sentences_of_data.examples_sentence(report),
     }
 
 
 def _plots(report: Report) -> dict[str, Any]:
-    metric = report.evaluation.metric
+    metric, data = report.evaluation.metric, report.data
     highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
     drawn = {
         "validation": plot_models("validation", report.validation, metric, report.winner, highest),
         "test": plot_models("test", report.test, metric, report.winner, highest),
         "segments": plot_segments(report.winner_on_test, metric),
+        "tradeoff": plot_tradeoff(report.test, metric, report.winner),
         "exposure": plot_exposure(report.test, report.winner),
-        "events": plot_events_per_day(report.data.events_per_day, report.windows),
+        "popularity": plot_popularity(report.test, report.winner),
+        "events": plot_events_per_day(data.events_per_day, report.windows),
     }
+    if report.folds:
+        drawn["folds"] = plot_folds(report.folds, metric, report.winner)
+    if report.quarantine.per_day:
+        drawn["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
+    if report.steps:
+        drawn["seconds"] = plot_steps("seconds", report.steps, lambda step: step.seconds, formatting.duration)
+        drawn["memory"] = plot_steps("memory", report.steps, lambda step: step.peak_memory, formatting.memory)
     return {name: Markup(svg) for name, svg in drawn.items()}

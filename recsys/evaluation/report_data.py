@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from recsys.data.splits import Windows
 from recsys.evaluation.comparison import ModelMeasurement
@@ -41,6 +41,28 @@ class SourceCounts:
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """Rows of events that were set aside, by the day that they tell."""
+
+    per_day: tuple[tuple[date, str, int], ...]
+    """Day, the first rule that the row broke, rows; in order of day."""
+    undated: int
+    """Rows whose day cannot be read, or lies outside the days of the other events."""
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """A column of a source that came, went, or changed its type between two ingests."""
+
+    table: str
+    column: str
+    before: str | None
+    """Its type; None where it was not there."""
+    after: str | None
+    when: datetime
+
+
+@dataclass(frozen=True)
 class Step:
     """What one step of the run took."""
 
@@ -48,6 +70,8 @@ class Step:
     seconds: float
     peak_memory: int
     """In bytes."""
+    events: int | None = None
+    """How many events it worked on; None for a step that works on something else."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,7 @@ class ListedItem:
 
     item_id: str
     title: str | None
+    category: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +88,42 @@ class Example:
     """One user's recent items, newest first, and the list the user gets, best first."""
 
     user_id: str
+    segment: str
+    """New, light or heavy."""
+    source: str
+    """The model that made the list."""
     recent: tuple[ListedItem, ...]
     recommended: tuple[ListedItem, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The models on one of the windows that follow each other in time."""
+
+    start: datetime
+    end: datetime
+    measurements: tuple[ModelMeasurement, ...]
+
+
+@dataclass(frozen=True)
+class BlendMember:
+    """One model's part in the blend."""
+
+    name: str
+    weight_by_segment: Mapping[str, float]
+    """Segment of users -> weight of the model's scores for them."""
+    gain_without: float | None
+    """Change of the metric on the validation window when the blend does without this model, below 0 where it is
+    needed; None where that was not tried."""
+
+
+@dataclass(frozen=True)
+class BlendSummary:
+    """How the blend of models is made up."""
+
+    members: tuple[BlendMember, ...]
+    chosen: bool
+    """Whether the blend, rather than one model, is published."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +143,11 @@ class Report:
     steps: tuple[Step, ...]
     examples: tuple[Example, ...]
     settings: Mapping[str, str]
+    quarantine: Quarantine = Quarantine((), 0)
+    schema_changes: tuple[SchemaChange, ...] = ()
+    folds: tuple[Fold, ...] = ()
+    """The oldest first, the test window last; none without cross-validation."""
+    blend: BlendSummary | None = None
 
     @property
     def cutoff(self) -> int:

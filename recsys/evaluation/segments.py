@@ -13,6 +13,8 @@ HEAVY = "heavy"
 HEAD = "head"
 TAIL = "tail"
 
+FEW_USERS = 100  # a mean over fewer says little
+
 
 def user_segments(event_counts: Counts, light_user_events: int) -> dict[str, Mask]:
     """Which users are new (no event), light (fewer than `light_user_events`) or heavy, each (users,)."""

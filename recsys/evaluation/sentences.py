@@ -1,40 +1,16 @@
-"""What the report says in words: who won, by how much, on what data."""
+"""What the report says of the models in words: which is best, by how much, how surely, and for how long."""
 
-from typing import Final
+from collections.abc import Sequence
 
-from recsys.evaluation.comparison import Lead, find_lead
-from recsys.evaluation.formatting import (
-    day,
-    interval,
-    metric_name,
-    percent,
-    rule_in_words,
-    value,
-    whole,
-)
-from recsys.evaluation.report_data import Report
-from recsys.evaluation.segments import NEW
+from recsys.evaluation.comparison import ModelMeasurement
+from recsys.evaluation.differences import Difference, Lead, compare_pairs, find_lead
+from recsys.evaluation.formatting import count, day, interval, metric_name, percent, several, value
+from recsys.evaluation.report_data import BlendMember, BlendSummary, Report
+from recsys.evaluation.stability import concordance, summarize_folds
 
-NAMED_RULES = 3
-
-EXPLANATIONS: Final = {
-    "ndcg": "How much of what a shopper went on to want is in the list, where a hit near the top counts for "
-    "more than one further down. 1 means that everything wanted stood at the top.",
-    "recall": "Of everything a shopper went on to want, the share that was in the list.",
-    "hit_rate": "Share of shoppers whose list held at least one item that they went on to want.",
-    "precision": "Of the places in the list, the share that held something the shopper went on to want.",
-    "f1": "Recall and precision in one figure, high only when both are.",
-    "map": "How early the hits come. Each hit counts as the share of hits among the places down to it; the sum "
-    "is divided by the number of items the shopper wanted.",
-    "mrr": "How far down the first hit is: 1 when it comes first, 0.5 when second, 0.33 when third.",
-    "auc": "The chance that an item the shopper wanted stands above one the shopper did not. A blind draw "
-    "gives 0.5.",
-    "coverage": "Share of the catalogue that is in at least one shopper's list.",
-    "gini": "How unevenly the lists spread attention: 0 when every item is shown as often as any other, 1 when "
-    "a single item takes every place.",
-    "novelty": "How far the lists go beyond what everyone has, in bits: one bit more means items that half as "
-    "many shoppers have.",
-}
+NAMED_PAIRS = 3
+SAME_ORDER = 0.9  # Kendall's W from which the order of models is called the same
+SIMILAR_ORDER = 0.6
 
 
 def winner_sentence(report: Report) -> str:
@@ -74,72 +50,156 @@ def test_sentence(report: Report) -> str:
     return f"{reached}, {value(lead.difference)} above {lead.runner_up} ({interval(lead.interval)})."
 
 
-def cold_sentence(report: Report) -> str:
-    """How many users of the test window had no history."""
-    winner = report.winner_on_test
-    everyone = winner.users + winner.cold_users
-    if winner.cold_users == 0:
-        return f"All {whole(everyone)} shoppers measured on the test window had a history."
-    share = percent(winner.cold_users / everyone)
-    sentence = (
-        f"{whole(winner.cold_users)} of the {whole(everyone)} shoppers of the test window ({share}) were "
-        "new, without any history; they are measured apart"
-    )
+def interval_sentence(measurements: Sequence[ModelMeasurement], metric: str) -> str:
+    """Which models' intervals reach that of the best."""
+    best, *others = sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+    if not others:
+        return f"The bar is the 95% interval of {best.name}."
+    reaching = [model.name for model in others if model.intervals[metric][1] >= best.intervals[metric][0]]
+    if not reaching:
+        return f"The bars are 95% intervals; that of {best.name} lies above all others."
+    return f"The bars are 95% intervals; that of {best.name}, the best here, overlaps with {several(reaching)}."
+
+
+def order_sentence(report: Report) -> str:
+    """Whether the models keep on the test window the order they had on the validation window."""
     metric = report.evaluation.metric
-    metrics = winner.segments[NEW].metrics
-    if metric not in metrics:
-        return f"{sentence}."
-    return f"{sentence}, on the popular list that they get ({metric_name(metric)} {value(metrics[metric])})."
-
-
-def quarantine_sentence(report: Report) -> str:
-    """How many rows were set aside and for which rules."""
-    read = sum(source.rows_read for source in report.sources)
-    by_rule: dict[str, int] = {}
-    for source in report.sources:
-        for rule, rows in source.rules.items():
-            by_rule[rule] = by_rule.get(rule, 0) + rows
-    aside = sum(source.quarantined for source in report.sources)
-    if aside == 0:
-        return f"All {whole(read)} rows that were read passed every check."
-    ordered = sorted(by_rule.items(), key=lambda pair: (-pair[1], pair[0]))
-    reasons = [f"{whole(rows)} broke “{rule_in_words(rule)}”" for rule, rows in ordered[:NAMED_RULES]]
-    rest = sum(rows for _, rows in ordered[NAMED_RULES:])
-    if rest:
-        reasons.append(f"{whole(rest)} broke other rules")
+    before, after = (
+        [model.name for model in sorted(window, key=lambda model: (-model.metrics[metric], model.name))]
+        for window in (report.validation, report.test)
+    )
+    if len(after) < 2:
+        return ""
+    moved = [name for place, name in enumerate(after) if before[place : place + 1] != [name]]
+    if not moved:
+        return "The models come in the same order as on the validation window."
     return (
-        f"{whole(aside)} of the {whole(read)} rows that were read ({percent(aside / read)}) were set aside: "
-        f"{_join(reasons)}."
+        f"{several(moved)} stand elsewhere in the order than on the validation window; the others keep their place."
     )
 
 
-def data_sentence(report: Report) -> str:
-    """How much data there is and how it is spread."""
-    data = report.data
-    return (
-        f"{whole(data.users)} shoppers left {whole(data.events)} events on {whole(data.items)} items from "
-        f"{day(data.first_day)} to {day(data.last_day)}. Half of the shoppers have "
-        f"{whole(data.median_events_per_user)} events or more, and {percent(data.items_for_most_events)} of the "
-        "items make 80% of the events."
+def differences_sentence(report: Report) -> str:
+    """How surely the winner is ahead on the test window, and which models cannot be told apart."""
+    pairs = compare_pairs(report.test, report.evaluation.metric)
+    if not pairs:
+        return ""
+    own = sorted(pairs_of(pairs, report.winner), key=lambda pair: pair.difference)
+    behind = [pair for pair in own if pair.worse == report.winner and pair.difference > 0]
+    ahead = [pair for pair in own if pair not in behind]
+    parts = [_in_words(pair, len(pairs)) for pair in reversed(behind)]
+    if ahead:
+        parts.append(_in_words(ahead[0], len(pairs)))
+    parts += _leads_in_words(ahead[1:])
+    alike = [pair for pair in pairs if not pair.is_clear and report.winner not in (pair.better, pair.worse)]
+    if alike:
+        named = [f"{pair.better} from {pair.worse}" for pair in alike[:NAMED_PAIRS]]
+        rest = f", nor {count(len(alike) - NAMED_PAIRS, 'more pair')}" if len(alike) > NAMED_PAIRS else ""
+        parts.append(f"The window does not tell {several(named)}{rest}.")
+    return " ".join(parts)
+
+
+def pairs_of(pairs: Sequence[Difference], name: str) -> list[Difference]:
+    """The pairs that one model is in."""
+    return [pair for pair in pairs if name in (pair.better, pair.worse)]
+
+
+def folds_sentence(report: Report) -> str:
+    """Whether the choice would have been the same at other times."""
+    folds = fold_metrics(report)
+    models = {model.name: model for model in summarize_folds(folds)}
+    first = models.get(report.winner) or next(iter(models.values()))
+    agreement = concordance(folds)
+    reached = (
+        f"Over {count(len(folds), 'window')} {first.name} reached {value(first.lowest)} to {value(first.highest)}, "
+        f"{value(first.mean)} on average"
     )
+    winners = [f"{model.name} on {model.wins}" for model in models.values() if model.wins]
+    won = (
+        f"and was the best of {len(models)} models on each"
+        if first.wins == len(folds)
+        else f"and was the best on {first.wins} of them; the best were {several(winners)}"
+    )
+    if agreement >= SAME_ORDER:
+        stable = "The ranking is stable in time"
+    elif agreement >= SIMILAR_ORDER:
+        stable = "The ranking changes somewhat from window to window"
+    else:
+        stable = "The ranking is not stable in time: a choice made on one window says little about the next"
+    return f"{reached}, {won}. {stable} (Kendall's W {agreement:.2f}, where 1 is the same order on every window)."
 
 
-def catalogue_sentence(report: Report) -> str:
-    """How much of the catalogue the winner's lists show."""
-    catalogue, k = report.winner_on_test.catalogue, report.cutoff
-    half = next(i for i, share in enumerate(report.winner_on_test.exposure_curve) if share >= 0.5)
+def best_fold_sentence(report: Report) -> str:
+    """When the winner did best and worst."""
+    metrics = fold_metrics(report)
+    name = report.winner if report.winner in metrics[0] else next(iter(metrics[0]))
+    starts = [fold.start for fold in report.folds]
+    (worst, low), *_, (best, high) = sorted(
+        ((start, of_models[name]) for start, of_models in zip(starts, metrics, strict=True)),
+        key=lambda pair: pair[1],
+    )
+    return f"{name} did best from {day(best)} ({value(high)}) and worst from {day(worst)} ({value(low)})."
+
+
+def fold_metrics(report: Report) -> list[dict[str, float]]:
+    """The metric of every model that was measured on all windows, window by window."""
+    metric = report.evaluation.metric
+    folds = [{model.name: model.metrics[metric] for model in fold.measurements} for fold in report.folds]
+    shared = sorted(name for name in folds[0] if all(name in fold for fold in folds))
+    return [{name: fold[name] for name in shared} for fold in folds]
+
+
+def blend_sentence(report: Report, blend: BlendSummary) -> str:
+    """Which models the blend leans on, and which it could do without."""
+    models = count(len(blend.members), "model")
+    parts = [
+        f"A blend of {models} is published."
+        if blend.chosen
+        else f"A blend of {models} was tried; {report.winner} alone is published: it did no worse."
+    ]
+    segments = {segment for member in blend.members for segment in member.weight_by_segment}
+    heaviest = [
+        f"{member.name} the most for {segment} shoppers ({member.weight_by_segment[segment]:.2f})"
+        for segment in sorted(segments)
+        for member in (max(blend.members, key=lambda member: member.weight_by_segment.get(segment, 0)),)
+    ]
+    if heaviest:
+        parts.append(f"Of the weights, which say how far each model's ranking counts, {several(heaviest)}.")
+    tried = [(member, member.gain_without) for member in blend.members if member.gain_without is not None]
+    if tried:
+        parts.append(_needed(tried, metric_name(report.evaluation.metric)))
+    return " ".join(parts)
+
+
+def _needed(tried: Sequence[tuple[BlendMember, float]], metric: str) -> str:
+    member, gain = min(tried, key=lambda pair: (pair[1], pair[0].name))
+    useless = [one.name for one, change in tried if change >= 0]
+    if gain >= 0:
+        return f"Any one of them could be left out without a loss of {metric} on the validation window."
+    needed = f"Without {member.name} {metric} on the validation window would fall most, by {value(-gain)}"
+    return f"{needed}; {several(useless)} could be left out without a loss." if useless else f"{needed}."
+
+
+def _leads_in_words(leads: Sequence[Difference]) -> list[str]:
+    """Which of the leads that are not told one by one are clear."""
+    told: list[str] = []
+    for clear, verdict in ((False, "may be chance"), (True, "clear")):
+        names = [pair.worse for pair in leads if pair.is_clear == clear]
+        verb = "" if not clear else "is " if len(names) == 1 else "are "
+        if names:
+            told.append(f"Its lead{'s' if len(names) > 1 else ''} over {several(names)} {verb}{verdict}.")
+    return told
+
+
+def _in_words(pair: Difference, pairs: int) -> str:
+    if pair.difference == 0:
+        return f"{pair.better} and {pair.worse} are equal."
+    surely = "clear" if pair.is_clear else "which may be chance"
     return (
-        f"The lists of {report.winner} show {percent(catalogue[f'coverage@{k}'])} of the catalogue; the "
-        f"{half}% of items that are shown most take half of all places."
+        f"On the test window {pair.better} is better than {pair.worse} by {value(pair.difference)} "
+        f"({interval(pair.interval)}), {surely} after correction for {count(pairs, 'comparison')}."
     )
 
 
 def _certainty(lead: Lead) -> str:
     bounds = f"its 95% interval is {interval(lead.interval)}"
     return f"The lead is clear: {bounds}." if lead.interval[0] > 0 else f"The lead may be chance: {bounds}."
-
-
-def _join(parts: list[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"

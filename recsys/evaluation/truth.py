@@ -9,10 +9,11 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
-from recsys.evaluation.metrics import Counts
+from recsys.evaluation.diversity import encode_paths
+from recsys.evaluation.metrics import Counts, Values
 from recsys.evaluation.segments import NEW, Mask, head_items, user_segments
 from recsys.ids import UNKNOWN, IdMap, Rows
-from recsys.schema import ITEM_ID, USER_ID
+from recsys.schema import CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Evaluation
 
 
@@ -40,15 +41,23 @@ class Truth:
     head: Mask  # (items,)
     item_users: Counts  # (items,) users who have each item before the window
     users: int  # users before the window
+    had: Values  # (U, 2) of the items each had: mean share of users who have them, and share of head items
+    user_items: csr_matrix  # (users, items) what everybody had before the window
+    item_paths: NDArray[np.int32] | None  # (items, levels) codes of categories, where most items have one
 
 
 def build_truth(
-    pairs: pl.DataFrame, interactions: Interactions, evaluation: Evaluation, history: csr_matrix | None
+    pairs: pl.DataFrame,
+    interactions: Interactions,
+    evaluation: Evaluation,
+    history: csr_matrix | None,
+    catalogue: pl.LazyFrame | None = None,
 ) -> Truth:
     """Turn the `relevant_pairs` of a window into arrays over the rows of `interactions`, known before it.
 
     With `history` (users x items), every pair stored there is no longer a possible recommendation: it is
     dropped from what users wanted and from their candidates. Users left with nothing wanted are left out.
+    `catalogue` holds the items in the columns of `Items`, for their categories.
     Raises `NotEnoughDataError` when no user with history is left.
     """
     users = IdMap.of(pairs[USER_ID])
@@ -67,14 +76,19 @@ def build_truth(
             "the window is too short, or evaluation.relevant_events too narrow"
         )
     item_users = interactions.wanted.getnnz(axis=0)
+    head = head_items(item_users, evaluation.head_share)
+    of_items = np.column_stack([item_users / len(interactions.users), head.astype(np.float64)])
     return Truth(
         user_rows=user_rows[returning],
         returning=wanted.select(returning),
         new=wanted.select(wants_something & segments[NEW]),
         segments={name: mask[returning] for name, mask in segments.items() if name != NEW},
-        head=head_items(item_users, evaluation.head_share),
+        head=head,
         item_users=item_users,
         users=len(interactions.users),
+        had=_mean_of_had(interactions.wanted, of_items)[user_rows[returning]],
+        user_items=interactions.wanted,
+        item_paths=None if catalogue is None else _item_paths(interactions.items, catalogue),
     )
 
 
@@ -102,6 +116,23 @@ def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance
         relevant_counts=np.bincount(user_rows, minlength=len(users)),
         candidate_counts=np.full(len(users), len(items)),
     )
+
+
+def _mean_of_had(wanted: csr_matrix, of_items: Values) -> Values:
+    """Means of `of_items` (items, C) over what each user has, (users, C); not a number for one without any."""
+    counts = wanted.getnnz(axis=1)[:, None]
+    had = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), wanted.shape)
+    sums: Values = np.asarray(had @ of_items)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _item_paths(items: IdMap, catalogue: pl.LazyFrame) -> NDArray[np.int32] | None:
+    """The items' categories in codes; None where half of the items or more have none."""
+    known = pl.LazyFrame({ITEM_ID: items.values})
+    paths = known.join(catalogue.select(ITEM_ID, CATEGORY), on=ITEM_ID, how="left", maintain_order="left")
+    categories = paths.collect()[CATEGORY]
+    named = (categories.list.len() > 0).sum()
+    return encode_paths(categories) if named > len(items) / 2 else None
 
 
 def _history_of(user_rows: Rows, history: csr_matrix) -> csr_matrix:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import in_window, relevant_pairs, require_events, windows
+from recsys.data.splits import fold_windows, in_window, relevant_pairs, require_events, require_folds, windows
 from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.schema import DEFAULT_WEIGHTS, TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
@@ -103,3 +103,40 @@ def test_relevant_events_can_be_named():
 def test_an_unknown_relevant_event_is_refused():
     with pytest.raises(SettingsError, match=r"evaluation\.relevant_events = 'buy': expected names among cart"):
         relevant_pairs(EVENTS, START, AS_OF, ("purchase", "buy"), DEFAULT_WEIGHTS)
+
+
+def test_folds_follow_each_other_back_in_time():
+    assert fold_windows(AS_OF, Evaluation(test_days=5, folds=3)) == (
+        (datetime(2017, 12, 26, tzinfo=UTC), AS_OF),
+        (datetime(2017, 12, 21, tzinfo=UTC), datetime(2017, 12, 26, tzinfo=UTC)),
+        (datetime(2017, 12, 16, tzinfo=UTC), datetime(2017, 12, 21, tzinfo=UTC)),
+    )
+    assert fold_windows(AS_OF, EVALUATION)[0] == (windows(AS_OF, EVALUATION).validation_end, AS_OF)
+
+
+@pytest.mark.parametrize(
+    ("hours_back", "problem"),
+    [
+        ([1, 24 * 7, 24 * 11], None),
+        ([1, 24 * 7, 24 * 10], "from 2017-12-21 00:00 to 2017-12-26 00:00, no event is before it"),
+        ([1, 24 * 10 + 1], "from 2017-12-21 00:00 to 2017-12-26 00:00, it holds no event"),
+        ([24 * 5 + 1, 24 * 11], "from 2017-12-26 00:00 to 2017-12-31 00:00, it holds no event"),
+    ],
+)
+def test_every_fold_needs_events_in_it_and_before_it(hours_back: list[int], problem: str | None):
+    folds = fold_windows(AS_OF, Evaluation(test_days=5, folds=2))
+    if problem is None:
+        require_folds(frame(hours_back), folds)
+        return
+    with pytest.raises(NotEnoughDataError) as error:
+        require_folds(frame(hours_back), folds)
+    first, last = (AS_OF - timedelta(hours=end(hours_back)) for end in (max, min))
+    assert str(error.value) == (
+        f"evaluation.folds = 2: of the test window {problem}; "
+        f"the events run from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    )
+
+
+def test_folds_of_no_events_are_refused():
+    with pytest.raises(NotEnoughDataError, match="there are no events to split into test windows"):
+        require_folds(frame([]), fold_windows(AS_OF, Evaluation(folds=2)))

@@ -10,8 +10,7 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.evaluation import comparison
-from recsys.evaluation.comparison import ModelMeasurement, bootstrap_means, choose, find_lead, measure
+from recsys.evaluation.comparison import ModelMeasurement, choose, measure
 from recsys.evaluation.truth import build_truth
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
@@ -107,6 +106,9 @@ def test_measurement_of_a_small_shop(interactions: Interactions):
     assert segments["head"].metrics["recall@2"] == 1
     # u1 wants d of the tail, u2 wants b and one item the model does not know, u3 wants d.
     assert segments["tail"].metrics["recall@2"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert segments["tail"].interval == measured.intervals["recall@2"]  # the same users and values
+    assert segments["head"].interval == (1, 1)
+    assert segments["heavy"].interval == (0, 1)  # u1 alone has 1, u3 alone 0
     assert measured.catalogue["coverage@2"] == 1
     assert measured.catalogue["coverage@1"] == pytest.approx(2 / 5)
     assert measured.catalogue["novelty@1"] == pytest.approx(2 * np.log2(3) / 3)
@@ -143,42 +145,6 @@ def test_choose_takes_the_highest_mean_and_of_equals_the_first_name(interactions
     first = measure_lists(interactions, LISTS, "b")
     assert choose([weak, second, first], "recall@2") == "b"
     assert choose([first, second, weak], "recall@2") == "b"
-
-
-def test_the_lead_is_a_paired_difference(interactions: Interactions):
-    best = measure_lists(interactions, LISTS, "best")
-    same = measure_lists(interactions, LISTS, "same")
-    worse = measure_lists(interactions, [[0, 3], [4, 2], [4, 2]], "worse")
-    tie = find_lead([best, same, worse], "best", "recall@2")
-    assert tie is not None
-    assert (tie.runner_up, tie.difference, tie.interval) == ("same", 0, (0, 0))
-    lead = find_lead([worse, best], "best", "recall@2")
-    assert lead is not None
-    assert lead.difference == pytest.approx((1 / 2) / 3)
-    # Only u2 differs, by 1/2, and is drawn 0 to 3 times out of 3.
-    assert lead.interval[0] == 0
-    assert 1 / 6 < lead.interval[1] <= 1 / 2
-    behind = find_lead([worse, best], "worse", "recall@2")
-    assert behind is not None
-    assert behind.difference == pytest.approx(-(1 / 2) / 3)
-    assert find_lead([best], "best", "recall@2") is None
-
-
-def test_bootstrap_agrees_with_the_standard_error():
-    values = np.random.default_rng(1).random((400, 2))
-    means = bootstrap_means(values, 1000, 0)
-    assert means.shape == (1000, 2)
-    assert means.mean(axis=0) == pytest.approx(values.mean(axis=0), abs=0.002)
-    assert means.std(axis=0) == pytest.approx(values.std(axis=0) / 20, rel=0.1)
-
-
-def test_bootstrap_does_not_depend_on_its_batches():
-    values = np.random.default_rng(1).random((10, 2))
-    whole = bootstrap_means(values, 50, 7)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "RESAMPLED_ENTRIES", 30)
-        assert bootstrap_means(values, 50, 7) == pytest.approx(whole)
-    assert (bootstrap_means(values, 50, 8) != whole).any()
 
 
 def test_an_empty_history_leaves_nothing_out(interactions: Interactions):

@@ -1,0 +1,158 @@
+"""How the report's plots look: SVG that takes its colours and font from the page."""
+
+# matplotlib leaves the types of its keyword arguments and of dates open.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from io import StringIO
+from statistics import mean
+from typing import Any, Final, Literal
+
+import matplotlib as mpl
+from matplotlib import dates
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# A colour that the page sets, and the stand-in that is drawn.
+INK: Final = "#010101"
+MUTED: Final = "#020202"
+LINE: Final = "#030303"
+ACCENT: Final = "#040404"
+OTHER: Final = "#050505"
+SHADE: Final = "#060606"
+PAGE_COLOURS: Final = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    OTHER: "var(--other)",
+    SHADE: "var(--shade)",
+}
+
+WIDTH = 380  # pixels at which a plot is drawn; the page scales it
+POINTS_PER_PIXEL = 0.75
+TEXT = 12 * POINTS_PER_PIXEL
+SMALL_TEXT = 11 * POINTS_PER_PIXEL
+DASHED: Final = (0, (3, 3))
+
+# What a file of its own needs and an element of a page must not have.
+NOT_FOR_HTML: Final = (
+    r"<metadata>.*?</metadata>",
+    r"<defs>\s*<style.*?</style>\s*</defs>",
+    r'\sxmlns(:xlink)?="[^"]*"',
+    r'(?<=<g) id="[^"]*"',
+    r"font-family: [^;\"]*;? ?",
+)
+
+STYLE: Final[Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": TEXT,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": SMALL_TEXT,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": SMALL_TEXT,
+    "ytick.labelsize": SMALL_TEXT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 6,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+    "legend.fontsize": SMALL_TEXT,
+}
+
+
+def draw(height: float) -> tuple[Figure, Axes]:
+    """A figure so many pixels high, and its axes."""
+    inches = 72 / POINTS_PER_PIXEL
+    figure = Figure(figsize=(WIDTH / inches, height / inches), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a plot, from below."""
+    axes.set_yticks(range(len(names)), list(names), color=INK, fontsize=TEXT)
+
+
+def write(
+    axes: Axes,
+    text: str,
+    place: tuple[float, float],
+    offset: tuple[float, float],
+    color: str = INK,
+    align: Literal["left", "right"] = "left",
+) -> None:
+    """Text beside a place of the plot, `offset` points from it."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", va="center", ha=align, color=color)
+
+
+def write_above(axes: Axes, text: str, x: float, align: str, shift: float) -> None:
+    """Text over the top edge, `shift` points beside `x`."""
+    axes.annotate(
+        text,
+        (x, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(shift, 2),
+        textcoords="offset points",
+        ha=align,
+        va="bottom",
+        fontsize=SMALL_TEXT,
+        color=MUTED,
+    )
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Places for labels, as near to `places` as can be, each at least `gap` from the next.
+
+    >>> spread([5, 1, 1], 2)
+    [5.0, 0.0, 2.0]
+    """
+    order = sorted(range(len(places)), key=lambda index: (places[index], index))
+    # Less the gaps, labels may share a place but not pass each other: runs that would are put on their mean.
+    runs: list[list[float]] = []
+    for rank, index in enumerate(order):
+        runs.append([places[index] - rank * gap])
+        while len(runs) > 1 and mean(runs[-2]) >= mean(runs[-1]):
+            last = runs.pop()
+            runs[-1] += last
+    settled = [mean(run) for run in runs for _ in run]
+    spaced = {index: settled[rank] + rank * gap for rank, index in enumerate(order)}
+    return [float(spaced[index]) for index in range(len(places))]
+
+
+def day_axis(axes: Axes) -> None:
+    """Few, short dates below."""
+    locator = dates.AutoDateLocator(maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))
+
+
+def day_number(moment: date) -> float:
+    """Where a day lies on an axis of days."""
+    return float(dates.date2num(moment))
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """The figure as an `svg` element for HTML: no outer links, the page's looks, ids that `name` sets apart."""
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for pattern in NOT_FOR_HTML:
+        svg = re.sub(pattern, "", svg, flags=re.DOTALL)
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'aria-hidden="true"', svg, count=1)
+    for stand_in, colour in PAGE_COLOURS.items():
+        svg = svg.replace(stand_in, colour)
+    return svg

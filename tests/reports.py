@@ -1,0 +1,149 @@
+"""A report as the report's tests read it, worked out by nobody but easy to tell figure from figure."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from recsys.data.splits import fold_windows, windows
+from recsys.evaluation.comparison import ModelMeasurement, SegmentMeasurement
+from recsys.evaluation.metrics import metric_names
+from recsys.evaluation.popularity_bias import ItemPopularity, PopularityBias
+from recsys.evaluation.report_data import (
+    BlendMember,
+    BlendSummary,
+    DataSummary,
+    Example,
+    Fold,
+    ListedItem,
+    Quarantine,
+    Report,
+    SchemaChange,
+    SourceCounts,
+    Step,
+)
+from recsys.settings import Evaluation
+
+AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
+EVALUATION = Evaluation(cutoffs=(5, 20))
+HOSTILE = '<script>alert("1")</script> & $x_1$'
+
+
+def measurement(name: str, metric: float, cold_users: int = 50, coverage: float = 0.231) -> ModelMeasurement:
+    names = metric_names(EVALUATION.cutoffs)
+    metrics = dict.fromkeys(names, metric)
+    segment = SegmentMeasurement(100, metrics, (metric - 0.02, metric + 0.02))
+    return ModelMeasurement(
+        name=name,
+        users=950,
+        cold_users=cold_users,
+        metrics=metrics,
+        intervals=dict.fromkeys(names, (metric - 0.004, metric + 0.004)),
+        segments=dict.fromkeys(("new", "light", "heavy", "head", "tail"), segment),
+        catalogue={
+            f"{base}@{k}": value
+            for k in EVALUATION.cutoffs
+            for base, value in (
+                ("coverage", coverage),
+                ("gini", 0.8),
+                ("novelty", 7.5),
+                ("diversity", 0.86),
+                ("popularity", 0.12),
+                ("head_share", 0.45),
+            )
+        },
+        diversity_by="categories",
+        popularity_bias={
+            "all": PopularityBias(
+                950, ItemPopularity(0.12, 0.45), ItemPopularity(0.05, 0.2), ItemPopularity(0.08, 0.3)
+            ),
+            "light": PopularityBias(
+                60, ItemPopularity(0.15, 0.6), ItemPopularity(0.05, 0.2), ItemPopularity(0.05, 0.2)
+            ),
+            "heavy": PopularityBias(
+                890, ItemPopularity(0.1, 0.4), ItemPopularity(0.1, 0.4), ItemPopularity(0.2, 0.5)
+            ),
+        },
+        exposure_curve=tuple(min(1, step / 50) for step in range(101)),
+        resampled=tuple(metric + shift for shift in (-0.001, 0, 0.001)),
+    )
+
+
+def make_report() -> Report:
+    models = (measurement("popularity", 0.05), measurement("als", 0.08), measurement("bpr", 0.064))
+    tested = (measurement("popularity", 0.05), measurement("als", 0.079), measurement("bpr", 0.0805))
+    first = date(2017, 1, 1)
+    return Report(
+        title="Corner shop",
+        windows=windows(AS_OF, EVALUATION),
+        evaluation=EVALUATION,
+        repeat="exclude",
+        winner="als",
+        validation=models,
+        test=tested,
+        data=DataSummary(
+            users=2469,
+            items=92339,
+            events=1469307,
+            first_day=first,
+            last_day=date(2017, 12, 30),
+            events_per_day=tuple((first + timedelta(days=n), 4000 + n) for n in range(0, 364, 3)),
+            events_per_type={"view": 400000, "purchase": 1069307},
+            median_events_per_user=512.0,
+            items_for_most_events=0.124,
+        ),
+        sources=(
+            SourceCounts("transactions", 1000000, 998500, 300, 1150, {"price_is_an_amount": 900, "late": 300}),
+            SourceCounts("products", 92339, 92339, 0, 0, {}),
+        ),
+        steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000, 1_000_000)),
+        examples=(
+            Example(
+                user_id="u1",
+                segment="light",
+                source="als",
+                recent=(ListedItem("i1", None),),
+                recommended=(ListedItem("i2", HOSTILE), ListedItem("i3", "Roma tomatoes")),
+            ),
+        ),
+        settings={"seed": "0"},
+    )
+
+
+def make_folds(*means: dict[str, float]) -> tuple[Fold, ...]:
+    """Windows, the oldest first, on which models have these means."""
+    spans = fold_windows(AS_OF, Evaluation(folds=len(means)))
+    return tuple(
+        Fold(start, end, tuple(measurement(name, mean) for name, mean in models.items()))
+        for (start, end), models in zip(reversed(spans), means, strict=True)
+    )
+
+
+def make_full_report() -> Report:
+    """A report of a run that did all that can be done."""
+    return replace(
+        make_report(),
+        folds=make_folds(
+            {"als": 0.081, "bpr": 0.07, "popularity": 0.05},
+            {"als": 0.083, "bpr": 0.071, "popularity": 0.04},
+            {"als": 0.079, "bpr": 0.0805, "popularity": 0.05},
+        ),
+        blend=BlendSummary(
+            (
+                BlendMember("als", {"heavy": 0.75, "light": 0.25}, -0.0123),
+                BlendMember("bpr", {"light": 0.75, "heavy": 0.25}, 0.0001),
+                BlendMember("popularity", {"light": 0.0}, None),
+            ),
+            chosen=True,
+        ),
+        quarantine=Quarantine(
+            (
+                (date(2017, 3, 1), "price_is_an_amount", 4),
+                (date(2017, 3, 3), "event_is_known", 2),
+                (date(2017, 3, 3), "price_is_an_amount", 398),
+            ),
+            undated=17,
+        ),
+        schema_changes=(
+            SchemaChange("orders", "discount", None, "Float64", datetime(2017, 11, 5, tzinfo=UTC)),
+            SchemaChange("orders", "store", "Int64", "String", datetime(2017, 12, 1, tzinfo=UTC)),
+        ),
+    )
