@@ -66,7 +66,8 @@ def choose_blend(lists: Mapping[str, Rows], truth: Truth, k: int, seed: int) -> 
     From the best single model on, weights are changed one at a time as long as the mean gain in NDCG@k over that
     model, less `PENALTY` standard deviations of it over bootstrap resamples of the users, grows: an ensemble
     selection (Caruana, Niculescu-Mizil, Crew, Ksikes, "Ensemble Selection from Libraries of Models", ICML 2004)
-    that pays for instability. A segment of users gets weights of its own where the same measure supports them over everyone's.
+    that pays for instability. A segment of users gets weights of its own where the same measure supports them
+    over those of everyone.
     """
     names = list(lists)
     chosen = _sample(len(truth.user_rows), seed)
