@@ -16,8 +16,8 @@ from recsys.models.base import ItemModel, Model
 from recsys.models.top_k import Exclude, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists
+from recsys.store.blocks import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
 from recsys.store.keys import POPULAR, TRENDING, popular_name
-from recsys.store.publish import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
 
 BLOCK = 4_096
 

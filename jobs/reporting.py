@@ -14,7 +14,7 @@ from recsys.evaluation.report import write_report
 from recsys.evaluation.report_data import DataSummary, Example, ListedItem, Report, SourceCounts, Step
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
-from recsys.store.publish import ITEMS, USER_ITEMS_FILE
+from recsys.store.blocks import ITEMS, USER_ITEMS_FILE
 
 REPORT = "report"
 REPORT_FILE = "report.html"
