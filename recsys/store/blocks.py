@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,22 +106,22 @@ class Source:
     longest: int
     cuttable: bool
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """How many lists it has, empty ones too."""
-        return read_metadata(self.path).num_rows
+        return int(_metadata(self.path).num_rows)
 
     def blocks(self) -> Iterator[Block]:
         """Its lists, `BLOCK_LISTS` at a time, however large the file's row groups are."""
-        metadata = read_metadata(self.path)
-        paths = (metadata.schema.column(column).path for column in range(metadata.num_columns))
+        metadata = _metadata(self.path)
+        paths = (str(metadata.schema.column(column).path) for column in range(metadata.num_columns))
         ids = [path for path in paths if path.startswith(f"{ITEMS}.")]
         # Ids come as numbers of a dictionary, which is a fifth of the work of reading each as text.
         with ParquetFile(self.path, metadata=metadata, read_dictionary=ids) as file:
-            for group in range(file.num_row_groups):
-                batches = file.iter_batches(
+            for group in range(metadata.num_row_groups):
+                batches: Any = file.iter_batches(
                     BLOCK_LISTS, row_groups=[group], columns=[self.owner, ITEMS], use_threads=False
                 )
-                for batch in cast("Iterator[Any]", batches):
+                for batch in batches:
                     yield self._block(batch.column(0), batch.column(1))
 
     def _block(self, owners: Any, lists: Any) -> Block:
@@ -144,6 +144,10 @@ class Source:
             rows,
             self.longest,
         )
+
+
+def _metadata(path: Path) -> Any:
+    return read_metadata(path)
 
 
 def _strings(array: Any) -> tuple[Numbers, Bytes]:
@@ -173,3 +177,9 @@ def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> 
         prefix, _, suffix = key(version, "\n").encode().partition(b"\n")
         found.append(Source(path, owner, prefix, suffix, longest if cuttable else WHOLE, cuttable))
     return found
+
+
+def count_lists(directory: Path) -> int | None:
+    """How many lists a run has written, empty ones too; None where a file is missing."""
+    files = [directory / name for name in (USER_ITEMS_FILE, SIMILAR_ITEMS_FILE, POPULAR_FILE)]
+    return sum(_metadata(file).num_rows for file in files) if all(file.is_file() for file in files) else None

@@ -28,11 +28,11 @@ class Channel:
     """One server's connection for bytes in bulk, made and authenticated as those of its client are."""
 
     def __init__(self, client: redis.Redis) -> None:
-        pool = client.connection_pool
+        pool: Any = client.connection_pool
         options: dict[str, Any] = {
             name: value for name, value in pool.connection_kwargs.items() if not name.startswith(MAINTENANCE)
         }
-        self._connection: Any = pool.connection_class(**(options | {"protocol": 2}))
+        self._connection = pool.connection_class(**(options | {"protocol": 2}))
         self._connection.connect()
         self._socket: socket.socket = self._connection._sock
         self.patience: float | None = self._socket.gettimeout()
@@ -146,7 +146,7 @@ def _command(*parts: bytes | str | int) -> bytes:
 
 def _scanned(reply: bytearray) -> tuple[bytes, NDArray[np.uint64]] | None:
     """Cursor and key hashes of a SCAN's reply; None while it is not all there."""
-    if reply[:1] == b"-" and reply.endswith(b"\r\n"):
+    if reply.startswith(b"-") and reply.endswith(b"\r\n"):
         raise redis.ResponseError(reply[1:-2].decode(errors="replace"))
     lines = reply.split(b"\r\n", 4)
     if len(lines) < 5:

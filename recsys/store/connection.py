@@ -10,7 +10,8 @@ from typing import Any
 
 import redis
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisClusterException
+from redis.connection import parse_url
+from redis.exceptions import MovedError, RedisClusterException
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
@@ -40,7 +41,7 @@ def store_errors(client: Client) -> Generator[None]:
     """Turn redis-py's errors into a `StoreError` that names the server."""
     try:
         yield
-    except redis.exceptions.MovedError:
+    except MovedError:
         if isinstance(client, RedisCluster):
             raise StoreError(f"Redis at {address_of(client)}: keys have moved to another node: try again") from None
         raise StoreError(
@@ -79,7 +80,7 @@ def _external(settings: Redis, url: str) -> redis.Redis:
 def _cluster(settings: Redis, url: str) -> RedisCluster:
     """A Cluster's client, which has asked the node at `url` for the others."""
     with _address_errors():
-        asked: Any = redis.connection.parse_url(url)
+        asked: Any = parse_url(url)
     try:
         return RedisCluster.from_url(
             url,

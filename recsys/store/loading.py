@@ -126,7 +126,7 @@ class Loader:
     def _take(self, channel: Channel, wait: bool) -> bool:
         """Take the replies that have come off a channel; whether its bytes are sent, and its replies here."""
         whole = len(channel.incoming) // len(DONE)
-        if channel.incoming == DONE * whole:
+        if bytes(channel.incoming) == DONE * whole:
             self._count(channel, whole)
             channel.incoming.clear()
         else:

@@ -149,7 +149,7 @@ def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
 
 
 def _read(source: Source) -> _File:
-    stride = max(1, len(source) // SAMPLE_LISTS)
+    stride = max(1, source.count() // SAMPLE_LISTS)
     place_bytes = np.zeros(PLACES, np.int64)
     lists = key_bytes = 0
     sample: list[tuple[str, bytes]] = []

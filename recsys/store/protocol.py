@@ -160,7 +160,7 @@ def _fill(
     longest: int,
     per_command: int,
     out: Bytes,
-) -> int:
+) -> np.uint64:
     before, after, verb = _U(len(prefix) - 8), _U(len(suffix) - 8), _U(len(name) - 8)
     at = _0
     for place in range(len(rows)):
