@@ -28,6 +28,8 @@ SHORTEST: Final = 10
 SAMPLE_LISTS: Final = 500
 PLACES: Final = 1_000
 """Longest list that can be cut; what lies behind counts for none."""
+CROWD: Final = 40
+"""More keys than this never meet in one bucket."""
 HASHTABLE_SINCE: Final = (8, 1)
 """Valkey's version from which on seven keys share a bucket of 64 bytes; before, and in Redis, each has one of 8."""
 
@@ -96,7 +98,7 @@ class Forecast:
         tables = 1 if nodes[0] is self.client else SLOTS
         seven = _seven_in_a_bucket(nodes[0])
         lists = sum(file.lists for file in self.files)
-        before, after = (tables * _table_bytes(keys / tables, seven) for keys in (there, there + lists))
+        before, after = (round(tables * _table_bytes(keys / tables, seven)) for keys in (there, there + lists))
         return before, after
 
 
@@ -196,8 +198,17 @@ def _seven_in_a_bucket(node: redis.Redis) -> bool:
     return (int(version[0]), int(version[1])) >= HASHTABLE_SINCE
 
 
-def _table_bytes(keys: float, seven_in_a_bucket: bool) -> int:
-    """A table has the next power of two of buckets."""
-    buckets = keys / 7 if seven_in_a_bucket else keys
-    power = 1 << max(0, int(np.ceil(np.log2(max(buckets, 1)))))
-    return power * (64 if seven_in_a_bucket else 8)
+def _table_bytes(keys: float, seven_in_a_bucket: bool) -> float:
+    """A table has the next power of two of buckets; one of seven that overflows goes on in another."""
+    if not seven_in_a_bucket:
+        return 8 * _power_of_two(keys)
+    buckets = _power_of_two(keys / 7)
+    in_one = np.arange(1, CROWD)
+    share = np.exp(in_one * np.log(max(keys / buckets, 1e-9)) - keys / buckets - np.cumsum(np.log(in_one)))
+    # Six and the way to the next, but in the last of the chain.
+    chain = np.where(in_one <= 7, 1, np.ceil((in_one - 1) / 6))
+    return 64 * buckets * (1 + float(((chain - 1) * share).sum()))
+
+
+def _power_of_two(number: float) -> int:
+    return 1 << max(0, int(np.ceil(np.log2(max(number, 1)))))

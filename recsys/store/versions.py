@@ -63,7 +63,7 @@ def _whole(known: list[Version], live: str, wanted: str | None) -> str:
         raise StoreError(f"version {wanted} is live already; {there}")
     if wanted not in [version.name for version in others]:
         listed = wanted in [version.name for version in known]
-        raise StoreError(f"version {wanted} {'is not whole' if listed else 'is not in Redis'}; {there}")
+        raise StoreError(f"version {wanted!r} {'is not whole' if listed else 'is not in Redis'}; {there}")
     return wanted
 
 

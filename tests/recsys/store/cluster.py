@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _is_whole(node: redis.Redis) -> bool:
     return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == str(len(SHARES))
 
 
-def _until(is_so) -> None:
+def _until(is_so: Callable[[], bool]) -> None:
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         assert time.monotonic() < give_up_at, "the Cluster does not come up"

@@ -17,9 +17,7 @@ from recsys.store.keys import Keys
 from recsys.store.publish import publish
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
 from recsys.store.versions import begin, roll_back
-
-FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 31))
-USERS = 2 * BLOCK_LISTS + 100
+from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS
 
 # Publishes until it is killed: it stops for good after the first block and says so.
 PUBLISHER = """
@@ -38,17 +36,6 @@ publish(redis.Redis(port=int(sys.argv[1])), Keys("recsys"), sys.argv[2], Path(sy
 """
 
 WriteLists = Callable[[str, Mapping[str, Sequence[str]], dict[str, list[str]], dict[str, list[str]]], Path]
-
-
-@pytest.fixture
-def lists_of(write_lists: WriteLists) -> Callable[[str], Path]:
-    """Lists that say which version they belong to."""
-
-    def write(version: str) -> Path:
-        users = {str(user): [f"{version}-{user}", f"{version}-x"] for user in range(USERS)}
-        return write_lists(version, users, {"i": [f"{version}-j"]}, {"popular": [f"{version}-p"]})
-
-    return write
 
 
 def _keys_of(client: redis.Redis, version: str) -> set[bytes | str]:
