@@ -28,6 +28,8 @@ SHORTEST: Final = 10
 SAMPLE_LISTS: Final = 500
 PLACES: Final = 1_000
 """Longest list that can be cut; what lies behind counts for none."""
+TABLE_BYTES: Final = 104
+"""About what a table takes besides its buckets; a Cluster has one for each slot with keys."""
 CROWD: Final = 40
 """More keys than this never meet in one bucket."""
 HASHTABLE_SINCE: Final = (8, 1)
@@ -200,14 +202,16 @@ def _seven_in_a_bucket(node: redis.Redis) -> bool:
 
 def _table_bytes(keys: float, seven_in_a_bucket: bool) -> float:
     """A table has the next power of two of buckets; one of seven that overflows goes on in another."""
+    if keys == 0:
+        return 0
     if not seven_in_a_bucket:
-        return 8 * _power_of_two(keys)
+        return TABLE_BYTES + 8 * _power_of_two(keys)
     buckets = _power_of_two(keys / 7)
     in_one = np.arange(1, CROWD)
     share = np.exp(in_one * np.log(max(keys / buckets, 1e-9)) - keys / buckets - np.cumsum(np.log(in_one)))
     # Six and the way to the next, but in the last of the chain.
     chain = np.where(in_one <= 7, 1, np.ceil((in_one - 1) / 6))
-    return 64 * buckets * (1 + float(((chain - 1) * share).sum()))
+    return TABLE_BYTES + 64 * buckets * (1 + float(((chain - 1) * share).sum()))
 
 
 def _power_of_two(number: float) -> int:
