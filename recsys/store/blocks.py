@@ -1,7 +1,7 @@
 """The lists of a run, read from its files a block at a time."""
 
 # pyarrow has no stubs.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

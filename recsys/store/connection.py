@@ -7,10 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.cluster import RedisCluster
-from redis.connection import parse_url
 from redis.exceptions import MovedError, RedisClusterException
 
 from recsys.errors import StoreError
@@ -80,17 +80,17 @@ def _external(settings: Redis, url: str) -> redis.Redis:
 def _cluster(settings: Redis, url: str) -> RedisCluster:
     """A Cluster's client, which has asked the node at `url` for the others."""
     with _address_errors():
-        asked: Any = parse_url(url)
-    try:
-        return RedisCluster.from_url(
-            url,
-            socket_timeout=settings.timeout_seconds,
-            socket_connect_timeout=settings.timeout_seconds,
-            decode_responses=False,
-        )
-    except ERRORS as error:
-        where = f"{asked.get('host')}:{asked.get('port', 6379)}"
-        raise StoreError(f"Redis Cluster at {where}: {' '.join(str(error).split())}") from None
+        asked = urlsplit(url)
+        where = f"{asked.hostname}:{asked.port or 6379}"
+        try:
+            return RedisCluster.from_url(
+                url,
+                socket_timeout=settings.timeout_seconds,
+                socket_connect_timeout=settings.timeout_seconds,
+                decode_responses=False,
+            )
+        except ERRORS as error:
+            raise StoreError(f"Redis Cluster at {where}: {' '.join(str(error).split())}") from None
 
 
 @contextmanager

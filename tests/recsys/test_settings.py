@@ -150,6 +150,12 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ("[evaluation]\nhead_share = 1", "evaluation.head_share = 1: Input should be less than 1"),
         ('[redis]\nnamespace = "a b"', "redis.namespace = 'a b': String should match pattern"),
         ("[redis]\ntimeout_seconds = -1", "redis.timeout_seconds = -1: Input should be greater than 0"),
+        (
+            '[redis]\nmax_memory = "12 apples"',
+            "redis.max_memory = '12 apples': expected bytes, or text such as 512MB",
+        ),
+        ("[redis]\nmax_memory = 0", "redis.max_memory = 0: Input should be greater than 0"),
+        ("[redis]\ncluster = 7", "redis.cluster = 7: Input should be a valid boolean"),
         ("[redis]\nkeep_versions = 1", "redis.keep_versions = 1: Input should be greater than or equal to 2"),
     ],
 )
@@ -236,3 +242,11 @@ def test_any_part_of_the_settings_is_parsed_alike():
     assert parse(TypeAdapter(Evaluation), {"test_days": 7}, "here") == Evaluation(test_days=7.0)
     with pytest.raises(SettingsError, match=r"^here: test_days = -7: Input should be greater than 0$"):
         parse(TypeAdapter(Evaluation), {"test_days": -7}, "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1000", 1_000), ('"512MB"', 512 * 2**20), ('"1.5 gb"', 3 * 2**29), ('"64"', 64), ('"2TB"', 2**41)],
+)
+def test_memory_is_bytes_or_text_with_a_unit(text: str, expected: int) -> None:
+    assert load_settings(None, {"RECSYS_REDIS_MAX_MEMORY": text}).redis.max_memory == expected

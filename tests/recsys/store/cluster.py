@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.cluster import RedisCluster
@@ -61,7 +62,8 @@ def _free_port() -> int:
 
 
 def _bus_port(node: redis.Redis) -> int:
-    return int(node.config_get("cluster-port")["cluster-port"])
+    facts: Any = node.config_get("cluster-port")
+    return int(facts["cluster-port"])
 
 
 def _answers(node: redis.Redis) -> bool:
@@ -72,7 +74,7 @@ def _answers(node: redis.Redis) -> bool:
 
 
 def _is_whole(node: redis.Redis) -> bool:
-    facts = node.execute_command("CLUSTER INFO")
+    facts: Any = node.execute_command("CLUSTER INFO")
     return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == str(len(SHARES))
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -74,7 +75,7 @@ def test_memory_of_a_cluster_is_that_of_all_its_nodes(
 def _user_lists(client: redis.Redis, keys: Keys, version: str, lists: Path) -> list[tuple[list[str], list[str]]]:
     """What the run has and what Redis has, of each user."""
     rows = pl.read_parquet(lists / "user_items.parquet")
-    values = client.mget([keys.user_items(version, user) for user in rows["user_id"]])
+    values: list[Any] = client.mget([keys.user_items(version, user) for user in rows["user_id"]])
     return [(items, value.decode().split()) for items, value in zip(rows["items"].to_list(), values, strict=True)]
 
 

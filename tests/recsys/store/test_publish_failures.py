@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -83,9 +84,11 @@ def _assert_nothing_is_left_over(client: redis.Redis, keys: Keys) -> None:
     known = versions(client, keys)
     assert all(version.published_at for version in known)
     own = {keys.live, keys.versions, keys.sizes}
-    owners = {key.decode().split(":")[1] for key in client.scan_iter(count=10_000) if key.decode() not in own}
+    found: list[Any] = list(client.scan_iter(count=10_000))
+    owners = {key.decode().split(":")[1] for key in found if key.decode() not in own}
     assert owners == {version.name for version in known}
-    assert {name.decode() for name in client.hkeys(keys.sizes)} == owners
+    sizes: list[Any] = client.hkeys(keys.sizes)
+    assert {name.decode() for name in sizes} == owners
 
 
 def test_a_publisher_may_be_killed_at_any_time(
@@ -276,6 +279,15 @@ def test_a_server_that_refuses_writes_is_published_to_when_it_takes_them_again(
     _assert_nothing_is_left_over(client, keys)
 
 
+def _stall(client: redis.Redis, milliseconds: int) -> Callable[[int], None]:
+    """Writes wait for so long from each block on."""
+
+    def stall(_: int) -> None:
+        client.client_pause(milliseconds, all=False)
+
+    return stall
+
+
 def test_a_server_that_stalls_for_too_long_is_given_up(
     client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: ListsOf
 ) -> None:
@@ -284,7 +296,7 @@ def test_a_server_that_stalls_for_too_long_is_given_up(
     port = client.connection_pool.connection_kwargs["port"]
     hasty: Client = redis.Redis(port=port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
     with pytest.raises(StoreError, match=rf"Redis at .*:{port}: no answer in 0\.3 seconds"):
-        publish(hasty, keys, SECOND, lists_of(SECOND), 2, lambda _: other.client_pause(60_000, all=False))
+        publish(hasty, keys, SECOND, lists_of(SECOND), 2, _stall(other, 60_000))
     assert_live_and_whole(client, keys, FIRST)
     other.client_unpause()
     publish(client, keys, THIRD, lists_of(THIRD), 2)
@@ -296,6 +308,6 @@ def test_a_server_that_is_slow_is_waited_for(
     client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: ListsOf
 ) -> None:
     other = new_client()
-    published = publish(client, keys, FIRST, lists_of(FIRST), 2, lambda _: other.client_pause(300, all=False))
+    published = publish(client, keys, FIRST, lists_of(FIRST), 2, _stall(other, 300))
     assert published.seconds > 0.3
     assert_live_and_whole(client, keys, FIRST)

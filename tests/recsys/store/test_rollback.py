@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -124,7 +125,7 @@ def test_a_version_that_goes_live_in_the_moment_of_its_removal_stays(
     other = new_client()
     hset = redis.Redis.hset
 
-    def go_live_before(self: redis.Redis, *arguments: str) -> object:
+    def go_live_before(self: redis.Redis, *arguments: Any) -> object:
         monkeypatch.setattr(redis.Redis, "hset", hset)
         roll_back(other, keys, FIRST)
         return hset(self, *arguments)
