@@ -36,7 +36,10 @@ from recsys.errors import BusyError, RecsysError, RunError, SettingsError
 from recsys.files import write_json
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
+from recsys.store.connection import connect
+from recsys.store.keys import Keys
 from recsys.store.server import stop_server
+from recsys.store.versions import roll_back
 
 LISTED = 10
 
@@ -176,6 +179,24 @@ def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False)
         presenting.print_json(asdict(published))
     else:
         presenting.show_published(published)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    version: Annotated[
+        str | None, typer.Argument(help="Version to make live (default: the one that was live before)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an older version's lists live again; readers notice nothing but the lists."""
+    settings: Settings = context.obj
+    client = connect(settings.redis, settings.directory)
+    done = roll_back(client, Keys(settings.redis.namespace), version)
+    if as_json:
+        presenting.print_json(asdict(done))
+    else:
+        presenting.show_rolled_back(done)
 
 
 @app.command()

@@ -10,8 +10,8 @@ from recsys.evaluation.report_data import Example, ListedItem
 from recsys.evaluation.segments import HEAVY, LIGHT, NEW
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
+from recsys.store.blocks import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
 from recsys.store.keys import POPULAR
-from recsys.store.publish import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
 
 EXAMPLE_ITEMS = 10
 POPULARITY = "popularity"

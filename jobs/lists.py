@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
@@ -16,10 +17,12 @@ from recsys.models.base import ItemModel, Model
 from recsys.models.top_k import Exclude, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists
+from recsys.store.blocks import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
 from recsys.store.keys import POPULAR, TRENDING, popular_name
-from recsys.store.publish import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
 
 BLOCK = 4_096
+GROUP_BLOCKS = 4
+"""Blocks in a row group: each has a dictionary of the ids, and larger groups are read for less."""
 
 
 def unavailable_items(known: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
@@ -121,10 +124,16 @@ def _write_lists(
     """Write a list for each owner, block by block, so that only one block is in memory."""
     schema = pl.DataFrame(schema={key: pl.String, ITEMS: pl.List(pl.String)}).to_arrow().schema
     with written_whole(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+        waiting: list[pyarrow.Table] = []
         for rows, listed in blocks:
             frame = pl.DataFrame({key: owners.ids(rows), ITEMS: _lists(items, listed)})
-            writer.write_table(frame.to_arrow().cast(schema))
+            waiting.append(frame.to_arrow().cast(schema))
+            if len(waiting) == GROUP_BLOCKS:
+                writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
+                waiting.clear()
             progress.advance(len(rows))
+        if waiting:
+            writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
 
 
 def _lists(items: IdMap, listed: Rows) -> pl.Series:

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
+import structlog
+
 from jobs.candidates import check_candidates
 from jobs.cross_validation import check_folds, cross_validate
 from jobs.evaluating import evaluate
@@ -15,9 +17,12 @@ from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
 from jobs.training import train, write_lists
 from recsys.settings import Settings
+from recsys.store.blocks import count_lists
 from recsys.store.connection import connect
 from recsys.store.keys import Keys
 from recsys.store.publish import Published, publish
+
+log = structlog.get_logger(__name__)
 
 
 class Until(IntEnum):
@@ -71,9 +76,26 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
 
 def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
     """Load the run's lists into Redis and make them live."""
-    progress.start("publish lists")
+    lists = run.directory / "lists"
+    progress.start("publish lists", count_lists(lists))
+    done = 0
+
+    def advance(lists_done: int) -> None:
+        nonlocal done
+        progress.advance(lists_done - done)
+        done = lists_done
+
     client = connect(settings.redis, settings.directory)
-    keys = Keys(settings.redis.namespace)
-    published = publish(client, keys, run.id, run.directory / "lists", settings.redis.keep_versions)
+    published = publish(
+        client,
+        Keys(settings.redis.namespace),
+        run.id,
+        lists,
+        settings.redis.keep_versions,
+        advance,
+        settings.redis.max_memory,
+    )
     progress.done()
+    if published.cut_to is not None:
+        log.warning("lists were cut to fit redis.max_memory", run=run.id, longest=published.cut_to)
     return published

@@ -23,6 +23,7 @@ from jobs.trending import Renewed
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.report_data import Example
 from recsys.store.publish import Published
+from recsys.store.versions import RolledBack
 
 console = Console(highlight=False)
 
@@ -79,6 +80,13 @@ def show_published(published: Published) -> None:
         f"Published version [bold]{published.version}[/]: {published.keys:,} lists, "
         f"{published.bytes / 2**20:.1f} MB, in {published.seconds:.1f} s"
     )
+    if published.cut_to is not None:
+        console.print(f"Lists were cut to {published.cut_to} items to fit redis.max_memory")
+
+
+def show_rolled_back(done: RolledBack) -> None:
+    """What is live again."""
+    console.print(f"Version [bold]{done.version}[/] is live again; it was {done.previous}")
 
 
 def show_renewed(renewed: Renewed) -> None:
@@ -119,7 +127,8 @@ def show_status(status: Status) -> None:
     console.print(f"Redis at {status.redis.address}: {status.redis.memory_bytes / 2**20:.1f} MB in use")
     table = _table("Versions", "version", "published", "live")
     for version in status.redis.versions:
-        published = f"{version.published_at:%Y-%m-%d %H:%M:%S}" if version.published_at else "not whole"
+        half = "" if version.live else "not whole"
+        published = f"{version.published_at:%Y-%m-%d %H:%M:%S}" if version.published_at else half
         table.add_row(version.name, published, "live" if version.live else "")
     console.print(table)
 

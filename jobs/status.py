@@ -15,8 +15,9 @@ from jobs.schedule import SCHEDULER, triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
-from recsys.store.connection import address_of, connect
+from recsys.store.connection import address_of, connect, store_errors
 from recsys.store.keys import Keys
+from recsys.store.memory import used_memory
 from recsys.store.read import Version, versions
 
 SHOWN_ATTEMPTS = 10
@@ -105,8 +106,9 @@ def _run(directory: Path, manifest: dict[str, Any]) -> RunStatus:
 
 def _redis(settings: Settings) -> RedisStatus:
     client = connect(settings.redis, settings.directory)
-    memory: Any = client.info("memory")
-    return RedisStatus(address_of(client), memory["used_memory"], versions(client, Keys(settings.redis.namespace)))
+    with store_errors(client):
+        memory = used_memory(client)
+    return RedisStatus(address_of(client), memory, versions(client, Keys(settings.redis.namespace)))
 
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:

@@ -1,6 +1,7 @@
 """Every setting, frozen, from recsys.toml and RECSYS_* variables; nothing else reads either."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -55,6 +56,19 @@ Positive = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Device = Literal["auto", "cpu", "cuda"]
+MEMORY_UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+
+
+def _memory_bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]B)?", value.strip().upper())
+    if found is None:
+        raise PydanticCustomError("memory", "expected bytes, or text such as 512MB or 8GB")
+    return int(float(found[1]) * MEMORY_UNITS[found[2] or ""])
+
+
+Memory = Annotated[int, BeforeValidator(_memory_bytes), Field(gt=0)]
 T = TypeVar("T")
 Kind = Literal["events", "items", "users"]
 # A column's name, a Polars SQL expression over the file's columns, or a list of columns.
@@ -158,12 +172,16 @@ class Redis:
 
     url: str | None = None
     """redis://, rediss:// or unix:// address; without one an embedded Valkey runs under `directory`."""
+    cluster: bool = False
+    """Whether `url` names a node of a Redis Cluster; the other nodes are found by it."""
     namespace: Name = "recsys"
     """First part of every key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
     """How long one command may take."""
     keep_versions: Annotated[int, Field(ge=2)] = 2
     """Versions kept, the live one among them; older ones are removed after a publish."""
+    max_memory: Memory | None = None
+    """Most that Redis may hold, all nodes of a Cluster together, as `512MB` or `8GB`; lists are cut to fit."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -229,7 +247,13 @@ class Settings:
     serving: Serving = field(default_factory=Serving)
 
 
-NOT_SECRET = ("redis.namespace", "redis.timeout_seconds", "redis.keep_versions")
+NOT_SECRET = (
+    "redis.cluster",
+    "redis.namespace",
+    "redis.timeout_seconds",
+    "redis.keep_versions",
+    "redis.max_memory",
+)
 SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule", "serving")
 
 

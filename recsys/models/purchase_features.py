@@ -82,7 +82,7 @@ def _of_items(
     gaps, days = np.bincount(item_of_pair, counts - 1, items), np.bincount(item_of_pair, span, items)
     shop_cycle = days.sum() / gaps.sum() if days.sum() > 0 else NEVER_DAYS
     cycle = (days + PRIOR_GAPS * shop_cycle) / (gaps + PRIOR_GAPS)
-    buyers = np.bincount(item_of_pair, minlength=items)
+    buyers = np.bincount(item_of_pair, minlength=items).astype(np.float64)
     repeats = np.bincount(item_of_pair, counts > 1, items) / (buyers + PRIOR_BUYERS)
     in_windows = _in_windows((purchases.pairs % items).astype(np.int32), purchases.ages, ITEM_WINDOWS, items)
     return np.column_stack([cycle, repeats, buyers, *in_windows])

@@ -31,6 +31,15 @@ def connect_async(settings: Redis, connections: int) -> AsyncClient:
     # Once more, for a connection that has died since it was last used.
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     try:
+        if settings.cluster:
+            return RedisCluster.from_url(
+                settings.url,
+                max_connections=connections,
+                socket_timeout=None,
+                socket_connect_timeout=settings.timeout_seconds,
+                cluster_error_retry_attempts=1,
+                retry=retry,
+            )
         return AsyncRedis.from_url(
             settings.url,
             max_connections=connections,

@@ -34,6 +34,11 @@ class Keys:
         """Hash: each version with keys -> Unix microseconds of when it went live, or why it is not whole."""
         return f"{self.namespace}:versions"
 
+    @property
+    def sizes(self) -> str:
+        """Hash: version -> bytes of memory it took, and the length its lists were cut to, 0 for none."""
+        return f"{self.namespace}:sizes"
+
     def user_items(self, version: str, user_id: str) -> str:
         """String: the items recommended to a user."""
         return f"{self.namespace}:{version}:user:{{{user_id}}}"

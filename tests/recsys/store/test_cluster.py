@@ -1,0 +1,142 @@
+"""Publishing to, and reading from, a real Cluster of three servers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.cluster import RedisCluster
+from redis.crc import key_slot
+
+from recsys.errors import StoreError
+from recsys.settings import Redis
+from recsys.store.connection import Client, connect, holder_of, primaries
+from recsys.store.keys import Keys
+from recsys.store.publish import publish
+from recsys.store.read import user_items, versions
+from recsys.store.versions import roll_back
+from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
+
+ListsOf = Callable[[str], Path]
+
+
+@pytest.fixture
+def slot_mover(cluster: RedisCluster, cluster_ports: list[int]) -> Iterator[Callable[[int, bool], None]]:
+    """Moves a slot to another node, or begins to; what was begun is done in the end."""
+    begun: list[tuple[int, redis.Redis]] = []
+
+    def move(slot: int, whole: bool) -> None:
+        nodes = [redis.Redis(port=port, decode_responses=True) for port in cluster_ports]
+        ids = [node.execute_command("CLUSTER MYID") for node in nodes]
+        owner = _owner(cluster, slot)
+        source = cluster_ports.index(owner)
+        target = (source + 1) % len(nodes)
+        nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        nodes[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+        begun.append((slot, nodes[target]))
+        if whole:
+            finish(slot, source, target)
+
+    def finish(slot: int, source: int, target: int) -> None:
+        nodes = [redis.Redis(port=port) for port in cluster_ports]
+        keys = nodes[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1_000)
+        if keys:
+            nodes[source].execute_command(
+                "MIGRATE", "127.0.0.1", cluster_ports[target], "", 0, 5_000, "KEYS", *keys
+            )
+        name = nodes[target].execute_command("CLUSTER MYID")
+        for node in (nodes[target], nodes[source], nodes[3 - source - target]):
+            node.execute_command("CLUSTER SETSLOT", slot, "NODE", name)
+
+    yield move
+    cluster.flushall(target_nodes=RedisCluster.PRIMARIES)
+    for slot, _ in begun:
+        source = cluster_ports.index(_owner(cluster, slot))
+        finish(slot, source, (source + 1) % len(cluster_ports))
+
+
+def _owner(cluster: RedisCluster, slot: int) -> int:
+    cluster.nodes_manager.initialize()
+    node: Any = cluster.nodes_manager.slots_cache[slot][0]
+    return int(node.port)
+
+
+def _keys_in(client: Client, version: str) -> list[int]:
+    return [sum(1 for _ in node.scan_iter(f"recsys:{version}:*")) for node in primaries(client)]
+
+
+def test_lists_are_spread_over_the_nodes_and_read_back(
+    cluster: RedisCluster, cluster_ports: list[int], keys: Keys, lists_of: ListsOf, tmp_path: Path
+) -> None:
+    for version in (FIRST, SECOND, THIRD):
+        published = publish(cluster, keys, version, lists_of(version), 2)
+    assert (published.previous, published.removed, published.keys) == (SECOND, (FIRST,), USERS + 2)
+    assert sum(_keys_in(cluster, FIRST)) == 0
+    assert all(USERS / 4 < count < USERS / 2 for count in _keys_in(cluster, THIRD))
+    assert_live_and_whole(cluster, keys, THIRD)
+
+    settings = Redis(url=f"redis://127.0.0.1:{cluster_ports[2]}", cluster=True)
+    with connect(settings, tmp_path) as client:
+        assert user_items(client, keys, "7", 1).items == [f"{THIRD}-7"]
+        assert [version.name for version in versions(client, keys)] == [THIRD, SECOND]
+        assert roll_back(client, keys).version == SECOND
+    assert_live_and_whole(cluster, keys, SECOND)
+    again = publish(cluster, keys, SECOND, lists_of(SECOND + "-again").parent / SECOND, 2)
+    assert again.keys == USERS + 2
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["moved", "being moved"])
+def test_slots_that_move_meanwhile_are_followed(
+    cluster: RedisCluster,
+    keys: Keys,
+    lists_of: ListsOf,
+    slot_mover: Callable[[int, bool], None],
+    whole: bool,
+) -> None:
+    users = [str(USERS - 1), str(USERS - 50), "5000"]
+    slots = {key_slot(keys.user_items(FIRST, user).encode()) for user in users}
+    moved: list[int] = []
+
+    def move(_: int) -> None:
+        if not moved:
+            for slot in slots:
+                slot_mover(slot, whole)
+                moved.append(slot)
+
+    publish(cluster, keys, FIRST, lists_of(FIRST), 2, move)
+    assert moved
+    assert_live_and_whole(cluster, keys, FIRST)
+    assert sum(_keys_in(cluster, FIRST)) == USERS + 2
+
+
+def test_one_node_that_is_full_keeps_the_version_from_going_live(
+    cluster: RedisCluster, keys: Keys, lists_of: ListsOf
+) -> None:
+    publish(cluster, keys, FIRST, lists_of(FIRST), 2)
+    busy = [holder_of(cluster, key) for key in (keys.live, keys.versions, keys.sizes)]
+    node = next(node for node in primaries(cluster) if node not in busy)
+    node.config_set("maxmemory", 1)
+    with pytest.raises(StoreError, match=f"version {SECOND}: Redis refused .* lists, the first as: OOM"):
+        publish(cluster, keys, SECOND, lists_of(SECOND), 2)
+    assert_live_and_whole(cluster, keys, FIRST)
+    assert sum(_keys_in(cluster, SECOND)) == 0
+    node.config_set("maxmemory", 0)
+    publish(cluster, keys, SECOND, lists_of(SECOND + "-again").parent / SECOND, 2)
+    assert_live_and_whole(cluster, keys, SECOND)
+
+
+def test_a_cluster_that_the_settings_do_not_know_of_is_named(
+    cluster_ports: list[int], keys: Keys, lists_of: ListsOf, tmp_path: Path
+) -> None:
+    for port in cluster_ports:
+        client = connect(Redis(url=f"redis://127.0.0.1:{port}"), tmp_path)
+        with pytest.raises(StoreError, match=r"is a node of a Cluster: set redis\.cluster = true"):
+            publish(client, keys, FIRST, lists_of(f"{FIRST}-{port}").parent / f"{FIRST}-{port}", 2)
+
+
+def test_a_server_that_is_no_cluster_is_named_without_the_password(client: redis.Redis, tmp_path: Path) -> None:
+    port = client.connection_pool.connection_kwargs["port"]
+    with pytest.raises(StoreError, match=f"Redis Cluster at 127.0.0.1:{port}: ") as error:
+        connect(Redis(url=f"redis://:secret@127.0.0.1:{port}", cluster=True), tmp_path)
+    assert "secret" not in str(error.value)

@@ -1,0 +1,28 @@
+"""Versions whose lists say which version they belong to."""
+
+from typing import Any
+
+from recsys.store.blocks import BLOCK_LISTS
+from recsys.store.connection import Client
+from recsys.store.keys import Keys
+from recsys.store.read import live_version, popular_items, similar_items
+
+FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 31))
+USERS = 2 * BLOCK_LISTS + 100
+
+
+def user_lists(version: str) -> dict[str, list[str]]:
+    """A list for each of `USERS` users."""
+    return {str(user): [f"{version}-{user}", f"{version}-x"] for user in range(USERS)}
+
+
+def assert_live_and_whole(client: Client, keys: Keys, version: str) -> None:
+    """`version` is live, and each of its lists is what was written."""
+    assert live_version(client, keys) == version
+    users = user_lists(version)
+    pipeline: Any = client.pipeline(transaction=False)
+    for user in users:
+        pipeline.get(keys.user_items(version, user))
+    assert pipeline.execute() == [" ".join(items).encode() for items in users.values()]
+    assert similar_items(client, keys, "i", 9) == [f"{version}-j"]
+    assert popular_items(client, keys, 9) == [f"{version}-p"]
