@@ -7,7 +7,7 @@ import polars as pl
 
 from features.events import before
 from jobs.cross_validation import fold_step, read_folds
-from jobs.evaluating import TEST, VALIDATION, measurements
+from jobs.evaluating import BLEND, TEST, VALIDATION, blend_choice, measurements
 from jobs.example_lists import find_examples, find_new_example
 from jobs.ingest import ingest_history
 from jobs.lake import Lake
@@ -15,7 +15,7 @@ from jobs.quarantine import read_quarantine
 from jobs.run import Run
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report import write_report
-from recsys.evaluation.report_data import DataSummary, Report, SourceCounts, Step
+from recsys.evaluation.report_data import BlendMember, BlendSummary, DataSummary, Report, SourceCounts, Step
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
@@ -51,7 +51,22 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         settings=_shown_settings(settings),
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
+        blend=_blend(run, winner),
     )
+
+
+def _blend(run: Run, winner: str) -> BlendSummary | None:
+    """What the blend is made of; None where no blend is better than a single model."""
+    if winner != BLEND:
+        return None
+    choice = blend_choice(run)
+    members = [
+        BlendMember(
+            name, weights, -choice.cost_of_leaving_out[name] if name in choice.cost_of_leaving_out else None
+        )
+        for name, weights in choice.weights.items()
+    ]
+    return BlendSummary(tuple(members), chosen=True)
 
 
 def _summarize(events: pl.LazyFrame) -> DataSummary:

@@ -23,7 +23,18 @@ def truth_of(wanted: Rows, light: np.ndarray) -> Truth:
     nobody = returning.select(np.zeros(users, bool))
     segments = {LIGHT: light, HEAVY: ~light}
     everyone = np.arange(users, dtype=np.int32)
-    return Truth(everyone, returning, nobody, segments, np.zeros(ITEMS, bool), np.ones(ITEMS, int), users)
+    return Truth(
+        user_rows=everyone,
+        returning=returning,
+        new=nobody,
+        segments=segments,
+        head=np.zeros(ITEMS, bool),
+        item_users=np.ones(ITEMS, int),
+        users=users,
+        had=np.zeros((users, 2)),
+        user_items=csr_matrix((users, ITEMS), dtype=np.float32),
+        item_paths=None,
+    )
 
 
 @pytest.fixture
