@@ -19,7 +19,7 @@ TRIES = 5
 def replace_trending(client: Client, keys: Keys, items: Sequence[str]) -> str:
     """Put `items` in place of the live version's trending list, or remove it where there are none.
 
-    Returns the version. Where another one goes live meanwhile, its list is replaced too; the one before keeps what it
+    Returns the version. Where another goes live meanwhile, its list is replaced too; the one before keeps what it
     was given, and goes with it. Raises `StoreError` when no version is live.
     """
     with store_errors(client):
