@@ -172,7 +172,7 @@ TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolu
         (TABLE + 'separator = "||"', "sources.tables.0.separator = '||': String should match pattern"),
         (TABLE + 'separator = "é"', "sources.tables.0.separator = 'é': String should match pattern"),
         (TABLE + 'time_zone = "CEST?"', "sources.tables.0.time_zone = 'CEST?': expected a time zone such as"),
-        (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.files is missing"),
+        (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.fils = '*': there is no such setting"),
     ],
 )
 def test_a_wrong_table_is_told_by_its_place(tmp_path: Path, changed: str, line: str):
