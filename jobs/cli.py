@@ -1,7 +1,7 @@
 """The `recsys` command."""
 
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from jobs.benchmark import AUTO, benchmark
 from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.evaluating import TEST, VALIDATION, measurements
 from jobs.featuring import FEATURES
-from jobs.ingest import TableCount, ingest
+from jobs.ingest import AHEAD, TableCount, ingest
 from jobs.lake import lake_of
 from jobs.logs import configure_logging
 from jobs.lookup import Lookup
@@ -69,7 +69,11 @@ AsOf = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Items to show")]
-SourcePaths = Annotated[list[str] | None, typer.Argument(help="Files, directories or globs")]
+SourcePaths = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files, directories, globs, s3:// addresses (default: sources.paths, and every query)"),
+]
+Full = Annotated[bool, typer.Option("--full", help="Read everything again, whatever the watermarks say")]
 
 
 @app.callback()
@@ -105,10 +109,12 @@ def demo(
 
 
 @app.command("ingest")
-def ingest_command(context: typer.Context, sources: SourcePaths = None, as_json: AsJson = False) -> None:
-    """Read files into the lake; rows that break a rule go to quarantine, the same file twice changes nothing."""
+def ingest_command(
+    context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
+) -> None:
+    """Read files and queries into the lake; bad rows go to quarantine, the same rows again change nothing."""
     with shown() as progress:
-        counts = _ingest(context.obj, _paths(context.obj, sources), progress)
+        counts = _ingest(context.obj, _paths(context.obj, sources), progress, queries=not sources, full=full)
     if as_json:
         presenting.print_json([asdict(count) for count in counts])
     else:
@@ -162,9 +168,9 @@ def nightly(
 ) -> None:
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
-    if sources or settings.sources.paths:
+    if sources or settings.sources.paths or settings.sources.queries:
         with shown() as progress:
-            counts = _ingest(settings, _paths(settings, sources), progress)
+            counts = _ingest(settings, _paths(settings, sources), progress, queries=not sources)
         if not as_json:
             presenting.show_ingest(counts)
     _advance(settings, as_of, Until.PUBLISH, as_json)
@@ -255,17 +261,19 @@ def benchmark_command(
     presenting.show_benchmark(figures, k)
 
 
-def _ingest(settings: Settings, paths: tuple[str, ...], progress: Progress) -> list[TableCount]:
+def _ingest(
+    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
+) -> list[TableCount]:
     progress.start("read sources")
-    latest = datetime.now(UTC) + timedelta(days=1)
-    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance)
+    latest = datetime.now(UTC) + AHEAD
+    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
     progress.done()
     return counts
 
 
 def _paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
     paths = tuple(sources or settings.sources.paths)
-    if not paths:
+    if not paths and not settings.sources.queries:
         raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
     return paths
 

@@ -1,7 +1,8 @@
 """PostgreSQL, MySQL and SQLite: the rows of a query in batches, in types that the mapping computes with.
 
-A query is read as `SELECT <columns> FROM (<query>) AS source_rows [WHERE <watermark>]`, so that it can only read. A
-column of a type that Arrow lacks is cast by the database, most to text; a number of any precision becomes a decimal.
+A query is read as `SELECT <columns> FROM (<query>) AS source_rows [WHERE <watermark>]`, so that it can only read.
+A column of a type that Arrow lacks is cast by the database, most to text; a number of any precision becomes a
+decimal.
 """
 
 import json
@@ -22,7 +23,7 @@ import adbc_driver_postgresql.dbapi
 import adbc_driver_sqlite.dbapi
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 from adbc_driver_sqlite import StatementOptions
 
 from jobs import mysql_spool
@@ -145,7 +146,9 @@ class SQLite:
 
     def __enter__(self) -> Self:
         if not self._file.is_file():
-            raise SourceError(f"no file is at {self._file}; an absolute path is written as in sqlite:////data/shop.db")
+            raise SourceError(
+                f"no file is at {self._file}; an absolute path is written as in sqlite:////data/shop.db"
+            )
         address = f"file:{quote(str(self._file.resolve()))}?mode=ro"
         connection = self._open.enter_context(adbc_driver_sqlite.dbapi.connect(address))
         self._cursor = self._open.enter_context(connection.cursor())
@@ -190,7 +193,7 @@ class SQLite:
         self._cursor.execute(f"SELECT 1, {first} UNION ALL {marked}")
         schema = _schema(columns)
         for batch in self._cursor.fetch_record_batch():
-            own = batch.filter(pa.compute.equal(batch.column(0), 0))
+            own = batch.filter(pc.equal(batch.column(0), 0))  # pyright: ignore[reportAttributeAccessIssue]
             yield pa.RecordBatch.from_arrays(own.columns[1:], schema=schema)
 
 
@@ -259,7 +262,7 @@ class MySQL:
             said = line.partition(self.REFUSED)[2] or line.removeprefix(mysql_spool.FAILED)
             if "MYSQL_TYPE_NULL" in said:
                 raise SourceError("a column is NULL without a type; give it one, as in CAST(NULL AS CHAR)")
-            wrapped = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*?) \}", said)
+            wrapped = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*) \}", said)
             raise SourceError((wrapped[1] if wrapped else said).strip() or "the process that reads it was killed")
 
 
@@ -289,7 +292,9 @@ def frame_of(batches: list[pa.RecordBatch], columns: list[Column]) -> pl.DataFra
             number = text.cast(column.becomes, strict=False)
             lost = text.filter(number.is_null() & text.is_in(NOT_NUMBERS).not_())
             if lost.len():
-                raise SourceError(f"column {column.name!r} has {lost[0]}: cast it to text or to a float in the query")
+                raise SourceError(
+                    f"column {column.name!r} has {lost[0]}: cast it to text or to a float in the query"
+                )
             frame = frame.with_columns(number)
     return frame
 

@@ -11,6 +11,7 @@ from jobs.lake import Lake
 from recsys.files import read_json, write_json
 
 UNKNOWN = str(pl.Null())  # nothing but nulls: any type
+NARROWER = (str(pl.Int64()), str(pl.Float64()))
 
 
 @dataclass(frozen=True)
@@ -25,22 +26,10 @@ class SchemaChange:
     after: str | None
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The type of every column that a table has ever had; none for a column that has gone."""
-
-    types: Mapping[str, str | None]
-
-    @property
-    def gone(self) -> frozenset[str]:
-        """Columns that were there once."""
-        return frozenset(name for name, dtype in self.types.items() if dtype is None)
-
-
-def known_columns(lake: Lake, table: str) -> Columns | None:
-    """What earlier ingests saw of a table; none before the first."""
+def known_columns(lake: Lake, table: str) -> dict[str, str | None] | None:
+    """The type of every column that a table has ever had, none for one that has gone; none before it was read."""
     file = _file(lake, table)
-    return Columns(read_json(file)["columns"]) if file.exists() else None
+    return read_json(file)["columns"] if file.exists() else None
 
 
 def schema_changes(lake: Lake) -> list[SchemaChange]:
@@ -57,27 +46,23 @@ def keep_columns(
 
     `guessed` says that types come from the values: then whole numbers in a column of fractions are no change.
     """
-    before = known_columns(lake, table)
-    seen = _joined(schemas)
-    old = {} if before is None else before.types
+    known, seen = known_columns(lake, table), _joined(schemas)
+    old = known or {}
     types: dict[str, str | None] = {name: seen.get(name) for name in {**old, **seen}}
     for name, dtype in seen.items():
         earlier = old.get(name)
-        if earlier is not None and (dtype == UNKNOWN or (guessed and (dtype, earlier) == _NARROWER)):
+        if earlier is not None and (dtype == UNKNOWN or (guessed and (dtype, earlier) == NARROWER)):
             types[name] = earlier
     found = [
         SchemaChange(when, table, name, old.get(name), types[name])
         for name in types
-        if before is not None and old.get(name) != types[name] and old.get(name) != UNKNOWN
+        if known is not None and old.get(name) != types[name] and old.get(name) != UNKNOWN
     ]
-    if before is None or types != before.types:
-        earlier_changes = [] if before is None else read_json(_file(lake, table))["changes"]
+    if types != known:
+        earlier_changes = [] if known is None else read_json(_file(lake, table))["changes"]
         changes = [*earlier_changes, *(asdict(change) | {"when": when.isoformat()} for change in found)]
         write_json(_file(lake, table), {"columns": types, "changes": changes})
     return found
-
-
-_NARROWER = (str(pl.Int64()), str(pl.Float64()))
 
 
 def _joined(schemas: Iterable[pl.Schema]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Writes the rows of a MySQL query to a file, in a process of its own: `python mysql_spool.py < request.json`.
 
 connectorx holds the rows that its reader has not asked for yet in memory, without a limit, so the reader has to do
-nothing but write; it also explains a failure in many lines on standard error, and repeats a refused connection for half
-a minute. The process that starts this one reads those lines, and ends it at the first.
+nothing but write; it also explains a failure in many lines on standard error, and repeats a refused connection for
+half a minute. The process that starts this one reads those lines, and ends it at the first.
 """
 
 import json
@@ -29,7 +29,8 @@ def main() -> None:
     try:
         spool(**json.load(sys.stdin))
     except BaseException as error:  # a panic of connectorx is no Exception
-        print(f"{FAILED}{str(error).strip().partition(chr(10))[0]}", flush=True)
+        said = " ".join(str(error).partition("Stack backtrace")[0].split())
+        print(f"{FAILED}{said}", flush=True)
         sys.exit(1)
 
 

@@ -23,7 +23,7 @@ Kind = Literal["moment", "local", "date", "number"]
 
 @dataclass(frozen=True)
 class Watermark:
-    """A value of the column: a moment in UTC, a local time, a date (of text: its first ten characters), a number."""
+    """A moment in UTC, a local time, a date (of text: its first ten characters), or a number."""
 
     kind: Kind
     value: datetime | date | Decimal
@@ -89,7 +89,7 @@ def later(first: Watermark | None, second: Watermark | None) -> Watermark | None
 
 
 def rows_from(rows: pl.DataFrame, table: Table, since: Watermark | None) -> pl.DataFrame:
-    """The rows from a watermark on and those that have none; all of them where the column is of another kind now."""
+    """The rows from a watermark on and those that have none; all where the column is of another kind now."""
     name = table.watermark
     if since is None or name is None or not applies(since, rows.schema, table):
         return rows

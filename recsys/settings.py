@@ -238,8 +238,9 @@ def _shown(name: str, value: Any) -> str:
     """The value, unless it may hold a password; a misspelled field of `redis`, any address, or a whole table of
     `sources` may."""
     section, _, rest = name.partition(".")
+    given: object = value
     secret = section == "redis" and name not in NOT_SECRET
-    secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(value, dict))
+    secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(given, dict))
     return NOT_SHOWN if secret or "://" in repr(value) else repr(value)
 
 
@@ -265,9 +266,10 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
         else:
             values[name] = _parse_value(text)
     endpoint = next((environment[variable] for variable in ENDPOINTS if environment.get(variable)), None)
-    sources = values.setdefault("sources", {}) if endpoint else None
-    if isinstance(sources, dict) and isinstance(sources.setdefault("storage_options", {}), dict):
-        sources["storage_options"].setdefault("aws_endpoint_url", endpoint)
+    if endpoint and isinstance(values.setdefault("sources", {}), dict):
+        options = values["sources"].setdefault("storage_options", {})
+        if isinstance(options, dict):
+            values["sources"]["storage_options"] = {"aws_endpoint_url": endpoint, **options}
 
 
 def _put(values: dict[str, Any], section: str, name: str, text: str) -> None:
