@@ -299,4 +299,4 @@ def frame_of(batches: list[pa.RecordBatch], columns: list[Column]) -> pl.DataFra
     return frame
 
 
-NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+NOT_NUMBERS = ("nan", "inf", "-inf")  # as ADBC writes them; they become null

@@ -109,12 +109,11 @@ class Bucket:
             info = self._filesystem.get_file_info(path.rstrip("/"))
             if info.type == fs.FileType.File:
                 return [info.path]
-            if self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
-                raise OSError("the bucket is not there")
-            return [found for found in self._under(path.rstrip("/")) if has_known_format(found)]
-        fixed = path[: GLOB.search(path).start()].rpartition("/")[0]  # pyright: ignore[reportOptionalMemberAccess]
-        pattern = re.compile(_as_regex(path), re.DOTALL)
-        return [found for found in self._under(fixed) if pattern.fullmatch(found) and has_known_format(found)]
+        fixed, pattern = _split(path)
+        found = [file for file in self._under(fixed) if has_known_format(file) and pattern.fullmatch(file)]
+        if not found and self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise OSError("the bucket is not there")
+        return found
 
     def _under(self, directory: str) -> Iterator[str]:
         selector = fs.FileSelector(directory, allow_not_found=True, recursive=True)
@@ -231,6 +230,14 @@ def _store(scheme: str, options: Mapping[str, str]) -> Store:
 
 def _arguments(names: Mapping[str, str], options: Mapping[str, str]) -> dict[str, Any]:
     return {argument: options[name] for name, argument in names.items() if name in options}
+
+
+def _split(path: str) -> tuple[str, re.Pattern[str]]:
+    """The directory to search, and what matches the paths of files in it; for no glob, all of them do."""
+    first = GLOB.search(path)
+    if first is None:
+        return path.rstrip("/"), re.compile(".*", re.DOTALL)
+    return path[: first.start()].rpartition("/")[0], re.compile(_as_regex(path), re.DOTALL)
 
 
 def _as_regex(pattern: str) -> str:

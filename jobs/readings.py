@@ -68,7 +68,7 @@ def file_readings(paths: Sequence[str], request: Request, scratch: Path) -> Iter
     in `scratch` until the next reading is asked for."""
     remote = tuple(path for path in paths if is_remote(path))
     local = tuple(path for path in paths if path not in remote)
-    named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(remote)
+    named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(map(shown_address, remote))
     files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
     files += find_remote_files(remote, request.sources.storage_options)
     known = {table.name: request.known(table) for table in request.sources.file_tables}
