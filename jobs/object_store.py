@@ -3,6 +3,7 @@
 import http.client
 import re
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -147,16 +148,24 @@ class Web:
 
     def state(self, path: str) -> str:
         """What the server says of the file's version; empty where that is nothing."""
-        with urllib.request.urlopen(urllib.request.Request(path, method="HEAD"), timeout=SECONDS) as answer:
+        with _answer(urllib.request.Request(path, method="HEAD")) as answer:
             tag = answer.headers["ETag"] or answer.headers["Last-Modified"]
             return f"{tag} {answer.headers['Content-Length']}" if tag else ""
 
     @contextmanager
     def opened(self, path: str) -> Generator[tuple[Any, int | None]]:
         """A file's bytes as a stream, and how many there are if the server says so."""
-        with urllib.request.urlopen(path, timeout=SECONDS) as answer:
+        with _answer(urllib.request.Request(path)) as answer:
             size = answer.headers["Content-Length"]
             yield answer, None if size is None else int(size)
+
+
+def _answer(request: urllib.request.Request) -> Any:
+    try:
+        return urllib.request.urlopen(request, timeout=SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise OSError(f"HTTP error {error.code} {error.reason}") from None
 
 
 def is_remote(path: str) -> bool:

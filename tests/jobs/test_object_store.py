@@ -264,7 +264,7 @@ def test_the_command_reads_a_store_by_the_variables_of_aws(store: Store, tmp_pat
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of a directory; one whose name begins with `short` ends too early."""
 
-    def log_message(self, *_arguments: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
@@ -299,7 +299,7 @@ def test_a_file_on_the_web_is_read(web: str, lake: Lake):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/events-9.csv?signature=s3cr3t", "cannot be read: HTTP Error 404"),
+        ("/events-9.csv?signature=s3cr3t", "cannot be read: HTTP error 404"),
         ("/events-short.csv?signature=s3cr3t", r"cannot be read: it ended after \d+ of \d+ bytes"),
         ("/stores.csv?signature=s3cr3t", "no table reads a file of this name"),
         ("/?signature=s3cr3t", "its format is not known"),
