@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from jobs.evaluating import TEST, VALIDATION, measurements
 from jobs.example_lists import find_examples
 from jobs.featuring import FEATURES
 from jobs.history import Outcome as Ended
-from jobs.ingest import TableCount, ingest
+from jobs.ingest import AHEAD, TableCount, ingest
 from jobs.job_lock import holder, job_lock
 from jobs.lake import lake_of
 from jobs.lookup import Lookup
@@ -84,7 +84,11 @@ AsOf = Annotated[
 ]
 Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Items to show")]
 Scheduled = Annotated[bool, typer.Option("--scheduled", hidden=True)]
-SourcePaths = Annotated[list[str] | None, typer.Argument(help="Files, directories or globs")]
+SourcePaths = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files, directories, globs, s3:// addresses (default: sources.paths, and every query)"),
+]
+Full = Annotated[bool, typer.Option("--full", help="Read everything again, whatever the watermarks say")]
 
 
 @app.callback()
@@ -120,10 +124,12 @@ def demo(
 
 
 @app.command("ingest")
-def ingest_command(context: typer.Context, sources: SourcePaths = None, as_json: AsJson = False) -> None:
-    """Read files into the lake; rows that break a rule go to quarantine, the same file twice changes nothing."""
+def ingest_command(
+    context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
+) -> None:
+    """Read files and queries into the lake; bad rows go to quarantine, the same rows again change nothing."""
     with shown() as progress:
-        counts = _ingest(context.obj, _paths(context.obj, sources), progress)
+        counts = _ingest(context.obj, _paths(context.obj, sources), progress, queries=not sources, full=full)
     if as_json:
         presenting.print_json([asdict(count) for count in counts])
     else:
@@ -210,9 +216,9 @@ def nightly(
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
     with _alone(settings, JobName.NIGHTLY, scheduled):
-        if sources or settings.sources.paths:
+        if sources or settings.sources.paths or settings.sources.queries:
             with shown() as progress:
-                counts = _ingest(settings, _paths(settings, sources), progress)
+                counts = _ingest(settings, _paths(settings, sources), progress, queries=not sources)
             if not as_json:
                 presenting.show_ingest(counts)
         _advance(settings, as_of, Until.PUBLISH, as_json)
@@ -224,8 +230,9 @@ def trending(context: typer.Context, as_json: AsJson = False, scheduled: Schedul
     settings: Settings = context.obj
     with _alone(settings, JobName.TRENDING, scheduled), shown() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
-        if settings.sources.paths and holder(settings.directory, JobName.NIGHTLY) is None:
-            _ingest(settings, settings.sources.paths, progress)
+        named = settings.sources.paths or settings.sources.queries
+        if named and holder(settings.directory, JobName.NIGHTLY) is None:
+            _ingest(settings, settings.sources.paths, progress, queries=True)
         renewed = renew_trending(settings, datetime.now(UTC), progress)
     if as_json:
         presenting.print_json(asdict(renewed))
@@ -353,10 +360,12 @@ def benchmark_command(
     presenting.show_benchmark(figures, k)
 
 
-def _ingest(settings: Settings, paths: tuple[str, ...], progress: Progress) -> list[TableCount]:
+def _ingest(
+    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
+) -> list[TableCount]:
     progress.start("read sources")
-    latest = datetime.now(UTC) + timedelta(days=1)
-    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance)
+    latest = datetime.now(UTC) + AHEAD
+    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
     progress.done()
     return counts
 
@@ -376,7 +385,7 @@ def _alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]
 
 def _paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
     paths = tuple(sources or settings.sources.paths)
-    if not paths:
+    if not paths and not settings.sources.queries:
         raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
     return paths
 

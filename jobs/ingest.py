@@ -1,34 +1,32 @@
-"""Files into the lake: rows that break a rule go to quarantine, a file that cannot be read stops it all."""
+"""Files and queries into the lake: rows that break a rule go to quarantine, an unreadable source stops it all."""
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
-import dataframely as dy
-import polars as pl
 import structlog
 
-from jobs.lake import TABLES, Lake, scan
-from jobs.mapping import check_table, map_rows
-from jobs.sources import SCHEMAS, Chunk, find_files, first_line, located, read_chunks, tables_of
-from recsys.errors import SourceError
-from recsys.files import fingerprint, read_json, write_json, written_whole
-from recsys.schema import TIMESTAMP, events_schema
-from recsys.settings import Sources, Table
+from jobs.drift import SchemaChange, keep_columns
+from jobs.lake import Lake, scan
+from jobs.mapping import check_table
+from jobs.readings import Request, file_readings, query_readings
+from jobs.sql_sources import connection_of
+from jobs.staging import Staged, stage
+from jobs.watermark import keep_watermark, later
+from recsys.errors import SettingsError
+from recsys.files import read_json, write_json, written_whole
+from recsys.settings import Sources
 
 log = structlog.get_logger(__name__)
 
-BROKEN_LINE = "line_is_whole"
-RULE_WORDS = {"nullability": "is_given", "dtype": "is_readable"}
-UNREADABLE_TIME = f"{TIMESTAMP}|nullability"  # a time that cannot be read is null
+AHEAD = timedelta(days=1)  # of the clock, that an event may be
 
 
 @dataclass(frozen=True)
 class TableCount:
-    """What became of the rows that one table read from one file."""
+    """What became of the rows that one table read from one file, or by its query."""
 
     file: str
     table: str
@@ -38,19 +36,8 @@ class TableCount:
     duplicates: int  # valid, but there already, or twice in the file
     quarantined: int
     rules: dict[str, int] = field(default_factory=dict[str, int])  # rule broken -> rows; a row may break several
-
-
-@dataclass(frozen=True)
-class _Staged:
-    """Checked rows of one table and file, on disk, not yet in the lake."""
-
-    file: Path
-    table: Table
-    fingerprint: str
-    directory: Path
-    rows: int
-    valid: int
-    rules: dict[str, int]
+    passed_over: int = 0  # rows of a file that lie below the table's watermark
+    schema_changes: tuple[SchemaChange, ...] = ()  # of all that the table read, told with its first count
 
 
 def ingest(
@@ -59,147 +46,104 @@ def ingest(
     lake: Lake,
     latest: datetime,
     on_rows: Callable[[int], None] = lambda _rows: None,
+    queries: bool = True,
+    full: bool = False,
 ) -> list[TableCount]:
-    """Read every file under `paths` into the lake; events later than `latest` are quarantined.
+    """Read every file under `paths`, and every table's query, into the lake; events later than `latest`, which is
+    `AHEAD` of the clock, are quarantined.
 
-    Files are read and checked before the first row enters the lake: when one cannot be read (`SourceError`),
-    the lake is as it was. Reading the same file again changes nothing.
+    All is read and checked before the first row enters the lake: when something cannot be read (`SourceError`), the
+    lake is as it was. Reading the same again changes nothing. A table with a watermark is read from where its last
+    ingest ended, less its lateness, unless `full`; where it ended is written down when its rows are in the lake.
     """
-    for table in sources.tables:
-        check_table(table)
-    named = {located(Path(path)) for path in paths if Path(path).is_file()}
+    _check_tables(sources)
+    connections = {table.name: connection_of(table, sources) for table in sources.queries} if queries else {}
+    request = Request(sources, lake, full)
     with lake.locked() as scratch:
-        staged: list[_Staged] = []
-        for file in find_files(paths):
-            tables = tables_of(file, sources)
-            if not tables and file in named:
-                expected = ", ".join(table.files for table in sources.tables) or "events*, items*, users*"
-                raise SourceError(f"{file}: no table reads a file of this name; expected one like {expected}")
-            for table in tables:
-                place = scratch / f"{len(staged):04d}"
-                staged.append(_stage(file, table, sources, latest, place, on_rows))
-        if not staged:
-            raise SourceError(f"{', '.join(paths)}: no table reads any of the files there")
+        staged: list[Staged] = []
+        of_files = file_readings(paths, request, scratch) if paths else ()
+        for reading in chain(of_files, query_readings(connections, request, scratch)):
+            staged.append(stage(reading, sources, latest, scratch / f"{len(staged):04d}", on_rows))
+        changes = _keep_schemas(staged, lake, latest - AHEAD)
         counts = [_commit(part, lake) for part in staged]
-    return counts
+        _keep_watermarks(staged, request)
+    return [replace(count, schema_changes=tuple(changes.pop(count.table, ()))) for count in counts]
 
 
 def ingest_history(lake: Lake) -> list[TableCount]:
-    """What every file ever taken in brought to the lake, all its ingests together, by table."""
-    records = sorted((lake.directory / "ingests").glob("*.json"))
-    return [TableCount(**read_json(record)) for record in records]
+    """What every file ever taken in brought to the lake, all its ingests together, by table; of a query, what it
+    brought from each watermark on."""
+    records = [read_json(record) for record in sorted((lake.directory / "ingests").glob("*.json"))]
+    return [TableCount(**{name: value for name, value in record.items() if name != "state"}) for record in records]
 
 
-def _stage(
-    file: Path,
-    table: Table,
-    sources: Sources,
-    latest: datetime,
-    directory: Path,
-    on_rows: Callable[[int], None],
-) -> _Staged:
-    """Read, map and check one table of one file, chunk by chunk, into `directory`."""
-    rules: Counter[str] = Counter()
-    rows = valid = 0
-    for part in ("valid", "quarantine"):
-        (directory / part).mkdir(parents=True)
-    schema = _schema(table, sources, latest)
-    for number, chunk in enumerate(read_chunks(file, table, sources.chunk_rows)):
-        good, failure = _checked(chunk, schema, file, table, sources)
-        broken = pl.DataFrame({"line": chunk.broken_lines}, schema={"line": pl.String})
-        rows += chunk.rows.height + broken.height
-        valid += good.height
-        rules.update({_readable_rule(rule): count for rule, count in failure.counts().items()})
-        rules.update({BROKEN_LINE: broken.height} if broken.height else {})
-        _last_of_each(good, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
-        _quarantined(failure, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
-        on_rows(chunk.rows.height)
-    return _Staged(file, table, _fingerprint(file, table, sources), directory, rows, valid, dict(rules))
+def _check_tables(sources: Sources) -> None:
+    names = [table.name for table in sources.tables]
+    for table in sources.tables:
+        check_table(table)
+        if names.count(table.name) > 1:
+            raise SettingsError(f"sources.tables.{table.name}: two tables have this name")
 
 
-def _schema(table: Table, sources: Sources, latest: datetime) -> type[dy.Schema]:
-    return events_schema(sources.event_weights, latest) if table.kind == "events" else SCHEMAS[table.kind]
+def _keep_schemas(staged: list[Staged], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
+    """Write down the columns of all that was not read before, a table at a time; what has changed, by table."""
+    new = [part for part in staged if part.table.query is not None or not _record(part, lake).exists()]
+    changes: dict[str, list[SchemaChange]] = {}
+    for name in dict.fromkeys(part.table.name for part in new):
+        parts = [part for part in new if part.table.name == name]
+        guessed = any(part.reading.guessed for part in parts)
+        changes[name] = keep_columns(lake, name, [part.schema for part in parts], guessed, when)
+        for change in changes[name]:
+            log.warning("a source's columns have changed", **asdict(change) | {"when": change.when.isoformat()})
+    return changes
 
 
-def _checked(
-    chunk: Chunk, schema: type[dy.Schema], file: Path, table: Table, sources: Sources
-) -> tuple[pl.DataFrame, dy.FailureInfo]:
-    """The rows in the contract's columns that keep its rules, and what is known of those that do not."""
-    try:
-        return schema.filter(map_rows(chunk.rows, table, sources), cast=True)
-    except SourceError as error:
-        raise SourceError(f"{file}: {error}") from None
-    except pl.exceptions.PolarsError as error:
-        reason = first_line(error)
-        raise SourceError(f"{file}: columns of table {table.name!r} cannot be computed: {reason}") from None
+def _keep_watermarks(staged: list[Staged], request: Request) -> None:
+    for name in dict.fromkeys(part.table.name for part in staged if part.table.watermark):
+        parts = [part for part in staged if part.table.name == name]
+        reached = request.reached(parts[0].table)
+        for part in parts:
+            reached = later(reached, part.watermark)
+        if reached is not None:
+            keep_watermark(request.lake, parts[0].table, request.mark(parts[0].table), reached)
 
 
-def _last_of_each(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Items and users are held whole later on, so a file that names each many times is thinned as it is read."""
-    if table.kind == "events":
-        return rows
-    return rows.unique(TABLES[table.kind][1], keep="last", maintain_order=True)
-
-
-def _readable_rule(rule: str) -> str:
-    """A rule's name in words: `price|dtype` becomes `price_is_readable`."""
-    column, _, kind = rule.replace(UNREADABLE_TIME, f"{TIMESTAMP}|dtype").partition("|")
-    return f"{column}_{RULE_WORDS.get(kind, kind)}" if kind else column
-
-
-def _quarantined(failure: dy.FailureInfo, broken: pl.DataFrame) -> pl.DataFrame:
-    """Rows that broke a rule, as text, with the rules' names; `line` holds what was no row at all."""
-    details = failure.details()
-    invalid = failure.invalid()
-    rule_columns = [name for name in details.columns if name not in invalid.columns]
-    names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_readable_rule(rule))) for rule in rule_columns]
-    rules = pl.concat_str(names, separator=", ", ignore_nulls=True)
-    rows = details.select(rules.alias("rules"), *(_shown(name, dtype) for name, dtype in invalid.schema.items()))
-    return pl.concat([rows, broken.with_columns(pl.lit(BROKEN_LINE).alias("rules"))], how="diagonal")
-
-
-def _shown(name: str, dtype: pl.DataType) -> pl.Expr:
-    if isinstance(dtype, pl.List):
-        return pl.col(name).cast(pl.List(pl.String)).list.join(">").alias(name)
-    return pl.col(name).cast(pl.String)
-
-
-def _fingerprint(file: Path, table: Table, sources: Sources) -> str:
-    """Names what a table reads from a file: changes with the file's name and content and with the mapping."""
-    mapping = sorted(asdict(table).items())
-    text = f"{file.name} {fingerprint(file)} {sources.time_zone} {mapping!r}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _commit(staged: _Staged, lake: Lake) -> TableCount:
+def _commit(staged: Staged, lake: Lake) -> TableCount:
     """Move what was staged into the lake, its rejects into quarantine, and write down the counts."""
-    kind = staged.table.kind
+    table, mark = staged.table, staged.reading.fingerprint
     valid = scan(sorted((staged.directory / "valid").iterdir()))
-    if kind == "events":
-        accepted = lake.add_events(valid, staged.directory / "partitions", staged.fingerprint)
-        brought = lake.brought_by(staged.fingerprint)
+    if table.kind == "events":
+        accepted = lake.add_events(valid, staged.directory / "partitions", mark)
+        brought = lake.brought_by(mark)
     else:
-        accepted = brought = lake.put(kind, valid.collect())
-    name = f"{staged.table.name}-{staged.fingerprint}"
-    _keep_rejects(staged, lake.directory / "quarantine" / f"{name}.parquet")
+        accepted = brought = lake.put(table.kind, valid.collect())
+    record = _record(staged, lake)
+    _keep_rejects(staged, lake.directory / "quarantine" / f"{record.stem}.parquet")
     count = TableCount(
-        file=staged.file.name,
-        table=staged.table.name,
-        kind=kind,
+        file=staged.reading.file,
+        table=table.name,
+        kind=table.kind,
         rows=staged.rows,
         accepted=accepted,
         duplicates=staged.valid - accepted,
         quarantined=staged.rows - staged.valid,
         rules=staged.rules,
+        passed_over=staged.passed_over,
     )
     # Fewer may be valid now than were once taken in: an event's name may have left the settings.
-    history = replace(count, accepted=brought, duplicates=max(staged.valid - brought, 0))
-    write_json(lake.directory / "ingests" / f"{name}.json", asdict(history))
+    history = asdict(replace(count, accepted=brought, duplicates=max(staged.valid - brought, 0)))
+    del history["schema_changes"]
+    write_json(record, history | ({"state": staged.reading.state} if staged.reading.state else {}))
     log.debug("ingested", **asdict(count))
     return count
 
 
-def _keep_rejects(staged: _Staged, file: Path) -> None:
+def _record(staged: Staged, lake: Lake) -> Path:
+    """Where the counts of a reading are kept."""
+    return lake.directory / "ingests" / f"{staged.table.name}-{staged.reading.fingerprint}.json"
+
+
+def _keep_rejects(staged: Staged, file: Path) -> None:
     """Write the rows that broke a rule to `file`; without any, it is not there."""
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """A shop's columns, event names and times mapped to the contract."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 import polars as pl
@@ -26,7 +26,10 @@ FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def check_table(table: Table) -> None:
-    """Raise `SettingsError` when a table maps to a column the contract lacks, or leaves out one it needs."""
+    """Raise `SettingsError` when a table reads nothing or two things, maps to a column the contract lacks, or
+    leaves out one it needs."""
+    if bool(table.files) == (table.query is not None):
+        raise SettingsError(f"sources.tables.{table.name}: expected either files or query")
     known = SCHEMAS[table.kind].column_names()
     for name in table.columns:
         if name not in known:
@@ -39,14 +42,18 @@ def check_table(table: Table) -> None:
         raise SettingsError(f"sources.tables.{table.name}.columns: {missing[0]!r} is missing")
 
 
-def map_rows(rows: pl.DataFrame, table: Table, sources: Sources) -> pl.DataFrame:
+def map_rows(
+    rows: pl.DataFrame, table: Table, sources: Sources, gone: Collection[str] = frozenset()
+) -> pl.DataFrame:
     """The rows in the contract's columns, not yet checked.
 
-    A number that cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when a
-    column that the mapping names is not there, and `PolarsError` when it has a type that nothing is computed from.
+    What is made of a column that has `gone` from the source is null where the contract allows it. A number that
+    cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when a column that the
+    mapping names is not there, and `PolarsError` when it has a type that nothing is computed from.
     """
     schema = pl.Schema(SCHEMAS[table.kind])
-    mapped = rows.with_columns(_expression(name, rows, table).alias(name) for name in schema).select(*schema)
+    expressions = (_expression(name, rows, table, gone).alias(name) for name in schema)
+    mapped = rows.with_columns(expressions).select(*schema)
     converted = mapped.select(
         _convert(name, mapped.schema[name], schema[name], table, sources).alias(name) for name in schema
     )
@@ -61,15 +68,16 @@ def _row_hash(schema: pl.Schema) -> pl.Expr:
     return polars_hash.hash_rows(columns, version=1).nchash.xxh3_64().cast(pl.String)
 
 
-def _expression(name: str, rows: pl.DataFrame, table: Table) -> pl.Expr:
-    """What the mapping says of one contract column, over the file's columns."""
+def _expression(name: str, rows: pl.DataFrame, table: Table, gone: Collection[str]) -> pl.Expr:
+    """What the mapping says of one contract column, over the source's columns."""
     mapped = table.columns.get(name)
-    optional = mapped == name and name not in REQUIRED[table.kind]
-    if mapped is None or (optional and name not in rows.columns):
+    required = name in REQUIRED[table.kind]
+    if mapped is None or (mapped == name and not required and name not in rows.columns):
         return pl.lit(None)
+    dispensable = frozenset() if required else gone
     if isinstance(mapped, str):
-        return _column(mapped, name, rows, table)
-    columns = [_column(part, name, rows, table) for part in mapped]
+        return _column(mapped, name, rows, table, dispensable)
+    columns = [_column(part, name, rows, table, dispensable) for part in mapped]
     if name == CATEGORY:
         return pl.concat_list(column.cast(pl.String) for column in columns)
     if name == ATTRIBUTES:
@@ -80,7 +88,7 @@ def _expression(name: str, rows: pl.DataFrame, table: Table) -> pl.Expr:
     )
 
 
-def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table) -> pl.Expr:
+def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table, dispensable: Collection[str]) -> pl.Expr:
     if mapped in rows.columns:
         return pl.col(mapped)
     try:
@@ -89,12 +97,16 @@ def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table) -> pl.Expr
         raise SettingsError(
             f"sources.tables.{table.name}.columns.{name} = {mapped!r}: expected a column or an SQL expression"
         ) from None
-    for root in expression.meta.root_names():
-        if root not in rows.columns:
-            raise SourceError(
-                f"column {root!r} of table {table.name!r} is not there; the file has {', '.join(rows.columns)}"
-            )
-    return expression
+    missing = [root for root in expression.meta.root_names() if root not in rows.columns]
+    if not missing:
+        return expression
+    if set(missing) <= set(dispensable):
+        return pl.lit(None)
+    root = next(root for root in missing if root not in dispensable)
+    source = "file" if table.query is None else "query"
+    raise SourceError(
+        f"column {root!r} of table {table.name!r} is not there; the {source} has {', '.join(rows.columns)}"
+    )
 
 
 def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
@@ -112,8 +124,10 @@ def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table,
 
 def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Numbers as their decimal text, one without a fraction as an integer; what is not a number is null."""
-    if dtype.is_float() or dtype.is_decimal():
-        finite = pl.when(column.is_finite()).then(column) if dtype.is_float() else column
+    if dtype.is_decimal():  # of any length
+        return column.cast(pl.String).str.replace(r"\.0*$", "")
+    if dtype.is_float():
+        finite = pl.when(column.is_finite()).then(column)
         whole = column.cast(pl.Int64, strict=False)
         return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(finite.cast(pl.String))
     return column.cast(pl.String)

@@ -37,7 +37,7 @@ def print_json(value: Any) -> None:
 
 
 def show_ingest(counts: Sequence[TableCount]) -> None:
-    """What became of the rows of each table, and which rules were broken."""
+    """What became of the rows of each table, which rules were broken, and which columns have changed."""
     table = _table("Ingested", "file", "as", right=("rows", "new", "known", "set aside"))
     for count in counts:
         numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
@@ -46,6 +46,13 @@ def show_ingest(counts: Sequence[TableCount]) -> None:
     for count in counts:
         for rule, rows in sorted(count.rules.items()):
             console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
+        if count.passed_over:
+            console.print(
+                f"  {escape(count.table)}: {count.passed_over:,} rows lie below the watermark (see --full)"
+            )
+        for change in count.schema_changes:
+            before, after = change.before or "not there", change.after or "gone"
+            console.print(Text(f"  {count.table}: column {change.column} was {before}, is {after}"), soft_wrap=True)
 
 
 def show_features(catalogue: pl.DataFrame) -> None:

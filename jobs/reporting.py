@@ -7,6 +7,7 @@ import polars as pl
 
 from features.events import before
 from jobs.cross_validation import fold_step, read_folds
+from jobs.drift import schema_changes
 from jobs.evaluating import BLEND, TEST, VALIDATION, blend_choice, measurements
 from jobs.example_lists import find_examples, find_new_example
 from jobs.ingest import ingest_history
@@ -15,7 +16,15 @@ from jobs.quarantine import read_quarantine
 from jobs.run import Run
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report import write_report
-from recsys.evaluation.report_data import BlendMember, BlendSummary, DataSummary, Report, SourceCounts, Step
+from recsys.evaluation.report_data import (
+    BlendMember,
+    BlendSummary,
+    DataSummary,
+    Report,
+    SchemaChange,
+    SourceCounts,
+    Step,
+)
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
@@ -52,6 +61,14 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
+        schema_changes=_schema_changes(lake),
+    )
+
+
+def _schema_changes(lake: Lake) -> tuple[SchemaChange, ...]:
+    return tuple(
+        SchemaChange(change.table, change.column, change.before, change.after, change.when)
+        for change in schema_changes(lake)
     )
 
 

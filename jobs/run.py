@@ -29,7 +29,14 @@ MANIFEST = "manifest.json"
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
 PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
 # What does not change any output, and may hold a password.
-NOT_IN_MANIFEST = {"redis", "schedule", "directory", "log_format"}
+NOT_IN_MANIFEST = {
+    "redis": True,
+    "schedule": True,
+    "serving": True,
+    "directory": True,
+    "log_format": True,
+    "sources": {"connections": True, "storage_options": True},
+}
 
 
 @dataclass(frozen=True)

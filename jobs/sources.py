@@ -51,10 +51,10 @@ def find_files(paths: tuple[str, ...]) -> list[Path]:
 def _expand(path: str) -> list[Path]:
     given = Path(path)
     if given.is_file():
-        _format(given)
+        check_format(path, given.name)
         return [located(given)]
     inside = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
-    found = [located(file) for file in inside if file.is_file() and _has_known_format(file)]
+    found = [located(file) for file in inside if file.is_file() and has_known_format(file.name)]
     if not found:
         raise SourceError(f"{path}: no {', '.join(FORMATS)} file is there")
     return found
@@ -65,20 +65,25 @@ def located(file: Path) -> Path:
     return file.parent.resolve() / file.name
 
 
-def _has_known_format(file: Path) -> bool:
-    return file.name.lower().endswith(tuple(FORMATS))
+def has_known_format(name: str) -> bool:
+    """Whether a file of this name is one that is read."""
+    return name.lower().endswith(tuple(FORMATS))
 
 
-def _format(file: Path) -> str:
-    for suffix, name in FORMATS.items():
-        if file.name.lower().endswith(suffix):
-            return name
-    raise SourceError(f"{file}: its format is not known; expected one of {', '.join(FORMATS)}")
+def check_format(path: str, name: str) -> None:
+    """Raise `SourceError`, naming the path, when a file of this name is none that is read."""
+    if not has_known_format(name):
+        raise SourceError(f"{path}: its format is not known; expected one of {', '.join(FORMATS)}")
 
 
-def tables_of(file: Path, sources: Sources) -> list[Table]:
-    """The tables that a file feeds; a file in the contract's own columns needs no mapping."""
-    return [table for table in sources.tables or _contract_tables() if fnmatch(file.name, table.files)]
+def guesses_types(name: str) -> bool:
+    """Whether the types of a file of this name are guessed from its values."""
+    return name.lower().endswith((".jsonl", ".ndjson"))
+
+
+def tables_of(name: str, sources: Sources) -> list[Table]:
+    """The tables that a file of this name feeds; a file in the contract's own columns needs no mapping."""
+    return [table for table in sources.file_tables or _contract_tables() if fnmatch(name, table.files)]
 
 
 def _contract_tables() -> list[Table]:
@@ -88,20 +93,21 @@ def _contract_tables() -> list[Table]:
     ]
 
 
-def read_chunks(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
+def read_chunks(file: Path, table: Table, chunk_rows: int, shown: str | None = None) -> Iterator[Chunk]:
     """The rows of a file in order, all chunks in the columns of the first, which has no rows.
 
-    Raises `SourceError` with the file and the reason it cannot be read.
+    Raises `SourceError` with the file, or what it is shown as, and the reason it cannot be read.
     """
-    form = _format(file)
+    form = next(form for suffix, form in FORMATS.items() if file.name.lower().endswith(suffix))
+    shown = shown or str(file)
     readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_json_lines}
     try:
         if file.stat().st_size == 0:
-            raise SourceError(f"{file}: the file is empty")
+            raise SourceError(f"{shown}: the file is empty")
         yield from readers[form](file, table, chunk_rows)
     except (OSError, LookupError, UnicodeDecodeError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         expected = form if form == "parquet" else f"{form} in {table.encoding}"
-        raise SourceError(f"{file}: cannot be read as {expected}: {first_line(error)}") from None
+        raise SourceError(f"{shown}: cannot be read as {expected}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:

@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -50,6 +59,21 @@ def _cron_or_never(expression: str) -> str:
     return expression
 
 
+def shown_address(address: str) -> str:
+    """An address without user, password and query, which may hold secrets; what is no address stays as it is."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    try:
+        place = urlsplit(f"//{rest}")
+    except ValueError:
+        return f"{scheme}://{NOT_SHOWN}"
+    return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+
+
+NOT_SHOWN = "(not shown)"
+Secret = Annotated[str, PlainSerializer(lambda _value: NOT_SHOWN, return_type=str, when_used="json")]
+Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_used="json")]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
 Positive = Annotated[int, Field(gt=0)]
@@ -77,15 +101,15 @@ Mapped = str | tuple[str, ...]
 
 @dataclass(frozen=True, config=STRICT)
 class Table:
-    """How files of one kind map to the contract."""
+    """How files of one kind, or the rows of a query, map to the contract."""
 
     name: Name
     """What quarantine and reports call this table."""
     kind: Kind
     """Which part of the contract its rows are."""
-    files: str
+    files: str = ""
     """Names the files it reads, as in `transactions*.parquet`; one file may feed several tables."""
-    columns: dict[str, Mapped]
+    columns: dict[str, Mapped] = field(default_factory=dict[str, Mapped])
     """Contract column -> column, SQL expression, or list of columns (category path, attributes)."""
     events: dict[str, str] = field(default_factory=dict[str, str])
     """Event name in the file -> name of the contract; a name not listed stays as it is."""
@@ -97,14 +121,22 @@ class Table:
     """Encoding of CSV and JSON Lines files."""
     separator: Annotated[str, Field(pattern=r"^[\t -~]$")] = ","
     """What stands between the fields of a CSV file."""
+    query: str | None = None
+    """SQL whose rows it reads, in place of files; in the dialect of the database."""
+    connection: Address | None = field(default=None, repr=False)
+    """Where the query runs: a name of `sources.connections`, or a URI."""
+    watermark: str | None = None
+    """Column that grows as rows are added or changed; an ingest starts from the greatest value seen."""
+    lateness: Annotated[float, Field(ge=0)] = 1.0
+    """How far below that value it starts: in days where it is a time, in its own unit where it is a number."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Sources:
     """What to read and what each event is worth."""
 
-    paths: tuple[str, ...] = ()
-    """Files, directories and globs that `nightly` ingests."""
+    paths: tuple[Address, ...] = ()
+    """Files, directories and globs that `nightly` ingests; s3://, gs://, az:// or https:// as well."""
     tables: tuple[Table, ...] = ()
     """How files map to the contract; with none, files named events*, items*, users* in its own columns."""
     time_zone: TimeZone = "UTC"
@@ -115,6 +147,20 @@ class Sources:
     """After so many days an event counts half."""
     chunk_rows: Positive = 1_000_000
     """Rows read, checked and written at a time."""
+    connections: dict[str, Secret] = field(default_factory=dict[str, str], repr=False)
+    """Name -> URI of a database: postgresql://, mysql:// or sqlite:///."""
+    storage_options: dict[str, Secret] = field(default_factory=dict[str, str], repr=False)
+    """Credentials and endpoint of the object store, as in `aws_endpoint_url`; the usual AWS_* variables without."""
+
+    @property
+    def file_tables(self) -> tuple[Table, ...]:
+        """Tables that read files."""
+        return tuple(table for table in self.tables if table.query is None)
+
+    @property
+    def queries(self) -> tuple[Table, ...]:
+        """Tables that read the rows of a query."""
+        return tuple(table for table in self.tables if table.query is not None)
 
     @property
     def event_weights(self) -> dict[str, float]:
@@ -255,6 +301,8 @@ NOT_SECRET = (
     "redis.max_memory",
 )
 SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule", "serving")
+SECRET_TABLES = ("connections", "storage_options")  # of `sources`
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up
 
 
 def settings_file(environment: Mapping[str, str] | None = None) -> Path | None:
@@ -267,6 +315,8 @@ def settings_file(environment: Mapping[str, str] | None = None) -> Path | None:
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings file, if one is named, then `RECSYS_<FIELD>` and `RECSYS_<SECTION>_<FIELD>` over it.
+
+    `RECSYS_SOURCES_CONNECTIONS_<NAME>` and `RECSYS_SOURCES_STORAGE_OPTIONS_<NAME>` set one entry, in lower case.
 
     Raises `SettingsError` with the field, the value and what was expected.
     """
@@ -293,9 +343,13 @@ def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
 
 
 def _shown(name: str, value: Any) -> str:
-    """The value, unless it may hold a password; a misspelled field of `redis`, or any address, may."""
-    secret = name.partition(".")[0] == "redis" and name not in NOT_SECRET
-    return "(not shown)" if secret or "://" in repr(value) else repr(value)
+    """The value, unless it may hold a password; a misspelled field of `redis`, any address, or a whole table of
+    `sources` may."""
+    section, _, rest = name.partition(".")
+    given: object = value
+    secret = section == "redis" and name not in NOT_SECRET
+    secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(given, dict))
+    return NOT_SHOWN if secret or "://" in repr(value) else repr(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -316,9 +370,23 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
         if section in SECTIONS and rest:
             if not isinstance(values.setdefault(section, {}), dict):
                 raise SettingsError(f"{section}: expected a table, [{section}], to put {variable} in")
-            values[section][rest] = _parse_value(text)
+            _put(values[section], section, rest, text)
         else:
             values[name] = _parse_value(text)
+    endpoint = next((environment[variable] for variable in ENDPOINTS if environment.get(variable)), None)
+    if endpoint and isinstance(values.setdefault("sources", {}), dict):
+        options = values["sources"].setdefault("storage_options", {})
+        if isinstance(options, dict):
+            values["sources"]["storage_options"] = {"aws_endpoint_url": endpoint, **options}
+
+
+def _put(values: dict[str, Any], section: str, name: str, text: str) -> None:
+    """Set a field of a section, or one entry of a table of secrets, which are text whatever they look like."""
+    for table in SECRET_TABLES if section == "sources" else ():
+        if name.startswith(f"{table}_") and isinstance(values.setdefault(table, {}), dict):
+            values[table][name.removeprefix(f"{table}_")] = text
+            return
+    values[name] = _parse_value(text)
 
 
 def _parse_value(text: str) -> Any:

@@ -1,12 +1,15 @@
 """A small shop, and the command run as a user would."""
 
+import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.commands import run_recsys
+from tests.database_servers import DatabaseServer, mariadb_server, postgresql_server
 from tests.shop import DAYS, write_shop_catalogue, write_shop_events
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,3 +56,36 @@ def recsys(tmp_path: Path, data_directory: Path) -> Recsys:
         return run_recsys(tmp_path, directory, *arguments, **environment)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[DatabaseServer]:
+    """A real PostgreSQL for the session."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A real MariaDB for the session."""
+    with mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> DatabaseServer:
+    """A new SQLite file."""
+    file = tmp_path / "shop.db"
+
+    def run(sql: str) -> None:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(sql)
+
+    run("")
+    return DatabaseServer(f"sqlite:///{file}", 0, run)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def database(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Each kind of database in turn."""
+    return request.getfixturevalue(request.param)

@@ -18,7 +18,7 @@ from tests.commands import RECSYS, run_recsys
 
 LATEST = datetime(2025, 1, 1, tzinfo=UTC)
 DAYS = 6
-RENAMES = DAYS + 3  # buckets.json, a file a day, the quarantine, the record
+RENAMES = DAYS + 4  # the columns, buckets.json, a file a day, the quarantine, the record
 
 KILLED_INGEST = """
 import os, signal, sys

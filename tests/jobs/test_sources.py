@@ -98,7 +98,7 @@ def test_a_file_of_an_unknown_format_is_refused_when_it_is_named(exports: Path):
 
 def test_without_tables_the_name_says_which_part_of_the_contract_a_file_holds():
     kinds = {
-        name: [table.kind for table in tables_of(Path(name), Sources())]
+        name: [table.kind for table in tables_of(name, Sources())]
         for name in ("events.csv", "events-2024-01.parquet", "items.jsonl", "users_new.csv", "orders.csv")
     }
     assert kinds == {
@@ -116,7 +116,7 @@ def test_one_file_feeds_every_table_whose_pattern_fits():
         Table("articles", "items", "*.csv", {}),
         Table("people", "users", "users*", {}),
     )
-    assert [table.name for table in tables_of(Path("/exports/orders-1.csv"), Sources(tables=tables))] == [
+    assert [table.name for table in tables_of("orders-1.csv", Sources(tables=tables))] == [
         "lines",
         "articles",
     ]
@@ -196,7 +196,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path):
         ("a.csv.gz", b"a,b\n1,2\n", "cannot be read as csv in utf-8: zlib inflate failed"),
         (
             "a.csv.gz",
-            gzip.compress(b"a,b\n" + b"1,2\n" * 10_000)[:-20],
+            gzip.compress(b"a,b\n" + b"1,2\n" * 10_000, mtime=0)[:-20],
             "cannot be read as csv in utf-8: Truncated",
         ),
         (

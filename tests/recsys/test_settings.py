@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,7 +183,7 @@ TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolu
         (TABLE + 'separator = "||"', "sources.tables.0.separator = '||': String should match pattern"),
         (TABLE + 'separator = "é"', "sources.tables.0.separator = 'é': String should match pattern"),
         (TABLE + 'time_zone = "CEST?"', "sources.tables.0.time_zone = 'CEST?': expected a time zone such as"),
-        (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.files is missing"),
+        (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.fils = '*': there is no such setting"),
     ],
 )
 def test_a_wrong_table_is_told_by_its_place(tmp_path: Path, changed: str, line: str):
@@ -279,3 +280,55 @@ def test_a_schedule_is_checked_when_it_is_read(tmp_path: Path):
 )
 def test_memory_is_bytes_or_text_with_a_unit(text: str, expected: int) -> None:
     assert load_settings(None, {"RECSYS_REDIS_MAX_MEMORY": text}).redis.max_memory == expected
+
+
+SECRETS = """
+[sources]
+paths = ["https://reader:s3cr3t@shop.example/events.csv?signature=s3cr3t", "exports"]
+[sources.connections]
+shop = "postgresql://reader:s3cr3t@127.0.0.1/shop"
+[sources.storage_options]
+aws_secret_access_key = "s3cr3t"
+[[sources.tables]]
+name = "orders"
+kind = "events"
+query = "SELECT 1"
+connection = "postgresql://reader:s3cr3t@127.0.0.1:5432/shop?sslkey=s3cr3t"
+columns = {}
+"""
+
+
+def test_secrets_of_sources_are_neither_shown_nor_written(tmp_path: Path):
+    settings = load(tmp_path, SECRETS)
+    assert settings.sources.connections["shop"] == "postgresql://reader:s3cr3t@127.0.0.1/shop"
+    assert "s3cr3t" not in repr(replace(settings.sources, paths=()))
+    written = TypeAdapter(Settings).dump_python(settings, mode="json")
+    assert "s3cr3t" not in repr(written)
+    assert written["sources"]["paths"] == ["https://shop.example/events.csv", "exports"]
+    assert written["sources"]["tables"][0]["connection"] == "postgresql://127.0.0.1:5432/shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[sources.connection]\nshop = "s3cr3t"', "sources.connection = (not shown): there is no such setting"),
+        ("[sources.connections]\nshop = 12345", "sources.connections.shop = (not shown): "),
+        ("[sources.storage_options]\naws_key = [12345]", "sources.storage_options.aws_key = (not shown): "),
+    ],
+)
+def test_a_mistake_in_a_table_of_secrets_is_told_without_them(tmp_path: Path, text: str, line: str):
+    told = problem(tmp_path, text)
+    assert told.startswith(line)
+    assert not any(secret in told for secret in ("s3cr3t", "12345"))
+
+
+def test_the_environment_sets_one_connection_or_option_as_text(tmp_path: Path):
+    text = '[sources.connections]\nshop = "sqlite:///a.db"\nlog = "sqlite:///b.db"\n'
+    variables = {"CONNECTIONS_SHOP": "sqlite:///c.db", "STORAGE_OPTIONS_AWS_SECRET_ACCESS_KEY": "12345"}
+    environment = {f"RECSYS_SOURCES_{name}": value for name, value in variables.items()}
+    sources = load(tmp_path, text, **environment, AWS_ENDPOINT_URL="http://127.0.0.1:9000").sources
+    assert sources.connections == {"shop": "sqlite:///c.db", "log": "sqlite:///b.db"}
+    assert sources.storage_options == {
+        "aws_endpoint_url": "http://127.0.0.1:9000",
+        "aws_secret_access_key": "12345",
+    }
