@@ -6,12 +6,25 @@ from typing import Final
 
 import polars as pl
 
-from recsys.schema import EVENT, PURCHASE, SESSION_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.schema import (
+    EVENT,
+    EVENT_ID,
+    ITEM_ID,
+    PRICE,
+    PURCHASE,
+    QUANTITY,
+    SESSION_ID,
+    TIMESTAMP,
+    TIMESTAMP_DTYPE,
+    USER_ID,
+)
 
 WINDOW_DAYS: Final = (1, 7, 30, 90)
 LARGEST_AMOUNT: Final = 1e12
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
+
+_READ: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
 
 # Purchases of one user are one order where they share the session or, without sessions, the moment.
 ORDER_TIME: Final = "order_time"
@@ -21,6 +34,16 @@ ORDER_KEY: Final = (USER_ID, SESSION_ID, ORDER_TIME)
 def before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """The events strictly before `as_of`, to the microsecond."""
     return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
+
+
+def in_memory(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """The events before `as_of` collected, in the columns that features read, for a bucket that is read often.
+
+    User and item ids become an `Enum` in their order, which is grouped and sorted as the numbers it holds.
+    """
+    known = before(events, as_of).select(_READ).collect(engine="streaming").lazy()
+    coded = [pl.col(name).cast(_enum(known, name)) for name in (USER_ID, ITEM_ID)]
+    return known.with_columns(coded).collect(engine="streaming").lazy()
 
 
 def days_since(time: pl.Expr, as_of: datetime) -> pl.Expr:
@@ -67,3 +90,7 @@ def purchases(events: pl.LazyFrame) -> pl.LazyFrame:
     """The purchases with the columns of `ORDER_KEY`, which say what order each belongs to."""
     order_time = pl.when(pl.col(SESSION_ID).is_null()).then(pl.col(TIMESTAMP)).alias(ORDER_TIME)
     return events.filter(pl.col(EVENT) == PURCHASE).with_columns(order_time)
+
+
+def _enum(events: pl.LazyFrame, name: str) -> pl.Enum:
+    return pl.Enum(events.select(pl.col(name).unique()).collect(engine="streaming")[name].sort())

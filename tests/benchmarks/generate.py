@@ -146,7 +146,12 @@ class Shop:
         bought = carted & (random.random(len(item)) < BOUGHT)
         refunded = bought & (random.random(len(item)) < REFUNDED)
         returned = random.uniform(1, 10, len(item)) * MICROSECONDS_PER_DAY
-        steps = ((VIEW, viewed >= 0, 0), (CART, carted, 20e6), (PURCHASE, bought, 300e6), (REFUND, refunded, returned))
+        steps = (
+            (VIEW, viewed >= 0, 0),
+            (CART, carted, 20e6),
+            (PURCHASE, bought, 300e6),
+            (REFUND, refunded, returned),
+        )
         parts = [
             pl.DataFrame({"session": session, "user": user, "item": item, "time": viewed + delay})
             .filter(pl.Series(happened))

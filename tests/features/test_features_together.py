@@ -143,8 +143,8 @@ def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
 def test_feature_tables_makes_every_table_of_the_catalogue():
     assert by_table([frame([]).lazy()]).keys() == TABLES.keys()
     names = [name for name, _ in feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)]
-    assert names[:3] == ["bought_with", "item_features", "user_profile/bucket=00"]
-    assert names[-1] == "sequences/bucket=01"
+    assert names[:2] == ["interactions/bucket=00", "user_profile/bucket=00"]
+    assert names[-3:] == ["sequences/bucket=01", "bought_with", "item_features"]
 
 
 def test_without_events_tables_are_empty_but_whole():
