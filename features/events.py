@@ -37,13 +37,22 @@ def before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
 
 
 def in_memory(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """The events before `as_of` collected, in the columns that features read, for a bucket that is read often.
+    """The events before `as_of`, collected in the columns that features read.
 
-    User and item ids become an `Enum` in their order, which is grouped and sorted as the numbers it holds.
+    User and item ids become an `Enum` in order of id, which is grouped and sorted as the number that it holds.
     """
     known = before(events, as_of).select(_READ).collect(engine="streaming").lazy()
-    coded = [pl.col(name).cast(_enum(known, name)) for name in (USER_ID, ITEM_ID)]
+    ids = pl.collect_all([known.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
+    coded = [pl.col(found.columns[0]).cast(pl.Enum(found.to_series())) for found in ids]
     return known.with_columns(coded).collect(engine="streaming").lazy()
+
+
+def packed(high: pl.Expr, low: pl.Expr, bits: int) -> pl.Expr:
+    """One number to sort by `high`, then `low`, both physical, `low` in so many `bits` and not negative.
+
+    Polars sorts by one number several times as fast as by two columns.
+    """
+    return high.to_physical().cast(pl.Int128) * (1 << bits) + low.to_physical()
 
 
 def days_since(time: pl.Expr, as_of: datetime) -> pl.Expr:
@@ -90,7 +99,3 @@ def purchases(events: pl.LazyFrame) -> pl.LazyFrame:
     """The purchases with the columns of `ORDER_KEY`, which say what order each belongs to."""
     order_time = pl.when(pl.col(SESSION_ID).is_null()).then(pl.col(TIMESTAMP)).alias(ORDER_TIME)
     return events.filter(pl.col(EVENT) == PURCHASE).with_columns(order_time)
-
-
-def _enum(events: pl.LazyFrame, name: str) -> pl.Enum:
-    return pl.Enum(events.select(pl.col(name).unique()).collect(engine="streaming")[name].sort())

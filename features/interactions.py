@@ -6,9 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from features.events import before, weight
+from features.events import in_memory, packed, weight
 from features.feature import Feature, columns
-from features.pairs import FIRST_WEIGHED_AT, WEIGHED, WEIGHED_PURCHASE_DAYS, user_item_pairs
+from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
     CONFIDENCE,
     EVENT,
@@ -43,7 +43,7 @@ _INTEREST: Final = (
         pl.UInt32(),
         "days",
         "Distinct UTC days on which the user bought the item",
-        pl.col(WEIGHED_PURCHASE_DAYS),
+        pl.col(PURCHASE_DAYS),
     ),
     Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event whose weight is not 0", pl.col(FIRST_WEIGHED_AT)),
     Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event whose weight is not 0", pl.col(LAST_AT)),
@@ -66,12 +66,13 @@ def interactions(
 
     In order of user, then item.
     """
-    return interactions_of(user_item_pairs(events, as_of, half_life_days, weights))
+    return interactions_of(user_item_pairs(in_memory(events, as_of), as_of, half_life_days, weights))
 
 
 def interactions_of(pairs: pl.LazyFrame) -> pl.LazyFrame:
     """`interactions` from the rows of `user_item_pairs`."""
-    return pairs.filter(pl.col(WEIGHED) > 0).sort(USER_ID, ITEM_ID).select(columns(INTERACTIONS))
+    ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(packed(pl.col(USER_ID), pl.col(ITEM_ID), 32))
+    return ordered.select(columns(INTERACTIONS))
 
 
 def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
@@ -79,10 +80,15 @@ def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float
 
     In order of user, then time, then event id.
     """
-    ordered = _weighted(events, as_of, weights).sort(USER_ID, TIMESTAMP, EVENT_ID)
-    return ordered.select(columns(SEQUENCES))
+    return sequences_of(in_memory(events, as_of), weights)
 
 
-def _weighted(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
-    known = before(events, as_of).with_columns(weight(weights).alias(WEIGHT))
-    return known.filter(pl.col(WEIGHT) != 0)
+def sequences_of(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
+    """`sequences` from events `in_memory`."""
+    since_first = pl.col(TIMESTAMP) - pl.col(TIMESTAMP).min()
+    return (
+        events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))
+        .filter(pl.col(WEIGHT) != 0)
+        .sort(packed(pl.col(USER_ID), since_first, 64), EVENT_ID)
+        .select(columns(SEQUENCES))
+    )

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, before, exact_sum
+from features.events import WINDOW_DAYS, exact_sum, in_memory
 from features.pairs import (
     FIRST_DAY,
     LAST_DAY,
@@ -91,7 +91,8 @@ def item_partials(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
     """One row an item of `events`, the events of one bucket of users, for `add_item_partials`."""
-    return item_partials_of(user_item_pairs(events, as_of, half_life_days, weights), before(events, as_of))
+    known = in_memory(events, as_of)
+    return item_partials_of(user_item_pairs(known, as_of, half_life_days, weights), known)
 
 
 def item_partials_of(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:

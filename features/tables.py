@@ -7,7 +7,7 @@ import polars as pl
 
 from features.bought_with import add_order_pairs, order_pairs, rank_order_pairs
 from features.events import before, in_memory
-from features.interactions import interactions_of, sequences
+from features.interactions import interactions_of, sequences_of
 from features.item_features import merge_item_partials
 from features.item_partials import (
     LAST_PRICE,
@@ -29,30 +29,36 @@ def feature_tables(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
     n: int = 50,
-) -> Iterator[tuple[str, pl.LazyFrame]]:
-    """Name and rows of every table: `bought_with` and `item_features` of the shop, with up to `n` items
-    bought with each, last; before them `interactions`, `user_profile` and `sequences` of each bucket, named as
-    `user_profile/bucket=00`.
+) -> Iterator[dict[str, pl.LazyFrame]]:
+    """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
+    `user_profile/bucket=00`; last `bought_with`, with up to `n` items bought with each, and `item_features`.
 
-    `buckets` has the events of each bucket of users, at least one, and one after the other is in memory. The tables
-    are left for the caller to collect or sink, each before it asks for the next. Profiles take the price of an item
+    `buckets` has the events of each bucket of users, at least one; one after the other is in memory. The tables are
+    left for the caller to collect or sink, before it asks for more. Profiles take the price of an item
     that has none in the catalogue from the events.
     """
     priced = _with_last_prices(items, buckets, as_of)
-    order_pairs_so_far: list[pl.LazyFrame] = []
-    partials_so_far: list[pl.LazyFrame] = []
+    bought: pl.DataFrame | None = None
+    partials: pl.DataFrame | None = None
     for number, bucket in enumerate(buckets):
         events = in_memory(bucket, as_of)
         pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
-        _add(order_pairs_so_far, order_pairs(events, as_of), add_order_pairs)
-        _add(partials_so_far, item_partials_of(pairs, events), add_item_partials)
+        found = pl.collect_all([order_pairs(events), item_partials_of(pairs, events)], engine="streaming")
+        bought = _added(bought, found[0], add_order_pairs)
+        partials = _added(partials, found[1], add_item_partials)
         name = f"bucket={number:02d}"
-        yield f"interactions/{name}", interactions_of(pairs)
-        yield f"user_profile/{name}", user_profile_of(pairs, events, priced, users, as_of)
-        del pairs
-        yield f"sequences/{name}", sequences(events, as_of, weights)
-    yield "bought_with", rank_order_pairs(order_pairs_so_far[0], n)
-    yield "item_features", merge_item_partials(partials_so_far[0], items, as_of)
+        # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
+        yield {
+            f"user_profile/{name}": user_profile_of(pairs, events, priced, users, as_of),
+            f"interactions/{name}": interactions_of(pairs).collect().lazy(),
+            f"sequences/{name}": sequences_of(events, weights).collect().lazy(),
+        }
+    assert bought is not None
+    assert partials is not None
+    yield {
+        "bought_with": rank_order_pairs(bought.lazy(), n),
+        "item_features": merge_item_partials(partials.lazy(), items, as_of),
+    }
 
 
 def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> pl.LazyFrame:
@@ -60,20 +66,17 @@ def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_o
     unpriced = items.filter(pl.col(PRICE).is_null()).select(ITEM_ID).collect()
     if unpriced.is_empty():
         return items
-    so_far: list[pl.LazyFrame] = []
+    prices: pl.DataFrame | None = None
     for bucket in buckets:
-        _add(
-            so_far,
-            last_prices(before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")),
-            add_last_prices,
-        )
-    filled = items.join(so_far[0], on=ITEM_ID, how="left")
+        of_unpriced = before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
+        prices = _added(prices, last_prices(of_unpriced).collect(engine="streaming"), add_last_prices)
+    assert prices is not None
+    filled = items.join(prices.lazy(), on=ITEM_ID, how="left")
     return filled.with_columns(pl.coalesce(PRICE, LAST_PRICE)).collect().lazy()
 
 
-def _add(so_far: list[pl.LazyFrame], part: pl.LazyFrame, add: Callable[[pl.LazyFrame], pl.LazyFrame]) -> None:
-    """Collect what a bucket adds, and keep the one frame that it makes with those before it."""
-    total = part.collect(engine="streaming").lazy()
-    if so_far:
-        total = add(pl.concat([so_far.pop(), total])).collect(engine="streaming").lazy()
-    so_far.append(total)
+def _added(
+    total: pl.DataFrame | None, part: pl.DataFrame, add: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.DataFrame:
+    """What a bucket adds to those before it."""
+    return part if total is None else add(pl.concat([total, part]).lazy()).collect(engine="streaming")

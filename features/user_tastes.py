@@ -24,6 +24,7 @@ _RANK: Final = "rank"
 _SHELF: Final = "shelf"
 _MAKER: Final = "maker"
 _TOTAL: Final = "total"
+_LEAST: Final = "least"
 
 _PATH_KEY: Final = pl.when(pl.col(CATEGORY).list.len() > 0).then(pl.col(CATEGORY).list.join(_PATH_SEPARATOR))
 
@@ -165,13 +166,16 @@ def _top(affinities: pl.LazyFrame, group: list[str], number: str) -> pl.LazyFram
     In order of group, best first.
     """
     positive = affinities.filter(pl.col(AFFINITY) > 0)
-    total = positive.group_by(group).agg(pl.col(AFFINITY).sum().cast(pl.Float64).alias(_TOTAL))
+    total = positive.group_by(group).agg(
+        pl.col(AFFINITY).sum().cast(pl.Float64).alias(_TOTAL), pl.col(AFFINITY).top_k(TOP).min().alias(_LEAST)
+    )
     share = pl.col(AFFINITY).cast(pl.Float64) / pl.col(_TOTAL)
     begins = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in group)
     row = pl.int_range(pl.len())
     place = row - pl.when(begins).then(row).forward_fill()
     return (
         positive.join(total, on=group)
+        .filter(pl.col(AFFINITY) >= pl.col(_LEAST))  # before the sort, which is what takes time
         .select(*group, number, share.alias(_SHARE))
         .sort(*group, _SHARE, number, descending=[False] * len(group) + [True, False])
         .filter(place < TOP)
