@@ -176,7 +176,7 @@ def _commit(staged: _Staged, lake: Lake) -> TableCount:
     kind = staged.table.kind
     valid = scan(sorted((staged.directory / "valid").iterdir()))
     if kind == "events":
-        accepted = lake.add_events(valid, staged.directory / "partitions", staged.fingerprint)
+        accepted = lake.add_events(valid, staged.fingerprint)
         brought = lake.brought_by(staged.fingerprint)
     else:
         accepted = brought = lake.put(kind, valid.collect())

@@ -79,7 +79,11 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
     sums["first_any_at"] = known.groupby(keys, observed=True)["timestamp"].min()
     weighed = known[known["weight"] != 0].groupby(keys, observed=True)["timestamp"]
     sums["first_at"], sums["last_at"] = weighed.min(), weighed.max()
-    days = known.loc[known["event"] == "purchase", [*keys, "day"]].drop_duplicates().groupby(keys, observed=True)["day"]
+    days = (
+        known.loc[known["event"] == "purchase", [*keys, "day"]]
+        .drop_duplicates()
+        .groupby(keys, observed=True)["day"]
+    )
     sums["purchase_days"] = days.size()
     sums["gap_days"] = days.max() - days.min()
     return sums.fillna({"purchase_days": 0, "gap_days": 0}).reset_index()
@@ -284,7 +288,9 @@ def _tastes(pairs: pd.DataFrame, priced: pd.DataFrame) -> pd.DataFrame:
         [(shelf, level, path[:level]) for shelf, path in enumerate(paths) for level in range(1, len(path) + 1)],
         columns=["shelf", "level", "path"],
     )
-    levels = shelves.merge(nodes, on="shelf").groupby(["user_id", "level", "path"], observed=True)["confidence"].sum()
+    levels = (
+        shelves.merge(nodes, on="shelf").groupby(["user_id", "level", "path"], observed=True)["confidence"].sum()
+    )
     table["category_affinity"] = _tops(levels.reset_index(), ["user_id", "level"], "path", "path")
     brands = done.groupby(["user_id", "brand"], observed=True)["confidence"].sum().reset_index()
     table["brand_affinity"] = _tops(brands, ["user_id"], "brand", "name")
@@ -303,7 +309,11 @@ def _tops(liked: pd.DataFrame, group: list[str], key: str, name: str) -> pd.Seri
     """For each user the best of each group as dicts, in a list."""
     liked = liked[liked["confidence"] > 0]
     share = liked["confidence"] / liked.groupby(group, observed=True)["confidence"].transform("sum")
-    rows = liked.assign(share=share).sort_values([*group, "share", key], ascending=[True] * len(group) + [False, True])
+    rows = liked.assign(share=share).sort_values(
+        [*group, "share", key], ascending=[True] * len(group) + [False, True]
+    )
     best = rows[rows.groupby(group, observed=True).cumcount() < TOP]
-    shown: list[dict[str, Any]] = [{name: value, "share": part} for value, part in zip(best[key], best["share"], strict=True)]
+    shown: list[dict[str, Any]] = [
+        {name: value, "share": part} for value, part in zip(best[key], best["share"], strict=True)
+    ]
     return pd.Series(shown, index=best.index).groupby(best["user_id"], observed=True).agg(list)
