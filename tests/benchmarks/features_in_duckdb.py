@@ -120,7 +120,8 @@ def _bought_with(n: int) -> str:
             SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
             FROM events WHERE event = 'purchase' GROUP BY ALL
         ), orders AS (
-            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id, row_number() OVER () AS number
+            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id,
+                row_number() OVER () AS number
             FROM lines GROUP BY user_id, session_id, order_time
         ), together AS (
             SELECT a.item_id, b.item_id AS other_item_id, count(*) AS orders
@@ -249,7 +250,8 @@ def _user_profile(as_of: datetime) -> str:
                 sum(price * coalesce(quantity, 1)) AS amount, min(age_days) AS age_days
             FROM lines GROUP BY user_id, session_id, order_time
         ), gaps AS (
-            SELECT *, epoch_us(began) - lag(epoch_us(began)) OVER (PARTITION BY user_id ORDER BY began) AS gap FROM baskets
+            SELECT *, epoch_us(began) - lag(epoch_us(began)) OVER (PARTITION BY user_id ORDER BY began) AS gap
+            FROM baskets
         ), orders AS (
             SELECT user_id, count(*) AS orders, max(began) AS last_order_at,
                 ({moment} - epoch_us(max(began))) / {DAY}::DOUBLE AS recency_days,
@@ -265,7 +267,8 @@ def _user_profile(as_of: datetime) -> str:
             FROM events WHERE price IS NOT NULL AND item_id IN (SELECT item_id FROM items WHERE price IS NULL)
             GROUP BY item_id
         ), priced AS (
-            SELECT item_id, category, coalesce(price, last_price) AS price FROM items LEFT JOIN last_prices USING (item_id)
+            SELECT item_id, category, coalesce(price, last_price) AS price
+            FROM items LEFT JOIN last_prices USING (item_id)
         ), ranks AS ({_PRICE_RANK.format(priced="priced")}
         ), known AS (
             SELECT p.user_id, p.events AS liked, p.confidence, p.purchases, p.purchase_days, r.price_rank,

@@ -1,5 +1,7 @@
-"""Every feature table in pandas, as somebody who knows pandas would write it: ids as categories, no Python loops over
-rows, users with items grouped once. All events are in memory, as pandas works."""
+"""Every feature table in pandas, as somebody who knows pandas would write it.
+
+Ids are categories, users with items are grouped once, no loop goes over rows. All events are in memory.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -231,11 +233,11 @@ def _activity(acts: pd.DataFrame) -> pd.DataFrame:
         recent = acts[acts["age_days"] <= days]
         counts = recent.groupby(["user_id", "event"], observed=True).size().unstack(fill_value=0)
         for event, plural in NAMES.items():
-            table[f"{plural}_{days}d"] = counts[event] if event in counts else 0
+            table[f"{plural}_{days}d"] = counts.get(event, pd.Series(0, counts.index))
             table[f"{plural}_{days}d"] = table[f"{plural}_{days}d"].fillna(0)
     for name, values, key in (
         ("hour_shares", range(24), acts["timestamp"].dt.hour),
-        ("weekday_shares", range(7), acts["timestamp"].dt.weekday),
+        ("weekday_shares", range(7), acts["timestamp"].dt.day_of_week),
     ):
         counts = acts.groupby(["user_id", key], observed=True).size().unstack(fill_value=0)
         shares = counts.reindex(columns=values, fill_value=0).div(table["events"], axis=0)
