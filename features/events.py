@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 
 from recsys.schema import (
     EVENT,
@@ -24,7 +25,10 @@ LARGEST_AMOUNT: Final = 1e12
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
-_READ: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
+# Events may come without what the wanted tables do not read.
+_READ: Final = cs.by_name(
+    EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID, require_all=False
+)
 
 # Purchases of one user are one order where they share the session or, without sessions, the moment.
 ORDER_TIME: Final = "order_time"

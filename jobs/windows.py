@@ -10,12 +10,13 @@ from features.interactions import interactions_of, sequences_of
 from features.pairs import user_item_pairs
 from jobs.lake import Lake
 from recsys.data.interactions import Interactions, build_interactions
-from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from recsys.schema import CONFIDENCE, EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from recsys.settings import Sources
 
 # All that models read; the other columns of the tables are for people.
 PAIRS = (USER_ID, ITEM_ID, CONFIDENCE)
 EVENTS = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT)
+READ = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP)
 
 
 def known_at(lake: Lake, sources: Sources, moment: datetime) -> Interactions:
@@ -24,7 +25,7 @@ def known_at(lake: Lake, sources: Sources, moment: datetime) -> Interactions:
     pairs: list[pl.DataFrame] = []
     ordered: list[pl.DataFrame] = []
     for bucket in range(lake.buckets):
-        events = in_memory(lake.events(bucket), moment)
+        events = in_memory(lake.events(bucket).select(READ), moment)
         together = user_item_pairs(events, moment, sources.half_life_days, weights)
         tables = interactions_of(together).select(PAIRS), sequences_of(events, weights).select(EVENTS)
         for parts, table in zip((pairs, ordered), pl.collect_all(tables), strict=True):
