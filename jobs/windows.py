@@ -14,9 +14,9 @@ from recsys.schema import CONFIDENCE, EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, USER_
 from recsys.settings import Sources
 
 # All that models read; the other columns of the tables are for people.
-PAIRS = (USER_ID, ITEM_ID, CONFIDENCE)
-EVENTS = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT)
-READ = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP)
+PAIRS = [USER_ID, ITEM_ID, CONFIDENCE]
+EVENTS = [USER_ID, ITEM_ID, TIMESTAMP, WEIGHT]
+READ = [EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP]
 
 
 def known_at(lake: Lake, sources: Sources, moment: datetime) -> Interactions:

