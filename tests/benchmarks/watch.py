@@ -24,7 +24,7 @@ def watch(command: list[str], environment: dict[str, str] | None = None, most_by
     peak, failed = 0, None
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            peak = max(peak, resident_bytes(process.pid))
+            peak = max(peak, _resident_bytes(process.pid))
             if most_bytes is not None and peak > most_bytes and failed is None:
                 failed = f"out of memory at {most_bytes / 2**30:.0f} GB"
                 process.kill()
@@ -34,7 +34,7 @@ def watch(command: list[str], environment: dict[str, str] | None = None, most_by
     return Watched(time.perf_counter() - started, peak, failed)
 
 
-def resident_bytes(process_id: int) -> int:
+def _resident_bytes(process_id: int) -> int:
     """What a process has in memory now; 0 when it has ended."""
     try:
         resident_pages = Path(f"/proc/{process_id}/statm").read_text().split()[1]
