@@ -89,7 +89,7 @@ class Lake:
     """Where events are kept."""
 
     buckets: Annotated[int, Field(ge=1, le=1000)] = 1
-    """A user's events lie in one of so many buckets; per-user steps hold one in memory: of about 5 million events."""
+    """A user's events lie in one of so many buckets; a step holds one in memory: about 5 million events."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -13,8 +13,8 @@ AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 
 
 def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
-    # Ann has had everything, bob but one, zoe all but two: the lists have no, one and two items.
-    had = {"zoe": ["tea"], "ann": ["cup", "jug", "tea"], "bob": ["tea", "jug"]}
+    # Ann has had everything: no item is left for her, two are for bob and three for zoe, jug the most popular.
+    had = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
     rows = [(user, item, 1.0) for user, items in had.items() for item in items]
     pairs = pl.DataFrame(rows, schema=["user_id", "item_id", "confidence"], orient="row")
     events = pairs.select("user_id", "item_id", pl.lit(AS_OF).alias("timestamp"), pl.lit(1.0).alias("weight"))
@@ -23,4 +23,4 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
     write_user_lists(tmp_path, model, known, Exclude(known.user_items), 5, LogProgress())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": pl.List(pl.String)}
-    assert table.rows() == [("ann", []), ("bob", ["cup"]), ("zoe", ["jug", "cup"])]
+    assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]
