@@ -1,6 +1,7 @@
-"""A process watched from outside: seconds, and the most memory it had."""
+"""A process watched from outside: its seconds, and the most memory it had."""
 
 import os
+import resource
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ class Watched:
     """What a process took; `failed` says why it did not end well."""
 
     seconds: float
+    cpu_seconds: float  # of all its threads: hardly more on a busy machine than on an idle one
     peak_bytes: int
     failed: str | None = None
 
 
 def watch(command: list[str], environment: dict[str, str] | None = None, most_bytes: int | None = None) -> Watched:
     """Run a command to its end, or until it has more than `most_bytes` in memory."""
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), _cpu_of_children()
     peak, failed = 0, None
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -31,7 +33,12 @@ def watch(command: list[str], environment: dict[str, str] | None = None, most_by
             time.sleep(SAMPLE_SECONDS)
     if process.returncode and failed is None:
         failed = f"ended with status {process.returncode}"
-    return Watched(time.perf_counter() - started, peak, failed)
+    return Watched(time.perf_counter() - started, _cpu_of_children() - cpu_before, peak, failed)
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _resident_bytes(process_id: int) -> int:
