@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import ORDER_KEY, before, purchases
+from features.events import ORDER_KEY, in_memory, purchases
 from features.feature import Feature, columns
 from recsys.schema import EVENT_ID, ITEM_ID
 
@@ -45,17 +45,17 @@ def bought_with(events: pl.LazyFrame, as_of: datetime, n: int) -> pl.LazyFrame:
 
     In order of item, then rank: ties in cosine go to the pair with more orders, then by item id.
     """
-    return rank_order_pairs(order_pairs(events, as_of), n)
+    return rank_order_pairs(order_pairs(in_memory(events, as_of)), n)
 
 
-def order_pairs(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """One row a pair: item_id <= other_item_id, both categorical, and orders, how many hold the two.
+def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
+    """One row a pair of events `in_memory`: item_id <= other_item_id, both categorical, and the orders with both.
 
     A pair of an item with itself counts the item's orders. An order gives at most `LARGEST_ORDER` squared pairs, so
     the work grows with the number of orders, whatever their size. Rows of several buckets of users add up.
     """
     return (
-        purchases(before(events, as_of))
+        purchases(events)
         .group_by(*ORDER_KEY, ITEM_ID)
         .agg(pl.col(EVENT_ID).min())
         .with_columns(pl.col(ITEM_ID).cast(pl.Categorical))

@@ -6,8 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from features.events import before, days_since, decay, exact_sum, purchase_day, weight
+from features.events import in_memory, packed, weight
 from features.feature import Feature, columns
+from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
     CONFIDENCE,
     EVENT,
@@ -22,8 +23,6 @@ from recsys.schema import (
     WEIGHT,
 )
 
-_DECAYED: Final = "decayed"
-
 _PAIR: Final = (
     Feature(USER_ID, pl.String(), "id", "The user", pl.col(USER_ID)),
     Feature(ITEM_ID, pl.String(), "id", "The item", pl.col(ITEM_ID)),
@@ -36,18 +35,18 @@ _INTEREST: Final = (
         "weight",
         "Sum of weight * 0.5 ** (age / half-life) over the user's events with the item; refunds take from it, "
         "so it may be 0 or less",
-        exact_sum(pl.col(_DECAYED)),
+        pl.col(CONFIDENCE),
     ),
-    Feature(EVENTS, pl.UInt32(), "events", "Events whose weight is not 0", pl.len()),
+    Feature(EVENTS, pl.UInt32(), "events", "Events whose weight is not 0", pl.col(WEIGHED)),
     Feature(
         "purchase_days",
         pl.UInt32(),
         "days",
         "Distinct UTC days on which the user bought the item",
-        purchase_day().drop_nulls().n_unique(),
+        pl.col(PURCHASE_DAYS),
     ),
-    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event whose weight is not 0", pl.col(TIMESTAMP).min()),
-    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event whose weight is not 0", pl.col(TIMESTAMP).max()),
+    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event whose weight is not 0", pl.col(FIRST_WEIGHED_AT)),
+    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event whose weight is not 0", pl.col(LAST_AT)),
 )
 
 INTERACTIONS: Final = _PAIR + _INTEREST
@@ -67,14 +66,13 @@ def interactions(
 
     In order of user, then item.
     """
-    age = days_since(pl.col(TIMESTAMP), as_of)
-    return (
-        _weighted(events, as_of, weights)
-        .with_columns((pl.col(WEIGHT) * decay(age, half_life_days)).alias(_DECAYED))
-        .group_by(columns(_PAIR))
-        .agg(columns(_INTEREST))
-        .sort(USER_ID, ITEM_ID)
-    )
+    return interactions_of(user_item_pairs(in_memory(events, as_of), as_of, half_life_days, weights))
+
+
+def interactions_of(pairs: pl.LazyFrame) -> pl.LazyFrame:
+    """`interactions` from the rows of `user_item_pairs`."""
+    ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(packed(pl.col(USER_ID), pl.col(ITEM_ID), 32))
+    return ordered.select(columns(INTERACTIONS))
 
 
 def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
@@ -82,10 +80,15 @@ def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float
 
     In order of user, then time, then event id.
     """
-    ordered = _weighted(events, as_of, weights).sort(USER_ID, TIMESTAMP, EVENT_ID)
-    return ordered.select(columns(SEQUENCES))
+    return sequences_of(in_memory(events, as_of), weights)
 
 
-def _weighted(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
-    known = before(events, as_of).with_columns(weight(weights).alias(WEIGHT))
-    return known.filter(pl.col(WEIGHT) != 0)
+def sequences_of(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
+    """`sequences` from events `in_memory`."""
+    since_first = pl.col(TIMESTAMP) - pl.col(TIMESTAMP).min()
+    return (
+        events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))
+        .filter(pl.col(WEIGHT) != 0)
+        .sort(packed(pl.col(USER_ID), since_first, 64), EVENT_ID)
+        .select(columns(SEQUENCES))
+    )

@@ -26,11 +26,11 @@ from features.item_partials import (
     VIEWERS_WHO_BOUGHT,
     VIEWERS_WHO_CARTED,
     add_item_partials,
-    events_in,
     item_partials,
     users_in,
 )
 from features.item_prices import PRICE_RANK
+from features.pairs import events_in
 from features.trends import TREND
 from recsys.schema import CATEGORY, CREATED_AT, DEFAULT_WEIGHTS, EVENTS, FIRST_AT, ITEM_ID, PRICE
 

@@ -1,15 +1,23 @@
 """All feature tables of a shop, one after the other, in the memory of one bucket of users."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
 
 from features.bought_with import add_order_pairs, order_pairs, rank_order_pairs
-from features.interactions import interactions, sequences
+from features.events import before, in_memory
+from features.interactions import interactions_of, sequences_of
 from features.item_features import merge_item_partials
-from features.item_partials import add_item_partials, item_partials
-from features.user_profile import user_profile
+from features.item_partials import (
+    LAST_PRICE,
+    add_item_partials,
+    add_last_prices,
+    item_partials_of,
+    last_prices,
+)
+from features.pairs import user_item_pairs
+from features.user_profile import user_profile_of
 from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID, PRICE
 
 
@@ -21,34 +29,54 @@ def feature_tables(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
     n: int = 50,
-) -> Iterator[tuple[str, pl.LazyFrame]]:
-    """Name and rows of every table: `bought_with` and `item_features` of the shop, with up to `n` items bought with
-    each, then `user_profile`, `interactions` and `sequences` of each bucket, named as `user_profile/bucket=00`.
+) -> Iterator[dict[str, pl.LazyFrame]]:
+    """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
+    `user_profile/bucket=00`; last `bought_with`, with up to `n` items bought with each, and `item_features`.
 
-    `buckets` has the events of each bucket of users, at least one. What they say of items is collected here, bucket
-    by bucket; the tables are left for the caller to collect or sink, each before it asks for the next. Profiles
-    take the price of an item that has none in the catalogue from `item_features`.
+    `buckets` has the events of each bucket of users, at least one; one after the other is in memory. The tables are
+    left for the caller to collect or sink, before it asks for more. Profiles take the price of an item
+    that has none in the catalogue from the events.
     """
-    pairs = _added((order_pairs(events, as_of) for events in buckets), add_order_pairs)
-    yield "bought_with", rank_order_pairs(pairs, n)
-    del pairs
-    partials = _added(
-        (item_partials(events, as_of, half_life_days, weights) for events in buckets), add_item_partials
-    )
-    of_items = merge_item_partials(partials, items, as_of).collect(engine="streaming").lazy()
-    yield "item_features", of_items
-    priced = items.drop(PRICE).join(of_items.select(ITEM_ID, PRICE), on=ITEM_ID, how="left")
-    for number, events in enumerate(buckets):
-        bucket = f"bucket={number:02d}"
-        yield f"user_profile/{bucket}", user_profile(events, priced, users, as_of, half_life_days, weights)
-        yield f"interactions/{bucket}", interactions(events, as_of, weights, half_life_days)
-        yield f"sequences/{bucket}", sequences(events, as_of, weights)
+    priced = _with_last_prices(items, buckets, as_of)
+    bought: pl.DataFrame | None = None
+    partials: pl.DataFrame | None = None
+    for number, bucket in enumerate(buckets):
+        events = in_memory(bucket, as_of)
+        pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
+        found = pl.collect_all([order_pairs(events), item_partials_of(pairs, events)], engine="streaming")
+        bought = _added(bought, found[0], add_order_pairs)
+        partials = _added(partials, found[1], add_item_partials)
+        name = f"bucket={number:02d}"
+        # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
+        yield {
+            f"user_profile/{name}": user_profile_of(pairs, events, priced, users, as_of),
+            f"interactions/{name}": interactions_of(pairs).collect().lazy(),
+            f"sequences/{name}": sequences_of(events, weights).collect().lazy(),
+        }
+    assert bought is not None
+    assert partials is not None
+    yield {
+        "bought_with": rank_order_pairs(bought.lazy(), n),
+        "item_features": merge_item_partials(partials.lazy(), items, as_of),
+    }
 
 
-def _added(parts: Iterable[pl.LazyFrame], add: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
-    """The parts collected one by one, each added to the sum of those before it."""
-    collected = (part.collect(engine="streaming").lazy() for part in parts)
-    total = next(collected)
-    for part in collected:
-        total = add(pl.concat([total, part])).collect(engine="streaming").lazy()
-    return total
+def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> pl.LazyFrame:
+    """The catalogue, its missing prices filled with the last ones in the events."""
+    unpriced = items.filter(pl.col(PRICE).is_null()).select(ITEM_ID).collect()
+    if unpriced.is_empty():
+        return items
+    prices: pl.DataFrame | None = None
+    for bucket in buckets:
+        of_unpriced = before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
+        prices = _added(prices, last_prices(of_unpriced).collect(engine="streaming"), add_last_prices)
+    assert prices is not None
+    filled = items.join(prices.lazy(), on=ITEM_ID, how="left")
+    return filled.with_columns(pl.coalesce(PRICE, LAST_PRICE)).collect().lazy()
+
+
+def _added(
+    total: pl.DataFrame | None, part: pl.DataFrame, add: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.DataFrame:
+    """What a bucket adds to those before it."""
+    return part if total is None else add(pl.concat([total, part]).lazy()).collect(engine="streaming")

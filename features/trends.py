@@ -20,7 +20,7 @@ from typing import Final
 import polars as pl
 
 from features.feature import Feature
-from features.item_partials import LONG, RECENT
+from features.pairs import LONG, RECENT
 
 PRIOR_EVENTS: Final = 10.0
 LOWER_BOUND_Z: Final = 1.645

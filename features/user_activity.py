@@ -66,7 +66,7 @@ _COUNTS: Final = tuple(
         pl.UInt32(),
         "events",
         f"Events named {event} in the last {days} x 24 hours; 0 without one",
-        pl.col(f"{days}").filter(pl.col(EVENT) == event).sum(),
+        pl.when(pl.col(EVENT) == event).then(pl.col(f"{days}")).sum(),
     )
     for event, plural in _PLURALS.items()
     for days in WINDOW_DAYS
@@ -74,7 +74,7 @@ _COUNTS: Final = tuple(
 
 
 def _shares(key: str, values: range) -> pl.Expr:
-    counts = (pl.col(_COUNT).filter(pl.col(key) == value).sum() for value in values)
+    counts = (pl.when(pl.col(key) == value).then(pl.col(_COUNT)).sum() for value in values)
     return pl.concat_list([count / pl.col(_COUNT).sum() for count in counts])
 
 

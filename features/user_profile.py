@@ -6,8 +6,9 @@ from typing import Final
 
 import polars as pl
 
-from features.events import before
+from features.events import in_memory
 from features.feature import Feature, columns
+from features.pairs import user_item_pairs
 from features.user_activity import USER_ACTIVITY, user_activity
 from features.user_orders import USER_ORDERS, user_orders
 from features.user_tastes import USER_TASTES, user_tastes
@@ -41,11 +42,20 @@ def user_profile(
     Reads all events of the users it is given and none of others, so it may run on one bucket of users after the
     other. Price ranks come from the price that `items` gives, not from the events.
     """
-    acts = before(events, as_of).filter(pl.col(EVENT) != IMPRESSION)
+    known = in_memory(events, as_of)
+    return user_profile_of(user_item_pairs(known, as_of, half_life_days, weights), known, items, users, as_of)
+
+
+def user_profile_of(
+    pairs: pl.LazyFrame, events: pl.LazyFrame, items: pl.LazyFrame, users: pl.LazyFrame, as_of: datetime
+) -> pl.LazyFrame:
+    """`user_profile` from the rows of `user_item_pairs` and the events they were made of."""
+    acts = events.filter(pl.col(EVENT) != IMPRESSION)
     return (
         user_activity(acts, as_of)
         .join(user_orders(acts, as_of), on=USER_ID, how="left")
-        .join(user_tastes(acts, items, as_of, half_life_days, weights), on=USER_ID, how="left")
+        .join(user_tastes(pairs, items), on=USER_ID, how="left")
+        .with_columns(pl.col(USER_ID).cast(pl.String))
         .join(users.select(columns(_USER + _ATTRIBUTES)), on=USER_ID, how="left")
         .with_columns(pl.col("orders").fill_null(0))
         .select(feature.name for feature in USER_PROFILE)

@@ -113,7 +113,7 @@ def _commit(staged: Staged, lake: Lake) -> TableCount:
     table, mark = staged.table, staged.reading.fingerprint
     valid = scan(sorted((staged.directory / "valid").iterdir()))
     if table.kind == "events":
-        accepted = lake.add_events(valid, staged.directory / "partitions", mark)
+        accepted = lake.add_events(valid, mark)
         brought = lake.brought_by(mark)
     else:
         accepted = brought = lake.put(table.kind, valid.collect())

@@ -2,15 +2,16 @@
 
 import fcntl
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
 import polars_hash
 
+from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
 from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
@@ -19,7 +20,7 @@ from recsys.settings import Settings
 BUCKET = "bucket"
 DATE = "date"
 BUCKETS_FILE = "buckets.json"
-BATCH_ROWS = 250_000  # split by bucket and day at a time
+BATCH_ROWS = 500_000  # split by bucket and day at a time
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
 
 
@@ -63,28 +64,30 @@ class Lake:
         """The users, in the columns of `Users`."""
         return self._table("users")
 
-    def add_events(self, staged: pl.LazyFrame, scratch: Path, part: str) -> int:
+    def add_events(self, staged: pl.LazyFrame, part: str) -> int:
         """Add the events of `staged` whose ids their bucket and day do not have yet; returns how many.
 
-        `scratch` is a directory for rows on their way; `part` begins the names of the new files. Each
-        file appears whole and never changes; adding the same events again adds nothing.
+        `part` begins the names of the new files. Each file appears whole and never changes; adding the same events
+        again adds nothing. Some days are in memory at a time, or one, where it has more than `BATCH_ROWS`.
         """
         self._keep_buckets()
         keys = {BUCKET: pl.col(USER_ID).pipe(_stable_hash) % self.buckets, DATE: pl.col(TIMESTAMP).dt.date()}
-        batches = staged.with_columns(**keys).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
-        for number, rows in enumerate(batches):
+        days = staged.group_by(keys[DATE].alias(DATE)).len().sort(DATE).collect(engine="streaming")
+        added = 0
+        for first, last in _spans(days):
+            rows = (
+                in_window(staged, _midnight(first), _midnight(last + timedelta(days=1)))
+                .with_columns(**keys)
+                .collect()
+            )
             parts = rows.partition_by(*keys, as_dict=True, include_key=False)
-            for (bucket, date), events in parts.items():
-                place = scratch / f"{BUCKET}={bucket}" / f"{DATE}={date}"
-                place.mkdir(parents=True, exist_ok=True)
-                events.write_parquet(place / f"{number:06d}.parquet")
-        places = sorted({file.parent for file in scratch.rglob("*.parquet")})
-        return sum(self._add_partition(place, part) for place in places)
+            added += sum(
+                self._add_partition(int(bucket), str(day), new, part) for (bucket, day), new in parts.items()
+            )
+        return added
 
-    def _add_partition(self, place: Path, part: str) -> int:
-        bucket, date = (name.partition("=")[2] for name in place.parts[-2:])
-        target = self.partition(int(bucket), date)
-        new = scan(sorted(place.glob("*.parquet"))).collect()
+    def _add_partition(self, bucket: int, day: str, new: pl.DataFrame, part: str) -> int:
+        target = self.partition(bucket, day)
         new = new.unique(EVENT_ID, keep="first", maintain_order=True)
         existing = sorted(target.glob("*.parquet"))
         if existing:
@@ -134,6 +137,24 @@ def lake_of(settings: Settings) -> Lake:
 def scan(files: list[Path]) -> pl.LazyFrame:
     """The rows of Parquet files, whose paths are taken as they are."""
     return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+
+
+def _spans(days: pl.DataFrame) -> Iterator[tuple[date, date]]:
+    """First and last of successive days that have up to `BATCH_ROWS` rows together, or of one that has more."""
+    span: list[date] = []
+    size = 0
+    for day, rows in days.rows():
+        if span and size + rows > BATCH_ROWS:
+            yield span[0], span[-1]
+            span, size = [], 0
+        span.append(day)
+        size += rows
+    if span:
+        yield span[0], span[-1]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _stable_hash(column: pl.Expr) -> pl.Expr:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow
+import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
@@ -122,26 +122,27 @@ def _write_lists(
     progress: Progress,
 ) -> None:
     """Write a list for each owner, block by block, so that only one block is in memory."""
-    schema = pl.DataFrame(schema={key: pl.String, ITEMS: pl.List(pl.String)}).to_arrow().schema
+    schema = pa.schema([(key, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
+    item_ids, owner_ids = _text(items), _text(owners)
     with written_whole(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
-        waiting: list[pyarrow.Table] = []
+        waiting: list[pa.Table] = []
         for rows, listed in blocks:
-            frame = pl.DataFrame({key: owners.ids(rows), ITEMS: _lists(items, listed)})
-            waiting.append(frame.to_arrow().cast(schema))
+            columns = [owner_ids.take(pa.array(rows)), _lists(item_ids, listed)]
+            waiting.append(pa.table(columns, schema=schema))
             if len(waiting) == GROUP_BLOCKS:
-                writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
+                writer.write_table(pa.concat_tables(waiting).combine_chunks())
                 waiting.clear()
             progress.advance(len(rows))
         if waiting:
-            writer.write_table(pyarrow.concat_tables(waiting).combine_chunks())
+            writer.write_table(pa.concat_tables(waiting).combine_chunks())
 
 
-def _lists(items: IdMap, listed: Rows) -> pl.Series:
+def _text(ids: IdMap) -> pa.LargeStringArray:
+    return ids.values.to_arrow().cast(pa.large_string())
+
+
+def _lists(item_ids: pa.LargeStringArray, listed: Rows) -> pa.LargeListArray:
     """Item rows (owners, n), -1 where there is none, as lists of ids."""
-    lengths = (listed != UNKNOWN).sum(axis=1)
-    ids = items.ids(listed[listed != UNKNOWN])
-    owner = np.repeat(np.arange(len(listed)), lengths)
-    grouped = pl.DataFrame({"owner": owner, "id": ids}).group_by("owner", maintain_order=True).agg("id")
-    everyone = pl.DataFrame({"owner": np.arange(len(listed))})
-    filled = everyone.join(grouped, on="owner", how="left", maintain_order="left")["id"]
-    return filled.fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+    known = listed != UNKNOWN
+    ends = np.append(0, np.cumsum(known.sum(axis=1)))
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), item_ids.take(pa.array(listed[known])))

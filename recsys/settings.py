@@ -173,7 +173,7 @@ class Lake:
     """Where events are kept."""
 
     buckets: Annotated[int, Field(ge=1, le=1000)] = 1
-    """A user's events lie in one of so many buckets; per-user steps run bucket by bucket."""
+    """A user's events lie in one of so many buckets; a step holds one in memory: about 5 million events."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -61,14 +61,17 @@ def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: date
         dtype=np.float32,
     )
     user_items.sort_indices()
-    ordered = sequences.sort(USER_ID, TIMESTAMP, maintain_order=True)
     age = (pl.lit(as_of) - pl.col(TIMESTAMP)).dt.total_microseconds() / MICROSECONDS_PER_DAY
+    age_days = sequences.select(age).to_series().to_numpy()
+    user_rows = users.rows(sequences[USER_ID])
+    # Of rows, not ids: numbers that mostly are in order already sort many times as fast as text.
+    order = np.lexsort((sequences[TIMESTAMP].to_physical().to_numpy(), user_rows))
     return Interactions(
         users=users,
         items=items,
         user_items=user_items,
-        user_rows=users.rows(ordered[USER_ID]),
-        item_rows=items.rows(ordered[ITEM_ID]),
-        age_days=ordered.select(age).to_series().to_numpy(),
-        weights=ordered[WEIGHT].cast(pl.Float32).to_numpy(),
+        user_rows=user_rows[order],
+        item_rows=items.rows(sequences[ITEM_ID])[order],
+        age_days=age_days[order],
+        weights=sequences[WEIGHT].cast(pl.Float32).to_numpy()[order],
     )

@@ -106,8 +106,9 @@ def test_splitting_users_into_buckets_changes_nothing(past: list[dict[str, Any]]
 def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
     """The tables of the buckets, those that are made bucket by bucket put together."""
     parts: dict[str, list[pl.DataFrame]] = {}
-    for name, table in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3):
-        parts.setdefault(name.partition("/")[0], []).append(table.collect(engine="streaming"))
+    for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3):
+        for name, table in together.items():
+            parts.setdefault(name.partition("/")[0], []).append(table.collect(engine="streaming"))
     return {
         name: pl.concat(tables).sort("user_id", maintain_order=True) if len(tables) > 1 else tables[0]
         for name, tables in parts.items()
@@ -142,9 +143,10 @@ def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
 
 def test_feature_tables_makes_every_table_of_the_catalogue():
     assert by_table([frame([]).lazy()]).keys() == TABLES.keys()
-    names = [name for name, _ in feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)]
-    assert names[:3] == ["bought_with", "item_features", "user_profile/bucket=00"]
-    assert names[-1] == "sequences/bucket=01"
+    *buckets, shop = feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)
+    of_users = ("user_profile", "interactions", "sequences")
+    assert [set(tables) for tables in buckets] == [{f"{name}/bucket=0{n}" for name in of_users} for n in (0, 1)]
+    assert set(shop) == {"bought_with", "item_features"}
 
 
 def test_without_events_tables_are_empty_but_whole():
@@ -163,6 +165,6 @@ def test_profiles_take_prices_from_the_events_where_the_catalogue_has_none():
         [{"item_id": "dear", "category": ["c"]}, {"item_id": "cheap", "category": ["c"]}],
         schema=Items.create_empty().schema,
     ).lazy()
-    tables = dict(feature_tables([frame(seen).lazy()], items, USERS, AS_OF, HALF_LIFE))
+    tables = next(feature_tables([frame(seen).lazy()], items, USERS, AS_OF, HALF_LIFE))
     ranks = tables["user_profile/bucket=00"].collect()["price_rank_mean"]
     assert ranks.to_list() == [(2 * 0.75 + 0.25) / 3]

@@ -32,7 +32,7 @@ def truth_of(wanted: Rows, light: np.ndarray) -> Truth:
         item_users=np.ones(ITEMS, int),
         users=users,
         had=np.zeros((users, 2)),
-        user_items=csr_matrix((users, ITEMS), dtype=np.float32),
+        user_items=csr_matrix((users, ITEMS)),
         item_paths=None,
     )
 

@@ -1,0 +1,86 @@
+"""What each user did with each item: what interactions, tastes and item features are all made of."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from features.events import WINDOW_DAYS, days_since, decay, exact_sum, in_last, purchase_day, weight
+from recsys.schema import (
+    CART,
+    CONFIDENCE,
+    EVENT,
+    EVENTS,
+    FIRST_AT,
+    IMPRESSION,
+    ITEM_ID,
+    LAST_AT,
+    PURCHASE,
+    REFUND,
+    TIMESTAMP,
+    USER_ID,
+    VIEW,
+    WEIGHT,
+)
+
+# The trend sets events decayed with a quarter of the half-life against events decayed with all of it.
+TREND_HALF_LIFE_SHARE: Final = 0.25
+
+ACTS: Final = "acts"
+WEIGHED: Final = "weighed"
+LIKED: Final = "liked"
+AFFINITY: Final = "affinity"
+RECENT: Final = "recent"
+LONG: Final = "long"
+PURCHASE_DAYS: Final = "purchase_days"
+FIRST_DAY: Final = "first_day"
+LAST_DAY: Final = "last_day"
+FIRST_WEIGHED_AT: Final = "first_weighed_at"
+
+_AGE: Final = "age_days"
+
+
+def events_in(days: int) -> str:
+    """The column that counts events of positive weight in the last `days`."""
+    return f"{EVENTS}_{days}d"
+
+
+def user_item_pairs(
+    events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
+) -> pl.LazyFrame:
+    """One row a user and item of events `in_memory`, in no order.
+
+    `acts` counts all events but impressions, `weighed` those whose weight is not 0, `events` those of positive
+    weight, `liked` those of them that are no impressions; columns named after an event count it. `confidence` is
+    the decayed weight of all events, `affinity` of all but impressions.
+    """
+    impressions_weigh = bool(weights.get(IMPRESSION))
+    age, worth = pl.col(_AGE), pl.col(WEIGHT)
+    acts = pl.col(EVENT) != IMPRESSION
+    weighs, counts = worth != 0, worth > 0
+    long = decay(age, half_life_days)
+    recent = decay(age, half_life_days * TREND_HALF_LIFE_SHARE)
+    return (
+        events.with_columns(weight(weights).alias(WEIGHT), days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
+        .group_by(USER_ID, ITEM_ID)
+        .agg(
+            acts.sum().alias(ACTS),
+            weighs.sum().alias(WEIGHED),
+            counts.sum().alias(EVENTS),
+            (counts & acts).sum().alias(LIKED),
+            *((counts & in_last(days, as_of)).sum().alias(events_in(days)) for days in WINDOW_DAYS),
+            *((pl.col(EVENT) == name).sum().alias(name) for name in (VIEW, CART, PURCHASE, REFUND)),
+            exact_sum(worth * long).alias(CONFIDENCE),
+            *([exact_sum(pl.when(acts).then(worth * long)).alias(AFFINITY)] if impressions_weigh else []),
+            exact_sum(counts * recent).alias(RECENT),
+            exact_sum(counts * long).alias(LONG),
+            purchase_day().drop_nulls().n_unique().alias(PURCHASE_DAYS),
+            purchase_day().min().alias(FIRST_DAY),
+            purchase_day().max().alias(LAST_DAY),
+            pl.col(TIMESTAMP).min().alias(FIRST_AT),
+            pl.when(weighs).then(pl.col(TIMESTAMP)).min().alias(FIRST_WEIGHED_AT),
+            pl.when(weighs).then(pl.col(TIMESTAMP)).max().alias(LAST_AT),
+        )
+        .with_columns([] if impressions_weigh else pl.col(CONFIDENCE).alias(AFFINITY))
+    )

@@ -1,0 +1,136 @@
+"""All feature tables, by ours, by DuckDB and by pandas, side by side on generated events.
+
+Each runs in a process of its own and writes the same five tables with the same columns, which are compared. Ours
+reads the lake, split into buckets of users. The peers read the files as a shop would export them, in order of time,
+which is faster for DuckDB than the many files of the lake. DuckDB has two threads and 8 GB; pandas, which holds
+everything in memory, is stopped at 8 GB.
+"""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from features.catalogue import TABLES
+from features.tables import feature_tables
+from jobs.featuring import write_tables
+from jobs.lake import Lake, scan
+from recsys.schema import DEFAULT_WEIGHTS, Events
+from tests.benchmarks import features_in_duckdb, features_in_pandas
+from tests.benchmarks.generate import AS_OF, Shop, Size, generate_events
+from tests.benchmarks.watch import Watched, watch
+
+WAYS: Final = ("ours", "duckdb", "pandas")
+HALF_LIFE: Final = 90.0
+BUCKET_EVENTS: Final = 6_000_000
+MOST_BYTES: Final = 8 * 2**30
+SAME: Final = 1e-6  # of a column's sum
+
+
+def features(work: Path, events: int = 50_000_000) -> Iterator[tuple[str, dict[str, float | str]]]:
+    """Seconds and peak memory of each way at a fifth of the events, which pandas can do, and at all of them."""
+    titles = ("features", "events", "seconds", "CPU seconds", "peak GB", "same tables")
+    print(f"\n| {' | '.join(titles)} |\n|{' --- |' * len(titles)}", flush=True)
+    for size in (events // 5, events):
+        directory = work / f"features-{size}"
+        write_data(directory, Size.of(size), math.ceil(size / BUCKET_EVENTS))
+        for way in WAYS:
+            found = _run(way, directory)
+            agreement = "" if found.failed else _agreement(directory, way)
+            costs = f"{found.seconds:,.0f} | {found.cpu_seconds:,.0f} | {found.peak_bytes / 2**30:.1f}"
+            print(f"| {way} | {size:,} | {costs} | {found.failed or agreement} |", flush=True)
+            yield (
+                f"{way} {size}",
+                {
+                    "seconds": round(found.seconds, 1),
+                    "cpu_seconds": round(found.cpu_seconds, 1),
+                    "peak_gb": round(found.peak_bytes / 2**30, 2),
+                    "failed": found.failed or "",
+                    "same": agreement,
+                },
+            )
+        shutil.rmtree(directory)
+
+
+def write_data(directory: Path, size: Size, buckets: int) -> None:
+    """A shop's events as files in order of time under `export` and in a lake, and its catalogue."""
+    (directory / "export").mkdir(parents=True)
+    shop = Shop.of(size)
+    lake = Lake(directory / "lake", buckets)
+    empty = pl.DataFrame(schema=pl.Schema(Events))
+    with lake.locked():
+        lake.put("items", shop.catalogue())
+        for number, rows in enumerate(generate_events(shop)):
+            rows.write_parquet(directory / "export" / f"events-{number:04d}.parquet")
+            lake.add_events(pl.concat([empty, rows], how="diagonal").lazy(), f"part{number:04d}")
+
+
+def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
+    """Every table of the events under `directory`, to `directory / way`."""
+    out = directory / way
+    out.mkdir()
+    if way == "ours":
+        lake = Lake(directory / "lake", len(list((directory / "lake" / "events").iterdir())))
+        buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
+        for tables in feature_tables(buckets, lake.items(), lake.users(), as_of, HALF_LIFE, DEFAULT_WEIGHTS):
+            write_tables(out, tables)
+        return
+    peer = {"duckdb": features_in_duckdb, "pandas": features_in_pandas}[way]
+    export = sorted(str(file) for file in (directory / "export").iterdir())
+    peer.write_features(export, directory / "lake" / "items.parquet", out, as_of, HALF_LIFE, DEFAULT_WEIGHTS)
+
+
+def read_table(directory: Path, way: str, name: str) -> pl.LazyFrame:
+    """A table that `write_features` has written."""
+    whole = directory / way / f"{name}.parquet"
+    return scan([whole] if whole.exists() else sorted((directory / way / name).iterdir()))
+
+
+def _run(way: str, directory: Path) -> Watched:
+    command = [sys.executable, "-m", "tests.benchmarks.features", way, str(directory)]
+    return watch(command, most_bytes=MOST_BYTES if way == "pandas" else None)
+
+
+def _agreement(directory: Path, way: str) -> str:
+    """Whether every table of a peer has our rows, and every column our sum."""
+    if way == "ours":
+        return "-"
+    for name, columns in TABLES.items():
+        ours, theirs = (
+            read_table(directory, made_by, name)
+            .select(pl.len().alias("rows"), *(_summed(column.name, column.dtype) for column in columns))
+            .collect(engine="streaming")
+            .row(0, named=True)
+            for made_by in ("ours", way)
+        )
+        for column, value in ours.items():
+            if not math.isclose(value, theirs[column], rel_tol=SAME, abs_tol=SAME):
+                return f"no: {name}.{column} adds up to {theirs[column]}, ours to {value}"
+    return "yes"
+
+
+def _summed(name: str, dtype: pl.DataType) -> pl.Expr:
+    """One number that tells columns apart: a sum, or of texts and lists the sum of their lengths."""
+    column = pl.col(name)
+    if dtype == pl.List(pl.Float64):
+        number = column.list.sum()
+    elif isinstance(dtype, pl.List):
+        number = column.list.len()
+    elif dtype == pl.String:
+        number = column.str.len_bytes() if name != "attributes" else pl.lit(0)
+    else:
+        number = column.dt.epoch("us") if dtype.is_temporal() else column
+    return number.cast(pl.Float64).sum().alias(name)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] in WAYS:
+        write_features(sys.argv[1], Path(sys.argv[2]))
+    else:
+        print(json.dumps(dict(features(Path(sys.argv[1]), int(sys.argv[2])))))

@@ -1,0 +1,326 @@
+"""Every feature table as DuckDB SQL, as somebody who knows DuckDB would write it.
+
+Users with items are grouped once, in a table that the others read; sums are of doubles, not in fixed point, so they
+may differ from ours in the last digits.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from features.bought_with import LARGEST_ORDER, LEAST_ORDERS
+from features.events import WINDOW_DAYS
+from features.item_features import PRIOR_GAPS, PRIOR_USERS
+from features.pairs import TREND_HALF_LIFE_SHARE
+from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
+from features.user_tastes import TOP
+
+DAY: Final = 86_400_000_000
+NAMES: Final = {
+    "view": "views",
+    "click": "clicks",
+    "cart": "carts",
+    "purchase": "purchases",
+    "rating": "ratings",
+    "refund": "refunds",
+}
+
+
+def write_features(
+    events: list[str],
+    items: Path,
+    directory: Path,
+    as_of: datetime,
+    half_life_days: float,
+    weights: Mapping[str, float],
+    n: int = 50,
+    threads: int = 2,
+    memory: str = "8GB",
+) -> None:
+    """Write every table to `directory` as `<table>.parquet`, from Parquet files of events and the catalogue."""
+    with duckdb.connect(str(directory / "work.duckdb")) as connection:
+        connection.execute(f"SET threads = {threads}")
+        connection.execute(f"SET memory_limit = '{memory}'")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET preserve_insertion_order = false")
+        for statement in _prepared(events, items, as_of, half_life_days, weights):
+            connection.execute(statement)
+        for name, query in _tables(as_of, n).items():
+            connection.execute(f"COPY ({query}) TO '{directory / name}.parquet' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def _prepared(
+    events: list[str], items: Path, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
+) -> list[str]:
+    """What the tables share: the events before the cut, and users with items."""
+    worth = " ".join(f"WHEN '{name}' THEN {value}::DOUBLE" for name, value in weights.items())
+    decay = f"pow(0.5, age_days / {half_life_days})"
+    recent = f"pow(0.5, age_days / {half_life_days * TREND_HALF_LIFE_SHARE})"
+    windows = ", ".join(
+        f"count(*) FILTER (weight > 0 AND age_days <= {days}) AS events_{days}d" for days in WINDOW_DAYS
+    )
+    moment = int(as_of.timestamp() * 1_000_000)
+    return [
+        f"""CREATE VIEW events AS
+            SELECT event_id, user_id, item_id, event, timestamp, price, quantity, session_id,
+                epoch_us(timestamp) // {DAY} AS day,
+                ({moment} - epoch_us(timestamp)) / {DAY}::DOUBLE AS age_days,
+                CASE event {worth} ELSE 0 END AS weight
+            FROM read_parquet({events}, hive_partitioning = false)
+            WHERE timestamp < make_timestamptz({moment})""",
+        f"""CREATE TABLE items AS
+            SELECT item_id, CASE WHEN len(category) > 0 THEN category END AS category, brand, price, created_at
+            FROM read_parquet('{items}')""",
+        f"""CREATE TEMP TABLE pairs AS
+            SELECT user_id, item_id,
+                count(*) FILTER (event <> 'impression') AS acts,
+                count(*) FILTER (weight <> 0) AS weighed,
+                count(*) FILTER (weight > 0) AS events,
+                {windows},
+                count(*) FILTER (event = 'view') > 0 AS viewed,
+                count(*) FILTER (event = 'cart') > 0 AS carted,
+                count(*) FILTER (event = 'purchase') AS purchases,
+                count(*) FILTER (event = 'refund') > 0 AS refunded,
+                sum(weight * {decay}) AS confidence,
+                sum({recent}) FILTER (weight > 0) AS recent,
+                sum({decay}) FILTER (weight > 0) AS long,
+                count(DISTINCT day) FILTER (event = 'purchase') AS purchase_days,
+                min(day) FILTER (event = 'purchase') AS first_day,
+                max(day) FILTER (event = 'purchase') AS last_day,
+                min(timestamp) AS first_any_at,
+                min(timestamp) FILTER (weight <> 0) AS first_at,
+                max(timestamp) FILTER (weight <> 0) AS last_at
+            FROM events GROUP BY user_id, item_id""",
+    ]
+
+
+def _tables(as_of: datetime, n: int) -> dict[str, str]:
+    return {
+        "interactions": """
+            SELECT user_id, item_id, confidence, weighed AS events, purchase_days, first_at, last_at
+            FROM pairs WHERE weighed > 0 ORDER BY user_id, item_id""",
+        "sequences": """
+            SELECT user_id, item_id, event, timestamp, weight
+            FROM events WHERE weight <> 0 ORDER BY user_id, timestamp, event_id""",
+        "bought_with": _bought_with(n),
+        "item_features": _item_features(as_of),
+        "user_profile": _user_profile(as_of),
+    }
+
+
+_ORDER_TIME: Final = "CASE WHEN session_id IS NULL THEN timestamp END"
+
+
+def _bought_with(n: int) -> str:
+    return f"""
+        WITH lines AS (
+            SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
+            FROM events WHERE event = 'purchase' GROUP BY ALL
+        ), orders AS (
+            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id,
+                row_number() OVER () AS number
+            FROM lines GROUP BY user_id, session_id, order_time
+        ), together AS (
+            SELECT a.item_id, b.item_id AS other_item_id, count(*) AS orders
+            FROM orders a JOIN orders b USING (number) GROUP BY ALL HAVING count(*) >= {LEAST_ORDERS}
+        ), cosines AS (
+            SELECT t.item_id, t.other_item_id, t.orders, t.orders / sqrt(a.orders::DOUBLE * b.orders) AS cosine
+            FROM together t
+            JOIN together a ON a.item_id = t.item_id AND a.other_item_id = t.item_id
+            JOIN together b ON b.item_id = t.other_item_id AND b.other_item_id = t.other_item_id
+            WHERE t.item_id <> t.other_item_id
+        )
+        SELECT item_id, row_number() OVER (
+                PARTITION BY item_id ORDER BY cosine DESC, orders DESC, other_item_id
+            ) AS rank, other_item_id, orders, cosine
+        FROM cosines QUALIFY rank <= {n} ORDER BY item_id, rank"""
+
+
+_PRICE_RANK: Final = """
+    SELECT item_id, CASE WHEN price IS NOT NULL AND category IS NOT NULL THEN
+        (rank() OVER (PARTITION BY category, price IS NULL ORDER BY price)
+            + (count(*) OVER (PARTITION BY category, price) - 1) / 2 - 0.5)
+        / count(price) OVER (PARTITION BY category) END AS price_rank
+    FROM {priced}"""
+
+
+def _item_features(as_of: datetime) -> str:
+    moment = int(as_of.timestamp() * 1_000_000)
+    sums = ", ".join(f"sum(events_{days}d) AS events_{days}d" for days in WINDOW_DAYS)
+    users = ", ".join(f"count(*) FILTER (events_{days}d > 0) AS users_{days}d" for days in WINDOW_DAYS)
+    known = ", ".join(
+        f"coalesce({name}_{days}d, 0) AS {name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS
+    )
+    shown = ", ".join(f"{name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS)
+    prior, gaps, few = PRIOR_USERS, PRIOR_GAPS, PRIOR_EVENTS
+
+    def rate(successes: str, trials: str) -> str:
+        shop = f"sum({successes}) OVER () / sum({trials}) OVER ()"
+        return (
+            f"CASE WHEN sum({trials}) OVER () > 0 THEN ({successes} + {prior} * {shop}) / ({trials} + {prior}) END"
+        )
+
+    return f"""
+        WITH sums AS (
+            SELECT item_id, sum(events) AS events, count(*) FILTER (events > 0) AS users, {sums}, {users},
+                sum(confidence) AS popularity, coalesce(sum(recent), 0) AS recent, coalesce(sum(long), 0) AS long,
+                count(*) FILTER (viewed) AS viewers, count(*) FILTER (carted) AS carters,
+                count(*) FILTER (purchases > 0) AS buyers,
+                count(*) FILTER (viewed AND carted) AS viewers_who_carted,
+                count(*) FILTER (carted AND purchases > 0) AS carters_who_bought,
+                count(*) FILTER (viewed AND purchases > 0) AS viewers_who_bought,
+                count(*) FILTER (purchase_days > 1) AS buyers_who_repeated,
+                count(*) FILTER (purchases > 0 AND refunded) AS buyers_who_refunded,
+                sum(greatest(purchase_days - 1, 0)) AS gaps,
+                coalesce(sum(last_day - first_day), 0) AS gap_days,
+                min(first_any_at) AS first_at
+            FROM pairs GROUP BY item_id
+        ), prices AS (
+            SELECT item_id, count(*) AS prices, sum(price) AS price_sum, arg_max(price, timestamp) AS last_price
+            FROM events WHERE price IS NOT NULL GROUP BY item_id
+        ), every AS (
+            SELECT coalesce(i.item_id, s.item_id) AS item_id, category,
+                coalesce(events, 0) AS events, coalesce(users, 0) AS users, {known},
+                coalesce(popularity, 0) AS popularity, coalesce(recent, 0) AS recent, coalesce(long, 0) AS long,
+                coalesce(viewers, 0) AS viewers, coalesce(carters, 0) AS carters, coalesce(buyers, 0) AS buyers,
+                coalesce(viewers_who_carted, 0) AS viewers_who_carted,
+                coalesce(carters_who_bought, 0) AS carters_who_bought,
+                coalesce(viewers_who_bought, 0) AS viewers_who_bought,
+                coalesce(buyers_who_repeated, 0) AS buyers_who_repeated,
+                coalesce(buyers_who_refunded, 0) AS buyers_who_refunded,
+                coalesce(gaps, 0) AS gaps, coalesce(gap_days, 0) AS gap_days,
+                coalesce(i.price, last_price) AS price, last_price, price_sum / prices AS price_mean,
+                coalesce(CASE WHEN epoch_us(created_at) < {moment} THEN created_at END, first_at) AS born_at
+            FROM items i FULL JOIN sums s ON i.item_id = s.item_id
+            LEFT JOIN prices p ON p.item_id = coalesce(i.item_id, s.item_id)
+        ), shop AS (
+            SELECT sum(gap_days) / sum(gaps) AS shop_cycle,
+                greatest(least(sum(recent) / sum(long), 0.99), 0.01) AS share, sum(long) AS all_events FROM every
+        ), cycles AS (
+            SELECT category, CASE WHEN category IS NULL THEN any_value(shop_cycle)
+                ELSE (sum(gap_days) + {gaps} * any_value(shop_cycle)) / (sum(gaps) + {gaps}) END AS cycle
+            FROM every, shop GROUP BY category
+        ), trends AS (
+            SELECT every.*, cycle, shop_cycle, all_events, share,
+                {few} * share + recent AS newer, {few} * (1 - share) + (long - recent) AS older
+            FROM every JOIN cycles ON every.category IS NOT DISTINCT FROM cycles.category, shop
+        ), ranks AS ({_PRICE_RANK.format(priced="every")})
+        SELECT item_id, events, users, {shown}, popularity,
+            CASE WHEN all_events > 0 THEN ln(newer / older) - ln(share / (1 - share)) END AS growth,
+            CASE WHEN all_events > 0 THEN sqrt(1 / newer + 1 / older) END AS growth_error,
+            growth - {LOWER_BOUND_Z} * growth_error AS trend,
+            {rate("viewers_who_carted", "viewers")} AS view_to_cart,
+            {rate("carters_who_bought", "carters")} AS cart_to_purchase,
+            {rate("viewers_who_bought", "viewers")} AS view_to_purchase,
+            price, last_price, price_mean, price_rank,
+            ({moment} - epoch_us(born_at)) / {DAY}::DOUBLE AS age_days,
+            buyers, {rate("buyers_who_repeated", "buyers")} AS repurchase_rate, gaps,
+            (gap_days + {gaps} * cycle) / (gaps + {gaps}) AS cycle_days,
+            {rate("buyers_who_refunded", "buyers")} AS refund_rate
+        FROM trends JOIN ranks USING (item_id) ORDER BY item_id"""
+
+
+def _user_profile(as_of: datetime) -> str:
+    moment = int(as_of.timestamp() * 1_000_000)
+    counts = ", ".join(
+        f"count(*) FILTER (event = '{event}' AND age_days <= {days}) AS {plural}_{days}d"
+        for event, plural in NAMES.items()
+        for days in WINDOW_DAYS
+    )
+    hours = ", ".join(f"count(*) FILTER (hour = {hour}) / count(*)" for hour in range(24))
+    weekdays = ", ".join(f"count(*) FILTER (weekday = {day}) / count(*)" for day in range(7))
+    # The first of January 1970 was a Thursday.
+    return f"""
+        WITH acts AS (
+            SELECT *, epoch_us(timestamp) // 3600000000 % 24 AS hour, (day + 3) % 7 AS weekday
+            FROM events WHERE event <> 'impression'
+        ), activity AS (
+            SELECT user_id, count(*) AS events, min(timestamp) AS first_at, max(timestamp) AS last_at,
+                CASE WHEN count(session_id) > 0 THEN count(DISTINCT session_id) END AS sessions,
+                count(session_id) / sessions AS events_per_session, {counts},
+                [{hours}] AS hour_shares, [{weekdays}] AS weekday_shares
+            FROM acts GROUP BY user_id
+        ), lines AS (
+            SELECT *, {_ORDER_TIME} AS order_time FROM acts WHERE event = 'purchase'
+        ), baskets AS (
+            SELECT user_id, min(timestamp) AS began, count(DISTINCT item_id) AS items,
+                sum(price * coalesce(quantity, 1)) AS amount, min(age_days) AS age_days
+            FROM lines GROUP BY user_id, session_id, order_time
+        ), gaps AS (
+            SELECT *, epoch_us(began) - lag(epoch_us(began)) OVER (PARTITION BY user_id ORDER BY began) AS gap
+            FROM baskets
+        ), orders AS (
+            SELECT user_id, count(*) AS orders, max(began) AS last_order_at,
+                ({moment} - epoch_us(max(began))) / {DAY}::DOUBLE AS recency_days,
+                sum(amount) AS spent, sum(amount) / count(amount) AS order_value_mean,
+                sum(items) / count(*) AS order_items_mean, avg(gap) / {DAY} AS order_gap_days_mean,
+                CASE WHEN count(gap) > 1 THEN stddev_samp(gap / {DAY}) END AS order_gap_days_deviation,
+                max(began) + to_microseconds(trunc(avg(gap))::BIGINT) AS next_order_at
+            FROM gaps GROUP BY user_id
+        ), medians AS (
+            SELECT user_id, median(price) AS price_median FROM lines GROUP BY user_id
+        ), last_prices AS (
+            SELECT item_id, arg_max(price, timestamp) AS last_price
+            FROM events WHERE price IS NOT NULL AND item_id IN (SELECT item_id FROM items WHERE price IS NULL)
+            GROUP BY item_id
+        ), priced AS (
+            SELECT item_id, category, coalesce(price, last_price) AS price
+            FROM items LEFT JOIN last_prices USING (item_id)
+        ), ranks AS ({_PRICE_RANK.format(priced="priced")}
+        ), known AS (
+            SELECT p.user_id, p.events AS liked, p.confidence, p.purchases, p.purchase_days, r.price_rank,
+                i.category, i.brand
+            FROM pairs p LEFT JOIN items i USING (item_id) LEFT JOIN ranks r USING (item_id) WHERE p.acts > 0
+        ), tastes AS (
+            SELECT user_id, {_variety("liked")} AS item_variety,
+                CASE WHEN sum(purchase_days) > 0
+                    THEN 1 - count(*) FILTER (purchase_days > 0) / sum(purchase_days) END AS repeat_share,
+                sum(purchases * price_rank) / nullif(sum(purchases) FILTER (price_rank IS NOT NULL), 0)
+                    AS price_rank_mean
+            FROM known GROUP BY user_id
+        ), categories AS (
+            SELECT user_id, category, sum(confidence) AS confidence, sum(liked) AS liked
+            FROM known WHERE category IS NOT NULL GROUP BY user_id, category
+        ), varieties AS (
+            SELECT user_id, {_variety("liked")} AS category_variety FROM categories GROUP BY user_id
+        ), nodes AS (
+            SELECT category, unnest(range(1, len(category) + 1)) AS level, category[:level] AS path
+            FROM (SELECT DISTINCT category FROM items WHERE category IS NOT NULL)
+        ), at_levels AS (
+            SELECT user_id, level, path, sum(confidence) AS confidence
+            FROM categories JOIN nodes USING (category) GROUP BY ALL HAVING sum(confidence) > 0
+        ), paths AS (
+            SELECT user_id, level, path, confidence / sum(confidence) OVER (PARTITION BY user_id, level) AS share
+            FROM at_levels
+            QUALIFY row_number() OVER (PARTITION BY user_id, level ORDER BY confidence DESC, path) <= {TOP}
+        ), category_tops AS (
+            SELECT user_id, list({{'path': path, 'share': share}} ORDER BY level, share DESC, path)
+                AS category_affinity
+            FROM paths GROUP BY user_id
+        ), by_brand AS (
+            SELECT user_id, brand AS name, sum(confidence) AS confidence
+            FROM known WHERE brand IS NOT NULL GROUP BY ALL HAVING sum(confidence) > 0
+        ), brands AS (
+            SELECT user_id, name, confidence / sum(confidence) OVER (PARTITION BY user_id) AS share FROM by_brand
+            QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY confidence DESC, name) <= {TOP}
+        ), brand_tops AS (
+            SELECT user_id, list({{'name': name, 'share': share}} ORDER BY share DESC, name) AS brand_affinity
+            FROM brands GROUP BY user_id
+        )
+        SELECT activity.*, coalesce(orders, 0) AS orders, last_order_at, recency_days, spent, order_value_mean,
+            order_items_mean, order_gap_days_mean, order_gap_days_deviation, next_order_at, price_median,
+            item_variety, repeat_share, price_rank_mean, category_variety, category_affinity, brand_affinity,
+            NULL::VARCHAR AS attributes
+        FROM activity LEFT JOIN orders USING (user_id) LEFT JOIN medians USING (user_id)
+        LEFT JOIN tastes USING (user_id) LEFT JOIN varieties USING (user_id)
+        LEFT JOIN category_tops USING (user_id) LEFT JOIN brand_tops USING (user_id)
+        ORDER BY user_id"""
+
+
+def _variety(counts: str) -> str:
+    total = f"sum({counts})"
+    spread = f"sum({counts} * ln({counts})) FILTER ({counts} > 0) / ({total} * ln({total}))"
+    return f"CASE WHEN {total} > 1 THEN greatest(least(1 - {spread}, 1), 0) END"
