@@ -8,11 +8,11 @@ from pathlib import Path
 
 import structlog
 
+from jobs.connections import connection_of
 from jobs.drift import SchemaChange, keep_columns
 from jobs.lake import Lake, scan
 from jobs.mapping import check_table
 from jobs.readings import Request, file_readings, query_readings
-from jobs.sql_sources import connection_of
 from jobs.staging import Staged, stage
 from jobs.watermark import keep_watermark, later
 from recsys.errors import SettingsError

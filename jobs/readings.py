@@ -7,11 +7,11 @@ from pathlib import Path
 
 import structlog
 
+from jobs.connections import Connection
 from jobs.drift import known_columns
 from jobs.lake import Lake
 from jobs.object_store import RemoteFile, find_remote_files, is_remote
 from jobs.sources import find_files, guesses_types, located, read_chunks, tables_of
-from jobs.sql_sources import Connection, read_query
 from jobs.staging import Reading
 from jobs.watermark import Watermark, load_watermark
 from recsys.errors import SourceError
@@ -137,6 +137,8 @@ def _state(file: RemoteFile, table: Table, sources: Sources) -> str:
 
 def query_readings(connections: dict[str, Connection], request: Request, scratch: Path) -> Iterator[Reading]:
     """Each table that has a query, from its watermark on."""
+    from jobs.sql_sources import read_query  # its drivers take a second, which files shall not wait
+
     for table in request.sources.queries:
         if table.name not in connections:
             continue

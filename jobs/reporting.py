@@ -15,7 +15,6 @@ from jobs.lake import Lake
 from jobs.quarantine import read_quarantine
 from jobs.run import Run
 from recsys.data.splits import fold_windows, windows
-from recsys.evaluation.report import write_report
 from recsys.evaluation.report_data import (
     BlendMember,
     BlendSummary,
@@ -38,6 +37,8 @@ def report(run: Run, lake: Lake, settings: Settings, winner: str) -> Path:
     """Write report.html, as one step; returns its path."""
 
     def write(directory: Path) -> None:
+        from recsys.evaluation.report import write_report  # matplotlib takes a second, and only this step needs it
+
         write_report(directory / REPORT_FILE, _gather(run, lake, settings, winner))
 
     return run.step(REPORT, write) / REPORT_FILE

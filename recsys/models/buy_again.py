@@ -5,9 +5,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,9 @@ from recsys.models.purchase_features import PurchaseFeatures, Table, describe_pu
 from recsys.models.repurchase import Repurchase
 from recsys.models.top_k import Exclude, Scores, top_k_of_entries
 from recsys.settings import Positive
+
+if TYPE_CHECKING:
+    import lightgbm
 
 BLOCK_USERS = 2_048
 TIE_BREAK = 1e-4
@@ -74,7 +76,9 @@ class BuyAgain(Model):
         check_finite("buy_again", **self._features.arrays())
         return self
 
-    def _grow(self, purchases: PurchaseDays) -> lightgbm.Booster | None:
+    def _grow(self, purchases: PurchaseDays) -> "lightgbm.Booster | None":
+        import lightgbm  # takes a second, which a command that trains nothing shall not wait
+
         windows = [self._window(purchases.before(self.config.horizon_days * n)) for n in range(self.config.windows)]
         rows = np.concatenate([features for features, _ in windows])
         bought = np.concatenate([labels for _, labels in windows])
@@ -142,6 +146,8 @@ class BuyAgain(Model):
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote."""
+        import lightgbm  # as in `_grow`
+
         config, arrays = load_model(directory, "buy_again", BuyAgainConfig)
         model = cls(config)
         model._repurchase = Repurchase()
