@@ -28,7 +28,7 @@ from tests.benchmarks.watch import Watched, watch
 
 WAYS: Final = ("ours", "duckdb", "pandas")
 HALF_LIFE: Final = 90.0
-BUCKET_EVENTS: Final = 6_000_000
+BUCKET_EVENTS: Final = 4_000_000
 MOST_BYTES: Final = 8 * 2**30
 SAME: Final = 1e-6  # of a column's sum
 

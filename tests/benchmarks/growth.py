@@ -26,7 +26,7 @@ RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 RESULTS: Final = Path(".benchmarks")
 MILLION: Final = 1_000_000
 SIZES: Final = (1, 5, 10, 50)
-BUCKET_EVENTS: Final = 6 * MILLION
+BUCKET_EVENTS: Final = 4 * MILLION
 
 INGEST: Final = "ingest"
 NIGHTLY: Final = "nightly, in all"
