@@ -1,6 +1,8 @@
-"""All feature tables of a shop, one after the other, in the memory of one bucket of users."""
+"""All feature tables of a shop, one bucket of users after the other, in the memory of two."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -33,25 +35,21 @@ def feature_tables(
     """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
     `user_profile/bucket=00`; last `bought_with`, with up to `n` items bought with each, and `item_features`.
 
-    `buckets` has the events of each bucket of users, at least one; one after the other is in memory. The tables are
-    left for the caller to collect or sink, before it asks for more. Profiles take the price of an item
-    that has none in the catalogue from the events.
+    `buckets` has the events of each bucket of users, at least one. Two are in memory: while the caller collects or
+    sinks the tables of one, before it asks for more, a thread prepares the next. Profiles take the price of an
+    item that has none in the catalogue from the events.
     """
     priced = _with_last_prices(items, buckets, as_of)
     bought: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
-    for number, bucket in enumerate(buckets):
-        events = in_memory(bucket, as_of)
-        pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
-        found = pl.collect_all([order_pairs(events), item_partials_of(pairs, events)], engine="streaming")
-        bought = _added(bought, found[0], add_order_pairs)
-        partials = _added(partials, found[1], add_item_partials)
+    for number, bucket in enumerate(_prepared(buckets, as_of, half_life_days, weights)):
+        bought = _added(bought, bucket.order_pairs, add_order_pairs)
+        partials = _added(partials, bucket.item_partials, add_item_partials)
         name = f"bucket={number:02d}"
-        # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
         yield {
-            f"user_profile/{name}": user_profile_of(pairs, events, priced, users, as_of),
-            f"interactions/{name}": interactions_of(pairs).collect().lazy(),
-            f"sequences/{name}": sequences_of(events, weights).collect().lazy(),
+            f"user_profile/{name}": user_profile_of(bucket.pairs, bucket.events, priced, users, as_of),
+            f"interactions/{name}": bucket.interactions.lazy(),
+            f"sequences/{name}": bucket.sequences.lazy(),
         }
     assert bought is not None
     assert partials is not None
@@ -59,6 +57,40 @@ def feature_tables(
         "bought_with": rank_order_pairs(bought.lazy(), n),
         "item_features": merge_item_partials(partials.lazy(), items, as_of),
     }
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    """What the tables of a bucket are made of, in memory."""
+
+    events: pl.LazyFrame
+    pairs: pl.LazyFrame
+    order_pairs: pl.DataFrame
+    item_partials: pl.DataFrame
+    interactions: pl.DataFrame
+    sequences: pl.DataFrame
+
+
+def _prepared(
+    buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float, weights: Mapping[str, float]
+) -> Iterator[_Bucket]:
+    """The buckets in turn, each made while the one before it is used."""
+
+    def prepare(bucket: pl.LazyFrame) -> _Bucket:
+        events = in_memory(bucket, as_of)
+        pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
+        small = pl.collect_all([order_pairs(events), item_partials_of(pairs, events)], engine="streaming")
+        # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
+        sorted_tables = pl.collect_all([interactions_of(pairs), sequences_of(events, weights)])
+        return _Bucket(events, pairs, *small, *sorted_tables)
+
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(prepare, buckets[0])
+        for bucket in buckets[1:]:
+            ready, following = following.result(), ahead.submit(prepare, bucket)
+            yield ready
+            del ready  # before the one after the next is begun
+        yield following.result()
 
 
 def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> pl.LazyFrame:

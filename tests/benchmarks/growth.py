@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib.figure
+import matplotlib.ticker
 
 from recsys.files import read_json, write_json
 from recsys.store.server import stop_server
@@ -26,7 +27,7 @@ RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 RESULTS: Final = Path(".benchmarks")
 MILLION: Final = 1_000_000
 SIZES: Final = (1, 5, 10, 50)
-BUCKET_EVENTS: Final = 6 * MILLION
+BUCKET_EVENTS: Final = 4 * MILLION
 
 INGEST: Final = "ingest"
 NIGHTLY: Final = "nightly, in all"
@@ -178,6 +179,7 @@ def _plot(found: Mapping[int, Mapping[str, Any]], path: Path) -> None:
         panel.plot(sizes, [top * size / sizes[0] for size in sizes], "--", color="grey", label="as the events")
         panel.set(xscale="log", yscale="log", xlabel="million events", ylabel=title)
         panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
