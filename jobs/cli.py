@@ -1,7 +1,5 @@
 """The `recsys` command."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,26 +11,22 @@ from typer.core import TyperGroup
 
 from features.catalogue import describe
 from jobs import presenting
+from jobs.actions import advance, alone, complete_run, show_outcome, source_paths, take_in
 from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
-from jobs.child import BUSY, stop_on_signals
+from jobs.child import stop_on_signals
 from jobs.demo import AS_OF, demo_directory, demo_settings
-from jobs.evaluating import TEST, VALIDATION, measurements
 from jobs.example_lists import find_examples
-from jobs.featuring import FEATURES
 from jobs.history import Outcome as Ended
-from jobs.ingest import AHEAD, TableCount, ingest
-from jobs.job_lock import holder, job_lock
-from jobs.lake import lake_of
+from jobs.job_lock import holder
 from jobs.lookup import Lookup
-from jobs.nightly import Outcome, Until, advance_run, publish_run
-from jobs.progress import Progress, shown
-from jobs.run import COMPLETE, Run, run_id, runs
+from jobs.nightly import Until, advance_run, publish_run
+from jobs.progress import shown
 from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
 from jobs.serve import become_server
 from jobs.status import read_status
 from jobs.trending import renew_trending
-from recsys.errors import BusyError, RecsysError, RunError, SettingsError
+from recsys.errors import RecsysError, RunError
 from recsys.files import write_json
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
@@ -112,10 +106,10 @@ def demo(
     paths = (str(data or demo_directory()),)
     settings = demo_settings(context.obj)
     with shown() as progress:
-        counts = _ingest(settings, paths, progress)
+        counts = take_in(settings, paths, progress)
         outcome = advance_run(settings, AS_OF, Until.PUBLISH, progress)
     presenting.show_ingest(counts)
-    _show_outcome(settings, outcome)
+    show_outcome(settings, outcome)
     lookup = Lookup.of(settings)
     examples = find_examples(outcome.run, lookup.lake, settings, shoppers)
     for example in examples:
@@ -129,7 +123,7 @@ def ingest_command(
 ) -> None:
     """Read files and queries into the lake; bad rows go to quarantine, the same rows again change nothing."""
     with shown() as progress:
-        counts = _ingest(context.obj, _paths(context.obj, sources), progress, queries=not sources, full=full)
+        counts = take_in(context.obj, source_paths(context.obj, sources), progress, queries=not sources, full=full)
     if as_json:
         presenting.print_json([asdict(count) for count in counts])
     else:
@@ -140,7 +134,7 @@ def ingest_command(
 def features_command(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Compute the features of a run (`recsys features describe` explains them)."""
     if context.invoked_subcommand is None:
-        _advance(context.obj, as_of, Until.FEATURES, as_json)
+        advance(context.obj, as_of, Until.FEATURES, as_json)
 
 
 @features_app.command("describe")
@@ -156,7 +150,7 @@ def describe_command(as_json: AsJson = False) -> None:
 @app.command()
 def train(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Compare the candidates on the validation window and fit the winner on everything."""
-    _advance(context.obj, as_of, Until.TRAIN, as_json)
+    advance(context.obj, as_of, Until.TRAIN, as_json)
 
 
 @app.command()
@@ -172,7 +166,7 @@ def evaluate(
     settings: Settings = context.obj
     if folds is not None:
         settings = replace(settings, evaluation=replace(settings.evaluation, folds=folds))
-    _advance(settings, as_of, Until.EVALUATE, as_json)
+    advance(settings, as_of, Until.EVALUATE, as_json)
 
 
 @app.command()
@@ -180,7 +174,7 @@ def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False)
     """Load a complete run's lists into Redis once more, the latest run's without --as-of."""
     settings: Settings = context.obj
     with shown() as progress:
-        published = publish_run(_complete_run(settings, as_of), settings, progress)
+        published = publish_run(complete_run(settings, as_of), settings, progress)
     if as_json:
         presenting.print_json(asdict(published))
     else:
@@ -215,24 +209,24 @@ def nightly(
 ) -> None:
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
-    with _alone(settings, JobName.NIGHTLY, scheduled):
+    with alone(settings, JobName.NIGHTLY, scheduled):
         if sources or settings.sources.paths or settings.sources.queries:
             with shown() as progress:
-                counts = _ingest(settings, _paths(settings, sources), progress, queries=not sources)
+                counts = take_in(settings, source_paths(settings, sources), progress, queries=not sources)
             if not as_json:
                 presenting.show_ingest(counts)
-        _advance(settings, as_of, Until.PUBLISH, as_json)
+        advance(settings, as_of, Until.PUBLISH, as_json)
 
 
 @app.command()
 def trending(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Ingest what is new, and renew the trending list of the live version as of now."""
     settings: Settings = context.obj
-    with _alone(settings, JobName.TRENDING, scheduled), shown() as progress:
+    with alone(settings, JobName.TRENDING, scheduled), shown() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
         named = settings.sources.paths or settings.sources.queries
         if named and holder(settings.directory, JobName.NIGHTLY) is None:
-            _ingest(settings, settings.sources.paths, progress, queries=True)
+            take_in(settings, settings.sources.paths, progress, queries=True)
         renewed = renew_trending(settings, datetime.now(UTC), progress)
     if as_json:
         presenting.print_json(asdict(renewed))
@@ -358,85 +352,6 @@ def benchmark_command(
     if out is not None:
         write_json(out, {"models": figures})
     presenting.show_benchmark(figures, k)
-
-
-def _ingest(
-    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
-) -> list[TableCount]:
-    progress.start("read sources")
-    latest = datetime.now(UTC) + AHEAD
-    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
-    progress.done()
-    return counts
-
-
-@contextmanager
-def _alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
-    """Do a job that no other process is doing; the scheduler is told by a status of its own when one is."""
-    try:
-        with job_lock(settings.directory, job):
-            yield
-    except BusyError as error:
-        if not scheduled:
-            raise
-        typer.echo(f"recsys: {error}", err=True)
-        raise typer.Exit(BUSY) from None
-
-
-def _paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
-    paths = tuple(sources or settings.sources.paths)
-    if not paths and not settings.sources.queries:
-        raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
-    return paths
-
-
-def _moment(as_of: str | None) -> datetime:
-    """What --as-of says, in UTC; the last midnight where it says nothing."""
-    now = datetime.now(UTC)
-    if as_of is None:
-        return now.replace(hour=0, minute=0, second=0, microsecond=0)
-    try:
-        moment = datetime.fromisoformat(as_of)
-    except ValueError:
-        raise SettingsError(f"--as-of = {as_of!r}: expected a date or time such as 2017-12-31T06:00") from None
-    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if moment > now:
-        raise SettingsError(f"--as-of = {as_of!r}: lies in the future")
-    return moment
-
-
-def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
-    with shown() as progress:
-        outcome = advance_run(settings, _moment(as_of), until, progress)
-    if as_json:
-        presenting.print_json(outcome.run.manifest())
-    else:
-        _show_outcome(settings, outcome)
-
-
-def _complete_run(settings: Settings, as_of: str | None) -> Run:
-    wanted = None if as_of is None else run_id(_moment(as_of))
-    for run in runs(settings.directory):
-        if run.manifest()["status"] == COMPLETE and wanted in (None, run.id):
-            return run
-    raise RunError(
-        f"no complete run{f' {wanted}' if wanted else ''} under {settings.directory}: run `recsys nightly`"
-    )
-
-
-def _show_outcome(settings: Settings, outcome: Outcome) -> None:
-    if outcome.winner is not None:
-        for window in (VALIDATION, TEST):
-            found = measurements(outcome.run, settings, window)
-            presenting.show_measurements(found, outcome.winner, settings.evaluation.metric, window)
-    if outcome.report is not None:
-        presenting.show_path("Report", outcome.report)
-    if outcome.published is not None:
-        presenting.show_published(outcome.published)
-    elif outcome.run.manifest()["status"] == COMPLETE:
-        typer.echo(f"The run {outcome.run.id} was complete already; `recsys publish` loads its lists once more.")
-    if outcome.winner is None:
-        presenting.show_path("Features", outcome.run.directory / FEATURES)
 
 
 def main() -> None:

@@ -66,7 +66,10 @@ def is_id(text: str) -> bool:
     >>> is_id("a/b"), is_id("a b"), is_id("")
     (True, False, False)
     """
-    return 0 < len(text) <= ID_LENGTH and text.isprintable() and " " not in text
+    if text.isascii():
+        return 0 < len(text) <= ID_LENGTH and text.isprintable() and " " not in text
+    # Beyond ASCII the pattern itself decides: its tables of Unicode and those of Python are of different years.
+    return len(text) <= ID_LENGTH and bool(pl.select(pl.lit(text).str.contains(ID_PATTERN)).item())
 
 
 def _is_id(name: str) -> pl.Expr:

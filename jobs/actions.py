@@ -1,0 +1,105 @@
+"""What several commands do: ingest, take a run on, keep others out, show what came of it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import typer
+
+from jobs import presenting
+from jobs.child import BUSY
+from jobs.evaluating import TEST, VALIDATION, measurements
+from jobs.featuring import FEATURES
+from jobs.ingest import AHEAD, TableCount, ingest
+from jobs.job_lock import job_lock
+from jobs.lake import lake_of
+from jobs.nightly import Outcome, Until, advance_run
+from jobs.progress import Progress, shown
+from jobs.run import COMPLETE, Run, run_id, runs
+from jobs.schedule import JobName
+from recsys.errors import BusyError, RunError, SettingsError
+from recsys.settings import Settings
+
+
+def take_in(
+    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
+) -> list[TableCount]:
+    """Ingest files, and the queries of the settings where asked to."""
+    progress.start("read sources")
+    latest = datetime.now(UTC) + AHEAD
+    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
+    progress.done()
+    return counts
+
+
+@contextmanager
+def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
+    """Do a job that no other process is doing; the scheduler is told by a status of its own when one is."""
+    try:
+        with job_lock(settings.directory, job):
+            yield
+    except BusyError as error:
+        if not scheduled:
+            raise
+        typer.echo(f"recsys: {error}", err=True)
+        raise typer.Exit(BUSY) from None
+
+
+def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
+    """What is typed, else what the settings name; raises `SettingsError` when neither names anything."""
+    paths = tuple(sources or settings.sources.paths)
+    if not paths and not settings.sources.queries:
+        raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
+    return paths
+
+
+def moment_of(as_of: str | None) -> datetime:
+    """What --as-of says, in UTC; the last midnight where it says nothing."""
+    now = datetime.now(UTC)
+    if as_of is None:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise SettingsError(f"--as-of = {as_of!r}: expected a date or time such as 2017-12-31T06:00") from None
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise SettingsError(f"--as-of = {as_of!r}: lies in the future")
+    return moment
+
+
+def advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
+    """Take the run of `as_of` to `until`, and show what came of it."""
+    with shown() as progress:
+        outcome = advance_run(settings, moment_of(as_of), until, progress)
+    if as_json:
+        presenting.print_json(outcome.run.manifest())
+    else:
+        show_outcome(settings, outcome)
+
+
+def complete_run(settings: Settings, as_of: str | None) -> Run:
+    """The complete run of `as_of`, the latest where it says nothing; raises `RunError` when there is none."""
+    wanted = None if as_of is None else run_id(moment_of(as_of))
+    for run in runs(settings.directory):
+        if run.manifest()["status"] == COMPLETE and wanted in (None, run.id):
+            return run
+    raise RunError(
+        f"no complete run{f' {wanted}' if wanted else ''} under {settings.directory}: run `recsys nightly`"
+    )
+
+
+def show_outcome(settings: Settings, outcome: Outcome) -> None:
+    """What a run measured, wrote and published."""
+    if outcome.winner is not None:
+        for window in (VALIDATION, TEST):
+            found = measurements(outcome.run, settings, window)
+            presenting.show_measurements(found, outcome.winner, settings.evaluation.metric, window)
+    if outcome.report is not None:
+        presenting.show_path("Report", outcome.report)
+    if outcome.published is not None:
+        presenting.show_published(outcome.published)
+    elif outcome.run.manifest()["status"] == COMPLETE:
+        typer.echo(f"The run {outcome.run.id} was complete already; `recsys publish` loads its lists once more.")
+    if outcome.winner is None:
+        presenting.show_path("Features", outcome.run.directory / FEATURES)
