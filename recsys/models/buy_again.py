@@ -34,19 +34,19 @@ class BuyAgainConfig:
 
     candidates: Positive = 100
     """Items of each user that are ranked by chance: the best by `repurchase`."""
-    horizon_days: AboveZero = 28.0
+    horizon_days: AboveZero = 14.0
     """A purchase in so many days is what the chance is of."""
-    windows: Positive = 3
+    windows: Positive = 8
     """Successive horizons, the last one back from now, that the trees learn from."""
-    training_users: Positive = 30_000
+    training_users: Positive = 20_000
     """Most users that the trees learn from, over all windows."""
-    trees: Positive = 150
+    trees: Positive = 250
     """Boosting rounds."""
     leaves: Positive = 31
     """Most leaves of a tree."""
-    learning_rate: AboveZero = 0.07
+    learning_rate: AboveZero = 0.05
     """What of each tree is added."""
-    leaf_rows: Positive = 200
+    leaf_rows: Positive = 500
     """Fewest training rows of a leaf."""
     seed: Seed = 0
     """Where the sample of users comes from."""
@@ -164,6 +164,10 @@ def _parameters(config: BuyAgainConfig) -> dict[str, Any]:
         "num_leaves": config.leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.leaf_rows,
+        # Each tree sees half of the rows and half of the features, so that no single window's season leads.
+        "feature_fraction": 0.5,
+        "bagging_fraction": 0.5,
+        "bagging_freq": 1,
         "deterministic": True,
         "force_row_wise": True,
         "seed": config.seed,
