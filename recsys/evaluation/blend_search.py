@@ -17,7 +17,7 @@ from recsys.ids import Rows
 SEARCHED_USERS: Final = 5_000
 SEARCHED_PLACES: Final = 100  # of each list
 RESAMPLES: Final = 200
-PENALTY: Final = 2.0  # standard deviations of the gain that are taken off it
+PENALTY: Final = 1.0  # standard deviations of the gain that are taken off it
 STEPS: Final = (0.5, 0.25, 0.1, 0.05)
 LEAST_USERS: Final = 200  # of a segment with weights of its own
 EVERYONE: Final = "everyone"

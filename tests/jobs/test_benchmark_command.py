@@ -11,6 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from jobs.benchmark import Protocol, read_split
+from recsys.settings import Settings
+
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 Pairs = list[tuple[str, str]]
 
@@ -76,26 +79,41 @@ def test_last_item_takes_validation_into_the_history(recsys: Recsys, split: Path
     assert held_out["popularity"]["recall@1"] == 1
 
 
-@pytest.mark.parametrize("columns", ["none", "position", "timestamp"])
+PAIRS = [(f"user{user}", f"item{(user % 3) * 5 + place}") for place in range(4) for user in range(30)]
+ORDERS = {
+    "none": {},
+    "position": {"position": [row // 30 for row in range(120)]},
+    "timestamp": {"timestamp": [datetime(2026, 1, 1) + timedelta(days=row // 30) for row in range(120)]},
+}
+
+
+@pytest.mark.parametrize("columns", ORDERS)
 @pytest.mark.parametrize("protocol", ["holdout", "last-item"])
-def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path, columns: str, protocol: str) -> None:
-    pairs = [(f"user{user}", f"item{(user % 3) * 5 + place}") for place in range(4) for user in range(30)]
-    moments = [datetime(2026, 1, 1) + timedelta(days=row // 30) for row in range(len(pairs))]
-    order = {
-        "none": {},
-        "position": {"position": [row // 30 for row in range(120)]},
-        "timestamp": {"timestamp": moments},
-    }
-    write_pairs(split / "train.parquet", pairs, **order[columns])
+def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
+    split: Path, columns: str, protocol: Protocol
+) -> None:
+    write_pairs(split / "train.parquet", PAIRS, **ORDERS[columns])
     write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
-    candidates = "RECSYS_CANDIDATES"
-    figures = measure(
-        recsys, split, "--k", "5", "--protocol", protocol, **{candidates: '["popularity", "item_knn"]'}
-    )["auto"]
-    assert figures["chosen"] in ("popularity", "item_knn")
+    found = read_split(split, protocol, Settings())
+    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (found.train, found.validation))
+    assert train | held == set(PAIRS)
+    assert not train & held
+    assert found.history.height == len(PAIRS)
+    if protocol == "last-item":
+        assert found.validation["user_id"].n_unique() == found.validation.height == 30
+    if columns == "timestamp" or (protocol, columns) == ("last-item", "position"):
+        assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
+
+
+def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
+    write_pairs(split / "train.parquet", PAIRS, **ORDERS["timestamp"])
+    write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
+    candidates = {"RECSYS_CANDIDATES": '["popularity", "item_knn"]'}
+    figures = measure(recsys, split, "--k", "5", **candidates)["auto"]
+    assert figures["chosen"] in ("popularity", "item_knn", "blend")
     write_pairs(split / "test.parquet", [(f"user{user}", "item0") for user in range(30)])
-    again = measure(recsys, split, "--k", "5", "--protocol", protocol, **{candidates: '["popularity", "item_knn"]'})
-    assert again["auto"]["chosen"] == figures["chosen"]
+    again = measure(recsys, split, "--k", "5", **candidates)["auto"]
+    assert (again["chosen"], again["weights"]) == (figures["chosen"], figures["weights"])
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,18 @@ def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
     assert choice.weights["of_heavy"][LIGHT] == choice.weights["of_heavy"][EVERYONE]
 
 
-def test_a_gain_on_a_single_user_is_not_taken(noise: Rows):
-    """Each model knows what one user wants: the mean gain of both is above 0, but not in every resample."""
-    wanted = noise[:, -4:]
-    first, second = noise.copy(), noise.copy()
-    first[0, :4], second[1, :4] = wanted[0], wanted[1]
-    first[0, -4:], second[1, -4:] = noise[0, :4], noise[1, :4]
-    light = np.zeros(USERS, bool)
-    choice = choose_blend({"first": first, "second": second}, truth_of(wanted, light), 4, 0)
-    assert len(choice.weights) == 1
+@pytest.mark.parametrize(("gainers", "members"), [(3, 1), (300, 2)])
+def test_a_gain_within_its_uncertainty_is_not_taken(gainers: int, members: int):
+    """Together the models put `agreed` first, alone each something else: what some users wanted, two did not."""
+    alone, other, agreed = 0, 1, 2
+    first = np.tile(np.array([alone, agreed, *range(3, 21)], np.int32), (USERS, 1))
+    second = np.tile(np.array([other, agreed, *range(21, 39)], np.int32), (USERS, 1))
+    wanted = np.full((USERS, 1), ITEMS - 1, np.int32)
+    wanted[:gainers], wanted[gainers : gainers + 2] = agreed, alone
+    choice = choose_blend({"first": first, "second": second}, truth_of(wanted, np.zeros(USERS, bool)), 1, 0)
+    assert len(choice.weights) == members
+    if members == 1:
+        assert choice.weights["first"][EVERYONE] == 1
 
 
 def test_the_same_seed_finds_the_same(wanted: Rows, noise: Rows):
