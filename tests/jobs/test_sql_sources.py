@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jobs.connections import connection_of
 from jobs.ingest import ingest
 from jobs.lake import Lake
-from jobs.sql_sources import connection_of, read_query
+from jobs.sql_sources import read_query
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import Kind, Mapped, Sources, Table
 from tests.commands import run_recsys
