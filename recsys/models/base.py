@@ -1,11 +1,14 @@
 """What a model is: it learns, scores, and is written down; ranking is the same for all."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from recsys.data.interactions import Interactions
-from recsys.ids import Rows
+from recsys.ids import UNKNOWN, Rows
 from recsys.models.top_k import Exclude, Scores, rank_blocks
 
 NOTHING = Exclude()
@@ -49,3 +52,21 @@ class ItemModel(Model):
 
         Of `exclude`, only `items` counts here.
         """
+
+
+def rank_users_in_blocks(
+    rank: Callable[[Rows], tuple[Rows, Scores]], user_rows: Rows, n: int, block_users: int
+) -> tuple[Rows, Scores]:
+    """What `rank` gives for so many users at a time, put together: both (len(user_rows), n)."""
+    rows = np.full((len(user_rows), n), UNKNOWN, np.int32)
+    scores = np.full((len(user_rows), n), -np.inf, np.float32)
+    for start in range(0, len(user_rows), block_users):
+        block = slice(start, start + block_users)
+        rows[block], scores[block] = rank(user_rows[block])
+    return rows, scores
+
+
+def write_listed(scores: Scores, rows: Rows, listed: Scores) -> None:
+    """Write the scores of lists, both (users, n), over those in `scores` (users, items) of the same items."""
+    users, places = np.nonzero(rows != UNKNOWN)
+    scores[users, rows[users, places]] = listed[users, places]

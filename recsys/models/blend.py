@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.data.rank_merging import pool_lists
-from recsys.ids import UNKNOWN, Rows
+from recsys.ids import Rows
 from recsys.models.artifacts import load_model, save_model
-from recsys.models.base import NOTHING, Model
+from recsys.models.base import NOTHING, Model, rank_users_in_blocks, write_listed
 from recsys.models.config import ZeroOrMore
 from recsys.models.top_k import Exclude, Scores, top_k_of_entries
 from recsys.settings import Positive
@@ -66,19 +66,12 @@ class Blend(Model):
     def scores(self, user_rows: Rows) -> Scores:
         """Scores of the items that any member lists for a user, -inf for all others."""
         scores = np.full((len(user_rows), self._items), -np.inf, np.float32)
-        rows, found = self.recommend(user_rows, self._items)
-        users, places = np.nonzero(rows != UNKNOWN)
-        scores[users, rows[users, places]] = found[users, places]
+        write_listed(scores, *self.recommend(user_rows, self._items))
         return scores
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """The merged lists, block by block."""
-        rows = np.full((len(user_rows), n), UNKNOWN, np.int32)
-        scores = np.full((len(user_rows), n), -np.inf, np.float32)
-        for start in range(0, len(user_rows), BLOCK_USERS):
-            block = slice(start, start + BLOCK_USERS)
-            rows[block], scores[block] = self._merge(user_rows[block], n, exclude)
-        return rows, scores
+        return rank_users_in_blocks(lambda rows: self._merge(rows, n, exclude), user_rows, n, BLOCK_USERS)
 
     def _merge(self, user_rows: Rows, n: int, exclude: Exclude) -> tuple[Rows, Scores]:
         depth = max(self.config.depth, n)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import NOTHING, Model
+from recsys.models.base import NOTHING, Model, rank_users_in_blocks, write_listed
 from recsys.models.config import AboveZero, Seed
 from recsys.models.purchase_days import PurchaseDays, purchase_days
 from recsys.models.purchase_features import PurchaseFeatures, Table, describe_purchases
@@ -108,19 +108,12 @@ class BuyAgain(Model):
         """1 and the chance for each user's candidates, under 1 for all others, ties as `Repurchase` has them."""
         scores = self._repurchase.scores(user_rows)
         scores /= 1 + scores
-        rows, found = self.recommend(user_rows, self.config.candidates)
-        users, places = np.nonzero(rows != UNKNOWN)
-        scores[users, rows[users, places]] = found[users, places]
+        write_listed(scores, *self.recommend(user_rows, self.config.candidates))
         return scores
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """Candidates are the best by `Repurchase` of what may be shown, block by block."""
-        rows = np.full((len(user_rows), n), UNKNOWN, np.int32)
-        scores = np.full((len(user_rows), n), -np.inf, np.float32)
-        for start in range(0, len(user_rows), BLOCK_USERS):
-            block = slice(start, start + BLOCK_USERS)
-            rows[block], scores[block] = self._rank(user_rows[block], n, exclude)
-        return rows, scores
+        return rank_users_in_blocks(lambda rows: self._rank(rows, n, exclude), user_rows, n, BLOCK_USERS)
 
     def _rank(self, user_rows: Rows, n: int, exclude: Exclude) -> tuple[Rows, Scores]:
         items, scores = self._repurchase.recommend(user_rows, max(n, self.config.candidates), exclude)
