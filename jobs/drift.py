@@ -1,29 +1,18 @@
 """Columns and types of each table from one ingest to the next."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from jobs.lake import Lake
+from recsys.evaluation.report_data import SchemaChange
 from recsys.files import read_json, write_json
 
 UNKNOWN = str(pl.Null())  # nothing but nulls: any type
 NARROWER = (str(pl.Int64()), str(pl.Float64()))
-
-
-@dataclass(frozen=True)
-class SchemaChange:
-    """A column of a source that is not as it was; `before` is none for a new one, `after` for one that has gone."""
-
-    when: datetime
-    """The clock at the ingest that saw it."""
-    table: str
-    column: str
-    before: str | None
-    after: str | None
 
 
 def known_columns(lake: Lake, table: str) -> dict[str, str | None] | None:
@@ -54,7 +43,7 @@ def keep_columns(
         if earlier is not None and (dtype == UNKNOWN or (guessed and (dtype, earlier) == NARROWER)):
             types[name] = earlier
     found = [
-        SchemaChange(when, table, name, old.get(name), types[name])
+        SchemaChange(table, name, old.get(name), types[name], when)
         for name in types
         if known is not None and old.get(name) != types[name] and old.get(name) != UNKNOWN
     ]

@@ -9,13 +9,14 @@ from pathlib import Path
 import structlog
 
 from jobs.connections import connection_of
-from jobs.drift import SchemaChange, keep_columns
+from jobs.drift import keep_columns
 from jobs.lake import Lake, scan
 from jobs.mapping import check_table
 from jobs.readings import Request, file_readings, query_readings
 from jobs.staging import Staged, stage
 from jobs.watermark import keep_watermark, later
 from recsys.errors import SettingsError
+from recsys.evaluation.report_data import SchemaChange
 from recsys.files import read_json, write_json, written_whole
 from recsys.settings import Sources
 

@@ -20,7 +20,6 @@ from recsys.evaluation.report_data import (
     BlendSummary,
     DataSummary,
     Report,
-    SchemaChange,
     SourceCounts,
     Step,
 )
@@ -62,14 +61,7 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
-        schema_changes=_schema_changes(lake),
-    )
-
-
-def _schema_changes(lake: Lake) -> tuple[SchemaChange, ...]:
-    return tuple(
-        SchemaChange(change.table, change.column, change.before, change.after, change.when)
-        for change in schema_changes(lake)
+        schema_changes=tuple(schema_changes(lake)),
     )
 
 

@@ -77,6 +77,7 @@ Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_us
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
 Positive = Annotated[int, Field(gt=0)]
+Length = Annotated[int, Field(ge=1, le=1000)]
 Days = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Device = Literal["auto", "cpu", "cuda"]
@@ -204,11 +205,11 @@ class Evaluation:
 class Lists:
     """What is published."""
 
-    user_items: Positive = 100
+    user_items: Length = 100
     """Longest list of a user."""
-    similar_items: Positive = 50
+    similar_items: Length = 50
     """Longest list of similar items."""
-    popular_items: Positive = 200
+    popular_items: Length = 200
     """Longest popular and trending list."""
 
 

@@ -59,7 +59,9 @@ class SchemaChange:
     before: str | None
     """Its type; None where it was not there."""
     after: str | None
+    """Its type; None where it has gone."""
     when: datetime
+    """The clock at the ingest that saw it."""
 
 
 @dataclass(frozen=True)

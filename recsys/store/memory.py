@@ -27,7 +27,7 @@ SHORTEST: Final = 10
 """Lists are never cut below this."""
 SAMPLE_LISTS: Final = 500
 PLACES: Final = 1_000
-"""Longest list that can be cut; what lies behind counts for none."""
+"""Longest list that settings allow."""
 TABLE_BYTES: Final = 104
 """About what a table takes besides its buckets; a Cluster has one for each slot with keys."""
 CROWD: Final = 40

@@ -90,12 +90,10 @@ def publish(
             budget = None
             if max_memory is not None:
                 # What would go afterwards goes before, so that its memory is there to use.
-                kept = [version, *([previous] if previous else [])]
-                removed += remove_old_versions(client, keys, kept, keep_versions)
+                removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
                 budget = Budget(max_memory, max(keep_versions, 2))
             loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
-        kept = [version, *([previous] if previous else [])]
-        removed += remove_old_versions(client, keys, kept, keep_versions)
+        removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
     seconds = time.perf_counter() - started
     return Published(
         version,
@@ -107,6 +105,11 @@ def publish(
         loaded.memory_bytes,
         loaded.cut_to,
     )
+
+
+def _kept(version: str, previous: str | None) -> list[str]:
+    """What stays however few versions are kept."""
+    return [version] if previous is None else [version, previous]
 
 
 def _load(

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from jobs.drift import SchemaChange, schema_changes
+from jobs.drift import schema_changes
 from jobs.ingest import AHEAD, ingest
 from jobs.lake import Lake
 from recsys.errors import SourceError
+from recsys.evaluation.report_data import SchemaChange
 from recsys.settings import Sources, Table
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer
@@ -49,7 +50,7 @@ def test_nothing_has_changed_between_files_of_one_schema(lake: Lake, tmp_path: P
 
 def test_a_price_that_becomes_text_is_read_on_and_reported(lake: Lake, tmp_path: Path):
     (change,) = take_in(lake, tmp_path / "log-1.parquet", ROW | {"total": "12.50", "address": None})
-    assert change == SchemaChange(NIGHTS[1], "log", "total", "Int64", "String")
+    assert change == SchemaChange("log", "total", "Int64", "String", NIGHTS[1])
     assert sorted(lake.events().collect()["price"]) == [12.0, 12.5]
 
 
@@ -62,16 +63,16 @@ def test_ids_that_become_text_are_the_same_ids(lake: Lake, tmp_path: Path):
 def test_a_new_column_is_reported(lake: Lake, tmp_path: Path):
     row = ROW | {"sku": "milk", "address": None, "voucher": True}
     assert take_in(lake, tmp_path / "log-1.parquet", row) == [
-        SchemaChange(NIGHTS[1], "log", "voucher", None, "Boolean")
+        SchemaChange("log", "voucher", None, "Boolean", NIGHTS[1])
     ]
 
 
 def test_an_optional_column_may_go_and_come_back(lake: Lake, tmp_path: Path):
     gone = take_in(lake, tmp_path / "log-1.parquet", ROW | {"sku": "milk"})
-    assert gone == [SchemaChange(NIGHTS[1], "log", "address", "String", None)]
+    assert gone == [SchemaChange("log", "address", "String", None, NIGHTS[1])]
     assert take_in(lake, tmp_path / "log-2.parquet", ROW | {"sku": "rice"}, night=2) == []
     back = take_in(lake, tmp_path / "log-3.parquet", ROW | {"sku": "salt", "address": "10.0.0.2"}, night=2)
-    assert back == [SchemaChange(NIGHTS[2], "log", "address", None, "String")]
+    assert back == [SchemaChange("log", "address", None, "String", NIGHTS[2])]
     assert schema_changes(lake) == [*gone, *back]
     assert lake.events().collect()["ip"].null_count() == 2
 
@@ -110,7 +111,7 @@ def test_files_of_one_ingest_that_differ_are_told_together(lake: Lake, tmp_path:
         pl.DataFrame([ROW | {"total": total, "address": None}]).write_parquet(tmp_path / f"log-{number}.parquet")
     counts = ingest((str(tmp_path / "log-[12]*"),), Sources(tables=(TABLE,)), lake, NIGHTS[1] + AHEAD)
     assert [count.schema_changes for count in counts] == [
-        (SchemaChange(NIGHTS[1], "log", "total", "Int64", "Int64 or String"),),
+        (SchemaChange("log", "total", "Int64", "Int64 or String", NIGHTS[1]),),
         (),
     ]
 

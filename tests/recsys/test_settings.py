@@ -151,6 +151,7 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ("[evaluation]\ncutoffs = [5, 0]", "evaluation.cutoffs.1 = 0: Input should be greater than 0"),
         ("[evaluation]\nhead_share = 1", "evaluation.head_share = 1: Input should be less than 1"),
         ('[redis]\nnamespace = "a b"', "redis.namespace = 'a b': String should match pattern"),
+        ("[lists]\nuser_items = 1001", "lists.user_items = 1001: Input should be less than or equal to 1000"),
         ("[redis]\ntimeout_seconds = -1", "redis.timeout_seconds = -1: Input should be greater than 0"),
         ("[serving]\nport = 0", "serving.port = 0: Input should be greater than or equal to 1"),
         ("[serving]\nport = 65536", "serving.port = 65536: Input should be less than or equal to 65535"),
