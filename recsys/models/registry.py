@@ -10,8 +10,11 @@ from recsys.errors import SettingsError
 from recsys.models.als import Als, AlsConfig
 from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
+from recsys.models.bspm import Bspm, BspmConfig
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
+from recsys.models.gf_cf import GfCf, GfCfConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
+from recsys.models.light_gcn import LightGcn, LightGcnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
 from recsys.models.top_k_factors import find_cuda
@@ -22,8 +25,11 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
     "trending": (Trending, TrendingConfig),
     "item_knn": (ItemKnn, ItemKnnConfig),
+    "gf_cf": (GfCf, GfCfConfig),
+    "bspm": (Bspm, BspmConfig),
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
+    "light_gcn": (LightGcn, LightGcnConfig),
     "repurchase": (Repurchase, RepurchaseConfig),
     "buy_again": (BuyAgain, BuyAgainConfig),
 }
