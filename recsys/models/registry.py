@@ -11,9 +11,11 @@ from recsys.models.als import Als, AlsConfig
 from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
+from recsys.models.ease import Ease, EaseConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from recsys.models.slim import Slim, SlimConfig
 from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
 from recsys.settings import Device, parse
@@ -22,6 +24,8 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
     "trending": (Trending, TrendingConfig),
     "item_knn": (ItemKnn, ItemKnnConfig),
+    "ease": (Ease, EaseConfig),
+    "slim": (Slim, SlimConfig),
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
     "repurchase": (Repurchase, RepurchaseConfig),
