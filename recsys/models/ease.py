@@ -49,9 +49,9 @@ class Ease(ItemWeightModel):
     Collaborative Filtering" (NeurIPS 2019), but found by cosine where the paper thresholds correlations, and each
     column solved for itself. Two things differ: with n_i the users of item i and m their mean, penalty_i is
     regularization m (n_i / m) ** item_exponent, and a user's row is divided by length ** user_exponent (then
-    all are scaled so that an average interaction counts 1). With both exponents 0 it is the paper's, whose lambda is
-    regularization x m. After the fit the diagonal becomes `repeat_weight`, so that repeats rank high where they are
-    allowed. Items are alike as far as one predicts the other, by column.
+    all are scaled so that an average interaction counts 1). With both exponents 0 it is the paper's, whose lambda
+    is regularization x m. After the fit the diagonal becomes `repeat_weight`, so that repeats rank high where they
+    are allowed. Items are alike as far as one predicts the other, by column.
     """
 
     name = "ease"

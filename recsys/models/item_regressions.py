@@ -45,7 +45,8 @@ def regress_on_neighbors(
     """Weights, items x items: column j holds what `regress` finds for item j on the `size` items most like it.
 
     `once` is users x items, `row_weights` what each user counts, `regress` one of `local_regressions` and
-    `settings` its last arguments. Likeness is the cosine. Raises `ModelError` where memory is short or a regression fails.
+    `settings` its last arguments. Likeness is the cosine. Raises `ModelError` where memory is short or a
+    regression fails.
     """
     users, items = once.shape
     item_users = np.bincount(once.indices, minlength=items)

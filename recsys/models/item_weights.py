@@ -60,14 +60,7 @@ class ItemWeightModel(ItemModel):
 
     def _entries(self, user_rows: Rows) -> csr_matrix:
         """The scores above 0, users x items."""
-        found = self.user_items[user_rows] @ self.weights
-        if isinstance(found, np.ndarray):
-            found[found < 0] = 0
-        sums = csr_matrix(found, dtype=np.float32)
-        if not (sums.data > 0).all():
-            sums.data[sums.data < 0] = 0
-            sums.eliminate_zeros()
-        return sums
+        return above_zero(self.user_items[user_rows] @ self.weights)
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """The items that an item's neighbours are, by their weight; none of weight 0 or less."""
@@ -99,3 +92,14 @@ class ItemWeightModel(ItemModel):
         model.user_items = sparse_matrix("user_items", arrays)
         model.item_share = arrays["item_share"]
         return model
+
+
+def above_zero(sums: csr_matrix | Dense) -> csr_matrix:
+    """The entries above 0; a sparse matrix may change in place."""
+    if isinstance(sums, np.ndarray):
+        return csr_matrix(np.maximum(sums, 0), dtype=np.float32)
+    sums = csr_matrix(sums, dtype=np.float32)
+    if not (sums.data > 0).all():
+        sums.data[sums.data < 0] = 0
+        sums.eliminate_zeros()
+    return sums

@@ -15,9 +15,11 @@ from recsys.models.ease import Ease, EaseConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from recsys.models.rp3beta import Rp3Beta, Rp3BetaConfig
 from recsys.models.slim import Slim, SlimConfig
 from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
+from recsys.models.user_knn import UserKnn, UserKnnConfig
 from recsys.settings import Device, parse
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
@@ -26,6 +28,8 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "item_knn": (ItemKnn, ItemKnnConfig),
     "ease": (Ease, EaseConfig),
     "slim": (Slim, SlimConfig),
+    "rp3beta": (Rp3Beta, Rp3BetaConfig),
+    "user_knn": (UserKnn, UserKnnConfig),
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
     "repurchase": (Repurchase, RepurchaseConfig),

@@ -39,12 +39,12 @@ class SlimConfig:
 class Slim(ItemWeightModel):
     """The weights W >= 0 with a diagonal of 0 that make |X - X W|^2 / 2 + l2 |W|^2 / 2 + l1 sum(W) least.
 
-    Ning, Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems" (ICDM 2011), each item regressed on its
-    `neighbors` most similar items alone (their fsSLIM, by cosine), by cyclic coordinate descent on the Gram matrix of
-    these. X is users x items, 1 where the user wants the item. As in `Ease`, penalties are in users of an average item
-    so that they suit small shops and large ones, l2 grows with the item's users, and rows are divided by a power of
-    their length; with both exponents 0 it is the paper's. After the fit the diagonal becomes `repeat_weight`.
-    Items are alike as far as one predicts the other, by column.
+    Ning, Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems" (ICDM 2011), each item regressed on
+    its `neighbors` most similar items alone (their fsSLIM, by cosine), by cyclic coordinate descent on the Gram
+    matrix of these. X is users x items, 1 where the user wants the item. As in `Ease`, penalties are in users of an
+    average item so that they suit small shops and large ones, l2 grows with the item's users, and rows are divided
+    by a power of their length; with both exponents 0 it is the paper's. After the fit the diagonal becomes
+    `repeat_weight`. Items are alike as far as one predicts the other, by column.
     """
 
     name = "slim"
