@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.models.config import ZeroOrMore
+from recsys.models.config import Share, ZeroOrMore
 from recsys.models.item_weights import ItemWeightModel
 from recsys.models.neighbors import closest_columns, once_each, scaled
 from recsys.settings import Positive
@@ -18,7 +18,7 @@ class Rp3BetaConfig:
 
     alpha: ZeroOrMore = 0.7
     """Power of the probability of each step."""
-    beta: ZeroOrMore = 0.3
+    beta: Share = 0.3
     """Scores are divided by the item's users ** beta."""
     neighbors: Positive = 200
     """Items that a walk from each item ends at, the most likely ones."""
@@ -28,11 +28,12 @@ class Rp3Beta(ItemWeightModel):
     """Item i says of item j: sum over their shared users u of (1 / n_i) ** alpha (1 / n_u) ** alpha, / n_j ** beta.
 
     Paudel, Christoffel, Newell, Bernstein, "Updatable, Accurate, Diverse, and Scalable Recommendations for
-    Interactive Applications" (ACM TiiS 2016), with n_i the users of an item and n_u the items of a user: a walk from
-    the user to an item, to one of its users and on, each step's probability to the power alpha, as in Cooper, Lee,
-    Radzik, Siantos, "Random Walks in Recommender Systems" (WWW 2014). The first step is the same for all items of a
-    user and so left out. Walks are summed exactly where the paper samples them, and each item keeps its `neighbors`
-    greatest sums and itself, the walk that comes back, by which repeats rank high where they are allowed.
+    Interactive Applications" (ACM TiiS 2016), with n_i the users of an item and n_u the items of a user: a walk
+    from the user to an item, to one of its users and on, each step's probability to the power alpha, as in
+    Cooper, Lee, Radzik, Siantos, "Random Walks in Recommender Systems" (WWW 2014). The first step is the same for
+    all items of a user and so left out. Walks are summed exactly where the paper samples them, and each item
+    keeps its `neighbors` greatest sums and itself, the walk that comes back, by which repeats rank high where
+    they are allowed.
     """
 
     name = "rp3beta"

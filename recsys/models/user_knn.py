@@ -37,12 +37,12 @@ class UserKnnConfig:
 class UserKnn(Model):
     """A user's score for an item is the sum over neighbours who want it of likeness ** locality.
 
-    Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets" (RecSys 2013), for users: the
-    likeness of a user with n items to a neighbour with m is the number of items they share, over
-    (n + shrinkage) ** (1 - asymmetry) (m + shrinkage) ** asymmetry. Three things differ: the shrinkage, that only the
-    `neighbors` most similar users count, and that a shared item counts less the more users it has. A user is among
-    the own neighbours, so that repeats rank high where they are allowed. Items that no neighbour wants come after all
-    others, scored by their share of the users less 1.
+    Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets" (RecSys 2013), for users:
+    the likeness of a user with n items to a neighbour with m is the number of items they share, over (n +
+    shrinkage) ** (1 - asymmetry) (m + shrinkage) ** asymmetry. Three things differ: the shrinkage, that only the
+    `neighbors` most similar users count, and that a shared item counts less the more users it has. A user is
+    among the own neighbours, so that repeats rank high where they are allowed. Items that no neighbour wants come
+    after all others, scored by their share of the users less 1.
     """
 
     def __init__(self, config: UserKnnConfig = UserKnnConfig()) -> None:
