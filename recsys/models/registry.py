@@ -12,6 +12,7 @@ from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
 from recsys.models.ease import Ease, EaseConfig
+from recsys.models.ials import Ials, IalsConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
@@ -30,6 +31,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "slim": (Slim, SlimConfig),
     "rp3beta": (Rp3Beta, Rp3BetaConfig),
     "user_knn": (UserKnn, UserKnnConfig),
+    "ials": (Ials, IalsConfig),
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
     "repurchase": (Repurchase, RepurchaseConfig),

@@ -24,6 +24,7 @@ from recsys.models.top_k import Exclude, Scores
 SMALL = {
     "als": {"factors": 8, "regularization": 0.5},
     "bpr": {"factors": 8, "learning_rate": 0.1, "epochs": 60},
+    "ials": {"factors": 8, "regularization": 0.5},
     "slim": {"l1_regularization": 0.001},
     "buy_again": {"horizon_days": 60, "windows": 1, "leaf_rows": 5, "trees": 10},
 }
