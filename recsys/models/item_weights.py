@@ -78,8 +78,10 @@ class ItemWeightModel(ItemModel):
 
     def save(self, directory: Path) -> None:
         """Write the weights, the items of every user and the share of users of every item."""
-        dense = isinstance(self.weights, np.ndarray)
-        arrays: dict[str, Array] = {"weights": self.weights} if dense else sparse_arrays("weights", self.weights)
+        found = self.weights
+        arrays: dict[str, Array] = (
+            {"weights": found} if isinstance(found, np.ndarray) else sparse_arrays("weights", found)
+        )
         arrays |= sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
         save_model(directory, self.name, self.config, arrays)
 

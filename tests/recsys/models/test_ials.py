@@ -87,5 +87,5 @@ def test_a_user_who_wants_nothing_any_more_has_no_list(shop_of: Any):
 @pytest.mark.parametrize("regularization", [1e39, 0.0])
 def test_a_fit_that_is_not_finite_is_an_error(shop: Interactions, regularization: float):
     config = IalsConfig(factors=16, regularization=regularization, unobserved_weight=1e-30)
-    with pytest.raises(ModelError, match="ials: the fit gave .*factors that are not finite"):
+    with pytest.raises(ModelError, match=r"ials: the fit gave .*factors that are not finite"):
         Ials(config).fit(shop)

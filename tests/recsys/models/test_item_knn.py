@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 
@@ -20,7 +21,7 @@ def fitted(shop_of: Any, config: ItemKnnConfig) -> ItemKnn:
 
 @pytest.mark.parametrize("shrinkage", [0.0, 10.0])
 def test_similarity_is_the_shrunk_cosine(shop_of: Any, shrinkage: float):
-    found = fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).weights.toarray()
+    found = csr_matrix(fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).weights).toarray()
     for one, users in enumerate(USERS.values()):
         for other, others in enumerate(USERS.values()):
             lengths = sqrt((len(users) + shrinkage) * (len(others) + shrinkage))
@@ -58,7 +59,7 @@ def test_only_so_many_neighbors_are_kept_beside_the_item_itself(shop_of: Any):
 
 def test_bm25_known_answer(shop_of: Any):
     k1, b = 1.2, 0.75
-    found = fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).weights.toarray()
+    found = csr_matrix(fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).weights).toarray()
     totals = {item: len(users) * WEIGHTS[item] for item, users in USERS.items()}
     mean = sum(totals.values()) / 4
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from recsys.models.rp3beta import Rp3Beta, Rp3BetaConfig
 
@@ -12,7 +13,7 @@ ITEMS_OF = {user: sum(user in users for users in USERS.values()) for user in "ab
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.7, 0.3), (0.0, 1.0), (2.0, 0.5)])
 def test_weights_are_walks_of_three_steps(shop_of: Any, alpha: float, beta: float):
-    found = Rp3Beta(Rp3BetaConfig(alpha, beta)).fit(shop_of(EVENTS)).weights
+    found = csr_matrix(Rp3Beta(Rp3BetaConfig(alpha, beta)).fit(shop_of(EVENTS)).weights)
     for one, (users, row) in enumerate(zip(USERS.values(), found.toarray(), strict=True)):
         for other, others in enumerate(USERS.values()):
             steps = sum(
@@ -39,7 +40,7 @@ def test_a_score_by_hand(shop_of: Any):
 
 def test_an_item_keeps_the_items_it_says_most_of(shop_of: Any):
     """By beta 0, p says as much of q as of s and of itself; by beta 1, least of s, which has most users."""
-    found = Rp3Beta(Rp3BetaConfig(1, 1, neighbors=1)).fit(shop_of(EVENTS)).weights.toarray()
+    found = csr_matrix(Rp3Beta(Rp3BetaConfig(1, 1, neighbors=1)).fit(shop_of(EVENTS)).weights).toarray()
     assert (found[0] != 0).tolist() == [True, True, False, False]
 
 
