@@ -28,10 +28,10 @@ class IalsConfig:
 
     factors: Positive = 128
     """Length of a user's and an item's vector."""
-    regularization: ZeroOrMore = 0.003
+    regularization: ZeroOrMore = 0.15
     """Weight of the squared length of a vector of average history, in interactions of such a history."""
-    unobserved_weight: AboveZero = 0.1
-    """Weight of every pair, wanted or not, towards a score of 0, against 1 for an interaction towards 1."""
+    unobserved_weight: AboveZero = 15.0
+    """Weight of all pairs, wanted or not, towards a score of 0, against that of all interactions towards 1."""
     frequency_exponent: ZeroOrMore = 1.0
     """A vector whose pairs weigh twice the average is held back 2 ** frequency_exponent times as much."""
     epochs: Positive = 16
@@ -46,15 +46,15 @@ class Ials(FactorModel):
     """Weighted matrix factorisation of "wanted or not", as in `Als`, with frequency-scaled regularisation.
 
     Rendle, Krichene, Zhang, Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (RecSys
-    2022): with x the users' and y the items' vectors, a0 the unobserved weight and n_u, m_i the entries of a user
-    and an item, the sum over wanted pairs of (1 - x_u . y_i)^2 + a0 times the sum over all pairs of (x_u . y_i)^2
-    + the sums of penalty_u |x_u|^2 and of penalty_i |y_i|^2 is made small. With w_u = n_u + a0 items, penalty_u =
-    regularization x mean n (w_u / mean w) ** frequency_exponent, and likewise for items: the paper's (n_u + a0
-    items) ** nu times a lambda of each side's own, so that one setting suits long histories and short ones.
-    Beyond 64 factors an alternation takes one Newton step for each 64 coordinates of a vector, after Rendle,
-    Krichene, Zhang, Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization" (2021); up to 64
-    it solves for the vector. Starting vectors are normal with deviation 0.1 / sqrt(factors). Confidences are not
-    used.
+    2022): with x the users' and y the items' vectors, a0 the weight of an unobserved pair and n_u, m_i the
+    entries of a user and an item, the sum over wanted pairs of (1 - x_u . y_i)^2 + a0 times the sum over all
+    pairs of (x_u . y_i)^2 + the sums of penalty_u |x_u|^2 and of penalty_i |y_i|^2 is made small. With w_u = n_u
+    + a0 items, penalty_u = regularization x mean n (w_u / mean w) ** frequency_exponent, and likewise for items:
+    the paper's (n_u + a0 items) ** nu times a lambda of each side's own. a0 is `unobserved_weight` x interactions
+    / (users x items). So one setting suits long histories and short ones, few items and many. Beyond 64 factors
+    an alternation takes one Newton step for each 64 coordinates of a vector, after Rendle, Krichene, Zhang,
+    Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization" (2021); up to 64 it solves for
+    the vector. Starting vectors are normal with deviation 0.1 / sqrt(factors). Confidences are not used.
     """
 
     name = "ials"
@@ -88,9 +88,10 @@ class Ials(FactorModel):
         from recsys.models.ials_steps import improve  # numba takes long to import
 
         config, columns = self.config, wanted.shape[1]
-        gram = (config.unobserved_weight * (others.T @ others)).astype(np.float32)
         counts = np.diff(wanted.indptr)
-        weighs = counts + config.unobserved_weight * columns
+        unobserved = config.unobserved_weight * counts.mean() / columns
+        gram = (unobserved * (others.T @ others)).astype(np.float32)
+        weighs = counts + unobserved * columns
         of_average = config.regularization * counts.mean()
         penalties = of_average * (weighs / weighs.mean()) ** config.frequency_exponent
         offsets, entries = wanted.indptr.astype(np.int64), wanted.indices.astype(np.int32)

@@ -20,7 +20,7 @@ def shop(shop_of: Any) -> Interactions:
 def penalties(wanted: np.ndarray, config: IalsConfig) -> np.ndarray:
     """Of each row, by the docstring."""
     counts = wanted.sum(axis=1)
-    weighs = counts + config.unobserved_weight * wanted.shape[1]
+    weighs = counts + config.unobserved_weight * counts.mean()
     return config.regularization * counts.mean() * (weighs / weighs.mean()) ** config.frequency_exponent
 
 
@@ -30,7 +30,7 @@ def loss(shop: Interactions, users: np.ndarray, items: np.ndarray, config: IalsC
     scores = users @ items.T
     squares = penalties(wanted, config) @ (users**2).sum(1) + penalties(wanted.T, config) @ (items**2).sum(1)
     observed = (wanted * (1 - scores) ** 2).sum()
-    return float(observed + config.unobserved_weight * (scores**2).sum() + squares)
+    return float(observed + config.unobserved_weight * wanted.mean() * (scores**2).sum() + squares)
 
 
 def in_double(model: Ials) -> tuple[np.ndarray, np.ndarray]:
