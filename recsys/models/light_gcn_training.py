@@ -25,6 +25,7 @@ HELD_OUT_SHARE: Final = 0.02  # of all interactions, at most
 LEAST_ITEMS: Final = 3  # of a user who gives one away
 PATIENCE: Final = 6
 CUTOFF: Final = 20
+FIRST_SCORE: Final = 0.7
 NOISE: Final = 1e-3  # length of what fills vectors longer than the graph has singular values
 
 Vectors = NDArray[np.float32]
@@ -164,23 +165,28 @@ def adjacency_of(weights: csr_matrix) -> Tensor:
 
 
 def first_vectors(weights: csr_matrix, config: LightGcnConfig) -> Vectors:
-    """The graph's first singular vectors, (users + items, embedding size).
+    """Directions of the nodes in the graph's first singular vectors, (users + items, embedding size).
 
-    They are as long as it takes for an interaction's mean score to be the logarithm of the number of negatives,
-    where the softmax is neither flat nor saturated.
+    They are as long as it takes for the mean score of an interaction to be `FIRST_SCORE` of what it is worth to stand
+    out among the negatives: the softmax is then neither flat nor saturated.
     """
     values, of_items = truncated_svd(weights, config.embedding_size, config.seed)
-    of_users = weights @ (of_items / values)
-    vectors = np.concatenate([of_users, of_items]) * np.sqrt(values)
-    rows, columns = weights.nonzero()
-    hops = sum(values**hop for hop in range(config.layers + 1)) / (config.layers + 1)
-    spread = vectors * hops
-    mean = float(np.einsum("nd,nd->n", spread[rows], spread[len(of_users) + columns]).mean())
-    vectors *= np.sqrt(np.log(1 + config.negatives) / max(mean, 1e-6))
+    vectors = np.concatenate([weights @ (of_items / values), of_items]) * np.sqrt(values)
     noise = np.random.default_rng(config.seed).standard_normal(
         (len(vectors), config.embedding_size - len(values)), np.float32
     )
-    return np.ascontiguousarray(np.concatenate([vectors, NOISE * noise], axis=1), np.float32)
+    vectors = np.concatenate([vectors, NOISE * noise], axis=1)
+    vectors /= np.maximum(lengths_of(vectors), np.finfo(np.float32).tiny)[:, None]
+    reached = total = vectors
+    users, turned = weights.shape[0], csr_matrix(weights.T)
+    for _ in range(config.layers):
+        reached = np.concatenate([weights @ reached[users:], turned @ reached[:users]])
+        total = total + reached
+    spread = total / (config.layers + 1)
+    rows, columns = weights.nonzero()
+    mean = float(np.einsum("nd,nd->n", spread[rows], spread[users + columns]).mean())
+    vectors *= np.sqrt(FIRST_SCORE * np.log1p(config.negatives) / max(mean, 1e-6))
+    return np.ascontiguousarray(vectors, np.float32)
 
 
 def _as_arrays(module: LightGcnModule) -> tuple[Vectors, Vectors]:
