@@ -60,6 +60,10 @@ class Ease(ItemWeightModel):
     def __init__(self, config: EaseConfig = EaseConfig()) -> None:
         super().__init__(config)
 
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+        """The matrices of all pairs of items, where they are solved at once."""
+        return BYTES_OF_PAIR * items**2 if items <= self.config.dense_items else 0
+
     def fit(self, interactions: Interactions) -> Self:
         """Solve the regressions, all at once or one by one."""
         once = once_each(interactions.wanted)

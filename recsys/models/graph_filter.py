@@ -12,7 +12,7 @@ from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
 from recsys.models.top_k import Exclude, Scores, rank_blocks
-from recsys.models.truncated_svd import truncated_svd
+from recsys.models.truncated_svd import OVERSAMPLING, truncated_svd
 
 # Rows of every matrix product, so that a user's scores do not depend on who else is asked for.
 SLAB: Final = 256
@@ -24,9 +24,9 @@ class GraphFilter(ItemModel):
     """Scores r P + w |P| r D^-1/2 V V' D^1/2 for a user's items r; and less so much of the same, smoothed again.
 
     With A the users x items matrix of ones, users and items divided by their number of entries to the power of
-    `user_exponent` and `item_exponent`, P = A' A smooths over items that share users, V are the first right singular
-    vectors of A, and D is the number of users of an item. w is `low_pass`, and `sharpening` takes (P / |P|) off once
-    more. A user of no items has no list.
+    `user_exponent` and `item_exponent`, P = A' A smooths over items that share users, V are the first right
+    singular vectors of A, and D is the number of users of an item. w is `low_pass`, and `sharpening` takes
+    (P / |P|) off once more. A user of no items has no list.
     """
 
     name: str
@@ -37,6 +37,10 @@ class GraphFilter(ItemModel):
     vectors: Factors  # items x singular values
     lengths: Factors  # D^c, (items,)
     sharpening: float = 0.0
+
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+        """Vectors of users and items while they are searched for, and what is kept of the items'."""
+        return 4 * (self.config.factors + OVERSAMPLING) * (2 * users + 5 * items)
 
     def fit(self, interactions: Interactions) -> Self:
         """Count, scale, and find the singular vectors."""

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.artifacts import load_model
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
+from recsys.models.long_fit import ALONE, Training
 from recsys.settings import Device, Positive
-
-if TYPE_CHECKING:
-    from recsys.models.neural_training import Training
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,26 @@ class LightGcn(FactorModel):
 
     name = "light_gcn"
 
-    def __init__(self, config: LightGcnConfig = LightGcnConfig(), training: "Training | None" = None) -> None:
+    def __init__(self, config: LightGcnConfig = LightGcnConfig(), training: Training = ALONE) -> None:
         self.config: LightGcnConfig = config
         self.training = training
 
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:
+        """Vectors with their gradients, momenta and hops, the graph, and the scores of a batch."""
+        vectors = 4 * self.config.embedding_size * (users + items) * (8 + 2 * self.config.layers)
+        return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
+
     def fit(self, interactions: Interactions) -> Self:
-        """Learn the vectors; raises `ModelError` where torch and torch-geometric are not installed."""
+        """Learn the vectors; `epochs` is how many it took to the best of them.
+
+        Raises `ModelError` where torch and torch-geometric are not installed.
+        """
         try:
             from recsys.models.light_gcn_training import fit_vectors
         except ImportError:
             raise ModelError("light_gcn needs torch and torch-geometric: install recsys-engine[neural]") from None
-        self.take(fit_vectors(interactions, self.config, self.training))
+        arrays, self.epochs = fit_vectors(interactions, self.config, self.training)
+        self.take(arrays)
         return self
 
     @classmethod

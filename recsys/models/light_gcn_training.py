@@ -15,7 +15,8 @@ from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import Array
 from recsys.models.light_gcn import LightGcnConfig
-from recsys.models.neural_training import Plan, Training, train, workers
+from recsys.models.long_fit import Training
+from recsys.models.neural_training import Plan, train, workers
 from recsys.models.top_k import Exclude
 from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
 from recsys.models.truncated_svd import truncated_svd
@@ -44,7 +45,7 @@ class Examples:
 
 
 class _Hop(torch.autograd.Function):
-    """One hop; the adjacency is symmetric, so its gradient is a hop too, where autograd would transpose each time."""
+    """One hop. The adjacency is symmetric, so the gradient is a hop too; autograd would transpose each time."""
 
     @staticmethod
     def forward(ctx: Any, nodes: Tensor, adjacency: Tensor) -> Tensor:  # type: ignore[override]
@@ -69,14 +70,13 @@ class LightGcnModule(nn.Module):
         self.positive_users = torch.from_numpy(examples.users.astype(np.int64)).to(device)
         self.positive_items = torch.from_numpy(examples.items.astype(np.int64)).to(device)
 
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Vectors of users and of items, averaged over the hops."""
+    def spread(self) -> Tensor:
+        """Vectors of all nodes, averaged over the hops."""
         reached = total = self.nodes
         for _ in range(self.config.layers):
             reached = _Hop.apply(reached, self.adjacency)
             total = total + reached
-        users, items = (total / (self.config.layers + 1)).split([self.users, self.items])
-        return users, items
+        return total / (self.config.layers + 1)
 
     def forward(self, places: Tensor, generator: torch.Generator) -> Tensor:
         """Mean loss of the interactions at `places`, and the penalty of their vectors' lengths."""
@@ -84,11 +84,12 @@ class LightGcnModule(nn.Module):
         users, items = self.positive_users[places], self.positive_items[places]
         size = len(places) if self.config.loss == "bpr" else self.config.negatives
         negatives = torch.randint(self.items, (size,), generator=generator).to(self.nodes.device)
-        of_users, of_items = self.spread()
+        nodes = (users, self.users + items, self.users + negatives)
+        spread = self.spread()
+        # `embedding`, not an index: its gradient is summed in one order whatever the threads.
         with torch.autocast(self.nodes.device.type, torch.bfloat16, enabled=self.nodes.is_cuda):
-            loss = LOSSES[self.config.loss](of_users[users], of_items[items], of_items[negatives])
-        learned = (self.nodes[users], self.nodes[self.users + items], self.nodes[self.users + negatives])
-        lengths = [vectors.square().sum(1).mean() for vectors in learned]
+            loss = LOSSES[self.config.loss](*(nn.functional.embedding(rows, spread) for rows in nodes))
+        lengths = [nn.functional.embedding(rows, self.nodes).square().sum(1).mean() for rows in nodes]
         return loss.float() + self.config.regularization * torch.stack(lengths).sum()
 
 
@@ -106,17 +107,20 @@ def bpr_loss(users: Tensor, items: Tensor, negatives: Tensor) -> Tensor:
 LOSSES = {"softmax": softmax_loss, "bpr": bpr_loss}
 
 
-def fit_vectors(interactions: Interactions, config: LightGcnConfig, training: Training | None) -> dict[str, Array]:
-    """The arrays of a `FactorModel`."""
+def fit_vectors(
+    interactions: Interactions, config: LightGcnConfig, training: Training
+) -> tuple[dict[str, Array], int]:
+    """The arrays of a `FactorModel`, and after how many epochs they were so."""
     examples = hold_out(interactions.wanted, config.seed)
     with workers(config.device) as among:
         torch.manual_seed(config.seed)
         module = LightGcnModule(examples, config, among.device)
         plan = Plan(config.epochs, config.batch_size, config.learning_rate, config.seed, PATIENCE)
         validate = (lambda: _ndcg(module, examples)) if len(examples.held_users) else None
-        train(module, len(examples.users), validate, plan, training or Training(), among, "light_gcn")
+        history = train(module, len(examples.users), validate, plan, training, among, "light_gcn")
         users, items = _as_arrays(module)
-    return {"user_factors": users, "item_factors": items, "item_bias": _bias(users, items, interactions.wanted)}
+    arrays: dict[str, Array] = {"user_factors": users, "item_factors": items}
+    return arrays | {"item_bias": _bias(users, items, interactions.wanted)}, history.best + 1
 
 
 def hold_out(wanted: csr_matrix, seed: int) -> Examples:
@@ -167,8 +171,8 @@ def adjacency_of(weights: csr_matrix) -> Tensor:
 def first_vectors(weights: csr_matrix, config: LightGcnConfig) -> Vectors:
     """Directions of the nodes in the graph's first singular vectors, (users + items, embedding size).
 
-    They are as long as it takes for the mean score of an interaction to be `FIRST_SCORE` of what it is worth to stand
-    out among the negatives: the softmax is then neither flat nor saturated.
+    They are as long as it takes for the mean score of an interaction to be `FIRST_SCORE` of the logarithm of how
+    many negatives it stands among: the softmax is then neither flat nor saturated.
     """
     values, of_items = truncated_svd(weights, config.embedding_size, config.seed)
     vectors = np.concatenate([weights @ (of_items / values), of_items]) * np.sqrt(values)
@@ -192,7 +196,7 @@ def first_vectors(weights: csr_matrix, config: LightGcnConfig) -> Vectors:
 def _as_arrays(module: LightGcnModule) -> tuple[Vectors, Vectors]:
     """The vectors of users and items, all zeros where a node has no edge."""
     with torch.no_grad():
-        users, items = (vectors.cpu().numpy().copy() for vectors in module.spread())
+        users, items = np.split(module.spread().cpu().numpy(), [module.users])
     edges = np.diff(module.adjacency.crow_indices().cpu().numpy())
     users[edges[: len(users)] == 0] = 0
     items[edges[len(users) :] == 0] = 0

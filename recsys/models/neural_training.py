@@ -1,4 +1,4 @@
-"""Training of neural models: device, processes under torchrun, early stopping, checkpoints; one file for all of them.
+"""Training of neural models: device, processes under torchrun, early stopping, checkpoints; the same for all.
 
 Imported only where a neural model is fitted: torch is no dependency of the batch half.
 """
@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from recsys.errors import ModelError
 from recsys.files import written_whole
 from recsys.models.artifacts import not_finite
+from recsys.models.long_fit import Training
 from recsys.settings import Device
 
 STATE = "state"
@@ -53,18 +54,6 @@ class Plan:
     seed: int
     patience: int
     """Epochs without a better validation value after which training ends."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a fit is given beside its settings."""
-
-    checkpoint: Path | None = None
-    """Where the state is kept after each epoch; a fit that finds one there goes on from it."""
-    seconds: float | None = None
-    """No epoch begins after so many seconds."""
-    on_epoch: Callable[[int, int], None] = lambda _done, _epochs: None
-    """Called after each epoch with how many are done, and how many there may be."""
 
 
 @dataclass

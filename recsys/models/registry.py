@@ -12,8 +12,8 @@ from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
 from recsys.models.bspm import Bspm, BspmConfig
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
-from recsys.models.gf_cf import GfCf, GfCfConfig
 from recsys.models.ease import Ease, EaseConfig
+from recsys.models.gf_cf import GfCf, GfCfConfig
 from recsys.models.ials import Ials, IalsConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
