@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,9 @@ import polars as pl
 
 from features.interactions import interactions, sequences
 from jobs.candidates import build_candidate, check_candidates
-from jobs.evaluating import BLEND, Exam, blend_config, choose, rank, winner_of
-from jobs.progress import Progress
+from jobs.evaluating import BLEND, Exam, blend_config, choose, winner_of
+from jobs.model_search import SearchResult, search, searched
+from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SourceError
@@ -85,8 +86,14 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     split = read_split(directory, protocol, settings)
     exam = _exam(split.history, split.test, settings)
     started = time.perf_counter()
-    choice = _choose(split, settings) if name == AUTO else None
-    model = (_build(choice, settings) if choice else build_candidate(name, settings)).fit(exam.known)
+    found: dict[str, Any] = {}
+    if name == AUTO:
+        choice, result = _choose(split, settings)
+        model = _build(choice, searched(settings, result))
+        found = {"chosen": winner_of(choice), "weights": choice.weights, "search": asdict(result)}
+    else:
+        model = build_candidate(name, settings)
+    model.fit(exam.known)
     fitted = time.perf_counter()
     rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
@@ -99,15 +106,16 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
         "fit_seconds": round(fitted - started, 3),
         "recommend_seconds": round(recommended - fitted, 3),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
-        **({"chosen": winner_of(choice), "weights": choice.weights} if choice else {}),
+        **found,
     }
 
 
-def _choose(split: Split, settings: Settings) -> BlendChoice:
+def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
     """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
     wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
     exam = _exam(split.train, wanted, settings)
-    return choose({name: rank(name, exam, settings) for name in settings.candidates}, exam, settings)
+    result, lists = search(exam, settings, LogProgress())
+    return choose(lists, exam, settings), result
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:

@@ -1,7 +1,7 @@
 """The evaluation: every candidate and their blend, on the window where weights are chosen and on the next."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.evaluation.truth import Truth, build_truth
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
+from recsys.models.base import Model
 from recsys.models.blend import BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
 from recsys.models.top_k import Exclude
@@ -30,6 +31,7 @@ from recsys.settings import Evaluation, Settings
 VALIDATION, TEST = "validation", "test"
 MEASUREMENT = "measurement.json"
 LISTS = "lists.npy"
+SEARCH = "evaluation/search"  # the step that fitted every candidate on the validation window
 CHOICE = "choice.json"
 BLEND = "blend"
 LIST_DEPTH = 200  # places of each list that are kept, and that a blend counts
@@ -51,6 +53,10 @@ class Exam:
         exclude = Exclude(known.user_items if settings.repeat == "exclude" else None)
         popular = Popularity().fit(known).recommend(NOBODY, max(settings.evaluation.cutoffs))[0][0]
         return cls(known, truth, exclude, popular)
+
+    def sample(self, most: int, seed: int) -> "Exam":
+        """The same for at most so many of its users, drawn at random."""
+        return replace(self, truth=self.truth.sample(most, seed))
 
 
 def evaluate(run: Run, lake: Lake, settings: Settings, progress: Progress) -> str:
@@ -103,8 +109,8 @@ def _measure_window(
     progress.start(f"measure {len(missing)} models on the {window} window", len(missing))
     exam = prepare_exam(lake, settings, start, end)
     for name in missing:
-        work = partial(_measure_blend, run=run, window=window) if name == BLEND else partial(_measure, name=name)
-        run.step(_step(window, name), partial(work, exam=exam, settings=settings))
+        work = _measure_blend if name == BLEND else partial(_measure, name=name)
+        run.step(_step(window, name), partial(work, run=run, window=window, exam=exam, settings=settings))
         progress.advance(1)
     progress.done()
 
@@ -119,11 +125,10 @@ def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime)
     return Exam.of(known, build_truth(pairs, known, settings.evaluation, history, lake.items()), settings)
 
 
-def rank(name: str, exam: Exam, settings: Settings) -> Rows:
-    """Fit the model called `name` on what was known; the lists it gives, (U, `LIST_DEPTH` at least)."""
-    model = build_candidate(name, settings).fit(exam.known)
+def rank(model: Model, exam: Exam, settings: Settings) -> Rows:
+    """Fit a model on what was known; the lists it gives, (U, `LIST_DEPTH` at least)."""
     depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
-    return model.recommend(exam.truth.user_rows, depth, exam.exclude)[0]
+    return model.fit(exam.known).recommend(exam.truth.user_rows, depth, exam.exclude)[0]
 
 
 def measure_lists(name: str, recommended: Rows, exam: Exam, settings: Settings) -> ModelMeasurement:
@@ -133,7 +138,7 @@ def measure_lists(name: str, recommended: Rows, exam: Exam, settings: Settings) 
 
 def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:
     """Fit the model called `name` on what was known, and measure the lists it gives."""
-    return measure_lists(name, rank(name, exam, settings), exam, settings)
+    return measure_lists(name, rank(build_candidate(name, settings), exam, settings), exam, settings)
 
 
 def choose(lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> BlendChoice:
@@ -142,9 +147,13 @@ def choose(lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> BlendCh
     return choose_blend(lists, exam.truth, k, settings.seed)
 
 
-def _measure(directory: Path, name: str, exam: Exam, settings: Settings) -> None:
-    lists = rank(name, exam, settings)
-    np.save(directory / LISTS, lists)
+def _measure(directory: Path, name: str, run: Run, window: str, exam: Exam, settings: Settings) -> None:
+    """On the validation window by the lists of the search; on the test window they are made, and kept."""
+    if window == TEST:
+        lists = rank(build_candidate(name, settings), exam, settings)
+        np.save(directory / LISTS, lists)
+    else:
+        lists = _lists(run, window, name)
     write_json(directory / MEASUREMENT, asdict(measure_lists(name, lists, exam, settings)))
 
 
@@ -165,7 +174,8 @@ def _measure_blend(directory: Path, run: Run, window: str, exam: Exam, settings:
 
 
 def _lists(run: Run, window: str, name: str) -> Rows:
-    return np.load(run.directory / _step(window, name) / LISTS)
+    searched = run.directory / SEARCH / f"{name}.npy"
+    return np.load(searched if window == VALIDATION else run.directory / _step(window, name) / LISTS)
 
 
 def _step(window: str, name: str) -> str:

@@ -13,6 +13,7 @@ from jobs.cross_validation import check_folds, cross_validate
 from jobs.evaluating import evaluate
 from jobs.featuring import write_features
 from jobs.lake import lake_of
+from jobs.model_search import search_in_run
 from jobs.progress import Progress
 from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
@@ -59,6 +60,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         if until == Until.FEATURES:
             return Outcome(run)
         check_folds(run, lake, settings)
+        settings = search_in_run(run, lake, settings, progress)
         winner = evaluate(run, lake, settings, progress)
         run.update(winner=winner)
         train(run, settings, winner, progress)

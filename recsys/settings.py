@@ -202,6 +202,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Search:
+    """What may be spent on choosing models and their settings."""
+
+    minutes: Annotated[float, Field(gt=0)] = 15.0
+    """No candidate is fitted, and no other settings are tried, after so long; fits and lists come on top."""
+    memory: Memory | None = None
+    """Most that a fit may take, as `8GB`; without it what the machine has left."""
+    trials: Annotated[int, Field(ge=0)] = 24
+    """Most settings of a model that are tried, its own among them; 0 or 1 for none but its own."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Lists:
     """What is published."""
 
@@ -281,13 +293,26 @@ class Settings:
     """Where models compute that can on CUDA: cuda, cpu, or auto for CUDA where there is one."""
     log_format: Literal["text", "json"] = "text"
     """How log lines are written to standard error."""
-    candidates: tuple[str, ...] = ("popularity", "trending", "item_knn", "als", "bpr", "repurchase", "buy_again")
-    """Models that are trained; the blend of them that wins on the validation window is published."""
+    candidates: tuple[str, ...] = (
+        "popularity",
+        "trending",
+        "repurchase",
+        "buy_again",
+        "item_knn",
+        "bspm",
+        "ease",
+        "user_knn",
+        "ials",
+        "als",
+        "light_gcn",
+    )
+    """Models that are tried, within `search`; the blend of them that wins on the validation window is published."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Model name -> values for fields of its config."""
     sources: Sources = field(default_factory=Sources)
     lake: Lake = field(default_factory=Lake)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    search: Search = field(default_factory=Search)
     lists: Lists = field(default_factory=Lists)
     redis: Redis = field(default_factory=Redis)
     schedule: Schedule = field(default_factory=Schedule)
@@ -301,7 +326,7 @@ NOT_SECRET = (
     "redis.keep_versions",
     "redis.max_memory",
 )
-SECTIONS = ("sources", "lake", "evaluation", "lists", "redis", "schedule", "serving")
+SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving")
 SECRET_TABLES = ("connections", "storage_options")  # of `sources`
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up
 

@@ -1,6 +1,6 @@
 """What users wanted in one window, as the arrays that lists are measured against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,18 @@ class Truth:
     had: Values  # (U, 2) of the items each had: mean share of users who have them, and share of head items
     user_items: csr_matrix  # (users, items) what everybody had before the window
     item_paths: NDArray[np.int32] | None  # (items, levels) codes of categories, where most items have one
+
+    def sample(self, most: int, seed: int) -> "Truth":
+        """The same for at most so many of the users with history, drawn at random."""
+        chosen = np.zeros(len(self.user_rows), np.bool_)
+        chosen[np.random.default_rng(seed).permutation(len(chosen))[:most]] = True
+        return replace(
+            self,
+            user_rows=self.user_rows[chosen],
+            returning=self.returning.select(chosen),
+            segments={name: mask[chosen] for name, mask in self.segments.items()},
+            had=self.had[chosen],
+        )
 
 
 def build_truth(

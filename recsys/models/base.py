@@ -34,6 +34,10 @@ class Model(ABC):
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote; raises `ModelError` when it is missing or of another format."""
 
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+        """About what a fit takes at most beside the interactions; 0 where that is no more than they do."""
+        return 0
+
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """Item rows and scores, both (len(user_rows), n), best first, ties by item row.
 

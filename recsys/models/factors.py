@@ -29,6 +29,10 @@ class FactorModel(ItemModel):
     item_factors: Factors
     item_bias: Factors
 
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+        """The factors, as they are learned and as they are ranked by."""
+        return 12 * self.config.factors * (users + items)
+
     def scores(self, user_rows: Rows) -> Scores:
         """Dot products with every item, and the item's bias."""
         vectors = self.user_factors[user_rows]

@@ -10,20 +10,36 @@ from recsys.errors import SettingsError
 from recsys.models.als import Als, AlsConfig
 from recsys.models.base import Model
 from recsys.models.bpr import Bpr, BprConfig
+from recsys.models.bspm import Bspm, BspmConfig
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
+from recsys.models.ease import Ease, EaseConfig
+from recsys.models.gf_cf import GfCf, GfCfConfig
+from recsys.models.ials import Ials, IalsConfig
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
+from recsys.models.light_gcn import LightGcn, LightGcnConfig
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from recsys.models.rp3beta import Rp3Beta, Rp3BetaConfig
+from recsys.models.slim import Slim, SlimConfig
 from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
+from recsys.models.user_knn import UserKnn, UserKnnConfig
 from recsys.settings import Device, parse
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
     "trending": (Trending, TrendingConfig),
     "item_knn": (ItemKnn, ItemKnnConfig),
+    "gf_cf": (GfCf, GfCfConfig),
+    "bspm": (Bspm, BspmConfig),
+    "ease": (Ease, EaseConfig),
+    "slim": (Slim, SlimConfig),
+    "rp3beta": (Rp3Beta, Rp3BetaConfig),
+    "user_knn": (UserKnn, UserKnnConfig),
+    "ials": (Ials, IalsConfig),
     "als": (Als, AlsConfig),
     "bpr": (Bpr, BprConfig),
+    "light_gcn": (LightGcn, LightGcnConfig),
     "repurchase": (Repurchase, RepurchaseConfig),
     "buy_again": (BuyAgain, BuyAgainConfig),
 }

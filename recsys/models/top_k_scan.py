@@ -5,31 +5,22 @@ ones the highest item row. It starts as -inf and -1. This module is imported whe
 which takes longer than all else that lists need.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from recsys.models.compiled import compiled
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 Offsets = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
 
 LOWEST = np.finfo(np.float32).min
 CHUNK = 64  # scores compared at a time, without a branch, so that the compiler uses vector instructions
 
 
-def _compiled(function: F) -> F:
-    """Compiled when first called; what was compiled is kept beside this file or in the user's cache directory."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba's answer when it may write to neither: compiled anew in every process
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _offer(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> None:
     """Put an entry into a heap of `size` in place of the worst, when it is better than that."""
     if not (score > scores[0] or (score == scores[0] and row < rows[0])):
@@ -37,7 +28,7 @@ def _offer(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> N
     _replace(scores, rows, score, row, size)
 
 
-@_compiled
+@compiled
 def _replace(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> None:
     place = 0
     while 2 * place + 1 < size:
@@ -54,7 +45,7 @@ def _replace(scores: Floats, rows: Integers, score: Any, row: Any, size: int) ->
     scores[place], rows[place] = score, row
 
 
-@_compiled
+@compiled
 def sort_heaps(best_scores: Floats, best_rows: Integers) -> None:
     """Turn every heap into a list, best first."""
     for number in range(best_scores.shape[0]):
@@ -65,7 +56,7 @@ def sort_heaps(best_scores: Floats, best_rows: Integers) -> None:
             _replace(scores, rows, score, row, last)
 
 
-@_compiled
+@compiled
 def _holds(sorted_rows: Integers, start: Any, stop: Any, row: Any) -> bool:
     """Whether `row` is among `sorted_rows[start:stop]`."""
     end = stop
@@ -78,7 +69,7 @@ def _holds(sorted_rows: Integers, start: Any, stop: Any, row: Any) -> bool:
     return start < stop and sorted_rows[start] == row
 
 
-@_compiled
+@compiled
 def _all_below(scores: Floats, start: int, cut: Any) -> bool:
     """Whether each of the `CHUNK` scores from `start` on is below `cut`; one that is not a number is not."""
     first = np.uint64(start)  # a signed index would be checked for its sign, score by score
@@ -88,7 +79,7 @@ def _all_below(scores: Floats, start: int, cut: Any) -> bool:
     return reached == 0
 
 
-@_compiled
+@compiled
 def scan_scores(
     scores: Floats,
     hidden: NDArray[np.bool_],
@@ -127,7 +118,7 @@ def scan_scores(
     return True
 
 
-@_compiled
+@compiled
 def scan_entries(
     offsets: Offsets,
     columns: Integers,
@@ -169,7 +160,7 @@ def scan_entries(
     return True
 
 
-@_compiled
+@compiled
 def _dot(one: Floats, other: Floats) -> float:
     """The dot product in double precision, summed in one order whatever the machine: products are exact in it."""
     first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
@@ -184,7 +175,7 @@ def _dot(one: Floats, other: Floats) -> float:
     return (first + second) + (third + fourth)
 
 
-@_compiled
+@compiled
 def scan_tile(
     tile: Floats,
     users: Offsets,
@@ -223,7 +214,7 @@ def scan_tile(
                 cut = best[0] - margins[user]
 
 
-@_compiled
+@compiled
 def scan_candidates(
     candidates: Offsets,
     user_vectors: Floats,

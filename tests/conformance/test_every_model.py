@@ -24,6 +24,10 @@ from recsys.models.top_k import Exclude, Scores
 SMALL = {
     "als": {"factors": 8, "regularization": 0.5},
     "bpr": {"factors": 8, "learning_rate": 0.1, "epochs": 60},
+    "ials": {"factors": 8, "regularization": 0.3, "unobserved_weight": 1.0},
+    "bspm": {"factors": 2},
+    "light_gcn": {"embedding_size": 8, "negatives": 16, "batch_size": 64, "learning_rate": 0.05, "epochs": 12},
+    "slim": {"l1_regularization": 0.001},
     "buy_again": {"horizon_days": 60, "windows": 1, "leaf_rows": 5, "trees": 10},
 }
 BLEND = "blend"

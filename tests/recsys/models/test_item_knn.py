@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 
@@ -20,7 +21,7 @@ def fitted(shop_of: Any, config: ItemKnnConfig) -> ItemKnn:
 
 @pytest.mark.parametrize("shrinkage", [0.0, 10.0])
 def test_similarity_is_the_shrunk_cosine(shop_of: Any, shrinkage: float):
-    found = fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).similarity.toarray()
+    found = csr_matrix(fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).weights).toarray()
     for one, users in enumerate(USERS.values()):
         for other, others in enumerate(USERS.values()):
             lengths = sqrt((len(users) + shrinkage) * (len(others) + shrinkage))
@@ -53,12 +54,12 @@ def test_only_so_many_neighbors_are_kept_beside_the_item_itself(shop_of: Any):
     model = fitted(shop_of, ItemKnnConfig(neighbors=1, shrinkage=0))
     rows, _ = model.similar(np.arange(4, dtype=np.int32), 2)
     assert rows.tolist() == [[Q, -1], [S, -1], [-1, -1], [Q, -1]]
-    assert model.similarity.diagonal().tolist() == pytest.approx([1, 1, 1, 1])
+    assert model.weights.diagonal().tolist() == pytest.approx([1, 1, 1, 1])
 
 
 def test_bm25_known_answer(shop_of: Any):
     k1, b = 1.2, 0.75
-    found = fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).similarity.toarray()
+    found = csr_matrix(fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).weights).toarray()
     totals = {item: len(users) * WEIGHTS[item] for item, users in USERS.items()}
     mean = sum(totals.values()) / 4
 

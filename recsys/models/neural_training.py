@@ -1,0 +1,213 @@
+"""Training of neural models: device, processes under torchrun, early stopping, checkpoints; the same for all.
+
+Imported only where a neural model is fitted: torch is no dependency of the batch half.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from recsys.errors import ModelError
+from recsys.files import written_whole
+from recsys.models.artifacts import not_finite
+from recsys.models.long_fit import Training
+from recsys.settings import Device
+
+STATE = "state"
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train one model together."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that validates and writes."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    patience: int
+    """Epochs without a better validation value after which training ends."""
+
+
+@dataclass
+class History:
+    """What training has come to."""
+
+    losses: list[float] = field(default_factory=list[float])
+    """Mean loss of each epoch."""
+    values: list[float] = field(default_factory=list[float])
+    """Validation value after each epoch, the more the better."""
+
+    @property
+    def best(self) -> int:
+        """The epoch, from 0, of the best value; the last one where nothing is validated."""
+        return max(range(len(self.values)), key=self.values.__getitem__, default=len(self.losses) - 1)
+
+
+class Trained(Protocol):
+    """A module whose call gives the mean loss of a batch."""
+
+    def __call__(self, places: Tensor, generator: torch.Generator) -> Tensor:
+        """The mean loss of the training examples at `places`; the generator is for negatives, on the CPU."""
+        ...
+
+
+@contextmanager
+def workers(device: Device) -> Generator[Workers]:
+    """This process's place: alone, or in the group that torchrun describes (NCCL on CUDA, gloo elsewhere)."""
+    cuda = device != "cpu" and torch.cuda.is_available()
+    if "WORLD_SIZE" not in os.environ:
+        yield Workers(0, 1, torch.device("cuda" if cuda else "cpu"))
+        return
+    place = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu")
+    joined = not torch.distributed.is_initialized()
+    if joined:
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Workers(torch.distributed.get_rank(), torch.distributed.get_world_size(), place)
+    finally:
+        if joined:
+            torch.distributed.destroy_process_group()
+
+
+def train(
+    module: nn.Module,
+    examples: int,
+    validate: Callable[[], float] | None,
+    plan: Plan,
+    training: Training,
+    among: Workers,
+    name: str,
+) -> History:
+    """Train by Adam until the value of `validate` has not risen for `patience` epochs; the best weights stay.
+
+    `module` is called as `Trained` says. Every process takes its share of each batch and all step together, so that
+    several give what one gives, but for the order of sums. Raises `ModelError` for a loss that is not finite.
+    """
+    optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
+    history, best = _resumed(module, optimizer, plan, training)
+    loss_of: Any = DistributedDataParallel(module, broadcast_buffers=False) if among.size > 1 else module
+    started = time.monotonic()
+    for epoch in range(len(history.losses), plan.epochs):
+        if _is_over(history, plan) or _is_late(started, training, among):
+            break
+        loss = _epoch(loss_of, optimizer, examples, epoch, plan, among)
+        if not loss < float("inf"):
+            raise not_finite(name, "a loss")
+        history.losses.append(loss)
+        if validate is not None:
+            history.values.append(_from_first(validate() if among.first else 0.0, among))
+        if history.best == epoch:
+            best = deepcopy(module.state_dict())
+        if training.checkpoint is not None and among.first:
+            _write(training.checkpoint, module, optimizer, history, best, plan)
+        training.on_epoch(epoch + 1, plan.epochs)
+    module.load_state_dict(best)
+    return history
+
+
+def _epoch(
+    loss_of: Any, optimizer: torch.optim.Optimizer, examples: int, epoch: int, plan: Plan, among: Workers
+) -> float:
+    """One pass over the examples in an order of its own; the mean loss."""
+    generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch)
+    total = torch.zeros((), device=among.device)
+    batches = torch.randperm(examples, generator=generator).split(plan.batch_size)
+    for batch in batches:
+        # A share of at least one example, so that no process waits for another.
+        share = batch[torch.arange(among.rank, max(len(batch), among.size), among.size) % len(batch)]
+        optimizer.zero_grad()
+        loss = loss_of(share, generator)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+    if among.size > 1:
+        torch.distributed.all_reduce(total)
+    return float(total) / (len(batches) * among.size)
+
+
+def _is_over(history: History, plan: Plan) -> bool:
+    return len(history.values) - 1 - history.best >= plan.patience if history.values else False
+
+
+def _is_late(started: float, training: Training, among: Workers) -> bool:
+    if training.seconds is None:
+        return False
+    return bool(_from_first(float(time.monotonic() - started > training.seconds), among))
+
+
+def _from_first(value: float, among: Workers) -> float:
+    """The value that the first process has."""
+    if among.size == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=among.device)
+    torch.distributed.broadcast(shared, 0)
+    return float(shared)
+
+
+def _write(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, history: History, best: Tensors, plan: Plan
+) -> None:
+    tensors = {f"module.{key}": tensor for key, tensor in module.state_dict().items()}
+    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    described = {"history": asdict(history), "plan": asdict(plan)}
+    with written_whole(path) as aside:
+        save_file(
+            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()},
+            aside,
+            {STATE: json.dumps(described)},
+        )
+
+
+def _resumed(
+    module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, training: Training
+) -> tuple[History, Tensors]:
+    """Where a checkpoint of the same plan and shapes left off, or the start."""
+    if training.checkpoint is None or not training.checkpoint.exists():
+        return History(), deepcopy(module.state_dict())
+    with safe_open(training.checkpoint, framework="pt") as file:
+        described = json.loads(file.metadata()[STATE])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if described["plan"] != asdict(plan):
+        raise ModelError(f"{training.checkpoint}: was written with other settings; remove it to start anew")
+    parts = {part: _under(f"{part}.", tensors) for part in ("module", "best", "optimizer")}
+    module.load_state_dict(parts["module"])
+    state: dict[int, Tensors] = {}
+    for key, tensor in parts["optimizer"].items():
+        number, _, entry = key.partition(".")
+        state.setdefault(int(number), {})[entry] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return History(**described["history"]), parts["best"]
+
+
+def _under(prefix: str, tensors: Tensors) -> Tensors:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
