@@ -129,6 +129,25 @@ class BlendSummary:
 
 
 @dataclass(frozen=True)
+class SearchedModel:
+    """What became of one candidate in the search for models and settings."""
+
+    name: str
+    metric: float | None
+    """On the validation window, as it went on to the blend; None where it was left out."""
+    seconds: float
+    """Of fitting it and ranking by it once."""
+    trials: int
+    """Settings that were tried, its own among them."""
+    gain: float
+    """By how much the best of them beat its own, on the users that settings are tuned on."""
+    values: Mapping[str, float]
+    """What was found and is used; empty where its own settings stay."""
+    left_out: str | None
+    """Why it takes no part."""
+
+
+@dataclass(frozen=True)
 class Report:
     """One run's report. `validation` and `test` measure the same models, on which the winner is chosen on the
     first and only reported on the second."""
@@ -150,6 +169,7 @@ class Report:
     folds: tuple[Fold, ...] = ()
     """The oldest first, the test window last; none without cross-validation."""
     blend: BlendSummary | None = None
+    search: tuple[SearchedModel, ...] = ()
 
     @property
     def cutoff(self) -> int:
