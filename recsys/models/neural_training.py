@@ -3,6 +3,10 @@
 Imported only where a neural model is fitted: torch is no dependency of the batch half.
 """
 
+# torch and torch-geometric leave parts of their signatures without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 import json
 import os
 import time
@@ -16,7 +20,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -211,11 +215,8 @@ def _write(
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
     described = {"history": asdict(history), "plan": asdict(plan)}
     with written_whole(path) as aside:
-        save_file(
-            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()},
-            aside,
-            {STATE: json.dumps(described)},
-        )
+        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
+        save_file(arrays, aside, {STATE: json.dumps(described)})
 
 
 def _resumed(
@@ -224,9 +225,9 @@ def _resumed(
     """Where a checkpoint of the same plan and shapes left off, or the start: also averaged and best weights."""
     if training.checkpoint is None or not training.checkpoint.exists():
         return History(), deepcopy(module.state_dict()), deepcopy(module.state_dict())
-    with safe_open(training.checkpoint, framework="pt") as file:
-        described = json.loads(file.metadata()[STATE])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with safe_open(training.checkpoint, framework="numpy") as file:
+        described = json.loads((file.metadata() or {})[STATE])
+        tensors = {key: torch.from_numpy(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     if described["plan"] != asdict(plan):
         raise ModelError(f"{training.checkpoint}: was written with other settings; remove it to start anew")
     parts = {part: _under(f"{part}.", tensors) for part in ("module", "average", "best", "optimizer")}
