@@ -1,10 +1,10 @@
 """implicit, RecTools and LensKit beside our models: the same split, the same run, one table.
 
 A peer's model is fitted, and ranks all items but those a user has, by the peer's own code in a process of its own,
-which has 15 minutes and 16 GB, or what the machine has free. Its lists come back as a Parquet table and are measured
-by our metrics, the same for all. Ours are run by `recsys benchmark`, each in a process of its own too. Before the
-clocks start the history is in the form that the library learns from. What a model is given beyond the defaults of
-its library is in its name; where a default is far below what the library can do, a second row has one setting more.
+with 15 minutes and 16 GB, or what the machine has free. Its lists come back as a Parquet table, which our metrics
+measure. Ours are run by `recsys benchmark`, each in a process of its own too. Before the clocks start, the history
+is in the form that the library learns from. What a model is given beyond the defaults of its library is in its
+name; where a default is far below what the library can do, a second row has one setting more.
 
 RecTools and LensKit need other versions of what we need too, so each lives in an environment of its own under
 `.benchmarks`, made from `requirements-<peer>.txt`; implicit is among our own dependencies.
