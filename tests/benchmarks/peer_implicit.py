@@ -15,10 +15,9 @@ from tests.benchmarks.peer_task import ITEM, RANK, USER, run
 
 MODELS = {
     "cosine": CosineRecommender,
-    "cosine, 100 neighbours": lambda: CosineRecommender(K=100),
-    "TF-IDF": TFIDFRecommender,
     "BM25": BM25Recommender,
-    "BM25, 100 neighbours": lambda: BM25Recommender(K=100),
+    "TF-IDF": TFIDFRecommender,
+    "TF-IDF, 100 neighbours": lambda: TFIDFRecommender(K=100),
     "ALS": lambda: AlternatingLeastSquares(random_state=0),
     "ALS, 256 factors": lambda: AlternatingLeastSquares(factors=256, random_state=0),
     "BPR": lambda: BayesianPersonalizedRanking(random_state=0),

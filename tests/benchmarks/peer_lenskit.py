@@ -18,7 +18,6 @@ from tests.benchmarks.peer_task import run
 # Without ratings the neighbourhood models have to be told so.
 MODELS = {
     "ItemKNN": lambda: ItemKNNScorer(feedback="implicit"),
-    "ItemKNN, 100 neighbours": lambda: ItemKNNScorer(feedback="implicit", max_nbrs=100),
     "UserKNN": lambda: UserKNNScorer(feedback="implicit"),
     "UserKNN, 100 neighbours": lambda: UserKNNScorer(feedback="implicit", max_nbrs=100),
     "ImplicitMF": ImplicitMFScorer,
