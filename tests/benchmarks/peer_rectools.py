@@ -24,7 +24,7 @@ MODELS = {
     "ItemKNN of implicit, TF-IDF": lambda: ImplicitItemKNNWrapperModel(TFIDFRecommender()),
     "ALS of implicit": lambda: ImplicitALSWrapperModel(AlternatingLeastSquares(random_state=0)),
     "PureSVD": lambda: PureSVDModel(random_state=0),
-    "PureSVD, 64 factors": lambda: PureSVDModel(factors=64, random_state=0),
+    "PureSVD, 256 factors": lambda: PureSVDModel(factors=256, random_state=0),
 }
 
 
