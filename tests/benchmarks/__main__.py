@@ -1,6 +1,6 @@
 """`make bench`: every figure of the README, measured anew and printed as tables.
 
-The parts run and accuracy take about twenty minutes, features of 50 million events as long, growth hours.
+The parts run and accuracy take about twenty minutes, features of 50 million events as long, growth and peers hours.
 """
 
 import json
