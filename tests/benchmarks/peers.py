@@ -119,8 +119,9 @@ def _ours(work: Path, split: PublicSplit) -> Iterator[tuple[str, str, dict[str, 
     command = [str(RECSYS), "benchmark", str(SHARED / split.name), *chosen, *asked]
     environment = os.environ | {"RECSYS_DIRECTORY": str(work)}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    for model, measured in json.loads(out.read_text())["models"].items():
-        yield "ours", f"auto ({measured['chosen']})" if model == "auto" else model, measured
+    figures = json.loads(out.read_text())["models"]
+    for model in OURS:
+        yield "ours", f"auto ({figures[model]['chosen']})" if model == "auto" else model, figures[model]
 
 
 def _theirs(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -135,7 +136,8 @@ def _theirs(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> Iterato
 
 def _measure(command: list[str], work: Path, name: str, exam: PeerExam) -> dict[str, Any]:
     """What a peer's model costs and how good its lists are, or why there is none of it."""
-    watched = watch(command, most_bytes=min(MOST_BYTES, _free_bytes()), most_seconds=MOST_SECONDS)
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # which are the peer's business
+    watched = watch(command, environment, min(MOST_BYTES, _free_bytes()), MOST_SECONDS)
     if watched.failed:
         return {"failed": watched.failed, "seconds": watched.seconds, "peak_memory_mb": watched.peak_bytes / 2**20}
     try:
