@@ -6,7 +6,6 @@ the length of the lists it fits that model on `history.parquet` (user_id, item_i
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -49,6 +48,16 @@ def run(prepare: Callable[[pd.DataFrame], Library], models: Mapping[str, Callabl
     lists = fitted.lists(users, n)
     ranked = time.perf_counter()
     lists[[USER, ITEM, RANK]].to_parquet(directory / LISTS)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
-    costs = {"fit_seconds": ready - started, "recommend_seconds": ranked - ready, "peak_memory_mb": peak_mb}
+    costs = {
+        "fit_seconds": ready - started,
+        "recommend_seconds": ranked - ready,
+        "peak_memory_mb": _peak_memory_mb(),
+    }
     (directory / COSTS).write_text(json.dumps(costs))
+
+
+def _peak_memory_mb() -> float:
+    """The most memory this program had; `ru_maxrss` would be no less than that of the process which started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 2**10

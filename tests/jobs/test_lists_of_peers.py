@@ -85,7 +85,9 @@ def test_the_script_of_a_peer_hands_back_lists_and_costs(exam: PeerExam, tmp_pat
     exam.write_task(tmp_path)
     script = [sys.executable, "-m", "tests.benchmarks.peer_implicit"]
     assert "cosine" in subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
+    held = b"x" * 500_000_000
     subprocess.run([*script, str(tmp_path), "cosine", "2"], check=True, capture_output=True)
+    del held
     lists = pl.read_parquet(tmp_path / LISTS).sort("user_id", "rank")
     # 10 and 20 share two users, 10 and 30 one, 20 and 40 one: cosines 2/√12, 1/√4, 1/√3.
     # The second places of users 2 and 3, whom only one item is left for, are filled with what they have.
@@ -93,7 +95,7 @@ def test_the_script_of_a_peer_hands_back_lists_and_costs(exam: PeerExam, tmp_pat
     assert exam.measure("cosine", tmp_path / LISTS)["recall@2"] == pytest.approx((2 / 3 + 1 + 1) / 3)
     costs = json.loads((tmp_path / COSTS).read_text())
     assert set(costs) == {"fit_seconds", "recommend_seconds", "peak_memory_mb"}
-    assert costs["peak_memory_mb"] > 10
+    assert 10 < costs["peak_memory_mb"] < 500  # its own, not that of this process
 
 
 def test_a_process_ends_at_its_limit_of_time_or_memory() -> None:
