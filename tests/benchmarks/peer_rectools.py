@@ -22,7 +22,7 @@ from tests.benchmarks.peer_task import run
 MODELS = {
     "EASE": EASEModel,
     "ItemKNN of implicit, TF-IDF": lambda: ImplicitItemKNNWrapperModel(TFIDFRecommender()),
-    "ALS of implicit": lambda: ImplicitALSWrapperModel(AlternatingLeastSquares(random_state=0)),
+    "ALS of implicit, alpha 40": lambda: ImplicitALSWrapperModel(AlternatingLeastSquares(alpha=40, random_state=0)),
     "PureSVD": lambda: PureSVDModel(random_state=0),
     "PureSVD, 256 factors": lambda: PureSVDModel(factors=256, random_state=0),
 }
