@@ -1,4 +1,4 @@
-"""The nightly run: features, evaluation, models, lists, report, publish, each resumed where it was left."""
+"""The nightly run, from features over models and lists to publishing, each step resumed where it was left."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from jobs.candidates import check_candidates
+from jobs.categorising import propose_categories
 from jobs.cross_validation import check_folds, cross_validate
 from jobs.evaluating import evaluate
 from jobs.featuring import write_features
@@ -63,6 +64,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         winner = evaluate(run, lake, settings, progress)
         run.update(winner=winner)
         train(run, settings, winner, progress)
+        propose_categories(run, lake, settings, progress)
         if until == Until.TRAIN:
             return Outcome(run, winner)
         write_lists(run, lake, settings, winner, progress)

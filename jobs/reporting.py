@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from features.events import before
+from jobs.categorising import read_categories
 from jobs.cross_validation import fold_step, read_folds
 from jobs.drift import schema_changes
 from jobs.evaluating import BLEND, TEST, VALIDATION, blend_choice, measurements
@@ -65,6 +66,7 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         blend=_blend(run, winner),
         search=_search(run),
         schema_changes=tuple(schema_changes(lake)),
+        categories=read_categories(run),
     )
 
 

@@ -41,6 +41,8 @@ WEIGHT: Final = "weight"
 EVENTS: Final = "events"
 FIRST_AT: Final = "first_at"
 LAST_AT: Final = "last_at"
+PROPOSED_CATEGORY: Final = "proposed_category"
+PROPOSED_CATEGORY_CONFIDENCE: Final = "proposed_category_confidence"
 
 # How much one event of each name says that the user wants the item; settings add to and override these.
 DEFAULT_WEIGHTS: Final = {

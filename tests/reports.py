@@ -4,12 +4,15 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from recsys.data.splits import fold_windows, windows
+from recsys.evaluation.classification import CategoryMeasurement, LevelMeasurement, ProposalsAt
 from recsys.evaluation.comparison import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.metrics import metric_names
 from recsys.evaluation.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.report_data import (
     BlendMember,
     BlendSummary,
+    CategoryExample,
+    CategorySummary,
     DataSummary,
     Example,
     Fold,
@@ -118,6 +121,30 @@ def make_folds(*means: dict[str, float]) -> tuple[Fold, ...]:
     )
 
 
+def make_categories() -> CategorySummary:
+    """Categories of two levels, the second less sure."""
+    return CategorySummary(
+        items_without=1200,
+        with_events=900,
+        proposed=640,
+        least_confidence=0.5,
+        measured=CategoryMeasurement(
+            learned_from=7000,
+            calibrated_on=1000,
+            measured_on=2000,
+            levels=(
+                LevelMeasurement(1, 21, 0.61, 0.104, 0.012, 0.034, 0.43, 0.55),
+                LevelMeasurement(2, 280, 0.16, 0.08, 0.031, 0.029, 0.025, 0.1),
+            ),
+            proposals=(ProposalsAt(0.5, 0.72, 0.68, 1.1), ProposalsAt(0.95, 0.0, None, None)),
+        ),
+        examples=(
+            CategoryExample(ListedItem("i7", HOSTILE), "GROCERY>CHEESE", 0.97),
+            CategoryExample(ListedItem("i8", "Brie", "GROCERY>CHEESE>BRIE"), "DELI", 0.61),
+        ),
+    )
+
+
 def make_full_report() -> Report:
     """A report of a run that did all that can be done."""
     return replace(
@@ -153,4 +180,5 @@ def make_full_report() -> Report:
             SchemaChange("orders", "discount", None, "Float64", datetime(2017, 11, 5, tzinfo=UTC)),
             SchemaChange("orders", "store", "Int64", "String", datetime(2017, 12, 1, tzinfo=UTC)),
         ),
+        categories=make_categories(),
     )

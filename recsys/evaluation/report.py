@@ -7,7 +7,13 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.evaluation import formatting, sentences, sentences_of_catalogue, sentences_of_data
+from recsys.evaluation import (
+    formatting,
+    sentences,
+    sentences_of_catalogue,
+    sentences_of_categories,
+    sentences_of_data,
+)
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.differences import Difference, compare_pairs
 from recsys.evaluation.explanations import EXPLANATIONS
@@ -89,7 +95,7 @@ def render_report(report: Report) -> str:
         steps=[(step, sentences_of_data.events_per_second(step)) for step in report.steps],
         windows=_windows(report),
         explanations=EXPLANATIONS,
-        sentences=_sentences(report),
+        sentences=_sentences(report) | _category_sentences(report),
         plots=_plots(report),
     )
 
@@ -158,6 +164,17 @@ def _sentences(report: Report) -> dict[str, str]:
         "memory": sentences_of_data.memory_sentence(report) if report.steps else "",
         "examples": sentences_of_data.examples_sentence(report),
     }
+
+
+def _category_sentences(report: Report) -> dict[str, str]:
+    categories = report.categories
+    if categories is None:
+        return {}
+    told = {"categories": sentences_of_categories.categories_sentence(categories)}
+    if categories.measured is not None:
+        told["category_accuracy"] = sentences_of_categories.accuracy_sentence(categories.measured)
+        told["category_calibration"] = sentences_of_categories.calibration_sentence(categories.measured)
+    return told
 
 
 def _plots(report: Report) -> dict[str, Any]:

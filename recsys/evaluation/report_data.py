@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from recsys.data.splits import Windows
+from recsys.evaluation.classification import CategoryMeasurement
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.settings import Evaluation
 
@@ -148,6 +149,34 @@ class SearchedModel:
 
 
 @dataclass(frozen=True)
+class CategoryExample:
+    """An item with the category that is proposed for it, beside the one it has, if any."""
+
+    item: ListedItem
+    proposed: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class CategorySummary:
+    """What was proposed for items without a category."""
+
+    items_without: int
+    """Items without a category, in the catalogue or only in the events."""
+    with_events: int
+    """Those of them that users want: the others cannot be told apart."""
+    proposed: int
+    """Those that got a proposal."""
+    least_confidence: float
+    """What a proposal needs to be made."""
+    skipped: str | None = None
+    """Why nothing was proposed; None where it was tried."""
+    measured: CategoryMeasurement | None = None
+    examples: tuple[CategoryExample, ...] = ()
+    """Proposals for items without a category and, where these are few, for items that nothing was learned from."""
+
+
+@dataclass(frozen=True)
 class Report:
     """One run's report. `validation` and `test` measure the same models, on which the winner is chosen on the
     first and only reported on the second."""
@@ -170,6 +199,7 @@ class Report:
     """The oldest first, the test window last; none without cross-validation."""
     blend: BlendSummary | None = None
     search: tuple[SearchedModel, ...] = ()
+    categories: CategorySummary | None = None
 
     @property
     def cutoff(self) -> int:

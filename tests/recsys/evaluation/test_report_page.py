@@ -132,6 +132,11 @@ def test_every_plot_takes_its_colours_from_the_page(html: str):
         "Rows set aside, by the day that they tell and the first rule they broke. The most rows, 400,",
         "orders discount was not there Float64 5 November 2017",
         "train als 2 min 11 s 1.3 GB 7,634",
+        "There are 1,200 items without a category, 900 of them with events, from which one can be told. A category "
+        "is proposed for 640 of them, as deep in the tree as the confidence stays at 50% or above.",
+        "1 21 61% 0.104 43% 55% 0.012 0.034",
+        "50% 72% 68% 1.1 95% 0% none made none made",
+        "Brie i8 GROCERY › CHEESE › BRIE DELI 61%",
         "Shopper u1 light Recently",
         "Recommended by als",
     ],

@@ -1,0 +1,49 @@
+"""Labels that spread over a graph, worked out by hand."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsys.models.label_hops import LabelHops
+
+EVERY_ITEM = np.arange(4, dtype=np.int32)
+
+
+def test_labels_reach_an_item_by_the_users_it_shares():
+    # Items a, b, c, d; the first user wants a, b and d, the second b and c. a is labelled 0, b and c are 1.
+    wanted = csr_matrix(np.array([[0.3, 2, 0, 1], [0, 5, 1, 0]], np.float32))
+    labels = np.array([0, 1, 1, -1], np.int32)
+    shares = LabelHops.of(wanted, labels, 2).shares(EVERY_ITEM)
+    # Of the first user come 1 (a) and 1/2 (b: two users), of the second 1/2 (b) and 1 (c); each weighs 1/3.
+    assert shares[0].tolist() == [0, 1]
+    assert shares[1].tolist() == pytest.approx([1 / 2, 1 / 2])
+    assert shares[2].tolist() == [0, 1]
+    assert shares[3].tolist() == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_an_items_own_label_never_reaches_it_not_even_as_rounding():
+    generator = np.random.default_rng(0)
+    users = 300
+    rows = np.arange(users)
+    # Item 0 shares its many users with item 1, which has no label: nothing but its own label could come back.
+    wanted = csr_matrix(
+        (generator.random(2 * users), (np.tile(rows, 2), np.repeat([0, 1], users))), shape=(users, 4)
+    )
+    shares = LabelHops.of(wanted, np.array([2, -1, -1, 1], np.int32), 3).shares(EVERY_ITEM)
+    assert shares[0].tolist() == [0, 0, 0]
+    assert shares[1].tolist() == [0, 0, 1]
+    assert shares[2].tolist() == shares[3].tolist() == [0, 0, 0]
+
+
+def test_a_label_says_nothing_of_its_own_item():
+    generator = np.random.default_rng(1)
+    wanted = csr_matrix(generator.random((30, 12)) < 0.3, dtype=np.float32)
+    labels = generator.integers(3, size=12).astype(np.int32)
+    before = LabelHops.of(wanted, labels, 3)
+    for item in range(12):
+        changed = labels.copy()
+        changed[item] = (labels[item] + 1) % 3
+        row = np.array([item], np.int32)
+        np.testing.assert_allclose(
+            LabelHops.of(wanted, changed, 3).shares(row), before.shares(row), rtol=1e-5, atol=1e-6
+        )
