@@ -84,7 +84,7 @@ def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split
 
 def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Settings) -> dict[str, Any]:
     split = read_split(directory, protocol, settings)
-    exam = _exam(split.history, split.test, settings)
+    exam = split_exam(split.history, split.test, settings)
     started = time.perf_counter()
     found: dict[str, Any] = {}
     if name == AUTO:
@@ -113,7 +113,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
 def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
     """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
     wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
-    exam = _exam(split.train, wanted, settings)
+    exam = split_exam(split.train, wanted, settings)
     result, lists = search(exam, settings, LogProgress())
     return choose(lists, exam, settings), result
 
@@ -125,7 +125,8 @@ def _build(choice: BlendChoice, settings: Settings) -> Model:
     return Blend(config, {name: build_candidate(name, settings) for name in config.members})
 
 
-def _exam(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> Exam:
+def split_exam(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> Exam:
+    """What was known after the events of `history`, and the pairs that users wanted then."""
     moment = history[TIMESTAMP].max()
     assert isinstance(moment, datetime)
     as_of = moment + timedelta(microseconds=1)

@@ -13,6 +13,7 @@ from jobs.evaluating import BLEND, TEST, VALIDATION, blend_choice, measurements
 from jobs.example_lists import find_examples, find_new_example
 from jobs.ingest import ingest_history
 from jobs.lake import Lake
+from jobs.model_search import search_result
 from jobs.quarantine import read_quarantine
 from jobs.run import Run
 from recsys.data.splits import fold_windows, windows
@@ -21,6 +22,7 @@ from recsys.evaluation.report_data import (
     BlendSummary,
     DataSummary,
     Report,
+    SearchedModel,
     SourceCounts,
     Step,
 )
@@ -62,6 +64,7 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
+        search=_search(run),
         schema_changes=tuple(schema_changes(lake)),
         categories=read_categories(run),
     )
@@ -79,6 +82,21 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
         for name, weights in choice.weights.items()
     ]
     return BlendSummary(tuple(members), chosen=True)
+
+
+def _search(run: Run) -> tuple[SearchedModel, ...]:
+    return tuple(
+        SearchedModel(
+            one.name,
+            one.metric,
+            one.seconds,
+            len(one.trials),
+            max(trial.metric for trial in one.trials) - one.trials[0].metric if one.trials else 0.0,
+            one.values or {},
+            one.left_out,
+        )
+        for one in search_result(run).tried
+    )
 
 
 def _summarize(events: pl.LazyFrame) -> DataSummary:

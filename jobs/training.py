@@ -1,5 +1,6 @@
 """The models of a run, fitted on everything known at `as_of`, and the lists they give."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from recsys.data.interactions import Interactions
 from recsys.models.base import Model
 from recsys.models.blend import Blend
 from recsys.models.item_knn import ItemKnn
+from recsys.models.light_gcn import LightGcn
+from recsys.models.long_fit import Training
 from recsys.models.popularity import Popularity
 from recsys.models.registry import model_type
 from recsys.models.top_k import Exclude
@@ -23,19 +26,20 @@ from recsys.settings import Settings
 # What is published beside every user's list: popular, trending and similar items.
 ALWAYS = ("popularity", "trending", "item_knn")
 LISTS = "lists"
+CHECKPOINTS = "checkpoints"
 
 
 def train(run: Run, settings: Settings, winner: str, progress: Progress) -> None:
     """Fit the winner or a blend's members, and the models of the lists that are nobody's own, each as a step."""
     done = run.manifest()["steps"]
     members = blend_choice(run).weights if winner == BLEND else [winner]
-    missing = [name for name in sorted({*members, *ALWAYS}) if _step(name) not in done]
+    missing = [name for name in sorted({*members, *ALWAYS}) if model_step(name) not in done]
     if not missing:
         return
     progress.start(f"fit {len(missing)} models on all events", len(missing))
     known = known_in_run(run.directory / "features", run.as_of)
     for name in missing:
-        run.step(_step(name), partial(_fit, name=name, known=known, settings=settings))
+        run.step(model_step(name), partial(_fit, run=run, name=name, known=known, settings=settings))
         progress.advance(1)
     progress.done()
 
@@ -48,8 +52,17 @@ def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress:
         )
 
 
-def _fit(directory: Path, name: str, known: Interactions, settings: Settings) -> None:
-    build_candidate(name, settings).fit(known).save(directory)
+def build_for_run(run: Run, name: str, settings: Settings) -> Model:
+    """The model called `name`, not yet fitted; a long fit keeps its state in the run, and goes on from there."""
+    model = build_candidate(name, settings)
+    if isinstance(model, LightGcn):
+        model.training = Training(checkpoint=run.directory / CHECKPOINTS / f"{name}.safetensors")
+    return model
+
+
+def _fit(directory: Path, run: Run, name: str, known: Interactions, settings: Settings) -> None:
+    build_for_run(run, name, settings).fit(known).save(directory)
+    shutil.rmtree(run.directory / CHECKPOINTS, ignore_errors=True)
 
 
 def _write_lists(
@@ -63,12 +76,12 @@ def _write_lists(
     progress.start(f"rank {rows:,} items for {users:,} users, and for each other", users + rows)
     model = _published(run, settings, winner, known)
     write_user_lists(directory, model, known, exclude, settings.lists.user_items, progress)
-    similar = ItemKnn.load(run.directory / _step("item_knn"))
+    similar = ItemKnn.load(run.directory / model_step("item_knn"))
     write_similar_lists(
         directory, similar, known, Exclude(items=unavailable), settings.lists.similar_items, progress
     )
-    popularity = Popularity.load(run.directory / _step("popularity")).item_popularity
-    trend = Trending.load(run.directory / _step("trending")).item_trend
+    popularity = Popularity.load(run.directory / model_step("popularity")).item_popularity
+    trend = Trending.load(run.directory / model_step("trending")).item_trend
     write_popular_lists(directory, popularity, trend, known, items, unavailable, settings.lists)
     progress.done()
 
@@ -82,8 +95,9 @@ def _published(run: Run, settings: Settings, winner: str, known: Interactions) -
 
 
 def _load(run: Run, name: str) -> Model:
-    return model_type(name).load(run.directory / _step(name))
+    return model_type(name).load(run.directory / model_step(name))
 
 
-def _step(name: str) -> str:
+def model_step(name: str) -> str:
+    """The step that fits the model called `name` on all events."""
     return f"models/{name}"

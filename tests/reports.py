@@ -20,6 +20,7 @@ from recsys.evaluation.report_data import (
     Quarantine,
     Report,
     SchemaChange,
+    SearchedModel,
     SourceCounts,
     Step,
 )
@@ -160,6 +161,12 @@ def make_full_report() -> Report:
                 BlendMember("popularity", {"light": 0.0}, None),
             ),
             chosen=True,
+        ),
+        search=(
+            SearchedModel("als", 0.081, 12.5, 24, 0.0042, {"regularization": 0.0712, "alpha": 3.0}, None),
+            SearchedModel("bpr", 0.079, 30.0, 0, 0.0, {}, None),
+            SearchedModel("popularity", 0.05, 0.1, 0, 0.0, {}, None),
+            SearchedModel("light_gcn", None, 0.0, 0, 0.0, {}, "the 15 minutes of search.minutes were over"),
         ),
         quarantine=Quarantine(
             (

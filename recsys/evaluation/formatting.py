@@ -1,6 +1,6 @@
 """Figures and names as a reader of the report sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 TITLE_LENGTH = 90
@@ -106,6 +106,12 @@ def chance(p_value: float) -> str:
     if p_value < 0.0001:
         return "under 0.0001"
     return f"{p_value:.4f}" if p_value < 0.01 else f"{p_value:.2f}"
+
+
+def settings_in_words(values: Mapping[str, float]) -> str:
+    """Settings that were found, or that the given ones stay."""
+    found = [f"{name} {number:.3g}" for name, number in values.items()]
+    return several(found) if found else "its own settings"
 
 
 def several(parts: Sequence[str]) -> str:

@@ -130,6 +130,25 @@ class BlendSummary:
 
 
 @dataclass(frozen=True)
+class SearchedModel:
+    """What became of one candidate in the search for models and settings."""
+
+    name: str
+    metric: float | None
+    """On the validation window, as it went on to the blend; None where it was left out."""
+    seconds: float
+    """Of fitting it and ranking by it once."""
+    trials: int
+    """Settings that were tried, its own among them."""
+    gain: float
+    """By how much the best of them beat its own, on the users that settings are tuned on."""
+    values: Mapping[str, float]
+    """What was found and is used; empty where its own settings stay."""
+    left_out: str | None
+    """Why it takes no part."""
+
+
+@dataclass(frozen=True)
 class CategoryExample:
     """An item with the category that is proposed for it, beside the one it has, if any."""
 
@@ -179,6 +198,7 @@ class Report:
     folds: tuple[Fold, ...] = ()
     """The oldest first, the test window last; none without cross-validation."""
     blend: BlendSummary | None = None
+    search: tuple[SearchedModel, ...] = ()
     categories: CategorySummary | None = None
 
     @property

@@ -148,6 +148,22 @@ def fold_metrics(report: Report) -> list[dict[str, float]]:
     return [{name: fold[name] for name in shared} for fold in folds]
 
 
+def search_sentence(report: Report) -> str:
+    """How many models were tried, which gained by tuning, and which were left out."""
+    tried = [model for model in report.search if model.left_out is None]
+    parts = [f"{count(len(tried), 'model').capitalize()} took part."]
+    tuned = [model for model in tried if model.gain > 0]
+    if tuned:
+        best = max(tuned, key=lambda model: model.gain)
+        metric = metric_name(report.evaluation.metric)
+        parts.append(f"Tuning did the most for {best.name}: {metric} rose by {value(best.gain)}.")
+    elif any(model.trials for model in tried):
+        parts.append("No other settings than those given did better.")
+    if len(tried) < len(report.search):
+        parts.append(f"Left out: {several([model.name for model in report.search if model.left_out])}.")
+    return " ".join(parts)
+
+
 def blend_sentence(report: Report, blend: BlendSummary) -> str:
     """Which models the blend leans on, and which it could do without."""
     models = count(len(blend.members), "model")

@@ -11,7 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
-from recsys.models.top_k import Exclude, Scores, rank_blocks
+from recsys.models.top_k import Exclude, Scores, blocks_of, in_threads, rank_blocks
 from recsys.models.truncated_svd import OVERSAMPLING, truncated_svd
 
 # Rows of every matrix product, so that a user's scores do not depend on who else is asked for.
@@ -64,6 +64,7 @@ class GraphFilter(ItemModel):
         """Work out the product that is the same for every user: how much of which item each direction gives."""
         low_pass = self.vectors.T * self.lengths * np.float32(self.config.low_pass * self.singular_values[0] ** 2)
         self._turned = csr_matrix(self.weights.T)
+        self._of_lengths = self.vectors / self.lengths[:, None]
         if not self.sharpening:
             self._of_directions = np.ascontiguousarray(low_pass)
             return self
@@ -75,15 +76,23 @@ class GraphFilter(ItemModel):
 
     def _filtered(self, signals: csr_matrix) -> Scores:
         """The signals (rows, items), filtered."""
-        scores = ((signals @ self._turned) @ self.weights).toarray().astype(np.float32, copy=False)
-        directions = signals @ (self.vectors / self.lengths[:, None])
+        scores = np.empty(signals.shape, np.float32)
+
+        def fill(rows: NDArray[np.intp]) -> None:
+            scores[rows[0] : rows[-1] + 1] = self._filtered_slab(csr_matrix(signals[rows[0] : rows[-1] + 1]))
+
+        in_threads(fill, blocks_of(np.arange(signals.shape[0]), SLAB))
+        return scores
+
+    def _filtered_slab(self, signals: csr_matrix) -> Scores:
+        """`_filtered` for at most `SLAB` rows."""
+        spread = signals @ (self._of_lengths)
         if self.sharpening:
-            directions = np.concatenate([directions, signals @ self.vectors], axis=1)
-        for start in range(0, len(scores), SLAB):
-            slab = np.zeros((SLAB, directions.shape[1]), np.float32)
-            rows = directions[start : start + SLAB]
-            slab[: len(rows)] = rows
-            scores[start : start + SLAB] += (slab @ self._of_directions)[: len(rows)]
+            spread = np.concatenate([spread, signals @ self.vectors], axis=1)
+        slab = np.zeros((SLAB, spread.shape[1]), np.float32)
+        slab[: len(spread)] = spread
+        scores = (slab @ self._of_directions)[: len(spread)]
+        scores += ((signals @ self._turned) @ self.weights).toarray()
         return scores
 
     def scores(self, user_rows: Rows) -> Scores:

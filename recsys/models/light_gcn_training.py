@@ -1,5 +1,9 @@
 """How LightGCN learns: the graph, its hops, the losses, and which interactions are held out to stop by."""
 
+# torch and torch-geometric leave parts of their signatures without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final

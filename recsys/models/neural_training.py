@@ -3,6 +3,10 @@
 Imported only where a neural model is fitted: torch is no dependency of the batch half.
 """
 
+# torch and torch-geometric leave parts of their signatures without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 import json
 import os
 import time
@@ -16,7 +20,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -27,6 +31,9 @@ from recsys.models.long_fit import Training
 from recsys.settings import Device
 
 STATE = "state"
+# Weights are averaged over about so many of the last steps, exponentially: what is validated and kept is the
+# average, which is nearer the optimum than any step, as if the learning rate had been lowered.
+AVERAGED_STEPS = 200
 Tensors = dict[str, Tensor]
 
 
@@ -108,49 +115,69 @@ def train(
 ) -> History:
     """Train by Adam until the value of `validate` has not risen for `patience` epochs; the best weights stay.
 
-    `module` is called as `Trained` says. Every process takes its share of each batch and all step together, so that
-    several give what one gives, but for the order of sums. Raises `ModelError` for a loss that is not finite.
+    Weights are averages over steps (Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
+    Journal on Control and Optimization 1992), here with a horizon. `module` is called as `Trained` says. Every
+    process takes its share of each batch and all step together, so that several give what one gives, but for the
+    order of sums. Raises `ModelError` for a loss that is not finite.
     """
     optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
-    history, best = _resumed(module, optimizer, plan, training)
+    history, average, best = _resumed(module, optimizer, plan, training)
     loss_of: Any = DistributedDataParallel(module, broadcast_buffers=False) if among.size > 1 else module
     started = time.monotonic()
     for epoch in range(len(history.losses), plan.epochs):
         if _is_over(history, plan) or _is_late(started, training, among):
             break
-        loss = _epoch(loss_of, optimizer, examples, epoch, plan, among)
+        loss = _epoch(loss_of, module, average, optimizer, examples, epoch, plan, among)
         if not loss < float("inf"):
             raise not_finite(name, "a loss")
         history.losses.append(loss)
         if validate is not None:
-            history.values.append(_from_first(validate() if among.first else 0.0, among))
+            history.values.append(_from_first(_value(validate, module, average) if among.first else 0.0, among))
         if history.best == epoch:
-            best = deepcopy(module.state_dict())
+            best = deepcopy(average)
         if training.checkpoint is not None and among.first:
-            _write(training.checkpoint, module, optimizer, history, best, plan)
+            _write(training.checkpoint, module, average, optimizer, history, best, plan)
         training.on_epoch(epoch + 1, plan.epochs)
     module.load_state_dict(best)
     return history
 
 
 def _epoch(
-    loss_of: Any, optimizer: torch.optim.Optimizer, examples: int, epoch: int, plan: Plan, among: Workers
+    loss_of: Any,
+    module: nn.Module,
+    average: Tensors,
+    optimizer: torch.optim.Optimizer,
+    examples: int,
+    epoch: int,
+    plan: Plan,
+    among: Workers,
 ) -> float:
-    """One pass over the examples in an order of its own; the mean loss."""
+    """One pass over the examples in an order of its own; the mean loss. `average` moves along."""
     generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch)
     total = torch.zeros((), device=among.device)
     batches = torch.randperm(examples, generator=generator).split(plan.batch_size)
-    for batch in batches:
+    for number, batch in enumerate(batches, epoch * len(batches)):
         # A share of at least one example, so that no process waits for another.
         share = batch[torch.arange(among.rank, max(len(batch), among.size), among.size) % len(batch)]
         optimizer.zero_grad()
         loss = loss_of(share, generator)
         loss.backward()
         optimizer.step()
+        for key, tensor in module.state_dict().items():
+            average[key].lerp_(tensor, 1 / min(number + 1, AVERAGED_STEPS))
         total += loss.detach()
     if among.size > 1:
         torch.distributed.all_reduce(total)
     return float(total) / (len(batches) * among.size)
+
+
+def _value(validate: Callable[[], float], module: nn.Module, average: Tensors) -> float:
+    """What the averaged weights are worth."""
+    current = deepcopy(module.state_dict())
+    module.load_state_dict(average)
+    value = validate()
+    module.load_state_dict(current)
+    return value
 
 
 def _is_over(history: History, plan: Plan) -> bool:
@@ -173,40 +200,44 @@ def _from_first(value: float, among: Workers) -> float:
 
 
 def _write(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, history: History, best: Tensors, plan: Plan
+    path: Path,
+    module: nn.Module,
+    average: Tensors,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    best: Tensors,
+    plan: Plan,
 ) -> None:
     tensors = {f"module.{key}": tensor for key, tensor in module.state_dict().items()}
+    tensors |= {f"average.{key}": tensor for key, tensor in average.items()}
     tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
     described = {"history": asdict(history), "plan": asdict(plan)}
     with written_whole(path) as aside:
-        save_file(
-            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()},
-            aside,
-            {STATE: json.dumps(described)},
-        )
+        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
+        save_file(arrays, aside, {STATE: json.dumps(described)})
 
 
 def _resumed(
     module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, training: Training
-) -> tuple[History, Tensors]:
-    """Where a checkpoint of the same plan and shapes left off, or the start."""
+) -> tuple[History, Tensors, Tensors]:
+    """Where a checkpoint of the same plan and shapes left off, or the start: also averaged and best weights."""
     if training.checkpoint is None or not training.checkpoint.exists():
-        return History(), deepcopy(module.state_dict())
-    with safe_open(training.checkpoint, framework="pt") as file:
-        described = json.loads(file.metadata()[STATE])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return History(), deepcopy(module.state_dict()), deepcopy(module.state_dict())
+    with safe_open(training.checkpoint, framework="numpy") as file:
+        described = json.loads((file.metadata() or {})[STATE])
+        tensors = {key: torch.from_numpy(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     if described["plan"] != asdict(plan):
         raise ModelError(f"{training.checkpoint}: was written with other settings; remove it to start anew")
-    parts = {part: _under(f"{part}.", tensors) for part in ("module", "best", "optimizer")}
+    parts = {part: _under(f"{part}.", tensors) for part in ("module", "average", "best", "optimizer")}
     module.load_state_dict(parts["module"])
     state: dict[int, Tensors] = {}
     for key, tensor in parts["optimizer"].items():
         number, _, entry = key.partition(".")
         state.setdefault(int(number), {})[entry] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return History(**described["history"]), parts["best"]
+    return History(**described["history"]), parts["average"], parts["best"]
 
 
 def _under(prefix: str, tensors: Tensors) -> Tensors:

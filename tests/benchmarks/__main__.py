@@ -1,6 +1,6 @@
 """`make bench`: every figure of the README, measured anew and printed as tables.
 
-The parts run and accuracy take about twenty minutes, features of 50 million events as long, growth hours.
+The parts run and accuracy take about twenty minutes, features of 50 million events as long, growth and peers hours.
 """
 
 import json
@@ -20,6 +20,7 @@ from recsys.files import write_json
 from recsys.store.server import stop_server
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
+from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.serve import serve
 from tests.benchmarks.top_k import top_k
@@ -48,6 +49,7 @@ def main() -> None:
         "serve": serve,
         "features": features,
         "growth": growth,
+        "peers": peers,
     }
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
         figures = {name: dict(parts[name](Path(scratch))) for name in sys.argv[1:] or parts}

@@ -20,15 +20,23 @@ class Watched:
     failed: str | None = None
 
 
-def watch(command: list[str], environment: dict[str, str] | None = None, most_bytes: int | None = None) -> Watched:
-    """Run a command to its end, or until it has more than `most_bytes` in memory."""
+def watch(
+    command: list[str],
+    environment: dict[str, str] | None = None,
+    most_bytes: int | None = None,
+    most_seconds: float | None = None,
+) -> Watched:
+    """Run a command to its end, or until it has more than `most_bytes` in memory or has run for `most_seconds`."""
     started, cpu_before = time.perf_counter(), _cpu_of_children()
     peak, failed = 0, None
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, _resident_bytes(process.pid))
             if most_bytes is not None and peak > most_bytes and failed is None:
-                failed = f"out of memory at {most_bytes / 2**30:.0f} GB"
+                failed = f"out of memory at {most_bytes / 2**30:.3g} GB"
+                process.kill()
+            if most_seconds is not None and time.perf_counter() - started > most_seconds and failed is None:
+                failed = f"not done after {most_seconds:g} seconds"
                 process.kill()
             time.sleep(SAMPLE_SECONDS)
     if process.returncode and failed is None:

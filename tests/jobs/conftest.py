@@ -21,6 +21,8 @@ candidates = ["popularity", "item_knn", "repurchase"]
 validation_days = 14
 test_days = 14
 light_user_events = 5
+[search]
+trials = 0
 """
 
 

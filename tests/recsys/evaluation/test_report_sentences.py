@@ -267,3 +267,14 @@ def test_examples_tell_repeats():
         "The 4 places of these 2 lists hold 2 items; 1 of the places repeats what the shopper had last."
     )
     assert sentences_of_data.examples_sentence(replace(make_report(), examples=examples[2:])) == ""
+
+
+def test_the_search_tells_who_took_part_and_what_tuning_did():
+    report = make_full_report()
+    assert sentences.search_sentence(report) == (
+        "3 models took part. Tuning did the most for als: NDCG@20 rose by 0.0042. Left out: light_gcn."
+    )
+    untuned = replace(report, search=tuple(replace(model, gain=0.0) for model in report.search[:2]))
+    assert sentences.search_sentence(untuned) == (
+        "2 models took part. No other settings than those given did better."
+    )

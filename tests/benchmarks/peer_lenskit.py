@@ -1,0 +1,61 @@
+"""LensKit's models on a task of `peer_task`, each in LensKit's standard top-n pipeline."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from lenskit.als import ImplicitMFConfig, ImplicitMFScorer
+from lenskit.batch import recommend
+from lenskit.data import Dataset, from_interactions_df
+from lenskit.knn import ItemKNNScorer, UserKNNScorer
+from lenskit.knn.ease import EASEConfig, EASEScorer
+from lenskit.knn.slim import SLIMScorer
+from lenskit.pipeline import Pipeline, topn_pipeline
+from lenskit.training import TrainingOptions
+
+from tests.benchmarks.peer_task import run
+
+# Without ratings the neighbourhood models have to be told so. EASE may take all the time a model has, so it is run
+# once, not with its default regularization, 1, but with that of RecTools.
+MODELS = {
+    "ItemKNN": lambda: ItemKNNScorer(feedback="implicit"),
+    "UserKNN": lambda: UserKNNScorer(feedback="implicit"),
+    "UserKNN, 100 neighbours": lambda: UserKNNScorer(feedback="implicit", max_nbrs=100),
+    "ImplicitMF": ImplicitMFScorer,
+    "ImplicitMF, 256 factors": lambda: ImplicitMFScorer(ImplicitMFConfig(embedding_size=256)),
+    "EASE, regularization 500": lambda: EASEScorer(EASEConfig(regularization=500)),
+    "SLIM": SLIMScorer,
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pipeline that was trained."""
+
+    pipeline: Pipeline
+
+    def lists(self, users: Any, n: int) -> pd.DataFrame:
+        """The pipeline leaves out what a user has; one process, so that its memory is known."""
+        return recommend(self.pipeline, users.tolist(), n=n, n_jobs=1).to_df()
+
+
+@dataclass(frozen=True)
+class LensKit:
+    """The history as LensKit's data set."""
+
+    history: Dataset
+
+    def fit(self, model: Any) -> Trained:
+        """Train a scorer, with the candidates and the ranking of LensKit around it."""
+        pipeline = topn_pipeline(model)
+        pipeline.train(self.history, TrainingOptions(rng=0))
+        return Trained(pipeline)
+
+
+def prepare(history: pd.DataFrame) -> LensKit:
+    """The history in LensKit's form."""
+    return LensKit(from_interactions_df(history))
+
+
+if __name__ == "__main__":
+    run(prepare, MODELS)
