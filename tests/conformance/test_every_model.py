@@ -22,7 +22,7 @@ from recsys.models.top_k import Exclude, Scores
 
 # Settings that suit matrices of a few hundred entries; the defaults are for a shop's.
 SMALL = {
-    "als": {"factors": 8, "regularization": 0.3, "unobserved_weight": 1.0},
+    "als": {"factors": 8, "regularization": 0.5},
     "bpr": {"factors": 8, "learning_rate": 0.1, "epochs": 60},
     "ials": {"factors": 8, "regularization": 0.3, "unobserved_weight": 1.0},
     "slim": {"l1_regularization": 0.001},
