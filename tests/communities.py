@@ -25,8 +25,8 @@ def make_communities(items: int, loyalty: float, signal: float, communities: int
     own = np.repeat(np.arange(users) % communities, 10)
     place = generator.integers(items // communities, size=len(own)) * communities
     side = np.where(generator.random(len(own)) < loyalty, own, generator.integers(communities, size=len(own)))
-    wanted = csr_matrix((np.ones(len(own), np.float32), (np.repeat(np.arange(users), 10), place + side)))
-    wanted.resize(users, items)
+    edges = np.ones(len(own), np.float32), (np.repeat(np.arange(users), 10), place + side)
+    wanted = csr_matrix(edges, shape=(users, items))
     wanted.sum_duplicates()
     noise = generator.standard_normal((items, VECTOR))
     noise[:, :communities] += signal * np.eye(communities)[community]

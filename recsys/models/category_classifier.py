@@ -2,6 +2,7 @@
 
 Imported only where it is used: torch is no dependency of the batch half.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -138,8 +139,8 @@ class CategoryClassifier:
             for batch in torch.from_numpy(generator.permutation(items)).split(size):
                 loss = nn.functional.cross_entropy(self._network(inputs[batch]), targets[batch])
                 optimizer.zero_grad()
-                loss.backward()  # pyright: ignore[reportUnknownMemberType]
-                optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+                loss.backward()
+                optimizer.step()
                 slower.step()
             measured = cross_entropy(self.logits(held), truth)
             if not np.isfinite(measured):
@@ -182,7 +183,7 @@ def _reproducible(seed: int) -> Generator[None]:
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+            torch.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(threads)

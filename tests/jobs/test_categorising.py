@@ -30,7 +30,7 @@ Make = Callable[..., Settings]
 def make_shop(tmp_path: Path, data_directory: Path) -> Make:
     """Settings of a shop of two communities whose lake is filled."""
 
-    def make(hidden: int = HIDDEN) -> Settings:
+    def make(hidden: int = HIDDEN, model: str = "als") -> Settings:
         shop = make_communities(ITEMS, loyalty=0.95, signal=0)
         users, items = shop.wanted.nonzero()
         directory = tmp_path / "shop"
@@ -54,7 +54,7 @@ def make_shop(tmp_path: Path, data_directory: Path) -> Make:
             schema_overrides={"category": pl.List(pl.String)},
         ).write_parquet(directory / "items.parquet")
         path = tmp_path / "recsys.toml"
-        path.write_text('candidates = ["als"]\n[models.als]\nfactors = 16\n')
+        path.write_text(f'candidates = ["{model}"]\n[models.light_gcn]\nembedding_size = 8\nepochs = 3\n')
         settings = replace(load_settings(path, {}), directory=data_directory)
         ingest((str(directory),), settings.sources, lake_of(settings), AS_OF)
         return settings
@@ -66,11 +66,9 @@ def run(settings: Settings) -> Outcome:
     return advance_run(settings, AS_OF, Until.EVALUATE, LogProgress())
 
 
-def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
-    make_shop: Make, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(categorising, "LIGHT_GCN", "als")  # another model of factors, which fits in a second
-    outcome = run(make_shop())
+def test_items_without_a_category_get_one_in_their_features_and_in_the_report(make_shop: Make):
+    settings = make_shop(model="light_gcn")
+    outcome = run(settings)
     features = read_item_features(outcome.run).collect()
     plain = pl.read_parquet(outcome.run.directory / "features" / "item_features.parquet")
     assert features.drop("proposed_category", "proposed_category_confidence").equals(plain)
@@ -100,13 +98,8 @@ def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
     assert "Some proposals, the surest first" in page
 
     written = (outcome.run.directory / "categories" / "item_categories.parquet").stat().st_mtime_ns
-    assert read_categories(run(make_settings_again(outcome)).run) == found
+    assert read_categories(run(settings).run) == found
     assert (outcome.run.directory / "categories" / "item_categories.parquet").stat().st_mtime_ns == written
-
-
-def make_settings_again(outcome: Outcome) -> Settings:
-    directory = outcome.run.directory.parent.parent
-    return replace(load_settings(directory.parent / "recsys.toml", {}), directory=directory)
 
 
 def test_a_run_without_the_graph_model_proposes_nothing_and_says_so(make_shop: Make):
@@ -128,7 +121,7 @@ def test_a_shop_whose_items_all_have_a_category_hears_nothing_of_it(make_shop: M
 
 
 def test_too_few_labels_leave_the_run_as_it_is(make_shop: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(categorising, "LIGHT_GCN", "als")
+    monkeypatch.setattr(categorising, "LIGHT_GCN", "als")  # another model of factors
     outcome = run(make_shop(hidden=120))
     found = read_categories(outcome.run)
     assert found.skipped == "180 items with events have a category; expected at least 200"

@@ -28,8 +28,7 @@ def test_the_deepest_level_that_is_sure_enough_is_proposed():
     confidence = np.array([[0.95, 0.7, 0.6, 0.3], [0.8, 0.65, 0.9, 0.2]])
     right = np.array([[True, True, False, True], [False, True, True, False]])
     depths = np.array([[1, 1, 1, 1], [2, 2, 1, 2]], np.int32)
-    assert measure_proposals(confidence, right, depths, 0.7) == ProposalsAt(
-        0.7, 0.75, pytest.approx(2 / 3), pytest.approx(4 / 3)
-    )
+    found = measure_proposals(confidence, right, depths, 0.7)
+    assert (found.coverage, found.accuracy, found.mean_level) == pytest.approx((0.75, 2 / 3, 4 / 3))
     assert measure_proposals(confidence, right, depths, 0.94) == ProposalsAt(0.94, 0.25, 1.0, 1.0)
     assert measure_proposals(confidence, right, depths, 0.99) == ProposalsAt(0.99, 0, None, None)

@@ -7,8 +7,8 @@ from recsys.evaluation.sentences_of_categories import accuracy_sentence, calibra
 from tests.reports import make_categories
 
 CATEGORIES = make_categories()
+assert CATEGORIES.measured is not None
 MEASURED = CATEGORIES.measured
-assert MEASURED is not None
 
 
 def test_what_was_not_done_is_said_with_its_reason():
