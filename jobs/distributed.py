@@ -16,6 +16,7 @@ from jobs.evaluating import SEARCH
 from jobs.featuring import FEATURES
 from jobs.lake import lake_of
 from jobs.model_search import search_result, searched
+from jobs.progress import LogProgress
 from jobs.run import Run, open_run, run_id
 from jobs.training import build_for_run, model_step
 from jobs.windows import known_in_run
@@ -43,7 +44,7 @@ def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
         raise RunError(f"{run.directory}: features are not computed; run `recsys features` or `recsys train` first")
     found = searched(settings, search_result(run)) if (run.directory / SEARCH).is_dir() else settings
     known = known_in_run(run.directory / FEATURES, moment)
-    fitted = build_for_run(run, name, found).fit(known)
+    fitted = build_for_run(run, name, found, LogProgress()).fit(known)
     if int(os.environ.get("RANK", "0")) == 0:
         with open_run(settings, lake_of(settings), moment) as held:
             held.step(model_step(name), fitted.save)

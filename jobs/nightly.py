@@ -63,7 +63,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         settings = search_in_run(run, lake, settings, progress)
         winner = evaluate(run, lake, settings, progress)
         run.update(winner=winner)
-        train(run, settings, winner, progress)
+        train(run, lake, settings, winner, progress)
         propose_categories(run, lake, settings, progress)
         if until == Until.TRAIN:
             return Outcome(run, winner)

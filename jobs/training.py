@@ -4,6 +4,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from jobs.candidates import build_candidate
 from jobs.evaluating import BLEND, blend_choice, blend_config
 from jobs.lake import Lake
@@ -21,27 +23,38 @@ from recsys.models.popularity import Popularity
 from recsys.models.registry import model_type
 from recsys.models.top_k import Exclude
 from recsys.models.trending import Trending
+from recsys.schema import CATEGORY
 from recsys.settings import Settings
 
 # What is published beside every user's list: popular, trending and similar items.
 ALWAYS = ("popularity", "trending", "item_knn")
+LIGHT_GCN = "light_gcn"
 LISTS = "lists"
 CHECKPOINTS = "checkpoints"
 
 
-def train(run: Run, settings: Settings, winner: str, progress: Progress) -> None:
-    """Fit the winner or a blend's members, and the models of the lists that are nobody's own, each as a step."""
+def train(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress) -> None:
+    """Fit the winner or a blend's members, and the models of what is nobody's own list, each as a step."""
     done = run.manifest()["steps"]
     members = blend_choice(run).weights if winner == BLEND else [winner]
-    missing = [name for name in sorted({*members, *ALWAYS}) if model_step(name) not in done]
+    wanted = {*members, *ALWAYS}
+    if LIGHT_GCN in settings.candidates and _lacks_categories(lake):
+        wanted.add(LIGHT_GCN)
+    missing = [name for name in sorted(wanted) if model_step(name) not in done]
     if not missing:
         return
-    progress.start(f"fit {len(missing)} models on all events", len(missing))
     known = known_in_run(run.directory / "features", run.as_of)
     for name in missing:
-        run.step(model_step(name), partial(_fit, run=run, name=name, known=known, settings=settings))
-        progress.advance(1)
-    progress.done()
+        model = build_for_run(run, name, settings, progress)
+        run.step(model_step(name), partial(_fit, model=model, known=known))
+        progress.done()
+    shutil.rmtree(run.directory / CHECKPOINTS, ignore_errors=True)
+
+
+def _lacks_categories(lake: Lake) -> bool:
+    """Whether some items have a category and others none, which the graph model's vectors tell."""
+    without = lake.items().select(pl.col(CATEGORY).is_null()).collect().to_series()
+    return bool(without.any()) and not without.all()
 
 
 def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress) -> None:
@@ -52,17 +65,18 @@ def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress:
         )
 
 
-def build_for_run(run: Run, name: str, settings: Settings) -> Model:
+def build_for_run(run: Run, name: str, settings: Settings, progress: Progress) -> Model:
     """The model called `name`, not yet fitted; a long fit keeps its state in the run, and goes on from there."""
     model = build_candidate(name, settings)
+    progress.start(f"fit {name} on all events", model.config.epochs if isinstance(model, LightGcn) else None)
     if isinstance(model, LightGcn):
-        model.training = Training(checkpoint=run.directory / CHECKPOINTS / f"{name}.safetensors")
+        checkpoint = run.directory / CHECKPOINTS / f"{name}.safetensors"
+        model.training = Training(checkpoint, on_epoch=lambda _done, _epochs: progress.advance(1))
     return model
 
 
-def _fit(directory: Path, run: Run, name: str, known: Interactions, settings: Settings) -> None:
-    build_for_run(run, name, settings).fit(known).save(directory)
-    shutil.rmtree(run.directory / CHECKPOINTS, ignore_errors=True)
+def _fit(directory: Path, model: Model, known: Interactions) -> None:
+    model.fit(known).save(directory)
 
 
 def _write_lists(

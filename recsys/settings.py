@@ -205,7 +205,7 @@ class Evaluation:
 class Search:
     """What may be spent on choosing models and their settings."""
 
-    minutes: Annotated[float, Field(gt=0)] = 15.0
+    minutes: Annotated[float, Field(gt=0)] = 10.0
     """No candidate is fitted, and no other settings are tried, after so long; fits and lists come on top."""
     memory: Memory | None = None
     """Most that a fit may take, as `8GB`; without it what the machine has left."""

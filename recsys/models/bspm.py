@@ -24,6 +24,8 @@ class BspmConfig:
     """A user's interactions are divided by their number to this power."""
     item_exponent: Share = 0.5
     """An item's interactions are divided by their number to this power."""
+    power_steps: Positive = 4
+    """Steps of the search for singular vectors; few leave the last ones rough, 30 make all exact."""
     seed: Seed = 0
     """Where the search for singular vectors starts."""
 

@@ -55,7 +55,9 @@ class GraphFilter(ItemModel):
             dtype=np.float32,
         )
         self.weights.sort_indices()
-        self.singular_values, self.vectors = truncated_svd(self.weights, config.factors, config.seed)
+        self.singular_values, self.vectors = truncated_svd(
+            self.weights, config.factors, config.seed, config.power_steps
+        )
         self.lengths = _power(item_counts, 0.5)
         check_finite(self.name, singular_values=self.singular_values, vectors=self.vectors)
         return self._prepared()

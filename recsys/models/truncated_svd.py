@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 SMALL_SIDE: Final = 1_500  # up to so many rows or columns, the Gram matrix of the smaller side is solved whole
 OVERSAMPLING: Final = 32
-POWER_STEPS: Final = 4
+POWER_STEPS: Final = 4  # enough for a start, as the first vectors of a neural model
 NOTHING: Final = 1e-5  # of the largest singular value
 
 Values = NDArray[np.float32]

@@ -29,7 +29,7 @@ from tests.benchmarks.watch import watch
 SHARED: Final = Path(__file__).parents[3] / "shared" / "data"
 ENVIRONMENTS: Final = Path(".benchmarks")
 RECSYS: Final = Path(sys.executable).with_name("recsys")
-OURS: Final = ("auto", "item_knn", "als", "bpr", "popularity")
+OURS: Final = ("auto", "light_gcn", "bspm", "ease", "ials", "als", "item_knn", "bpr", "popularity")
 OWN_ENVIRONMENT: Final = ("RecTools", "LensKit")
 MOST_BYTES: Final = 16 * 2**30  # what our own `auto` has to do with
 MOST_SECONDS: Final = 15 * 60.0

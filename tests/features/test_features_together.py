@@ -121,6 +121,8 @@ def test_every_number_is_finite_and_every_share_a_share(past: list[dict[str, Any
     units = describe().filter(pl.col("dtype") == "Float64").rows_by_key(["table", "unit"], named=True)
     tables = all_tables(frame(past))
     for (table, unit), features in units.items():
+        if table == "item_categories":  # by a fitted model, in a step of its own
+            continue
         values = tables[table].select(feature["name"] for feature in features)
         assert values.select(pl.all().is_finite().all()).row(0) == (True,) * values.width
         if unit in ("share", "0..1"):
