@@ -19,7 +19,7 @@ class LightGcnConfig:
 
     embedding_size: Positive = 64
     """Length of a user's and an item's vector."""
-    layers: Positive = 2
+    layers: Positive = 3
     """Hops over the graph that are averaged."""
     loss: Literal["softmax", "bpr"] = "softmax"
     """Cross entropy of the item among negatives drawn for the whole batch, or pairwise with one negative each."""
@@ -27,9 +27,9 @@ class LightGcnConfig:
     """Softmax: items drawn, all alike, for each batch."""
     batch_size: Positive = 8_192
     """Interactions of each step."""
-    learning_rate: AboveZero = 2e-3
+    learning_rate: AboveZero = 1e-2
     """Step of Adam."""
-    regularization: ZeroOrMore = 3e-3
+    regularization: ZeroOrMore = 1e-2
     """Weight of the mean squared length of the vectors in a batch, before they are averaged."""
     epochs: Positive = 60
     """Most passes over the interactions."""
