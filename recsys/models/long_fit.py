@@ -12,7 +12,7 @@ class Training:
     checkpoint: Path | None = None
     """Where the state is kept after each epoch; a fit that finds one there goes on from it."""
     seconds: float | None = None
-    """No epoch begins after so many seconds."""
+    """No step is done after so many seconds; an epoch that is not whole by then does not count."""
     on_epoch: Callable[[int, int], None] = lambda _done, _epochs: None
     """Called after each epoch with how many are done, and how many there may be."""
 

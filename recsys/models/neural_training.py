@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,16 +119,19 @@ def train(
     Weights are averages over steps (Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
     Journal on Control and Optimization 1992), here with a horizon. `module` is called as `Trained` says. Every
     process takes its share of each batch and all step together, so that several give what one gives, but for the
-    order of sums. Raises `ModelError` for a loss that is not finite.
+    order of sums. Raises `ModelError` for a loss that is not finite, or when the time was over before an epoch was.
     """
     optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
     history, average, best = _resumed(module, optimizer, plan, training)
     loss_of: Any = DistributedDataParallel(module, broadcast_buffers=False) if among.size > 1 else module
     started = time.monotonic()
     for epoch in range(len(history.losses), plan.epochs):
-        if _is_over(history, plan) or _is_late(started, training, among):
+        if _is_over(history, plan):
             break
-        loss = _epoch(loss_of, module, average, optimizer, examples, epoch, plan, among)
+        late = partial(_is_late, started, training, among)
+        loss = _epoch(loss_of, module, average, optimizer, examples, epoch, plan, among, late)
+        if loss is None:
+            break
         if not loss < float("inf"):
             raise not_finite(name, "a loss")
         history.losses.append(loss)
@@ -138,6 +142,8 @@ def train(
         if training.checkpoint is not None and among.first:
             _write(training.checkpoint, module, average, optimizer, history, best, plan)
         training.on_epoch(epoch + 1, plan.epochs)
+    if not history.losses:
+        raise ModelError(f"{name}: not one epoch was done in {training.seconds:.0f} seconds")
     module.load_state_dict(best)
     return history
 
@@ -151,13 +157,19 @@ def _epoch(
     epoch: int,
     plan: Plan,
     among: Workers,
-) -> float:
-    """One pass over the examples in an order of its own; the mean loss. `average` moves along."""
+    late: Callable[[], bool],
+) -> float | None:
+    """One pass over the examples in an order of its own; the mean loss, None where it was `late` before the end.
+
+    `average` moves along.
+    """
     generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch)
     total = torch.zeros((), device=among.device)
     batches = torch.randperm(examples, generator=generator).split(plan.batch_size)
     for number, batch in enumerate(batches, epoch * len(batches)):
         # A share of at least one example, so that no process waits for another.
+        if late():
+            return None
         share = batch[torch.arange(among.rank, max(len(batch), among.size), among.size) % len(batch)]
         optimizer.zero_grad()
         loss = loss_of(share, generator)

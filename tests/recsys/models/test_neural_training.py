@@ -76,10 +76,18 @@ def test_training_ends_after_epochs_without_a_better_value_and_keeps_the_best():
     assert module.slope.item() == best.slope.item()
 
 
-def test_no_epoch_begins_when_the_time_is_over():
-    module, history = trained(Training(seconds=-1.0))
-    assert history.losses == []
-    assert module.slope.item() == 0
+def test_an_epoch_that_is_not_whole_in_time_does_not_count(monkeypatch: pytest.MonkeyPatch):
+    one, _ = trained(Training(), replace(PLAN, epochs=1))
+    ticks = iter(range(100))
+    monkeypatch.setattr(neural_training.time, "monotonic", lambda: float(next(ticks)))
+    module, history = trained(Training(seconds=6.0))  # of four steps to an epoch, the seventh is too late
+    assert len(history.losses) == 1
+    assert module.slope.item() == one.slope.item()
+
+
+def test_no_epoch_in_time_is_an_error():
+    with pytest.raises(ModelError, match="line: not one epoch was done in -1 seconds"):
+        trained(Training(seconds=-1.0))
 
 
 def test_weights_are_averaged_over_steps(monkeypatch: pytest.MonkeyPatch):
