@@ -95,7 +95,7 @@ class GraphFilter(ItemModel):
         slab[: len(spread)] = spread
         scores = (slab @ self._of_directions)[: len(spread)]
         scores += ((signals @ self._turned) @ self.weights).toarray()
-        return scores
+        return scores.astype(np.float32, copy=False)
 
     def scores(self, user_rows: Rows) -> Scores:
         """The items of each user, filtered; -inf for a user of none."""
