@@ -297,13 +297,13 @@ class Settings:
         "popularity",
         "trending",
         "repurchase",
-        "buy_again",
         "item_knn",
+        "user_knn",
+        "als",
+        "buy_again",
         "bspm",
         "ease",
-        "user_knn",
         "ials",
-        "als",
         "light_gcn",
     )
     """Models that are tried, within `search`; the blend of them that wins on the validation window is published."""
