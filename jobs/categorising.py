@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -17,13 +17,13 @@ from jobs.featuring import FEATURES
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.run import Run
+from jobs.training import model_step
 from jobs.windows import known_in_run
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report_data import CategoryExample, CategorySummary, ListedItem
 from recsys.files import read_json, write_json
-from recsys.models.factors import FactorModel
-from recsys.models.registry import model_type
+from recsys.models.light_gcn import LightGcn
 from recsys.schema import (
     CATEGORY,
     CATEGORY_SEPARATOR,
@@ -36,7 +36,6 @@ from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-LIGHT_GCN: Final = "light_gcn"
 CATEGORIES: Final = "categories"
 PROPOSALS: Final = "item_categories.parquet"
 EVALUATION: Final = "evaluation.json"
@@ -74,8 +73,7 @@ def _write(directory: Path, run: Run, lake: Lake, settings: Settings) -> None:
     rows: list[tuple[int, list[str], float]] = []
     reason = _reason(run, summary, categories)
     if reason is None:
-        model = model_type(LIGHT_GCN).load(run.directory / "models" / LIGHT_GCN)
-        vectors = cast(FactorModel, model).item_factors
+        vectors = LightGcn.load(run.directory / model_step(LightGcn.name)).item_factors
         try:
             found = classify(vectors, known.wanted, categories, settings.seed)
         except NotEnoughDataError as error:
@@ -124,8 +122,10 @@ def _reason(run: Run, summary: CategorySummary, categories: pl.Series) -> str | 
         return "no item without a category has events"
     if summary.with_events == len(categories):
         return "no item with events has a category"
-    if f"models/{LIGHT_GCN}" not in run.manifest()["steps"]:
-        return f"{LIGHT_GCN}, by whose vectors of items categories are told apart, is not among the run's models"
+    if model_step(LightGcn.name) not in run.manifest()["steps"]:
+        return (
+            f"{LightGcn.name}, by whose vectors of items categories are told apart, is not among the run's models"
+        )
     if find_spec("torch") is None:
         return "torch is not installed: install recsys-engine[neural]"
     return None

@@ -31,7 +31,7 @@ TUNING_USERS: Final = 2_000
 # Of the best candidate's metric: a model below it is not worth tuning.
 WORTH_TUNING: Final = 0.5
 # Takes what time there is, so that its turn comes last; the others are tuned in this share of what is left before.
-LAST: Final = "light_gcn"
+LAST: Final = LightGcn.name
 TUNING_SHARE: Final = 0.6
 RESULT: Final = "search.json"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from features.events import before
-from jobs.categorising import read_categories
+from jobs.categorising import CATEGORIES, read_categories
 from jobs.cross_validation import fold_step, read_folds
 from jobs.drift import schema_changes
-from jobs.evaluating import BLEND, TEST, VALIDATION, blend_choice, measurements
+from jobs.evaluating import BLEND, SEARCH, TEST, VALIDATION, blend_choice, measurements
 from jobs.example_lists import find_examples, find_new_example
 from jobs.ingest import ingest_history
 from jobs.lake import Lake
@@ -143,6 +143,8 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
     return {
         "features": run.as_of,
         "models/": run.as_of,
+        CATEGORIES: run.as_of,
+        SEARCH: cuts.train_end,
         f"evaluation/{VALIDATION}/": cuts.train_end,
         f"evaluation/{TEST}/": cuts.validation_end,
         **{fold_step(number): start for number, (start, _) in enumerate(folds)},

@@ -28,7 +28,6 @@ from recsys.settings import Settings
 
 # What is published beside every user's list: popular, trending and similar items.
 ALWAYS = ("popularity", "trending", "item_knn")
-LIGHT_GCN = "light_gcn"
 LISTS = "lists"
 CHECKPOINTS = "checkpoints"
 
@@ -38,8 +37,8 @@ def train(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progr
     done = run.manifest()["steps"]
     members = blend_choice(run).weights if winner == BLEND else [winner]
     wanted = {*members, *ALWAYS}
-    if LIGHT_GCN in settings.candidates and _lacks_categories(lake):
-        wanted.add(LIGHT_GCN)
+    if LightGcn.name in settings.candidates and _lacks_categories(lake):
+        wanted.add(LightGcn.name)
     missing = [name for name in sorted(wanted) if model_step(name) not in done]
     if not missing:
         return

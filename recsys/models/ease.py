@@ -15,7 +15,7 @@ from recsys.models.artifacts import not_finite
 from recsys.models.config import AboveZero, ZeroOrMore
 from recsys.models.item_regressions import item_penalties, regress_on_neighbors, user_weights, with_repeats
 from recsys.models.item_weights import ItemWeightModel
-from recsys.models.neighbors import once_each
+from recsys.models.scaling import once_each
 from recsys.settings import Positive
 
 BLOCK_ITEMS = 512

@@ -5,12 +5,13 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
+from recsys.models.scaling import once_each, scaled_by_counts
 from recsys.models.top_k import Exclude, Scores, blocks_of, in_threads, rank_blocks
 from recsys.models.truncated_svd import OVERSAMPLING, truncated_svd
 
@@ -45,20 +46,14 @@ class GraphFilter(ItemModel):
     def fit(self, interactions: Interactions) -> Self:
         """Count, scale, and find the singular vectors."""
         wanted, config = interactions.wanted, self.config
-        once = csr_matrix((np.ones(wanted.nnz, np.float32), wanted.indices, wanted.indptr), shape=wanted.shape)
-        user_counts, item_counts = np.diff(once.indptr), np.bincount(once.indices, minlength=once.shape[1])
+        once = csr_matrix(once_each(wanted), dtype=np.float32)
         self.user_items = once
-        self.weights = csr_matrix(
-            diags_array(_power(user_counts, -config.user_exponent))
-            @ once
-            @ diags_array(_power(item_counts, -config.item_exponent)),
-            dtype=np.float32,
-        )
-        self.weights.sort_indices()
+        self.weights = scaled_by_counts(once, config.user_exponent, config.item_exponent)
         self.singular_values, self.vectors = truncated_svd(
             self.weights, config.factors, config.seed, config.power_steps
         )
-        self.lengths = _power(item_counts, 0.5)
+        item_users = np.maximum(np.bincount(once.indices, minlength=once.shape[1]), 1)
+        self.lengths = np.sqrt(item_users).astype(np.float32)
         check_finite(self.name, singular_values=self.singular_values, vectors=self.vectors)
         return self._prepared()
 
@@ -131,15 +126,7 @@ class GraphFilter(ItemModel):
     def take(self, arrays: dict[str, Array]) -> Self:
         """Take over what was saved."""
         self.weights = sparse_matrix("weights", arrays)
-        self.user_items = csr_matrix(
-            (np.ones(self.weights.nnz, np.float32), self.weights.indices, self.weights.indptr),
-            shape=self.weights.shape,
-        )
+        self.user_items = csr_matrix(once_each(self.weights), dtype=np.float32)
         self.singular_values, self.vectors = arrays["singular_values"], arrays["vectors"]
         self.lengths = arrays["lengths"]
         return self._prepared()
-
-
-def _power(counts: NDArray[np.integer], exponent: float) -> Factors:
-    """Counts to the power of the exponent, a count of none as one."""
-    return (np.maximum(counts, 1) ** exponent).astype(np.float32)

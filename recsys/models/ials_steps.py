@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.compiled import compiled
+from recsys.models.positive_definite import solve_positive_definite
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -17,21 +18,6 @@ def gathered(vectors: Floats, rows: Integers, first: int, last: int) -> Floats:
     for place in range(len(rows)):
         found[place] = vectors[rows[place], first:last]
     return found
-
-
-@compiled
-def solved(matrix: Floats, target: Floats) -> Floats:
-    """The x that solves matrix x = target, for a positive definite matrix."""
-    lower = np.linalg.cholesky(matrix)
-    solution = target.copy()
-    for place in range(len(target)):
-        for before in range(place):
-            solution[place] -= lower[place, before] * solution[before]
-        solution[place] /= lower[place, place]
-    for place in range(len(target) - 1, -1, -1):
-        solution[place] /= lower[place, place]
-        solution[:place] -= solution[place] * lower[place, :place]
-    return solution
 
 
 @compiled
@@ -73,7 +59,7 @@ def improve(
                 some = gathered(others, columns[place:end], first, last)
                 gradient += np.dot(some.T, errors[place - start : end - start])
                 hessian += np.dot(some.T, some)
-            step = solved(hessian, gradient)
+            step = solve_positive_definite(hessian, gradient)
             vector[first:last] -= step
             if last < size:
                 for place in range(start, stop, chunk):

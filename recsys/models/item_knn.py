@@ -10,7 +10,8 @@ from scipy.sparse import csr_matrix
 from recsys.data.interactions import Interactions
 from recsys.models.config import Share, ZeroOrMore
 from recsys.models.item_weights import ItemWeightModel
-from recsys.models.neighbors import closest_columns, cosine_weights, once_each, scaled
+from recsys.models.neighbors import closest_columns
+from recsys.models.scaling import cosine_weights, once_each, scaled
 from recsys.settings import Positive
 
 

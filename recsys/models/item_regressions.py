@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from recsys.memory import require_bytes
 from recsys.models.artifacts import not_finite
-from recsys.models.neighbors import closest_columns, cosine_weights, scaled
+from recsys.models.neighbors import closest_columns
+from recsys.models.scaling import cosine_weights, scaled
 from recsys.models.top_k import blocks_of, in_threads
 
 SHRINKAGE = 10.0  # users added to each item's own when its neighbours are looked for

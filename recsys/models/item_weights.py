@@ -11,7 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
-from recsys.models.neighbors import once_each
+from recsys.models.scaling import once_each
 from recsys.models.top_k import Exclude, Scores, rank_entries, top_k_of_entries
 
 Dense = NDArray[np.float32]
@@ -50,9 +50,7 @@ class ItemWeightModel(ItemModel):
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sums of what the items of each user say, below them the share of users less 1."""
-        scores = self._entries(user_rows).toarray()
-        np.copyto(scores, self.item_share - 1, where=scores <= 0)
-        return scores
+        return over_share(self._entries(user_rows), self.item_share)
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """`Model.recommend` from what the user's items speak for, and the others by their share."""
@@ -105,3 +103,10 @@ def above_zero(sums: csr_matrix | Dense) -> csr_matrix:
         sums.data[sums.data < 0] = 0
         sums.eliminate_zeros()
     return sums
+
+
+def over_share(entries: csr_matrix, item_share: NDArray[np.float32]) -> Scores:
+    """Entries above 0 as scores for every item, below them the share of users less 1."""
+    scores = entries.toarray()
+    np.copyto(scores, item_share - 1, where=scores <= 0)
+    return scores

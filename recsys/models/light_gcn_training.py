@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch_geometric.nn import LGConv
 
@@ -21,6 +21,7 @@ from recsys.models.artifacts import Array
 from recsys.models.light_gcn import LightGcnConfig
 from recsys.models.long_fit import Training
 from recsys.models.neural_training import Plan, train, workers
+from recsys.models.scaling import scaled_by_counts
 from recsys.models.top_k import Exclude
 from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
 from recsys.models.truncated_svd import truncated_svd
@@ -68,7 +69,7 @@ class LightGcnModule(nn.Module):
         super().__init__()
         self.config = config
         self.users, self.items = examples.user_items.shape
-        weights = scaled(examples.user_items)
+        weights = scaled_by_counts(examples.user_items)
         self.adjacency = adjacency_of(weights).to(device)
         self.nodes = nn.Parameter(torch.from_numpy(first_vectors(weights, config)).to(device))
         self.positive_users = torch.from_numpy(examples.users.astype(np.int64)).to(device)
@@ -143,13 +144,6 @@ def hold_out(wanted: csr_matrix, seed: int) -> Examples:
         (np.ones(int(kept.sum()), np.float32), (pair_users[kept], pair_items[kept])), shape=(users, items)
     )
     return Examples(pair_users[kept], pair_items[kept], pair_users[places], pair_items[places], learned)
-
-
-def scaled(user_items: csr_matrix) -> csr_matrix:
-    """Ones divided by the square roots of the number of entries in their row and column."""
-    users = np.maximum(np.diff(user_items.indptr), 1) ** -0.5
-    items = np.maximum(np.bincount(user_items.indices, minlength=user_items.shape[1]), 1) ** -0.5
-    return csr_matrix(diags_array(users) @ user_items @ diags_array(items), dtype=np.float32)
 
 
 def adjacency_of(weights: csr_matrix) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.compiled import compiled
+from recsys.models.positive_definite import solve_positive_definite
 
 Integers = NDArray[np.int32]
 Offsets = NDArray[np.int64]
@@ -50,18 +51,10 @@ def gram_of(support: Integers, offsets: Offsets, users: Integers, weights: Float
 @compiled
 def ridge(gram: Floats, penalties: Floats, target: Floats) -> Floats:
     """The w that solves (gram + diagonal of penalties) w = target, from the lower triangle of the gram."""
-    size = len(target)
     matrix = gram.copy()
-    for place in range(size):
+    for place in range(len(target)):
         matrix[place, place] += penalties[place]
-    lower = np.linalg.cholesky(matrix)
-    solution = target.copy()
-    for place in range(size):
-        solution[place] = (solution[place] - np.dot(lower[place, :place], solution[:place])) / lower[place, place]
-    for place in range(size - 1, -1, -1):
-        solution[place] /= lower[place, place]
-        solution[:place] -= solution[place] * lower[place, :place]
-    return solution
+    return solve_positive_definite(matrix, target)
 
 
 @compiled

@@ -2,13 +2,7 @@
 
 import numpy as np
 from implicit.nearest_neighbours import ItemItemRecommender
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
-
-
-def once_each(wanted: csr_matrix) -> csr_matrix:
-    """The matrix with every confidence 1, in double precision."""
-    return csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), shape=wanted.shape)
+from scipy.sparse import csr_matrix
 
 
 def closest_columns(matrix: csr_matrix, size: int) -> csr_matrix:
@@ -21,13 +15,3 @@ def closest_columns(matrix: csr_matrix, size: int) -> csr_matrix:
     closest = csr_matrix(finder.similarity, dtype=np.float32)
     closest.sort_indices()
     return closest
-
-
-def scaled(matrix: csr_matrix, rows: NDArray[np.floating], columns: NDArray[np.floating]) -> csr_matrix:
-    """The matrix, each row and each column multiplied by a number of its own."""
-    return csr_matrix(diags_array(rows) @ matrix @ diags_array(columns))
-
-
-def cosine_weights(counts: NDArray[np.integer], shrinkage: float) -> NDArray[np.float64]:
-    """What makes a dot product of columns of ones their cosine, each with so many ones and `shrinkage` more."""
-    return 1 / np.sqrt(np.maximum(counts + shrinkage, 1))

@@ -8,7 +8,8 @@ import numpy as np
 from recsys.data.interactions import Interactions
 from recsys.models.config import Share, ZeroOrMore
 from recsys.models.item_weights import ItemWeightModel
-from recsys.models.neighbors import closest_columns, once_each, scaled
+from recsys.models.neighbors import closest_columns
+from recsys.models.scaling import once_each, scaled
 from recsys.settings import Positive
 
 

@@ -12,8 +12,9 @@ from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero, Share, ZeroOrMore
-from recsys.models.item_weights import above_zero
-from recsys.models.neighbors import closest_columns, once_each, scaled
+from recsys.models.item_weights import above_zero, over_share
+from recsys.models.neighbors import closest_columns
+from recsys.models.scaling import once_each, scaled
 from recsys.models.top_k import Exclude, Scores, rank_entries
 from recsys.settings import Positive
 
@@ -68,9 +69,7 @@ class UserKnn(Model):
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sums of the likeness of neighbours, below them the share of users less 1."""
-        scores = self._entries(user_rows).toarray()
-        np.copyto(scores, self.item_share - 1, where=scores <= 0)
-        return scores
+        return over_share(self._entries(user_rows), self.item_share)
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
         """`Model.recommend` from the items of the neighbours, and the others by their share."""

@@ -18,9 +18,9 @@ from recsys.models.light_gcn_training import (
     bpr_loss,
     first_vectors,
     hold_out,
-    scaled,
     softmax_loss,
 )
+from recsys.models.scaling import scaled_by_counts
 
 Shop = Callable[..., Any]
 EVENTS = [(f"u{user:02}", f"i{item:02}", 1.0, 1.0) for user in range(40) for item in range(user % 3, 30, 3)]
@@ -84,7 +84,7 @@ def test_one_item_each_of_some_users_is_held_out(shop_of: Shop):
 
 
 def test_training_starts_where_interactions_stand_out(shop_of: Shop):
-    weights = scaled(hold_out(shop_of(EVENTS).wanted, 0).user_items)
+    weights = scaled_by_counts(hold_out(shop_of(EVENTS).wanted, 0).user_items)
     vectors = first_vectors(weights, small())
     assert vectors.shape == (70, 8)
     lengths = np.linalg.norm(vectors, axis=1)
