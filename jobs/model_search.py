@@ -151,7 +151,9 @@ def _try(name: str, exam: Exam, settings: Settings, clock: _Clock, lists: Lists)
             name, f"it needs {needed / 2**20:,.0f} MB of memory, and {most / 2**20:,.0f} MB may be taken"
         )
     if not clock.left:
-        return _left_out(name, f"the {settings.search.minutes:g} minutes of search.minutes were over")
+        return _left_out(
+            name, f"search.minutes = {settings.search.minutes:g}: the time was over before its turn came"
+        )
     return _fit(name, exam, settings, lists, clock.left)
 
 

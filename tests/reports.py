@@ -166,7 +166,9 @@ def make_full_report() -> Report:
             SearchedModel("als", 0.081, 12.5, 24, 0.0042, {"regularization": 0.0712, "alpha": 3.0}, None),
             SearchedModel("bpr", 0.079, 30.0, 0, 0.0, {}, None),
             SearchedModel("popularity", 0.05, 0.1, 0, 0.0, {}, None),
-            SearchedModel("light_gcn", None, 0.0, 0, 0.0, {}, "the 15 minutes of search.minutes were over"),
+            SearchedModel(
+                "light_gcn", None, 0.0, 0, 0.0, {}, "search.minutes = 15: the time was over before its turn came"
+            ),
         ),
         quarantine=Quarantine(
             (

@@ -1,13 +1,13 @@
 """Small systems of equations inside compiled loops; imported where they are used."""
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models.compiled import compiled
 
-Floats = NDArray[np.floating[Any]]
+Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
 
 
 @compiled

@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from jobs import categorising
 from jobs.categorising import read_categories, read_item_features
 from jobs.ingest import ingest
 from jobs.lake import lake_of
@@ -120,9 +119,8 @@ def test_a_shop_whose_items_all_have_a_category_hears_nothing_of_it(make_shop: M
     assert 'id="categories"' not in outcome.report.read_text()
 
 
-def test_too_few_labels_leave_the_run_as_it_is(make_shop: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(categorising, "LIGHT_GCN", "als")  # another model of factors
-    outcome = run(make_shop(hidden=120))
+def test_too_few_labels_leave_the_run_as_it_is(make_shop: Make):
+    outcome = run(make_shop(hidden=120, model="light_gcn"))
     found = read_categories(outcome.run)
     assert found.skipped == "180 items with events have a category; expected at least 200"
     assert found.proposed == 0
