@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from recsys.errors import SettingsError
-from recsys.settings import NOT_SHOWN, Sources, Table, shown_address
+from recsys.setting_types import NOT_SHOWN, shown_address
+from recsys.settings import Sources, Table
 
 SCHEMES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 

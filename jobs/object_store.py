@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from jobs.sources import FORMATS, check_format, first_line, has_known_format
 from recsys.errors import SettingsError, SourceError
-from recsys.settings import NOT_SHOWN, shown_address
+from recsys.setting_types import NOT_SHOWN, shown_address
 
 SECONDS = 10  # to connect, and to wait for the next bytes
 ATTEMPTS = 3

@@ -16,7 +16,8 @@ from jobs.staging import Reading
 from jobs.watermark import Watermark, load_watermark
 from recsys.errors import SourceError
 from recsys.files import fingerprint, read_json
-from recsys.settings import Sources, Table, shown_address
+from recsys.setting_types import shown_address
+from recsys.settings import Sources, Table
 
 log = structlog.get_logger(__name__)
 

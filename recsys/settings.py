@@ -1,31 +1,31 @@
 """Every setting, frozen, from recsys.toml and RECSYS_* variables; nothing else reads either."""
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-import polars as pl
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
 
-from recsys.cron import Cron
 from recsys.errors import SettingsError
-from recsys.schema import DEFAULT_WEIGHTS, EARLIEST
+from recsys.schema import DEFAULT_WEIGHTS
+from recsys.setting_types import (
+    NOT_SHOWN,
+    Address,
+    CronOrNever,
+    Days,
+    Device,
+    Length,
+    Memory,
+    Name,
+    Positive,
+    Secret,
+    TimeZone,
+    zone_of_clock,
+)
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 ENVIRONMENT_PREFIX = "RECSYS_"
@@ -33,67 +33,6 @@ FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
 DEFAULT_FILE = Path("recsys.toml")
 
 
-def _known_zone(name: str) -> str:
-    try:
-        pl.select(pl.lit(EARLIEST).dt.convert_time_zone(name))
-    except pl.exceptions.PolarsError:
-        raise PydanticCustomError("time_zone", "expected a time zone such as Europe/London") from None
-    return name
-
-
-def _zone_of_clock(name: str) -> str:
-    """A zone whose clock the standard library knows as well."""
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError):
-        raise PydanticCustomError("time_zone", "this system's time zones do not have it") from None
-    return name
-
-
-def _cron_or_never(expression: str) -> str:
-    if expression:
-        try:
-            Cron.parse(expression)
-        except ValueError as error:
-            raise PydanticCustomError("cron", "{problem}", {"problem": str(error)}) from None
-    return expression
-
-
-def shown_address(address: str) -> str:
-    """An address without user, password and query, which may hold secrets; what is no address stays as it is."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    try:
-        place = urlsplit(f"//{rest}")
-    except ValueError:
-        return f"{scheme}://{NOT_SHOWN}"
-    return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
-
-
-NOT_SHOWN = "(not shown)"
-Secret = Annotated[str, PlainSerializer(lambda _value: NOT_SHOWN, return_type=str, when_used="json")]
-Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_used="json")]
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
-CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
-Positive = Annotated[int, Field(gt=0)]
-Length = Annotated[int, Field(ge=1, le=1000)]
-Days = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Device = Literal["auto", "cpu", "cuda"]
-MEMORY_UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
-
-
-def _memory_bytes(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]B)?", value.strip().upper())
-    if found is None:
-        raise PydanticCustomError("memory", "expected bytes, or text such as 512MB or 8GB")
-    return int(float(found[1]) * MEMORY_UNITS[found[2] or ""])
-
-
-Memory = Annotated[int, BeforeValidator(_memory_bytes), Field(gt=0)]
 T = TypeVar("T")
 Kind = Literal["events", "items", "users"]
 # A column's name, a Polars SQL expression over the file's columns, or a list of columns.
@@ -251,7 +190,7 @@ class Schedule:
     """Cron expression of the nightly run; an empty one for never."""
     trending: CronOrNever = "15 * * * *"
     """Cron expression of the trending list's renewal; an empty one for never."""
-    time_zone: Annotated[TimeZone, AfterValidator(_zone_of_clock)] = "UTC"
+    time_zone: Annotated[TimeZone, AfterValidator(zone_of_clock)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600
     """A job that could not start at its time starts up to so much later, after that not until its next time."""

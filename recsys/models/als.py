@@ -13,7 +13,7 @@ from recsys.data.interactions import Interactions
 from recsys.models.artifacts import load_model, not_finite
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
-from recsys.settings import Device, Positive
+from recsys.setting_types import Device, Positive
 
 
 @dataclass(frozen=True)

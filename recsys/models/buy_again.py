@@ -19,7 +19,7 @@ from recsys.models.purchase_days import PurchaseDays, purchase_days
 from recsys.models.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.repurchase import Repurchase
 from recsys.models.top_k import Exclude, Scores, top_k_of_entries
-from recsys.settings import Positive
+from recsys.setting_types import Positive
 
 if TYPE_CHECKING:
     import lightgbm

@@ -16,7 +16,7 @@ from recsys.models.config import AboveZero, ZeroOrMore
 from recsys.models.item_regressions import item_penalties, regress_on_neighbors, user_weights, with_repeats
 from recsys.models.item_weights import ItemWeightModel
 from recsys.models.scaling import once_each
-from recsys.settings import Positive
+from recsys.setting_types import Positive
 
 BLOCK_ITEMS = 512
 BYTES_OF_PAIR = 8 + 8 + 4  # the Gram matrix and its inverse, then the weights

@@ -7,7 +7,7 @@ from typing import Self
 from recsys.models.artifacts import load_model
 from recsys.models.config import Seed, Share, ZeroOrMore
 from recsys.models.graph_filter import GraphFilter
-from recsys.settings import Positive
+from recsys.setting_types import Positive
 
 
 @dataclass(frozen=True)

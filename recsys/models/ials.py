@@ -14,7 +14,7 @@ from recsys.models.artifacts import load_model, not_finite
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel, Factors
 from recsys.models.top_k import blocks_of, in_threads
-from recsys.settings import Device, Positive
+from recsys.setting_types import Device, Positive
 
 BLOCK_ROWS = 256
 BLOCK_FACTORS = 64

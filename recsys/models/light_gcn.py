@@ -10,7 +10,7 @@ from recsys.models.artifacts import load_model
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.models.factors import FactorModel
 from recsys.models.long_fit import ALONE, Training
-from recsys.settings import Device, Positive
+from recsys.setting_types import Device, Positive
 
 
 @dataclass(frozen=True)

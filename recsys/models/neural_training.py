@@ -29,7 +29,7 @@ from recsys.errors import ModelError
 from recsys.files import written_whole
 from recsys.models.artifacts import not_finite
 from recsys.models.long_fit import Training
-from recsys.settings import Device
+from recsys.setting_types import Device
 
 STATE = "state"
 # Weights are averaged over about so many of the last steps, exponentially: what is validated and kept is the

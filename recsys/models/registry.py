@@ -24,7 +24,8 @@ from recsys.models.slim import Slim, SlimConfig
 from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
 from recsys.models.user_knn import UserKnn, UserKnnConfig
-from recsys.settings import Device, parse
+from recsys.setting_types import Device
+from recsys.settings import parse
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),

@@ -10,7 +10,7 @@ from recsys.models.config import Share, ZeroOrMore
 from recsys.models.item_weights import ItemWeightModel
 from recsys.models.neighbors import closest_columns
 from recsys.models.scaling import once_each, scaled
-from recsys.settings import Positive
+from recsys.setting_types import Positive
 
 
 @dataclass(frozen=True)

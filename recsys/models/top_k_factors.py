@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from recsys.errors import ModelError, SettingsError
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.top_k import Exclude, Scores, blocks_of, in_threads, padding
-from recsys.settings import Device
+from recsys.setting_types import Device
 
 Factors = NDArray[np.float32]
 Lengths = NDArray[np.float64]

@@ -16,7 +16,7 @@ from recsys.models.item_weights import above_zero, over_share
 from recsys.models.neighbors import closest_columns
 from recsys.models.scaling import once_each, scaled
 from recsys.models.top_k import Exclude, Scores, rank_entries
-from recsys.settings import Positive
+from recsys.setting_types import Positive
 
 
 @dataclass(frozen=True)
