@@ -22,7 +22,7 @@ from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SourceError
 from recsys.evaluation.blend_search import BlendChoice
-from recsys.evaluation.comparison import measure
+from recsys.evaluation.comparison import check_metric, measure
 from recsys.evaluation.truth import build_truth
 from recsys.models.base import Model
 from recsys.models.blend import Blend
@@ -56,6 +56,7 @@ def benchmark(
     `auto` is the default pipeline: the blend of candidates that wins on validation data, fitted on all.
     """
     check_candidates(settings.candidates, settings)
+    check_metric(settings.evaluation)
     check_candidates((name for name in names if name != AUTO), settings)
     for name in names:
         context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own

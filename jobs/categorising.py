@@ -12,7 +12,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from features.item_categories import add_proposed_categories, item_categories
-from jobs.category_levels import LEAST_CONFIDENCE, Classified, Proposals, classify
+from jobs.category_levels import LEAST_CONFIDENCE, Classified, Proposals, category_path, classify
 from jobs.featuring import FEATURES
 from jobs.lake import Lake
 from jobs.progress import Progress
@@ -67,7 +67,7 @@ def read_categories(run: Run) -> CategorySummary:
 
 def _write(directory: Path, run: Run, lake: Lake, settings: Settings) -> None:
     known = known_in_run(run.directory / FEATURES, run.as_of)
-    catalogue = lake.items().select(ITEM_ID, TITLE, _path()).collect()
+    catalogue = lake.items().select(ITEM_ID, TITLE, category_path()).collect()
     categories = _categories(known, catalogue)
     summary = _count(known, catalogue, categories)
     rows: list[tuple[int, list[str], float]] = []
@@ -93,12 +93,6 @@ def _write(directory: Path, run: Run, lake: Lake, settings: Settings) -> None:
         }
     )
     item_categories(proposals.lazy()).collect().write_parquet(directory / PROPOSALS)
-
-
-def _path() -> pl.Expr:
-    """The category's path without missing names, null for an empty one."""
-    names = pl.col(CATEGORY).list.drop_nulls()
-    return pl.when(names.list.len() > 0).then(names).alias(CATEGORY)
 
 
 def _categories(known: Interactions, catalogue: pl.DataFrame) -> pl.Series:

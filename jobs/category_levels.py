@@ -20,6 +20,7 @@ from recsys.evaluation.classification import (
 )
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.label_hops import LabelHops
+from recsys.schema import CATEGORY
 
 CALIBRATION_SHARE: Final = 0.1
 TEST_SHARE: Final = 0.2
@@ -29,6 +30,12 @@ MOST_CATEGORIES: Final = 512  # of a level, the most frequent; the classifier's 
 MOST_LEVELS: Final = 6
 LEAST_CONFIDENCE: Final = 0.5  # a proposal is more likely right than wrong
 JOINED: Final = "\x1f"  # what stands in no name of a category
+
+
+def category_path() -> pl.Expr:
+    """The category of an item of the catalogue without missing names, null for an empty one."""
+    names = pl.col(CATEGORY).list.drop_nulls()
+    return pl.when(names.list.len() > 0).then(names).alias(CATEGORY)
 
 
 @dataclass(frozen=True)

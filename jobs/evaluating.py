@@ -143,8 +143,7 @@ def examine(name: str, exam: Exam, settings: Settings) -> ModelMeasurement:
 
 def choose(lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> BlendChoice:
     """The weights of the blend of the candidates' lists on the exam of the validation window."""
-    k = int(settings.evaluation.metric.partition("@")[2])
-    return choose_blend(lists, exam.truth, k, settings.seed)
+    return choose_blend(lists, exam.truth, settings.evaluation.cutoff, settings.seed)
 
 
 def _measure(directory: Path, name: str, run: Run, window: str, exam: Exam, settings: Settings) -> None:

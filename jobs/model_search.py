@@ -159,7 +159,7 @@ def _try(name: str, exam: Exam, settings: Settings, clock: _Clock, lists: Lists)
 
 def _fit(name: str, exam: Exam, settings: Settings, lists: Lists, seconds: float | None = None) -> Tried:
     """Fit and measure; the lists join the others. What can end early does after so many seconds, for good."""
-    clock = _Clock(0)
+    started = time.monotonic()
     model = build_candidate(name, settings)
     if isinstance(model, LightGcn):
         model.training = Training(seconds=seconds)
@@ -169,7 +169,7 @@ def _fit(name: str, exam: Exam, settings: Settings, lists: Lists, seconds: float
         return _left_out(name, str(error))
     lists[name] = ranked
     values = {"epochs": model.epochs} if isinstance(model, LightGcn) else None
-    return Tried(name, _metric(ranked, exam, settings), round(clock.spent, 1), values)
+    return Tried(name, _metric(ranked, exam, settings), round(time.monotonic() - started, 1), values)
 
 
 def _tune_best(tried: dict[str, Tried], lists: Lists, exam: Exam, settings: Settings, clock: _Clock) -> None:
@@ -230,10 +230,9 @@ def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Setti
 
 def _metric(lists: Rows, exam: Exam, settings: Settings) -> float:
     """Mean of the metric that models are chosen by."""
-    wanted, metric = exam.truth.returning, settings.evaluation.metric
-    k = int(metric.partition("@")[2])
+    wanted, evaluation = exam.truth.returning, settings.evaluation
     arrays = (wanted.relevant, wanted.relevant_counts, wanted.candidate_counts)
-    return float(evaluate_lists(lists, *arrays, (k,))[metric].mean())
+    return float(evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric].mean())
 
 
 def _left_out(name: str, reason: str) -> Tried:

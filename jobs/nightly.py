@@ -18,6 +18,7 @@ from jobs.progress import Progress
 from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
 from jobs.training import train, write_lists
+from recsys.evaluation.comparison import check_metric
 from recsys.settings import Settings
 from recsys.store.blocks import count_lists
 from recsys.store.connection import connect
@@ -52,6 +53,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     Nothing after `as_of` changes what it writes.
     """
     check_candidates(settings.candidates, settings)
+    check_metric(settings.evaluation)
     lake = lake_of(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:

@@ -4,9 +4,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from jobs.candidates import build_candidate
+from jobs.category_levels import category_path
 from jobs.evaluating import BLEND, blend_choice, blend_config
 from jobs.lake import Lake
 from jobs.lists import unavailable_items, write_popular_lists, write_similar_lists, write_user_lists
@@ -23,7 +22,6 @@ from recsys.models.popularity import Popularity
 from recsys.models.registry import model_type
 from recsys.models.top_k import Exclude
 from recsys.models.trending import Trending
-from recsys.schema import CATEGORY
 from recsys.settings import Settings
 
 # What is published beside every user's list: popular, trending and similar items.
@@ -52,7 +50,7 @@ def train(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progr
 
 def _lacks_categories(lake: Lake) -> bool:
     """Whether some items have a category and others none, which the graph model's vectors tell."""
-    without = lake.items().select(pl.col(CATEGORY).is_null()).collect().to_series()
+    without = lake.items().select(category_path().is_null()).collect().to_series()
     return bool(without.any()) and not without.all()
 
 

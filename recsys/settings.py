@@ -139,6 +139,11 @@ class Evaluation:
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of all interactions that the head items make."""
 
+    @property
+    def cutoff(self) -> int:
+        """The k of the metric that the published model is chosen by."""
+        return int(self.metric.partition("@")[2])
+
 
 @dataclass(frozen=True, config=STRICT)
 class Search:

@@ -58,6 +58,13 @@ class ModelMeasurement:
     """Means of the metric that models are chosen by, one a resample; the same users for every model."""
 
 
+def check_metric(evaluation: Evaluation) -> None:
+    """Raise `SettingsError` when `evaluation.metric` is not among what is measured."""
+    names = metric_names(evaluation.cutoffs)
+    if evaluation.metric not in names:
+        raise SettingsError(f"evaluation.metric = {evaluation.metric!r}: expected one of {', '.join(names)}")
+
+
 def measure(
     name: str,
     recommended: Rows,
@@ -71,9 +78,8 @@ def measure(
     `fallback` (n,) is the list that users without history get; without one they are only counted.
     Raises `SettingsError` when `evaluation.metric` is not among what is measured.
     """
+    check_metric(evaluation)
     names = metric_names(evaluation.cutoffs)
-    if evaluation.metric not in names:
-        raise SettingsError(f"evaluation.metric = {evaluation.metric!r}: expected one of {', '.join(names)}")
     values = _evaluate(recommended, truth.returning, evaluation)
     parts = {
         **{segment: _measure_users(values, users) for segment, users in truth.segments.items()},
@@ -83,7 +89,7 @@ def measure(
     columns = [*(values[metric] for metric in names), *(part[evaluation.metric] for part in parts.values())]
     resampled = bootstrap_means(np.column_stack(columns), RESAMPLES, seed)
     exposure = count_exposure(recommended[:, : max(evaluation.cutoffs)], len(truth.head))
-    k = int(evaluation.metric.partition("@")[2])
+    k = evaluation.cutoff
     return ModelMeasurement(
         name=name,
         users=len(truth.user_rows),

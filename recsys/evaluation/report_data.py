@@ -204,7 +204,7 @@ class Report:
     @property
     def cutoff(self) -> int:
         """The k of the metric that the winner is chosen by."""
-        return int(self.evaluation.metric.partition("@")[2])
+        return self.evaluation.cutoff
 
     @property
     def winner_on_validation(self) -> ModelMeasurement:

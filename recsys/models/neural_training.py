@@ -78,6 +78,10 @@ class History:
         """The epoch, from 0, of the best value; the last one where nothing is validated."""
         return max(range(len(self.values)), key=self.values.__getitem__, default=len(self.losses) - 1)
 
+    def stands_still(self, patience: int) -> bool:
+        """Whether so many epochs brought no better value."""
+        return len(self.values) - 1 - self.best >= patience if self.values else False
+
 
 class Trained(Protocol):
     """A module whose call gives the mean loss of a batch."""
@@ -121,85 +125,67 @@ def train(
     process takes its share of each batch and all step together, so that several give what one gives, but for the
     order of sums. Raises `ModelError` for a loss that is not finite, or when the time was over before an epoch was.
     """
-    optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
-    history, average, best = _resumed(module, optimizer, plan, training)
+    state = _begin(module, plan, training.checkpoint, among)
+    history = state.history
     loss_of: Any = DistributedDataParallel(module, broadcast_buffers=False) if among.size > 1 else module
-    started = time.monotonic()
+    late = partial(_is_late, time.monotonic(), training.seconds, among)
     for epoch in range(len(history.losses), plan.epochs):
-        if _is_over(history, plan):
+        if history.stands_still(plan.patience):
             break
-        late = partial(_is_late, started, training, among)
-        loss = _epoch(loss_of, module, average, optimizer, examples, epoch, plan, among, late)
+        loss = _epoch(loss_of, state, examples, epoch, plan, among, late)
         if loss is None:
             break
         if not loss < float("inf"):
             raise not_finite(name, "a loss")
         history.losses.append(loss)
         if validate is not None:
-            history.values.append(_from_first(_value(validate, module, average) if among.first else 0.0, among))
+            history.values.append(_from_first(_value(validate, state) if among.first else 0.0, among))
         if history.best == epoch:
-            best = deepcopy(average)
+            state.best = deepcopy(state.average)
         if training.checkpoint is not None and among.first:
-            _write(training.checkpoint, module, average, optimizer, history, best, plan)
+            _write(training.checkpoint, state, plan)
         training.on_epoch(epoch + 1, plan.epochs)
     if not history.losses:
         raise ModelError(f"{name}: not one epoch was done in {training.seconds:.0f} seconds")
-    module.load_state_dict(best)
+    module.load_state_dict(state.best)
     return history
 
 
 def _epoch(
-    loss_of: Any,
-    module: nn.Module,
-    average: Tensors,
-    optimizer: torch.optim.Optimizer,
-    examples: int,
-    epoch: int,
-    plan: Plan,
-    among: Workers,
-    late: Callable[[], bool],
+    loss_of: Any, state: "_State", examples: int, epoch: int, plan: Plan, among: Workers, late: Callable[[], bool]
 ) -> float | None:
-    """One pass over the examples in an order of its own; the mean loss, None where it was `late` before the end.
-
-    `average` moves along.
-    """
+    """One pass over the examples in an order of its own; the mean loss, None where it was `late` before the end."""
     generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch)
     total = torch.zeros((), device=among.device)
     batches = torch.randperm(examples, generator=generator).split(plan.batch_size)
     for number, batch in enumerate(batches, epoch * len(batches)):
-        # A share of at least one example, so that no process waits for another.
         if late():
             return None
+        # A share of at least one example, so that no process waits for another.
         share = batch[torch.arange(among.rank, max(len(batch), among.size), among.size) % len(batch)]
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         loss = loss_of(share, generator)
         loss.backward()
-        optimizer.step()
-        for key, tensor in module.state_dict().items():
-            average[key].lerp_(tensor, 1 / min(number + 1, AVERAGED_STEPS))
+        state.optimizer.step()
+        for key, tensor in state.module.state_dict().items():
+            state.average[key].lerp_(tensor, 1 / min(number + 1, AVERAGED_STEPS))
         total += loss.detach()
     if among.size > 1:
         torch.distributed.all_reduce(total)
     return float(total) / (len(batches) * among.size)
 
 
-def _value(validate: Callable[[], float], module: nn.Module, average: Tensors) -> float:
+def _value(validate: Callable[[], float], state: "_State") -> float:
     """What the averaged weights are worth."""
-    current = deepcopy(module.state_dict())
-    module.load_state_dict(average)
+    current = deepcopy(state.module.state_dict())
+    state.module.load_state_dict(state.average)
     value = validate()
-    module.load_state_dict(current)
+    state.module.load_state_dict(current)
     return value
 
 
-def _is_over(history: History, plan: Plan) -> bool:
-    return len(history.values) - 1 - history.best >= plan.patience if history.values else False
-
-
-def _is_late(started: float, training: Training, among: Workers) -> bool:
-    if training.seconds is None:
-        return False
-    return bool(_from_first(float(time.monotonic() - started > training.seconds), among))
+def _is_late(started: float, seconds: float | None, among: Workers) -> bool:
+    return seconds is not None and bool(_from_first(float(time.monotonic() - started > seconds), among))
 
 
 def _from_first(value: float, among: Workers) -> float:
@@ -211,45 +197,46 @@ def _from_first(value: float, among: Workers) -> float:
     return float(shared)
 
 
-def _write(
-    path: Path,
-    module: nn.Module,
-    average: Tensors,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    best: Tensors,
-    plan: Plan,
-) -> None:
-    tensors = {f"module.{key}": tensor for key, tensor in module.state_dict().items()}
-    tensors |= {f"average.{key}": tensor for key, tensor in average.items()}
-    tensors |= {f"best.{key}": tensor for key, tensor in best.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    described = {"history": asdict(history), "plan": asdict(plan)}
-    with written_whole(path) as aside:
-        arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
-        save_file(arrays, aside, {STATE: json.dumps(described)})
+@dataclass
+class _State:
+    """All that changes while a module is trained."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Tensors
+    best: Tensors
+    history: History
 
 
-def _resumed(
-    module: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, training: Training
-) -> tuple[History, Tensors, Tensors]:
-    """Where a checkpoint of the same plan and shapes left off, or the start: also averaged and best weights."""
-    if training.checkpoint is None or not training.checkpoint.exists():
-        return History(), deepcopy(module.state_dict()), deepcopy(module.state_dict())
-    with safe_open(training.checkpoint, framework="numpy") as file:
+def _begin(module: nn.Module, plan: Plan, checkpoint: Path | None, among: Workers) -> _State:
+    """The start, or where a checkpoint of the same plan left off."""
+    optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
+    if checkpoint is None or not checkpoint.exists():
+        return _State(module, optimizer, deepcopy(module.state_dict()), deepcopy(module.state_dict()), History())
+    with safe_open(checkpoint, framework="numpy") as file:
         described = json.loads((file.metadata() or {})[STATE])
-        tensors = {key: torch.from_numpy(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+        tensors = {key: torch.tensor(file.get_tensor(key), device=among.device) for key in file.keys()}  # noqa: SIM118
     if described["plan"] != asdict(plan):
-        raise ModelError(f"{training.checkpoint}: was written with other settings; remove it to start anew")
-    parts = {part: _under(f"{part}.", tensors) for part in ("module", "average", "best", "optimizer")}
-    module.load_state_dict(parts["module"])
-    state: dict[int, Tensors] = {}
-    for key, tensor in parts["optimizer"].items():
+        raise ModelError(f"{checkpoint}: was written with other settings; remove it to start anew")
+    module.load_state_dict(_under("module.", tensors))
+    moments: dict[int, Tensors] = {}
+    for key, tensor in _under("optimizer.", tensors).items():
         number, _, entry = key.partition(".")
-        state.setdefault(int(number), {})[entry] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return History(**described["history"]), parts["average"], parts["best"]
+        moments.setdefault(int(number), {})[entry] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    average, best = _under("average.", tensors), _under("best.", tensors)
+    return _State(module, optimizer, average, best, History(**described["history"]))
+
+
+def _write(path: Path, state: _State, plan: Plan) -> None:
+    """Keep the state, so that `_begin` finds it."""
+    parts = {"module": state.module.state_dict(), "average": state.average, "best": state.best}
+    tensors = {f"{part}.{key}": tensor for part, of_part in parts.items() for key, tensor in of_part.items()}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+    arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
+    with written_whole(path) as aside:
+        save_file(arrays, aside, {STATE: json.dumps({"history": asdict(state.history), "plan": asdict(plan)})})
 
 
 def _under(prefix: str, tensors: Tensors) -> Tensors:

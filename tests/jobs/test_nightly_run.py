@@ -191,3 +191,14 @@ def test_a_run_has_one_process_at_a_time(
         holder.wait()
     assert refused.returncode == 2
     assert refused.stderr.strip().endswith("another process is working on this run")
+
+
+def test_a_metric_that_is_not_measured_is_one_line_before_any_work(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path
+) -> None:
+    settings = write_settings("allow")
+    assert recsys("--config", settings, "ingest", shop).returncode == 0
+    failed = recsys("--config", settings, "train", "--as-of", AS_OF, RECSYS_EVALUATION_METRIC="ndcg")
+    assert failed.returncode == 2
+    assert "evaluation.metric = 'ndcg': expected one of recall@5" in failed.stderr
+    assert "Traceback" not in failed.stderr
