@@ -6,11 +6,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from recsys.cron import Cron
 from recsys.schema import EARLIEST
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _known_zone(name: str) -> str:

@@ -7,13 +7,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from recsys.errors import SettingsError
+from recsys.online_settings import Redis, Serving
 from recsys.schema import DEFAULT_WEIGHTS
 from recsys.setting_types import (
     NOT_SHOWN,
+    STRICT,
     Address,
     CronOrNever,
     Days,
@@ -27,7 +29,6 @@ from recsys.setting_types import (
     zone_of_clock,
 )
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 ENVIRONMENT_PREFIX = "RECSYS_"
 FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
 DEFAULT_FILE = Path("recsys.toml")
@@ -167,24 +168,8 @@ class Lists:
     """Longest list of similar items."""
     popular_items: Length = 200
     """Longest popular and trending list."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class Redis:
-    """Where lists are served from."""
-
-    url: str | None = None
-    """redis://, rediss:// or unix:// address; without one an embedded Valkey runs under `directory`."""
-    cluster: bool = False
-    """Whether `url` names a node of a Redis Cluster; the other nodes are found by it."""
-    namespace: Name = "recsys"
-    """First part of every key."""
-    timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
-    """How long one command may take."""
-    keep_versions: Annotated[int, Field(ge=2)] = 2
-    """Versions kept, the live one among them; older ones are removed after a publish."""
-    max_memory: Memory | None = None
-    """Most that Redis may hold, all nodes of a Cluster together, as `512MB` or `8GB`; lists are cut to fit."""
+    history_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    """Latest items of a user that serving keeps out of every answer, where `repeat` is exclude."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -195,6 +180,8 @@ class Schedule:
     """Cron expression of the nightly run; an empty one for never."""
     trending: CronOrNever = "15 * * * *"
     """Cron expression of the trending list's renewal; an empty one for never."""
+    archive: CronOrNever = "*/15 * * * *"
+    """Cron expression of the archive of what was taken in online; an empty one for never."""
     time_zone: Annotated[TimeZone, AfterValidator(zone_of_clock)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600
@@ -210,20 +197,6 @@ class Schedule:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Serving:
-    """How lists are served over HTTP."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is every IPv4 address of the machine."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8000
-    """Port to listen on."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes that answer requests."""
-    redis_connections: Positive = 32
-    """Most connections that one worker opens to Redis; requests beyond wait."""
-
-
-@dataclass(frozen=True, config=STRICT)
 class Settings:
     """All settings of one installation."""
 
@@ -235,6 +208,8 @@ class Settings:
     """Where all randomness starts."""
     device: Device = "auto"
     """Where models compute that can on CUDA: cuda, cpu, or auto for CUDA where there is one."""
+    pseudonym_key: Secret | None = field(default=None, repr=False)
+    """With it user ids are replaced by their HMAC-SHA256 wherever they are kept; from RECSYS_PSEUDONYM_KEY."""
     log_format: Literal["text", "json"] = "text"
     """How log lines are written to standard error."""
     candidates: tuple[str, ...] = (
@@ -265,12 +240,17 @@ class Settings:
 
 NOT_SECRET = (
     "redis.cluster",
+    "redis.sentinel",
     "redis.namespace",
     "redis.timeout_seconds",
     "redis.keep_versions",
     "redis.max_memory",
+    "redis.tls_ca",
+    "redis.tls_certificate",
+    "redis.tls_key",
 )
 SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving")
+SECRET_FIELDS = ("pseudonym_key",)
 SECRET_TABLES = ("connections", "storage_options")  # of `sources`
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up
 
@@ -317,7 +297,7 @@ def _shown(name: str, value: Any) -> str:
     `sources` may."""
     section, _, rest = name.partition(".")
     given: object = value
-    secret = section == "redis" and name not in NOT_SECRET
+    secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)
     secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(given, dict))
     return NOT_SHOWN if secret or "://" in repr(value) else repr(value)
 
@@ -342,7 +322,7 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
                 raise SettingsError(f"{section}: expected a table, [{section}], to put {variable} in")
             _put(values[section], section, rest, text)
         else:
-            values[name] = _parse_value(text)
+            values[name] = text if name in SECRET_FIELDS else _parse_value(text)
     endpoint = next((environment[variable] for variable in ENDPOINTS if environment.get(variable)), None)
     if endpoint and isinstance(values.setdefault("sources", {}), dict):
         options = values["sources"].setdefault("storage_options", {})

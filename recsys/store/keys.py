@@ -47,6 +47,22 @@ class Keys:
         """String: the items similar to an item."""
         return f"{self.namespace}:{version}:item:{{{item_id}}}"
 
+    def bought_with(self, version: str, item_id: str) -> str:
+        """String: the items most often bought together with an item."""
+        return f"{self.namespace}:{version}:with:{{{item_id}}}"
+
+    def history(self, version: str, user_id: str) -> str:
+        """String: the items that are not to be recommended to a user again, latest first."""
+        return f"{self.namespace}:{version}:had:{{{user_id}}}"
+
+    def profile(self, version: str, user_id: str) -> str:
+        """String: what is known of a user, as a JSON object."""
+        return f"{self.namespace}:{version}:profile:{{{user_id}}}"
+
+    def catalogue(self, version: str) -> str:
+        """Hash: number of a part -> Parquet of the facts of some items, the most popular first."""
+        return f"{self.namespace}:{version}:catalogue"
+
     def ranking(self, version: str, name: str) -> str:
         """String: the items of a list that is nobody's own: `TRENDING` or a `popular_name`."""
         return f"{self.namespace}:{version}:{name}"
@@ -56,7 +72,7 @@ class Keys:
         return f"{self.namespace}:{version}:*"
 
     def session(self, user_id: str) -> str:
-        """List: a user's recent events, newest first."""
+        """Sorted set: `<event_id> <event> <item_id>` of a user's recent events -> Unix milliseconds."""
         return f"{self.namespace}:session:{{{user_id}}}"
 
     def flag(self, user_id: str) -> str:
@@ -72,3 +88,13 @@ class Keys:
     def events(self) -> str:
         """Stream: the accepted events."""
         return f"{self.namespace}:events"
+
+    @property
+    def items(self) -> str:
+        """Hash: item id -> the facts that were put online, as a JSON object."""
+        return f"{self.namespace}:items"
+
+    @property
+    def item_changes(self) -> str:
+        """Stream: the item of each change that was put online, and its facts as in `items`."""
+        return f"{self.namespace}:item_changes"
