@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 import polars as pl
-import polars_hash
 
 from jobs.sources import REQUIRED, SCHEMAS
 from recsys.errors import SettingsError, SourceError
+from recsys.event_ids import row_hash
 from recsys.schema import (
     ATTRIBUTES,
     CATEGORY,
@@ -59,13 +59,7 @@ def map_rows(
     )
     if table.kind != "events":
         return converted
-    return converted.with_columns(pl.coalesce(EVENT_ID, _row_hash(schema)).alias(EVENT_ID))
-
-
-def _row_hash(schema: pl.Schema) -> pl.Expr:
-    """An id made of all other columns, the same for equal rows on every machine and in every version."""
-    columns = [pl.col(name).cast(dtype, strict=False) for name, dtype in schema.items() if name != EVENT_ID]
-    return polars_hash.hash_rows(columns, version=1).nchash.xxh3_64().cast(pl.String)
+    return converted.with_columns(pl.coalesce(EVENT_ID, row_hash(schema)).alias(EVENT_ID))
 
 
 def _expression(name: str, rows: pl.DataFrame, table: Table, gone: Collection[str]) -> pl.Expr:

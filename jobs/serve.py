@@ -3,38 +3,79 @@
 import os
 import socket
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NoReturn
 
+from recsys.api_keys import FILE, load_keys
 from recsys.errors import ServingError
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
-from recsys.store.connection_async import connect_async
+from recsys.store.links import Address
 from recsys.store.server import start_server
 
 PROGRAM: Final = "serving"
-REDIS_URL_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}REDIS_URL"
 
 
 def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process by the server; its workers read the settings themselves, from the same file.
 
     The embedded Valkey is started here, where no `redis.url` is set, and its address handed on. Raises
-    `ServingError` when the address cannot be listened on, `StoreError` when `redis.url` is none.
+    `ServingError` when the address cannot be listened on, or may not be without API keys, `StoreError` when
+    `redis.url` is none.
     """
-    serving, environment = settings.serving, dict(os.environ)
-    _check_address(serving)
+    environment = dict(os.environ) | _over_file(settings)
+    _check_keys(settings)
+    _check_certificate(settings.serving)
+    _check_address(settings.serving)
     if settings.redis.url is None:
         server = start_server(settings.directory / "valkey")
-        environment[REDIS_URL_VARIABLE] = f"redis://{server.host}:{server.port}/0"
+        environment[f"{ENVIRONMENT_PREFIX}REDIS_URL"] = f"redis://{server.host}:{server.port}/0"
     else:
-        connect_async(settings.redis, 1)  # it connects later; a wrong address is told now
+        Address.of(settings.redis)  # it connects later; a wrong address is told now
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file)
     # -P: a directory of the shop's named `serving` must not be taken for the program.
-    command = [sys.executable, "-P", "-m", PROGRAM, serving.host, str(serving.port), str(serving.workers)]
+    command = [sys.executable, "-P", "-m", PROGRAM]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)
+
+
+def _over_file(settings: Settings) -> dict[str, str]:
+    """What the command line may have said otherwise than the file, for the workers to read."""
+    given = {
+        "SERVING_HOST": settings.serving.host,
+        "SERVING_PORT": settings.serving.port,
+        "SERVING_WORKERS": settings.serving.workers,
+        "DIRECTORY": settings.directory,
+    }
+    return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in given.items()}
+
+
+def _check_keys(settings: Settings) -> None:
+    """Without API keys only this machine may ask."""
+    host = settings.serving.host
+    if len(load_keys(settings.directory / FILE)) == 0 and not _is_loopback(host):
+        raise ServingError(
+            f"serving.host = {host!r}: expected a loopback address while there are no API keys: "
+            "make one with `recsys keys create NAME --scope read`"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_certificate(serving: Serving) -> None:
+    if (serving.tls_certificate is None) != (serving.tls_key is None):
+        raise ServingError("serving.tls_certificate and serving.tls_key: expected both, or neither")
+    for name in ("tls_certificate", "tls_key"):
+        file: Path | None = getattr(serving, name)
+        if file is not None and not file.is_file():
+            raise ServingError(f"serving.{name} = {str(file)!r}: there is no such file")
 
 
 def _check_address(serving: Serving) -> None:

@@ -70,7 +70,7 @@ class Serving:
     impressions: bool = True
     """Whether what was shown is written to the stream of events."""
     stream_length: Positive = 1_000_000
-    """Most entries that may wait in the stream; as it fills, impressions, views, carts, at last purchases are refused."""
+    """Most entries of the stream; as it fills, impressions, views, carts, then purchases are refused."""
     cached_users: Positive = 10_000
     """Users whose last lists and sessions a worker remembers for when Redis does not answer."""
     static_list: Path | None = None

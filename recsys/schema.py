@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Final
 
 import dataframely as dy
@@ -169,3 +170,29 @@ def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
             return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
 
     return KnownEvents
+
+
+def broken_event_rule(
+    event_id: str,
+    user_id: str,
+    item_id: str,
+    event: str,
+    timestamp: datetime,
+    amounts: tuple[float | None, float | None, float | None],
+    names: Collection[str],
+    latest: datetime,
+) -> str | None:
+    """The first rule of `events_schema` that one event breaks, None where it breaks none; `amounts` are its value,
+    price and quantity. For events that come a few at a time: a table of them costs milliseconds to check."""
+    value, price, quantity = amounts
+    checks = (
+        ("event_id_is_an_id", is_id(event_id)),
+        ("user_id_is_an_id", is_id(user_id)),
+        ("item_id_is_an_id", is_id(item_id)),
+        ("value_is_finite", value is None or isfinite(value)),
+        ("price_is_an_amount", price is None or (isfinite(price) and price >= 0)),
+        ("quantity_is_an_amount", quantity is None or (isfinite(quantity) and quantity >= 0)),
+        ("event_is_known", event in names),
+        ("timestamp_is_in_range", EARLIEST <= timestamp <= latest),
+    )
+    return next((rule for rule, kept in checks if not kept), None)

@@ -1,104 +1,111 @@
-"""The HTTP application: routes, and what lives as long as a worker."""
+"""The HTTP application: its routes, its documentation, and the hot routes before them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
 
-from litestar import Litestar, Request, Response, Router, get
-from litestar.exceptions import HTTPException, NotFoundException, ValidationException
+import swagger_ui
+from litestar import Litestar, Request, Response, Router
+from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import Parameter
+from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
 
 import recsys
-from recsys.errors import StoreError
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from recsys.store.connection_async import connect_async
-from recsys.store.keys import Keys
-from serving import errors
-from serving.errors import REQUEST_ID_HEADER, Failure, Invalid, Outage, request_id_of
-from serving.lists import Lists
-from serving.recommendations import (
-    DEFAULT_N,
-    EXPECTED,
-    MOST_N,
-    USER_ID,
-    InvalidValueError,
-    N,
-    Recommendations,
-    answer,
-    user_of,
-)
+from serving.errors import REQUEST_ID_HEADER, new_request_id, told
+from serving.events import MOST_BODY_BYTES
+from serving.hot_routes import answered_hot
+from serving.routes import HANDLERS
+from serving.worker import Worker
 
-RECOMMENDATIONS: Final = "/v1/recommendations"
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
 
-UserId = Annotated[str, Parameter(description=EXPECTED[USER_ID])]
-Count = Annotated[int, Parameter(ge=1, le=MOST_N, description=f"Most items to answer with: {EXPECTED[N]}")]
+PAGE_FILES: Final = Path(swagger_ui.__file__).parent / "static"
+NO_ICON: Final = "<link rel='icon' href='data:,'>"
 
 
-@get(
-    f"{RECOMMENDATIONS}/{{user_id:path}}",
-    summary="Recommendations for a user",
-    responses={
-        400: ResponseSpec(Invalid, description="The user id or n is not accepted"),
-        503: ResponseSpec(Failure, description="Redis does not answer, or nothing is published yet"),
-    },
-)
-async def recommendations(
-    request: Request[Any, Any, Any],
-    user_id: UserId,  # noqa: ARG001 - decoded too early: a slash that belongs to an id looks like any other
-    n: Count = DEFAULT_N,
-) -> Response[Recommendations]:
-    """The user's own list, best first; the popular one for a user without."""
-    asked = user_of(request.scope["raw_path"], f"{RECOMMENDATIONS}/".encode())
-    request_id = request_id_of(request)
-    found = await request.app.state.lists.user(asked)
-    return Response(answer(asked, found, n, request_id), headers={REQUEST_ID_HEADER: request_id})
+class Application:
+    """The hot routes, and the framework for all others."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.worker: Worker | None = None
+        self.litestar = _framework(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the server's start and end."""
+        if scope["type"] != "http" or self.worker is None:
+            await self.litestar(scope, receive, send)  # type: ignore[arg-type]
+            return
+        if not await answered_hot(self.worker, scope, receive, send):
+            await self._counted(self.worker, scope, receive, send)
+
+    async def _counted(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        status = 500
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        await self.litestar(scope, receive, sending)  # type: ignore[arg-type]
+        route = scope.get("path_template", "other")
+        worker.metrics.count("requests", route, str(status))
+        worker.metrics.observe("request_seconds", perf_counter() - started, route)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
+        """Open the worker's connections, and close them."""
+        app.state.worker = worker = Worker(self._settings)
+        async with worker.opened():
+            self.worker = worker
+            try:
+                yield
+            finally:
+                self.worker = None
 
 
-@get([RECOMMENDATIONS, f"{RECOMMENDATIONS}/"], include_in_schema=False)
-async def no_user(request: Request[Any, Any, Any], n: Count = DEFAULT_N) -> Response[Recommendations]:
-    """What the router makes of an id that is empty, or of slashes alone."""
-    return await recommendations.fn(request, "", n)
-
-
-@get("/live", summary="Whether the process answers")
-async def live() -> dict[str, str]:
-    """200 while it does, whatever the state of Redis."""
-    return {"status": "live"}
-
-
-@get(
-    "/ready",
-    summary="Whether recommendations can be answered",
-    responses={503: ResponseSpec(Failure, description="Redis does not answer, or nothing is published yet")},
-)
-async def ready(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """200 with the live version while Redis answers and has one."""
-    return {"status": "ready", "version": await request.app.state.lists.live()}
-
-
-def create_app(settings: Settings | None = None) -> Litestar:
+def create_app(settings: Settings | None = None) -> Application:
     """The application; its settings are the process' own where none are given."""
     settings = settings or load_settings(settings_file())
     configure_logging(settings.log_format)
+    return Application(settings)
+
+
+def _framework(application: Application) -> Litestar:
     return Litestar(
-        [recommendations, no_user, live, ready],
-        lifespan=[_lists_of(settings)],
-        exception_handlers={
-            InvalidValueError: errors.invalid,
-            ValidationException: errors.unreadable,
-            StoreError: errors.unavailable,
-            HTTPException: errors.refused,
-            Exception: errors.broken,
-        },
+        [
+            *HANDLERS,
+            create_static_files_router("/schema/files", [PAGE_FILES], include_in_schema=False),
+        ],
+        lifespan=[application.lifespan],
+        exception_handlers={Exception: _failed},
+        request_max_body_size=MOST_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="recsys",
             version=recsys.__version__,
             use_handler_docstrings=True,
-            render_plugins=[JsonRenderPlugin()],
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"key": []}, {}],
+            render_plugins=[
+                JsonRenderPlugin(),
+                SwaggerRenderPlugin(
+                    path="/page",
+                    js_url="/schema/files/swagger-ui-bundle.js",
+                    css_url="/schema/files/swagger-ui.css",
+                    standalone_preset_js_url="/schema/files/swagger-ui-standalone-preset.js",
+                    favicon=NO_ICON,
+                ),
+            ],
             openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_no_page),
         ),
         logging_config=None,
@@ -106,21 +113,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
 
 
-def _lists_of(settings: Settings) -> Any:
-    """Opens a worker's connections to Redis, and closes them."""
-
-    @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncGenerator[None]:
-        connections = settings.serving.redis_connections
-        client, keys = connect_async(settings.redis, connections), Keys(settings.redis.namespace)
-        app.state.outage = Outage()
-        app.state.lists = lists = Lists(client, keys, settings.redis.timeout_seconds, connections)
-        try:
-            yield
-        finally:
-            await lists.close()
-
-    return lifespan
+def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What went wrong, as JSON."""
+    worker: Worker = request.app.state.worker
+    request_id = request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
+    status, content, headers = told(error, request.query_params.dict(), request_id, worker.outage)
+    return Response(content, status_code=status, headers={REQUEST_ID_HEADER: request_id, **headers})
 
 
 def _no_page(response: Response[Any]) -> Response[Any]:

@@ -2,43 +2,26 @@
 
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
 import structlog
-from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from recsys.errors import NothingPublishedError, StoreError
-from serving.recommendations import EXPECTED, InvalidValueError, N
+from serving.access import AccessError
+from serving.answers import Failure, Invalid
+from serving.asked import EXPECTED, InvalidValueError
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
 SHOWN_CHARACTERS: Final = 200
 LOG_SECONDS: Final = 10.0
 
-AnyRequest = Request[Any, Any, Any]
+Told = tuple[int, Invalid | Failure, Mapping[str, str]]
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Invalid:
-    """Which value of the request is not accepted, and what would be."""
-
-    field: str
-    value: str
-    expected: str
-    request_id: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no answer."""
-
-    error: str
-    request_id: str
 
 
 class Outage:
@@ -56,50 +39,49 @@ class Outage:
             self._unlogged, self._logged_at = 0, time.monotonic()
 
 
-def request_id_of(request: AnyRequest) -> str:
-    """The id of a request, made when it is first asked for."""
-    return request.scope.setdefault("state", {}).setdefault("request_id", uuid4().hex)
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid4().hex
 
 
-def invalid(request: AnyRequest, error: InvalidValueError) -> Response[Any]:
-    """400: a value of the request is not accepted."""
-    request_id = request_id_of(request)
-    content = Invalid(error.field, error.value[:SHOWN_CHARACTERS], EXPECTED[error.field], request_id)
-    return _response(request, content, 400, {})
+def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Outage) -> Told:
+    """Status, content and headers for what went wrong; `query` has the parameters of the request."""
+    match error:
+        case InvalidValueError():
+            content = Invalid(error.field, error.value[:SHOWN_CHARACTERS], error.expected, request_id)
+            return 400, content, {}
+        case AccessError():
+            return error.status, Failure(error.message, request_id), error.headers
+        case NothingPublishedError():
+            outage.note(str(error))
+            return _unavailable(str(error), request_id)
+        case StoreError():
+            outage.note(str(error))
+            return _unavailable("Redis does not answer", request_id)
+        case ValidationException():
+            return 400, _unreadable(error, query, request_id), {}
+        case HTTPException() if error.status_code < 500:
+            return error.status_code, Failure(error.detail, request_id), error.headers or {}
+        case _:
+            # The place without values, which may be a user's.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("request failed", error=type(error).__name__, place=place, request_id=request_id)
+            return 500, Failure("internal error", request_id), {}
 
 
-def unreadable(request: AnyRequest, error: ValidationException) -> Response[Any]:  # noqa: ARG001
-    """400: the one parameter with a declared type and range, `n`, does not have them."""
-    return invalid(request, InvalidValueError(N, request.query_params[N]))
+def _unavailable(reason: str, request_id: str) -> Told:
+    return 503, Failure(reason, request_id), {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-def unavailable(request: AnyRequest, error: StoreError) -> Response[Any]:
-    """503: Redis does not answer, or has nothing published; where it is and what it said is for the log alone."""
-    request.app.state.outage.note(str(error))
-    reason = str(error) if isinstance(error, NothingPublishedError) else "Redis does not answer"
-    return _failure(request, reason, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-
-
-def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """What the framework refuses: a route or a method that is not there."""
-    if error.status_code >= 500:
-        return broken(request, error)
-    return _failure(request, error.detail, error.status_code, error.headers or {})
-
-
-def broken(request: AnyRequest, error: Exception) -> Response[Any]:
-    """500: a mistake of the code; the log has its place, without values, which may be a user's."""
-    place = "".join(traceback.format_tb(error.__traceback__))
-    log.error("request failed", error=type(error).__name__, place=place, request_id=request_id_of(request))
-    return _failure(request, "internal error", 500, {})
-
-
-def _failure(request: AnyRequest, reason: str, status: int, headers: dict[str, str]) -> Response[Any]:
-    return _response(request, Failure(reason, request_id_of(request)), status, headers)
-
-
-def _response(
-    request: AnyRequest, content: Invalid | Failure, status: int, headers: dict[str, str]
-) -> Response[Any]:
-    named = {**headers, REQUEST_ID_HEADER: request_id_of(request)}
-    return Response(content, status_code=status, headers=named, media_type="application/json")
+def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id: str) -> Invalid:
+    """What the framework found: a parameter without the declared type or range, a body not as described."""
+    details: Any = error.extra or [{}]
+    first: dict[str, Any] = details[0] if isinstance(details, list) else {}
+    name = str(first.get("key") or "body")
+    if name in query:
+        value = query[name]
+        value = value[-1] if isinstance(value, list) else value
+        return Invalid(name, str(value)[:SHOWN_CHARACTERS], EXPECTED.get(name, "another value"), request_id)
+    return Invalid(
+        name, "(not shown)", str(first.get("message") or EXPECTED["body"])[:SHOWN_CHARACTERS], request_id
+    )

@@ -72,7 +72,7 @@ class Keys:
         return f"{self.namespace}:{version}:*"
 
     def session(self, user_id: str) -> str:
-        """Sorted set: `<event_id> <event> <item_id>` of a user's recent events -> Unix milliseconds."""
+        """Sorted set: `<event_id> <item_id> <event>` of a user's recent events -> Unix milliseconds."""
         return f"{self.namespace}:session:{{{user_id}}}"
 
     def flag(self, user_id: str) -> str:

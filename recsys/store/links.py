@@ -1,0 +1,243 @@
+"""The connections of a process that answers many requests at once: to one server, to whichever Sentinels call the
+primary, or to every primary of a Cluster."""
+
+# redis-py's helpers have loose types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import redis
+import structlog
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.sentinel import Sentinel
+from redis.crc import key_slot
+
+from recsys.errors import StoreError
+from recsys.online_settings import Redis
+from recsys.store.encoding import text
+from recsys.store.link import CONNECT_SECONDS, Command, Endpoint, Link, Reply, Resolve, UnansweredError, pack
+
+SCHEMES: Final = ("redis", "rediss", "unix")
+DEFAULT_PORT: Final = 6379
+SLOTS: Final = 1 << 14
+MOVES: Final = 3
+"""How often a command follows a slot to another node of a Cluster."""
+TOPOLOGY_SECONDS: Final = 1.0
+"""The nodes of a Cluster are asked for at most so often."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Address:
+    """What `redis.url` says: one place, or those of several Sentinels or nodes."""
+
+    places: tuple[Endpoint, ...]
+
+    @classmethod
+    def of(cls, settings: Redis) -> "Address":
+        """Read the settings; raises `StoreError`, which shows nothing secret, when they name no place."""
+        if settings.url is None:
+            raise StoreError("redis.url: is not set: `recsys serve` tells its workers where the embedded server is")
+        try:
+            return cls(tuple(_places(settings, settings.url)))
+        except (ValueError, OSError):
+            raise StoreError(
+                "redis.url = (not shown): is no redis://, rediss:// or unix:// address, or a certificate is missing"
+            ) from None
+
+
+def _places(settings: Redis, url: str) -> list[Endpoint]:
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    login = Endpoint(
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        tls=_tls(settings) if parts.scheme == "rediss" else None,
+    )
+    if parts.scheme == "unix":
+        return [replace(login, path=unquote(parts.path))]
+    database = int(parts.path.strip("/") or 0)
+    found: list[Endpoint] = []
+    for host in hosts.split(","):
+        place = urlsplit(f"//{host}")
+        found.append(
+            replace(login, host=place.hostname or "localhost", port=place.port or DEFAULT_PORT, database=database)
+        )
+    return found
+
+
+def _tls(settings: Redis) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=None if settings.tls_ca is None else str(settings.tls_ca))
+    if settings.tls_certificate is not None:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    return context
+
+
+class Links:
+    """Which connection a key is read and written through."""
+
+    def __init__(self, settings: Redis, timeout: float) -> None:
+        """`timeout` in seconds bounds every answer. Raises `StoreError` as `Address.of` does."""
+        self._settings = settings
+        self._timeout = timeout
+        self._address = Address.of(settings)
+        self._by_node: dict[tuple[str, int], Link] = {}
+        self._leaving: list[asyncio.Task[None]] = []
+        self._primary: Link | None = None
+        self._slots: list[Link] = []
+        self._learning: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start to connect; returns at once, or, for a Cluster, when its nodes are known or do not answer."""
+        if self._settings.cluster:
+            with suppress(StoreError):
+                await self._learn()
+        else:
+            self._primary = Link(self._where, self._timeout)
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._learning is not None:
+            self._learning.cancel()
+        links = [*self._by_node.values(), *([self._primary] if self._primary else [])]
+        await asyncio.gather(*(link.close() for link in links))
+
+    @property
+    def able(self) -> bool:
+        """Whether every server is believed to answer."""
+        if self._primary is not None:
+            return self._primary.able
+        return bool(self._slots) and all(link.able for link in self._by_node.values())
+
+    @property
+    def all(self) -> Sequence[Link]:
+        """The connections there are, one to each primary."""
+        return [self._primary] if self._primary is not None else list(self._by_node.values())
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until all answer, but no longer than so many seconds; whether they do."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.able:
+                    await asyncio.sleep(0.01)
+        return self.able
+
+    def of(self, key: str) -> Link:
+        """The connection that a key is read and written through; raises `UnansweredError` where none is known."""
+        if self._primary is not None:
+            return self._primary
+        if not self._slots:
+            self.relearn()
+            raise UnansweredError("Redis Cluster: no node answers")
+        return self._slots[key_slot(key.encode())]
+
+    def relearn(self) -> None:
+        """The nodes of the Cluster may have changed: ask for them in the background."""
+        if self._settings.cluster and self._learning is None:
+            self._learning = asyncio.get_running_loop().create_task(self._relearn())
+
+    async def call(self, key: str, *commands: Command) -> list[Reply]:
+        """The replies to commands about keys that share the slot of `key`, which is followed where it has moved.
+
+        Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
+        """
+        packed = pack(*commands)
+        for _ in range(MOVES):
+            replies = await self.of(key).ask(packed, len(commands))
+            refusal = next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
+            if refusal is None:
+                return replies
+            if not refusal.startswith(("MOVED", "ASK", "TRYAGAIN")):
+                raise StoreError(f"Redis: {refusal}")
+            self.relearn()
+            if self._learning is not None:
+                await asyncio.shield(self._learning)
+        raise UnansweredError("Redis Cluster: keys keep moving")
+
+    async def _where(self) -> Endpoint:
+        """Where the one server is, now."""
+        place = self._address.places[0]
+        if self._settings.sentinel is None:
+            return place
+        sentinels = Sentinel(
+            [(each.host, each.port) for each in self._address.places], sentinel_kwargs=self._options(place)
+        )
+        try:
+            found: Any = await sentinels.discover_master(self._settings.sentinel)
+        except redis.RedisError as error:
+            raise StoreError(f"Sentinel: {error}") from None
+        finally:
+            await asyncio.gather(*(each.aclose() for each in sentinels.sentinels))
+        host, port = found
+        return replace(place, host=text(host), port=int(port))
+
+    def _options(self, place: Endpoint) -> dict[str, Any]:
+        """How redis-py is let in, for the few questions that are asked through it."""
+        options: dict[str, Any] = {"username": place.username, "password": place.password}
+        options |= {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+        if place.tls is not None:
+            files = {
+                "ssl_ca_certs": self._settings.tls_ca,
+                "ssl_certfile": self._settings.tls_certificate,
+                "ssl_keyfile": self._settings.tls_key,
+            }
+            options |= {"ssl": True} | {name: str(file) for name, file in files.items() if file is not None}
+        return options
+
+    async def _relearn(self) -> None:
+        try:
+            with suppress(StoreError):
+                await self._learn()
+            await asyncio.sleep(TOPOLOGY_SECONDS if not self._slots else 0)
+        finally:
+            self._learning = None
+
+    async def _learn(self) -> None:
+        """Ask any node which holds which slots, and keep one connection to each primary."""
+        login = self._address.places[0]
+        known = [replace(login, host=host, port=port) for host, port in self._by_node]
+        for place in [*known, *self._address.places]:
+            client = AsyncRedis(host=place.host, port=place.port, **self._options(place))
+            try:
+                reply: Any = await client.execute_command("CLUSTER SLOTS")
+            except redis.RedisError as error:
+                log.warning("a node of the Cluster does not tell its slots", node=place.shown, reason=str(error))
+                continue
+            finally:
+                await client.aclose()
+            self._adopt(reply, place)
+            return
+        raise UnansweredError("Redis Cluster: no node answers")
+
+    def _adopt(self, ranges: Any, asked: Endpoint) -> None:
+        slots: dict[int, Link] = {}
+        nodes: set[tuple[str, int]] = set()
+        for (first, last), holders in ranges.items():
+            host, port = holders["primary"][:2]
+            node = (text(host) or asked.host, int(port))
+            nodes.add(node)
+            if node not in self._by_node:
+                endpoint = replace(asked, host=node[0], port=node[1])
+                self._by_node[node] = Link(_always(endpoint), self._timeout)
+            slots |= dict.fromkeys(range(first, last + 1), self._by_node[node])
+        if len(slots) == SLOTS:
+            self._slots = [slots[slot] for slot in range(SLOTS)]
+        for node in set(self._by_node) - nodes:
+            self._leaving.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))
+
+
+def _always(endpoint: Endpoint) -> Resolve:
+    async def resolve() -> Endpoint:
+        return endpoint
+
+    return resolve

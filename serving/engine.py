@@ -1,0 +1,301 @@
+"""A request for a list, stage by stage: load, sources, ranking, filters, fill, answer."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from recsys.errors import NothingPublishedError, StoreError
+from recsys.schema import CATEGORY
+from recsys.settings import Settings
+from recsys.store.encoding import decode
+from recsys.store.keys import TRENDING, Keys
+from recsys.store.link import UnansweredError
+from recsys.store.links import Links
+from serving.answers import ItemList, Recommendation, Recommendations, Removed, Stage
+from serving.asked import DEEPEST, Asked, Cursor, guest
+from serving.catalogue import Catalogue
+from serving.filters import Barred, Policy, Removals, page, unlike_wanted
+from serving.known import Known, Reader
+from serving.live import Live
+from serving.ranking import Candidate, Candidates, diversify, fuse, spread
+from serving.sources import Neighbours, anchors, candidates, once, popular, segment
+
+STAGES: Final = ("load", "sources", "ranking", "filters", "fill")
+FLAGGED: Final = "flagged"
+
+
+@dataclass(slots=True)
+class Trace:
+    """How long each stage of one request took, and, where it is asked for, what came of it."""
+
+    seconds: dict[str, float]
+    stages: list[Stage] | None
+    at: float
+
+    @classmethod
+    def start(cls, debug: bool) -> "Trace":
+        """The clock starts now."""
+        return cls({}, [] if debug else None, time.perf_counter())
+
+    def done(
+        self, name: str, items: Iterable[str] = (), removed: Removals | None = None, note: str | None = None
+    ) -> None:
+        """A stage has ended."""
+        now = time.perf_counter()
+        taken, self.at = now - self.at, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + taken
+        if self.stages is not None:
+            lost = [Removed(reason, ids) for reason, ids in (removed or {}).items()]
+            self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what the books want of it."""
+
+    answer: Recommendations
+    seconds: Mapping[str, float]
+
+
+class Engine:
+    """Answers requests for lists from what Redis and the process know."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        links: Links,
+        keys: Keys,
+        live: Live,
+        stored_id: Callable[[str], str],
+        now: Callable[[], float],
+    ) -> None:
+        """`stored_id` is what a user is called in Redis; `now` gives Unix seconds."""
+        serving = settings.serving
+        self._links, self._keys, self._live = links, keys, live
+        self._stored_id, self._now = stored_id, now
+        self._reader = Reader(links, keys, live, serving.session_events, serving.cached_users)
+        self._policy = Policy.of(settings.repeat, serving)
+        self._weights = settings.sources.event_weights
+        self._diversity = serving.diversity
+        self._most_per_brand = serving.most_per_brand
+        self._most_per_category = serving.most_per_category
+
+    def catalogue(self) -> Catalogue:
+        """What is answered from now; raises `NothingPublishedError` where nothing is known at all."""
+        if self._live.catalogue is None:
+            raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
+        return self._live.catalogue
+
+    async def recommend(self, asked: Asked, request_id: str) -> Answered:
+        """The list of a user."""
+        trace = Trace.start(asked.debug)
+        cursor = asked.cursor
+        catalogue = (self._live.of_version(cursor.version) if cursor else None) or self.catalogue()
+
+        stored_id = self._stored_id(asked.user_id)
+        known = await self._known(asked, stored_id, catalogue)
+        known, catalogue, previous = await self._previous(known, catalogue, stored_id)
+        if known.flag is not None:
+            known = replace(known, items=(), acts=())
+        trace.done("load", known.items, note=FLAGGED if known.flag is not None else None)
+
+        now_ms = int(self._now() * 1e3)
+        at = cursor.at if cursor else now_ms
+        neighbours = await self._neighbours(known, asked, catalogue.version, at) if known.acts else ()
+        lists = candidates(known, neighbours, asked, catalogue, previous)
+        trace.done("sources", note=", ".join(each.source for each in lists))
+
+        order = diversify(fuse(lists), catalogue, self._diversity)
+        if asked.debug:
+            order = list(order)
+        trace.done("ranking", _ids(order) if asked.debug else ())
+
+        order, unlike = unlike_wanted(order, asked, catalogue)
+        barred = self._policy.barred(known, asked, catalogue, now_ms)
+        seen: list[Candidate] = []
+        taken, place, removed = self._page(_kept(order, seen), asked, barred, catalogue)
+        trace.done("filters", _ids(taken) if asked.debug else (), unlike | removed)
+
+        if len(taken) < asked.n:
+            liked = await self._favourites(known, stored_id, catalogue.version) if known.items else ()
+            below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
+            taken, place, removed = self._page(once(chain(seen, below)), asked, barred, catalogue)
+            trace.done("fill", _ids(taken) if asked.debug else (), removed)
+
+        shown = cursor.shown if cursor else asked.offset
+        more = len(taken) == asked.n and place < DEEPEST
+        answer = Recommendations(
+            asked.user_id,
+            catalogue.version,
+            request_id,
+            not known.fresh,
+            ranked(taken, shown),
+            Cursor(catalogue.version, at, place, shown + len(taken)).encode() if more else None,
+            trace.stages if trace.stages is not None else UNSET,
+        )
+        return Answered(answer, trace.seconds)
+
+    async def similar(self, item_id: str, asked: Asked, request_id: str) -> ItemList:
+        """Items like one, then what is popular in its category, and in the shop."""
+        catalogue = self.catalogue()
+        key = self._keys.similar_items(catalogue.version, item_id)
+        found, fresh = await self._list(key)
+        title = catalogue.title(item_id)
+        facts = catalogue.facts(item_id)
+        own = Candidates("similar", f"similar to {title}", found)
+        within = [] if facts.get(CATEGORY) is None else [facts[CATEGORY]]
+        order = chain(
+            fuse([own]),
+            (
+                Candidate(each.item_id, "popular", f"popular in {facts.get(CATEGORY)}, as {title} is")
+                for each in segment(within, asked.wanted, catalogue)
+            ),
+        )
+        return self._everybody(
+            order, replace(asked, exclude=asked.exclude | {item_id}), catalogue, fresh, request_id
+        )
+
+    async def trending(self, asked: Asked, request_id: str) -> ItemList:
+        """Items on the rise, then popular ones."""
+        catalogue = self.catalogue()
+        found, fresh = await self._list(self._keys.ranking(catalogue.version, TRENDING))
+        order = fuse([Candidates("trending", "on the rise", found)])
+        return self._everybody(order, asked, catalogue, fresh, request_id)
+
+    async def popular(self, asked: Asked, request_id: str) -> ItemList:
+        """Popular items."""
+        return self._everybody((), asked, self.catalogue(), self._links.able, request_id)
+
+    async def rank(self, asked: Asked, item_ids: Sequence[str], request_id: str) -> Recommendations:
+        """The given items in the order that suits a user, those left out that must not be shown."""
+        trace = Trace.start(asked.debug)
+        catalogue = self.catalogue()
+        known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
+        trace.done("load", known.items)
+        now_ms = int(self._now() * 1e3)
+        neighbours = await self._neighbours(known, asked, catalogue.version, now_ms) if known.acts else ()
+        given = set(item_ids)
+        order = [
+            each for each in fuse(candidates(known, neighbours, asked, catalogue, False)) if each.item_id in given
+        ]
+        last = len(catalogue)
+        rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: catalogue.rows.get(item_id, last))
+        order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
+        barred = self._policy.barred(known, asked, catalogue, now_ms)
+        taken, _, removed = page(once(order), 0, 0, len(given), barred)
+        trace.done("ranking", (each.item_id for each in taken), removed)
+        return Recommendations(
+            asked.user_id,
+            catalogue.version,
+            request_id,
+            not known.fresh,
+            ranked(taken, 0),
+            None,
+            trace.stages if trace.stages is not None else UNSET,
+        )
+
+    async def user(self, user_id: str) -> tuple[Known, dict[str, Any]]:
+        """A user as Redis knows it, and the profile; raises `UnansweredError` when it does not answer."""
+        stored_id = self._stored_id(user_id)
+        version = self.catalogue().version
+        known = await self._reader.user(stored_id, version)
+        if not known.fresh:
+            raise UnansweredError("Redis does not answer")
+        return known, await self._profile(stored_id, version)
+
+    async def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Known:
+        guest_id = None if asked.session_id is None else self._stored_id(guest(asked.session_id))
+        return await self._reader.user(stored_id, catalogue.version, guest_id)
+
+    def _page(
+        self, order: Iterable[Candidate], asked: Asked, barred: Barred, catalogue: Catalogue
+    ) -> tuple[list[Candidate], int, Removals]:
+        start = asked.cursor.place if asked.cursor else 0
+        order = spread(order, asked.n, catalogue, self._most_per_brand, self._most_per_category)
+        return page(order, start, asked.offset, asked.n, barred)
+
+    def _everybody(
+        self, order: Iterable[Candidate], asked: Asked, catalogue: Catalogue, fresh: bool, request_id: str
+    ) -> ItemList:
+        """Items that are nobody's own, filled with popular ones."""
+        kept, _ = unlike_wanted(list(order), asked, catalogue)
+        barred = Barred(excluded=asked.exclude, unavailable=catalogue.unavailable)
+        taken, _, _ = self._page(once(chain(kept, popular(asked.wanted, catalogue))), asked, barred, catalogue)
+        return ItemList(catalogue.version, request_id, not fresh, ranked(taken, asked.offset))
+
+    async def _previous(self, known: Known, catalogue: Catalogue, stored_id: str) -> tuple[Known, Catalogue, bool]:
+        """Where the live version has no list of a user that the one before had, all is taken from that one."""
+        before = self._live.previous
+        if known.items or not known.fresh or before is None or before is catalogue:
+            return known, catalogue, False
+        then = await self._reader.user(stored_id, before.version)
+        return (then, before, True) if then.items else (known, catalogue, False)
+
+    async def _neighbours(self, known: Known, asked: Asked, version: str, at: int) -> Sequence[Neighbours]:
+        """Neighbours of the session's latest items, as of the first page; none where Redis does not answer."""
+        acts = [act for act in known.acts if act.at <= at]
+        wanted = anchors(acts, asked.context, self._weights)
+        keys = self._keys
+        try:
+            found = await asyncio.gather(
+                *(
+                    self._links.call(
+                        keys.similar_items(version, act.item_id),
+                        ("MGET", keys.similar_items(version, act.item_id), keys.bought_with(version, act.item_id)),
+                    )
+                    for act, _ in wanted
+                )
+            )
+        except StoreError:
+            return ()
+        return [
+            Neighbours(act, weight, decode(lists[0]), decode(lists[1]))
+            for (act, weight), (lists,) in zip(wanted, found, strict=True)
+        ]
+
+    async def _favourites(self, known: Known, stored_id: str, version: str) -> Sequence[str]:
+        """The categories a user likes best; none where Redis does not answer."""
+        if not known.fresh:
+            return ()
+        try:
+            profile = await self._profile(stored_id, version)
+        except StoreError:
+            return ()
+        return profile.get("categories", ())
+
+    async def _profile(self, stored_id: str, version: str) -> dict[str, Any]:
+        key = self._keys.profile(version, stored_id)
+        (value,) = await self._links.call(key, ("GET", key))
+        return msgspec.json.decode(value) if value else {}
+
+    async def _list(self, key: str) -> tuple[list[str], bool]:
+        """A list of everybody's, and whether Redis answered."""
+        try:
+            (value,) = await self._links.call(key, ("GET", key))
+        except StoreError:
+            return [], False
+        return decode(value), True
+
+
+def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
+    """Items with their places."""
+    return [
+        Recommendation(each.item_id, rank, each.source, each.reason) for rank, each in enumerate(taken, offset + 1)
+    ]
+
+
+def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:
+    return (each.item_id for each in candidates)
+
+
+def _kept(order: Iterable[Candidate], seen: list[Candidate]) -> Iterator[Candidate]:
+    """The order as it is taken, what was taken remaining in `seen`."""
+    for candidate in order:
+        seen.append(candidate)
+        yield candidate

@@ -1,0 +1,262 @@
+"""Events taken in: checked by the contract's rules, appended to the stream, and in the user's session at once."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+from msgspec import Raw, Struct
+
+from recsys.errors import StoreError
+from recsys.event_ids import row_hash
+from recsys.schema import (
+    EVENT,
+    EVENT_ID,
+    ITEM_ID,
+    PRICE,
+    QUANTITY,
+    SESSION_ID,
+    TIMESTAMP,
+    USER_ID,
+    VALUE,
+    Events,
+    broken_event_rule,
+    is_id,
+)
+from recsys.settings import Settings
+from recsys.store.keys import Keys
+from recsys.store.link import Command
+from recsys.store.links import Links
+from serving.answers import RowError
+from serving.asked import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
+from serving.pressure import Pressure
+
+MOST_EVENTS: Final = 500
+MOST_BODY_BYTES: Final = 2_000_000
+AHEAD: Final = timedelta(days=1)
+TEXT_LENGTH: Final = 1_000
+STREAM_FIELD: Final = "event"
+DAY_MS: Final = 86_400_000
+AMOUNT: Final = "a finite number not below 0"
+EXPECTED_OF_RULE: Final = {
+    "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
+    "user_id_is_an_id": (USER_ID, EXPECTED[USER_ID]),
+    "item_id_is_an_id": (ITEM_ID, EXPECTED[ITEM_ID]),
+    "value_is_finite": (VALUE, "a finite number"),
+    "price_is_an_amount": (PRICE, AMOUNT),
+    "quantity_is_an_amount": (QUANTITY, AMOUNT),
+    "event_is_known": (EVENT, "one of "),
+    "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"),
+}
+
+
+class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What a user did. Without `user_id` it is of the guest whom `session_id` names; without `timestamp` it is of
+    now; with neither `event_id` nor `timestamp` a repeated one is another."""
+
+    item_id: str
+    event: str
+    user_id: str | None = None
+    event_id: str | None = None
+    timestamp: datetime | None = None
+    value: float | None = None
+    price: float | None = None
+    quantity: float | None = None
+    session_id: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a batch: how many are in the stream, what is wrong with others, how many found no room."""
+
+    accepted: int
+    errors: list[RowError]
+    shed: int
+
+
+class EventWriter:
+    """Takes events in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        links: Links,
+        keys: Keys,
+        pressure: Pressure,
+        stored_id: Callable[[str], str],
+        now: Callable[[], float],
+    ) -> None:
+        """`links` waits long enough for a write; `stored_id` is what a user is called in Redis."""
+        self._links, self._keys, self._pressure = links, keys, pressure
+        self._stored_id, self._now = stored_id, now
+        self._weights = settings.sources.event_weights
+        self._private = settings.pseudonym_key is not None
+        self._session_events = settings.serving.session_events
+        self._session_ms = int(settings.serving.session_days * DAY_MS)
+
+    async def take(self, body: bytes) -> Taken:
+        """Take one event, a JSON object, or a batch, an array of them.
+
+        An event is accepted when it is in the stream and in its user's session; the same `event_id` again changes
+        nothing. Raises `InvalidValueError` where the body is neither, and `StoreError` when Redis does not take all
+        of them: some may then be in the stream, and all may be sent again.
+        """
+        now = datetime.fromtimestamp(self._now(), UTC)
+        events, errors = self._checked(rows_of(body), now)
+        room = [event for event in events if self._pressure.takes(event.event, self._weights[event.event])]
+        if room:
+            await self._write(room)
+        return Taken(len(room), errors, len(events) - len(room))
+
+    def _checked(self, rows: Sequence[Raw], now: datetime) -> tuple[list[Event], list[RowError]]:
+        events: list[Event] = []
+        errors: list[RowError] = []
+        without_id: list[Event] = []
+        for number, row in enumerate(rows):
+            try:
+                event = msgspec.json.decode(row, type=Event)
+                self._complete(event, now)
+                if event.event_id is None:
+                    without_id.append(event)
+                events.append(event)
+                self._check(event, now)
+            except msgspec.ValidationError as error:
+                errors.append(_unreadable(number, error))
+            except InvalidValueError as error:
+                events.pop()
+                errors.append(RowError(number, error.field, error.value[:200], error.expected))
+        if without_id:
+            for event, event_id in zip(without_id, _hashes(without_id), strict=True):
+                event.event_id = event_id
+        return events, errors
+
+    def _complete(self, event: Event, now: datetime) -> None:
+        """Whose event it is and when it was, where that is not given."""
+        if event.timestamp is None:
+            event.timestamp = now
+        elif event.timestamp.tzinfo is None:
+            event.timestamp = event.timestamp.replace(tzinfo=UTC)
+        else:
+            event.timestamp = event.timestamp.astimezone(UTC)
+
+    def _check(self, event: Event, now: datetime) -> None:
+        assert event.timestamp is not None
+        session_id = event.session_id
+        if session_id is not None and not (is_id(session_id) and len(session_id) <= SESSION_LENGTH):
+            raise InvalidValueError(SESSION_ID, session_id)
+        if event.user_id is None:
+            if session_id is None:
+                raise InvalidValueError(USER_ID, "null", "a user id, or the session id of a guest")
+            event.user_id = guest(session_id)
+        for name in ("ip", "user_agent"):
+            text: str | None = getattr(event, name)
+            if text is not None and len(text) > TEXT_LENGTH:
+                raise InvalidValueError(name, text, f"at most {TEXT_LENGTH} characters")
+        rule = broken_event_rule(
+            "-" if event.event_id is None else event.event_id,
+            event.user_id,
+            event.item_id,
+            event.event,
+            event.timestamp,
+            (event.value, event.price, event.quantity),
+            self._weights,
+            now + AHEAD,
+        )
+        if rule is not None:
+            field, expected = EXPECTED_OF_RULE[rule]
+            names = ", ".join(sorted(self._weights)) if field == EVENT else ""
+            raise InvalidValueError(field, str(getattr(event, field)), expected + names)
+        event.user_id = self._stored_id(event.user_id)
+        if self._private:
+            event.ip = event.user_agent = None
+
+    async def _write(self, events: Sequence[Event]) -> None:
+        keys = self._keys
+        try:
+            await self._links.call(
+                keys.events,
+                *(("XADD", keys.events, "*", STREAM_FIELD, msgspec.json.encode(event)) for event in events),
+            )
+            guests = {
+                (event.user_id, event.session_id)
+                for event in events
+                if event.session_id is not None and event.user_id != guest(event.session_id) and event.user_id
+            }
+            await asyncio.gather(
+                *(self._links.call(key, *commands) for key, commands in self._sessions(events).items()),
+                *(self._join(user_id, session_id) for user_id, session_id in sorted(guests)),
+            )
+        except StoreError as error:
+            if "OOM" in str(error):
+                self._pressure.refused()
+            raise
+
+    def _sessions(self, events: Sequence[Event]) -> Mapping[str, list[Command]]:
+        """The commands that put events into the sessions of their users, by the session's key.
+
+        A sorted set keeps the latest whatever the order they come in, and takes the same event once.
+        """
+        members: dict[str, list[str | int]] = {}
+        for event in events:
+            if event.event_id and event.user_id and event.timestamp and self._weights[event.event]:
+                members.setdefault(self._keys.session(event.user_id), []).extend(
+                    (milliseconds(event.timestamp), f"{event.event_id} {event.item_id} {event.event}")
+                )
+        return {key: self._put(key, scored) for key, scored in members.items()}
+
+    def _put(self, key: str, scored: Sequence[str | int]) -> list[Command]:
+        return [
+            ("ZADD", key, *scored),
+            ("ZREMRANGEBYRANK", key, 0, -self._session_events - 1),
+            ("PEXPIRE", key, self._session_ms),
+        ]
+
+    async def _join(self, user_id: str, session_id: str) -> None:
+        """A guest has logged in: what the guest did becomes part of the user's session."""
+        key = self._keys.session(self._stored_id(guest(session_id)))
+        (found,) = await self._links.call(key, ("ZRANGE", key, 0, -1, "WITHSCORES"))
+        if found:
+            scored: list[Any] = [part for pair in zip(found[1::2], found[::2], strict=True) for part in pair]
+            own = self._keys.session(user_id)
+            await self._links.call(own, *self._put(own, scored))
+            await self._links.call(key, ("UNLINK", key))
+
+
+def rows_of(body: bytes) -> list[Raw]:
+    """The events of a body, not yet read; raises `InvalidValueError` where it has none or too many."""
+    expected = f"an event as a JSON object, or an array of 1 to {MOST_EVENTS} of them"
+    try:
+        if body.lstrip()[:1] != b"[":
+            msgspec.json.decode(body, type=dict[str, Raw])
+            return [Raw(body)]
+        rows = msgspec.json.decode(body, type=list[Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidValueError("body", "(not shown)", expected) from None
+    if not 1 <= len(rows) <= MOST_EVENTS:
+        raise InvalidValueError("body", f"{len(rows)} events", expected)
+    return rows
+
+
+def milliseconds(moment: datetime) -> int:
+    """A moment in Unix milliseconds."""
+    return int(moment.timestamp() * 1e3)
+
+
+def _unreadable(number: int, error: msgspec.ValidationError) -> RowError:
+    problem, _, place = str(error).partition(" - at `$.")
+    field = place.rstrip("`")
+    if not field and "`" in problem:
+        field = problem.split("`")[1]
+    return RowError(number, field, "(not shown)", problem)
+
+
+def _hashes(events: Sequence[Event]) -> list[str]:
+    """Ids of events without one, as ingest makes them."""
+    schema = pl.Schema(Events)
+    rows = pl.DataFrame([msgspec.to_builtins(event, builtin_types=(datetime,)) for event in events], schema=schema)
+    return rows.select(row_hash(schema)).to_series().to_list()

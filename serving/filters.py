@@ -1,0 +1,114 @@
+"""What may not be in an answer, and why."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from recsys.online_settings import Serving
+from recsys.schema import CLICK, VIEW
+from serving.asked import Asked
+from serving.catalogue import ANYTHING, Catalogue
+from serving.known import Known
+from serving.ranking import Candidate
+
+DAY_MS: Final = 86_400_000
+SEEN: Final = frozenset((VIEW, CLICK))
+
+Repeat = Literal["allow", "exclude"]
+Removals = dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Items that must not be shown to a user, by reason."""
+
+    bought: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    unavailable: set[str] = field(default_factory=set[str])
+
+    def why(self, item_id: str) -> str | None:
+        """The reason an item is left out for; None where it may be shown."""
+        if item_id in self.unavailable:
+            return "unavailable"
+        if item_id in self.excluded:
+            return "excluded"
+        if item_id in self.bought:
+            return "bought"
+        return "seen" if item_id in self.seen else None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the shop wants shown again."""
+
+    repeat: Repeat
+    hide_seen: bool
+    repeat_days: float
+
+    @classmethod
+    def of(cls, repeat: Repeat, serving: Serving) -> "Policy":
+        """The settings that matter here."""
+        return cls(repeat, serving.hide_seen, serving.repeat_days)
+
+    def barred(self, known: Known, asked: Asked, catalogue: Catalogue, now_ms: int) -> Barred:
+        """What a user is not shown now."""
+        if not (known.acts or known.had or asked.exclude):
+            return Barred(unavailable=catalogue.unavailable)
+        if self.repeat == "exclude":
+            bought = known.had.union(act.item_id for act in known.bought)
+        else:
+            bought = frozenset(
+                act.item_id
+                for act in known.bought
+                if act.at >= catalogue.as_of_ms
+                and now_ms < act.at + DAY_MS * self._cycle_days(act.item_id, catalogue)
+            )
+        seen = frozenset(act.item_id for act in known.acts if act.event in SEEN) if self.hide_seen else frozenset()
+        return Barred(bought, seen, asked.exclude, catalogue.unavailable)
+
+    def _cycle_days(self, item_id: str, catalogue: Catalogue) -> float:
+        """After how many days a bought item is due again."""
+        row = catalogue.rows.get(item_id)
+        known = np.nan if row is None else float(catalogue.repeat_days[row])
+        return self.repeat_days if np.isnan(known) else known
+
+
+def unlike_wanted(
+    order: Iterable[Candidate], asked: Asked, catalogue: Catalogue
+) -> tuple[Iterable[Candidate], Removals]:
+    """The items that are as the request wants them, and those that are not."""
+    if asked.wanted is ANYTHING:
+        return order, {}
+    order = list(order)
+    passes = catalogue.passes(asked.wanted, (candidate.item_id for candidate in order))
+    kept = [candidate for candidate, passed in zip(order, passes, strict=True) if passed]
+    lost = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
+    return kept, {"category, brand or price": lost} if lost else {}
+
+
+def page(
+    order: Iterable[Candidate], start: int, offset: int, n: int, barred: Barred
+) -> tuple[list[Candidate], int, Removals]:
+    """n items of the order that may be shown, from a place on, after as many more as `offset` says.
+
+    Also the place after the last one taken, and what was left out on the way.
+    """
+    taken: list[Candidate] = []
+    removed: Removals = {}
+    place = 0
+    for place, candidate in enumerate(order, 1):
+        if place <= start:
+            continue
+        why = barred.why(candidate.item_id)
+        if why is not None:
+            removed.setdefault(why, []).append(candidate.item_id)
+        elif offset > 0:
+            offset -= 1
+        else:
+            taken.append(candidate)
+            if len(taken) == n:
+                break
+    return taken, place, removed

@@ -1,0 +1,66 @@
+"""What was shown, written to the stream after the answer has gone."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from recsys.errors import StoreError
+from recsys.schema import IMPRESSION
+from recsys.store.keys import Keys
+from recsys.store.link import Reply, pack
+from recsys.store.links import Links
+from serving.answers import Recommendations
+from serving.pressure import Pressure
+
+STREAM_FIELD: Final = "impressions"
+SEND_SECONDS: Final = 0.05
+
+
+class ImpressionWriter:
+    """Writes what was shown while there is room; nobody waits for it, and an answer without it is as good."""
+
+    def __init__(self, links: Links, keys: Keys, pressure: Pressure, now: Callable[[], float]) -> None:
+        self._links, self._keys, self._pressure, self._now = links, keys, pressure, now
+        self._waiting: list[bytes] = []
+        self.lost = 0
+        """How many answers' impressions were not written."""
+
+    def write(self, answer: Recommendations, stored_id: str, context: str) -> None:
+        """Send one entry for all items of an answer, soon, together with those of others."""
+        if not answer.items:
+            return
+        if not self._pressure.takes(IMPRESSION, 0.0):
+            self.lost += 1
+            return
+        shown: dict[str, Any] = {
+            "request_id": answer.request_id,
+            "user_id": stored_id,
+            "timestamp": datetime.fromtimestamp(self._now(), UTC),
+            "version": answer.version,
+            "context": context,
+            "offset": answer.items[0].rank - 1,
+            "items": [item.item_id for item in answer.items],
+            "sources": [item.source for item in answer.items],
+        }
+        self._waiting.append(pack(("XADD", self._keys.events, "*", STREAM_FIELD, msgspec.json.encode(shown))))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            asked = self._links.of(self._keys.events).ask(b"".join(waiting), len(waiting))
+        except StoreError:
+            self.lost += len(waiting)
+            return
+        asked.add_done_callback(partial(self._done, len(waiting)))
+
+    def _done(self, count: int, asked: asyncio.Future[list[Reply]]) -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            self.lost += count
+        else:
+            self.lost += sum(isinstance(reply, Exception) for reply in asked.result())

@@ -1,0 +1,122 @@
+"""What Redis knows of a user, read in one round trip; what it said last where it does not answer."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from recsys.schema import PURCHASE
+from recsys.store.encoding import text
+from recsys.store.keys import Keys
+from recsys.store.link import Reply, UnansweredError, pack
+from recsys.store.links import Links
+from serving.live import Live
+
+
+class Act(NamedTuple):
+    """An event of a session."""
+
+    event: str
+    item_id: str
+    at: int
+    """Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A user as of one moment: `items` the list of the version, `acts` the session, the latest first."""
+
+    version: str
+    items: Sequence[str] = ()
+    acts: Sequence[Act] = ()
+    had: frozenset[str] = frozenset()
+    flag: str | None = None
+    fresh: bool = True
+    """Whether Redis was asked just now; otherwise it is what was known before, or nothing."""
+
+    @property
+    def bought(self) -> list[Act]:
+        """The purchases of the session."""
+        return [act for act in self.acts if act.event == PURCHASE]
+
+
+NOTHING: Final[tuple[Reply, ...]] = (None, None, None)
+
+
+class Reader:
+    """Reads users, and remembers the last ones as they came."""
+
+    def __init__(self, links: Links, keys: Keys, live: Live, session_events: int, cached_users: int) -> None:
+        self._links, self._keys, self._live = links, keys, live
+        self._session_events = session_events
+        self._cached_users = cached_users
+        self._cache: OrderedDict[str, tuple[str, Sequence[Reply], Sequence[Reply]]] = OrderedDict()
+
+    async def user(self, user_id: str, version: str, guest_id: str | None = None) -> Known:
+        """The user's list of a version, session, history, flag; with `guest_id` that session too."""
+        try:
+            beat = self._live.beat()
+            link = self._links.of(self._keys.flag(user_id))
+            asked = link.ask(self._packed(user_id, version), 2)
+            joined = None if guest_id is None else self._session(guest_id)
+            values, session = await asked
+            if isinstance(values, Exception) or isinstance(session, Exception):
+                self._links.relearn()
+                return self._remembered(user_id, version)
+            if values[0] is None:
+                # Whether the version has no list of the user, or is gone, the pointer tells that was read after it.
+                await beat
+            if joined is not None:
+                session = [*session, *await joined]
+        except UnansweredError:
+            return self._remembered(user_id, version)
+        self._remember(user_id, version, values, session)
+        return _known(version, values, session, True)
+
+    def _packed(self, user_id: str, version: str) -> bytes:
+        keys = self._keys
+        return pack(
+            ("MGET", keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id)),
+            ("ZREVRANGE", keys.session(user_id), 0, self._session_events - 1, "WITHSCORES"),
+        )
+
+    async def _session(self, user_id: str) -> Sequence[Reply]:
+        key = self._keys.session(user_id)
+        (found,) = await self._links.call(key, ("ZREVRANGE", key, 0, self._session_events - 1, "WITHSCORES"))
+        return found
+
+    def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
+        cache = self._cache
+        cache[user_id] = (version, values, session)
+        cache.move_to_end(user_id)
+        if len(cache) > self._cached_users:
+            cache.popitem(last=False)
+
+    def _remembered(self, user_id: str, version: str) -> Known:
+        """What was last known; a list of another version than asked for is none."""
+        then, values, session = self._cache.get(user_id, (version, NOTHING, ()))
+        if then != version:
+            values = (None, *values[1:])
+        return _known(version, values, session, False)
+
+
+def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fresh: bool) -> Known:
+    items, flag, had = values
+    return Known(
+        version,
+        items.decode().split(" ") if items else (),
+        acts_of(session) if session else (),
+        frozenset(had.decode().split(" ")) if had else frozenset(),
+        None if flag is None else text(flag),
+        fresh,
+    )
+
+
+def acts_of(session: Sequence[Reply]) -> list[Act]:
+    """Members and scores of a session's sorted set, the latest first; members are as `Keys.session` says."""
+    acts: list[Act] = []
+    for member, score in zip(session[::2], session[1::2], strict=True):
+        _, item_id, event = member.decode().split(" ", 2)
+        acts.append(Act(event, item_id, int(float(score))))
+    acts.sort(key=lambda act: -act.at)
+    return acts

@@ -1,0 +1,252 @@
+"""The live version as a worker follows it: its catalogue, and the items that were changed since.
+
+With whatever a turn of the event loop asks of Redis goes one look at the pointer and at the stream of item changes,
+so an item switched off is in no answer that is begun after it. A new version is adopted when its catalogue is here:
+until then answers are of the one before, which Redis keeps; none is of both.
+"""
+
+import asyncio
+import gc
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+import structlog
+
+from recsys.errors import StoreError
+from recsys.files import written_whole
+from recsys.store.catalogue import read_parts
+from recsys.store.encoding import decode, text
+from recsys.store.keys import Keys, popular_name
+from recsys.store.link import Reply, pack
+from recsys.store.links import Links
+from serving.catalogue import Catalogue, without_facts
+
+BEAT_SECONDS: Final = 0.25
+"""A worker without requests looks so often."""
+SAVE_SECONDS: Final = 1.0
+CHANGES_AT_ONCE: Final = 1_000
+SCAN_COUNT: Final = 1_000
+NO_CHANGE: Final = "0-0"
+UPDATED_AT: Final = "updated_at"
+UNAVAILABLE_FILE: Final = "unavailable.txt"
+CATALOGUE_GLOB: Final = "catalogue-*.parquet"
+
+Facts = Mapping[str, Any]
+
+log = structlog.get_logger()
+
+
+class Live:
+    """The catalogue to answer from, kept up to date."""
+
+    def __init__(self, links: Links, bulk: Links, keys: Keys, directory: Path, static_list: Path | None) -> None:
+        """`links` answers fast or not at all; `bulk` is for what takes longer. The last version adopted is kept in
+        `directory`, for a start without Redis."""
+        self._links, self._bulk, self._keys = links, bulk, keys
+        self._directory = directory
+        self._static_list = static_list
+        self.catalogue: Catalogue | None = None
+        self.previous: Catalogue | None = None
+        self.pointer: str | None = None
+        self._last_change = NO_CHANGE
+        self._heard_meanwhile: list[tuple[str, Facts]] | None = None
+        self._beating: asyncio.Future[None] | None = None
+        self._adopting: asyncio.Task[None] | None = None
+        self._opened = 0
+        self._saved_unavailable: frozenset[str] = frozenset()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.adopted = asyncio.Event()
+
+    async def open(self) -> None:
+        """Take what the last process left, then the live version, if Redis answers, and follow it."""
+        await asyncio.to_thread(self._restore)
+        with suppress(StoreError):
+            await self.beat()
+        if self._adopting is not None:
+            await self._adopting
+        self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._save())]
+
+    async def close(self) -> None:
+        """Stop following."""
+        for task in [*self._tasks, *([self._adopting] if self._adopting else [])]:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def beat(self) -> asyncio.Future[None]:
+        """Look at the pointer and the changes, once for all who ask in this turn of the loop, after their reads."""
+        if self._beating is None or self._beating.done():
+            loop = asyncio.get_running_loop()
+            self._beating = loop.create_future()
+            loop.call_soon(self._look, self._beating)
+        return self._beating
+
+    def of_version(self, version: str) -> Catalogue | None:
+        """The catalogue of a version that is still known here."""
+        return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
+
+    def _look(self, beat: asyncio.Future[None]) -> None:
+        self._beating = None
+        pointer = pack(("GET", self._keys.live))
+        changes = pack(("XREAD", "COUNT", CHANGES_AT_ONCE, "STREAMS", self._keys.item_changes, self._last_change))
+        try:
+            first, second = self._links.of(self._keys.live), self._links.of(self._keys.item_changes)
+        except StoreError as error:
+            _fail(beat, error)
+            return
+        if first is second:
+            asked = first.ask(pointer + changes, 2)
+            asked.add_done_callback(lambda done: self._told(beat, done))
+            return
+        both = asyncio.gather(first.ask(pointer, 1), second.ask(changes, 1))
+        both.add_done_callback(lambda done: self._told(beat, done))
+
+    def _told(self, beat: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            beat.cancel()
+            return
+        error = done.exception()
+        if error is not None:
+            _fail(beat, error)
+            return
+        found = done.result()
+        pointer, changes = (found[0][0], found[1][0]) if isinstance(found[0], list) else found
+        refusal = next((reply for reply in (pointer, changes) if isinstance(reply, Exception)), None)
+        if refusal is not None:
+            self._links.relearn()
+            _fail(beat, StoreError(f"Redis: {refusal}"))
+            return
+        self._point(pointer)
+        self._take(changes)
+        if not beat.done():
+            beat.set_result(None)
+
+    def _point(self, pointer: Reply) -> None:
+        self.pointer = None if pointer is None else text(pointer)
+        opened = sum(link.opened for link in self._links.all)
+        known = self.catalogue is not None and self.catalogue.version == self.pointer
+        if self._adopting is None and self.pointer is not None and (not known or opened != self._opened):
+            self._opened = opened
+            self._adopting = asyncio.create_task(self._adopt(self.pointer))
+
+    def _take(self, changes: Reply) -> None:
+        if changes is None:
+            return
+        found: dict[str, Facts] = {}
+        for entry_id, fields in changes[0][1]:
+            self._last_change = text(entry_id)
+            facts: dict[str, Any] = msgspec.json.decode(fields[1])
+            item_id = text(fields[0])
+            found[item_id] = {**found.get(item_id, {}), **facts}
+        if self._heard_meanwhile is not None:
+            self._heard_meanwhile += found.items()
+        for catalogue in (self.catalogue, self.previous):
+            if catalogue is not None:
+                catalogue.put(found)
+
+    async def _adopt(self, version: str) -> None:
+        """Read a version's catalogue and put every change that was made online over it."""
+        self._heard_meanwhile = []
+        try:
+            same = self.catalogue is not None and self.catalogue.version == version
+            catalogue = self.catalogue if same and self.catalogue else await self._read(version)
+            await self._overlay(catalogue)
+            for item_id, facts in self._heard_meanwhile:
+                catalogue.put({item_id: facts})
+        except StoreError as error:
+            log.warning("the live version could not be adopted", version=version, reason=str(error))
+            await asyncio.sleep(BEAT_SECONDS)
+            return
+        finally:
+            self._heard_meanwhile = None
+            self._adopting = None
+        if not same:
+            self.previous, self.catalogue = self.catalogue, catalogue
+            await asyncio.to_thread(self._keep, catalogue)
+            # What lives as long as the version need not be looked at by every collection of garbage.
+            gc.collect()
+            gc.freeze()
+            log.info("adopted", version=version, items=len(catalogue))
+        self.adopted.set()
+
+    async def _read(self, version: str) -> Catalogue:
+        key = self._keys.catalogue(version)
+        link = self._bulk.of(key)
+        parts = {field: await link.command("HGET", key, field) for field in await link.command("HKEYS", key)}
+        if parts:
+            return await asyncio.to_thread(lambda: Catalogue(version, read_parts(parts)))
+        popular = self._keys.ranking(version, popular_name())
+        return without_facts(version, decode(await self._bulk.of(popular).command("GET", popular)))
+
+    async def _overlay(self, catalogue: Catalogue) -> None:
+        """What was put online before this worker listened; facts older than the version are in its catalogue."""
+        key = self._keys.items
+        link, cursor = self._bulk.of(key), b"0"
+        while True:
+            cursor, fields = await link.command("HSCAN", key, cursor, "COUNT", SCAN_COUNT)
+            found: dict[str, Facts] = {}
+            for item_id, value in zip(fields[::2], fields[1::2], strict=True):
+                facts: dict[str, Any] = msgspec.json.decode(value)
+                if datetime.fromisoformat(facts[UPDATED_AT]) >= catalogue.as_of:
+                    found[text(item_id)] = facts
+            catalogue.put(found)
+            if int(cursor) == 0:
+                break
+        switched_off = await self._bulk.of(self._keys.unavailable).command("SMEMBERS", self._keys.unavailable)
+        catalogue.withhold([text(item_id) for item_id in switched_off])
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(StoreError):
+                await self.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    # What a start without Redis begins from.
+
+    async def _save(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            catalogue = self.catalogue
+            if catalogue is not None and frozenset(catalogue.unavailable) != self._saved_unavailable:
+                self._saved_unavailable = frozenset(catalogue.unavailable)
+                with suppress(OSError):
+                    await asyncio.to_thread(
+                        _write_lines, self._directory / UNAVAILABLE_FILE, self._saved_unavailable
+                    )
+
+    def _keep(self, catalogue: Catalogue) -> None:
+        file = self._directory / f"catalogue-{catalogue.version}.parquet"
+        try:
+            with written_whole(file) as aside:
+                catalogue.table().write_parquet(aside)
+            for other in self._directory.glob(CATALOGUE_GLOB):
+                if other != file:
+                    other.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the catalogue could not be kept for a start without Redis", reason=str(error))
+
+    def _restore(self) -> None:
+        kept = sorted(self._directory.glob(CATALOGUE_GLOB))
+        if kept:
+            version = kept[-1].stem.removeprefix("catalogue-")
+            self.catalogue = Catalogue(version, pl.read_parquet(kept[-1]))
+            withheld = self._directory / UNAVAILABLE_FILE
+            self.catalogue.withhold(withheld.read_text().split() if withheld.exists() else [])
+        elif self._static_list is not None:
+            self.catalogue = without_facts("static", self._static_list.read_text().split())
+
+
+def _fail(beat: asyncio.Future[None], error: BaseException) -> None:
+    if not beat.done():
+        beat.set_exception(error)
+        beat.exception()  # not everybody who asked for it waits for it
+
+
+def _write_lines(file: Path, lines: frozenset[str]) -> None:
+    with written_whole(file) as aside:
+        aside.write_text("\n".join(sorted(lines)))

@@ -1,0 +1,165 @@
+"""What Prometheus reads: counted by each worker in plain numbers, added up over all workers of a server.
+
+A worker writes its counts to a file of its own once a second, and whichever is asked adds up the files: the
+answer does not depend on which worker gives it.
+"""
+
+import asyncio
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from recsys.files import written_whole
+
+WRITE_SECONDS: Final = 1.0
+BUCKETS: Final = (
+    *(0.00005, 0.0001, 0.0002, 0.0005),
+    *(0.001, 0.002, 0.005),
+    *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0),
+)
+"""Upper ends in seconds."""
+COUNTERS: Final = {
+    "requests": ("HTTP requests by route and status", ("route", "status")),
+    "items": ("Items in answers by the source they came from", ("source",)),
+    "degraded": ("Answers made without Redis", ()),
+    "events": ("Events accepted, refused as invalid, and shed for want of room", ("outcome",)),
+    "impressions_lost": ("Answers whose impressions were not written", ()),
+    "redis_outages": ("Times that a connection was found not to answer", ()),
+}
+HISTOGRAMS: Final = {
+    "stage_seconds": ("Seconds of each stage of a recommendation", ("stage",)),
+    "request_seconds": ("Seconds of a request by route", ("route",)),
+}
+GAUGES: Final = {
+    "stream_entries": "Entries of the event stream that are not archived yet",
+    "stream_lag_seconds": "Age of the oldest of them",
+    "redis_memory_bytes": "Memory that Redis uses",
+    "redis_share": "Share of Redis' memory, or of the stream's greatest length, in use",
+    "redis_able": "1 while Redis answers",
+}
+
+Labels = tuple[str, ...]
+
+
+class Metrics:
+    """The counts of one worker, and those of all."""
+
+    def __init__(self, directory: Path, gauges: Callable[[], Mapping[str, float]]) -> None:
+        """Workers of a server share `directory`; `gauges` tells the values of now."""
+        self._directory = directory
+        self._gauges = gauges
+        self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in COUNTERS}
+        self._buckets: dict[str, dict[Labels, list[int]]] = {name: {} for name in HISTOGRAMS}
+        self._sums: dict[str, Counter[Labels]] = {name: Counter() for name in HISTOGRAMS}
+        self._task: asyncio.Task[None] | None = None
+
+    def count(self, name: str, *labels: str, by: int = 1) -> None:
+        """Add to a counter."""
+        self._counts[name][labels] += by
+
+    def set(self, name: str, total: int) -> None:
+        """A counter that is kept elsewhere."""
+        self._counts[name][()] = total
+
+    def observe(self, name: str, seconds: float, *labels: str) -> None:
+        """Add one duration to a histogram."""
+        buckets = self._buckets[name]
+        found = buckets.get(labels)
+        if found is None:
+            found = buckets[labels] = [0] * (len(BUCKETS) + 1)
+        found[bisect_left(BUCKETS, seconds)] += 1
+        self._sums[name][labels] += seconds  # type: ignore[assignment]
+
+    def open(self) -> None:
+        """Begin to write the counts for the other workers."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Write no more; what was counted stays until the server starts anew, so that no counter falls."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._write()
+
+    def text(self) -> bytes:
+        """All workers' counts in Prometheus' text format."""
+        self._write()
+        registry = CollectorRegistry()
+        registry.register(_Totals(self._all(), self._gauges()))
+        return generate_latest(registry)
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "counts": {name: list(counts.items()) for name, counts in self._counts.items()},
+            "buckets": {name: list(buckets.items()) for name, buckets in self._buckets.items()},
+            "sums": {name: list(sums.items()) for name, sums in self._sums.items()},
+        }
+
+    def _write(self) -> None:
+        with suppress(OSError), written_whole(self._directory / f"{os.getpid()}.json") as aside:
+            aside.write_bytes(msgspec.json.encode(self._snapshot()))
+
+    def _all(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for file in self._directory.glob("*.json"):
+            with suppress(OSError, msgspec.DecodeError):
+                found.append(msgspec.json.decode(file.read_bytes()))
+        return found
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            await asyncio.to_thread(self._write)
+
+
+class _Totals(Collector):
+    """Snapshots of all workers, added up."""
+
+    def __init__(self, snapshots: Iterable[Mapping[str, Any]], gauges: Mapping[str, float]) -> None:
+        self._snapshots = list(snapshots)
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, by name."""
+        for name, (meaning, labels) in COUNTERS.items():
+            counter = CounterMetricFamily(f"recsys_{name}", meaning, labels=labels)
+            for values, total in self._totals("counts", name).items():
+                counter.add_metric(values, total)
+            yield counter
+        for name, (meaning, labels) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(f"recsys_{name}", meaning, labels=labels)
+            sums = self._totals("sums", name)
+            for values, counts in self._bucket_totals(name).items():
+                ends = [*(str(end) for end in BUCKETS), "+Inf"]
+                cumulative = list(zip(ends, map(float, accumulate(counts)), strict=True))
+                histogram.add_metric(values, cumulative, sums[values])
+            yield histogram
+        for name, meaning in GAUGES.items():
+            yield GaugeMetricFamily(f"recsys_{name}", meaning, value=self._gauges.get(name, 0.0))
+
+    def _totals(self, kind: str, name: str) -> Counter[Labels]:
+        total: Counter[Labels] = Counter()
+        for snapshot in self._snapshots:
+            for labels, value in snapshot[kind].get(name, ()):
+                total[tuple(labels)] += value
+        return total
+
+    def _bucket_totals(self, name: str) -> dict[Labels, list[int]]:
+        total: dict[Labels, list[int]] = {}
+        for snapshot in self._snapshots:
+            for labels, counts in snapshot["buckets"].get(name, ()):
+                known = total.setdefault(tuple(labels), [0] * len(counts))
+                total[tuple(labels)] = [a + b for a, b in zip(known, counts, strict=True)]
+        return total

@@ -1,0 +1,110 @@
+"""What lives as long as a worker: its connections, what it knows, and what it counts."""
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+from recsys.pseudonyms import pseudonym
+from recsys.settings import Settings
+from recsys.store.keys import Keys
+from recsys.store.links import Links
+from serving.access import AUDIT_FILE, KEYS_FILE, Access, AuditLog
+from serving.answers import Recommendations
+from serving.asked import Asked
+from serving.engine import Engine
+from serving.errors import Outage
+from serving.events import EventWriter, Taken
+from serving.impressions import ImpressionWriter
+from serving.items import ItemWriter
+from serving.live import Live
+from serving.metrics import Metrics
+from serving.pressure import Pressure
+
+DIRECTORY: Final = "serving"
+METRICS: Final = "metrics"
+START_SECONDS: Final = 2.0
+"""A worker that starts waits so long for Redis before it answers without."""
+SWITCH_SECONDS: Final = 0.001
+"""So soon does work in a thread, as on a new catalogue, let requests go on."""
+
+
+class Worker:
+    """The parts that requests are answered by."""
+
+    def __init__(self, settings: Settings) -> None:
+        serving, keys = settings.serving, Keys(settings.redis.namespace)
+        directory = settings.directory / DIRECTORY
+        self.settings = settings
+        self.reads = Links(settings.redis, serving.read_timeout_ms / 1e3)
+        self.writes = Links(settings.redis, serving.write_timeout_ms / 1e3)
+        self.live = Live(self.reads, self.writes, keys, directory, serving.static_list)
+        self.pressure = Pressure(self.writes, keys, serving.stream_length, settings.redis.max_memory)
+        self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, time.time)
+        self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, time.time)
+        self.items = ItemWriter(self.writes, keys, self.pressure, time.time)
+        self.impressions = ImpressionWriter(self.writes, keys, self.pressure, time.time)
+        self.metrics = Metrics(directory / METRICS, self._gauges)
+        self.access = Access(settings.directory / KEYS_FILE, serving.workers)
+        self.audit = AuditLog(settings.directory / AUDIT_FILE)
+        self.outage = Outage()
+        self._hash = None if settings.pseudonym_key is None else partial(pseudonym, settings.pseudonym_key)
+
+    def stored_id(self, user_id: str) -> str:
+        """What a user is called wherever something is kept."""
+        return user_id if self._hash is None else self._hash(user_id)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Connected, and warm; connections are closed at the end."""
+        sys.setswitchinterval(SWITCH_SECONDS)
+        await self.reads.open()
+        await self.writes.open()
+        await asyncio.gather(self.reads.wait(START_SECONDS), self.writes.wait(START_SECONDS))
+        await self.live.open()
+        self.pressure.open()
+        self.metrics.open()
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            await self.pressure.close()
+            await self.metrics.close()
+            await self.live.close()
+            await self.writes.close()
+            await self.reads.close()
+
+    def book(self, answer: Recommendations, asked: Asked, seconds: Mapping[str, float]) -> None:
+        """Count an answer that has gone, and note what it showed."""
+        metrics = self.metrics
+        for stage, taken in seconds.items():
+            metrics.observe("stage_seconds", taken, stage)
+        for item in answer.items:
+            metrics.count("items", item.source)
+        if answer.degraded:
+            metrics.count("degraded")
+        if self.settings.serving.impressions and not asked.debug:
+            self.impressions.write(answer, self.stored_id(asked.user_id), asked.context)
+
+    def count_events(self, taken: Taken) -> None:
+        """Count what became of a batch of events."""
+        for outcome, count in (("accepted", taken.accepted), ("invalid", len(taken.errors)), ("shed", taken.shed)):
+            if count:
+                self.metrics.count("events", outcome, by=count)
+
+    def _gauges(self) -> dict[str, float]:
+        metrics: Any = self.metrics
+        metrics.set("impressions_lost", self.impressions.lost)
+        metrics.set("redis_outages", sum(link.opened for link in self.reads.all))
+        return {
+            "stream_entries": self.pressure.stream_entries,
+            "stream_lag_seconds": self.pressure.oldest_seconds,
+            "redis_memory_bytes": self.pressure.used_memory,
+            "redis_share": self.pressure.share,
+            "redis_able": float(self.reads.able),
+        }
