@@ -172,7 +172,11 @@ def test_tls_with_the_files_of_the_settings(
 @pytest.mark.parametrize(
     ("url", "files", "message"),
     [
-        ("redis://host", {"tls_ca": Path(__file__)}, r"redis\.tls_ca: expected redis\.url to be a rediss:// address"),
+        (
+            "redis://host",
+            {"tls_ca": Path(__file__)},
+            r"redis\.tls_ca: expected redis\.url to be a rediss:// address",
+        ),
         ("rediss://host", {"tls_ca": Path("nowhere.pem")}, r"redis\.tls_ca = nowhere\.pem: there is no such file"),
         ("rediss://host", {"tls_key": Path(__file__)}, r"redis\.tls_key: expected redis\.tls_certificate with it"),
     ],

@@ -91,7 +91,10 @@ def test_what_is_no_address_of_sentinels_is_not_shown(url: str, tmp_path: Path) 
     ("settings", "message"),
     [
         (Redis(sentinel=NAME), r"redis\.sentinel: expected redis\.url to name the Sentinels"),
-        (Redis(url="redis://host", cluster=True, sentinel=NAME), r"redis\.sentinel: expected none with redis\.cluster"),
+        (
+            Redis(url="redis://host", cluster=True, sentinel=NAME),
+            r"redis\.sentinel: expected none with redis\.cluster",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: Redis, message: str, tmp_path: Path) -> None:
