@@ -28,7 +28,8 @@ class Watched:
     def primary(self) -> int:
         """The port of the server that the Sentinel names."""
         with self._sentinel() as sentinel:
-            return int(sentinel.sentinel_get_master_addr_by_name(NAME)[1])
+            address: Any = sentinel.sentinel_get_master_addr_by_name(NAME)
+            return int(address[1])
 
     def fail_over(self) -> None:
         """Make the replica the primary, and wait until the one before follows it."""

@@ -134,8 +134,8 @@ def mutual_tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iter
         yield port
 
 
-def _publish_and_check(url: str, tmp_path: Path, lists: Path, database: int, **tls: Path) -> None:
-    with connect(Redis(url=url, **tls), tmp_path) as client:
+def _publish_and_check(settings: Redis, tmp_path: Path, lists: Path, database: int) -> None:
+    with connect(settings, tmp_path) as client:
         assert publish(client, Keys("recsys"), FIRST, lists, 2).keys == USERS + 2
         assert_live_and_whole(client, Keys("recsys"), FIRST)
         assert client.client_info()["db"] == database
@@ -145,7 +145,7 @@ def test_a_socket_with_a_password_and_a_database(
     guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf
 ) -> None:
     port, path = guarded_server
-    _publish_and_check(f"unix://:{PASSWORD}@{path}?db=3", tmp_path, lists_of(FIRST), 3)
+    _publish_and_check(Redis(url=f"unix://:{PASSWORD}@{path}?db=3"), tmp_path, lists_of(FIRST), 3)
     with redis.Redis(port=port, password=PASSWORD) as client:
         assert client.info("keyspace").keys() == {"db3"}
 
@@ -154,42 +154,45 @@ def test_tls_with_a_password_and_a_database(
     tls_port: int, certificate: Path, tmp_path: Path, lists_of: ListsOf
 ) -> None:
     url = f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/2?ssl_ca_certs={certificate}"
-    _publish_and_check(url, tmp_path, lists_of(FIRST), 2)
+    _publish_and_check(Redis(url=url), tmp_path, lists_of(FIRST), 2)
 
 
 def test_tls_with_the_files_of_the_settings(
     mutual_tls_port: int, certificate: Path, tmp_path: Path, lists_of: ListsOf
 ) -> None:
     url = f"rediss://:{PASSWORD}@127.0.0.1:{mutual_tls_port}/2"
-    files = {"tls_ca": certificate, "tls_certificate": certificate, "tls_key": certificate}
-    _publish_and_check(url, tmp_path, lists_of(FIRST), 2, **files)
-    for known in ({}, {"tls_ca": certificate}):
+    settings = Redis(url=url, tls_ca=certificate, tls_certificate=certificate, tls_key=certificate)
+    _publish_and_check(settings, tmp_path, lists_of(FIRST), 2)
+    for refused in (Redis(url=url), Redis(url=url, tls_ca=certificate)):
         with pytest.raises(StoreError, match=f"Redis at 127.0.0.1:{mutual_tls_port}: ") as error:
-            connect(Redis(url=url, **known), tmp_path)
+            connect(refused, tmp_path)
         assert PASSWORD not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "files", "message"),
+    ("settings", "message"),
     [
         (
-            "redis://host",
-            {"tls_ca": Path(__file__)},
+            Redis(url="redis://host", tls_ca=Path(__file__)),
             r"redis\.tls_ca: expected redis\.url to be a rediss:// address",
         ),
-        ("rediss://host", {"tls_ca": Path("nowhere.pem")}, r"redis\.tls_ca = nowhere\.pem: there is no such file"),
-        ("rediss://host", {"tls_key": Path(__file__)}, r"redis\.tls_key: expected redis\.tls_certificate with it"),
+        (
+            Redis(url="rediss://host", tls_ca=Path("nowhere.pem")),
+            r"redis\.tls_ca = nowhere\.pem: there is no such file",
+        ),
+        (
+            Redis(url="rediss://host", tls_key=Path(__file__)),
+            r"redis\.tls_key: expected redis\.tls_certificate with it",
+        ),
     ],
 )
-def test_files_for_tls_that_do_not_go_together_are_refused(
-    url: str, files: dict[str, Path], message: str, tmp_path: Path
-) -> None:
+def test_files_for_tls_that_do_not_go_together_are_refused(settings: Redis, message: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=message):
-        connect(Redis(url=url, **files), tmp_path)
+        connect(settings, tmp_path)
 
 
 def test_both_versions_of_the_protocol(guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf) -> None:
     lists = lists_of(FIRST)
     for database, protocol in enumerate((2, 3)):
         url = f"redis://:{PASSWORD}@127.0.0.1:{guarded_server[0]}/{database}?protocol={protocol}"
-        _publish_and_check(url, tmp_path, lists, database)
+        _publish_and_check(Redis(url=url), tmp_path, lists, database)
