@@ -38,6 +38,8 @@ from recsys.schema import CATEGORY, CREATED_AT, DEFAULT_WEIGHTS, EVENTS, FIRST_A
 PRIOR_USERS: Final = 20.0
 PRIOR_GAPS: Final = 10.0
 
+CYCLE_DAYS: Final = "cycle_days"
+
 _AGE: Final = "age_days"
 
 
@@ -175,7 +177,7 @@ _LIFE: Final = (
         pl.col(GAPS),
     ),
     Feature(
-        "cycle_days",
+        CYCLE_DAYS,
         pl.Float64(),
         "days",
         "Mean time between one user's successive purchase days of it (a mean adds up over buckets, a median does "

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from features.bought_with import OTHER_ITEM_ID, RANK
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
 from recsys.files import written_whole
@@ -17,7 +18,15 @@ from recsys.models.base import ItemModel, Model
 from recsys.models.top_k import Exclude, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists
-from recsys.store.blocks import ITEMS, NAME, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
+from recsys.store.blocks import (
+    BOUGHT_WITH_FILE,
+    HISTORY_FILE,
+    ITEMS,
+    NAME,
+    POPULAR_FILE,
+    SIMILAR_ITEMS_FILE,
+    USER_ITEMS_FILE,
+)
 from recsys.store.keys import POPULAR, TRENDING, popular_name
 
 BLOCK = 4_096
@@ -47,6 +56,48 @@ def write_similar_lists(
     """The n items most like each item."""
     blocks = ((rows, model.similar(rows, n, exclude)[0]) for rows in _blocks(len(known.items)))
     _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
+
+
+def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: pl.DataFrame, n: int) -> None:
+    """The n items most often bought with each, from the feature table, without those that must not be shown."""
+    unavailable = items.lazy().filter(~pl.col(AVAILABLE)).select(pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
+    lists = (
+        bought_with.join(unavailable, on=OTHER_ITEM_ID, how="anti")
+        .sort(ITEM_ID, RANK)
+        .group_by(ITEM_ID, maintain_order=True)
+        .agg(pl.col(OTHER_ITEM_ID).head(n).alias(ITEMS))
+    )
+    with written_whole(directory / BOUGHT_WITH_FILE) as aside:
+        lists.collect().write_parquet(aside, row_group_size=BLOCK * GROUP_BLOCKS)
+
+
+def write_history(directory: Path, known: Interactions, exclude: Exclude, n: int, progress: Progress) -> None:
+    """The n latest items of each user that `exclude` leaves out of the user's list; no row where it leaves none."""
+    users = 0 if exclude.user_items is None else len(known.users)
+    blocks = ((rows, _latest(known, rows, n)) for rows in _blocks(users))
+    _write_lists(directory / HISTORY_FILE, USER_ID, known.users, known.items, blocks, progress)
+
+
+def _latest(known: Interactions, rows: Rows, n: int) -> Rows:
+    """The item rows of each user's last events, an item once, (rows, up to n), -1 where there is none.
+
+    A user's items here are those of `known.user_items`: both have the events whose weight is not 0.
+    """
+    start, end = np.searchsorted(known.user_rows, [rows[0], rows[-1] + 1])
+    event = slice(int(start), int(end))
+    events = {"user": known.user_rows[event], "item": known.item_rows[event], "age": known.age_days[event]}
+    latest = (
+        pl.DataFrame(events)
+        .group_by("user", "item")
+        .agg(pl.col("age").min())
+        .sort("user", "age", "item")
+        .with_columns(pl.int_range(pl.len()).over("user").alias("place"))
+        .filter(pl.col("place") < n)
+    )
+    user, item, place = (latest[name].to_numpy() for name in ("user", "item", "place"))
+    listed = np.full((len(rows), int(place.max(initial=0)) + 1), UNKNOWN, np.int32)
+    listed[user - rows[0], place] = item
+    return listed
 
 
 def write_popular_lists(

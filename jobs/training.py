@@ -4,11 +4,22 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from jobs.candidates import build_candidate
+from jobs.catalogue import item_vectors, write_catalogue_file
 from jobs.category_levels import category_path
 from jobs.evaluating import BLEND, blend_choice, blend_config
 from jobs.lake import Lake
-from jobs.lists import unavailable_items, write_popular_lists, write_similar_lists, write_user_lists
+from jobs.lists import (
+    unavailable_items,
+    write_bought_with_lists,
+    write_history,
+    write_popular_lists,
+    write_similar_lists,
+    write_user_lists,
+)
+from jobs.profiles import write_profiles
 from jobs.progress import Progress
 from jobs.run import Run
 from jobs.windows import known_in_run
@@ -55,7 +66,7 @@ def _lacks_categories(lake: Lake) -> bool:
 
 
 def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress) -> None:
-    """Rank all items for every user and item, as one step."""
+    """Rank all items for every user and item, and write what the online half knows of them, as one step."""
     if LISTS not in run.manifest()["steps"]:
         run.step(
             LISTS, partial(_write_lists, run=run, lake=lake, settings=settings, winner=winner, progress=progress)
@@ -79,7 +90,8 @@ def _fit(directory: Path, model: Model, known: Interactions) -> None:
 def _write_lists(
     directory: Path, run: Run, lake: Lake, settings: Settings, winner: str, progress: Progress
 ) -> None:
-    known = known_in_run(run.directory / "features", run.as_of)
+    features = run.directory / "features"
+    known = known_in_run(features, run.as_of)
     items = lake.items().collect()
     unavailable = unavailable_items(known.items, items)
     exclude = Exclude(known.user_items if settings.repeat == "exclude" else None, unavailable)
@@ -94,6 +106,15 @@ def _write_lists(
     popularity = Popularity.load(run.directory / model_step("popularity")).item_popularity
     trend = Trending.load(run.directory / model_step("trending")).item_trend
     write_popular_lists(directory, popularity, trend, known, items, unavailable, settings.lists)
+    progress.done()
+    progress.start("write what is known of users and items")
+    bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
+    write_bought_with_lists(directory, bought_with, items, settings.lists.similar_items)
+    write_history(directory, known, exclude, settings.lists.history_items, progress)
+    write_profiles(directory, features, items)
+    vectors = item_vectors(known, settings.seed) if settings.serving.diversity > 0 else None
+    item_features = pl.scan_parquet(features / "item_features.parquet", glob=False)
+    write_catalogue_file(directory, known, popularity, items, item_features, vectors)
     progress.done()
 
 

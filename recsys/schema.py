@@ -42,6 +42,8 @@ WEIGHT: Final = "weight"
 EVENTS: Final = "events"
 FIRST_AT: Final = "first_at"
 LAST_AT: Final = "last_at"
+REPEAT_DAYS: Final = "repeat_days"
+VECTOR: Final = "vector"
 PROPOSED_CATEGORY: Final = "proposed_category"
 PROPOSED_CATEGORY_CONFIDENCE: Final = "proposed_category_confidence"
 
@@ -59,6 +61,8 @@ DEFAULT_WEIGHTS: Final = {
 ID_LENGTH: Final = 128
 ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{ID_LENGTH}}}$"
 CATEGORY_SEPARATOR: Final = ">"
+VECTOR_SIZE: Final = 32  # numbers in the vector of an item
+VECTOR_LENGTH: Final = 127  # its length, as its numbers are whole and take a byte each
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
 

@@ -22,6 +22,11 @@ from recsys.store.protocol import Bytes, Numbers
 USER_ITEMS_FILE: Final = "user_items.parquet"
 SIMILAR_ITEMS_FILE: Final = "similar_items.parquet"
 POPULAR_FILE: Final = "popular.parquet"
+BOUGHT_WITH_FILE: Final = "bought_with.parquet"
+HISTORY_FILE: Final = "history.parquet"
+PROFILES_FILE: Final = "profiles.parquet"
+OPTIONAL_FILES: Final = (BOUGHT_WITH_FILE, HISTORY_FILE, PROFILES_FILE)
+"""Files that a run may lack: what only the online half reads."""
 NAME: Final = "name"
 ITEMS: Final = "items"
 
@@ -97,7 +102,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Source:
-    """One file of lists: whose they are, and how their keys begin and end."""
+    """One file of lists: whose they are, and how their keys begin and end.
+
+    A profile is a list of one text, which may have spaces in it, unlike an id.
+    """
 
     path: Path
     owner: str
@@ -159,19 +167,24 @@ def _strings(array: Any) -> tuple[Numbers, Bytes]:
 
 
 def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> Sequence[Source]:
-    """The files of a run's lists; `longest` cuts the lists of users and items, not those of everybody.
+    """The files of a run's lists; `longest` cuts what is recommended to users and with items, nothing else.
 
-    Raises `StoreError` naming a file that is missing.
+    Raises `StoreError` naming a file that is missing, unless it is one of `OPTIONAL_FILES`.
     """
     files: tuple[tuple[str, str, Callable[[str, str], str], bool], ...] = (
         (USER_ITEMS_FILE, USER_ID, keys.user_items, True),
         (SIMILAR_ITEMS_FILE, ITEM_ID, keys.similar_items, True),
         (POPULAR_FILE, NAME, keys.ranking, False),
+        (BOUGHT_WITH_FILE, ITEM_ID, keys.bought_with, True),
+        (HISTORY_FILE, USER_ID, keys.history, False),
+        (PROFILES_FILE, USER_ID, keys.profile, False),
     )
     found: list[Source] = []
     for name, owner, key, cuttable in files:
         path = directory / name
         if not path.is_file():
+            if name in OPTIONAL_FILES:
+                continue
             raise StoreError(f"{path}: there is no such file to publish")
         # No id has a line end, so it marks where the owner stands in a key.
         prefix, _, suffix = key(version, "\n").encode().partition(b"\n")
@@ -180,6 +193,9 @@ def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> 
 
 
 def count_lists(directory: Path) -> int | None:
-    """How many lists a run has written, empty ones too; None where a file is missing."""
-    files = [directory / name for name in (USER_ITEMS_FILE, SIMILAR_ITEMS_FILE, POPULAR_FILE)]
-    return sum(_metadata(file).num_rows for file in files) if all(file.is_file() for file in files) else None
+    """How many lists a run has written, empty ones too; None where a file is missing that must be there."""
+    needed = [directory / name for name in (USER_ITEMS_FILE, SIMILAR_ITEMS_FILE, POPULAR_FILE)]
+    if not all(file.is_file() for file in needed):
+        return None
+    others = [directory / name for name in OPTIONAL_FILES]
+    return sum(_metadata(file).num_rows for file in needed + [file for file in others if file.is_file()])

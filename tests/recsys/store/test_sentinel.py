@@ -1,0 +1,102 @@
+"""A primary that Sentinels name: publishing to it, and to the one that takes its place."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from recsys.errors import StoreError
+from recsys.settings import Redis
+from recsys.store.connection import address_of, connect
+from recsys.store.keys import Keys
+from recsys.store.publish import publish
+from recsys.store.read import live_version
+from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel, until
+from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
+
+ListsOf = Callable[[str], Path]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with running_sentinel(tmp_path / "sentinels") as watched:
+        yield watched
+
+
+@pytest.fixture
+def nowhere() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server((HOST, 0)) as free:
+        return free.getsockname()[1]
+
+
+def test_lists_follow_the_primary(
+    watched: Watched, keys: Keys, lists_of: ListsOf, tmp_path: Path, nowhere: int
+) -> None:
+    # The first of the Sentinels is away, and the other asks for no password, as the servers do.
+    url = f"redis://:{PASSWORD}@{HOST}:{nowhere},{HOST}:{watched.sentinel}/0"
+    first, second = watched.servers
+    with connect(Redis(url=url, sentinel=NAME), tmp_path) as client:
+        assert publish(client, keys, FIRST, lists_of(FIRST), 2).keys == USERS + 2
+        assert address_of(client) == f"{HOST}:{first}"
+        assert_live_and_whole(client, keys, FIRST)
+        with redis.Redis(port=second, password=PASSWORD) as replica:
+            until(lambda: replica.get(keys.live) == FIRST.encode())
+
+        watched.fail_over()
+        assert watched.primary() == second
+        published = publish(client, keys, SECOND, lists_of(SECOND), 2)
+        assert (published.previous, published.keys) == (FIRST, USERS + 2)
+        assert address_of(client) == f"{HOST}:{second}"
+    with connect(Redis(url=url, sentinel=NAME), tmp_path) as client:
+        assert_live_and_whole(client, keys, SECOND)
+    with redis.Redis(port=second, password=PASSWORD) as primary:
+        assert live_version(primary, keys) == SECOND
+
+
+def test_sentinels_may_ask_for_the_password_too(
+    watched: Watched, keys: Keys, lists_of: ListsOf, tmp_path: Path
+) -> None:
+    with redis.Redis(port=watched.sentinel) as sentinel:
+        sentinel.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{PASSWORD}"])
+    url = f"redis://:{PASSWORD}@{HOST}:{watched.sentinel}/3"
+    with connect(Redis(url=url, sentinel=NAME), tmp_path) as client:
+        publish(client, keys, THIRD, lists_of(THIRD), 2)
+        assert client.client_info()["db"] == 3
+
+
+def test_what_is_wrong_is_told_without_the_password(watched: Watched, tmp_path: Path, nowhere: int) -> None:
+    for host, name in ((f"{HOST}:{watched.sentinel}", "other"), (f"{HOST}:{nowhere}", NAME)):
+        settings = Redis(url=f"redis://:secret@{host}", sentinel=name)
+        expected = f"Redis at {name} of the Sentinels at {host}: no Sentinel answers that this primary is there"
+        with pytest.raises(StoreError) as error:
+            connect(settings, tmp_path)
+        assert str(error.value) == expected
+    settings = Redis(url=f"redis://:secret@{HOST}:{watched.sentinel}", sentinel=NAME)
+    with pytest.raises(StoreError, match=f"Redis at {HOST}:{watched.servers[0]}: ") as error:
+        connect(settings, tmp_path)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["unix://:secret@host", "redis://:secret@host:26379,other:secret", "secret"])
+def test_what_is_no_address_of_sentinels_is_not_shown(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"redis\.url = \(not shown\)") as error:
+        connect(Redis(url=url, sentinel=NAME), tmp_path)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Redis(sentinel=NAME), r"redis\.sentinel: expected redis\.url to name the Sentinels"),
+        (
+            Redis(url="redis://host", cluster=True, sentinel=NAME),
+            r"redis\.sentinel: expected none with redis\.cluster",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: Redis, message: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=message):
+        connect(settings, tmp_path)
