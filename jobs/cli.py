@@ -11,7 +11,16 @@ from typer.core import TyperGroup
 
 from features.catalogue import describe
 from jobs import presenting
-from jobs.actions import advance, alone, complete_run, show_outcome, source_paths, take_in
+from jobs.actions import (
+    advance,
+    alone,
+    archive_first,
+    archive_online,
+    complete_run,
+    show_outcome,
+    source_paths,
+    take_in,
+)
 from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
 from jobs.child import stop_on_signals
@@ -210,6 +219,10 @@ def nightly(
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
     with alone(settings, JobName.NIGHTLY, scheduled):
+        with shown() as progress:
+            archived = archive_first(settings, progress)
+        if archived.entries and not as_json:
+            presenting.show_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:
             with shown() as progress:
                 counts = take_in(settings, source_paths(settings, sources), progress, queries=not sources)
@@ -220,12 +233,15 @@ def nightly(
 
 @app.command()
 def trending(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
-    """Ingest what is new, and renew the trending list of the live version as of now."""
+    """Archive and ingest what is new, and renew the trending list of the live version as of now."""
     settings: Settings = context.obj
     with alone(settings, JobName.TRENDING, scheduled), shown() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
         named = settings.sources.paths or settings.sources.queries
-        if named and holder(settings.directory, JobName.NIGHTLY) is None:
+        free = holder(settings.directory, JobName.NIGHTLY) is None
+        if free:
+            archive_first(settings, progress)
+        if free and named:
             take_in(settings, settings.sources.paths, progress, queries=True)
         renewed = renew_trending(settings, datetime.now(UTC), progress)
     if as_json:
@@ -234,12 +250,24 @@ def trending(context: typer.Context, as_json: AsJson = False, scheduled: Schedul
         presenting.show_renewed(renewed)
 
 
+@app.command("archive")
+def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
+    """Move what was taken in online from Redis into the lake; what comes meanwhile is for the next archive."""
+    settings: Settings = context.obj
+    with alone(settings, JobName.ARCHIVE, scheduled), shown() as progress:
+        archived = archive_online(settings, progress)
+    if as_json:
+        presenting.print_json(asdict(archived))
+    else:
+        presenting.show_archived(archived)
+
+
 @app.command()
 def schedule(
     context: typer.Context,
     once: Annotated[JobName | None, typer.Option(help="Run this job now, with its retries, and end")] = None,
 ) -> None:
-    """Run the nightly run and the trending list at the times that the settings give, until SIGTERM or Ctrl-C."""
+    """Do the nightly run, the trending list and the archive at their times, until SIGTERM or Ctrl-C."""
     settings: Settings = context.obj
     config: Path | None = context.find_root().params["config"]
     with stop_on_signals() as stop:

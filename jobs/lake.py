@@ -14,12 +14,13 @@ import polars_hash
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
-from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
+from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Impressions, Items, Users
 from recsys.settings import Settings
 
 BUCKET = "bucket"
 DATE = "date"
 BUCKETS_FILE = "buckets.json"
+IMPRESSIONS = "impressions"
 BATCH_ROWS = 500_000  # split by bucket and day at a time
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
 
@@ -111,6 +112,34 @@ class Lake:
         with written_whole(self.directory / f"{table}.parquet") as aside:
             pl.concat([kept, last]).sort(key).write_parquet(aside)
         return last.height
+
+    def merge_items(self, changes: pl.DataFrame) -> int:
+        """Put what is given of each item over what is known of it, and add new items; returns how many.
+
+        `changes` has the columns of `Items`, and each item once; null is what is not given.
+        """
+        facts = [name for name in pl.Schema(Items) if name != ITEM_ID]
+        known = self.items().select(ITEM_ID, *(pl.col(name).alias(f"known_{name}") for name in facts))
+        merged = changes.lazy().join(known, on=ITEM_ID, how="left", maintain_order="left")
+        both = [pl.coalesce(name, f"known_{name}").alias(name) for name in facts]
+        return self.put("items", merged.with_columns(both).select(*pl.Schema(Items)).collect())
+
+    def impressions(self) -> pl.LazyFrame:
+        """Everything shown online, in the columns of `Impressions`."""
+        files = sorted((self.directory / IMPRESSIONS).glob(f"{DATE}=*/*.parquet"))
+        return scan(files) if files else pl.LazyFrame(schema=pl.Schema(Impressions))
+
+    def put_impressions(self, rows: pl.DataFrame, part: str) -> list[Path]:
+        """Write what was shown, a file of this name for each day, over one that is there; returns the files."""
+        files: list[Path] = []
+        days = rows.with_columns(pl.col(TIMESTAMP).dt.date().alias(DATE)).partition_by(
+            DATE, as_dict=True, include_key=False
+        )
+        for (day,), shown in days.items():
+            files.append(self.directory / IMPRESSIONS / f"{DATE}={day}" / f"{part}.parquet")
+            with written_whole(files[-1]) as aside:
+                shown.write_parquet(aside)
+        return files
 
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jobs.archive import Archived
 from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
 from jobs.lookup import Found
@@ -104,6 +106,16 @@ def show_renewed(renewed: Renewed) -> None:
     )
 
 
+def show_archived(archived: Archived) -> None:
+    """What came from online into the lake."""
+    console.print(
+        f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
+        f"{archived.duplicates:,} known, {archived.impressions:,} items shown, {archived.items:,} items changed, "
+        f"{archived.invalid:,} set aside",
+        soft_wrap=True,
+    )
+
+
 def show_lookup(found: Found, as_json: bool = False) -> None:
     """One list with its titles."""
     if as_json:
@@ -132,6 +144,10 @@ def show_status(status: Status) -> None:
         console.print(f"Redis: {escape(status.redis_error or '')}")
         return
     console.print(f"Redis at {status.redis.address}: {status.redis.memory_bytes / 2**20:.1f} MB in use")
+    stream = status.redis.stream
+    waited = status.redis.oldest_entry_seconds
+    since = "" if waited is None else f", the oldest for {timedelta(seconds=round(waited))}"
+    console.print(f"Stream of events: {stream.entries:,} entries wait to be archived{since}")
     table = _table("Versions", "version", "published", "live")
     for version in status.redis.versions:
         half = "" if version.live else "not whole"

@@ -11,6 +11,7 @@ import polars as pl
 
 from jobs.lake import TABLES
 from jobs.mapping import map_rows
+from jobs.quarantine import RULES
 from jobs.sources import SCHEMAS, Chunk, first_line
 from jobs.watermark import Watermark, check_watermark, greatest, later, rows_from
 from recsys.errors import SourceError
@@ -129,14 +130,18 @@ def _readable_rule(rule: str) -> str:
 
 
 def _quarantined(failure: dy.FailureInfo, broken: pl.DataFrame) -> pl.DataFrame:
-    """Rows that broke a rule, as text, with the rules' names; `line` holds what was no row at all."""
+    """Rows that broke a rule, and `line`, which holds what was no row at all."""
+    return pl.concat([rejects(failure), broken.with_columns(pl.lit(BROKEN_LINE).alias(RULES))], how="diagonal")
+
+
+def rejects(failure: dy.FailureInfo) -> pl.DataFrame:
+    """Rows that broke a rule, as text, with the rules' names."""
     details = failure.details()
     invalid = failure.invalid()
     rule_columns = [name for name in details.columns if name not in invalid.columns]
     names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_readable_rule(rule))) for rule in rule_columns]
     rules = pl.concat_str(names, separator=", ", ignore_nulls=True)
-    rows = details.select(rules.alias("rules"), *(_shown(name, dtype) for name, dtype in invalid.schema.items()))
-    return pl.concat([rows, broken.with_columns(pl.lit(BROKEN_LINE).alias("rules"))], how="diagonal")
+    return details.select(rules.alias(RULES), *(_shown(name, dtype) for name, dtype in invalid.schema.items()))
 
 
 def _shown(name: str, dtype: pl.DataType) -> pl.Expr:
