@@ -28,8 +28,10 @@ from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.example_lists import find_examples
 from jobs.history import Outcome as Ended
 from jobs.job_lock import holder
+from jobs.keys_command import keys_app
 from jobs.lookup import Lookup
 from jobs.nightly import Until, advance_run, publish_run
+from jobs.options import AsJson
 from jobs.progress import shown
 from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
 from jobs.serve import become_server
@@ -71,6 +73,7 @@ features_app = typer.Typer(
     help="User profiles, item features, interactions: computed from the lake.", invoke_without_command=True
 )
 app.add_typer(features_app, name="features")
+app.add_typer(keys_app, name="keys")
 
 Config = Annotated[
     Path | None,
@@ -78,7 +81,6 @@ Config = Annotated[
         "--config", "-c", help="Settings file (default: $RECSYS_SETTINGS_FILE, else recsys.toml if there)"
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
 AsOf = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,7 @@ import fcntl
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -14,12 +14,15 @@ import polars_hash
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
+from recsys.pseudonyms import key_check, pseudonym
 from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Impressions, Items, Users
+from recsys.setting_types import NOT_SHOWN
 from recsys.settings import Settings
 
 BUCKET = "bucket"
 DATE = "date"
 BUCKETS_FILE = "buckets.json"
+PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 BATCH_ROWS = 500_000  # split by bucket and day at a time
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
@@ -31,6 +34,8 @@ class Lake:
 
     directory: Path
     buckets: int = 1
+    pseudonym_key: str | None = field(default=None, repr=False)
+    """With it, users are kept by their pseudonyms alone."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
@@ -38,9 +43,29 @@ class Lake:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self.check_pseudonyms()
+            if self.pseudonym_key is not None:
+                write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
             remove_partial(self.directory)
             with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
                 yield Path(scratch)
+
+    def check_pseudonyms(self) -> None:
+        """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
+        file = self.directory / PSEUDONYMS_FILE
+        found = read_json(file) if file.exists() else None
+        asked = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
+        if found == asked or (found is None and not any(self.directory.glob("[!.]*"))):
+            return
+        made = "without pseudonyms" if found is None else f"with {'another key' if asked else 'pseudonyms'}"
+        raise SettingsError(
+            f"pseudonym_key = {NOT_SHOWN if asked else None}: {self.directory} was made {made}, which must not be "
+            "mixed; ingest into another directory"
+        )
+
+    def stored_id(self, user_id: str) -> str:
+        """What a user is called in the lake, and in all that is made of it."""
+        return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
 
     def partition(self, bucket: int, date: str) -> Path:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
@@ -152,8 +177,10 @@ class Lake:
 
 
 def lake_of(settings: Settings) -> Lake:
-    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets."""
-    lake = Lake(settings.directory / "lake", settings.lake.buckets)
+    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets, or
+    its users have other names."""
+    lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
+    lake.check_pseudonyms()
     file = lake.directory / BUCKETS_FILE
     if file.exists() and read_json(file) != lake.buckets:
         raise SettingsError(

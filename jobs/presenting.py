@@ -22,6 +22,7 @@ from jobs.ingest import TableCount
 from jobs.lookup import Found
 from jobs.status import ScheduleStatus, Status
 from jobs.trending import Renewed
+from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.report_data import Example
 from recsys.store.publish import Published
@@ -190,6 +191,26 @@ def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:
             console.print(
                 f"    {member}: {', '.join(f'{weight:.2f} {users}' for users, weight in weights.items())}"
             )
+
+
+def shown_key(key: ApiKey) -> dict[str, Any]:
+    """A key without what proves it."""
+    return {
+        "name": key.name,
+        "scopes": [scope for scope in SCOPES if scope in key.scopes],
+        "requests_per_minute": key.requests_per_minute,
+        "created_at": key.created_at,
+    }
+
+
+def show_keys(keys: Sequence[ApiKey]) -> None:
+    """Who may ask for what."""
+    table = _table("API keys", "name", "scopes", "created (UTC)", right=("per minute",))
+    for key in keys:
+        shown = shown_key(key)
+        limit = f"{key.requests_per_minute:,}" if key.requests_per_minute else "any"
+        table.add_row(key.name, ", ".join(shown["scopes"]), f"{key.created_at:%Y-%m-%d %H:%M:%S}", limit)
+    console.print(table)
 
 
 def show_path(what: str, path: Path) -> None:
