@@ -11,7 +11,7 @@ import typer
 from jobs import presenting
 from jobs.job_lock import job_lock
 from jobs.options import AsJson
-from recsys.api_keys import FILE, SCOPES, ApiKeys, create_key, load_keys, save_keys
+from recsys.api_keys import FILE, SCOPES, ApiKeys, Scope, create_key, load_keys, save_keys
 from recsys.settings import Settings
 
 LOCK = "keys"
@@ -45,7 +45,7 @@ def create(
     ] = False,
 ) -> None:
     """Make a key and print its token, once."""
-    given = [scope for scope in SCOPES if ScopeName(scope) in scopes]
+    given: list[Scope] = [scope for scope in SCOPES if ScopeName(scope) in scopes]
     key, token = create_key(name, given, per_minute, datetime.now(UTC))
     if if_missing and name in load_keys(_file(context)).keys:
         typer.echo(f"There is a key {name!r} already; its token was shown when it was made.", err=True)
