@@ -4,21 +4,27 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import structlog
 import typer
 
 from jobs import presenting
+from jobs.archive import Archived, archive
 from jobs.child import BUSY
 from jobs.evaluating import TEST, VALIDATION, measurements
 from jobs.featuring import FEATURES
 from jobs.ingest import AHEAD, TableCount, ingest
-from jobs.job_lock import job_lock
+from jobs.job_lock import holder, job_lock
 from jobs.lake import lake_of
 from jobs.nightly import Outcome, Until, advance_run
 from jobs.progress import Progress, shown
 from jobs.run import COMPLETE, Run, run_id, runs
 from jobs.schedule import JobName
-from recsys.errors import BusyError, RunError, SettingsError
+from recsys.errors import BusyError, RunError, SettingsError, StoreError
 from recsys.settings import Settings
+from recsys.store.connection import connect
+from recsys.store.keys import Keys
+
+log = structlog.get_logger(__name__)
 
 
 def take_in(
@@ -32,10 +38,37 @@ def take_in(
     return counts
 
 
+def archive_online(settings: Settings, progress: Progress) -> Archived:
+    """Move what was taken in online into the lake; raises `StoreError` when Redis does not answer."""
+    client = connect(settings.redis, settings.directory)
+    progress.start("archive what was taken in online")
+    latest = datetime.now(UTC) + AHEAD
+    archived = archive(
+        lake_of(settings), settings.sources, client, Keys(settings.redis.namespace), latest, progress.advance
+    )
+    progress.done()
+    return archived
+
+
+def archive_first(settings: Settings, progress: Progress) -> Archived:
+    """The same before other work, which goes on when Redis does not answer: what is in the stream stays there."""
+    try:
+        return archive_online(settings, progress)
+    except StoreError as error:
+        log.warning("what was taken in online is not archived", error=str(error))
+        return Archived()
+
+
 @contextmanager
 def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
-    """Do a job that no other process is doing; the scheduler is told by a status of its own when one is."""
+    """Do a job that no other process is doing; the scheduler is told by a status of its own when one is.
+
+    What a nightly run reads does not change under it, so nothing is archived meanwhile.
+    """
     try:
+        nightly = holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
+        if nightly is not None:
+            raise BusyError(f"{job}: waits for {JobName.NIGHTLY}: {nightly}")
         with job_lock(settings.directory, job):
             yield
     except BusyError as error:

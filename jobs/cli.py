@@ -11,7 +11,16 @@ from typer.core import TyperGroup
 
 from features.catalogue import describe
 from jobs import presenting
-from jobs.actions import advance, alone, complete_run, show_outcome, source_paths, take_in
+from jobs.actions import (
+    advance,
+    alone,
+    archive_first,
+    archive_online,
+    complete_run,
+    show_outcome,
+    source_paths,
+    take_in,
+)
 from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
 from jobs.child import stop_on_signals
@@ -19,8 +28,10 @@ from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.example_lists import find_examples
 from jobs.history import Outcome as Ended
 from jobs.job_lock import holder
+from jobs.keys_command import keys_app
 from jobs.lookup import Lookup
 from jobs.nightly import Until, advance_run, publish_run
+from jobs.options import AsJson
 from jobs.progress import shown
 from jobs.schedule import JobName, job_of, run_schedule, timed_jobs
 from jobs.serve import become_server
@@ -62,6 +73,7 @@ features_app = typer.Typer(
     help="User profiles, item features, interactions: computed from the lake.", invoke_without_command=True
 )
 app.add_typer(features_app, name="features")
+app.add_typer(keys_app, name="keys")
 
 Config = Annotated[
     Path | None,
@@ -69,7 +81,6 @@ Config = Annotated[
         "--config", "-c", help="Settings file (default: $RECSYS_SETTINGS_FILE, else recsys.toml if there)"
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
 AsOf = Annotated[
     str | None,
     typer.Option(
@@ -210,6 +221,10 @@ def nightly(
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
     with alone(settings, JobName.NIGHTLY, scheduled):
+        with shown() as progress:
+            archived = archive_first(settings, progress)
+        if archived.entries and not as_json:
+            presenting.show_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:
             with shown() as progress:
                 counts = take_in(settings, source_paths(settings, sources), progress, queries=not sources)
@@ -220,12 +235,15 @@ def nightly(
 
 @app.command()
 def trending(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
-    """Ingest what is new, and renew the trending list of the live version as of now."""
+    """Archive and ingest what is new, and renew the trending list of the live version as of now."""
     settings: Settings = context.obj
     with alone(settings, JobName.TRENDING, scheduled), shown() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
         named = settings.sources.paths or settings.sources.queries
-        if named and holder(settings.directory, JobName.NIGHTLY) is None:
+        free = holder(settings.directory, JobName.NIGHTLY) is None
+        if free:
+            archive_first(settings, progress)
+        if free and named:
             take_in(settings, settings.sources.paths, progress, queries=True)
         renewed = renew_trending(settings, datetime.now(UTC), progress)
     if as_json:
@@ -234,12 +252,24 @@ def trending(context: typer.Context, as_json: AsJson = False, scheduled: Schedul
         presenting.show_renewed(renewed)
 
 
+@app.command("archive")
+def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
+    """Move what was taken in online from Redis into the lake; what comes meanwhile is for the next archive."""
+    settings: Settings = context.obj
+    with alone(settings, JobName.ARCHIVE, scheduled), shown() as progress:
+        archived = archive_online(settings, progress)
+    if as_json:
+        presenting.print_json(asdict(archived))
+    else:
+        presenting.show_archived(archived)
+
+
 @app.command()
 def schedule(
     context: typer.Context,
     once: Annotated[JobName | None, typer.Option(help="Run this job now, with its retries, and end")] = None,
 ) -> None:
-    """Run the nightly run and the trending list at the times that the settings give, until SIGTERM or Ctrl-C."""
+    """Do the nightly run, the trending list and the archive at their times, until SIGTERM or Ctrl-C."""
     settings: Settings = context.obj
     config: Path | None = context.find_root().params["config"]
     with stop_on_signals() as stop:

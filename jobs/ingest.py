@@ -64,7 +64,9 @@ def ingest(
         staged: list[Staged] = []
         of_files = file_readings(paths, request, scratch) if paths else ()
         for reading in chain(of_files, query_readings(connections, request, scratch)):
-            staged.append(stage(reading, sources, latest, scratch / f"{len(staged):04d}", on_rows))
+            staged.append(
+                stage(reading, sources, latest, scratch / f"{len(staged):04d}", on_rows, lake.pseudonym_key)
+            )
         changes = _keep_schemas(staged, lake, latest - AHEAD)
         counts = [_commit(part, lake) for part in staged]
         _keep_watermarks(staged, request)

@@ -4,7 +4,7 @@ import fcntl
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -14,12 +14,16 @@ import polars_hash
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
-from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
+from recsys.pseudonyms import key_check, pseudonym
+from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Impressions, Items, Users
+from recsys.setting_types import NOT_SHOWN
 from recsys.settings import Settings
 
 BUCKET = "bucket"
 DATE = "date"
 BUCKETS_FILE = "buckets.json"
+PSEUDONYMS_FILE = "pseudonyms.json"
+IMPRESSIONS = "impressions"
 BATCH_ROWS = 500_000  # split by bucket and day at a time
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
 
@@ -30,6 +34,8 @@ class Lake:
 
     directory: Path
     buckets: int = 1
+    pseudonym_key: str | None = field(default=None, repr=False)
+    """With it, users are kept by their pseudonyms alone."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
@@ -37,9 +43,29 @@ class Lake:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self.check_pseudonyms()
+            if self.pseudonym_key is not None:
+                write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
             remove_partial(self.directory)
             with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
                 yield Path(scratch)
+
+    def check_pseudonyms(self) -> None:
+        """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
+        file = self.directory / PSEUDONYMS_FILE
+        found = read_json(file) if file.exists() else None
+        asked = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
+        if found == asked or (found is None and not any(self.directory.glob("[!.]*"))):
+            return
+        made = "without pseudonyms" if found is None else f"with {'another key' if asked else 'pseudonyms'}"
+        raise SettingsError(
+            f"pseudonym_key = {NOT_SHOWN if asked else None}: {self.directory} was made {made}, which must not be "
+            "mixed; ingest into another directory"
+        )
+
+    def stored_id(self, user_id: str) -> str:
+        """What a user is called in the lake, and in all that is made of it."""
+        return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
 
     def partition(self, bucket: int, date: str) -> Path:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
@@ -112,6 +138,34 @@ class Lake:
             pl.concat([kept, last]).sort(key).write_parquet(aside)
         return last.height
 
+    def merge_items(self, changes: pl.DataFrame) -> int:
+        """Put what is given of each item over what is known of it, and add new items; returns how many.
+
+        `changes` has the columns of `Items`, and each item once; null is what is not given.
+        """
+        facts = [name for name in pl.Schema(Items) if name != ITEM_ID]
+        known = self.items().select(ITEM_ID, *(pl.col(name).alias(f"known_{name}") for name in facts))
+        merged = changes.lazy().join(known, on=ITEM_ID, how="left", maintain_order="left")
+        both = [pl.coalesce(name, f"known_{name}").alias(name) for name in facts]
+        return self.put("items", merged.with_columns(both).select(*pl.Schema(Items)).collect())
+
+    def impressions(self) -> pl.LazyFrame:
+        """Everything shown online, in the columns of `Impressions`."""
+        files = sorted((self.directory / IMPRESSIONS).glob(f"{DATE}=*/*.parquet"))
+        return scan(files) if files else pl.LazyFrame(schema=pl.Schema(Impressions))
+
+    def put_impressions(self, rows: pl.DataFrame, part: str) -> list[Path]:
+        """Write what was shown, a file of this name for each day, over one that is there; returns the files."""
+        files: list[Path] = []
+        days = rows.with_columns(pl.col(TIMESTAMP).dt.date().alias(DATE)).partition_by(
+            DATE, as_dict=True, include_key=False
+        )
+        for (day,), shown in days.items():
+            files.append(self.directory / IMPRESSIONS / f"{DATE}={day}" / f"{part}.parquet")
+            with written_whole(files[-1]) as aside:
+                shown.write_parquet(aside)
+        return files
+
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"
         return scan([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
@@ -123,8 +177,10 @@ class Lake:
 
 
 def lake_of(settings: Settings) -> Lake:
-    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets."""
-    lake = Lake(settings.directory / "lake", settings.lake.buckets)
+    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets, or
+    its users have other names."""
+    lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
+    lake.check_pseudonyms()
     file = lake.directory / BUCKETS_FILE
     if file.exists() and read_json(file) != lake.buckets:
         raise SettingsError(

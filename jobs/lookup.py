@@ -49,8 +49,8 @@ class Lookup:
         return cls(client, Keys(settings.redis.namespace), lake_of(settings))
 
     def user(self, user_id: str, n: int) -> Found:
-        """The first n items of a user's list, of the popular list where the user has none."""
-        found = user_items(self.client, self.keys, user_id, n)
+        """The first n items of the list of a user, given by the shop's own id; of the popular list without one."""
+        found = user_items(self.client, self.keys, self.lake.stored_id(user_id), n)
         return Found(user_id, found.source, found.version, self.show(found.items))
 
     def item(self, item_id: str, n: int) -> Found:

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jobs.archive import Archived
 from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
 from jobs.lookup import Found
 from jobs.status import ScheduleStatus, Status
 from jobs.trending import Renewed
+from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.report_data import Example
 from recsys.store.publish import Published
@@ -104,6 +107,16 @@ def show_renewed(renewed: Renewed) -> None:
     )
 
 
+def show_archived(archived: Archived) -> None:
+    """What came from online into the lake."""
+    console.print(
+        f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
+        f"{archived.duplicates:,} known, {archived.impressions:,} items shown, {archived.items:,} items changed, "
+        f"{archived.invalid:,} set aside",
+        soft_wrap=True,
+    )
+
+
 def show_lookup(found: Found, as_json: bool = False) -> None:
     """One list with its titles."""
     if as_json:
@@ -132,6 +145,10 @@ def show_status(status: Status) -> None:
         console.print(f"Redis: {escape(status.redis_error or '')}")
         return
     console.print(f"Redis at {status.redis.address}: {status.redis.memory_bytes / 2**20:.1f} MB in use")
+    stream = status.redis.stream
+    waited = status.redis.oldest_entry_seconds
+    since = "" if waited is None else f", the oldest for {timedelta(seconds=round(waited))}"
+    console.print(f"Stream of events: {stream.entries:,} entries wait to be archived{since}")
     table = _table("Versions", "version", "published", "live")
     for version in status.redis.versions:
         half = "" if version.live else "not whole"
@@ -174,6 +191,26 @@ def show_benchmark(figures: dict[str, dict[str, Any]], k: int) -> None:
             console.print(
                 f"    {member}: {', '.join(f'{weight:.2f} {users}' for users, weight in weights.items())}"
             )
+
+
+def shown_key(key: ApiKey) -> dict[str, Any]:
+    """A key without what proves it."""
+    return {
+        "name": key.name,
+        "scopes": [scope for scope in SCOPES if scope in key.scopes],
+        "requests_per_minute": key.requests_per_minute,
+        "created_at": key.created_at,
+    }
+
+
+def show_keys(keys: Sequence[ApiKey]) -> None:
+    """Who may ask for what."""
+    table = _table("API keys", "name", "scopes", "created (UTC)", right=("per minute",))
+    for key in keys:
+        shown = shown_key(key)
+        limit = f"{key.requests_per_minute:,}" if key.requests_per_minute else "any"
+        table.add_row(key.name, ", ".join(shown["scopes"]), f"{key.created_at:%Y-%m-%d %H:%M:%S}", limit)
+    console.print(table)
 
 
 def show_path(what: str, path: Path) -> None:

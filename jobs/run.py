@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter
 
-from jobs.lake import Lake
+from jobs.lake import DATE, Lake
 from recsys.errors import RunError
 from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
 from recsys.settings import Settings
@@ -121,7 +121,7 @@ def run_id(as_of: datetime) -> str:
 def _begin(run: Run, settings: Settings, lake: Lake) -> None:
     values = TypeAdapter(Settings).dump_python(settings, mode="json", exclude=NOT_IN_MANIFEST)
     mark = _mark(values)
-    inputs = _mark(_lake_files(lake))
+    inputs = _mark(_lake_files(lake, run.as_of))
     if (run.directory / MANIFEST).exists():
         manifest = run.manifest()
         if manifest["status"] == COMPLETE and manifest["settings_mark"] != mark:
@@ -164,9 +164,11 @@ def _mark(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _lake_files(lake: Lake) -> list[str]:
-    """Names of the lake's files, which tell their content: event files never change and are named after it."""
-    events = sorted((lake.directory / "events").rglob("*.parquet"))
+def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
+    """Names of the lake's files of days before `as_of`, which tell their content: event files never change and are
+    named after it. What is taken in of later days does not concern the run."""
+    last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
+    events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
     names = [str(file.relative_to(lake.directory)) for file in events]
     tables = [lake.directory / f"{table}.parquet" for table in ("items", "users")]
     return names + [fingerprint(table) for table in tables if table.exists()]

@@ -40,6 +40,7 @@ class JobName(StrEnum):
 
     NIGHTLY = "nightly"
     TRENDING = "trending"
+    ARCHIVE = "archive"
 
 
 class CronTrigger(BaseTrigger):
@@ -66,7 +67,9 @@ def timed_jobs(settings: Settings, config: Path | None) -> list[Timed]:
     """The jobs that have a time in the settings; raises `SettingsError` where none has."""
     jobs = [Timed(job_of(name, config), trigger) for name, trigger in triggers(settings.schedule).items()]
     if not jobs:
-        raise SettingsError("schedule.nightly, schedule.trending = '': there is nothing to schedule")
+        raise SettingsError(
+            "schedule.nightly, schedule.trending, schedule.archive = '': there is nothing to schedule"
+        )
     return jobs
 
 
@@ -79,7 +82,11 @@ def job_of(name: JobName, config: Path | None) -> Job:
 
 def triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
     """When each job is due, those left out that never are."""
-    given = {JobName.NIGHTLY: schedule.nightly, JobName.TRENDING: schedule.trending}
+    given = {
+        JobName.NIGHTLY: schedule.nightly,
+        JobName.TRENDING: schedule.trending,
+        JobName.ARCHIVE: schedule.archive,
+    }
     zone = ZoneInfo(schedule.time_zone)
     return {name: CronTrigger(Cron.parse(text), zone) for name, text in given.items() if text}
 

@@ -11,10 +11,13 @@ import polars as pl
 
 from jobs.lake import TABLES
 from jobs.mapping import map_rows
+from jobs.quarantine import RULES
 from jobs.sources import SCHEMAS, Chunk, first_line
 from jobs.watermark import Watermark, check_watermark, greatest, later, rows_from
 from recsys.errors import SourceError
+from recsys.pseudonyms import hide_users
 from recsys.schema import TIMESTAMP, events_schema
+from recsys.setting_types import NOT_SHOWN
 from recsys.settings import Sources, Table
 
 BROKEN_LINE = "line_is_whole"
@@ -66,9 +69,17 @@ class Staged:
 
 
 def stage(
-    reading: Reading, sources: Sources, latest: datetime, directory: Path, on_rows: Callable[[int], None]
+    reading: Reading,
+    sources: Sources,
+    latest: datetime,
+    directory: Path,
+    on_rows: Callable[[int], None],
+    pseudonym_key: str | None = None,
 ) -> Staged:
-    """Read, map and check, chunk by chunk, into `directory`; events later than `latest` break a rule."""
+    """Read, map and check, chunk by chunk, into `directory`; events later than `latest` break a rule.
+
+    With a `pseudonym_key` no user's own id is written, nor what was no row, for it may hold one.
+    """
     table = reading.table
     rules: Counter[str] = Counter()
     rows = valid = passed_over = 0
@@ -79,6 +90,7 @@ def stage(
     for number, chunk in enumerate(reading.chunks):
         columns = columns or chunk.rows.schema
         good, failure, found, older = _checked(chunk.rows, schema, reading, sources, latest)
+        rejected = rejects(failure)
         broken = pl.DataFrame({"line": chunk.broken_lines}, schema={"line": pl.String})
         rows += chunk.rows.height - older + broken.height
         valid += good.height
@@ -86,8 +98,11 @@ def stage(
         watermark = later(watermark, found)
         rules.update({_readable_rule(rule): count for rule, count in failure.counts().items()})
         rules.update({BROKEN_LINE: broken.height} if broken.height else {})
+        if pseudonym_key is not None:
+            good, rejected = (hide_users(part, pseudonym_key) for part in (good, rejected))
+            broken = broken.with_columns(pl.lit(NOT_SHOWN).alias("line"))
         _last_of_each(good, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
-        _quarantined(failure, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
+        _quarantined(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
     return Staged(reading, directory, columns, rows, valid, passed_over, dict(rules), watermark)
 
@@ -128,15 +143,19 @@ def _readable_rule(rule: str) -> str:
     return f"{column}_{RULE_WORDS.get(kind, kind)}" if kind else column
 
 
-def _quarantined(failure: dy.FailureInfo, broken: pl.DataFrame) -> pl.DataFrame:
-    """Rows that broke a rule, as text, with the rules' names; `line` holds what was no row at all."""
+def _quarantined(rejected: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+    """Rows that broke a rule, and `line`, which holds what was no row at all."""
+    return pl.concat([rejected, broken.with_columns(pl.lit(BROKEN_LINE).alias(RULES))], how="diagonal")
+
+
+def rejects(failure: dy.FailureInfo) -> pl.DataFrame:
+    """Rows that broke a rule, as text, with the rules' names."""
     details = failure.details()
     invalid = failure.invalid()
     rule_columns = [name for name in details.columns if name not in invalid.columns]
     names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_readable_rule(rule))) for rule in rule_columns]
     rules = pl.concat_str(names, separator=", ", ignore_nulls=True)
-    rows = details.select(rules.alias("rules"), *(_shown(name, dtype) for name, dtype in invalid.schema.items()))
-    return pl.concat([rows, broken.with_columns(pl.lit(BROKEN_LINE).alias("rules"))], how="diagonal")
+    return details.select(rules.alias(RULES), *(_shown(name, dtype) for name, dtype in invalid.schema.items()))
 
 
 def _shown(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -16,6 +16,7 @@ from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
 from recsys.store.connection import address_of, connect, store_errors
+from recsys.store.event_stream import StreamState, stream_state
 from recsys.store.keys import Keys
 from recsys.store.memory import used_memory
 from recsys.store.read import Version, versions
@@ -53,6 +54,9 @@ class RedisStatus:
     address: str
     memory_bytes: int
     versions: list[Version]
+    stream: StreamState
+    oldest_entry_seconds: float | None
+    """How long the first entry of the stream has waited to be archived."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Status:
 def read_status(settings: Settings, now: datetime) -> Status:
     """Look at the lake, the runs and Redis; a Redis that does not answer is part of the status."""
     try:
-        found, problem = _redis(settings), None
+        found, problem = _redis(settings, now), None
     except StoreError as error:
         found, problem = None, str(error)
     known = [_run(run.directory, run.manifest()) for run in runs(settings.directory)]
@@ -104,11 +108,14 @@ def _run(directory: Path, manifest: dict[str, Any]) -> RunStatus:
     )
 
 
-def _redis(settings: Settings) -> RedisStatus:
+def _redis(settings: Settings, now: datetime) -> RedisStatus:
     client = connect(settings.redis, settings.directory)
+    keys = Keys(settings.redis.namespace)
     with store_errors(client):
         memory = used_memory(client)
-    return RedisStatus(address_of(client), memory, versions(client, Keys(settings.redis.namespace)))
+    stream = stream_state(client, keys)
+    age = max((now - stream.oldest).total_seconds(), 0.0) if stream.oldest else None
+    return RedisStatus(address_of(client), memory, versions(client, keys), stream, age)
 
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:

@@ -29,6 +29,10 @@ class ServingError(RecsysError):
     """The address to serve on cannot be used."""
 
 
+class ApiKeyError(RecsysError):
+    """An API key cannot be made or found, or the file of keys cannot be read."""
+
+
 class NothingPublishedError(StoreError):
     """No version is live yet."""
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,17 @@ def remove_partial(directory: Path) -> None:
     """Remove what killed processes left unfinished under `directory`, where nobody else is writing."""
     for path in list(directory.rglob(f".*{PARTIAL}")):
         _remove(path)
+
+
+def flush(files: Iterable[Path]) -> None:
+    """Wait until files, and their names, are safe even from a loss of power."""
+    found = set(files)
+    for path in found | {file.parent for file in found}:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

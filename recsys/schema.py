@@ -28,6 +28,12 @@ AVAILABLE: Final = "available"
 CREATED_AT: Final = "created_at"
 ATTRIBUTES: Final = "attributes"
 
+REQUEST_ID: Final = "request_id"
+RANK: Final = "rank"
+SOURCE: Final = "source"
+VERSION: Final = "version"
+CONTEXT: Final = "context"
+
 IMPRESSION: Final = "impression"
 VIEW: Final = "view"
 CLICK: Final = "click"
@@ -159,6 +165,38 @@ class Users(dy.Schema):
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
         return _is_id(USER_ID)
+
+
+class Impressions(dy.Schema):
+    """What was shown online, a row an item of an answer: `rank` from 1, `source` the list it came from."""
+
+    request_id = dy.String()
+    user_id = dy.String(nullable=True)
+    item_id = dy.String()
+    rank = dy.Int32(min=1)
+    source = dy.String()
+    version = dy.String(nullable=True)
+    context = dy.String(nullable=True)
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(ITEM_ID)
+
+
+def impressions_schema(latest: datetime) -> type[Impressions]:
+    """`Impressions` that also asks for a time from 2000 up to `latest`."""
+
+    class KnownImpressions(Impressions):
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+
+    return KnownImpressions
 
 
 def events_schema(names: Collection[str], latest: datetime) -> type[Events]:

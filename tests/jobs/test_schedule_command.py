@@ -140,7 +140,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
         ("nightly", today, "succeeded"),
         ("trending", None, "succeeded"),
     ]
-    assert list(status["due"]) == ["nightly", "trending"]
+    assert list(status["due"]) == ["nightly", "trending", "archive"]
     assert status["scheduler"] is None
     presenting.show_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
 
@@ -149,7 +149,11 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
     recsys: Recsys, config: Path, data_directory: Path
 ) -> None:
     due = datetime.now(UTC) - timedelta(minutes=2)
-    times = {"RECSYS_SCHEDULE_NIGHTLY": f"{due.minute} {due.hour} * * *", "RECSYS_SCHEDULE_TRENDING": ""}
+    times = {
+        "RECSYS_SCHEDULE_NIGHTLY": f"{due.minute} {due.hour} * * *",
+        "RECSYS_SCHEDULE_TRENDING": "",
+        "RECSYS_SCHEDULE_ARCHIVE": "",
+    }
     with lake_held(data_directory):
         scheduler = start(config, data_directory, "schedule", **times)
         wait_for(lambda: holder(data_directory, "nightly") is not None)

@@ -1,0 +1,127 @@
+"""API keys: who may ask the server for what. Only hashes are kept; a token is shown once, when it is made.
+
+A token is `rk_<name>_<43 random characters>`. What it stands for is found by its name and proved by its SHA-256: 32
+random bytes need no slow hash.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from recsys.errors import ApiKeyError
+from recsys.files import written_whole
+
+Scope = Literal["read", "write", "admin"]
+
+FILE: Final = "api_keys.json"
+SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")
+"""Each includes those before it."""
+NAME_PATTERN: Final = r"^[A-Za-z0-9.-]{1,32}$"
+TOKEN_BYTES: Final = 32
+PREFIX: Final = "rk"
+NOBODY: Final = "0" * 64
+"""What the token of an unknown name is compared with; no token has this hash."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as it is kept."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = field(repr=False)
+    """Of the whole token, in hexadecimal."""
+    scopes: frozenset[Scope]
+    requests_per_minute: Annotated[int, Field(ge=0)]
+    """0 is no limit."""
+    created_at: AwareDatetime
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the key may do what needs this scope: admin includes write, and write read."""
+        return any(SCOPES.index(given) >= SCOPES.index(scope) for given in self.scopes)
+
+
+@dataclass(frozen=True)
+class ApiKeys:
+    """All keys, by name."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=dict[str, ApiKey])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key that a token proves; None for any other text. How long it takes tells nothing of the keys."""
+        digest = _digest(token)
+        _, _, rest = token.partition("_")
+        key = self.keys.get(rest.partition("_")[0])
+        same = hmac.compare_digest(digest, NOBODY if key is None else key.sha256)
+        return key if same else None
+
+    def adding(self, key: ApiKey) -> "ApiKeys":
+        """With one more; raises `ApiKeyError` when its name is taken."""
+        if key.name in self.keys:
+            raise ApiKeyError(f"key {key.name!r}: is there already; revoke it first, or choose another name")
+        return ApiKeys({**self.keys, key.name: key})
+
+    def without(self, name: str) -> "ApiKeys":
+        """With one less; raises `ApiKeyError` when there is none of this name."""
+        if name not in self.keys:
+            known = ", ".join(sorted(self.keys)) or "none"
+            raise ApiKeyError(f"key {name!r}: there is no such key; there are: {known}")
+        return ApiKeys({known: key for known, key in self.keys.items() if known != name})
+
+
+KEPT: Final = TypeAdapter(tuple[ApiKey, ...])
+
+
+def create_key(
+    name: str, scopes: Collection[Scope], requests_per_minute: int, created_at: datetime
+) -> tuple[ApiKey, str]:
+    """A new key and its token, which nothing else keeps.
+
+    Raises `ApiKeyError` when the name is not 1 to 32 letters, digits, dots and hyphens, or no scope is given.
+    """
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise ApiKeyError(f"key {name!r}: expected a name of 1 to 32 letters, digits, dots and hyphens")
+    if not scopes:
+        raise ApiKeyError(f"key {name!r}: expected a scope: {', '.join(SCOPES)}")
+    token = f"{PREFIX}_{name}_{secrets.token_urlsafe(TOKEN_BYTES)}"
+    return ApiKey(name, _digest(token), frozenset(scopes), requests_per_minute, created_at), token
+
+
+def load_keys(file: Path) -> ApiKeys:
+    """The keys in a file, none where it is not there; raises `ApiKeyError` when it cannot be read."""
+    try:
+        found = KEPT.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ApiKeys()
+    except OSError as error:
+        raise ApiKeyError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ApiKeyError(f"{file}: is no file of API keys: {where and f'{where}: '}{first['msg']}") from None
+    return ApiKeys({key.name: key for key in found})
+
+
+def save_keys(file: Path, keys: ApiKeys) -> None:
+    """Write the keys, whole or not at all, for this user alone to read."""
+    kept = sorted(keys.keys.values(), key=lambda key: key.name)
+    with written_whole(file) as aside:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(KEPT.dump_json(tuple(kept), indent=2) + b"\n")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
