@@ -170,7 +170,8 @@ class Engine:
 
     async def popular(self, asked: Asked, request_id: str) -> ItemList:
         """Popular items."""
-        return self._everybody((), asked, self.catalogue(), self._links.able, request_id)
+        fresh = await self._looked()
+        return self._everybody((), asked, self.catalogue(), fresh, request_id)
 
     async def rank(self, asked: Asked, item_ids: Sequence[str], request_id: str) -> Recommendations:
         """The given items in the order that suits a user, those left out that must not be shown."""
@@ -276,11 +277,21 @@ class Engine:
 
     async def _list(self, key: str) -> tuple[list[str], bool]:
         """A list of everybody's, and whether Redis answered."""
+        looked = self._live.beat()
         try:
             (value,) = await self._links.call(key, ("GET", key))
+            await looked
         except StoreError:
             return [], False
         return decode(value), True
+
+    async def _looked(self) -> bool:
+        """Whether Redis has told what was changed up to now."""
+        try:
+            await self._live.beat()
+        except StoreError:
+            return False
+        return True
 
 
 def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:

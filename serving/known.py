@@ -63,9 +63,7 @@ class Reader:
             if isinstance(values, Exception) or isinstance(session, Exception):
                 self._links.relearn()
                 return self._remembered(user_id, version)
-            if values[0] is None:
-                # Whether the version has no list of the user, or is gone, the pointer tells that was read after it.
-                await beat
+            await beat
             if joined is not None:
                 session = [*session, *await joined]
         except UnansweredError:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from serving.answers import Source
 from serving.catalogue import Catalogue
 
-RANK_CONSTANT: Final = 60
+RANK_CONSTANT: Final = 10
 """Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how flat the head of a list counts."""
 DIVERSE_ITEMS: Final = 200
 """The head of an order within which items are moved for diversity."""

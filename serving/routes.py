@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get, post, put
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Dependency, Parameter
+from litestar.params import JSONBody, Parameter
 from msgspec import Meta, Struct
 
 from recsys.errors import NothingPublishedError
@@ -58,7 +58,7 @@ Session = Annotated[
 ]
 UserId = Annotated[str, Parameter(description=EXPECTED[USER_ID])]
 ItemId = Annotated[str, Parameter(description=EXPECTED[ITEM_ID])]
-Given = Annotated[Asked, Dependency(skip_validation=True)]
+Given = NamedDependency[Asked]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 
 INVALID: Final = {400: ResponseSpec(Invalid, description="A value of the request is not accepted")}
@@ -156,7 +156,7 @@ async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
 
 
 @post("/v1/recommendations/batch", status_code=200, summary="Recommendations for many users", responses=LISTED)
-async def batch(request: AnyRequest, data: BatchOfUsers) -> Response[Batch]:
+async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
     """A list for each of up to 500 users, as each alone would get it."""
     worker, request_id = _let_in(request, "read"), _request_id(request)
     users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
@@ -170,7 +170,7 @@ async def batch(request: AnyRequest, data: BatchOfUsers) -> Response[Batch]:
 
 
 @post("/v1/rank", status_code=200, summary="Order given items for a user", responses=LISTED)
-async def rank(request: AnyRequest, data: ItemsToRank) -> Response[Recommendations]:
+async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Recommendations]:
     """The given items, the best for the user first; those that must not be shown are left out."""
     worker, request_id = _let_in(request, "read"), _request_id(request)
     wanted = Asked(checked_id(data.user_id, USER_ID), context=data.context)
@@ -200,7 +200,7 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     summary="Take in what users did",
     responses=INVALID | REFUSED | UNANSWERED,
 )
-async def events(request: AnyRequest, data: Event | list[Event]) -> Response[Accepted]:
+async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[Accepted]:
     """One event or up to 500. 202 when all that are not listed as wrong are in the stream and in their users' next
     answers; 400 when each is wrong; 429 when there was no room for some. The same `event_id` again changes nothing.
     """
@@ -211,7 +211,7 @@ async def events(request: AnyRequest, data: Event | list[Event]) -> Response[Acc
 @put(
     "/v1/items/{item_id:path}", status_code=200, summary="Change an item", responses=INVALID | REFUSED | UNANSWERED
 )
-async def item(request: AnyRequest, item_id: ItemId, data: ItemChange) -> Response[ItemState]:
+async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange]) -> Response[ItemState]:
     """Availability, price, category, brand, title; an item that is not known is a new one."""
     del item_id
     worker, request_id = _let_in(request, "write"), _request_id(request)

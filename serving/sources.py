@@ -26,8 +26,8 @@ class Share:
     """What the lists count in a context, before the decay along the session."""
 
     personal: float = 1.0
-    similar: float = 0.5
-    bought_with: float = 0.5
+    similar: float = 0.8
+    bought_with: float = 0.8
 
 
 SHARES: Final[Mapping[Context, Share]] = {

@@ -1,6 +1,8 @@
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,14 +11,64 @@ import polars as pl
 import pytest
 import redis
 
-from recsys.settings import Redis, Serving, Settings
+from recsys.settings import Redis, Settings
+from recsys.store.catalogue import CATALOGUE_FILE, FACTS
 from recsys.store.keys import Keys
 from recsys.store.publish import publish
 from recsys.store.server import start_server, stop_server
 from serving.app import create_app
 
+VERSION = "20180101T000000Z"
+LISTED = 30
+Lists = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is published of a small shop: every item's id begins with `letter`.
+
+    User 7 has the list a1 … a30; popular are ap1 … ap30, in this order; a1 has the neighbours an1 … an5, and is
+    bought with aw1 … aw3. `facts` are rows of the catalogue, which has the items of all lists, popular ones first.
+    """
+
+    letter: str = "a"
+    users: tuple[str, ...] = ("7",)
+    history: Lists = field(default_factory=dict[str, list[str]])
+    profiles: dict[str, str] = field(default_factory=dict[str, str])
+    facts: tuple[dict[str, Any], ...] = ()
+    catalogue: bool = True
+
+    def tables(self) -> dict[str, tuple[str, Lists]]:
+        """File -> column of the owners, and their lists."""
+        letter = self.letter
+        return {
+            "user_items": ("user_id", {user: self._items("") for user in self.users}),
+            "similar_items": ("item_id", {f"{letter}1": [f"{letter}n{rank}" for rank in range(1, 6)]}),
+            "popular": ("name", {"popular": self._items("p"), "trending": [f"{letter}t1", f"{letter}t2"]}),
+            "bought_with": ("item_id", {f"{letter}1": [f"{letter}w{rank}" for rank in range(1, 4)]}),
+            "history": ("user_id", self.history),
+            "profiles": ("user_id", {user: [profile] for user, profile in self.profiles.items()}),
+        }
+
+    def items(self) -> pl.DataFrame:
+        """The catalogue's rows."""
+        tables = self.tables()
+        listed = [*tables["popular"][1]["popular"]]
+        for _, owned in (tables[name] for name in ("user_items", "similar_items", "bought_with")):
+            listed += [item for items in owned.values() for item in items]
+        told = {facts["item_id"]: facts for facts in self.facts}
+        rows = [
+            {"item_id": item_id, "available": True} | told.pop(item_id, {}) for item_id in dict.fromkeys(listed)
+        ]
+        return pl.DataFrame([*rows, *({"available": True} | facts for facts in told.values())], schema=FACTS)
+
+    def _items(self, kind: str) -> list[str]:
+        return [f"{self.letter}{kind}{rank}" for rank in range(1, LISTED + 1)]
+
+
 Publish = Callable[..., str]
-Ask = Callable[..., list[httpx.Response]]
+Sent = tuple[str, str, Any]
+Talk = Callable[..., list[httpx.Response]]
 
 
 @pytest.fixture
@@ -43,22 +95,24 @@ def url(client: redis.Redis) -> str:
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
-@pytest.fixture
-def publish_lists(client: redis.Redis, tmp_path: Path) -> Publish:
-    """Publishes a version in which every list's items begin with `letter`."""
+def write_shop(directory: Path, shop: Shop) -> Path:
+    """The files that a run would publish of a shop."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for file, (owner, owned) in shop.tables().items():
+        columns = {owner: list(owned), "items": list(owned.values())}
+        frame = pl.DataFrame(columns, schema={owner: pl.String, "items": pl.List(pl.String)})
+        frame.write_parquet(directory / f"{file}.parquet")
+    if shop.catalogue:
+        shop.items().write_parquet(directory / CATALOGUE_FILE)
+    return directory
 
-    def publish_version(version: str, letter: str, users: Sequence[str] = ("7",), namespace: str = "recsys") -> str:
-        directory = tmp_path / "lists" / version
-        directory.mkdir(parents=True, exist_ok=True)
-        lists: Mapping[str, tuple[str, Mapping[str, list[str]]]] = {
-            "user_items": ("user_id", {user: [f"{letter}{rank}" for rank in range(1, 31)] for user in users}),
-            "similar_items": ("item_id", {f"{letter}1": [f"{letter}2"]}),
-            "popular": ("name", {"popular": [f"{letter}p{rank}" for rank in range(1, 31)]}),
-        }
-        for file, (owner, owned) in lists.items():
-            columns = {owner: list(owned), "items": list(owned.values())}
-            frame = pl.DataFrame(columns, schema={owner: pl.String, "items": pl.List(pl.String)})
-            frame.write_parquet(directory / f"{file}.parquet")
+
+@pytest.fixture
+def publish_shop(client: redis.Redis, tmp_path: Path) -> Publish:
+    """Publishes a shop as a version, live at once."""
+
+    def publish_version(shop: Shop | None = None, version: str = VERSION, namespace: str = "recsys") -> str:
+        directory = write_shop(tmp_path / "lists" / version, shop or Shop())
         publish(client, Keys(namespace), version, directory, keep_versions=2)
         return version
 
@@ -66,17 +120,49 @@ def publish_lists(client: redis.Redis, tmp_path: Path) -> Publish:
 
 
 @pytest.fixture
-def ask(url: str) -> Ask:
-    """Sends the application, in this process and on the running server, a GET of each path, all at once."""
-    settings = Settings(redis=Redis(url=url, timeout_seconds=0.5), serving=Serving(redis_connections=2))
+def settings(url: str, tmp_path: Path) -> Settings:
+    """Of an application on the running server; patient, for machines that do much at once."""
+    given = Settings(directory=tmp_path / "var", redis=Redis(url=url))
+    return replace(given, serving=replace(given.serving, read_timeout_ms=500.0, impressions=False))
 
-    async def send(paths: Sequence[str]) -> list[httpx.Response]:
-        app = create_app(settings)
-        transport = httpx.ASGITransport(cast(Any, app))
-        async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://recsys") as http:
-            return await asyncio.gather(*(http.get(path) for path in paths))
 
-    def ask_app(*paths: str) -> list[httpx.Response]:
-        return asyncio.run(send(paths))
+@asynccontextmanager
+async def application(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """The application in this process, and a client that asks it without a network between."""
+    app = create_app(settings)
+    transport = httpx.ASGITransport(cast(Any, app), raise_app_exceptions=False)
+    async with (
+        app.litestar.lifespan(),
+        httpx.AsyncClient(transport=transport, base_url="http://recsys", timeout=20) as http,
+    ):
+        yield http
 
-    return ask_app
+
+@pytest.fixture
+def talk(settings: Settings) -> Talk:
+    """Sends the application requests one after the other: each a path, or a method, path and JSON body.
+
+    A function among them is called in between. Keyword arguments replace settings.
+    """
+
+    async def send(requests: tuple[Any, ...], changed: Settings) -> list[httpx.Response]:
+        responses: list[httpx.Response] = []
+        async with application(changed) as http:
+            for request in requests:
+                if callable(request):
+                    await asyncio.to_thread(request)
+                    continue
+                method, path, body = ("GET", request, None) if isinstance(request, str) else request
+                responses.append(await http.request(method, path, json=body))
+        return responses
+
+    def talk_to_app(*requests: Any, **changes: Any) -> list[httpx.Response]:
+        return asyncio.run(send(requests, replace(settings, **changes)))
+
+    return talk_to_app
+
+
+def ids(response: httpx.Response) -> list[str]:
+    """The items of an answer."""
+    assert response.status_code == 200, response.text
+    return [item["item_id"] for item in response.json()["items"]]

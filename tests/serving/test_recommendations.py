@@ -1,0 +1,389 @@
+"""What a shopper is shown: over a real Valkey, through the whole application."""
+
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from recsys.settings import Settings
+from recsys.store.keys import Keys
+from tests.serving.conftest import VERSION, Publish, Shop, Talk, ids
+
+ODD_IDS = ("a/b", "/", "a//b/", "ü", "50%", "50%25", "a+b", "?n=1", "#", "a&b=c", "a..b", "x" * 128, "7{x}", "日本")
+USER = "/v1/recommendations/7"
+
+
+def event(name: str, item_id: str, **more: object) -> tuple[str, str, dict[str, object]]:
+    """A request that tells of an event of user 7."""
+    return ("POST", "/v1/events", {"user_id": "7", "event": name, "item_id": item_id, **more})
+
+
+def change(item_id: str, **facts: object) -> tuple[str, str, dict[str, object]]:
+    """A request that changes an item."""
+    return ("PUT", f"/v1/items/{item_id}", facts)
+
+
+def test_a_known_user_gets_the_own_list(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    (response,) = talk(f"{USER}?n=2")
+    body = response.json()
+    assert re.fullmatch("[0-9a-f]{32}", body["request_id"])
+    assert response.headers["x-request-id"] == body["request_id"]
+    assert (body["user_id"], body["version"], body["degraded"]) == ("7", VERSION, False)
+    reason = "picked for you from what you and shoppers like you have chosen"
+    assert body["items"] == [
+        {"item_id": "a1", "rank": 1, "source": "personal", "reason": reason},
+        {"item_id": "a2", "rank": 2, "source": "personal", "reason": reason},
+    ]
+
+
+def test_anyone_else_gets_the_popular_one(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    (response,) = talk("/v1/recommendations/nobody?n=1")
+    assert response.json()["items"] == [
+        {"item_id": "ap1", "rank": 1, "source": "popular", "reason": "popular in the shop"}
+    ]
+
+
+def test_an_answer_is_full_while_the_shop_has_items(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    (response,) = talk(f"{USER}?n=50")
+    assert ids(response) == [*(f"a{rank}" for rank in range(1, 31)), *(f"ap{rank}" for rank in range(1, 21))]
+    assert [item["rank"] for item in response.json()["items"]] == list(range(1, 51))
+
+
+def test_ids_of_any_letters_are_found(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=ODD_IDS))
+    responses = talk(*(f"/v1/recommendations/{quote(user_id, safe='')}?n=1" for user_id in ODD_IDS))
+    found = [(response.json()["user_id"], response.json()["items"][0]["source"]) for response in responses]
+    assert found == [(user_id, "personal") for user_id in ODD_IDS]
+
+
+@pytest.mark.parametrize("user_id", ["", "a b", "tab\t", "\0", "x" * 129, "\u2028", "x" * 5000])
+def test_what_is_no_id_is_told(talk: Talk, publish_shop: Publish, user_id: str) -> None:
+    publish_shop()
+    (response,) = talk(f"/v1/recommendations/{quote(user_id, safe='')}")
+    body = response.json()
+    assert response.status_code == 400
+    assert (body["field"], body["value"]) == ("user_id", user_id[:200])
+    assert body["expected"].startswith("1 to 128 characters")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n", value) for value in ("0", "1001", "-1", "x", "", "1.5", " 5", "1_0", "５", "9" * 400, "\0")),
+        *(("offset", value) for value in ("-1", "10001")),
+        *(("price_min", value) for value in ("-1", "nan", "inf", "x")),
+        ("context", "shelf"),
+        ("cursor", "!"),
+        ("cursor", "AAAA"),
+        ("exclude", "a b"),
+        ("exclude", ",".join(f"i{number}" for number in range(1001))),
+        ("category", ""),
+        ("brand", "x" * 1001),
+        ("session_id", "x" * 123),
+        ("debug", "2"),
+    ],
+)
+def test_what_is_not_accepted_is_told(talk: Talk, publish_shop: Publish, name: str, value: str) -> None:
+    publish_shop()
+    (response,) = talk(f"{USER}?{name}={quote(value)}")
+    body = response.json()
+    assert response.status_code == 400
+    assert body["field"] == name
+    assert body["expected"]
+    assert body["request_id"] == response.headers["x-request-id"]
+
+
+def test_pages_repeat_nothing_and_skip_nothing(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    whole, *pages = talk(f"{USER}?n=60", *(f"{USER}?n=20&offset={offset}" for offset in (0, 20, 40)))
+    assert [item for page in pages for item in ids(page)] == ids(whole)
+    assert [item["rank"] for item in pages[1].json()["items"]] == list(range(21, 41))
+
+
+def test_a_cursor_goes_on_with_the_list_whatever_happens_meanwhile(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    (first,) = talk(f"{USER}?n=10")
+    time.sleep(0.01)
+    responses = talk(
+        event("view", "a1"),
+        event("purchase", "a12"),
+        change("a14", available=False),
+        f"{USER}?n=10&cursor={first.json()['cursor']}",
+        f"{USER}?n=10",
+    )
+    second, anew = responses[-2:]
+    assert ids(first) == [f"a{rank}" for rank in range(1, 11)]
+    assert ids(second) == [f"a{rank}" for rank in range(11, 23) if rank not in (12, 14)]
+    assert [item["rank"] for item in second.json()["items"]] == list(range(11, 21))
+    assert ids(anew) != ids(first)
+
+
+def test_the_last_page_has_no_cursor(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    (everything,) = talk(f"{USER}?n=1000")
+    assert everything.json()["cursor"] is None
+    assert len(ids(everything)) == 30 + 30 + 5 + 3
+
+
+def test_a_session_changes_the_next_answer(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    before, accepted, after = talk(f"{USER}?n=8", event("view", "a1"), f"{USER}?n=8")
+    assert (accepted.status_code, accepted.json()["accepted"]) == (202, 1)
+    new = [item for item in after.json()["items"] if item["item_id"] not in ids(before)]
+    assert {item["item_id"][:2] for item in new} <= {"an", "aw"}
+    assert new
+    reasons = {item["source"]: item["reason"] for item in new}
+    assert reasons.get("session", "similar to a1, which you viewed") == "similar to a1, which you viewed"
+    assert reasons["bought_with"] == "often bought with a1, which you viewed"
+
+
+def test_the_cart_gets_complements(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(facts=({"item_id": "a1", "title": "Bread"},)))
+    *_, answer = talk(event("cart", "a1"), f"{USER}?n=3&context=cart")
+    assert [(item["item_id"], item["source"], item["reason"]) for item in answer.json()["items"]] == [
+        (f"aw{rank}", "bought_with", "often bought with Bread, which is in your cart") for rank in (1, 2, 3)
+    ]
+
+
+def test_mail_does_not_depend_on_the_session(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    *_, answer = talk(event("view", "a1"), f"{USER}?n=5&context=mail")
+    assert ids(answer) == ["a1", "a2", "a3", "a4", "a5"]
+
+
+def test_what_is_bought_drops_out(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    *_, answer = talk(event("purchase", "a1"), f"{USER}?n=60")
+    assert "a1" not in ids(answer)
+    assert len(ids(answer)) == 60
+
+
+def test_what_was_bought_before_the_night_stays_out_of_what_fills(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(history={"7": ["ap1", "an1"]}))
+    *_, answer = talk(event("view", "a1"), f"{USER}?n=60")
+    assert not {"ap1", "an1"} & set(ids(answer))
+
+
+def test_where_repeats_are_allowed_what_was_bought_comes_back_when_it_is_due(
+    talk: Talk, publish_shop: Publish
+) -> None:
+    publish_shop(Shop(facts=({"item_id": "a1", "repeat_days": 3.0}, {"item_id": "a2", "repeat_days": 30.0})))
+    bought = (datetime.now(UTC) - timedelta(days=5)).isoformat()
+    requests = [event("purchase", item, timestamp=bought) for item in ("a1", "a2")]
+    *_, answer = talk(*requests, event("purchase", "a3"), f"{USER}?n=20&context=mail", repeat="allow")
+    assert "a1" in ids(answer)
+    assert not {"a2", "a3"} & set(ids(answer))
+
+
+def test_what_the_night_knows_already_is_not_held_back_again(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    long_ago = "2017-12-31T12:00:00Z"
+    *_, answer = talk(event("purchase", "a1", timestamp=long_ago), f"{USER}?n=1&context=mail", repeat="allow")
+    assert ids(answer) == ["a1"]
+
+
+def test_seen_items_are_hidden_where_the_shop_wants_it(
+    settings: Settings, talk: Talk, publish_shop: Publish
+) -> None:
+    publish_shop()
+    hiding = replace(settings.serving, hide_seen=True)
+    *_, shown = talk(event("view", "a2"), f"{USER}?n=60")
+    (hidden,) = talk(f"{USER}?n=60", serving=hiding)
+    assert "a2" in ids(shown)
+    assert "a2" not in ids(hidden)
+
+
+def test_a_guest_has_a_session_that_joins_the_user_at_log_in(
+    talk: Talk, publish_shop: Publish, client: redis.Redis
+) -> None:
+    publish_shop()
+    seen = ("POST", "/v1/events", {"session_id": "s1", "event": "view", "item_id": "a1"})
+    _, guest, shopper, _, joined = talk(
+        seen,
+        "/v1/recommendations?session_id=s1&n=8",
+        f"{USER}?n=60&session_id=s1",
+        event("view", "ap3", session_id="s1"),
+        f"{USER}?n=60",
+    )
+    assert {"an1", "aw1"} <= set(ids(guest))
+    assert guest.json()["user_id"] == "guest:s1"
+    assert "an1" in ids(shopper)
+    assert "an1" in ids(joined)
+    keys = Keys("recsys")
+    assert not client.exists(keys.session("guest:s1"))
+    assert client.zcard(keys.session("7")) == 2
+
+
+def test_an_item_switched_off_is_in_no_answer_and_lists_are_still_full(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    responses = talk(
+        *(change(item_id, available=False) for item_id in ("a1", "ap1")),
+        f"{USER}?n=40",
+        "/v1/popular?n=5",
+        change("a1", available=True),
+        f"{USER}?n=1",
+    )
+    off, popular, _, on = responses[2:]
+    assert not {"a1", "ap1"} & set(ids(off))
+    assert (len(ids(off)), ids(popular)) == (40, ["ap2", "ap3", "ap4", "ap5", "ap6"])
+    assert ids(on) == ["a1"]
+
+
+def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    talk(change("a1", available=False), change("a2", price=5.0))
+    again, cheap = talk(f"{USER}?n=1", f"{USER}?n=1&price_max=5")
+    assert ids(again) == ["a2"]
+    assert ids(cheap) == ["a2"]
+
+
+def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    put = change("new1", title="A thing", category=["GARDEN", "TOOLS"], brand="Acme", price=3.5)
+    _, within, branded = talk(put, "/v1/popular?category=GARDEN", f"{USER}?brand=Acme")
+    assert ids(within) == ids(branded) == ["new1"]
+
+
+def test_excluded_items_and_filters_leave_the_answer_full(talk: Talk, publish_shop: Publish) -> None:
+    facts = tuple(
+        {"item_id": f"ap{rank}", "category": "DAIRY>CHEESE" if rank % 2 else "DAIRY>MILK", "price": float(rank)}
+        for rank in range(1, 31)
+    )
+    publish_shop(Shop(facts=(*facts, {"item_id": "a5", "category": "DAIRY>CHEESE", "price": 1.0})))
+    dairy, cheese, cheap, excluded, none = talk(
+        f"{USER}?category=DAIRY&n=31",
+        f"{USER}?category={quote('DAIRY>CHEESE')}&n=31",
+        f"{USER}?category=DAIRY&price_min=2&price_max=4&n=31",
+        f"{USER}?exclude=a1,a2&exclude=a3&n=60",
+        f"{USER}?category=DAIRY%3ECHE&n=31",
+    )
+    assert ids(dairy) == ["a5", *(f"ap{rank}" for rank in range(1, 31))]
+    assert ids(cheese) == ["a5", *(f"ap{rank}" for rank in range(1, 31, 2))]
+    assert ids(cheap) == ["ap2", "ap3", "ap4"]
+    assert not {"a1", "a2", "a3"} & set(ids(excluded))
+    assert ids(none) == []
+
+
+def test_a_short_list_is_filled_from_the_favourite_categories(talk: Talk, publish_shop: Publish) -> None:
+    facts = tuple({"item_id": f"ap{rank}", "category": "TEA"} for rank in (8, 9))
+    publish_shop(Shop(profiles={"7": '{"events":3,"categories":["TEA"]}'}, facts=facts))
+    (answer,) = talk(f"{USER}?n=33")
+    assert ids(answer)[30:] == ["ap8", "ap9", "ap1"]
+    assert answer.json()["items"][30]["reason"] == "popular in TEA, where you often choose"
+
+
+def test_no_more_of_a_brand_than_the_shop_wants(settings: Settings, talk: Talk, publish_shop: Publish) -> None:
+    facts = tuple({"item_id": f"a{rank}", "brand": "X" if rank <= 6 else f"Y{rank}"} for rank in range(1, 31))
+    publish_shop(Shop(facts=facts))
+    first, second = talk(f"{USER}?n=5", f"{USER}?n=5&offset=5", serving=replace(settings.serving, most_per_brand=2))
+    assert ids(first) == ["a1", "a2", "a7", "a8", "a9"]
+    assert ids(second) == ["a3", "a4", "a10", "a11", "a12"]
+
+
+def test_every_stage_is_shown_to_an_administrator(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    *_, answer = talk(change("a2", available=False), event("purchase", "a3"), f"{USER}?n=3&debug=1")
+    stages = {stage["name"]: stage for stage in answer.json()["stages"]}
+    assert list(stages) == ["load", "sources", "ranking", "filters"]
+    assert stages["load"]["items"] == [f"a{rank}" for rank in range(1, 31)]
+    removed = {each["reason"]: each["items"] for each in stages["filters"]["removed"]}
+    assert removed == {"unavailable": ["a2"], "bought": ["a3"]}
+
+
+def test_a_flagged_user_gets_popular_items(talk: Talk, publish_shop: Publish, client: redis.Redis) -> None:
+    publish_shop()
+    client.set(Keys("recsys").flag("7"), "too many events")
+    (answer,) = talk(f"{USER}?n=2")
+    assert ids(answer) == ["ap1", "ap2"]
+
+
+def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(facts=({"item_id": "a1", "title": "Bread"},)))
+    similar, trending, popular = talk("/v1/similar/a1?n=6", "/v1/trending?n=3", "/v1/popular?n=2&offset=1")
+    assert ids(similar) == ["an1", "an2", "an3", "an4", "an5", "ap1"]
+    assert similar.json()["items"][0]["reason"] == "similar to Bread"
+    assert ids(trending) == ["at1", "at2", "ap1"]
+    assert ids(popular) == ["ap2", "ap3"]
+
+
+def test_a_batch_is_what_each_alone_would_get(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=("7", "8")))
+    both, *each = talk(
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7", "nobody", "8"], "n": 3}),
+        *(f"/v1/recommendations/{user_id}?n=3" for user_id in ("7", "nobody", "8")),
+    )
+    assert [answer["user_id"] for answer in both.json()["answers"]] == ["7", "nobody", "8"]
+    for answer, alone in zip(both.json()["answers"], each, strict=True):
+        assert answer["items"] == alone.json()["items"]
+
+
+def test_given_items_are_put_in_order(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    wanted = {"user_id": "7", "item_ids": ["ap2", "a3", "unknown", "a1", "ap1", "a2"]}
+    *_, ranked = talk(change("a2", available=False), ("POST", "/v1/rank", wanted))
+    assert ids(ranked) == ["a1", "a3", "ap1", "ap2", "unknown"]
+
+
+def test_a_user_as_known(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(profiles={"7": '{"events":3,"categories":["TEA"]}'}))
+    when = "2026-03-01T12:00:00+00:00"
+    *_, user = talk(event("view", "a1", timestamp=when), "/v1/users/7")
+    body = user.json()
+    assert body["profile"] == {"events": 3, "categories": ["TEA"]}
+    assert body["session"] == [{"event": "view", "item_id": "a1", "timestamp": when}]
+    assert (body["items"], body["flag"]) == (30, None)
+
+
+def test_a_publish_is_adopted_and_nothing_is_mixed(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    later = "20180102T000000Z"
+
+    def replace_version() -> None:
+        publish_shop(Shop("b"), later)
+        time.sleep(1)
+
+    before, guest, after, guest_after = talk(
+        f"{USER}?n=60", "/v1/recommendations/nobody", replace_version, f"{USER}?n=60", "/v1/recommendations/nobody"
+    )
+    for response, letter, version in ((before, "a", VERSION), (guest, "a", VERSION), (after, "b", later)):
+        assert response.json()["version"] == version
+        assert {item_id[0] for item_id in ids(response)} == {letter}
+    assert guest_after.json()["version"] == later
+
+
+def test_who_has_no_list_in_the_live_version_gets_the_one_before(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+
+    def replace_version() -> None:
+        publish_shop(Shop("b", users=("8",)), "20180102T000000Z")
+        time.sleep(1)
+
+    *_, answer = talk(USER, replace_version, f"{USER}?n=60")
+    body = answer.json()
+    assert body["version"] == VERSION
+    assert {item_id[0] for item_id in ids(answer)} == {"a"}
+    assert body["items"][0]["source"] == "previous"
+
+
+def test_a_version_without_a_catalogue_is_served_too(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(catalogue=False))
+    known, unknown, none = talk(f"{USER}?n=31", "/v1/recommendations/nobody?n=2", f"{USER}?brand=X")
+    assert ids(known) == [*(f"a{rank}" for rank in range(1, 31)), "ap1"]
+    assert ids(unknown) == ["ap1", "ap2"]
+    assert ids(none) == []
+
+
+def test_before_the_first_publish_it_says_so(talk: Talk) -> None:
+    *failed, alive = talk(USER, "/ready", "/v1/popular", "/live")
+    for response in failed:
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0
+        assert response.json()["error"] == "no version is live: run `recsys nightly` to publish one"
+    assert (alive.status_code, alive.json()) == (200, {"status": "live"})
