@@ -1,6 +1,6 @@
 """What callers get, as JSON."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -81,7 +81,7 @@ class User(Struct, frozen=True):
     user_id: str
     version: str
     request_id: str
-    profile: dict[str, object]
+    profile: dict[str, Any]
     items: int
     session: list[RecentEvent]
     flag: str | None

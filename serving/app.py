@@ -2,22 +2,16 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
-import swagger_ui
-from litestar import Litestar, Request, Response, Router
-from litestar.exceptions import NotFoundException
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
+from litestar import Litestar, Request, Response
 
-import recsys
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from serving.errors import REQUEST_ID_HEADER, new_request_id, told
+from serving.asked import InvalidValueError
+from serving.documentation import describe_bodies, documentation, page_files
+from serving.errors import NOT_SHOWN, REQUEST_ID_HEADER, new_request_id, told
 from serving.events import MOST_BODY_BYTES
 from serving.hot_routes import answered_hot
 from serving.routes import HANDLERS
@@ -27,8 +21,18 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]
 
-PAGE_FILES: Final = Path(swagger_ui.__file__).parent / "static"
-NO_ICON: Final = "<link rel='icon' href='data:,'>"
+
+class TextRequest(Request[Any, Any, Any]):
+    """A request whose body is text, in which the framework would otherwise not expect anything else."""
+
+    async def body(self) -> bytes:
+        """The body; raises `InvalidValueError` where it is no UTF-8."""
+        body = await super().body()
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise InvalidValueError("body", NOT_SHOWN, "JSON in UTF-8") from None
+        return body
 
 
 class Application:
@@ -82,35 +86,18 @@ def create_app(settings: Settings | None = None) -> Application:
 
 
 def _framework(application: Application) -> Litestar:
-    return Litestar(
-        [
-            *HANDLERS,
-            create_static_files_router("/schema/files", [PAGE_FILES], include_in_schema=False),
-        ],
+    app = Litestar(
+        [*HANDLERS, page_files()],
         lifespan=[application.lifespan],
         exception_handlers={Exception: _failed},
         request_max_body_size=MOST_BODY_BYTES,
-        openapi_config=OpenAPIConfig(
-            title="recsys",
-            version=recsys.__version__,
-            use_handler_docstrings=True,
-            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-            security=[{"key": []}, {}],
-            render_plugins=[
-                JsonRenderPlugin(),
-                SwaggerRenderPlugin(
-                    path="/page",
-                    js_url="/schema/files/swagger-ui-bundle.js",
-                    css_url="/schema/files/swagger-ui.css",
-                    standalone_preset_js_url="/schema/files/swagger-ui-standalone-preset.js",
-                    favicon=NO_ICON,
-                ),
-            ],
-            openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_no_page),
-        ),
+        request_class=TextRequest,
+        openapi_config=documentation(),
         logging_config=None,
         debug=False,
     )
+    describe_bodies(app)
+    return app
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -119,10 +106,3 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     request_id = request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
     status, content, headers = told(error, request.query_params.dict(), request_id, worker.outage)
     return Response(content, status_code=status, headers={REQUEST_ID_HEADER: request_id, **headers})
-
-
-def _no_page(response: Response[Any]) -> Response[Any]:
-    """What is not there under /schema is told as everywhere else, not by the framework's page."""
-    if response.status_code == 404:
-        raise NotFoundException
-    return response

@@ -17,6 +17,9 @@ from serving.asked import EXPECTED, InvalidValueError
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
 SHOWN_CHARACTERS: Final = 200
+NOT_SHOWN: Final = "(not shown)"
+BODY_PARAMETER: Final = "data"
+"""What the framework calls the body."""
 LOG_SECONDS: Final = 10.0
 
 Told = tuple[int, Invalid | Failure, Mapping[str, str]]
@@ -60,6 +63,8 @@ def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Ou
             return _unavailable("Redis does not answer", request_id)
         case ValidationException():
             return 400, _unreadable(error, query, request_id), {}
+        case HTTPException(status_code=400):
+            return 400, Invalid("body", NOT_SHOWN, EXPECTED["body"], request_id), {}
         case HTTPException() if error.status_code < 500:
             return error.status_code, Failure(error.detail, request_id), error.headers or {}
         case _:
@@ -82,6 +87,10 @@ def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id
         value = query[name]
         value = value[-1] if isinstance(value, list) else value
         return Invalid(name, str(value)[:SHOWN_CHARACTERS], EXPECTED.get(name, "another value"), request_id)
-    return Invalid(
-        name, "(not shown)", str(first.get("message") or EXPECTED["body"])[:SHOWN_CHARACTERS], request_id
-    )
+    problem = str(first.get("message") or "")
+    if name == BODY_PARAMETER:
+        # Of a body: nothing at all, or what is wrong and where, as in "Expected `int` - at `$.n`".
+        problem, _, place = problem.partition(" - at `$.")
+        name = place.rstrip("`") or "body"
+    expected = problem if " " in problem else EXPECTED["body"]
+    return Invalid(name, NOT_SHOWN, expected[:SHOWN_CHARACTERS], request_id)

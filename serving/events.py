@@ -125,7 +125,7 @@ class EventWriter:
                     without_id.append(event)
                 events.append(event)
                 self._check(event, now)
-            except msgspec.ValidationError as error:
+            except (msgspec.ValidationError, UnicodeDecodeError) as error:
                 errors.append(_unreadable(number, error))
             except InvalidValueError as error:
                 events.pop()
@@ -247,7 +247,9 @@ def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e3)
 
 
-def _unreadable(number: int, error: msgspec.ValidationError) -> RowError:
+def _unreadable(number: int, error: msgspec.ValidationError | UnicodeDecodeError) -> RowError:
+    if isinstance(error, UnicodeDecodeError):
+        return RowError(number, "body", "(not shown)", "JSON in UTF-8")
     problem, _, place = str(error).partition(" - at `$.")
     field = place.rstrip("`")
     if not field and "`" in problem:

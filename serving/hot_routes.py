@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import msgspec
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from serving.answers import Accepted
 from serving.asked import Asked, InvalidValueError, asked_of, guest, id_of, parsed
@@ -96,7 +97,7 @@ def _allow(worker: Worker, scope: Scope, asked: Asked) -> None:
 
 
 async def _body(receive: Receive) -> bytes:
-    """The body of a request; raises `InvalidValueError` before it takes more memory than it may."""
+    """The body of a request; raises `RequestEntityTooLarge` before it takes more memory than it may."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -104,9 +105,7 @@ async def _body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MOST_BODY_BYTES:
-            raise InvalidValueError(
-                "body", f"more than {MOST_BODY_BYTES} bytes", f"at most {MOST_BODY_BYTES} bytes"
-            )
+            raise RequestEntityTooLarge
         if not message.get("more_body", False):
             return b"".join(parts)
 

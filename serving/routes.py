@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final
 from litestar import Request, Response, get, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import SecurityRequirement
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta, Struct
 
 from recsys.errors import NothingPublishedError
-from recsys.schema import ITEM_ID, USER_ID
+from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID
 from serving.access import Scope
 from serving.answers import (
     Accepted,
@@ -42,38 +43,82 @@ from serving.asked import (
     id_of,
 )
 from serving.errors import REQUEST_ID_HEADER, new_request_id
-from serving.events import Event
+from serving.events import MOST_BODY_BYTES, Event
 from serving.items import ItemChange
 from serving.worker import Worker
 
 AnyRequest = Request[Any, Any, Any]
 Count = Annotated[int, Parameter(ge=1, le=MOST_N, description=f"Most items to answer with: {EXPECTED['n']}")]
 Offset = Annotated[int, Parameter(ge=0, le=DEEPEST, description="Items to pass over")]
-Text = Annotated[str | None, Parameter(min_length=1, max_length=TEXT_LENGTH)]
-Price = Annotated[float | None, Parameter(ge=0)]
+Category = Annotated[
+    str | None,
+    Parameter(
+        min_length=1, max_length=TEXT_LENGTH, description="Only items of this category path, or of a path below it"
+    ),
+]
+Brand = Annotated[
+    str | None, Parameter(min_length=1, max_length=TEXT_LENGTH, description="Only items of this brand")
+]
+PriceMin = Annotated[
+    float | None, Parameter(ge=0, schema_extra={"minimum": 0}, description="Only items that cost so much or more")
+]
+PriceMax = Annotated[
+    float | None, Parameter(ge=0, schema_extra={"minimum": 0}, description="Only items that cost so much or less")
+]
 Exclude = Annotated[list[str] | None, Parameter(description=f"Items to leave out: {EXPECTED['exclude']}")]
 Session = Annotated[
     str | None,
-    Parameter(min_length=1, max_length=SESSION_LENGTH, description="Session of a guest, or before log-in"),
+    Parameter(
+        min_length=1, max_length=SESSION_LENGTH, description="Session before log-in, whose events count as well"
+    ),
+]
+GuestSession = Annotated[
+    str, Parameter(min_length=1, max_length=SESSION_LENGTH, description=f"Of the guest: {EXPECTED[SESSION_ID]}")
+]
+After = Annotated[str | None, Parameter(description="Of an answer, for the page after it; without `offset`")]
+Where = Annotated[Context, Parameter(description="Where the list is shown; in a mail the session does not count")]
+Debug = Annotated[
+    int, Parameter(ge=0, le=1, description="1 shows every stage of the request; needs the scope admin")
 ]
 UserId = Annotated[str, Parameter(description=EXPECTED[USER_ID])]
 ItemId = Annotated[str, Parameter(description=EXPECTED[ITEM_ID])]
 Given = NamedDependency[Asked]
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Id = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=ID_LENGTH,
+        description=f"1 to {ID_LENGTH} characters, none white space or a control character",
+    ),
+]
 
-INVALID: Final = {400: ResponseSpec(Invalid, description="A value of the request is not accepted")}
+
+def told(content: Any, description: str) -> ResponseSpec:
+    """An answer as the documentation has it."""
+    return ResponseSpec(content, generate_examples=False, description=description)
+
+
+INVALID: Final = {400: told(Invalid, "A value of the request is not accepted")}
+TOO_LONG: Final = {413: told(Failure, f"The body has more than {MOST_BODY_BYTES:,} bytes")}
 REFUSED: Final = {
-    401: ResponseSpec(Failure, description="There are API keys, and the request shows none of them"),
-    403: ResponseSpec(Failure, description="The API key lacks the scope"),
-    429: ResponseSpec(
-        Failure, description="Too many requests with this key; `Retry-After` says when to come again"
+    401: told(Failure, "There are API keys, and the request shows none of them"),
+    403: told(Failure, "The API key lacks the scope"),
+    429: told(Failure, "Too many requests with this key; `Retry-After` says when to come again"),
+}
+NOTHING: Final = {503: told(Failure, "Nothing is known at all: not even an older list")}
+UNANSWERED: Final = {503: told(Failure, "Redis does not answer; nothing is lost by trying again")}
+LISTED: Final = INVALID | REFUSED | NOTHING
+TAKEN: Final = {
+    400: told(Invalid | Accepted, "The body is not accepted, or each of its events is wrong"),
+    429: told(
+        Accepted | Failure,
+        "There was no room for some of the events, or too many requests came with this key; `Retry-After` says "
+        "when to come again, with all of them",
     ),
 }
-NOTHING: Final = {503: ResponseSpec(Failure, description="Nothing is known at all: not even an older list")}
-UNANSWERED: Final = {
-    503: ResponseSpec(Failure, description="Redis does not answer; nothing is lost by trying again")
-}
-LISTED: Final = INVALID | REFUSED | NOTHING
+METRICS_TYPE: Final = "text/plain; version=0.0.4"
+OPEN: Final[list[SecurityRequirement]] = [{}]
+"""No key is needed."""
 
 
 class BatchOfUsers(Struct, forbid_unknown_fields=True):
@@ -96,10 +141,10 @@ async def asked(
     request: AnyRequest,
     n: Count = DEFAULT_N,
     offset: Offset = 0,
-    category: Text = None,
-    brand: Text = None,
-    price_min: Price = None,
-    price_max: Price = None,
+    category: Category = None,
+    brand: Brand = None,
+    price_min: PriceMin = None,
+    price_max: PriceMax = None,
     exclude: Exclude = None,
 ) -> Asked:
     """What the parameters of a list ask for."""
@@ -110,6 +155,7 @@ async def asked(
 @get(
     "/v1/recommendations/{user_id:path}",
     summary="Recommendations for a user",
+    response_description="The list; `cursor` asks for its next page",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
 )
@@ -117,23 +163,47 @@ async def recommendations(
     request: AnyRequest,
     given: Given,
     user_id: UserId,
-    cursor: Annotated[str | None, Parameter(description="Of an answer, for the page after it")] = None,
-    context: Annotated[Context, Parameter(description="Where the list is shown")] = "home",
+    cursor: After = None,
+    context: Where = "home",
     session_id: Session = None,
-    debug: Annotated[int, Parameter(ge=0, le=1, description="1 shows every stage; needs the scope admin")] = 0,
+    debug: Debug = 0,
 ) -> Response[Recommendations]:
     """The best items for a user now: the own list, neighbours of what the session has touched, what is bought
-    with it; then what is popular where the user buys, and in the shop. Without a user, for the guest `session_id`.
+    with it; then what is popular where the user buys, and in the shop. Needs the scope read.
     """
     del given, user_id, cursor, context, session_id, debug
     raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
 
 
 @get(
-    "/v1/similar/{item_id:path}", summary="Items like one", responses=LISTED, dependencies={"given": Provide(asked)}
+    "/v1/recommendations",
+    summary="Recommendations for a guest",
+    response_description="The list; `cursor` asks for its next page",
+    responses=LISTED,
+    dependencies={"given": Provide(asked)},
+)
+async def guest_recommendations(
+    request: AnyRequest,
+    given: Given,
+    session_id: GuestSession,
+    cursor: After = None,
+    context: Where = "home",
+    debug: Debug = 0,
+) -> Response[Recommendations]:
+    """The best items for somebody of whom only a session is known. Needs the scope read."""
+    del given, session_id, cursor, context, debug
+    raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
+
+
+@get(
+    "/v1/similar/{item_id:path}",
+    summary="Items like one",
+    response_description="The list",
+    responses=LISTED,
+    dependencies={"given": Provide(asked)},
 )
 async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Response[ItemList]:
-    """The items most like one, then popular ones of its category, then of the shop."""
+    """The items most like one, then popular ones of its category, then of the shop. Needs the scope read."""
     del item_id
     worker = _let_in(request, "read")
     wanted = id_of(request.scope["raw_path"], b"/v1/similar/", ITEM_ID)
@@ -141,23 +211,41 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
     return _answer(await worker.engine.similar(wanted, given, request_id), request_id)
 
 
-@get("/v1/trending", summary="Items on the rise", responses=LISTED, dependencies={"given": Provide(asked)})
+@get(
+    "/v1/trending",
+    summary="Items on the rise",
+    response_description="The list",
+    responses=LISTED,
+    dependencies={"given": Provide(asked)},
+)
 async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
-    """Items that are bought more than usual, then popular ones."""
+    """Items that are bought more than usual, then popular ones. Needs the scope read."""
     worker, request_id = _let_in(request, "read"), _request_id(request)
     return _answer(await worker.engine.trending(given, request_id), request_id)
 
 
-@get("/v1/popular", summary="Popular items", responses=LISTED, dependencies={"given": Provide(asked)})
+@get(
+    "/v1/popular",
+    summary="Popular items",
+    response_description="The list",
+    responses=LISTED,
+    dependencies={"given": Provide(asked)},
+)
 async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
-    """The most popular items, of a category, brand or price where one is named."""
+    """The most popular items, of a category, brand or price where one is named. Needs the scope read."""
     worker, request_id = _let_in(request, "read"), _request_id(request)
     return _answer(await worker.engine.popular(given, request_id), request_id)
 
 
-@post("/v1/recommendations/batch", status_code=200, summary="Recommendations for many users", responses=LISTED)
+@post(
+    "/v1/recommendations/batch",
+    status_code=200,
+    summary="Recommendations for many users",
+    response_description="A list for each user, in their order",
+    responses=LISTED | TOO_LONG,
+)
 async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
-    """A list for each of up to 500 users, as each alone would get it."""
+    """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
     worker, request_id = _let_in(request, "read"), _request_id(request)
     users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
     answers: list[Recommendations] = []
@@ -169,18 +257,31 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
     return _answer(Batch(request_id, answers), request_id)
 
 
-@post("/v1/rank", status_code=200, summary="Order given items for a user", responses=LISTED)
+@post(
+    "/v1/rank",
+    status_code=200,
+    summary="Order given items for a user",
+    response_description="The items in their order",
+    responses=LISTED | TOO_LONG,
+)
 async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Recommendations]:
-    """The given items, the best for the user first; those that must not be shown are left out."""
+    """The given items, the best for the user first; those that must not be shown are left out.
+    Needs the scope read.
+    """
     worker, request_id = _let_in(request, "read"), _request_id(request)
     wanted = Asked(checked_id(data.user_id, USER_ID), context=data.context)
     item_ids = [checked_id(item_id, ITEM_ID) for item_id in data.item_ids]
     return _answer(await worker.engine.rank(wanted, item_ids, request_id), request_id)
 
 
-@get("/v1/users/{user_id:path}", summary="What is known of a user", responses=INVALID | REFUSED | UNANSWERED)
+@get(
+    "/v1/users/{user_id:path}",
+    summary="What is known of a user",
+    response_description="What Redis has of the user",
+    responses=INVALID | REFUSED | UNANSWERED,
+)
 async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
-    """Profile, session and flag; needs the scope admin."""
+    """Profile, session and flag. Needs the scope admin, and is noted in the audit log."""
     del user_id
     worker, request_id = _let_in(request, "admin"), _request_id(request)
     wanted = id_of(request.scope["raw_path"], b"/v1/users/", USER_ID)
@@ -198,21 +299,29 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     "/v1/events",
     status_code=202,
     summary="Take in what users did",
-    responses=INVALID | REFUSED | UNANSWERED,
+    response_description="All events that are not listed as wrong are taken",
+    responses=REFUSED | UNANSWERED | TOO_LONG | TAKEN,
 )
 async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[Accepted]:
     """One event or up to 500. 202 when all that are not listed as wrong are in the stream and in their users' next
     answers; 400 when each is wrong; 429 when there was no room for some. The same `event_id` again changes nothing.
+    Needs the scope write.
     """
     del data
     raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
 
 
 @put(
-    "/v1/items/{item_id:path}", status_code=200, summary="Change an item", responses=INVALID | REFUSED | UNANSWERED
+    "/v1/items/{item_id:path}",
+    status_code=200,
+    summary="Change an item",
+    response_description="The change is in every answer from now on",
+    responses=INVALID | REFUSED | UNANSWERED | TOO_LONG,
 )
 async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange]) -> Response[ItemState]:
-    """Availability, price, category, brand, title; an item that is not known is a new one."""
+    """Availability, price, category, brand, title; an item that is not known is a new one.
+    Needs the scope write.
+    """
     del item_id
     worker, request_id = _let_in(request, "write"), _request_id(request)
     changed = id_of(request.scope["raw_path"], b"/v1/items/", ITEM_ID)
@@ -220,13 +329,19 @@ async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange])
     return _answer(ItemState(changed, request_id, when.isoformat()), request_id)
 
 
-@get("/live", summary="Whether the process answers")
+@get("/live", summary="Whether the process answers", response_description="It does", security=OPEN)
 async def live() -> Live:
     """200 while it does, whatever the state of Redis."""
     return Live("live")
 
 
-@get("/ready", summary="Whether there are lists to answer with", responses=NOTHING)
+@get(
+    "/ready",
+    summary="Whether there are lists to answer with",
+    response_description="There are",
+    responses=NOTHING,
+    security=OPEN,
+)
 async def ready(request: AnyRequest) -> Ready:
     """200 with the version that is answered from; degraded while Redis does not answer."""
     worker = worker_of(request)
@@ -236,7 +351,13 @@ async def ready(request: AnyRequest) -> Ready:
     return Ready("ready" if worker.reads.able else "degraded", catalogue.version)
 
 
-@get("/metrics", summary="Counts for Prometheus", media_type="text/plain; version=0.0.4; charset=utf-8")
+@get(
+    "/metrics",
+    summary="Counts for Prometheus",
+    response_description="Prometheus' text format",
+    media_type=METRICS_TYPE,
+    security=OPEN,
+)
 async def metrics(request: AnyRequest) -> bytes:
     """Of all workers of this server."""
     return worker_of(request).metrics.text()
@@ -244,6 +365,7 @@ async def metrics(request: AnyRequest) -> bytes:
 
 HANDLERS: Final = (
     recommendations,
+    guest_recommendations,
     similar,
     trending,
     popular,
