@@ -41,7 +41,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.worker: Worker | None = None
-        self.litestar = _framework(self)
+        self.litestar = _framework(self, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or live through the server's start and end."""
@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None) -> Application:
     return Application(settings)
 
 
-def _framework(application: Application) -> Litestar:
+def _framework(application: Application, settings: Settings) -> Litestar:
     app = Litestar(
         [*HANDLERS, page_files()],
         lifespan=[application.lifespan],
@@ -96,7 +96,7 @@ def _framework(application: Application) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    describe_bodies(app)
+    describe_bodies(app, settings.sources.event_weights)
     return app
 
 

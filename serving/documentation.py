@@ -1,5 +1,6 @@
 """The OpenAPI document beside what the routes say of themselves, and the page that shows it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +38,8 @@ NO_ICON: Final = "<link rel='icon' href='data:,'>"
 DESCRIPTION: Final = """Recommendations from what was published last night and what users have done since.
 
 Where there are API keys, a request shows one as `Authorization: Bearer …` or `X-API-Key`; a scope includes those
-before it: read, write, admin. Ids go percent-encoded into a path, their slashes too. Every answer has an
-`X-Request-ID`; one that is no success is JSON and says why."""
+before it: read, write, admin. Ids go percent-encoded into a path, their slashes too. Answers under /v1
+have an `X-Request-ID`; one that is no success is JSON and says why."""
 BODIES: Final = (
     *(Recommendations, ItemList, Batch, User, Accepted, ItemState, Live, Ready, Invalid, Failure),
     *(BatchOfUsers, ItemsToRank, Event, ItemChange),
@@ -92,9 +93,10 @@ def page_files() -> Router:
     return create_static_files_router(FILES, [PAGE_FILES], include_in_schema=False)
 
 
-def describe_bodies(app: Litestar) -> None:
+def describe_bodies(app: Litestar, event_names: Iterable[str]) -> None:
     """Put msgspec's own schemas of bodies and answers into the document: they have what a value may be, and why."""
     _, schemas = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+    schemas["Event"]["properties"]["event"]["enum"] = sorted(event_names)
     known: dict[str, Any] = app.openapi_schema.components.schemas
     for name, schema in schemas.items():
         known[name] = schema | ({"examples": [EXAMPLES[name]]} if name in EXAMPLES else {})

@@ -80,8 +80,9 @@ Where = Annotated[Context, Parameter(description="Where the list is shown; in a 
 Debug = Annotated[
     int, Parameter(ge=0, le=1, description="1 shows every stage of the request; needs the scope admin")
 ]
-UserId = Annotated[str, Parameter(description=EXPECTED[USER_ID])]
-ItemId = Annotated[str, Parameter(description=EXPECTED[ITEM_ID])]
+LENGTHS: Final = {"minLength": 1, "maxLength": ID_LENGTH}
+UserId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[USER_ID])]
+ItemId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[ITEM_ID])]
 Given = NamedDependency[Asked]
 Id = Annotated[
     str,
@@ -116,6 +117,9 @@ TAKEN: Final = {
         "when to come again, with all of them",
     ),
 }
+LISTS: Final = ["Lists"]
+FACTS: Final = ["Users, events and items"]
+SERVER: Final = ["The server"]
 METRICS_TYPE: Final = "text/plain; version=0.0.4"
 OPEN: Final[list[SecurityRequirement]] = [{}]
 """No key is needed."""
@@ -158,6 +162,7 @@ async def asked(
     response_description="The list; `cursor` asks for its next page",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
+    tags=LISTS,
 )
 async def recommendations(
     request: AnyRequest,
@@ -181,6 +186,7 @@ async def recommendations(
     response_description="The list; `cursor` asks for its next page",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
+    tags=LISTS,
 )
 async def guest_recommendations(
     request: AnyRequest,
@@ -201,6 +207,7 @@ async def guest_recommendations(
     response_description="The list",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
+    tags=LISTS,
 )
 async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Response[ItemList]:
     """The items most like one, then popular ones of its category, then of the shop. Needs the scope read."""
@@ -217,6 +224,7 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
     response_description="The list",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
+    tags=LISTS,
 )
 async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
     """Items that are bought more than usual, then popular ones. Needs the scope read."""
@@ -230,6 +238,7 @@ async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
     response_description="The list",
     responses=LISTED,
     dependencies={"given": Provide(asked)},
+    tags=LISTS,
 )
 async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     """The most popular items, of a category, brand or price where one is named. Needs the scope read."""
@@ -243,6 +252,7 @@ async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     summary="Recommendations for many users",
     response_description="A list for each user, in their order",
     responses=LISTED | TOO_LONG,
+    tags=LISTS,
 )
 async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
     """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
@@ -263,6 +273,7 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
     summary="Order given items for a user",
     response_description="The items in their order",
     responses=LISTED | TOO_LONG,
+    tags=LISTS,
 )
 async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Recommendations]:
     """The given items, the best for the user first; those that must not be shown are left out.
@@ -279,6 +290,7 @@ async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Rec
     summary="What is known of a user",
     response_description="What Redis has of the user",
     responses=INVALID | REFUSED | UNANSWERED,
+    tags=FACTS,
 )
 async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     """Profile, session and flag. Needs the scope admin, and is noted in the audit log."""
@@ -301,6 +313,7 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     summary="Take in what users did",
     response_description="All events that are not listed as wrong are taken",
     responses=REFUSED | UNANSWERED | TOO_LONG | TAKEN,
+    tags=FACTS,
 )
 async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[Accepted]:
     """One event or up to 500. 202 when all that are not listed as wrong are in the stream and in their users' next
@@ -317,6 +330,7 @@ async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Re
     summary="Change an item",
     response_description="The change is in every answer from now on",
     responses=INVALID | REFUSED | UNANSWERED | TOO_LONG,
+    tags=FACTS,
 )
 async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange]) -> Response[ItemState]:
     """Availability, price, category, brand, title; an item that is not known is a new one.
@@ -329,7 +343,7 @@ async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange])
     return _answer(ItemState(changed, request_id, when.isoformat()), request_id)
 
 
-@get("/live", summary="Whether the process answers", response_description="It does", security=OPEN)
+@get("/live", summary="Whether the process answers", response_description="It does", security=OPEN, tags=SERVER)
 async def live() -> Live:
     """200 while it does, whatever the state of Redis."""
     return Live("live")
@@ -341,6 +355,7 @@ async def live() -> Live:
     response_description="There are",
     responses=NOTHING,
     security=OPEN,
+    tags=SERVER,
 )
 async def ready(request: AnyRequest) -> Ready:
     """200 with the version that is answered from; degraded while Redis does not answer."""
@@ -357,6 +372,7 @@ async def ready(request: AnyRequest) -> Ready:
     response_description="Prometheus' text format",
     media_type=METRICS_TYPE,
     security=OPEN,
+    tags=SERVER,
 )
 async def metrics(request: AnyRequest) -> bytes:
     """Of all workers of this server."""

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -110,6 +111,7 @@ def test_each_says_what_it_answers_and_to_whom(document: dict[str, Any]) -> None
         answers = operation["responses"]
         assert operation["summary"]
         assert operation["description"]
+        assert len(operation["tags"]) == 1
         if path in KEYLESS:
             assert operation["security"] == [{}]
             assert not {"401", "403", "429"} & set(answers)
@@ -150,6 +152,15 @@ def sent(settings: Settings, requests: list[tuple[str, str, bytes]]) -> list[htt
             return [await http.request(method, path, content=body) for method, path, body in requests]
 
     return asyncio.run(send())
+
+
+def test_the_events_of_the_shop_are_named(settings: Settings) -> None:
+    sources = replace(settings.sources, weights={"wishlist": 2.0})
+    app = create_app(replace(settings, sources=sources))
+    events = app.litestar.openapi_schema.to_schema()["components"]["schemas"]["Event"]["properties"]["event"][
+        "enum"
+    ]
+    assert {"wishlist", "purchase", "view"} <= set(events)
 
 
 LONG = b"[" + b" " * MOST_BODY_BYTES + b"]"
