@@ -5,21 +5,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
+import structlog
 
-from recsys.api_keys import ApiKey, ApiKeys, load_keys
+from recsys.api_keys import ApiKey, ApiKeys, Scope, load_keys
+from recsys.errors import ApiKeyError
 
-Scope = Literal["read", "write", "admin"]
 Headers = Iterable[tuple[bytes, bytes]]
 
 RELOAD_SECONDS: Final = 5.0
 BURST_SECONDS: Final = 10.0
 """A key may use what it is allowed in so long at once."""
 AUDIT_FILE: Final = "audit.jsonl"
-KEYS_FILE: Final = "api_keys.json"
+
+log = structlog.get_logger()
 
 
 class AccessError(Exception):
@@ -37,7 +40,7 @@ class Access:
         """Each of `workers` processes allows its share of a key's requests."""
         self._file, self._workers, self._clock = file, workers, clock
         self._keys: ApiKeys | None = None
-        self._changed_at: int | None = None
+        self._state: tuple[int, ...] | None = None
         self._looked_at = -RELOAD_SECONDS
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -55,14 +58,20 @@ class Access:
         return key
 
     def _current(self) -> ApiKeys | None:
-        """The keys of the file, read again when it has changed; where it was and is no longer, nobody is let in."""
+        """The keys of the file, read again when it has changed.
+
+        Where it was and is no longer, nobody is let in; where it cannot be read, who was let in before, if anybody.
+        """
         now = self._clock()
         if now - self._looked_at >= RELOAD_SECONDS:
             self._looked_at = now
-            changed_at = self._file.stat().st_mtime_ns if self._file.exists() else None
-            if changed_at != self._changed_at:
-                self._changed_at = changed_at
-                self._keys = load_keys(self._file)
+            try:
+                state = _state(self._file)
+                if state != self._state:
+                    self._keys, self._state = load_keys(self._file), state
+            except (ApiKeyError, OSError) as error:
+                self._keys = self._keys or ApiKeys()
+                log.error("the API keys cannot be read; those known before remain", reason=str(error))
         return self._keys
 
     def _limit(self, key: ApiKey) -> None:
@@ -75,7 +84,7 @@ class Access:
         left = min(most, left + (now - then) * rate)
         if left < 1:
             self._buckets[key.name] = (left, now)
-            wait = max(1, round((1 - left) / rate))
+            wait = ceil((1 - left) / rate)
             raise AccessError(429, "too many requests with this API key", {"Retry-After": str(wait)})
         self._buckets[key.name] = (left - 1, now)
 
@@ -100,6 +109,15 @@ class AuditLog:
             os.write(descriptor, msgspec.json.encode(line) + b"\n")
         finally:
             os.close(descriptor)
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """What is another after each change of a file; None where it is not there."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _token(headers: Headers) -> str:

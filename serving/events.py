@@ -185,7 +185,7 @@ class EventWriter:
             guests = {
                 (event.user_id, event.session_id)
                 for event in events
-                if event.session_id is not None and event.user_id != guest(event.session_id) and event.user_id
+                if event.user_id and event.session_id is not None and event.user_id != self._guest(event.session_id)
             }
             await asyncio.gather(
                 *(self._links.call(key, *commands) for key, commands in self._sessions(events).items()),
@@ -216,9 +216,12 @@ class EventWriter:
             ("PEXPIRE", key, self._session_ms),
         ]
 
+    def _guest(self, session_id: str) -> str:
+        return self._stored_id(guest(session_id))
+
     async def _join(self, user_id: str, session_id: str) -> None:
         """A guest has logged in: what the guest did becomes part of the user's session."""
-        key = self._keys.session(self._stored_id(guest(session_id)))
+        key = self._keys.session(self._guest(session_id))
         (found,) = await self._links.call(key, ("ZRANGE", key, 0, -1, "WITHSCORES"))
         if found:
             scored: list[Any] = [part for pair in zip(found[1::2], found[::2], strict=True) for part in pair]

@@ -93,7 +93,7 @@ def _allow(worker: Worker, scope: Scope, asked: Asked) -> None:
         worker.access.check(scope["headers"], "read")
     else:
         key = worker.access.check(scope["headers"], "admin")
-        worker.audit.note(key, "debug", asked.user_id)
+        worker.audit.note(key, "debug", worker.stored_id(asked.user_id))
 
 
 async def _body(receive: Receive) -> bytes:

@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get, post, put
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import SecurityRequirement
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
+from litestar.types import Guard
 from msgspec import Meta, Struct
 
+from recsys.api_keys import Scope
 from recsys.errors import NothingPublishedError
-from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID
-from serving.access import Scope
+from recsys.schema import ID_LENGTH, ITEM_ID, USER_ID
 from serving.answers import (
     Accepted,
     Batch,
@@ -28,14 +31,10 @@ from serving.answers import (
     User,
 )
 from serving.asked import (
-    DEEPEST,
     DEFAULT_N,
-    EXPECTED,
     MOST_N,
     MOST_RANKED,
     MOST_USERS,
-    SESSION_LENGTH,
-    TEXT_LENGTH,
     Asked,
     Context,
     asked_of,
@@ -45,44 +44,25 @@ from serving.asked import (
 from serving.errors import REQUEST_ID_HEADER, new_request_id
 from serving.events import MOST_BODY_BYTES, Event
 from serving.items import ItemChange
+from serving.parameters import (
+    After,
+    Brand,
+    Category,
+    Count,
+    Debug,
+    Exclude,
+    GuestSession,
+    ItemId,
+    Offset,
+    PriceMax,
+    PriceMin,
+    Session,
+    UserId,
+    Where,
+)
 from serving.worker import Worker
 
 AnyRequest = Request[Any, Any, Any]
-Count = Annotated[int, Parameter(ge=1, le=MOST_N, description=f"Most items to answer with: {EXPECTED['n']}")]
-Offset = Annotated[int, Parameter(ge=0, le=DEEPEST, description="Items to pass over")]
-Category = Annotated[
-    str | None,
-    Parameter(
-        min_length=1, max_length=TEXT_LENGTH, description="Only items of this category path, or of a path below it"
-    ),
-]
-Brand = Annotated[
-    str | None, Parameter(min_length=1, max_length=TEXT_LENGTH, description="Only items of this brand")
-]
-PriceMin = Annotated[
-    float | None, Parameter(ge=0, schema_extra={"minimum": 0}, description="Only items that cost so much or more")
-]
-PriceMax = Annotated[
-    float | None, Parameter(ge=0, schema_extra={"minimum": 0}, description="Only items that cost so much or less")
-]
-Exclude = Annotated[list[str] | None, Parameter(description=f"Items to leave out: {EXPECTED['exclude']}")]
-Session = Annotated[
-    str | None,
-    Parameter(
-        min_length=1, max_length=SESSION_LENGTH, description="Session before log-in, whose events count as well"
-    ),
-]
-GuestSession = Annotated[
-    str, Parameter(min_length=1, max_length=SESSION_LENGTH, description=f"Of the guest: {EXPECTED[SESSION_ID]}")
-]
-After = Annotated[str | None, Parameter(description="Of an answer, for the page after it; without `offset`")]
-Where = Annotated[Context, Parameter(description="Where the list is shown; in a mail the session does not count")]
-Debug = Annotated[
-    int, Parameter(ge=0, le=1, description="1 shows every stage of the request; needs the scope admin")
-]
-LENGTHS: Final = {"minLength": 1, "maxLength": ID_LENGTH}
-UserId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[USER_ID])]
-ItemId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[ITEM_ID])]
 Given = NamedDependency[Asked]
 Id = Annotated[
     str,
@@ -139,6 +119,22 @@ class ItemsToRank(Struct, forbid_unknown_fields=True):
     user_id: Id
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MOST_RANKED)]
     context: Context = "home"
+
+
+def worker_of(request: AnyRequest) -> Worker:
+    """The worker that answers."""
+    return request.app.state.worker
+
+
+def needs(scope: Scope) -> Guard:
+    """Lets in who shows a key with this scope, before the body is read."""
+
+    async def let_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        worker: Worker = connection.app.state.worker
+        key = worker.access.check(connection.scope["headers"], scope)
+        connection.scope.setdefault("state", {})["key"] = key
+
+    return let_in
 
 
 async def asked(
@@ -208,11 +204,12 @@ async def guest_recommendations(
     responses=LISTED,
     dependencies={"given": Provide(asked)},
     tags=LISTS,
+    guards=[needs("read")],
 )
 async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Response[ItemList]:
     """The items most like one, then popular ones of its category, then of the shop. Needs the scope read."""
     del item_id
-    worker = _let_in(request, "read")
+    worker = worker_of(request)
     wanted = id_of(request.scope["raw_path"], b"/v1/similar/", ITEM_ID)
     request_id = _request_id(request)
     return _answer(await worker.engine.similar(wanted, given, request_id), request_id)
@@ -225,10 +222,11 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
     responses=LISTED,
     dependencies={"given": Provide(asked)},
     tags=LISTS,
+    guards=[needs("read")],
 )
 async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
     """Items that are bought more than usual, then popular ones. Needs the scope read."""
-    worker, request_id = _let_in(request, "read"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     return _answer(await worker.engine.trending(given, request_id), request_id)
 
 
@@ -239,10 +237,11 @@ async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
     responses=LISTED,
     dependencies={"given": Provide(asked)},
     tags=LISTS,
+    guards=[needs("read")],
 )
 async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     """The most popular items, of a category, brand or price where one is named. Needs the scope read."""
-    worker, request_id = _let_in(request, "read"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     return _answer(await worker.engine.popular(given, request_id), request_id)
 
 
@@ -253,10 +252,11 @@ async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     response_description="A list for each user, in their order",
     responses=LISTED | TOO_LONG,
     tags=LISTS,
+    guards=[needs("read")],
 )
 async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
     """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
-    worker, request_id = _let_in(request, "read"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
     answers: list[Recommendations] = []
     for number, user_id in enumerate(users):
@@ -274,12 +274,13 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
     response_description="The items in their order",
     responses=LISTED | TOO_LONG,
     tags=LISTS,
+    guards=[needs("read")],
 )
 async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Recommendations]:
     """The given items, the best for the user first; those that must not be shown are left out.
     Needs the scope read.
     """
-    worker, request_id = _let_in(request, "read"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     wanted = Asked(checked_id(data.user_id, USER_ID), context=data.context)
     item_ids = [checked_id(item_id, ITEM_ID) for item_id in data.item_ids]
     return _answer(await worker.engine.rank(wanted, item_ids, request_id), request_id)
@@ -291,11 +292,12 @@ async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Rec
     response_description="What Redis has of the user",
     responses=INVALID | REFUSED | UNANSWERED,
     tags=FACTS,
+    guards=[needs("admin")],
 )
 async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     """Profile, session and flag. Needs the scope admin, and is noted in the audit log."""
     del user_id
-    worker, request_id = _let_in(request, "admin"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     wanted = id_of(request.scope["raw_path"], b"/v1/users/", USER_ID)
     _note(request, "user", wanted)
     known, profile = await worker.engine.user(wanted)
@@ -331,13 +333,14 @@ async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Re
     response_description="The change is in every answer from now on",
     responses=INVALID | REFUSED | UNANSWERED | TOO_LONG,
     tags=FACTS,
+    guards=[needs("write")],
 )
 async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange]) -> Response[ItemState]:
     """Availability, price, category, brand, title; an item that is not known is a new one.
     Needs the scope write.
     """
     del item_id
-    worker, request_id = _let_in(request, "write"), _request_id(request)
+    worker, request_id = worker_of(request), _request_id(request)
     changed = id_of(request.scope["raw_path"], b"/v1/items/", ITEM_ID)
     when = await worker.items.put(changed, data)
     return _answer(ItemState(changed, request_id, when.isoformat()), request_id)
@@ -396,19 +399,9 @@ HANDLERS: Final = (
 )
 
 
-def worker_of(request: AnyRequest) -> Worker:
-    """The worker that answers."""
-    return request.app.state.worker
-
-
-def _let_in(request: AnyRequest, scope: Scope) -> Worker:
+def _note(request: AnyRequest, action: str, user_id: str) -> None:
     worker = worker_of(request)
-    request.scope.setdefault("state", {})["key"] = worker.access.check(request.scope["headers"], scope)
-    return worker
-
-
-def _note(request: AnyRequest, action: str, subject: str) -> None:
-    worker_of(request).audit.note(request.scope["state"]["key"], action, subject)
+    worker.audit.note(request.scope["state"]["key"], action, worker.stored_id(user_id))
 
 
 def _request_id(request: AnyRequest) -> str:

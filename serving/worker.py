@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from recsys.api_keys import FILE
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.keys import Keys
 from recsys.store.links import Links
-from serving.access import AUDIT_FILE, KEYS_FILE, Access, AuditLog
+from serving.access import AUDIT_FILE, Access, AuditLog
 from serving.answers import Recommendations
 from serving.asked import Asked
 from serving.engine import Engine
@@ -49,7 +50,7 @@ class Worker:
         self.items = ItemWriter(self.writes, keys, self.pressure, time.time)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, time.time)
         self.metrics = Metrics(directory / METRICS, self._gauges)
-        self.access = Access(settings.directory / KEYS_FILE, serving.workers)
+        self.access = Access(settings.directory / FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
         self._hash = None if settings.pseudonym_key is None else partial(pseudonym, settings.pseudonym_key)
