@@ -163,6 +163,7 @@ def test_the_events_of_the_shop_are_named(settings: Settings) -> None:
     assert {"wishlist", "purchase", "view"} <= set(events)
 
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LONG = b"[" + b" " * MOST_BODY_BYTES + b"]"
 
 
@@ -212,6 +213,26 @@ def test_what_is_wrong_with_a_body_is_told(settings: Settings, body: bytes, fiel
     (response,) = sent(settings, [("POST", "/v1/recommendations/batch", body)])
     assert response.status_code == 400
     assert (response.json()["field"], response.json()["expected"]) == (field, expected)
+
+
+def test_a_body_is_json_whatever_its_type_is_called(settings: Settings, publish_shop: Publish) -> None:
+    """As curl calls it a form where it is told nothing else."""
+    publish_shop()
+
+    async def send() -> list[int]:
+        async with application(settings) as http:
+            requests: list[tuple[str, str, Any]] = [
+                ("POST", "/v1/events", {"user_id": "7", "event": "view", "item_id": "a1"}),
+                ("PUT", "/v1/items/a1", {"price": 1}),
+                ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["a1"]}),
+                ("POST", "/v1/recommendations/batch", {"user_ids": ["7"]}),
+            ]
+            return [
+                (await http.request(method, path, content=json.dumps(body), headers=FORM)).status_code
+                for method, path, body in requests
+            ]
+
+    assert asyncio.run(send()) == [202, 200, 200, 200]
 
 
 def test_bytes_that_are_no_text_make_one_event_wrong_and_not_the_others(
