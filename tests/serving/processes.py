@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Generator, Mapping
@@ -51,11 +52,16 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    work: Path, settings: str, environment: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+    work: Path,
+    settings: str,
+    environment: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+    certificate: Path | None = None,
 ) -> Generator[Served]:
     """`recsys serve` in the directory `work/cwd`, with the text of a settings file, JSON logs and a free port.
 
-    `settings` may name sections; `directory` is `work/var` and the port is given. It is ended.
+    `settings` may name sections; `directory` is `work/var` and the port is given. It is asked over HTTPS where
+    it has a `certificate`, which is the only one trusted. It is ended.
     """
     port = free_port()
     cwd = work / "cwd"
@@ -73,7 +79,11 @@ def serving(
             stderr=output,
             text=True,
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        httpx.Client(
+            base_url=f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}",
+            verify=True if certificate is None else ssl.create_default_context(cafile=certificate),
+            timeout=10,
+        ) as http,
     ):
         try:
             _wait_for(http, process, log)

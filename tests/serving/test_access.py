@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from serving.events import MOST_EVENTS
 from serving.impressions import SEND_SECONDS
 from tests.commands import run_recsys
 from tests.serving.conftest import Publish, Shop, application, ids
+from tests.serving.processes import serving
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 USER = "customer-4711"
@@ -414,3 +417,49 @@ def test_only_this_machine_is_answered_without_keys(tmp_path: Path) -> None:
     tried = run_recsys(tmp_path, tmp_path / "var", "serve", "--host", "192.0.2.1", RECSYS_REDIS_URL="redis://x")
     assert tried.returncode == 2
     assert "cannot listen on 192.0.2.1" in tried.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that has signed itself, and its private key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not on the PATH")
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = subprocess.run([*command, "-out", files[0], "-keyout", files[1]], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return files
+
+
+def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
+    url: str, publish_shop: Publish, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    secret = "a shop's own secret"
+    publish_shop(Shop(users=(pseudonym(secret, USER),)))
+    tokens = keep(tmp_path / "var" / FILE, ("shop", ["read"], 0), ("boss", ["admin"], 0))
+    settings = f'[serving]\ntls_certificate = "{certificate[0]}"\ntls_key = "{certificate[1]}"'
+    environment = {"RECSYS_REDIS_URL": url, "RECSYS_PSEUDONYM_KEY": secret}
+    with serving(tmp_path, settings, environment, certificate=certificate[0]) as served:
+        assert served.http.get(f"/v1/recommendations/{USER}").status_code == 401
+        shown = {"Authorization": f"Bearer {tokens['shop']}"}
+        answer = served.http.get(f"/v1/recommendations/{USER}", headers=shown)
+        assert (answer.status_code, answer.json()["items"][0]["source"]) == (200, "personal")
+        refused = served.http.post("/v1/events", headers=shown, json=EVENT)
+        assert refused.status_code == 403
+        assert served.http.get(f"/v1/users/{USER}", headers={"X-API-Key": tokens["boss"]}).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(str(served.http.base_url).replace("https", "http") + "/live", timeout=10)
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(f"{served.http.base_url}/live", timeout=10)
+    log = served.log.read_text()
+    assert "Serving at https://127.0.0.1:" in log
+    for raw in (*tokens.values(), secret, USER):
+        assert raw not in log
+        assert raw not in refused.text
+
+
+def test_half_a_certificate_is_told(tmp_path: Path) -> None:
+    tried = run_recsys(tmp_path, tmp_path / "var", "serve", RECSYS_SERVING_TLS_KEY=str(tmp_path / "key.pem"))
+    assert tried.returncode == 2
+    assert "serving.tls_certificate and serving.tls_key: expected both, or neither" in tried.stderr

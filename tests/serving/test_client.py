@@ -81,7 +81,12 @@ def test_each_call_has_its_answer(url: str, publish_shop: Publish, tmp_path: Pat
                 client.popular()
             assert unknown.value.status == 401
         found: dict[str, Any] = {}
-        exec(recipe.replace("http://127.0.0.1:8000", address).replace("rk_shop_…", admin_token), found)
+        exec(
+            recipe.replace("http://127.0.0.1:8000", address)
+            .replace("rk_shop_…", admin_token)
+            .replace("timeout=0.5", "timeout=10"),
+            found,
+        )
         assert len(found["shown"]) == 10
 
 
