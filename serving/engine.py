@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -111,21 +111,18 @@ class Engine:
         lists = candidates(known, neighbours, asked, catalogue, previous)
         trace.done("sources", note=", ".join(each.source for each in lists))
 
-        order = diversify(fuse(lists), catalogue, self._diversity)
-        if asked.debug:
-            order = list(order)
-        trace.done("ranking", _ids(order) if asked.debug else ())
+        order, unlike = self._ordered(lists, asked, catalogue)
+        trace.done("ranking", _ids(order) if asked.debug else (), unlike)
 
-        order, unlike = unlike_wanted(order, asked, catalogue)
         barred = self._policy.barred(known, asked, catalogue, now_ms)
-        seen: list[Candidate] = []
-        taken, place, removed = self._page(_kept(order, seen), asked, barred, catalogue)
-        trace.done("filters", _ids(taken) if asked.debug else (), unlike | removed)
+        taken, place, removed = self._page(order, asked, barred, catalogue)
+        trace.done("filters", _ids(taken) if asked.debug else (), removed)
 
         if len(taken) < asked.n:
             liked = await self._favourites(known, stored_id, catalogue.version) if known.items else ()
             below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
-            taken, place, removed = self._page(once(chain(seen, below)), asked, barred, catalogue)
+            order, _ = self._ordered(lists, asked, catalogue)
+            taken, place, removed = self._page(once(chain(order, below)), asked, barred, catalogue)
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
@@ -209,6 +206,14 @@ class Engine:
         if not known.fresh:
             raise UnansweredError("Redis does not answer")
         return known, await self._profile(stored_id, version)
+
+    def _ordered(
+        self, lists: Sequence[Candidates], asked: Asked, catalogue: Catalogue
+    ) -> tuple[Iterable[Candidate], Removals]:
+        """The lists as one order of what is wanted, and what is not; it may be gone through once."""
+        order = diversify(fuse(lists), catalogue, self._diversity)
+        kept, unlike = unlike_wanted(order, asked, catalogue)
+        return (list(kept) if asked.debug else kept), unlike
 
     async def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Known:
         guest_id = None if asked.session_id is None else self._stored_id(guest(asked.session_id))
@@ -303,10 +308,3 @@ def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
 
 def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:
     return (each.item_id for each in candidates)
-
-
-def _kept(order: Iterable[Candidate], seen: list[Candidate]) -> Iterator[Candidate]:
-    """The order as it is taken, what was taken remaining in `seen`."""
-    for candidate in order:
-        seen.append(candidate)
-        yield candidate

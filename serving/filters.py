@@ -1,7 +1,8 @@
 """What may not be in an answer, and why."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -27,17 +28,22 @@ class Barred:
     bought: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
-    unavailable: set[str] = field(default_factory=set[str])
+    unavailable: AbstractSet[str] = frozenset()
 
-    def why(self, item_id: str) -> str | None:
-        """The reason an item is left out for; None where it may be shown."""
+    @property
+    def own(self) -> frozenset[str]:
+        """Those that others may be shown."""
+        if not (self.bought or self.seen or self.excluded):
+            return frozenset()
+        return self.bought | self.seen | self.excluded
+
+    def why(self, item_id: str) -> str:
+        """The reason an item is left out for."""
         if item_id in self.unavailable:
             return "unavailable"
         if item_id in self.excluded:
             return "excluded"
-        if item_id in self.bought:
-            return "bought"
-        return "seen" if item_id in self.seen else None
+        return "bought" if item_id in self.bought else "seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +104,15 @@ def page(
     """
     taken: list[Candidate] = []
     removed: Removals = {}
+    own, unavailable = barred.own, barred.unavailable
     place = 0
-    for place, candidate in enumerate(order, 1):
+    for candidate in order:
+        place += 1
         if place <= start:
             continue
-        why = barred.why(candidate.item_id)
-        if why is not None:
-            removed.setdefault(why, []).append(candidate.item_id)
+        item_id = candidate.item_id
+        if item_id in unavailable or item_id in own:
+            removed.setdefault(barred.why(item_id), []).append(item_id)
         elif offset > 0:
             offset -= 1
         else:
