@@ -24,7 +24,7 @@ def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     `redis.url` is none.
     """
     _check_keys(settings)
-    _check_certificate(settings.serving)
+    _check_files(settings.serving)
     _check_address(settings.serving)
     environment = os.environ | server_environment(settings)
     if settings_file is not None:
@@ -74,10 +74,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_certificate(serving: Serving) -> None:
+def _check_files(serving: Serving) -> None:
     if (serving.tls_certificate is None) != (serving.tls_key is None):
         raise ServingError("serving.tls_certificate and serving.tls_key: expected both, or neither")
-    for name in ("tls_certificate", "tls_key"):
+    for name in ("tls_certificate", "tls_key", "static_list"):
         file: Path | None = getattr(serving, name)
         if file is not None and not file.is_file():
             raise ServingError(f"serving.{name} = {str(file)!r}: there is no such file")

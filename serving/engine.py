@@ -24,7 +24,7 @@ from serving.filters import Barred, Policy, Removals, page, unlike_wanted
 from serving.known import Known, Reader
 from serving.live import Live
 from serving.ranking import Candidate, Candidates, diversify, fuse, spread
-from serving.sources import Neighbours, anchors, candidates, once, popular, segment
+from serving.sources import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 
 STAGES: Final = ("load", "sources", "ranking", "filters", "fill")
 FLAGGED: Final = "flagged"
@@ -261,7 +261,7 @@ class Engine:
         except StoreError:
             return ()
         return [
-            Neighbours(act, weight, decode(lists[0]), decode(lists[1]))
+            Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
             for (act, weight), (lists,) in zip(wanted, found, strict=True)
         ]
 

@@ -95,7 +95,7 @@ class EventWriter:
         self._links, self._keys, self._pressure = links, keys, pressure
         self._stored_id, self._now = stored_id, now
         self._weights = settings.sources.event_weights
-        self._private = settings.pseudonym_key is not None
+        self._private = bool(settings.pseudonym_key)
         self._session_events = settings.serving.session_events
         self._session_ms = int(settings.serving.session_days * DAY_MS)
 

@@ -25,6 +25,8 @@ Removals = dict[str, list[str]]
 class Barred:
     """Items that must not be shown to a user, by reason."""
 
+    had: str = ""
+    """Bought before the night, as `Known.had`."""
     bought: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
@@ -43,7 +45,7 @@ class Barred:
             return "unavailable"
         if item_id in self.excluded:
             return "excluded"
-        return "bought" if item_id in self.bought else "seen"
+        return "seen" if item_id in self.seen else "bought"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,11 @@ class Policy:
 
     def barred(self, known: Known, asked: Asked, catalogue: Catalogue, now_ms: int) -> Barred:
         """What a user is not shown now."""
-        if not (known.acts or known.had or asked.exclude):
-            return Barred(unavailable=catalogue.unavailable)
+        had = known.had if self.repeat == "exclude" else ""
+        if not (known.acts or asked.exclude):
+            return Barred(had, unavailable=catalogue.unavailable)
         if self.repeat == "exclude":
-            bought = known.had.union(act.item_id for act in known.bought)
+            bought = frozenset(act.item_id for act in known.bought)
         else:
             bought = frozenset(
                 act.item_id
@@ -73,7 +76,7 @@ class Policy:
                 and now_ms < act.at + DAY_MS * self._cycle_days(act.item_id, catalogue)
             )
         seen = frozenset(act.item_id for act in known.acts if act.event in SEEN) if self.hide_seen else frozenset()
-        return Barred(bought, seen, asked.exclude, catalogue.unavailable)
+        return Barred(had, bought, seen, asked.exclude, catalogue.unavailable)
 
     def _cycle_days(self, item_id: str, catalogue: Catalogue) -> float:
         """After how many days a bought item is due again."""
@@ -104,14 +107,14 @@ def page(
     """
     taken: list[Candidate] = []
     removed: Removals = {}
-    own, unavailable = barred.own, barred.unavailable
+    own, had, unavailable = barred.own, barred.had, barred.unavailable
     place = 0
     for candidate in order:
         place += 1
         if place <= start:
             continue
         item_id = candidate.item_id
-        if item_id in unavailable or item_id in own:
+        if item_id in unavailable or item_id in own or (had and f" {item_id} " in had):
             removed.setdefault(barred.why(item_id), []).append(item_id)
         elif offset > 0:
             offset -= 1

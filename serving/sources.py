@@ -12,6 +12,8 @@ from serving.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates
 
 ANCHORS: Final = 10
 """Latest items of a session whose neighbours are looked up."""
+NEIGHBOURS: Final = 20
+"""First of an item's neighbours that are looked at: those after them would come behind the user's whole list."""
 ANCHOR_DECAY: Final = 0.9
 """What an item counts beside the one after it in the session."""
 PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"

@@ -54,7 +54,7 @@ class Worker:
         self.access = Access(settings.directory / KEYS_FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
-        self._hash = None if settings.pseudonym_key is None else partial(pseudonym, settings.pseudonym_key)
+        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
 
     def stored_id(self, user_id: str) -> str:
         """What a user is called wherever something is kept."""

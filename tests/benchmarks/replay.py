@@ -1,8 +1,8 @@
 """What live sessions add: the week after a night's run, event by event through the server's own engine.
 
-Each basket of Complete Journey's last week is replayed item by item, in an arbitrary order, for the data has one time
-a basket. Before every item but the first, the household's list is asked for; what should be in it is the rest of the
-basket. The nightly list alone is the list as it was published.
+Each basket of Complete Journey's last week is replayed item by item, in an arbitrary order: the data has one time
+a basket. Before every item but the first, the household's list is asked for: what should be in it is the rest of
+the basket. The nightly list alone is the list as it was published.
 """
 
 import json
