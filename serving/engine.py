@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
@@ -55,8 +56,7 @@ class Trace:
             self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """An answer, and what the books want of it."""
 
     answer: Recommendations

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from recsys.online_settings import Serving
 from recsys.schema import CLICK, VIEW
@@ -21,8 +22,7 @@ Repeat = Literal["allow", "exclude"]
 Removals = dict[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Barred:
+class Barred(Struct, frozen=True):
     """Items that must not be shown to a user, by reason."""
 
     had: str = ""

@@ -2,8 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from recsys.schema import PURCHASE
 from recsys.store.encoding import text
@@ -22,8 +23,7 @@ class Act(NamedTuple):
     """Unix milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A user as of one moment: `items` the list of the version, `acts` the session, the latest first."""
 
     version: str

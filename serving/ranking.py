@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,8 +18,7 @@ DIVERSE_ITEMS: Final = 200
 """The head of an order within which items are moved for diversity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """A list of items, best first, from one source, and what it counts beside others."""
 
     source: Source

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -86,8 +85,7 @@ class Worker:
         metrics = self.metrics
         for stage, taken in seconds.items():
             metrics.observe("stage_seconds", taken, stage)
-        for source, count in Counter([item.source for item in answer.items]).items():
-            metrics.count("items", source, by=count)
+        metrics.count_each("items", [item.source for item in answer.items])
         if answer.degraded:
             metrics.count("degraded")
         if self.settings.serving.impressions and not asked.debug:
