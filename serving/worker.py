@@ -45,8 +45,10 @@ class Worker:
         self.live = Live(self.reads, self.writes, keys, directory, serving.static_list)
         self.pressure = Pressure(self.writes, keys, serving.stream_length, settings.redis.max_memory)
         self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, time.time)
-        self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, time.time)
-        self.items = ItemWriter(self.writes, keys, self.pressure, time.time)
+        self.events = EventWriter(
+            settings, self.writes, keys, self.pressure, self.stored_id, time.time, self.engine.hear
+        )
+        self.items = ItemWriter(self.writes, keys, self.pressure, time.time, self.live.hear)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, time.time)
         self.metrics = Metrics(directory / METRICS, self._gauges)
         self.access = Access(settings.directory / KEYS_FILE, serving.workers)
