@@ -163,22 +163,36 @@ class Links:
 
         Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
         """
-        link, packed = self.of(key), pack(*commands)
-        replies = await link.ask(packed, len(commands))
+        link = self.of(key)
+        replies = await link.ask(pack(*commands), len(commands))
         for _ in range(MOVES):
-            refusal = next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
-            if refusal is None:
+            refused = [number for number, reply in enumerate(replies) if isinstance(reply, Exception)]
+            if not refused:
                 return replies
-            kind, *where = refusal.split(" ")
-            if kind not in REDIRECTIONS:
-                raise StoreError(f"Redis: {refusal}")
-            if kind != "TRYAGAIN":
-                link = await self._redirected(link, where[0], where[1])
-            if kind == "MOVED":
-                self._slots[int(where[0])] = link
-                self.relearn()
-            replies = await _asking(link, commands) if kind == "ASK" else await link.ask(packed, len(commands))
+            told = [str(replies[number]) for number in refused]
+            wrong = next((refusal for refusal in told if refusal.split(" ")[0] not in REDIRECTIONS), None)
+            if wrong is not None:
+                raise StoreError(f"Redis: {wrong}")
+            link, found = await self._ask_elsewhere(link, told[0], [commands[number] for number in refused])
+            for number, reply in zip(refused, found, strict=True):
+                replies[number] = reply
         raise UnansweredError("Redis Cluster: keys keep moving")
+
+    async def _ask_elsewhere(
+        self, link: Link, refusal: str, commands: Sequence[Command]
+    ) -> tuple[Link, list[Reply]]:
+        """The replies of the node that a refusal names, and the connection to it."""
+        kind, *where = refusal.split(" ")
+        if kind == "TRYAGAIN":
+            raise UnansweredError("Redis Cluster: keys are being moved")
+        link = await self._redirected(link, where[0], where[1])
+        if kind == "MOVED":
+            self._slots[int(where[0])] = link
+            self.relearn()
+            return link, await link.ask(pack(*commands), len(commands))
+        # A node that a slot is being moved to answers only who says that it knows.
+        packed = pack(*(each for command in commands for each in (("ASKING",), command)))
+        return link, (await link.ask(packed, 2 * len(commands)))[1::2]
 
     async def _redirected(self, link: Link, slot: str, node: str) -> Link:
         """The connection to the node that another says has a slot, now or soon; it may have to be made first."""
@@ -258,9 +272,8 @@ class Links:
 
     def _adopt(self, ranges: Any, asked: Endpoint) -> None:
         slots: dict[int, Link] = {}
-        for (first, last), holders in ranges.items():
-            host, port = holders["primary"][:2]
-            link = self._node((text(host) or asked.host, int(port)))
+        for first, last, (host, port, *_), *_ in ranges:
+            link = self._node((text(host or b"") or asked.host, int(port)))
             slots |= dict.fromkeys(range(first, last + 1), link)
         if len(slots) < SLOTS:
             return  # it is being put together, or taken apart
@@ -275,12 +288,6 @@ class Links:
             endpoint = replace(self._address.places[0], host=node[0], port=node[1])
             self._by_node[node] = Link(_always(endpoint), self._timeout)
         return self._by_node[node]
-
-
-async def _asking(link: Link, commands: Sequence[Command]) -> list[Reply]:
-    """The replies of a node that a slot is being moved to, which answers only who says that it knows."""
-    packed = pack(*(each for command in commands for each in (("ASKING",), command)))
-    return (await link.ask(packed, 2 * len(commands)))[1::2]
 
 
 def _always(endpoint: Endpoint) -> Resolve:

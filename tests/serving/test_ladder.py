@@ -248,14 +248,11 @@ def test_who_has_the_list_of_the_version_before_keeps_it(
     asyncio.run(scenario())
 
 
-def test_redis_without_memory_still_reads(
-    publish_shop: Publish, behind: Settings, faulty: Faulty, client: redis.Redis
-) -> None:
+def test_redis_without_memory_still_reads(publish_shop: Publish, settings: Settings, client: redis.Redis) -> None:
     publish_shop(SHOP)
-    patient = replace(behind, serving=replace(behind.serving, read_timeout_ms=500.0))
 
     async def scenario() -> None:
-        async with known_user(patient) as http:
+        async with known_user(settings) as http:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1)
             await assert_answers(http, degraded=False)
