@@ -100,26 +100,26 @@ class Engine:
 
         stored_id = self._stored_id(asked.user_id)
         known = await self._known(asked, stored_id, catalogue)
-        known, catalogue, previous = await self._previous(known, catalogue, stored_id)
+        known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
+        now_ms = int(self._now() * 1e3)
+        barred = self._policy.barred(known, asked, catalogue, now_ms)
         if known.flag is not None:
             known = replace(known, items=(), acts=())
         trace.done("load", known.items, note=FLAGGED if known.flag is not None else None)
 
-        now_ms = int(self._now() * 1e3)
         at = cursor.at if cursor else now_ms
-        neighbours = await self._neighbours(known, asked, catalogue.version, at) if known.acts else ()
+        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
         lists = candidates(known, neighbours, asked, catalogue, previous)
         trace.done("sources", note=", ".join(each.source for each in lists))
 
         order, unlike = self._ordered(lists, asked, catalogue)
         trace.done("ranking", _ids(order) if asked.debug else (), unlike)
 
-        barred = self._policy.barred(known, asked, catalogue, now_ms)
         taken, place, removed = self._page(order, asked, barred, catalogue)
         trace.done("filters", _ids(taken) if asked.debug else (), removed)
 
         if len(taken) < asked.n:
-            liked = await self._favourites(known, stored_id, catalogue.version) if known.items else ()
+            liked = await self._favourites(stored_id, catalogue.version) if known.items and fresh else ()
             below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
             order, _ = self._ordered(lists, asked, catalogue)
             taken, place, removed = self._page(once(chain(order, below)), asked, barred, catalogue)
@@ -131,7 +131,7 @@ class Engine:
             asked.user_id,
             catalogue.version,
             request_id,
-            not known.fresh,
+            not fresh,
             ranked(taken, shown),
             Cursor(catalogue.version, at, place, shown + len(taken)).encode() if more else None,
             trace.stages if trace.stages is not None else UNSET,
@@ -177,7 +177,7 @@ class Engine:
         known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
         trace.done("load", known.items)
         now_ms = int(self._now() * 1e3)
-        neighbours = await self._neighbours(known, asked, catalogue.version, now_ms) if known.acts else ()
+        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, now_ms)
         given = set(item_ids)
         order = [
             each for each in fuse(candidates(known, neighbours, asked, catalogue, False)) if each.item_id in given
@@ -192,7 +192,7 @@ class Engine:
             asked.user_id,
             catalogue.version,
             request_id,
-            not known.fresh,
+            not fresh,
             ranked(taken, 0),
             None,
             trace.stages if trace.stages is not None else UNSET,
@@ -215,9 +215,15 @@ class Engine:
         kept, unlike = unlike_wanted(order, asked, catalogue)
         return (list(kept) if asked.debug else kept), unlike
 
+    def hear(self, user_id: str, session: Sequence[Any]) -> None:
+        """Members and scores that were just put into a user's session, for when Redis does not answer."""
+        self._reader.hear(user_id, session)
+
     async def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Known:
-        guest_id = None if asked.session_id is None else self._stored_id(guest(asked.session_id))
-        return await self._reader.user(stored_id, catalogue.version, guest_id)
+        return await self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
+
+    def _guest_id(self, asked: Asked) -> str | None:
+        return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
 
     def _page(
         self, order: Iterable[Candidate], asked: Asked, barred: Barred, catalogue: Catalogue
@@ -235,16 +241,26 @@ class Engine:
         taken, _, _ = self._page(once(chain(kept, popular(asked.wanted, catalogue))), asked, barred, catalogue)
         return ItemList(catalogue.version, request_id, not fresh, ranked(taken, asked.offset))
 
-    async def _previous(self, known: Known, catalogue: Catalogue, stored_id: str) -> tuple[Known, Catalogue, bool]:
+    async def _previous(
+        self, known: Known, asked: Asked, catalogue: Catalogue, stored_id: str
+    ) -> tuple[Known, Catalogue, bool]:
         """Where the live version has no list of a user that the one before had, all is taken from that one."""
         before = self._live.previous
-        if known.items or not known.fresh or before is None or before is catalogue:
+        if known.items or before is None or before is catalogue:
             return known, catalogue, False
-        then = await self._reader.user(stored_id, before.version)
+        if known.fresh:
+            then = await self._known(asked, stored_id, before)
+        else:
+            then = self._reader.remembered(stored_id, before.version, self._guest_id(asked))
         return (then, before, True) if then.items else (known, catalogue, False)
 
-    async def _neighbours(self, known: Known, asked: Asked, version: str, at: int) -> Sequence[Neighbours]:
-        """Neighbours of the session's latest items, as of the first page; none where Redis does not answer."""
+    async def _neighbours(
+        self, known: Known, asked: Asked, version: str, at: int
+    ) -> tuple[Sequence[Neighbours], bool]:
+        """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
+        it is not waited for again where it has not."""
+        if not (known.acts and known.fresh):
+            return (), known.fresh
         acts = [act for act in known.acts if act.at <= at]
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
@@ -259,16 +275,14 @@ class Engine:
                 )
             )
         except StoreError:
-            return ()
+            return (), False
         return [
             Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
             for (act, weight), (lists,) in zip(wanted, found, strict=True)
-        ]
+        ], True
 
-    async def _favourites(self, known: Known, stored_id: str, version: str) -> Sequence[str]:
+    async def _favourites(self, stored_id: str, version: str) -> Sequence[str]:
         """The categories a user likes best; none where Redis does not answer."""
-        if not known.fresh:
-            return ()
         try:
             profile = await self._profile(stored_id, version)
         except StoreError:
