@@ -29,6 +29,7 @@ from jobs.example_lists import find_examples
 from jobs.history import Outcome as Ended
 from jobs.job_lock import holder
 from jobs.keys_command import keys_app
+from jobs.live_demo import try_live
 from jobs.lookup import Lookup
 from jobs.nightly import Until, advance_run, publish_run
 from jobs.options import AsJson
@@ -47,6 +48,7 @@ from recsys.store.server import stop_server
 from recsys.store.versions import roll_back
 
 LISTED = 10
+SHOWN_LIVE = 8
 
 
 class OneLineErrors(TyperGroup):
@@ -113,7 +115,8 @@ def demo(
     ] = None,
     shoppers: Annotated[int, typer.Option(min=1, max=20, help="Shoppers to show")] = 3,
 ) -> None:
-    """A year of a grocer's purchases: ingest, features, models, report, lists in a server of its own."""
+    """A year of a grocer's purchases: ingest, features, models, report, lists in a server of its own, and a shopper
+    who buys something."""
     paths = (str(data or demo_directory()),)
     settings = demo_settings(context.obj)
     with shown() as progress:
@@ -125,6 +128,7 @@ def demo(
     examples = find_examples(outcome.run, lookup.lake, settings, shoppers)
     for example in examples:
         presenting.show_shopper(example, lookup.user(example.user_id, LISTED))
+    presenting.show_live(try_live(settings, lookup, examples[0].user_id, SHOWN_LIVE))
     presenting.show_next_steps(settings.directory, lookup.address, examples[0].user_id)
 
 

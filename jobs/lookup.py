@@ -11,7 +11,7 @@ from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
 from recsys.store.connection import Client, address_of, connect
 from recsys.store.keys import Keys
-from recsys.store.read import live_version, similar_items, user_items
+from recsys.store.read import bought_with_items, live_version, similar_items, user_items
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Lookup:
         if not items:
             raise StoreError(f"item {item_id!r} has no list of similar items in version {version}")
         return Found(item_id, "similar", version, self.show(items))
+
+    def goes_with(self, item_id: str) -> list[str]:
+        """The items bought with one; none where it has no such list."""
+        return bought_with_items(self.client, self.keys, item_id, 1)
 
     def show(self, item_ids: list[str]) -> tuple[Shown, ...]:
         """The items with their titles, in the given order."""

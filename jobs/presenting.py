@@ -19,6 +19,7 @@ from rich.text import Text
 from jobs.archive import Archived
 from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
+from jobs.live_demo import LiveList
 from jobs.lookup import Found
 from jobs.status import ScheduleStatus, Status
 from jobs.trending import Renewed
@@ -228,6 +229,18 @@ def show_shopper(example: Example, found: Found) -> None:
     console.print(table)
 
 
+def show_live(shown: LiveList) -> None:
+    """A shopper's list over HTTP before and after a purchase, each item with its reason."""
+    for title, answer in (
+        (f"Over HTTP, shopper {shown.user_id} is shown", shown.before),
+        (f"… and after buying {shown.bought}, at once", shown.after),
+    ):
+        table = _table(title, "#", "item", "why")
+        for rank, (item, reason) in enumerate(answer, 1):
+            table.add_row(str(rank), escape(item), escape(reason))
+        console.print(table)
+
+
 def show_next_steps(directory: Path, address: str, user_id: str) -> None:
     """What to type next."""
     host, _, port = address.rpartition(":")
@@ -235,6 +248,7 @@ def show_next_steps(directory: Path, address: str, user_id: str) -> None:
     console.print("The server keeps running. Try:")
     for line in (
         f"  RECSYS_DIRECTORY={directory} {program} recommend {user_id}",
+        f"  RECSYS_DIRECTORY={directory} {program} serve",
         f"  RECSYS_DIRECTORY={directory} {program} status",
         f"  redis-cli -h {host} -p {port} GET recsys:live",
         f"  RECSYS_DIRECTORY={directory} {program} stop",

@@ -23,15 +23,10 @@ def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     `ServingError` when the address cannot be listened on, or may not be without API keys, `StoreError` when
     `redis.url` is none.
     """
-    environment = dict(os.environ) | _over_file(settings)
     _check_keys(settings)
-    _check_certificate(settings.serving)
+    _check_files(settings.serving)
     _check_address(settings.serving)
-    if settings.redis.url is None:
-        server = start_server(settings.directory / "valkey")
-        environment[f"{ENVIRONMENT_PREFIX}REDIS_URL"] = f"redis://{server.host}:{server.port}/0"
-    else:
-        Address.of(settings.redis)  # it connects later; a wrong address is told now
+    environment = os.environ | server_environment(settings)
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file)
     # -P: a directory of the shop's named `serving` must not be taken for the program.
@@ -41,13 +36,23 @@ def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     os.execve(sys.executable, command, environment)
 
 
-def _over_file(settings: Settings) -> dict[str, str]:
-    """What the command line may have said otherwise than the file, for the workers to read."""
+def server_environment(settings: Settings) -> dict[str, str]:
+    """What the server's workers read over the settings file: what was said otherwise, and where Redis is.
+
+    The embedded server is started where no `redis.url` is set. Raises `StoreError` when that is no address.
+    """
+    url = settings.redis.url
+    if url is None:
+        server = start_server(settings.directory / "valkey")
+        url = f"redis://{server.host}:{server.port}/0"
+    else:
+        Address.of(settings.redis)  # they connect later; a wrong address is told now
     given = {
+        "DIRECTORY": settings.directory,
+        "REDIS_URL": url,
         "SERVING_HOST": settings.serving.host,
         "SERVING_PORT": settings.serving.port,
         "SERVING_WORKERS": settings.serving.workers,
-        "DIRECTORY": settings.directory,
     }
     return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in given.items()}
 
@@ -69,10 +74,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_certificate(serving: Serving) -> None:
+def _check_files(serving: Serving) -> None:
     if (serving.tls_certificate is None) != (serving.tls_key is None):
         raise ServingError("serving.tls_certificate and serving.tls_key: expected both, or neither")
-    for name in ("tls_certificate", "tls_key"):
+    for name in ("tls_certificate", "tls_key", "static_list"):
         file: Path | None = getattr(serving, name)
         if file is not None and not file.is_file():
             raise ServingError(f"serving.{name} = {str(file)!r}: there is no such file")

@@ -3,10 +3,11 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Final, Literal, cast, get_args
 from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
 
 from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID, is_id
 from serving.catalogue import ANYTHING, Wanted
@@ -56,8 +57,7 @@ class InvalidValueError(Exception):
         self.field, self.value = field, value
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Struct, frozen=True):
     """Where the page before ended: in the order made for this version of what was known at this moment."""
 
     version: str
@@ -86,8 +86,7 @@ class Cursor:
             raise InvalidValueError("cursor", encoded) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a list is wanted for."""
 
     user_id: str

@@ -99,18 +99,23 @@ class Catalogue:
         return title or item_id
 
     def table(self) -> pl.DataFrame:
-        """All of it, in the columns that it was made of."""
-        titles = pl.Series([self.title(item_id) for item_id in self.ids], dtype=pl.String)
+        """All of it, in the columns that it was made of.
+
+        May be called in a thread: items that are new meanwhile, of which some columns are longer, are left out.
+        """
+        vectors, brands = self.vectors, self.brands.column()  # what a new item is put into last
+        count = len(brands) if vectors is None else len(vectors)
+        ids = self.ids[:count]
         columns: dict[str, Any] = {
-            ITEM_ID: self.ids,
-            TITLE: titles,
-            CATEGORY: self.categories.column(),
-            BRAND: self.brands.column(),
-            PRICE: pl.Series(self.price).fill_nan(None),
-            AVAILABLE: self.available,
-            REPEAT_DAYS: pl.Series(self.repeat_days).fill_nan(None),
+            ITEM_ID: ids,
+            TITLE: pl.Series([self.title(item_id) for item_id in ids], dtype=pl.String),
+            CATEGORY: self.categories.column()[:count],
+            BRAND: brands[:count],
+            PRICE: pl.Series(self.price[:count]).fill_nan(None),
+            AVAILABLE: self.available[:count],
+            REPEAT_DAYS: pl.Series(self.repeat_days[:count]).fill_nan(None),
         }
-        return pl.DataFrame(columns | ({} if self.vectors is None else {VECTOR: self.vectors}))
+        return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
     def facts(self, item_id: str) -> dict[str, Any]:
         """What is known of an item."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
@@ -24,7 +25,7 @@ from serving.filters import Barred, Policy, Removals, page, unlike_wanted
 from serving.known import Known, Reader
 from serving.live import Live
 from serving.ranking import Candidate, Candidates, diversify, fuse, spread
-from serving.sources import Neighbours, anchors, candidates, once, popular, segment
+from serving.sources import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 
 STAGES: Final = ("load", "sources", "ranking", "filters", "fill")
 FLAGGED: Final = "flagged"
@@ -55,8 +56,7 @@ class Trace:
             self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """An answer, and what the books want of it."""
 
     answer: Recommendations
@@ -100,32 +100,29 @@ class Engine:
 
         stored_id = self._stored_id(asked.user_id)
         known = await self._known(asked, stored_id, catalogue)
-        known, catalogue, previous = await self._previous(known, catalogue, stored_id)
+        known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
+        now_ms = int(self._now() * 1e3)
+        barred = self._policy.barred(known, asked, catalogue, now_ms)
         if known.flag is not None:
             known = replace(known, items=(), acts=())
         trace.done("load", known.items, note=FLAGGED if known.flag is not None else None)
 
-        now_ms = int(self._now() * 1e3)
         at = cursor.at if cursor else now_ms
-        neighbours = await self._neighbours(known, asked, catalogue.version, at) if known.acts else ()
+        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
         lists = candidates(known, neighbours, asked, catalogue, previous)
         trace.done("sources", note=", ".join(each.source for each in lists))
 
-        order = diversify(fuse(lists), catalogue, self._diversity)
-        if asked.debug:
-            order = list(order)
-        trace.done("ranking", _ids(order) if asked.debug else ())
+        order, unlike = self._ordered(lists, asked, catalogue)
+        trace.done("ranking", _ids(order) if asked.debug else (), unlike)
 
-        order, unlike = unlike_wanted(order, asked, catalogue)
-        barred = self._policy.barred(known, asked, catalogue, now_ms)
-        seen: list[Candidate] = []
-        taken, place, removed = self._page(_kept(order, seen), asked, barred, catalogue)
-        trace.done("filters", _ids(taken) if asked.debug else (), unlike | removed)
+        taken, place, removed = self._page(order, asked, barred, catalogue)
+        trace.done("filters", _ids(taken) if asked.debug else (), removed)
 
         if len(taken) < asked.n:
-            liked = await self._favourites(known, stored_id, catalogue.version) if known.items else ()
+            liked = await self._favourites(stored_id, catalogue.version) if known.items and fresh else ()
             below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
-            taken, place, removed = self._page(once(chain(seen, below)), asked, barred, catalogue)
+            order, _ = self._ordered(lists, asked, catalogue)
+            taken, place, removed = self._page(once(chain(order, below)), asked, barred, catalogue)
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
@@ -134,7 +131,7 @@ class Engine:
             asked.user_id,
             catalogue.version,
             request_id,
-            not known.fresh,
+            not fresh,
             ranked(taken, shown),
             Cursor(catalogue.version, at, place, shown + len(taken)).encode() if more else None,
             trace.stages if trace.stages is not None else UNSET,
@@ -180,7 +177,7 @@ class Engine:
         known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
         trace.done("load", known.items)
         now_ms = int(self._now() * 1e3)
-        neighbours = await self._neighbours(known, asked, catalogue.version, now_ms) if known.acts else ()
+        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, now_ms)
         given = set(item_ids)
         order = [
             each for each in fuse(candidates(known, neighbours, asked, catalogue, False)) if each.item_id in given
@@ -195,7 +192,7 @@ class Engine:
             asked.user_id,
             catalogue.version,
             request_id,
-            not known.fresh,
+            not fresh,
             ranked(taken, 0),
             None,
             trace.stages if trace.stages is not None else UNSET,
@@ -210,9 +207,23 @@ class Engine:
             raise UnansweredError("Redis does not answer")
         return known, await self._profile(stored_id, version)
 
+    def _ordered(
+        self, lists: Sequence[Candidates], asked: Asked, catalogue: Catalogue
+    ) -> tuple[Iterable[Candidate], Removals]:
+        """The lists as one order of what is wanted, and what is not; it may be gone through once."""
+        order = diversify(fuse(lists), catalogue, self._diversity)
+        kept, unlike = unlike_wanted(order, asked, catalogue)
+        return (list(kept) if asked.debug else kept), unlike
+
+    def hear(self, user_id: str, session: Sequence[Any]) -> None:
+        """Members and scores that were just put into a user's session, for when Redis does not answer."""
+        self._reader.hear(user_id, session)
+
     async def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Known:
-        guest_id = None if asked.session_id is None else self._stored_id(guest(asked.session_id))
-        return await self._reader.user(stored_id, catalogue.version, guest_id)
+        return await self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
+
+    def _guest_id(self, asked: Asked) -> str | None:
+        return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
 
     def _page(
         self, order: Iterable[Candidate], asked: Asked, barred: Barred, catalogue: Catalogue
@@ -230,16 +241,26 @@ class Engine:
         taken, _, _ = self._page(once(chain(kept, popular(asked.wanted, catalogue))), asked, barred, catalogue)
         return ItemList(catalogue.version, request_id, not fresh, ranked(taken, asked.offset))
 
-    async def _previous(self, known: Known, catalogue: Catalogue, stored_id: str) -> tuple[Known, Catalogue, bool]:
+    async def _previous(
+        self, known: Known, asked: Asked, catalogue: Catalogue, stored_id: str
+    ) -> tuple[Known, Catalogue, bool]:
         """Where the live version has no list of a user that the one before had, all is taken from that one."""
         before = self._live.previous
-        if known.items or not known.fresh or before is None or before is catalogue:
+        if known.items or before is None or before is catalogue:
             return known, catalogue, False
-        then = await self._reader.user(stored_id, before.version)
+        if known.fresh:
+            then = await self._known(asked, stored_id, before)
+        else:
+            then = self._reader.remembered(stored_id, before.version, self._guest_id(asked))
         return (then, before, True) if then.items else (known, catalogue, False)
 
-    async def _neighbours(self, known: Known, asked: Asked, version: str, at: int) -> Sequence[Neighbours]:
-        """Neighbours of the session's latest items, as of the first page; none where Redis does not answer."""
+    async def _neighbours(
+        self, known: Known, asked: Asked, version: str, at: int
+    ) -> tuple[Sequence[Neighbours], bool]:
+        """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
+        it is not waited for again where it has not."""
+        if not (known.acts and known.fresh):
+            return (), known.fresh
         acts = [act for act in known.acts if act.at <= at]
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
@@ -254,16 +275,14 @@ class Engine:
                 )
             )
         except StoreError:
-            return ()
+            return (), False
         return [
-            Neighbours(act, weight, decode(lists[0]), decode(lists[1]))
+            Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
             for (act, weight), (lists,) in zip(wanted, found, strict=True)
-        ]
+        ], True
 
-    async def _favourites(self, known: Known, stored_id: str, version: str) -> Sequence[str]:
+    async def _favourites(self, stored_id: str, version: str) -> Sequence[str]:
         """The categories a user likes best; none where Redis does not answer."""
-        if not known.fresh:
-            return ()
         try:
             profile = await self._profile(stored_id, version)
         except StoreError:
@@ -303,10 +322,3 @@ def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
 
 def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:
     return (each.item_id for each in candidates)
-
-
-def _kept(order: Iterable[Candidate], seen: list[Candidate]) -> Iterator[Candidate]:
-    """The order as it is taken, what was taken remaining in `seen`."""
-    for candidate in order:
-        seen.append(candidate)
-        yield candidate

@@ -1,10 +1,10 @@
 """What a caller is told when there is no answer: always JSON, and nothing of Redis' address or of the code."""
 
+import os
 import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import uuid4
 
 import structlog
 from litestar.exceptions import HTTPException, ValidationException
@@ -44,7 +44,7 @@ class Outage:
 
 def new_request_id() -> str:
     """An id that no other request has."""
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Outage) -> Told:

@@ -28,7 +28,6 @@ from recsys.schema import (
 )
 from recsys.settings import Settings
 from recsys.store.keys import Keys
-from recsys.store.link import Command
 from recsys.store.links import Links
 from serving.answers import RowError
 from serving.asked import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
@@ -90,12 +89,14 @@ class EventWriter:
         pressure: Pressure,
         stored_id: Callable[[str], str],
         now: Callable[[], float],
+        hear: Callable[[str, Sequence[Any]], None],
     ) -> None:
-        """`links` waits long enough for a write; `stored_id` is what a user is called in Redis."""
+        """`links` waits long enough for a write; `stored_id` is what a user is called in Redis; `hear` is told what
+        was put into a user's session: members and scores, as a reply has them."""
         self._links, self._keys, self._pressure = links, keys, pressure
-        self._stored_id, self._now = stored_id, now
+        self._stored_id, self._now, self._hear = stored_id, now, hear
         self._weights = settings.sources.event_weights
-        self._private = settings.pseudonym_key is not None
+        self._private = bool(settings.pseudonym_key)
         self._session_events = settings.serving.session_events
         self._session_ms = int(settings.serving.session_days * DAY_MS)
 
@@ -116,20 +117,19 @@ class EventWriter:
     def _checked(self, rows: Sequence[Raw], now: datetime) -> tuple[list[Event], list[RowError]]:
         events: list[Event] = []
         errors: list[RowError] = []
-        without_id: list[Event] = []
         for number, row in enumerate(rows):
             try:
                 event = msgspec.json.decode(row, type=Event)
                 self._complete(event, now)
-                if event.event_id is None:
-                    without_id.append(event)
-                events.append(event)
                 self._check(event, now)
-            except (msgspec.ValidationError, UnicodeDecodeError) as error:
+                events.append(event)
+            except msgspec.MsgspecError as error:
                 errors.append(_unreadable(number, error))
+            except (UnicodeDecodeError, RecursionError):
+                errors.append(RowError(number, "body", "(not shown)", "an event as a JSON object in UTF-8"))
             except InvalidValueError as error:
-                events.pop()
                 errors.append(RowError(number, error.field, error.value[:200], error.expected))
+        without_id = [event for event in events if event.event_id is None]
         if without_id:
             for event, event_id in zip(without_id, _hashes(without_id), strict=True):
                 event.event_id = event_id
@@ -142,7 +142,11 @@ class EventWriter:
         elif event.timestamp.tzinfo is None:
             event.timestamp = event.timestamp.replace(tzinfo=UTC)
         else:
-            event.timestamp = event.timestamp.astimezone(UTC)
+            try:
+                event.timestamp = event.timestamp.astimezone(UTC)
+            except OverflowError:
+                field, expected = EXPECTED_OF_RULE["timestamp_is_in_range"]
+                raise InvalidValueError(field, event.timestamp.isoformat(), expected) from None
 
     def _check(self, event: Event, now: datetime) -> None:
         assert event.timestamp is not None
@@ -182,51 +186,51 @@ class EventWriter:
                 keys.events,
                 *(("XADD", keys.events, "*", STREAM_FIELD, msgspec.json.encode(event)) for event in events),
             )
+            sessions = self._sessions(events)
             guests = {
-                (event.user_id, event.session_id)
+                (event.user_id, self._stored_id(guest(event.session_id)))
                 for event in events
-                if event.user_id and event.session_id is not None and event.user_id != self._guest(event.session_id)
+                if event.session_id is not None and event.user_id is not None
             }
             await asyncio.gather(
-                *(self._links.call(key, *commands) for key, commands in self._sessions(events).items()),
-                *(self._join(user_id, session_id) for user_id, session_id in sorted(guests)),
+                *(self._put(user_id, scored) for user_id, scored in sessions.items()),
+                *(self._join(user_id, guest_id) for user_id, guest_id in sorted(guests) if user_id != guest_id),
             )
         except StoreError as error:
             if "OOM" in str(error):
                 self._pressure.refused()
             raise
 
-    def _sessions(self, events: Sequence[Event]) -> Mapping[str, list[Command]]:
-        """The commands that put events into the sessions of their users, by the session's key.
+    def _sessions(self, events: Sequence[Event]) -> Mapping[str, list[Any]]:
+        """What events put into the session of each user: members, and scores behind them."""
+        found: dict[str, list[Any]] = {}
+        for event in events:
+            if event.event_id and event.user_id and event.timestamp and self._weights[event.event]:
+                member = f"{event.event_id} {event.item_id} {event.event}".encode()
+                found.setdefault(event.user_id, []).extend((member, milliseconds(event.timestamp)))
+        return found
+
+    async def _put(self, user_id: str, session: Sequence[Any]) -> None:
+        """Put members and scores into a user's session.
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
-        members: dict[str, list[str | int]] = {}
-        for event in events:
-            if event.event_id and event.user_id and event.timestamp and self._weights[event.event]:
-                members.setdefault(self._keys.session(event.user_id), []).extend(
-                    (milliseconds(event.timestamp), f"{event.event_id} {event.item_id} {event.event}")
-                )
-        return {key: self._put(key, scored) for key, scored in members.items()}
-
-    def _put(self, key: str, scored: Sequence[str | int]) -> list[Command]:
-        return [
+        key = self._keys.session(user_id)
+        scored = [part for pair in zip(session[1::2], session[::2], strict=True) for part in pair]
+        await self._links.call(
+            key,
             ("ZADD", key, *scored),
             ("ZREMRANGEBYRANK", key, 0, -self._session_events - 1),
             ("PEXPIRE", key, self._session_ms),
-        ]
+        )
+        self._hear(user_id, session)
 
-    def _guest(self, session_id: str) -> str:
-        return self._stored_id(guest(session_id))
-
-    async def _join(self, user_id: str, session_id: str) -> None:
+    async def _join(self, user_id: str, guest_id: str) -> None:
         """A guest has logged in: what the guest did becomes part of the user's session."""
-        key = self._keys.session(self._guest(session_id))
+        key = self._keys.session(guest_id)
         (found,) = await self._links.call(key, ("ZRANGE", key, 0, -1, "WITHSCORES"))
         if found:
-            scored: list[Any] = [part for pair in zip(found[1::2], found[::2], strict=True) for part in pair]
-            own = self._keys.session(user_id)
-            await self._links.call(own, *self._put(own, scored))
+            await self._put(user_id, found)
             await self._links.call(key, ("UNLINK", key))
 
 
@@ -238,7 +242,7 @@ def rows_of(body: bytes) -> list[Raw]:
             msgspec.json.decode(body, type=dict[str, Raw])
             return [Raw(body)]
         rows = msgspec.json.decode(body, type=list[Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise InvalidValueError("body", "(not shown)", expected) from None
     if not 1 <= len(rows) <= MOST_EVENTS:
         raise InvalidValueError("body", f"{len(rows)} events", expected)
@@ -250,9 +254,7 @@ def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e3)
 
 
-def _unreadable(number: int, error: msgspec.ValidationError | UnicodeDecodeError) -> RowError:
-    if isinstance(error, UnicodeDecodeError):
-        return RowError(number, "body", "(not shown)", "JSON in UTF-8")
+def _unreadable(number: int, error: msgspec.MsgspecError) -> RowError:
     problem, _, place = str(error).partition(" - at `$.")
     field = place.rstrip("`")
     if not field and "`" in problem:

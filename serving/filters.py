@@ -1,10 +1,12 @@
 """What may not be in an answer, and why."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from recsys.online_settings import Serving
 from recsys.schema import CLICK, VIEW
@@ -20,24 +22,30 @@ Repeat = Literal["allow", "exclude"]
 Removals = dict[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Barred:
+class Barred(Struct, frozen=True):
     """Items that must not be shown to a user, by reason."""
 
+    had: str = ""
+    """Bought before the night, as `Known.had`."""
     bought: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
-    unavailable: set[str] = field(default_factory=set[str])
+    unavailable: AbstractSet[str] = frozenset()
 
-    def why(self, item_id: str) -> str | None:
-        """The reason an item is left out for; None where it may be shown."""
+    @property
+    def own(self) -> frozenset[str]:
+        """Those that others may be shown."""
+        if not (self.bought or self.seen or self.excluded):
+            return frozenset()
+        return self.bought | self.seen | self.excluded
+
+    def why(self, item_id: str) -> str:
+        """The reason an item is left out for."""
         if item_id in self.unavailable:
             return "unavailable"
         if item_id in self.excluded:
             return "excluded"
-        if item_id in self.bought:
-            return "bought"
-        return "seen" if item_id in self.seen else None
+        return "seen" if item_id in self.seen else "bought"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,11 @@ class Policy:
 
     def barred(self, known: Known, asked: Asked, catalogue: Catalogue, now_ms: int) -> Barred:
         """What a user is not shown now."""
-        if not (known.acts or known.had or asked.exclude):
-            return Barred(unavailable=catalogue.unavailable)
+        had = known.had if self.repeat == "exclude" else ""
+        if not (known.acts or asked.exclude):
+            return Barred(had, unavailable=catalogue.unavailable)
         if self.repeat == "exclude":
-            bought = known.had.union(act.item_id for act in known.bought)
+            bought = frozenset(act.item_id for act in known.bought)
         else:
             bought = frozenset(
                 act.item_id
@@ -67,7 +76,7 @@ class Policy:
                 and now_ms < act.at + DAY_MS * self._cycle_days(act.item_id, catalogue)
             )
         seen = frozenset(act.item_id for act in known.acts if act.event in SEEN) if self.hide_seen else frozenset()
-        return Barred(bought, seen, asked.exclude, catalogue.unavailable)
+        return Barred(had, bought, seen, asked.exclude, catalogue.unavailable)
 
     def _cycle_days(self, item_id: str, catalogue: Catalogue) -> float:
         """After how many days a bought item is due again."""
@@ -98,13 +107,15 @@ def page(
     """
     taken: list[Candidate] = []
     removed: Removals = {}
+    own, had, unavailable = barred.own, barred.had, barred.unavailable
     place = 0
-    for place, candidate in enumerate(order, 1):
+    for candidate in order:
+        place += 1
         if place <= start:
             continue
-        why = barred.why(candidate.item_id)
-        if why is not None:
-            removed.setdefault(why, []).append(candidate.item_id)
+        item_id = candidate.item_id
+        if item_id in unavailable or item_id in own or (had and f" {item_id} " in had):
+            removed.setdefault(barred.why(item_id), []).append(item_id)
         elif offset > 0:
             offset -= 1
         else:

@@ -1,12 +1,12 @@
 """The two routes that are asked most, answered without the framework's way through routing and dependencies."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
 import msgspec
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from msgspec.structs import replace
 
 from serving.answers import Accepted
 from serving.asked import Asked, InvalidValueError, asked_of, guest, id_of, parsed

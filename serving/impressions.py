@@ -4,20 +4,34 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from recsys.errors import StoreError
 from recsys.schema import IMPRESSION
 from recsys.store.keys import Keys
 from recsys.store.link import Reply, pack
 from recsys.store.links import Links
-from serving.answers import Recommendations
+from serving.answers import Recommendations, Source
 from serving.pressure import Pressure
 
 STREAM_FIELD: Final = "impressions"
 SEND_SECONDS: Final = 0.05
+
+
+class Impressions(Struct, frozen=True, gc=False):
+    """What one answer showed: the item at place i has rank `offset + i + 1`."""
+
+    request_id: str
+    user_id: str
+    timestamp: datetime
+    version: str
+    context: str
+    offset: int
+    items: list[str]
+    sources: list[Source]
 
 
 class ImpressionWriter:
@@ -36,16 +50,16 @@ class ImpressionWriter:
         if not self._pressure.takes(IMPRESSION, 0.0):
             self.lost += 1
             return
-        shown: dict[str, Any] = {
-            "request_id": answer.request_id,
-            "user_id": stored_id,
-            "timestamp": datetime.fromtimestamp(self._now(), UTC),
-            "version": answer.version,
-            "context": context,
-            "offset": answer.items[0].rank - 1,
-            "items": [item.item_id for item in answer.items],
-            "sources": [item.source for item in answer.items],
-        }
+        shown = Impressions(
+            answer.request_id,
+            stored_id,
+            datetime.fromtimestamp(self._now(), UTC),
+            answer.version,
+            context,
+            answer.items[0].rank - 1,
+            [item.item_id for item in answer.items],
+            [item.source for item in answer.items],
+        )
         self._waiting.append(pack(("XADD", self._keys.events, "*", STREAM_FIELD, msgspec.json.encode(shown))))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)

@@ -43,9 +43,16 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class ItemWriter:
     """Puts changes of items where every worker, the next start and the next night find them."""
 
-    def __init__(self, links: Links, keys: Keys, pressure: Pressure, now: Callable[[], float]) -> None:
-        """`links` waits long enough for a write."""
-        self._links, self._keys, self._pressure, self._now = links, keys, pressure, now
+    def __init__(
+        self,
+        links: Links,
+        keys: Keys,
+        pressure: Pressure,
+        now: Callable[[], float],
+        hear: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        """`links` waits long enough for a write; `hear` is told of a change that was made."""
+        self._links, self._keys, self._pressure, self._now, self._hear = links, keys, pressure, now, hear
 
     async def put(self, item_id: str, change: ItemChange) -> datetime:
         """Make the change; when it was made.
@@ -71,6 +78,7 @@ class ItemWriter:
             if "OOM" in str(error):
                 self._pressure.refused()
             raise
+        self._hear(item_id, facts)
         return when
 
 

@@ -1,14 +1,17 @@
 """What Redis knows of a user, read in one round trip; what it said last where it does not answer."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
+from recsys.errors import StoreError
 from recsys.schema import PURCHASE
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
-from recsys.store.link import Reply, UnansweredError, pack
+from recsys.store.link import Command, Reply
 from recsys.store.links import Links
 from serving.live import Live
 
@@ -22,14 +25,14 @@ class Act(NamedTuple):
     """Unix milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A user as of one moment: `items` the list of the version, `acts` the session, the latest first."""
 
     version: str
     items: Sequence[str] = ()
     acts: Sequence[Act] = ()
-    had: frozenset[str] = frozenset()
+    had: str = ""
+    """Ids that are not to be recommended again, a space around each: to look for, faster than a set is made."""
     flag: str | None = None
     fresh: bool = True
     """Whether Redis was asked just now; otherwise it is what was known before, or nothing."""
@@ -56,32 +59,41 @@ class Reader:
         """The user's list of a version, session, history, flag; with `guest_id` that session too."""
         try:
             beat = self._live.beat()
-            link = self._links.of(self._keys.flag(user_id))
-            asked = link.ask(self._packed(user_id, version), 2)
-            joined = None if guest_id is None else self._session(guest_id)
-            values, session = await asked
-            if isinstance(values, Exception) or isinstance(session, Exception):
-                self._links.relearn()
-                return self._remembered(user_id, version)
+            own = self._links.call(self._keys.flag(user_id), *self._commands(user_id, version))
+            if guest_id is None:
+                values, session = await own
+            else:
+                (values, session), (of_guest,) = await asyncio.gather(
+                    own, self._links.call(self._keys.session(guest_id), self._session(guest_id))
+                )
+                session = [*session, *of_guest]
             await beat
-            if joined is not None:
-                session = [*session, *await joined]
-        except UnansweredError:
-            return self._remembered(user_id, version)
+        except StoreError:
+            return self.remembered(user_id, version, guest_id)
         self._remember(user_id, version, values, session)
         return _known(version, values, session, True)
 
-    def _packed(self, user_id: str, version: str) -> bytes:
-        keys = self._keys
-        return pack(
-            ("MGET", keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id)),
-            ("ZREVRANGE", keys.session(user_id), 0, self._session_events - 1, "WITHSCORES"),
-        )
+    def remembered(self, user_id: str, version: str, guest_id: str | None = None) -> Known:
+        """What was last known; a list of another version than asked for is none."""
+        then, values, session = self._cache.get(user_id, (version, NOTHING, ()))
+        if then != version:
+            values = (None, *values[1:])
+        if guest_id is not None and guest_id in self._cache:
+            session = [*session, *self._cache[guest_id][2]]
+        return _known(version, values, session, False)
 
-    async def _session(self, user_id: str) -> Sequence[Reply]:
-        key = self._keys.session(user_id)
-        (found,) = await self._links.call(key, ("ZREVRANGE", key, 0, self._session_events - 1, "WITHSCORES"))
-        return found
+    def hear(self, user_id: str, session: Sequence[Reply]) -> None:
+        """Members and scores that were just put into a user's session: what is remembered has them too."""
+        version, values, known = self._cache.get(user_id, ("", NOTHING, ()))
+        self._remember(user_id, version, values, [*session, *known][: 2 * self._session_events])
+
+    def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
+        keys = self._keys
+        lists = (keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id))
+        return ("MGET", *lists), self._session(user_id)
+
+    def _session(self, user_id: str) -> Command:
+        return ("ZREVRANGE", self._keys.session(user_id), 0, self._session_events - 1, "WITHSCORES")
 
     def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
         cache = self._cache
@@ -90,13 +102,6 @@ class Reader:
         if len(cache) > self._cached_users:
             cache.popitem(last=False)
 
-    def _remembered(self, user_id: str, version: str) -> Known:
-        """What was last known; a list of another version than asked for is none."""
-        then, values, session = self._cache.get(user_id, (version, NOTHING, ()))
-        if then != version:
-            values = (None, *values[1:])
-        return _known(version, values, session, False)
-
 
 def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fresh: bool) -> Known:
     items, flag, had = values
@@ -104,7 +109,7 @@ def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fres
         version,
         items.decode().split(" ") if items else (),
         acts_of(session) if session else (),
-        frozenset(had.decode().split(" ")) if had else frozenset(),
+        f" {had.decode()} " if had else "",
         None if flag is None else text(flag),
         fresh,
     )

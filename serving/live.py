@@ -7,7 +7,7 @@ until then answers are of the one before, which Redis keeps; none is of both.
 
 import asyncio
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from recsys.files import written_whole
 from recsys.store.catalogue import read_parts
 from recsys.store.encoding import decode, text
 from recsys.store.keys import Keys, popular_name
-from recsys.store.link import Reply, pack
+from recsys.store.link import Command, Reply, pack
 from recsys.store.links import Links
 from serving.catalogue import Catalogue, without_facts
 
@@ -56,8 +56,9 @@ class Live:
         self._last_change = NO_CHANGE
         self._heard_meanwhile: list[tuple[str, Facts]] | None = None
         self._beating: asyncio.Future[None] | None = None
+        self._again: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
-        self._opened = 0
+        self._opened = -1  # what was changed before this process began is put over what it finds
         self._saved_unavailable: frozenset[str] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self.adopted = asyncio.Event()
@@ -90,10 +91,14 @@ class Live:
         """The catalogue of a version that is still known here."""
         return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
 
+    def hear(self, item_id: str, facts: Facts) -> None:
+        """A change that this process has just made: it holds here even if Redis does not answer from now on."""
+        self._put([(item_id, facts)])
+
     def _look(self, beat: asyncio.Future[None]) -> None:
         self._beating = None
         pointer = pack(("GET", self._keys.live))
-        changes = pack(("XREAD", "COUNT", CHANGES_AT_ONCE, "STREAMS", self._keys.item_changes, self._last_change))
+        changes = pack(self._changes())
         try:
             first, second = self._links.of(self._keys.live), self._links.of(self._keys.item_changes)
         except StoreError as error:
@@ -116,15 +121,31 @@ class Live:
             return
         found = done.result()
         pointer, changes = (found[0][0], found[1][0]) if isinstance(found[0], list) else found
-        refusal = next((reply for reply in (pointer, changes) if isinstance(reply, Exception)), None)
-        if refusal is not None:
-            self._links.relearn()
-            _fail(beat, StoreError(f"Redis: {refusal}"))
+        if isinstance(pointer, Exception) or isinstance(changes, Exception):
+            self._again = asyncio.create_task(self._look_again(beat))
             return
+        self._heard(beat, pointer, changes)
+
+    def _heard(self, beat: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
         self._point(pointer)
         self._take(changes)
         if not beat.done():
             beat.set_result(None)
+
+    async def _look_again(self, beat: asyncio.Future[None]) -> None:
+        """Look where the keys have moved to."""
+        pointer, changes = ("GET", self._keys.live), self._changes()
+        try:
+            found = await asyncio.gather(
+                self._links.call(self._keys.live, pointer), self._links.call(self._keys.item_changes, changes)
+            )
+        except StoreError as error:
+            _fail(beat, error)
+            return
+        self._heard(beat, found[0][0], found[1][0])
+
+    def _changes(self) -> Command:
+        return ("XREAD", "COUNT", CHANGES_AT_ONCE, "STREAMS", self._keys.item_changes, self._last_change)
 
     def _point(self, pointer: Reply) -> None:
         self.pointer = None if pointer is None else text(pointer)
@@ -137,17 +158,21 @@ class Live:
     def _take(self, changes: Reply) -> None:
         if changes is None:
             return
-        found: dict[str, Facts] = {}
+        found: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
             self._last_change = text(entry_id)
-            facts: dict[str, Any] = msgspec.json.decode(fields[1])
-            item_id = text(fields[0])
-            found[item_id] = {**found.get(item_id, {}), **facts}
+            try:
+                found.append((text(fields[0]), msgspec.json.decode(fields[1], type=dict[str, Any])))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                log.error("a change of an item cannot be read", entry=self._last_change, error=str(error))
+        self._put(found)
+
+    def _put(self, changes: Sequence[tuple[str, Facts]]) -> None:
         if self._heard_meanwhile is not None:
-            self._heard_meanwhile += found.items()
+            self._heard_meanwhile += changes
         for catalogue in (self.catalogue, self.previous):
             if catalogue is not None:
-                catalogue.put(found)
+                _put_over(catalogue, changes)
 
     async def _adopt(self, version: str) -> None:
         """Read a version's catalogue and put every change that was made online over it."""
@@ -155,50 +180,63 @@ class Live:
         try:
             same = self.catalogue is not None and self.catalogue.version == version
             catalogue = self.catalogue if same and self.catalogue else await self._read(version)
-            await self._overlay(catalogue)
-            for item_id, facts in self._heard_meanwhile:
-                catalogue.put({item_id: facts})
+            changes, switched_off = await self._changed(), await self._switched_off()
+            _put_over(catalogue, changes)
+            catalogue.withhold(switched_off)
+            _put_over(catalogue, self._heard_meanwhile)
+            self._heard_meanwhile = None
+            if not same:
+                self.previous, self.catalogue = self.catalogue, catalogue
+                await asyncio.to_thread(self._keep, catalogue)
+                # What lives as long as the version need not be looked at by every collection of garbage.
+                gc.collect()
+                gc.freeze()
+                log.info("adopted", version=version, items=len(catalogue))
+            self.adopted.set()
         except StoreError as error:
             log.warning("the live version could not be adopted", version=version, reason=str(error))
+            self._opened = -1
             await asyncio.sleep(BEAT_SECONDS)
-            return
         finally:
             self._heard_meanwhile = None
             self._adopting = None
-        if not same:
-            self.previous, self.catalogue = self.catalogue, catalogue
-            await asyncio.to_thread(self._keep, catalogue)
-            # What lives as long as the version need not be looked at by every collection of garbage.
-            gc.collect()
-            gc.freeze()
-            log.info("adopted", version=version, items=len(catalogue))
-        self.adopted.set()
 
     async def _read(self, version: str) -> Catalogue:
         key = self._keys.catalogue(version)
         link = self._bulk.of(key)
         parts = {field: await link.command("HGET", key, field) for field in await link.command("HKEYS", key)}
+        popular = self._keys.ranking(version, popular_name())
+        names = None if parts else await self._bulk.of(popular).command("GET", popular)
+        await self._check_kept(version)
         if parts:
             return await asyncio.to_thread(lambda: Catalogue(version, read_parts(parts)))
-        popular = self._keys.ranking(version, popular_name())
-        return without_facts(version, decode(await self._bulk.of(popular).command("GET", popular)))
+        return without_facts(version, decode(names))
 
-    async def _overlay(self, catalogue: Catalogue) -> None:
-        """What was put online before this worker listened; facts older than the version are in its catalogue."""
+    async def _check_kept(self, version: str) -> None:
+        """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
+        live, versions = self._keys.live, self._keys.versions
+        pointer = await self._bulk.of(live).command("GET", live)
+        if pointer is not None and text(pointer) == version:
+            return
+        state = await self._bulk.of(versions).command("HGET", versions, version)
+        if state is None or not text(state).isdecimal():
+            raise StoreError("it is live no longer, and is being removed")
+
+    async def _changed(self) -> list[tuple[str, Facts]]:
+        """What was put online, whenever."""
+        found: list[tuple[str, Facts]] = []
         key = self._keys.items
         link, cursor = self._bulk.of(key), b"0"
         while True:
             cursor, fields = await link.command("HSCAN", key, cursor, "COUNT", SCAN_COUNT)
-            found: dict[str, Facts] = {}
-            for item_id, value in zip(fields[::2], fields[1::2], strict=True):
-                facts: dict[str, Any] = msgspec.json.decode(value)
-                if datetime.fromisoformat(facts[UPDATED_AT]) >= catalogue.as_of:
-                    found[text(item_id)] = facts
-            catalogue.put(found)
+            named = zip(fields[::2], fields[1::2], strict=True)
+            found += [(text(item_id), msgspec.json.decode(value)) for item_id, value in named]
             if int(cursor) == 0:
-                break
-        switched_off = await self._bulk.of(self._keys.unavailable).command("SMEMBERS", self._keys.unavailable)
-        catalogue.withhold([text(item_id) for item_id in switched_off])
+                return found
+
+    async def _switched_off(self) -> list[str]:
+        key = self._keys.unavailable
+        return [text(item_id) for item_id in await self._bulk.of(key).command("SMEMBERS", key)]
 
     async def _follow(self) -> None:
         while True:
@@ -232,13 +270,26 @@ class Live:
 
     def _restore(self) -> None:
         kept = sorted(self._directory.glob(CATALOGUE_GLOB))
-        if kept:
-            version = kept[-1].stem.removeprefix("catalogue-")
-            self.catalogue = Catalogue(version, pl.read_parquet(kept[-1]))
-            withheld = self._directory / UNAVAILABLE_FILE
-            self.catalogue.withhold(withheld.read_text().split() if withheld.exists() else [])
-        elif self._static_list is not None:
-            self.catalogue = without_facts("static", self._static_list.read_text().split())
+        withheld = self._directory / UNAVAILABLE_FILE
+        try:
+            if kept:
+                version = kept[-1].stem.removeprefix("catalogue-")
+                self.catalogue = Catalogue(version, pl.read_parquet(kept[-1]))
+            elif self._static_list is not None:
+                self.catalogue = without_facts("static", self._static_list.read_text().split())
+            if self.catalogue is not None and withheld.exists():
+                self.catalogue.withhold(withheld.read_text().split())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            log.warning("what was kept for a start without Redis cannot be read", reason=str(error))
+
+
+def _put_over(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
+    """Put changes, in their order, over a catalogue, which has those already that are older than its version."""
+    found: dict[str, Facts] = {}
+    for item_id, facts in changes:
+        if datetime.fromisoformat(facts[UPDATED_AT]) >= catalogue.as_of:
+            found[item_id] = {**found.get(item_id, {}), **facts}
+    catalogue.put(found)
 
 
 def _fail(beat: asyncio.Future[None], error: BaseException) -> None:

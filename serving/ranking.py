@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,20 +10,22 @@ from msgspec import Struct
 from serving.answers import Source
 from serving.catalogue import Catalogue
 
-RANK_CONSTANT: Final = 10
-"""Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how flat the head of a list counts."""
+LIST_CONSTANT: Final = 10
+"""Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how flat the head of a user's list counts."""
+NEIGHBOURS_CONSTANT: Final = 3
+"""The same for neighbours of one item, of which only the first few say much."""
 DIVERSE_ITEMS: Final = 200
 """The head of an order within which items are moved for diversity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """A list of items, best first, from one source, and what it counts beside others."""
 
     source: Source
     reason: str
     items: Sequence[str]
     weight: float = 1.0
+    constant: int = LIST_CONSTANT
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -36,15 +37,15 @@ class Candidate(Struct, frozen=True, gc=False):
 
 
 def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:
-    """One order of all lists' items: by the sum of `weight / (RANK_CONSTANT + place)` over the lists, earlier ones
-    first where that is equal. Of a single list no more is made than is taken."""
+    """One order of all lists' items: by the sum of `weight / (constant + place)` over the lists, earlier ones first
+    where that is equal. Of a single list no more is made than is taken."""
     if len(lists) == 1:
         only = lists[0]
         return (Candidate(item_id, only.source, only.reason) for item_id in only.items)
     scores: dict[str, float] = {}
     best: dict[str, tuple[float, Candidates]] = {}
     for candidates in lists:
-        weight, place = candidates.weight, RANK_CONSTANT
+        weight, place = candidates.weight, candidates.constant
         for item_id in candidates.items:
             place += 1
             score = weight / place

@@ -1,5 +1,6 @@
 """The routes, with what their documentation says of them."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -61,6 +62,9 @@ from serving.parameters import (
     Where,
 )
 from serving.worker import Worker
+
+AT_ONCE: Final = 50
+"""Users of a batch that share a round trip; between them others are answered."""
 
 AnyRequest = Request[Any, Any, Any]
 Given = NamedDependency[Asked]
@@ -258,12 +262,15 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
     """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
     worker, request_id = worker_of(request), _request_id(request)
     users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
+    wanted = [Asked(user_id, n=data.n, context=data.context) for user_id in users]
     answers: list[Recommendations] = []
-    for number, user_id in enumerate(users):
-        wanted = Asked(user_id, n=data.n, context=data.context)
-        answered = await worker.engine.recommend(wanted, f"{request_id}-{number}")
-        worker.book(answered.answer, wanted, answered.seconds)
-        answers.append(answered.answer)
+    for start in range(0, len(wanted), AT_ONCE):
+        part = wanted[start : start + AT_ONCE]
+        ids = (f"{request_id}-{number}" for number in range(start, start + len(part)))
+        found = await asyncio.gather(*map(worker.engine.recommend, part, ids))
+        for given, answered in zip(part, found, strict=True):
+            worker.book(answered.answer, given, answered.seconds)
+            answers.append(answered.answer)
     return _answer(Batch(request_id, answers), request_id)
 
 

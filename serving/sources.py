@@ -8,11 +8,13 @@ from recsys.schema import CART, PURCHASE
 from serving.asked import Asked, Context
 from serving.catalogue import ANYTHING, Catalogue, Wanted
 from serving.known import Act, Known
-from serving.ranking import Candidate, Candidates
+from serving.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates
 
-ANCHORS: Final = 5
+ANCHORS: Final = 10
 """Latest items of a session whose neighbours are looked up."""
-ANCHOR_DECAY: Final = 0.7
+NEIGHBOURS: Final = 20
+"""First of an item's neighbours that are looked at: those after them would come behind the user's whole list."""
+ANCHOR_DECAY: Final = 0.9
 """What an item counts beside the one after it in the session."""
 PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"
 PREVIOUS: Final = "picked for you the night before"
@@ -23,17 +25,21 @@ DID: Final = {CART: "is in your cart", PURCHASE: "you bought"}
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What the lists count in a context, before the decay along the session."""
+    """What the lists count in a context, before the decay along the session.
+
+    `bought_with`, like the constants and the decay, suits the week before the last of Complete Journey best; it has
+    purchases alone, so that the others are a choice.
+    """
 
     personal: float = 1.0
-    similar: float = 0.8
-    bought_with: float = 0.8
+    similar: float = 0.3
+    bought_with: float = 0.2
 
 
 SHARES: Final[Mapping[Context, Share]] = {
     "home": Share(),
-    "product": Share(personal=0.5, similar=2.0),
-    "cart": Share(personal=0.5, similar=0.2, bought_with=2.0),
+    "product": Share(similar=1.0),
+    "cart": Share(similar=0.1, bought_with=1.0),
     "mail": Share(similar=0.0, bought_with=0.0),
 }
 
@@ -78,10 +84,16 @@ def candidates(
         title, did = catalogue.title(near.act.item_id), DID.get(near.act.event, "you viewed")
         if near.bought_with and share.bought_with:
             reason = f"often bought with {title}, which {did}"
-            found.append(Candidates("bought_with", reason, near.bought_with, near.weight * share.bought_with))
+            found.append(
+                Candidates(
+                    "bought_with", reason, near.bought_with, near.weight * share.bought_with, NEIGHBOURS_CONSTANT
+                )
+            )
         if near.similar and share.similar and near.act.event != PURCHASE:
             reason = f"similar to {title}, which {did}"
-            found.append(Candidates("session", reason, near.similar, near.weight * share.similar))
+            found.append(
+                Candidates("session", reason, near.similar, near.weight * share.similar, NEIGHBOURS_CONSTANT)
+            )
     return found
 
 

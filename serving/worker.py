@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -37,7 +37,8 @@ SWITCH_SECONDS: Final = 0.001
 class Worker:
     """The parts that requests are answered by."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
+        """`now` gives Unix seconds."""
         serving, keys = settings.serving, Keys(settings.redis.namespace)
         directory = settings.directory / DIRECTORY
         self.settings = settings
@@ -45,15 +46,15 @@ class Worker:
         self.writes = Links(settings.redis, serving.write_timeout_ms / 1e3)
         self.live = Live(self.reads, self.writes, keys, directory, serving.static_list)
         self.pressure = Pressure(self.writes, keys, serving.stream_length, settings.redis.max_memory)
-        self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, time.time)
-        self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, time.time)
-        self.items = ItemWriter(self.writes, keys, self.pressure, time.time)
-        self.impressions = ImpressionWriter(self.writes, keys, self.pressure, time.time)
+        self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, now)
+        self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear)
+        self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
+        self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
         self.metrics = Metrics(directory / METRICS, self._gauges)
         self.access = Access(settings.directory / FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
-        self._hash = None if settings.pseudonym_key is None else partial(pseudonym, settings.pseudonym_key)
+        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
 
     def stored_id(self, user_id: str) -> str:
         """What a user is called wherever something is kept."""
@@ -85,8 +86,7 @@ class Worker:
         metrics = self.metrics
         for stage, taken in seconds.items():
             metrics.observe("stage_seconds", taken, stage)
-        for item in answer.items:
-            metrics.count("items", item.source)
+        metrics.count_each("items", [item.source for item in answer.items])
         if answer.degraded:
             metrics.count("degraded")
         if self.settings.serving.impressions and not asked.debug:

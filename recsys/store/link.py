@@ -196,7 +196,8 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         self._flushing = False
         if self._transport is None:
-            self._outgoing.clear()
+            # The connection was lost in this very turn: no reply must be taken for one to these.
+            self._fail_all(self._reason)
             return
         outgoing = self._outgoing
         self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))

@@ -15,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 import redis
 import structlog
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 
 from recsys.errors import StoreError
@@ -25,9 +27,13 @@ from recsys.store.link import CONNECT_SECONDS, Command, Endpoint, Link, Reply, R
 
 SCHEMES: Final = ("redis", "rediss", "unix")
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26_379
 SLOTS: Final = 1 << 14
+REDIRECTIONS: Final = ("MOVED", "ASK", "TRYAGAIN")
 MOVES: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
+SENTINEL_SECONDS: Final = 0.3
+"""So long is one Sentinel waited for before the next is asked: all have to fit into `CONNECT_SECONDS`."""
 TOPOLOGY_SECONDS: Final = 1.0
 """The nodes of a Cluster are asked for at most so often."""
 
@@ -67,11 +73,12 @@ def _places(settings: Redis, url: str) -> list[Endpoint]:
     if parts.scheme == "unix":
         return [replace(login, path=unquote(parts.path))]
     database = int(parts.path.strip("/") or 0)
+    default_port = DEFAULT_PORT if settings.sentinel is None else SENTINEL_PORT
     found: list[Endpoint] = []
     for host in hosts.split(","):
         place = urlsplit(f"//{host}")
         found.append(
-            replace(login, host=place.hostname or "localhost", port=place.port or DEFAULT_PORT, database=database)
+            replace(login, host=place.hostname or "localhost", port=place.port or default_port, database=database)
         )
     return found
 
@@ -96,6 +103,7 @@ class Links:
         self._primary: Link | None = None
         self._slots: list[Link] = []
         self._learning: asyncio.Task[None] | None = None
+        self._learned_at = 0.0
 
     async def open(self) -> None:
         """Start to connect; returns at once, or, for a Cluster, when its nodes are known or do not answer."""
@@ -110,7 +118,8 @@ class Links:
         if self._learning is not None:
             self._learning.cancel()
         links = [*self._by_node.values(), *([self._primary] if self._primary else [])]
-        await asyncio.gather(*(link.close() for link in links))
+        learning = [self._learning] if self._learning is not None else []
+        await asyncio.gather(*(link.close() for link in links), *self._leaving, *learning, return_exceptions=True)
 
     @property
     def able(self) -> bool:
@@ -139,7 +148,10 @@ class Links:
         if not self._slots:
             self.relearn()
             raise UnansweredError("Redis Cluster: no node answers")
-        return self._slots[key_slot(key.encode())]
+        link = self._slots[key_slot(key.encode())]
+        if not link.able:
+            self.relearn()  # another node may have taken its place
+        return link
 
     def relearn(self) -> None:
         """The nodes of the Cluster may have changed: ask for them in the background."""
@@ -151,40 +163,76 @@ class Links:
 
         Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
         """
-        packed = pack(*commands)
+        link = self.of(key)
+        replies = await link.ask(pack(*commands), len(commands))
         for _ in range(MOVES):
-            replies = await self.of(key).ask(packed, len(commands))
-            refusal = next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
-            if refusal is None:
+            refused = [number for number, reply in enumerate(replies) if isinstance(reply, Exception)]
+            if not refused:
                 return replies
-            if not refusal.startswith(("MOVED", "ASK", "TRYAGAIN")):
-                raise StoreError(f"Redis: {refusal}")
-            self.relearn()
-            if self._learning is not None:
-                await asyncio.shield(self._learning)
+            told = [str(replies[number]) for number in refused]
+            wrong = next((refusal for refusal in told if refusal.split(" ")[0] not in REDIRECTIONS), None)
+            if wrong is not None:
+                raise StoreError(f"Redis: {wrong}")
+            link, found = await self._ask_elsewhere(link, told[0], [commands[number] for number in refused])
+            for number, reply in zip(refused, found, strict=True):
+                replies[number] = reply
         raise UnansweredError("Redis Cluster: keys keep moving")
+
+    async def _ask_elsewhere(
+        self, link: Link, refusal: str, commands: Sequence[Command]
+    ) -> tuple[Link, list[Reply]]:
+        """The replies of the node that a refusal names, and the connection to it."""
+        kind, *where = refusal.split(" ")
+        if kind == "TRYAGAIN":
+            raise UnansweredError("Redis Cluster: keys are being moved")
+        link = await self._redirected(link, where[0], where[1])
+        if kind == "MOVED":
+            self._slots[int(where[0])] = link
+            self.relearn()
+            return link, await link.ask(pack(*commands), len(commands))
+        # A node that a slot is being moved to answers only who says that it knows.
+        packed = pack(*(each for command in commands for each in (("ASKING",), command)))
+        return link, (await link.ask(packed, 2 * len(commands)))[1::2]
+
+    async def _redirected(self, link: Link, slot: str, node: str) -> Link:
+        """The connection to the node that another says has a slot, now or soon; it may have to be made first."""
+        host, _, port = node.rpartition(":")
+        if not (self._slots and slot.isdecimal() and port.isdecimal()):
+            raise UnansweredError("Redis Cluster: no node answers")
+        asked = next((name for (name, _), each in self._by_node.items() if each is link), "")
+        found = self._node((host or asked, int(port)))
+        if not found.able:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await found.ready.wait()
+        return found
 
     async def _where(self) -> Endpoint:
         """Where the one server is, now."""
         place = self._address.places[0]
         if self._settings.sentinel is None:
             return place
-        sentinels = Sentinel(
-            [(each.host, each.port) for each in self._address.places], sentinel_kwargs=self._options(place)
-        )
+        options = self._options(place, SENTINEL_SECONDS)
+        addresses = [(each.host, each.port) for each in self._address.places]
+        sentinels = Sentinel(addresses, sentinel_kwargs=options | {"username": None, "password": None})
+        if place.password is not None:
+            # Sentinels may ask for the password too, and one that asks for none refuses it: each is tried with it,
+            # then without.
+            sentinels.sentinels[:0] = Sentinel(addresses, sentinel_kwargs=options).sentinels
         try:
             found: Any = await sentinels.discover_master(self._settings.sentinel)
-        except redis.RedisError as error:
-            raise StoreError(f"Sentinel: {error}") from None
+        except redis.RedisError:
+            # The text of the error has all that the Sentinels are asked with, the password too.
+            raise StoreError(f"no Sentinel answers that the primary {self._settings.sentinel} is there") from None
         finally:
             await asyncio.gather(*(each.aclose() for each in sentinels.sentinels))
         host, port = found
         return replace(place, host=text(host), port=int(port))
 
-    def _options(self, place: Endpoint) -> dict[str, Any]:
+    def _options(self, place: Endpoint, seconds: float) -> dict[str, Any]:
         """How redis-py is let in, for the few questions that are asked through it."""
         options: dict[str, Any] = {"username": place.username, "password": place.password}
-        options |= {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+        options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
         if place.tls is not None:
             files = {
                 "ssl_ca_certs": self._settings.tls_ca,
@@ -195,19 +243,22 @@ class Links:
         return options
 
     async def _relearn(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
+            await asyncio.sleep(max(0.0, self._learned_at + TOPOLOGY_SECONDS - clock()))
             with suppress(StoreError):
                 await self._learn()
-            await asyncio.sleep(TOPOLOGY_SECONDS if not self._slots else 0)
         finally:
+            self._learned_at = clock()
             self._learning = None
 
     async def _learn(self) -> None:
         """Ask any node which holds which slots, and keep one connection to each primary."""
         login = self._address.places[0]
-        known = [replace(login, host=host, port=port) for host, port in self._by_node]
+        nodes = sorted(self._by_node, key=lambda node: not self._by_node[node].able)
+        known = [replace(login, host=host, port=port) for host, port in nodes]
         for place in [*known, *self._address.places]:
-            client = AsyncRedis(host=place.host, port=place.port, **self._options(place))
+            client = AsyncRedis(host=place.host, port=place.port, **self._options(place, CONNECT_SECONDS))
             try:
                 reply: Any = await client.execute_command("CLUSTER SLOTS")
             except redis.RedisError as error:
@@ -221,19 +272,22 @@ class Links:
 
     def _adopt(self, ranges: Any, asked: Endpoint) -> None:
         slots: dict[int, Link] = {}
-        nodes: set[tuple[str, int]] = set()
-        for (first, last), holders in ranges.items():
-            host, port = holders["primary"][:2]
-            node = (text(host) or asked.host, int(port))
-            nodes.add(node)
-            if node not in self._by_node:
-                endpoint = replace(asked, host=node[0], port=node[1])
-                self._by_node[node] = Link(_always(endpoint), self._timeout)
-            slots |= dict.fromkeys(range(first, last + 1), self._by_node[node])
-        if len(slots) == SLOTS:
-            self._slots = [slots[slot] for slot in range(SLOTS)]
-        for node in set(self._by_node) - nodes:
+        for first, last, (host, port, *_), *_ in ranges:
+            link = self._node((text(host or b"") or asked.host, int(port)))
+            slots |= dict.fromkeys(range(first, last + 1), link)
+        if len(slots) < SLOTS:
+            return  # it is being put together, or taken apart
+        self._slots = [slots[slot] for slot in range(SLOTS)]
+        held = set(self._slots)
+        for node in [node for node, link in self._by_node.items() if link not in held]:
             self._leaving.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))
+
+    def _node(self, node: tuple[str, int]) -> Link:
+        """The connection to a node, host and port."""
+        if node not in self._by_node:
+            endpoint = replace(self._address.places[0], host=node[0], port=node[1])
+            self._by_node[node] = Link(_always(endpoint), self._timeout)
+        return self._by_node[node]
 
 
 def _always(endpoint: Endpoint) -> Resolve:

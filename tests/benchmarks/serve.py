@@ -1,47 +1,77 @@
-"""How fast lists are read, from Redis itself and over HTTP: `python -m tests.benchmarks.serve`."""
+"""How fast the server answers and takes events in, beside FastAPI: `python -m tests.benchmarks serve`."""
 
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import polars as pl
 import redis
+import uvloop
 
+from recsys.online_settings import Redis
+from recsys.store.catalogue import CATALOGUE_FILE, FACTS
 from recsys.store.keys import Keys
+from recsys.store.link import pack
+from recsys.store.links import Links
 from recsys.store.publish import publish
 from recsys.store.server import ServerAddress, start_server, stop_server
+from tests.benchmarks.peers import install
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 USERS: Final = 100_000
-ITEMS: Final = 100
+ITEMS: Final = 50_000
+LIST_ITEMS: Final = 100
+SIMILAR_ITEMS: Final = 50
+IN_SESSION: Final = 10
+"""One user in so many has a session of three views."""
+UNAVAILABLE: Final = 100
 VERSION: Final = "20180101T000000Z"
 READS: Final = 5_000
-CONNECTIONS: Final = (1, 32)
-SECONDS: Final = 6
+SECONDS: Final = 8
+ROUNDS: Final = 3
 START_SECONDS: Final = 60
+FASTAPI: Final = "FastAPI"
+PIPELINE: Final = "list, session, flag, availability"
 
 # One request in eleven is for a user without a list. Microseconds.
-SCRIPT: Final = f"""
+ASKING: Final = f"""
 math.randomseed(1)
 request = function()
   return wrk.format("GET", "/v1/recommendations/u" .. math.random(0, {USERS * 11 // 10 - 1}))
 end
+"""
+TELLING: Final = f"""
+math.randomseed(1)
+local number = 0
+local headers = {{ ["content-type"] = "application/json" }}
+request = function()
+  local events = {{}}
+  for place = 1, 100 do
+    number = number + 1
+    events[place] = string.format(
+      '{{"event_id":"e%d-%d","user_id":"u%d","item_id":"i%06d","event":"view"}}',
+      math.random(1, 2147483647), number, math.random(0, {USERS - 1}), math.random(0, {ITEMS - 1}))
+  end
+  return wrk.format("POST", "/v1/events", headers, "[" .. table.concat(events, ",") .. "]")
+end
+"""
+DONE: Final = """
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '\\n{{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "failed": %d}}\\n', summary.requests,
+    '\\n{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "failed": %d}\\n', summary.requests,
     summary.duration, latency:percentile(50), latency:percentile(99),
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
@@ -49,18 +79,18 @@ end
 
 
 def serve(work: Path) -> Iterator[tuple[str, Any]]:
-    """Publish lists for 100,000 users, read them directly, then through one worker, and print both."""
+    """Publish lists for 100,000 users, ask one worker, FastAPI and Redis itself in turns, and print all three."""
     directory = work / "serve"
     _write_lists(directory / "lists")
     server = start_server(directory / "valkey")
     try:
         with redis.Redis(host=server.host, port=server.port) as client:
             publish(client, Keys("recsys"), VERSION, directory / "lists", 2)
-            found: dict[str, Any] = dict(_direct(client))
-        found |= _over_http(directory, server)
+            _fill(client)
+            found = _measured(directory, server)
     finally:
         stop_server(directory / "valkey")
-    print(f"\n| lists of {USERS:,} users, {ITEMS} items each | measured |\n| --- | --- |")
+    print(f"\n| lists of {USERS:,} users, {LIST_ITEMS} items each | measured |\n| --- | --- |")
     for name, value in found.items():
         print(f"| {name} | {value if isinstance(value, str) else f'{value:,.2f}'} |")
     yield from found.items()
@@ -68,45 +98,116 @@ def serve(work: Path) -> Iterator[tuple[str, Any]]:
 
 def _write_lists(directory: Path) -> None:
     directory.mkdir(parents=True)
-    rank = pl.int_ranges(0, ITEMS)
-    user = pl.DataFrame({"row": range(USERS)}).with_columns(item=rank).explode("item")
-    item = "i" + ((pl.col("row") * 7919 + pl.col("item") * 31) % 50_000).cast(pl.String).str.zfill(6)
-    lists = user.select("row", items=item).group_by("row", maintain_order=True).agg("items")
-    lists.select(user_id="u" + pl.col("row").cast(pl.String), items="items").write_parquet(
-        directory / "user_items.parquet"
+    name = "i" + pl.int_range(ITEMS, eager=True).cast(pl.String).str.zfill(6).alias("item_id")
+    _lists("user_id", "u", USERS, LIST_ITEMS).write_parquet(directory / "user_items.parquet")
+    similar = _lists("item_id", "", ITEMS, SIMILAR_ITEMS).with_columns(item_id=name)
+    similar.write_parquet(directory / "similar_items.parquet")
+    similar.with_columns(pl.col("items").list.head(10)).write_parquet(directory / "bought_with.parquet")
+    popular = {"name": ["popular"], "items": [name.head(200).to_list()]}
+    pl.DataFrame(popular).write_parquet(directory / "popular.parquet")
+    facts = pl.DataFrame({"item_id": name}).with_columns(
+        title=pl.format("Item {}", "item_id"), category=pl.lit("A>B"), price=pl.lit(1.0), available=pl.lit(True)
     )
-    lists.head(1).select(item_id=pl.lit("i000000"), items="items").write_parquet(
-        directory / "similar_items.parquet"
-    )
-    lists.head(1).select(name=pl.lit("popular"), items="items").write_parquet(directory / "popular.parquet")
+    missing = [pl.lit(None, dtype).alias(column) for column, dtype in FACTS.items() if column not in facts.columns]
+    facts.with_columns(missing).select(*FACTS).write_parquet(directory / CATALOGUE_FILE)
 
 
-def _direct(client: redis.Redis) -> Iterator[tuple[str, float]]:
-    """One GET and one split, as a backend does while the pointer is cached."""
-    keys = Keys("recsys")
-    wanted = [keys.user_items(VERSION, f"u{(number * 7919) % USERS}") for number in range(READS)]
-    times = [_timed(client, key) for key in wanted]
-    yield "a list read from Redis, p50 ms", statistics.median(times)
-    yield "a list read from Redis, p99 ms", statistics.quantiles(times, n=100)[98]
+def _lists(owner: str, prefix: str, owners: int, length: int) -> pl.DataFrame:
+    """Lists of items for so many owners, spread over the catalogue by two primes."""
+    row = pl.DataFrame({"row": range(owners)}).with_columns(place=pl.int_ranges(0, length)).explode("place")
+    item = "i" + ((pl.col("row") * 7919 + pl.col("place") * 31) % ITEMS).cast(pl.String).str.zfill(6)
+    lists = row.select("row", items=item).group_by("row", maintain_order=True).agg("items")
+    return lists.select((prefix + pl.col("row").cast(pl.String)).alias(owner), "items")
 
 
-def _timed(client: redis.Redis, key: str) -> float:
-    started = time.perf_counter()
-    items: Any = client.get(key)
-    assert len(items.split(b" ")) == ITEMS
-    return (time.perf_counter() - started) * 1e3
+def _fill(client: redis.Redis) -> None:
+    """Sessions, and items that must not be shown."""
+    keys, now = Keys("recsys"), int(time.time() * 1e3)
+    pipeline = client.pipeline(transaction=False)
+    for user in range(0, USERS, IN_SESSION):
+        acts = {f"e{user}-{place} i{(user * 31 + place) % ITEMS:06d} view": now - place for place in range(3)}
+        pipeline.zadd(keys.session(f"u{user}"), acts)
+    pipeline.sadd(keys.unavailable, *(f"i{item:06d}" for item in range(0, ITEMS, ITEMS // UNAVAILABLE)))
+    pipeline.execute()
 
 
-def _over_http(directory: Path, server: ServerAddress) -> dict[str, Any]:
+def _measured(directory: Path, server: ServerAddress) -> dict[str, Any]:
     if shutil.which("wrk") is None:
         return {"over HTTP": "left out: wrk is not on the PATH"}
-    script = directory / "users.lua"
-    script.write_text(SCRIPT)
-    with _served(directory, server) as (port, resident_bytes):
-        found: dict[str, Any] = {}
-        for connections in CONNECTIONS:
-            found |= _driven(f"http://127.0.0.1:{port}", connections, script)
-        return found | {"memory of the worker, MB": resident_bytes() / 2**20}
+    url = f"redis://{server.host}:{server.port}/0"
+    asking, telling = directory / "asking.lua", directory / "telling.lua"
+    asking.write_text(ASKING + DONE)
+    telling.write_text(TELLING + DONE)
+    with _served(directory, url) as (ours, resident_bytes), _fastapi(url) as theirs:
+        for address in (ours, theirs):
+            _driven(address, 32, asking)  # warm
+        rounds: dict[str, list[dict[str, float]]] = {}
+        for _ in range(ROUNDS):
+            for name, address in ((PIPELINE, ours), (FASTAPI, theirs)):
+                for connections in (1, 32):
+                    measured = _driven(address, connections, asking)
+                    rounds.setdefault(f"{name}, {connections} connections", []).append(measured)
+        direct = [uvloop.run(_direct(url)) for _ in range(ROUNDS)]
+        found: dict[str, Any] = {
+            f"{name}: {what}": statistics.median(each[what] for each in measured)
+            for name, measured in rounds.items()
+            for what in ("requests a second", "p50 ms", "p99 ms")
+        }
+        found["a bare read of the same keys by the same client: p50 ms"] = statistics.median(direct)
+        found |= _ratios(found)
+        found["memory of the worker, MB"] = resident_bytes() / 2**20
+        events = [_driven(ours, 2, telling)["requests a second"] * 100 for _ in range(ROUNDS)]
+        found["events a second, batches of 100"] = statistics.median(events)
+        found["an event changes the next answer"] = _visible(ours)
+        return found
+
+
+def _ratios(found: dict[str, Any]) -> dict[str, float]:
+    many = "32 connections: requests a second"
+    return {
+        "times FastAPI's requests a second": found[f"{PIPELINE}, {many}"] / found[f"{FASTAPI}, {many}"],
+        "times the bare read's p50": found[f"{PIPELINE}, 1 connections: p50 ms"]
+        / found["a bare read of the same keys by the same client: p50 ms"],
+    }
+
+
+async def _direct(url: str) -> float:
+    """The p50 in milliseconds of what a request asks of Redis, asked by the server's own client alone."""
+    links, keys = Links(Redis(url=url), 1.0), Keys("recsys")
+    await links.open()
+    await links.wait(5)
+    times: list[float] = []
+    for number in range(READS):
+        user = f"u{(number * 7919) % USERS}"
+        link = links.of(keys.flag(user))
+        started = time.perf_counter()
+        asked = pack(
+            ("MGET", keys.user_items(VERSION, user), keys.flag(user), keys.history(VERSION, user)),
+            ("ZREVRANGE", keys.session(user), 0, 49, "WITHSCORES"),
+            ("GET", keys.live),
+            ("XREAD", "COUNT", 1000, "STREAMS", keys.item_changes, "0-0"),
+        )
+        await link.ask(asked, 4)
+        times.append((time.perf_counter() - started) * 1e3)
+    await links.close()
+    return statistics.median(times)
+
+
+def _visible(address: str) -> str:
+    """Whether what was bought is gone from the answer right after, for many users in a row."""
+    for number in range(500):
+        user = f"u{number}"
+        first = _first(address, user)
+        body = json.dumps({"user_id": user, "item_id": first, "event": "purchase"}).encode()
+        request = Request(f"{address}/v1/events", body, {"content-type": "application/json"})
+        assert urlopen(request).status == 202
+        if _first(address, user) == first:
+            return f"no, not for {user}"
+    return "yes, 500 times of 500"
+
+
+def _first(address: str, user: str) -> str:
+    return json.loads(urlopen(f"{address}/v1/recommendations/{user}?n=1").read())["items"][0]["item_id"]
 
 
 def _driven(address: str, connections: int, script: Path) -> dict[str, float]:
@@ -115,24 +216,18 @@ def _driven(address: str, connections: int, script: Path) -> dict[str, float]:
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     measured = json.loads(told.splitlines()[-1])
     assert measured["failed"] == 0, told
-    name = f"over HTTP, 1 worker, {connections} connection{'s' if connections > 1 else ''}"
     return {
-        f"{name}: requests a second": measured["requests"] / measured["microseconds"] * 1e6,
-        f"{name}: p50 ms": measured["p50"] / 1e3,
-        f"{name}: p99 ms": measured["p99"] / 1e3,
+        "requests a second": measured["requests"] / measured["microseconds"] * 1e6,
+        "p50 ms": measured["p50"] / 1e3,
+        "p99 ms": measured["p99"] / 1e3,
     }
 
 
 @contextmanager
-def _served(directory: Path, server: ServerAddress) -> Generator[tuple[int, Callable[[], int]]]:
-    """The port of a running `recsys serve`, and what tells the memory of its worker."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "RECSYS_DIRECTORY": str(directory),
-        "RECSYS_REDIS_URL": f"redis://{server.host}:{server.port}/0",
-    }
+def _served(directory: Path, url: str) -> Generator[tuple[str, Callable[[], int]]]:
+    """The address of a running `recsys serve` of one worker, and what tells the memory of that."""
+    port = _free_port()
+    environment = {**os.environ, "RECSYS_DIRECTORY": str(directory), "RECSYS_REDIS_URL": url}
     command = [RECSYS, "serve", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
@@ -141,12 +236,42 @@ def _served(directory: Path, server: ServerAddress) -> Generator[tuple[int, Call
         resident_pages = Path(f"/proc/{children[0]}/statm").read_text().split()[1]
         return int(resident_pages) * os.sysconf("SC_PAGE_SIZE")
 
-    try:
+    with _ended(process):
         _wait_for(f"http://127.0.0.1:{port}/ready", process)
-        yield port, resident_bytes
+        yield f"http://127.0.0.1:{port}", resident_bytes
+
+
+@contextmanager
+def _fastapi(url: str) -> Generator[str]:
+    """The address of FastAPI as it is usually run, by uvicorn with uvloop and httptools, in one process."""
+    python = install(FASTAPI)
+    assert python is not None
+    port = _free_port()
+    prefix = Keys("recsys").user_items(VERSION, "").removesuffix("{}")
+    environment = {**os.environ, "REDIS_URL": url, "PREFIX": prefix}
+    options = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    process = subprocess.Popen(
+        [str(python), "-m", "uvicorn", "fastapi_baseline:app", *options],
+        cwd=Path(__file__).parent,
+        env=environment,
+    )
+    with _ended(process):
+        _wait_for(f"http://127.0.0.1:{port}/v1/recommendations/u1", process)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Generator[None]:
+    try:
+        yield
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -157,10 +282,4 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
             return
         except URLError:
             time.sleep(0.05)
-    raise AssertionError("recsys serve does not answer")
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
-        for _ in serve(Path(scratch)):
-            pass
+    raise AssertionError(f"{address}: nobody answers")

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -264,6 +264,24 @@ def test_a_server_that_forgot_a_trim_brings_nothing_twice(stream: redis.Redis, l
     assert archived(lake, stream).impressions == 4
     assert lake.impressions().collect().height == 4
     assert len(rejects(lake, "entries")) == 1
+
+
+def test_a_block_leaves_the_stream_when_its_files_are_on_disk(
+    stream: redis.Redis, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(stream, "event", EVENT, b"{")
+    append(stream, "impressions", SHOWN)
+    append(stream, "item", {"item_id": "tea"})
+    flushed: list[Path] = []
+
+    def note(files: Iterable[Path]) -> None:
+        assert stream.xlen(KEYS.events) == 4
+        flushed.extend(files)
+
+    monkeypatch.setattr(archiving, "flush", note)
+    archived(lake, stream)
+    assert sorted(flushed) == sorted(lake.directory.rglob("*.parquet"))
+    assert len(flushed) == 4
 
 
 def test_the_state_of_the_stream(stream: redis.Redis) -> None:

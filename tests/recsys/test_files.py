@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
+from recsys.files import fingerprint, flush, read_json, remove_partial, write_json, written_whole
 
 
 def names(directory: Path) -> list[str]:
@@ -96,3 +96,10 @@ def test_a_fingerprint_is_the_sha_256_of_the_content(tmp_path: Path):
     content = bytes(range(256)) * 5000
     (tmp_path / "a").write_bytes(content)
     assert fingerprint(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_flushed_has_to_be_there(tmp_path: Path):
+    (tmp_path / "a").write_text("a")
+    flush([tmp_path / "a"])
+    with pytest.raises(FileNotFoundError):
+        flush([tmp_path / "a", tmp_path / "b"])

@@ -242,7 +242,8 @@ def test_bytes_that_are_no_text_make_one_event_wrong_and_not_the_others(
     good = b'{"user_id": "7", "event": "view", "item_id": "a1"}'
     bad = b'{"user_id": "7", "event": "view", "item_id": "\xff"}'
     both, alone = sent(settings, [("POST", "/v1/events", body) for body in (b"[" + bad + b"," + good + b"]", bad)])
-    wrong = [{"row": 0, "field": "body", "value": "(not shown)", "expected": "JSON in UTF-8"}]
+    expected = "an event as a JSON object in UTF-8"
+    wrong = [{"row": 0, "field": "body", "value": "(not shown)", "expected": expected}]
     assert (both.status_code, both.json()["accepted"], both.json()["errors"]) == (202, 1, wrong)
     assert (alone.status_code, alone.json()["errors"]) == (400, wrong)
 

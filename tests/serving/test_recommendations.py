@@ -134,7 +134,7 @@ def test_the_last_page_has_no_cursor(talk: Talk, publish_shop: Publish) -> None:
 
 def test_a_session_changes_the_next_answer(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
-    before, accepted, after = talk(f"{USER}?n=8", event("view", "a1"), f"{USER}?n=8")
+    before, accepted, after = talk(f"{USER}?n=20", event("view", "a1"), f"{USER}?n=20")
     assert (accepted.status_code, accepted.json()["accepted"]) == (202, 1)
     new = [item for item in after.json()["items"] if item["item_id"] not in ids(before)]
     assert {item["item_id"][:2] for item in new} <= {"an", "aw"}

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 30.0
 def running_cluster(directory: Path) -> Iterator[list[int]]:
     """Start the three servers and wait until each knows who holds which slots; their ports. All end with it."""
     ports = [_free_port() for _ in SHARES]
-    processes = [_launch(directory / str(port), port) for port in ports]
+    processes = [launch_node(directory / str(port), port) for port in ports]
     try:
         nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
         for node, share in zip(nodes, SHARES, strict=True):
@@ -46,7 +46,33 @@ def cluster_client(port: int) -> RedisCluster:
     return RedisCluster(host=HOST, port=port)
 
 
-def _launch(directory: Path, port: int) -> subprocess.Popen[bytes]:
+def begin_to_move(ports: Sequence[int], slot: int, source: int, target: int) -> None:
+    """Tell two of the servers, by their places among `ports`, that a slot moves from one to the other."""
+    nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
+    ids = [node.execute_command("CLUSTER MYID") for node in nodes]
+    nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+    nodes[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+
+
+def move_keys(ports: Sequence[int], slot: int, source: int, target: int) -> None:
+    """Move the keys of a slot that moves."""
+    with redis.Redis(port=ports[source]) as node:
+        keys: Any = node.execute_command("CLUSTER GETKEYSINSLOT", slot, 1_000)
+        if keys:
+            node.execute_command("MIGRATE", HOST, ports[target], "", 0, 5_000, "KEYS", *keys)
+
+
+def finish_moving(ports: Sequence[int], slot: int, source: int, target: int) -> None:
+    """Move the keys that there are yet, and tell all three servers that the slot has moved."""
+    move_keys(ports, slot, source, target)
+    nodes = [redis.Redis(port=port) for port in ports]
+    name = nodes[target].execute_command("CLUSTER MYID")
+    for node in (nodes[target], nodes[source], nodes[3 - source - target]):
+        node.execute_command("CLUSTER SETSLOT", slot, "NODE", name)
+
+
+def launch_node(directory: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a server that may become a node of a Cluster."""
     directory.mkdir(parents=True)
     options = [
         *("--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--logfile", "valkey.log"),

@@ -16,6 +16,7 @@ from recsys.store.keys import Keys
 from recsys.store.publish import publish
 from recsys.store.read import user_items, versions
 from recsys.store.versions import roll_back
+from tests.recsys.store.cluster import begin_to_move, finish_moving
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
 
 ListsOf = Callable[[str], Path]
@@ -24,36 +25,23 @@ ListsOf = Callable[[str], Path]
 @pytest.fixture
 def slot_mover(cluster: RedisCluster, cluster_ports: list[int]) -> Iterator[Callable[[int, bool], None]]:
     """Moves a slot to another node, or begins to; what was begun is done in the end."""
-    begun: list[tuple[int, redis.Redis]] = []
+    begun: list[int] = []
 
     def move(slot: int, whole: bool) -> None:
-        nodes = [redis.Redis(port=port, decode_responses=True) for port in cluster_ports]
-        ids = [node.execute_command("CLUSTER MYID") for node in nodes]
-        owner = _owner(cluster, slot)
-        source = cluster_ports.index(owner)
-        target = (source + 1) % len(nodes)
-        nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-        nodes[source].execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
-        begun.append((slot, nodes[target]))
+        source, target = places(slot)
+        begin_to_move(cluster_ports, slot, source, target)
+        begun.append(slot)
         if whole:
-            finish(slot, source, target)
+            finish_moving(cluster_ports, slot, source, target)
 
-    def finish(slot: int, source: int, target: int) -> None:
-        nodes = [redis.Redis(port=port) for port in cluster_ports]
-        keys = nodes[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 1_000)
-        if keys:
-            nodes[source].execute_command(
-                "MIGRATE", "127.0.0.1", cluster_ports[target], "", 0, 5_000, "KEYS", *keys
-            )
-        name = nodes[target].execute_command("CLUSTER MYID")
-        for node in (nodes[target], nodes[source], nodes[3 - source - target]):
-            node.execute_command("CLUSTER SETSLOT", slot, "NODE", name)
+    def places(slot: int) -> tuple[int, int]:
+        source = cluster_ports.index(_owner(cluster, slot))
+        return source, (source + 1) % len(cluster_ports)
 
     yield move
     cluster.flushall(target_nodes=RedisCluster.PRIMARIES)
-    for slot, _ in begun:
-        source = cluster_ports.index(_owner(cluster, slot))
-        finish(slot, source, (source + 1) % len(cluster_ports))
+    for slot in begun:
+        finish_moving(cluster_ports, slot, *places(slot))
 
 
 def _owner(cluster: RedisCluster, slot: int) -> int:
