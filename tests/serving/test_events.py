@@ -402,14 +402,8 @@ def test_what_is_taken_in_comes_into_the_lake_once(
             changes = {"available": False, "price": 2.0, "category": ["A", "B"], "brand": "X", "title": "Tea"}
             await http.put("/v1/items/a9", json=changes)
             await http.put("/v1/items/a9", json={"price": 3.0})
-            answers = [(await http.get(f"/v1/recommendations/7?n=3&offset={offset}")).json() for offset in (0, 3)]
-
-            async def written() -> bool:
-                entries: Any = client.xrange(KEYS.events)
-                return sum(b"impressions" in fields for _, fields in entries) == 2
-
-            await until(written)
-            return answers
+            # What was shown last is written before the server ends.
+            return [(await http.get(f"/v1/recommendations/7?n=3&offset={offset}")).json() for offset in (0, 3)]
 
     answers = asyncio.run(scenario())
     lake = Lake(tmp_path / "lake")
