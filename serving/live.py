@@ -127,8 +127,11 @@ class Live:
         self._heard(beat, pointer, changes)
 
     def _heard(self, beat: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
-        self._point(pointer)
-        self._take(changes)
+        try:
+            self._point(pointer)
+            self._take(changes)
+        except (TypeError, ValueError) as error:
+            log.error("changes of items are not as expected", error=str(error))
         if not beat.done():
             beat.set_result(None)
 
@@ -161,10 +164,7 @@ class Live:
         found: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
             self._last_change = text(entry_id)
-            try:
-                found.append((text(fields[0]), msgspec.json.decode(fields[1], type=dict[str, Any])))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.error("a change of an item cannot be read", entry=self._last_change, error=str(error))
+            found += _read_facts(fields[0], fields[1])
         self._put(found)
 
     def _put(self, changes: Sequence[tuple[str, Facts]]) -> None:
@@ -193,7 +193,7 @@ class Live:
                 gc.freeze()
                 log.info("adopted", version=version, items=len(catalogue))
             self.adopted.set()
-        except StoreError as error:
+        except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
             log.warning("the live version could not be adopted", version=version, reason=str(error))
             self._opened = -1
             await asyncio.sleep(BEAT_SECONDS)
@@ -229,8 +229,8 @@ class Live:
         link, cursor = self._bulk.of(key), b"0"
         while True:
             cursor, fields = await link.command("HSCAN", key, cursor, "COUNT", SCAN_COUNT)
-            named = zip(fields[::2], fields[1::2], strict=True)
-            found += [(text(item_id), msgspec.json.decode(value)) for item_id, value in named]
+            for item_id, value in zip(fields[::2], fields[1::2], strict=True):
+                found += _read_facts(item_id, value)
             if int(cursor) == 0:
                 return found
 
@@ -283,11 +283,21 @@ class Live:
             log.warning("what was kept for a start without Redis cannot be read", reason=str(error))
 
 
+def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
+    """A change of an item, if it can be read."""
+    try:
+        return [(text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.error("a change of an item is no JSON object")
+        return []
+
+
 def _put_over(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
     """Put changes, in their order, over a catalogue, which has those already that are older than its version."""
     found: dict[str, Facts] = {}
     for item_id, facts in changes:
-        if datetime.fromisoformat(facts[UPDATED_AT]) >= catalogue.as_of:
+        when: str | None = facts.get(UPDATED_AT)
+        if when is None or datetime.fromisoformat(when) >= catalogue.as_of:
             found[item_id] = {**found.get(item_id, {}), **facts}
     catalogue.put(found)
 

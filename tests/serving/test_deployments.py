@@ -20,6 +20,7 @@ from redis.crc import key_slot
 from recsys.settings import Redis, Settings
 from recsys.store.connection import Client, connect
 from recsys.store.keys import Keys
+from recsys.store.links import Address
 from recsys.store.publish import publish
 from tests.recsys.store.cluster import begin_to_move, finish_moving, launch_node, move_keys, running_cluster
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
@@ -112,6 +113,11 @@ async def assert_whole(http: httpx.AsyncClient, client: Client, number: int) -> 
         assert ("ap2" in ids(await http.get("/v1/popular?n=3"))) is available
     session = (await http.get("/v1/users/7")).json()["session"]
     assert session[0]["item_id"] == "a1"
+
+
+def test_sentinels_have_a_port_of_their_own() -> None:
+    places = [Address.of(Redis(url="redis://one,two:7", sentinel=name)).places for name in (NAME, None)]
+    assert [[place.port for place in each] for each in places] == [[26_379, 7], [6_379, 7]]
 
 
 @pytest.fixture
