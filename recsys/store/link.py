@@ -143,6 +143,7 @@ class Link(asyncio.Protocol):
         self._keeper.cancel()
         with suppress(asyncio.CancelledError):
             await self._keeper
+        self._able, self._reason = False, "closed"
         if self._transport is not None:
             self._transport.abort()
         self._fail_all("closed")

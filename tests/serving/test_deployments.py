@@ -29,6 +29,7 @@ from tests.serving.conftest import VERSION, Shop, application, ids, write_shop
 from tests.serving.processes import free_port
 
 KEYS = Keys("recsys")
+LATER = "20180102T000000Z"
 PATIENCE_SECONDS = 60.0
 USERS = tuple(str(number) for number in range(30))
 """Enough to have some in every part of a Cluster."""
@@ -226,6 +227,19 @@ def test_a_cluster_whose_slots_move_is_followed(ports: list[int], tmp_path: Path
                     await until(lambda: takes_all(http, 2))
                     await until(lambda: all_fresh(http))
             await assert_whole(http, client, 3)
+
+            slot, source = (
+                key_slot(KEYS.catalogue(LATER).encode()),
+                ports.index(holder(client, KEYS.catalogue(LATER))),
+            )
+            await asyncio.to_thread(finish_moving, ports, slot, source, (source + 1) % 3)
+            lists = write_shop(tmp_path / "later", replace(SHOP, letter="b"))
+            await asyncio.to_thread(publish, client, KEYS, LATER, lists, 2)
+
+            async def adopted() -> bool:
+                return (await answer(http, "7"))["version"] == LATER
+
+            await until(adopted)
 
     asyncio.run(scenario())
 
