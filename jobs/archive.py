@@ -40,16 +40,13 @@ from recsys.schema import (
 from recsys.settings import Sources, Table
 from recsys.store.connection import Client
 from recsys.store.event_stream import (
-    EVENT_FIELD,
-    IMPRESSIONS_FIELD,
-    ITEM_FIELD,
     Entry,
     first_entries,
     id_order,
     last_entry,
     remove_entries,
 )
-from recsys.store.keys import Keys
+from recsys.store.keys import EVENT_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, Keys
 
 BLOCK_ENTRIES: Final = 10_000
 PART: Final = "online"  # begins the names of a block's files among those of others

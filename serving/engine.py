@@ -1,6 +1,5 @@
 """A request for a list, stage by stage: load, sources, ranking, filters, fill, answer."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.encoding import decode
 from recsys.store.keys import TRENDING, Keys
-from recsys.store.link import UnansweredError
+from recsys.store.link import Command, UnansweredError
 from recsys.store.links import Links
 from serving.answers import ItemList, Recommendation, Recommendations, Removed, Stage
 from serving.asked import DEEPEST, Asked, Cursor, guest
@@ -265,20 +264,12 @@ class Engine:
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
         try:
-            found = await asyncio.gather(
-                *(
-                    self._links.call(
-                        keys.similar_items(version, act.item_id),
-                        ("MGET", keys.similar_items(version, act.item_id), keys.bought_with(version, act.item_id)),
-                    )
-                    for act, _ in wanted
-                )
-            )
+            found = await self._links.each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
         except StoreError:
             return (), False
         return [
             Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
-            for (act, weight), (lists,) in zip(wanted, found, strict=True)
+            for (act, weight), lists in zip(wanted, found, strict=True)
         ], True
 
     async def _favourites(self, stored_id: str, version: str) -> Sequence[str]:
@@ -318,6 +309,12 @@ def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
     return [
         Recommendation(each.item_id, rank, each.source, each.reason) for rank, each in enumerate(taken, offset + 1)
     ]
+
+
+def _lists_of(keys: Keys, version: str, item_id: str) -> tuple[str, Command]:
+    """What asks for an item's neighbours, and the key that tells where."""
+    similar = keys.similar_items(version, item_id)
+    return similar, ("MGET", similar, keys.bought_with(version, item_id))
 
 
 def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:

@@ -27,7 +27,7 @@ from recsys.schema import (
     is_id,
 )
 from recsys.settings import Settings
-from recsys.store.keys import Keys
+from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.links import Links
 from serving.answers import RowError
 from serving.asked import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
@@ -37,7 +37,6 @@ MOST_EVENTS: Final = 500
 MOST_BODY_BYTES: Final = 2_000_000
 AHEAD: Final = timedelta(days=1)
 TEXT_LENGTH: Final = 1_000
-STREAM_FIELD: Final = "event"
 DAY_MS: Final = 86_400_000
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_OF_RULE: Final = {
@@ -184,7 +183,7 @@ class EventWriter:
         try:
             await self._links.call(
                 keys.events,
-                *(("XADD", keys.events, "*", STREAM_FIELD, msgspec.json.encode(event)) for event in events),
+                *(("XADD", keys.events, "*", EVENT_FIELD, msgspec.json.encode(event)) for event in events),
             )
             sessions = self._sessions(events)
             guests = {

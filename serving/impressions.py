@@ -11,13 +11,12 @@ from msgspec import Struct
 
 from recsys.errors import StoreError
 from recsys.schema import IMPRESSION
-from recsys.store.keys import Keys
+from recsys.store.keys import IMPRESSIONS_FIELD, Keys
 from recsys.store.link import Reply, pack
 from recsys.store.links import Links
 from serving.answers import Recommendations, Source
 from serving.pressure import Pressure
 
-STREAM_FIELD: Final = "impressions"
 SEND_SECONDS: Final = 0.05
 
 
@@ -61,7 +60,7 @@ class ImpressionWriter:
             [item.item_id for item in answer.items],
             [item.source for item in answer.items],
         )
-        self._waiting.append(pack(("XADD", self._keys.events, "*", STREAM_FIELD, msgspec.json.encode(shown))))
+        self._waiting.append(pack(("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(shown))))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 

@@ -10,14 +10,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
 from recsys.schema import AVAILABLE, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, PRICE
-from recsys.store.keys import Keys
+from recsys.store.keys import ITEM_FIELD, Keys
 from recsys.store.links import Links
 from serving.asked import InvalidValueError
 from serving.live import UPDATED_AT
 from serving.pressure import Pressure
 
 KEPT_CHANGES: Final = 10_000
-STREAM_FIELD: Final = "item"
 # What is known of an item with the new facts over it, in one step whoever else changes it.
 MERGE: Final = """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
@@ -73,7 +72,7 @@ class ItemWriter:
             change_of_item = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, encoded)
             await self._links.call(keys.item_changes, change_of_item)
             archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
-            await self._links.call(keys.events, ("XADD", keys.events, "*", STREAM_FIELD, archived))
+            await self._links.call(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
         except StoreError as error:
             if "OOM" in str(error):
                 self._pressure.refused()

@@ -268,7 +268,7 @@ class Live:
             for other in self._directory.glob(CATALOGUE_GLOB):
                 if other != file:
                     other.unlink(missing_ok=True)
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:  # it may have changed meanwhile
             log.warning("the catalogue could not be kept for a start without Redis", reason=str(error))
 
     def _restore(self) -> None:

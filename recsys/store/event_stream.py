@@ -12,10 +12,6 @@ from recsys.store.connection import Client, store_errors
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
 
-# What an entry holds is told by its only field; the value is a JSON object.
-EVENT_FIELD: Final = "event"
-IMPRESSIONS_FIELD: Final = "impressions"
-ITEM_FIELD: Final = "item"
 LARGEST_SEQUENCE: Final = 2**64 - 1
 
 

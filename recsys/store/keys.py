@@ -6,6 +6,11 @@ from typing import Final
 POPULAR: Final = "popular"
 TRENDING: Final = "trending"
 
+# What an entry of the stream of events holds is told by its only field; the value is a JSON object.
+EVENT_FIELD: Final = "event"
+IMPRESSIONS_FIELD: Final = "impressions"
+ITEM_FIELD: Final = "item"
+
 
 def popular_name(category: str | None = None) -> str:
     """What the popular list of a category path, as in `GROCERY>MILK`, is called; of all items without one."""

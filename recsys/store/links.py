@@ -164,7 +164,26 @@ class Links:
 
         Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
         """
-        link = self.of(key)
+        return await self._ask(self.of(key), commands)
+
+    async def each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
+        """The reply to each of some commands, each about keys that share the slot of the key it comes with.
+
+        What goes to one node goes together. Raises as `call` does.
+        """
+        places: dict[Link, list[int]] = {}
+        for place, (key, _) in enumerate(commands):
+            places.setdefault(self.of(key), []).append(place)
+        asked = [self._ask(link, [commands[place][1] for place in found]) for link, found in places.items()]
+        answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+        replies: list[Reply] = [None] * len(commands)
+        for found, answered in zip(places.values(), answers, strict=True):
+            for place, reply in zip(found, answered, strict=True):
+                replies[place] = reply
+        return replies
+
+    async def _ask(self, link: Link, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of a connection, or of those that it refers to."""
         replies = await link.ask(pack(*commands), len(commands))
         for _ in range(MOVES):
             refused = [number for number, reply in enumerate(replies) if isinstance(reply, Exception)]

@@ -18,10 +18,12 @@ import polars as pl
 from jobs.demo import demo_directory
 from recsys.files import write_json
 from recsys.store.server import stop_server
+from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
+from tests.benchmarks.replay import replay
 from tests.benchmarks.serve import serve
 from tests.benchmarks.top_k import top_k
 from tests.benchmarks.watch import watch
@@ -65,6 +67,8 @@ def main() -> None:
         "top_k": top_k,
         "publish": publish,
         "serve": serve,
+        "replay": replay,
+        "consistency": consistency,
         "features": features,
         "growth": growth,
         "peers": peers,
