@@ -107,8 +107,8 @@ class Catalogue:
         count = len(brands) if vectors is None else len(vectors)
         ids = self.ids[:count]
         columns: dict[str, Any] = {
-            ITEM_ID: ids,
-            TITLE: pl.Series([self.title(item_id) for item_id in ids], dtype=pl.String),
+            ITEM_ID: pl.Series(ids, dtype=pl.String),
+            TITLE: self._all_titles(count),
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
             PRICE: pl.Series(self.price[:count]).fill_nan(None),
@@ -116,6 +116,14 @@ class Catalogue:
             REPEAT_DAYS: pl.Series(self.repeat_days[:count]).fill_nan(None),
         }
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
+
+    def _all_titles(self, count: int) -> pl.Series:
+        """The titles of the first so many items."""
+        titles = self._titles.extend_constant(None, count - len(self._titles))
+        new = [
+            (row, title) for item_id, title in list(self._new_titles.items()) if (row := self.rows[item_id]) < count
+        ]
+        return titles.scatter([row for row, _ in new], [title for _, title in new]) if new else titles
 
     def facts(self, item_id: str) -> dict[str, Any]:
         """What is known of an item."""
