@@ -256,10 +256,8 @@ def milliseconds(moment: datetime) -> int:
 
 def _unreadable(number: int, error: msgspec.MsgspecError) -> RowError:
     problem, _, place = str(error).partition(" - at `$.")
-    field = place.rstrip("`")
-    if not field and "`" in problem:
-        field = problem.split("`")[1]
-    return RowError(number, field, "(not shown)", problem)
+    field = place.rstrip("`") or problem.partition(" field `")[2].rstrip("`")
+    return RowError(number, field or "body", "(not shown)", problem)
 
 
 def _hashes(events: Sequence[Event]) -> list[str]:

@@ -40,6 +40,7 @@ class ImpressionWriter:
     def __init__(self, links: Links, keys: Keys, pressure: Pressure, now: Callable[[], float]) -> None:
         self._links, self._keys, self._pressure, self._now = links, keys, pressure, now
         self._waiting: list[bytes] = []
+        self._sent: asyncio.Future[list[Reply]] | None = None
         self.lost = 0
         """How many answers' impressions were not written."""
 
@@ -64,14 +65,22 @@ class ImpressionWriter:
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 
+    async def close(self) -> None:
+        """Send what waits, and wait until it is written."""
+        self._send()
+        if self._sent is not None:
+            await asyncio.wait([self._sent])
+
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
         try:
-            asked = self._links.of(self._keys.events).ask(b"".join(waiting), len(waiting))
+            self._sent = self._links.of(self._keys.events).ask(b"".join(waiting), len(waiting))
         except StoreError:
             self.lost += len(waiting)
             return
-        asked.add_done_callback(partial(self._done, len(waiting)))
+        self._sent.add_done_callback(partial(self._done, len(waiting)))
 
     def _done(self, count: int, asked: asyncio.Future[list[Reply]]) -> None:
         if asked.cancelled() or asked.exception() is not None:

@@ -56,7 +56,7 @@ class Live:
         self._last_change = NO_CHANGE
         self._heard_meanwhile: list[tuple[str, Facts]] | None = None
         self._beating: asyncio.Future[None] | None = None
-        self._again: asyncio.Task[None] | None = None
+        self._again: set[asyncio.Task[None]] = set()
         self._adopting: asyncio.Task[None] | None = None
         self._opened = -1  # what was changed before this process began is put over what it finds
         self._saved_unavailable: frozenset[str] = frozenset()
@@ -74,7 +74,7 @@ class Live:
 
     async def close(self) -> None:
         """Stop following."""
-        for task in [*self._tasks, *([self._adopting] if self._adopting else [])]:
+        for task in [*self._tasks, *self._again, *([self._adopting] if self._adopting else [])]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -122,13 +122,18 @@ class Live:
         found = done.result()
         pointer, changes = (found[0][0], found[1][0]) if isinstance(found[0], list) else found
         if isinstance(pointer, Exception) or isinstance(changes, Exception):
-            self._again = asyncio.create_task(self._look_again(beat))
+            again = asyncio.create_task(self._look_again(beat))
+            self._again.add(again)
+            again.add_done_callback(self._again.discard)
             return
         self._heard(beat, pointer, changes)
 
     def _heard(self, beat: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
-        self._point(pointer)
-        self._take(changes)
+        try:
+            self._point(pointer)
+            self._take(changes)
+        except (TypeError, ValueError) as error:
+            log.error("changes of items are not as expected", error=str(error))
         if not beat.done():
             beat.set_result(None)
 
@@ -161,10 +166,7 @@ class Live:
         found: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
             self._last_change = text(entry_id)
-            try:
-                found.append((text(fields[0]), msgspec.json.decode(fields[1], type=dict[str, Any])))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.error("a change of an item cannot be read", entry=self._last_change, error=str(error))
+            found += _read_facts(fields[0], fields[1])
         self._put(found)
 
     def _put(self, changes: Sequence[tuple[str, Facts]]) -> None:
@@ -193,7 +195,7 @@ class Live:
                 gc.freeze()
                 log.info("adopted", version=version, items=len(catalogue))
             self.adopted.set()
-        except StoreError as error:
+        except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
             log.warning("the live version could not be adopted", version=version, reason=str(error))
             self._opened = -1
             await asyncio.sleep(BEAT_SECONDS)
@@ -203,10 +205,9 @@ class Live:
 
     async def _read(self, version: str) -> Catalogue:
         key = self._keys.catalogue(version)
-        link = self._bulk.of(key)
-        parts = {field: await link.command("HGET", key, field) for field in await link.command("HKEYS", key)}
+        parts = {field: await self._ask("HGET", key, field) for field in await self._ask("HKEYS", key)}
         popular = self._keys.ranking(version, popular_name())
-        names = None if parts else await self._bulk.of(popular).command("GET", popular)
+        names = None if parts else await self._ask("GET", popular)
         await self._check_kept(version)
         if parts:
             return await asyncio.to_thread(lambda: Catalogue(version, read_parts(parts)))
@@ -214,29 +215,31 @@ class Live:
 
     async def _check_kept(self, version: str) -> None:
         """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
-        live, versions = self._keys.live, self._keys.versions
-        pointer = await self._bulk.of(live).command("GET", live)
+        pointer = await self._ask("GET", self._keys.live)
         if pointer is not None and text(pointer) == version:
             return
-        state = await self._bulk.of(versions).command("HGET", versions, version)
+        state = await self._ask("HGET", self._keys.versions, version)
         if state is None or not text(state).isdecimal():
             raise StoreError("it is live no longer, and is being removed")
 
     async def _changed(self) -> list[tuple[str, Facts]]:
         """What was put online, whenever."""
         found: list[tuple[str, Facts]] = []
-        key = self._keys.items
-        link, cursor = self._bulk.of(key), b"0"
+        cursor = b"0"
         while True:
-            cursor, fields = await link.command("HSCAN", key, cursor, "COUNT", SCAN_COUNT)
-            named = zip(fields[::2], fields[1::2], strict=True)
-            found += [(text(item_id), msgspec.json.decode(value)) for item_id, value in named]
+            cursor, fields = await self._ask("HSCAN", self._keys.items, cursor, "COUNT", SCAN_COUNT)
+            for item_id, value in zip(fields[::2], fields[1::2], strict=True):
+                found += _read_facts(item_id, value)
             if int(cursor) == 0:
                 return found
 
     async def _switched_off(self) -> list[str]:
-        key = self._keys.unavailable
-        return [text(item_id) for item_id in await self._bulk.of(key).command("SMEMBERS", key)]
+        return [text(item_id) for item_id in await self._ask("SMEMBERS", self._keys.unavailable)]
+
+    async def _ask(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
+        """What may take longer than a request may."""
+        (reply,) = await self._bulk.call(key, (verb, key, *arguments))
+        return reply
 
     async def _follow(self) -> None:
         while True:
@@ -283,11 +286,21 @@ class Live:
             log.warning("what was kept for a start without Redis cannot be read", reason=str(error))
 
 
+def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
+    """A change of an item, if it can be read."""
+    try:
+        return [(text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.error("a change of an item is no JSON object")
+        return []
+
+
 def _put_over(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
     """Put changes, in their order, over a catalogue, which has those already that are older than its version."""
     found: dict[str, Facts] = {}
     for item_id, facts in changes:
-        if datetime.fromisoformat(facts[UPDATED_AT]) >= catalogue.as_of:
+        when: str | None = facts.get(UPDATED_AT)
+        if when is None or datetime.fromisoformat(when) >= catalogue.as_of:
             found[item_id] = {**found.get(item_id, {}), **facts}
     catalogue.put(found)
 

@@ -57,7 +57,7 @@ class Pressure:
         """Ask Redis once."""
         events = self._keys.events
         length, oldest = await self._links.call(events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1))
-        infos = [_info(await link.command("INFO", "memory")) for link in self._links.all]
+        infos = [_info(await link.command("INFO", "memory")) for link in self._links.all if link.able]
         seconds, _ = await self._links.of(events).command("TIME")
         used = sum(int(info["used_memory"]) for info in infos)
         shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in infos if int(info["maxmemory"])]

@@ -75,6 +75,7 @@ class Worker:
         try:
             yield
         finally:
+            await self.impressions.close()
             await self.pressure.close()
             await self.metrics.close()
             await self.live.close()

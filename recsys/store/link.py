@@ -143,6 +143,7 @@ class Link(asyncio.Protocol):
         self._keeper.cancel()
         with suppress(asyncio.CancelledError):
             await self._keeper
+        self._able, self._reason = False, "closed"
         if self._transport is not None:
             self._transport.abort()
         self._fail_all("closed")
@@ -215,6 +216,10 @@ class Link(asyncio.Protocol):
                 future.set_exception(UnansweredError(f"Redis: {reply}"))
                 return
         self._failures = 0
+        if self._told and self._able:
+            # Said of what was asked, not of a probe: a server may answer PING and nothing else.
+            self._told = False
+            log.info("Redis answers")
         future.set_result(sent.replies)
 
     def _check(self) -> None:
@@ -269,9 +274,6 @@ class Link(asyncio.Protocol):
         if not self._able:
             self._able = True
             self.ready.set()
-            if self._told:
-                self._told = False
-                log.info("Redis answers")
 
     def _fail_all(self, reason: str) -> None:
         waiting, self._sent = self._sent, deque()

@@ -104,6 +104,7 @@ class Links:
         self._slots: list[Link] = []
         self._learning: asyncio.Task[None] | None = None
         self._learned_at = 0.0
+        self._told = False
 
     async def open(self) -> None:
         """Start to connect; returns at once, or, for a Cluster, when its nodes are known or do not answer."""
@@ -262,12 +263,17 @@ class Links:
             try:
                 reply: Any = await client.execute_command("CLUSTER SLOTS")
             except redis.RedisError as error:
-                log.warning("a node of the Cluster does not tell its slots", node=place.shown, reason=str(error))
+                if not self._told:
+                    log.warning(
+                        "a node of the Cluster does not tell its slots", node=place.shown, reason=str(error)
+                    )
                 continue
             finally:
                 await client.aclose()
+            self._told = False
             self._adopt(reply, place)
             return
+        self._told = True
         raise UnansweredError("Redis Cluster: no node answers")
 
     def _adopt(self, ranges: Any, asked: Endpoint) -> None:

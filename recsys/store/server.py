@@ -162,10 +162,12 @@ def _launch(directory: Path, lock: BinaryIO, chosen: int | None, log_start: int)
 
 def _options(port: int) -> list[str]:
     """The server's options; paths are relative to its directory, whatever its name's length and letters."""
+    # With `everysec` replies may go out before the file is written to, while it is still being flushed: an event
+    # that was accepted would be lost if the server was killed then.
     return [
         *("--port", str(port), "--bind", HOST, "--protected-mode", "yes"),
         *("--dir", ".", "--logfile", LOG, "--pidfile", "valkey.pid", "--daemonize", "yes"),
-        *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
+        *("--appendonly", "yes", "--appendfsync", "always", "--aof-load-truncated", "yes", "--save", ""),
     ]
 
 

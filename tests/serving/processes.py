@@ -37,11 +37,15 @@ class Served:
         assert response.status_code == 200, response.text
         return [item["item_id"] for item in response.json()["items"]]
 
-    def kill_workers(self) -> None:
-        """SIGKILL every worker; the server starts others."""
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for child in children:
-            os.kill(int(child), signal.SIGKILL)
+        return [int(child) for child in children]
+
+    def kill_workers(self, count: int | None = None) -> None:
+        """SIGKILL so many workers, or every one; the server starts others."""
+        for worker in self.workers()[:count]:
+            os.kill(worker, signal.SIGKILL)
 
 
 def free_port() -> int:

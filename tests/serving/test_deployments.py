@@ -20,6 +20,7 @@ from redis.crc import key_slot
 from recsys.settings import Redis, Settings
 from recsys.store.connection import Client, connect
 from recsys.store.keys import Keys
+from recsys.store.links import Address
 from recsys.store.publish import publish
 from tests.recsys.store.cluster import begin_to_move, finish_moving, launch_node, move_keys, running_cluster
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
@@ -28,6 +29,7 @@ from tests.serving.conftest import VERSION, Shop, application, ids, write_shop
 from tests.serving.processes import free_port
 
 KEYS = Keys("recsys")
+LATER = "20180102T000000Z"
 PATIENCE_SECONDS = 60.0
 USERS = tuple(str(number) for number in range(30))
 """Enough to have some in every part of a Cluster."""
@@ -112,6 +114,11 @@ async def assert_whole(http: httpx.AsyncClient, client: Client, number: int) -> 
         assert ("ap2" in ids(await http.get("/v1/popular?n=3"))) is available
     session = (await http.get("/v1/users/7")).json()["session"]
     assert session[0]["item_id"] == "a1"
+
+
+def test_sentinels_have_a_port_of_their_own() -> None:
+    places = [Address.of(Redis(url="redis://one,two:7", sentinel=name)).places for name in (NAME, None)]
+    assert [[place.port for place in each] for each in places] == [[26_379, 7], [6_379, 7]]
 
 
 @pytest.fixture
@@ -220,6 +227,19 @@ def test_a_cluster_whose_slots_move_is_followed(ports: list[int], tmp_path: Path
                     await until(lambda: takes_all(http, 2))
                     await until(lambda: all_fresh(http))
             await assert_whole(http, client, 3)
+
+            slot, source = (
+                key_slot(KEYS.catalogue(LATER).encode()),
+                ports.index(holder(client, KEYS.catalogue(LATER))),
+            )
+            await asyncio.to_thread(finish_moving, ports, slot, source, (source + 1) % 3)
+            lists = write_shop(tmp_path / "later", replace(SHOP, letter="b"))
+            await asyncio.to_thread(publish, client, KEYS, LATER, lists, 2)
+
+            async def adopted() -> bool:
+                return (await answer(http, "7"))["version"] == LATER
+
+            await until(adopted)
 
     asyncio.run(scenario())
 

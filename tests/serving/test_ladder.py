@@ -24,6 +24,7 @@ from tests.serving.conftest import VERSION, Publish, Shop, application, ids, wri
 from tests.serving.processes import free_port
 from tests.serving.proxy import Proxy, proxied
 
+KEYS = Keys("recsys")
 PATIENCE_SECONDS = 60.0
 REQUESTS = 50
 USER = "/v1/recommendations/7?n=60&exclude=a5"
@@ -295,7 +296,7 @@ def test_a_server_that_loads_its_data_is_waited_for(behind: Settings, tmp_path: 
     data, port = tmp_path / "data", free_port()
     with valkey(data, port) as client:
         asyncio.run(until_async(lambda: answers(client, loading=False)))
-        publish(client, Keys("recsys"), VERSION, write_shop(tmp_path / "lists", SHOP), keep_versions=2)
+        publish(client, KEYS, VERSION, write_shop(tmp_path / "lists", SHOP), keep_versions=2)
         for number in range(1_000):
             client.set(f"other{number}", "x" * 2_000)
         client.save()
@@ -401,5 +402,23 @@ def test_where_nothing_was_published_there_is_the_static_list(
                 ("s1", "static"),
                 ("s3", "static"),
             ]
+
+    asyncio.run(scenario())
+
+
+def test_what_others_write_where_changes_are_told_holds_nobody_up(
+    publish_shop: Publish, settings: Settings, client: redis.Redis
+) -> None:
+    publish_shop(SHOP)
+    client.hset(KEYS.items, mapping={"a7": "no JSON", "a8": "[]", "a9": '{"available": false}'})
+
+    async def scenario() -> None:
+        async with known_user(settings) as http:
+            for facts in ("no JSON", "[]", '{"price": "dear"}', '{"available": false, "updated_at": 7}'):
+                client.xadd(KEYS.item_changes, {"a6": facts})
+                await assert_answers(http, degraded=None)
+            client.xadd(KEYS.item_changes, {"a10": '{"available": false}'})
+            await until(lambda: is_fresh(http))
+            assert not {"a9", "a10"} & set(ids(await http.get(USER)))
 
     asyncio.run(scenario())

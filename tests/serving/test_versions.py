@@ -1,0 +1,30 @@
+"""No answer has items of two versions, while these come and go."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import redis
+
+from recsys.settings import Settings
+from tests.serving.conftest import application
+from tests.serving.version_watch import Publisher, Seen, letter_of, watch
+
+REQUESTS = 2_000
+VERSIONS = 6
+
+
+def test_every_answer_is_of_one_version(settings: Settings, client: redis.Redis, tmp_path: Path) -> None:
+    publisher = Publisher(client, tmp_path)
+    publisher.publish()
+
+    async def scenario() -> Seen:
+        async with application(settings) as http:
+            with publisher.working():
+                return await watch(http, REQUESTS, VERSIONS)
+
+    seen = asyncio.run(scenario())
+    assert seen.mixed == []
+    assert seen.answers >= REQUESTS
+    letters = Counter(letter_of(version) for version in seen.versions.elements())
+    assert min(letters["a"], letters["b"]) >= REQUESTS / 50

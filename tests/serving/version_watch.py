@@ -1,0 +1,135 @@
+"""Requests while versions are published and rolled back: whether any answer has items of two of them.
+
+The shops of the versions have the same users and lists; a version's name tells the letter that all its items begin
+with.
+"""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from recsys.store.connection import Client
+from recsys.store.keys import Keys
+from recsys.store.publish import publish
+from recsys.store.read import live_version
+from recsys.store.versions import roll_back
+from tests.serving.conftest import Shop, write_shop
+
+LETTERS = "ab"
+FIRST = datetime(2018, 1, 1)
+KEYS = Keys("recsys")
+KNOWN = 20
+PATIENCE_SECONDS = 120.0
+CONNECTIONS = 4
+EVENTS = [
+    {"user_id": f"u{user}", "event": "view", "item_id": f"{letter}1", "session_id": f"s{user}"}
+    for user in range(0, KNOWN, 2)
+    for letter in LETTERS
+]
+"""Of every other user: sessions with an item of either shop."""
+PATHS = (
+    *(f"/v1/recommendations/u{user}?n=40" for user in range(KNOWN)),
+    *(f"/v1/recommendations/nobody{user}?n=5" for user in range(3)),
+    *(f"/v1/recommendations/only-{letter}?n=40" for letter in LETTERS),
+    *(f"/v1/recommendations/u{user}?n=40&session_id=s{user + 1}" for user in range(3)),
+    *("/v1/recommendations?session_id=s1&n=40", "/v1/recommendations/u1?n=10&context=cart"),
+    *("/v1/similar/a1?n=10&exclude=x", "/v1/similar/b1?n=10", "/v1/popular?n=5", "/v1/trending?n=5"),
+)
+
+
+@dataclass
+class Seen:
+    """What the answers were."""
+
+    answers: int = 0
+    degraded: int = 0
+    versions: Counter[str] = field(default_factory=Counter[str])
+    mixed: list[str] = field(default_factory=list[str])
+    """Answers with an item of another version than they say they are of."""
+
+
+def version_of(number: int) -> str:
+    """The name of a version: even ones have the first letter."""
+    return (FIRST + timedelta(seconds=number)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def letter_of(version: str) -> str:
+    """What the items of a version begin with."""
+    return LETTERS[int(version[-2]) % len(LETTERS)]
+
+
+class Publisher:
+    """Publishes ever new versions, and goes back to the one before after every other."""
+
+    def __init__(self, client: Client, work: Path) -> None:
+        self._client = client
+        users = tuple(f"u{user}" for user in range(KNOWN))
+        self._lists = {
+            letter: write_shop(work / letter, Shop(letter, users=(*users, f"only-{letter}"))) for letter in LETTERS
+        }
+        self._next = 0
+        self._ended = threading.Event()
+
+    def publish(self) -> None:
+        """Make a version live whose letter is another than that of the live one."""
+        live = live_version(self._client, KEYS) if self._next else version_of(1)
+        if letter_of(version_of(self._next)) == letter_of(live):
+            self._next += 1
+        version = version_of(self._next)
+        self._next += 1
+        directory = self._lists[letter_of(version)]
+        publish(self._client, KEYS, version, directory, keep_versions=2)
+
+    def work(self) -> None:
+        """Publish and go back until it is ended."""
+        while not self._ended.is_set():
+            self.publish()
+            self.publish()
+            roll_back(self._client, KEYS)
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Do so in a thread."""
+        thread = threading.Thread(target=self.work)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+
+async def watch(http: httpx.AsyncClient, requests: int, versions: int) -> Seen:
+    """Ask so often, and until so many versions have been seen, on a few connections at once."""
+    seen = Seen()
+    response = await http.post("/v1/events", json=EVENTS)
+    assert response.status_code == 202, response.text
+    give_up_at = time.monotonic() + PATIENCE_SECONDS * max(1.0, requests / 10_000)
+
+    async def ask(path: str) -> None:
+        while seen.answers < requests or len(seen.versions) < versions:
+            assert time.monotonic() < give_up_at, seen
+            path = PATHS[(PATHS.index(path) + CONNECTIONS) % len(PATHS)]
+            _note(seen, await http.get(path))
+
+    await asyncio.gather(*(ask(path) for path in PATHS[:CONNECTIONS]))
+    return seen
+
+
+def _note(seen: Seen, response: httpx.Response) -> None:
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["items"], answer
+    seen.answers += 1
+    seen.degraded += answer["degraded"]
+    seen.versions[answer["version"]] += 1
+    if {item["item_id"][0] for item in answer["items"]} != {letter_of(answer["version"])}:
+        seen.mixed.append(response.text)
