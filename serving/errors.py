@@ -63,7 +63,7 @@ def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Ou
             return _unavailable("Redis does not answer", request_id)
         case ValidationException():
             return 400, _unreadable(error, query, request_id), {}
-        case HTTPException(status_code=400):
+        case HTTPException(status_code=400) | RecursionError():  # JSON that goes too deep is what recurses here
             return 400, Invalid("body", NOT_SHOWN, EXPECTED["body"], request_id), {}
         case HTTPException() if error.status_code < 500:
             return error.status_code, Failure(error.detail, request_id), error.headers or {}

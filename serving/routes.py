@@ -9,7 +9,6 @@ from litestar import Request, Response, get, post, put
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import SecurityRequirement
 from litestar.params import JSONBody
 from litestar.types import Guard
@@ -21,8 +20,6 @@ from recsys.schema import ID_LENGTH, ITEM_ID, USER_ID
 from serving.answers import (
     Accepted,
     Batch,
-    Failure,
-    Invalid,
     ItemList,
     ItemState,
     Live,
@@ -43,8 +40,9 @@ from serving.asked import (
     id_of,
 )
 from serving.errors import REQUEST_ID_HEADER, new_request_id
-from serving.events import MOST_BODY_BYTES, Event
+from serving.events import Event
 from serving.items import ItemChange
+from serving.outcomes import INVALID, LISTED, NOTHING, REFUSED, TAKEN, TOO_LONG, UNANSWERED
 from serving.parameters import (
     After,
     Brand,
@@ -77,30 +75,6 @@ Id = Annotated[
     ),
 ]
 
-
-def told(content: Any, description: str) -> ResponseSpec:
-    """An answer as the documentation has it."""
-    return ResponseSpec(content, generate_examples=False, description=description)
-
-
-INVALID: Final = {400: told(Invalid, "A value of the request is not accepted")}
-TOO_LONG: Final = {413: told(Failure, f"The body has more than {MOST_BODY_BYTES:,} bytes")}
-REFUSED: Final = {
-    401: told(Failure, "There are API keys, and the request shows none of them"),
-    403: told(Failure, "The API key lacks the scope"),
-    429: told(Failure, "Too many requests with this key; `Retry-After` says when to come again"),
-}
-NOTHING: Final = {503: told(Failure, "Nothing is known at all: not even an older list")}
-UNANSWERED: Final = {503: told(Failure, "Redis does not answer; nothing is lost by trying again")}
-LISTED: Final = INVALID | REFUSED | NOTHING
-TAKEN: Final = {
-    400: told(Invalid | Accepted, "The body is not accepted, or each of its events is wrong"),
-    429: told(
-        Accepted | Failure,
-        "There was no room for some of the events, or too many requests came with this key; `Retry-After` says "
-        "when to come again, with all of them",
-    ),
-}
 LISTS: Final = ["Lists"]
 FACTS: Final = ["Users, events and items"]
 SERVER: Final = ["The server"]

@@ -3,11 +3,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jobs.serve import become_server
+from recsys.api_keys import FILE, ApiKeys, create_key, save_keys
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings
 from recsys.store.server import server_status, stop_server
@@ -33,16 +35,27 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     stop_server(tmp_path / "var" / "valkey")
 
 
+def told(settings: Settings, url: str) -> dict[str, str]:
+    """The environment of the program, where there is no settings file."""
+    return {
+        **os.environ,
+        "RECSYS_DIRECTORY": str(settings.directory),
+        "RECSYS_REDIS_URL": url,
+        "RECSYS_SERVING_HOST": "127.0.0.1",
+        "RECSYS_SERVING_PORT": str(settings.serving.port),
+        "RECSYS_SERVING_WORKERS": "3",
+    }
+
+
 def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings: Settings) -> None:
     with pytest.raises(BecomeError) as became:
         become_server(settings, Path("shop.toml"))
     command, environment = became.value.args
-    assert command == ["-P", "-m", "serving", "127.0.0.1", str(settings.serving.port), "3"]
+    assert command == ["-P", "-m", "serving"]
     status = server_status(settings.directory / "valkey")
     assert status is not None
     assert environment == {
-        **os.environ,
-        "RECSYS_REDIS_URL": f"redis://127.0.0.1:{status.address.port}/0",
+        **told(settings, f"redis://127.0.0.1:{status.address.port}/0"),
         "RECSYS_SETTINGS_FILE": "shop.toml",
     }
 
@@ -51,19 +64,22 @@ def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
     """It may be down: requests say so until it is there."""
     with pytest.raises(BecomeError) as became:
         become_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
-    assert became.value.args[1] == os.environ
+    assert became.value.args[1] == told(settings, "redis://127.0.0.1:1")
     assert not settings.directory.exists()
 
 
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): is not a redis://"),
+        ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): is no redis://"),
         ({"serving": Serving(host="192.0.2.1")}, "cannot listen on 192.0.2.1, port 8000: Cannot assign requested"),
         ({"serving": Serving(host="no.such.host.invalid")}, "cannot listen on no.such.host.invalid, port 8000: "),
     ],
 )
 def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict[str, Serving], line: str) -> None:
+    key, _ = create_key("shop", ["read"], 0, datetime(2026, 3, 1, tzinfo=UTC))
+    settings.directory.mkdir()
+    save_keys(settings.directory / FILE, ApiKeys().adding(key))
     with pytest.raises(RecsysError) as error:
         become_server(replace(settings, **changed), None)
     assert str(error.value).startswith(line)

@@ -199,6 +199,8 @@ def test_what_is_not_there_or_too_much_is_told_as_json(
     ("body", "field", "expected"),
     [
         (b"", "body", "the JSON object that the schema describes"),
+        (b"[" * 100_000, "body", "the JSON object that the schema describes"),
+        (b'{"user_ids": ' + b"[" * 100_000, "body", "the JSON object that the schema describes"),
         (b"{", "body", "the JSON object that the schema describes"),
         (b"[]", "body", "Expected `object`, got `array`"),
         (b"{}", "body", "Object missing required field `user_ids`"),
