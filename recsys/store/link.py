@@ -328,9 +328,12 @@ class Link(asyncio.Protocol):
         commands.append(("PING",))
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._send(pack(*commands), len(commands), future)
-        for reply in await future:
+        replies = await future
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise StoreError(str(reply))
+        if replies[-1] not in (b"PONG", "PONG"):
+            raise StoreError("what answers there is no Redis")
 
     async def _probe(self) -> bool:
         """Whether a PING is answered in time."""

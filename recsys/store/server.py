@@ -36,6 +36,8 @@ LOG_LINES: Final = 4
 ANSWER_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
+FREEING_SECONDS: Final = 1.0
+"""A server that was killed may hold its port a little longer than its lock."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,9 @@ def _free_port(directory: Path, chosen: int | None) -> int:
             if is_port_bindable(HOST, port):
                 return port
         raise StoreError(f"{directory}: no port from {PORTS[0]} to {PORTS[-1]} is free on {HOST}")
+    give_up_at = time.monotonic() + FREEING_SECONDS
+    while not is_port_bindable(HOST, chosen) and time.monotonic() < give_up_at:
+        time.sleep(POLL_SECONDS)
     if not is_port_bindable(HOST, chosen):
         raise StoreError(
             f"{directory / PORT}: port {chosen} is taken by another program: "

@@ -36,7 +36,8 @@ HEAVY = (
     *("torch", "torch_geometric", "implicit", "scipy", "numba", "pyarrow", "pandas", "matplotlib", "lightgbm"),
     *("optuna", "recsys.models", "recsys.evaluation", "recsys.anomaly", "features", "jobs"),
 )
-TWO_WORKERS = "[serving]\nworkers = 2\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
+PATIENT = "[serving]\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
+TWO_WORKERS = ("--workers", "2")
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def until(is_so: Callable[[], bool]) -> None:
 def test_no_event_that_was_accepted_is_lost_or_doubled(
     valkey_directory: Path, tmp_path: Path, client: redis.Redis
 ) -> None:
-    with serving(tmp_path, TWO_WORKERS) as served, loaded(served) as load:
+    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served, loaded(served) as load:
         load.goes_on()
         before = set(served.workers())
         served.kill_workers(1)
@@ -133,7 +134,7 @@ def test_no_event_that_was_accepted_is_lost_or_doubled(
 
 @pytest.mark.usefixtures("valkey_directory")
 def test_whichever_worker_answers_knows_what_another_took(tmp_path: Path) -> None:
-    with serving(tmp_path, TWO_WORKERS) as served:
+    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
         until(lambda: len(served.workers()) == 2)
         for number in range(20):
             # A connection of its own each time, so that either worker may get it.
@@ -155,7 +156,7 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
     status = server_status(valkey_directory)
     assert status is not None
     answered: list[int] = []
-    with serving(tmp_path, TWO_WORKERS) as served:
+    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
 
         def post() -> None:
             event = {"user_id": "7", "event": "view", "item_id": "a1"}
@@ -186,14 +187,14 @@ def test_packages_of_the_shop_with_names_like_ours_are_left_alone(tmp_path: Path
         package = tmp_path / "cwd" / name
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
-    with serving(tmp_path, TWO_WORKERS) as served:
+    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
         assert served.items("7", 2) == ["a1", "a2"]
 
 
 def test_the_log_names_nobody(valkey_directory: Path, tmp_path: Path) -> None:
     user, item = "shopper-4711", "thing-0815"
     event = {"user_id": user, "event": "view", "item_id": item}
-    with serving(tmp_path, "[serving]\nread_timeout_ms = 500\n") as served:
+    with serving(tmp_path, PATIENT) as served:
 
         def ask() -> list[int]:
             return [

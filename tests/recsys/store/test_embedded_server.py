@@ -199,10 +199,10 @@ def test_a_valkey_of_another_directory_is_not_taken_for_ours(new_directory: Call
 def test_the_answer_of_another_directory_counts_for_nothing_while_ours_runs(
     new_directory: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
     theirs, ours = new_directory("theirs"), new_directory("ours")
     address = start_server(theirs)
     start_server(ours)
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
     own_port = (ours / "port").read_text()
     (ours / "port").write_text(str(address.port))
     try:
