@@ -1,7 +1,5 @@
 """What a request asks for: read once at the edge, checked, and with what was expected where it is not."""
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Final, Literal, cast, get_args
@@ -69,21 +67,18 @@ class Cursor(Struct, frozen=True):
 
     def encode(self) -> str:
         """As text that goes into an address as it is."""
-        fields = f"{self.version} {self.at} {self.place} {self.shown}"
-        return base64.urlsafe_b64encode(fields.encode()).decode().rstrip("=")
+        return f"{self.version}.{self.at}.{self.place}.{self.shown}"
 
     @classmethod
     def decode(cls, encoded: str) -> "Cursor":
         """Raises `InvalidValueError` when it is none."""
-        try:
-            padded = encoded + "=" * (-len(encoded) % 4)
-            version, *numbers = base64.b64decode(padded, b"-_", validate=True).decode().split(" ")
-            at, place, shown = (int(each) for each in numbers if each.isascii() and each.isdecimal())
-            if not is_id(version) or place > DEEPEST or shown > DEEPEST or at > LATEST_MS:
-                raise InvalidValueError("cursor", encoded)
-            return cls(version, at, place, shown)
-        except (ValueError, binascii.Error):
-            raise InvalidValueError("cursor", encoded) from None
+        version, *numbers = encoded.rsplit(".", 3)
+        if len(numbers) != 3 or not all(each.isascii() and each.isdecimal() and len(each) < 17 for each in numbers):
+            raise InvalidValueError("cursor", encoded)
+        at, place, shown = map(int, numbers)
+        if not is_id(version) or place > DEEPEST or shown > DEEPEST or at > LATEST_MS:
+            raise InvalidValueError("cursor", encoded)
+        return cls(version, at, place, shown)
 
 
 class Asked(Struct, frozen=True):

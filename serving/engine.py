@@ -1,7 +1,7 @@
 """A request for a list, stage by stage: load, sources, ranking, filters, fill, answer."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -99,7 +99,9 @@ class Engine:
 
         stored_id = self._stored_id(asked.user_id)
         known = await self._known(asked, stored_id, catalogue)
-        known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
+        previous = False
+        if not known.items:
+            known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
         now_ms = int(self._now() * 1e3)
         barred = self._policy.barred(known, asked, catalogue, now_ms)
         if known.flag is not None:
@@ -107,7 +109,9 @@ class Engine:
         trace.done("load", known.items, note=FLAGGED if known.flag is not None else None)
 
         at = cursor.at if cursor else now_ms
-        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
+        neighbours, fresh = (), known.fresh
+        if known.acts and fresh:
+            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
         lists = candidates(known, neighbours, asked, catalogue, previous)
         trace.done("sources", note=", ".join(each.source for each in lists))
 
@@ -121,7 +125,8 @@ class Engine:
             liked = await self._favourites(stored_id, catalogue.version) if known.items and fresh else ()
             below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
             order, _ = self._ordered(lists, asked, catalogue)
-            taken, place, removed = self._page(once(chain(order, below)), asked, barred, catalogue)
+            order = once(chain(order, below)) if lists or liked else below
+            taken, place, removed = self._page(order, asked, barred, catalogue)
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
@@ -176,7 +181,9 @@ class Engine:
         known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
         trace.done("load", known.items)
         now_ms = int(self._now() * 1e3)
-        neighbours, fresh = await self._neighbours(known, asked, catalogue.version, now_ms)
+        neighbours, fresh = (), known.fresh
+        if known.acts and fresh:
+            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, now_ms)
         given = set(item_ids)
         order = [
             each for each in fuse(candidates(known, neighbours, asked, catalogue, False)) if each.item_id in given
@@ -218,8 +225,8 @@ class Engine:
         """Members and scores that were just put into a user's session, for when Redis does not answer."""
         self._reader.hear(user_id, session)
 
-    async def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Known:
-        return await self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
+    def _known(self, asked: Asked, stored_id: str, catalogue: Catalogue) -> Awaitable[Known]:
+        return self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
 
     def _guest_id(self, asked: Asked) -> str | None:
         return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
@@ -245,7 +252,7 @@ class Engine:
     ) -> tuple[Known, Catalogue, bool]:
         """Where the live version has no list of a user that the one before had, all is taken from that one."""
         before = self._live.previous
-        if known.items or before is None or before is catalogue:
+        if before is None or before is catalogue:
             return known, catalogue, False
         if known.fresh:
             then = await self._known(asked, stored_id, before)
@@ -258,8 +265,6 @@ class Engine:
     ) -> tuple[Sequence[Neighbours], bool]:
         """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
         it is not waited for again where it has not."""
-        if not (known.acts and known.fresh):
-            return (), known.fresh
         acts = [act for act in known.acts if act.at <= at]
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys

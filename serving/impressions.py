@@ -17,7 +17,7 @@ from recsys.store.links import Links
 from serving.answers import Recommendations, Source
 from serving.pressure import Pressure
 
-SEND_SECONDS: Final = 0.05
+SEND_SECONDS: Final = 0.01
 
 
 class Impressions(Struct, frozen=True, gc=False):
@@ -43,8 +43,8 @@ class ImpressionWriter:
         self.lost = 0
         """How many answers' impressions were not written."""
 
-    def write(self, answer: Recommendations, stored_id: str, context: str) -> None:
-        """Send one entry for all items of an answer, soon, together with those of others."""
+    def write(self, answer: Recommendations, sources: list[Source], stored_id: str, context: str) -> None:
+        """Send one entry for all items of an answer, which have these sources, soon, with those of others."""
         if not answer.items:
             return
         if not self._pressure.takes(IMPRESSION, 0.0):
@@ -58,7 +58,7 @@ class ImpressionWriter:
             context,
             answer.items[0].rank - 1,
             [item.item_id for item in answer.items],
-            [item.source for item in answer.items],
+            sources,
         )
         self._waiting.append(pack(("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(shown))))
         if len(self._waiting) == 1:

@@ -80,12 +80,19 @@ class Live:
                 await task
 
     def beat(self) -> asyncio.Future[None]:
-        """Look at the pointer and the changes, once for all who ask in this turn of the loop, after their reads."""
-        if self._beating is None or self._beating.done():
+        """Look at the pointer and the changes, once for all who ask in this turn of the loop.
+
+        What is asked after it in the same turn is answered after it, so that whoever waits for both wakes up once.
+        """
+        if self._beating is None:
             loop = asyncio.get_running_loop()
             self._beating = loop.create_future()
-            loop.call_soon(self._look, self._beating)
+            self._look(self._beating)
+            loop.call_soon(self._beaten)
         return self._beating
+
+    def _beaten(self) -> None:
+        self._beating = None
 
     def of_version(self, version: str) -> Catalogue | None:
         """The catalogue of a version that is still known here."""
@@ -96,7 +103,6 @@ class Live:
         self._put([(item_id, facts)])
 
     def _look(self, beat: asyncio.Future[None]) -> None:
-        self._beating = None
         pointer = pack(("GET", self._keys.live))
         changes = pack(self._changes())
         try:

@@ -65,6 +65,11 @@ class Metrics:
         self._observed: dict[str, defaultdict[Labels, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
         }
+        # By the label itself where there is one alone: these are counted several times a request.
+        self._each: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
+        self._observed_each: dict[str, defaultdict[str, list[float]]] = {
+            name: defaultdict(list) for name in HISTOGRAMS
+        }
         self._task: asyncio.Task[None] | None = None
 
     def count(self, name: str, *labels: str, by: int = 1) -> None:
@@ -72,10 +77,8 @@ class Metrics:
         self._counts[name][labels] += by
 
     def count_each(self, name: str, labels: Iterable[str]) -> None:
-        """Add one to a counter for each label."""
-        counts = self._counts[name]
-        for label in labels:
-            counts[(label,)] += 1
+        """Add one to a counter of a single label for each."""
+        self._each[name].update(labels)
 
     def set(self, name: str, total: int) -> None:
         """A counter that is kept elsewhere."""
@@ -84,6 +87,12 @@ class Metrics:
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         """Add one duration to a histogram, soon: many are sorted into buckets in less time than each alone."""
         self._observed[name][labels].append(seconds)
+
+    def observe_each(self, name: str, seconds: Mapping[str, float]) -> None:
+        """Add a duration to a histogram of a single label for each."""
+        observed = self._observed_each[name]
+        for label, taken in seconds.items():
+            observed[label].append(taken)
 
     def open(self) -> None:
         """Begin to write the counts for the other workers."""
@@ -105,7 +114,14 @@ class Metrics:
         return generate_latest(registry)
 
     def _sort(self) -> None:
-        """Put what was observed into its buckets."""
+        """Put what was observed into its buckets, and all counts in one place."""
+        for name, counts in self._each.items():
+            self._counts[name].update({(label,): count for label, count in counts.items()})
+            counts.clear()
+        for name, observed_each in self._observed_each.items():
+            for label, seconds in observed_each.items():
+                self._observed[name][label,] += seconds
+            observed_each.clear()
         for name, observed in self._observed.items():
             for labels, seconds in observed.items():
                 places = np.searchsorted(BUCKETS, seconds)

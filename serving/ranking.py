@@ -1,8 +1,9 @@
 """Lists of candidates made into one order, and the order spread over brands, categories and kinds."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
@@ -36,12 +37,18 @@ class Candidate(Struct, frozen=True, gc=False):
     reason: str
 
 
+def of_source(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:
+    """Items of one source, made as they are taken."""
+    make: Callable[[str, Any, str], Candidate] = Candidate
+    return map(make, items, repeat(source), repeat(reason))
+
+
 def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:
     """One order of all lists' items: by the sum of `weight / (constant + place)` over the lists, earlier ones first
     where that is equal. Of a single list no more is made than is taken."""
     if len(lists) == 1:
         only = lists[0]
-        return (Candidate(item_id, only.source, only.reason) for item_id in only.items)
+        return of_source(only.items, only.source, only.reason)
     scores: dict[str, float] = {}
     best: dict[str, tuple[float, Candidates]] = {}
     for candidates in lists:

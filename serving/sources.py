@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from recsys.schema import CART, PURCHASE
+from serving.answers import Source
 from serving.asked import Asked, Context
 from serving.catalogue import ANYTHING, Catalogue, Wanted
 from serving.known import Act, Known
-from serving.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates
+from serving.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates, of_source
 
 ANCHORS: Final = 10
 """Latest items of a session whose neighbours are looked up."""
@@ -120,6 +121,7 @@ def segment(categories: Sequence[str], wanted: Wanted, catalogue: Catalogue) -> 
 
 def popular(wanted: Wanted, catalogue: Catalogue) -> Iterator[Candidate]:
     """What is popular among the items that are wanted."""
+    source: Source
     source, reason = ("static", STATIC) if catalogue.version == "static" else ("popular", POPULAR)
     if wanted != ANYTHING:
         reason = "popular" + "".join(
@@ -132,8 +134,7 @@ def popular(wanted: Wanted, catalogue: Catalogue) -> Iterator[Candidate]:
             )
             if value is not None
         )
-    for item_id in catalogue.popular(wanted):
-        yield Candidate(item_id, source, reason)
+    return of_source(catalogue.popular(wanted), source, reason)
 
 
 def once(order: Iterable[Candidate]) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ primary, or to every primary of a Cluster."""
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -159,12 +159,12 @@ class Links:
         if self._settings.cluster and self._learning is None:
             self._learning = asyncio.get_running_loop().create_task(self._relearn())
 
-    async def call(self, key: str, *commands: Command) -> list[Reply]:
+    def call(self, key: str, *commands: Command) -> Awaitable[list[Reply]]:
         """The replies to commands about keys that share the slot of `key`, which is followed where it has moved.
 
         Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
         """
-        return await self._ask(self.of(key), commands)
+        return self._ask(self.of(key), commands)
 
     async def each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
         """The reply to each of some commands, each about keys that share the slot of the key it comes with.
