@@ -39,8 +39,8 @@ class Candidate(Struct, frozen=True, gc=False):
 
 def of_source(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:
     """Items of one source, made as they are taken."""
-    make: Callable[[str, Any, str], Candidate] = Candidate
-    return map(make, items, repeat(source), repeat(reason))
+    sources: Iterator[Any] = repeat(source)  # of which the type checker forgets that it is no other text
+    return map(Candidate, items, sources, repeat(reason))
 
 
 def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:

@@ -15,7 +15,7 @@ from recsys.settings import Settings
 from recsys.store.keys import Keys
 from recsys.store.links import Links
 from serving.access import AUDIT_FILE, Access, AuditLog
-from serving.answers import Recommendations
+from serving.answers import Recommendations, Source
 from serving.asked import Asked
 from serving.engine import Engine
 from serving.errors import Outage
@@ -89,7 +89,7 @@ class Worker:
         """Count an answer that has gone, and note what it showed."""
         metrics = self.metrics
         metrics.observe_each("stage_seconds", seconds)
-        sources = [item.source for item in answer.items]
+        sources: list[Source] = [item.source for item in answer.items]
         metrics.count_each("items", sources)
         if answer.degraded:
             metrics.count("degraded")
