@@ -1,8 +1,6 @@
 """A request for a list, stage by stage: load, sources, ranking, filters, fill, answer."""
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -17,7 +15,7 @@ from recsys.store.encoding import decode
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.link import Command, UnansweredError
 from recsys.store.links import Links
-from serving.answers import ItemList, Recommendation, Recommendations, Removed, Stage
+from serving.answers import ItemList, Recommendation, Recommendations
 from serving.asked import DEEPEST, Asked, Cursor, guest
 from serving.catalogue import Catalogue
 from serving.filters import Barred, Policy, Removals, page, unlike_wanted
@@ -25,34 +23,9 @@ from serving.known import Known, Reader
 from serving.live import Live
 from serving.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.sources import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
+from serving.trace import Trace
 
-STAGES: Final = ("load", "sources", "ranking", "filters", "fill")
 FLAGGED: Final = "flagged"
-
-
-@dataclass(slots=True)
-class Trace:
-    """How long each stage of one request took, and, where it is asked for, what came of it."""
-
-    seconds: dict[str, float]
-    stages: list[Stage] | None
-    at: float
-
-    @classmethod
-    def start(cls, debug: bool) -> "Trace":
-        """The clock starts now."""
-        return cls({}, [] if debug else None, time.perf_counter())
-
-    def done(
-        self, name: str, items: Iterable[str] = (), removed: Removals | None = None, note: str | None = None
-    ) -> None:
-        """A stage has ended."""
-        now = time.perf_counter()
-        taken, self.at = now - self.at, now
-        self.seconds[name] = self.seconds.get(name, 0.0) + taken
-        if self.stages is not None:
-            lost = [Removed(reason, ids) for reason, ids in (removed or {}).items()]
-            self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))
 
 
 class Answered(Struct, frozen=True):

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from recsys.store.keys import Keys
 from recsys.store.publish import publish
 from recsys.store.server import start_server, stop_server
 from serving.app import create_app
+from tests.serving.proxy import Proxy, proxied
 
 VERSION = "20180101T000000Z"
 LISTED = 30
@@ -124,6 +127,30 @@ def settings(url: str, tmp_path: Path) -> Settings:
     """Of an application on the running server; patient, for machines that do much at once."""
     given = Settings(directory=tmp_path / "var", redis=Redis(url=url))
     return replace(given, serving=replace(given.serving, read_timeout_ms=500.0, impressions=False))
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A server, its process id, and the proxy before it."""
+
+    proxy: Proxy
+    process_id: int
+
+
+@pytest.fixture
+def faulty(client: redis.Redis) -> Iterator[Faulty]:
+    facts: Any = client.info("server")
+    port: int = client.connection_pool.connection_kwargs["port"]
+    with proxied(port) as proxy:
+        yield Faulty(proxy, int(facts["process_id"]))
+        os.kill(int(facts["process_id"]), signal.SIGCONT)
+
+
+@pytest.fixture
+def behind(settings: Settings, faulty: Faulty) -> Settings:
+    """Of an application that reaches Redis through the proxy, in the time that is the default for reads."""
+    serving = replace(settings.serving, read_timeout_ms=Settings().serving.read_timeout_ms, write_timeout_ms=200.0)
+    return replace(settings, redis=Redis(url=f"redis://127.0.0.1:{faulty.proxy.port}"), serving=serving)
 
 
 @asynccontextmanager

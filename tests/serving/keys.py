@@ -1,0 +1,48 @@
+"""API keys, and requests with headers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from recsys.api_keys import ApiKeys, Scope, create_key, save_keys
+from recsys.settings import Settings
+from tests.serving.conftest import application
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+USER = "customer-4711"
+EVENT = {"user_id": USER, "event": "view", "item_id": "a1"}
+
+
+def keep(file: Path, *keys: tuple[str, Sequence[Scope], int]) -> dict[str, str]:
+    """A file of keys, each of a name, scopes and requests per minute; their tokens by name."""
+    kept, tokens = ApiKeys(), dict[str, str]()
+    for name, scopes, per_minute in keys:
+        key, tokens[name] = create_key(name, scopes, per_minute, NOW)
+        kept = kept.adding(key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_keys(file, kept)
+    return tokens
+
+
+def ask(
+    settings: Settings, *requests: tuple[str, str, Any, Mapping[str, str]], pause: float = 0.0
+) -> list[httpx.Response]:
+    """What the application answers to requests, each a method, path, JSON body and headers.
+
+    It ends `pause` seconds after the last of them.
+    """
+
+    async def send() -> list[httpx.Response]:
+        async with application(settings) as http:
+            responses = [
+                await http.request(method, path, json=body, headers=headers)
+                for method, path, body, headers in requests
+            ]
+            await asyncio.sleep(pause)
+            return responses
+
+    return asyncio.run(send())

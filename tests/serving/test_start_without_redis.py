@@ -1,0 +1,89 @@
+"""A server that is started while Redis does not answer."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recsys.settings import Settings
+from tests.serving.conftest import VERSION, Faulty, Publish, application, ids
+from tests.serving.outages import NOBODY, SHOP, USER, assert_refused, is_fresh
+from tests.serving.waiting import until, until_async
+
+
+def test_a_start_without_redis_answers_from_what_was_kept(
+    publish_shop: Publish, behind: Settings, settings: Settings, faulty: Faulty, tmp_path: Path
+) -> None:
+    publish_shop(SHOP)
+    kept = behind.directory / "serving" / "unavailable.txt"
+
+    async def scenario() -> None:
+        async with application(behind) as http:
+            await until(lambda: is_fresh(http))
+            assert (await http.put("/v1/items/ap2", json={"available": False})).status_code == 200
+            await until_async(lambda: kept.exists() and set(kept.read_text().split()) == {"a3", "ap2"})
+
+        faulty.proxy.stop()
+        async with application(behind) as http:
+            for path in (USER, NOBODY, "/v1/popular?n=5"):
+                answer = await http.get(path)
+                assert answer.json()["degraded"] is True
+                assert ids(answer)[:2] == ["ap1", "ap3"]
+            await assert_refused(http)
+
+            elsewhere = replace(settings, directory=tmp_path / "elsewhere")
+            async with application(elsewhere) as other:
+                assert (await other.put("/v1/items/ap1", json={"available": False})).status_code == 200
+                assert (await other.put("/v1/items/ap2", json={"available": True})).status_code == 200
+            faulty.proxy.heal()
+            await until(lambda: is_fresh(http))
+            assert ids(await http.get(NOBODY))[:2] == ["ap2", "ap3"]
+
+    asyncio.run(scenario())
+
+
+def test_what_was_kept_and_cannot_be_read_is_left_out(
+    publish_shop: Publish, behind: Settings, faulty: Faulty
+) -> None:
+    publish_shop(SHOP)
+    kept = behind.directory / "serving" / f"catalogue-{VERSION}.parquet"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"half of a file")
+
+    async def scenario() -> None:
+        faulty.proxy.stop()
+        async with application(behind) as http:
+            assert (await http.get(NOBODY)).status_code == 503
+            faulty.proxy.heal()
+
+            async def answered() -> bool:
+                return (await http.get(NOBODY)).status_code == 200
+
+            await until(answered)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["without Redis", "with Redis"])
+def test_where_nothing_was_published_there_is_the_static_list(
+    behind: Settings, faulty: Faulty, tmp_path: Path, down: bool
+) -> None:
+    file = tmp_path / "favourites.txt"
+    file.write_text("s1\ns2\ns3\n")
+    static = replace(behind, serving=replace(behind.serving, static_list=file))
+
+    async def scenario() -> None:
+        if down:
+            faulty.proxy.stop()
+        async with application(static) as http:
+            if not down:
+                await until(lambda: is_fresh(http))
+            answer = await http.get(f"{NOBODY}&exclude=s2")
+            assert (answer.json()["degraded"], answer.json()["version"]) == (down, "static")
+            assert [(item["item_id"], item["source"]) for item in answer.json()["items"]] == [
+                ("s1", "static"),
+                ("s3", "static"),
+            ]
+
+    asyncio.run(scenario())
