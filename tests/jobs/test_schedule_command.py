@@ -98,7 +98,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     first = recsys("--config", config, "nightly", "--as-of", f"{now - timedelta(days=1):%Y-%m-%d}")
     assert first.returncode == 0, first.stderr
     version = str(backend.get(KEYS.live))
-    before = {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*")}
+    before = {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")}
 
     part = sorted((data_directory / "lake" / "events").rglob("*.parquet"))[0]
     whole = part.read_bytes()
@@ -115,7 +115,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     assert told[-1]["event"] == f"yesterday's lists of version {version} stay live"
     assert failed.stderr.splitlines()[-1].startswith("recsys: nightly failed (attempt 1): ")
     assert backend.get(KEYS.live) == version
-    assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*")} == before
+    assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")} == before
 
     part.write_bytes(whole)
     made_good = recsys("--config", config, "schedule", "--once", "nightly")
