@@ -17,7 +17,7 @@ from recsys.store.links import Links
 from serving.answers import Recommendations, Source
 from serving.pressure import Pressure
 
-SEND_SECONDS: Final = 0.01
+SEND_SECONDS: Final = 0.1
 
 
 class Impressions(Struct, frozen=True, gc=False):
