@@ -24,10 +24,10 @@ log = structlog.get_logger()
 class Pressure:
     """The share of Redis' memory, or of the stream's greatest length, that is in use, whichever is more."""
 
-    def __init__(self, links: Links, keys: Keys, stream_length: int, max_memory: int | None) -> None:
-        """`max_memory` in bytes is what Redis may hold where it has no limit of its own."""
+    def __init__(self, links: Links, keys: Keys, stream_length: int) -> None:
+        """Memory counts where Redis has a limit of its own (`maxmemory`), of which lists must leave a part."""
         self._links, self._keys = links, keys
-        self._stream_length, self._max_memory = stream_length, max_memory
+        self._stream_length = stream_length
         self.share = 0.0
         self.stream_entries = 0
         self.oldest_seconds = 0.0
@@ -61,8 +61,6 @@ class Pressure:
         seconds, _ = await self._links.of(events).command("TIME")
         used = sum(int(info["used_memory"]) for info in infos)
         shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in infos if int(info["maxmemory"])]
-        if not shares and self._max_memory:
-            shares = [used / self._max_memory]
         self.stream_entries, self.used_memory = int(length), used
         self.oldest_seconds = max(0.0, int(seconds) - int(oldest[0][0].split(b"-")[0]) / 1e3) if oldest else 0.0
         share = max([length / self._stream_length, *shares])

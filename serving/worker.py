@@ -47,7 +47,7 @@ class Worker:
         self.reads = Links(settings.redis, serving.read_timeout_ms / 1e3)
         self.writes = Links(settings.redis, serving.write_timeout_ms / 1e3)
         self.live = Live(self.reads, self.writes, keys, directory, serving.static_list)
-        self.pressure = Pressure(self.writes, keys, serving.stream_length, settings.redis.max_memory)
+        self.pressure = Pressure(self.writes, keys, serving.stream_length)
         self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, now)
         self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear)
         self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
