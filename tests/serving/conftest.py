@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 import redis
 
+from recsys.schema import VECTOR, VECTOR_LENGTH, VECTOR_SIZE
 from recsys.settings import Redis, Settings
-from recsys.store.catalogue import CATALOGUE_FILE, FACTS
+from recsys.store.catalogue import CATALOGUE_FILE, FACTS, VECTORS
 from recsys.store.keys import Keys
 from recsys.store.publish import publish
 from recsys.store.server import start_server, stop_server
@@ -40,6 +42,8 @@ class Shop:
     profiles: dict[str, str] = field(default_factory=dict[str, str])
     facts: tuple[dict[str, Any], ...] = ()
     catalogue: bool = True
+    alike: tuple[str, ...] = ()
+    """Items with one vector, where the others have another at a right angle to it; without any, none has one."""
 
     def tables(self) -> dict[str, tuple[str, Lists]]:
         """File -> column of the owners, and their lists."""
@@ -63,7 +67,14 @@ class Shop:
         rows = [
             {"item_id": item_id, "available": True} | told.pop(item_id, {}) for item_id in dict.fromkeys(listed)
         ]
-        return pl.DataFrame([*rows, *({"available": True} | facts for facts in told.values())], schema=FACTS)
+        items = pl.DataFrame([*rows, *({"available": True} | facts for facts in told.values())], schema=FACTS)
+        if not self.alike:
+            return items
+        vectors = np.zeros((items.height, VECTOR_SIZE), np.int8)
+        vectors[np.arange(items.height), items["item_id"].is_in(self.alike).cast(pl.Int8).to_numpy()] = (
+            VECTOR_LENGTH
+        )
+        return items.with_columns(pl.Series(VECTOR, vectors, dtype=VECTORS[VECTOR]))
 
     def _items(self, kind: str) -> list[str]:
         return [f"{self.letter}{kind}{rank}" for rank in range(1, LISTED + 1)]

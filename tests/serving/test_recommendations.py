@@ -287,6 +287,17 @@ def test_no_more_of_a_brand_than_the_shop_wants(settings: Settings, talk: Talk, 
     assert ids(second) == ["a3", "a4", "a10", "a11", "a12"]
 
 
+def test_items_alike_are_kept_apart_as_far_as_the_shop_wants(
+    settings: Settings, talk: Talk, publish_shop: Publish
+) -> None:
+    publish_shop(Shop(alike=("a1", "a2", "a3", "a4")))
+    (plain,) = talk(f"{USER}?n=6")
+    (diverse,) = talk(f"{USER}?n=6", serving=replace(settings.serving, diversity=0.5))
+    assert ids(plain) == ["a1", "a2", "a3", "a4", "a5", "a6"]
+    # a5 is unlike a1; after both kinds have come nothing tells them apart, and the list's own order holds.
+    assert ids(diverse) == ["a1", "a5", "a2", "a3", "a4", "a6"]
+
+
 def test_every_stage_is_shown_to_an_administrator(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     *_, answer = talk(change("a2", available=False), event("purchase", "a3"), f"{USER}?n=3&debug=1")
