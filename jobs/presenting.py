@@ -232,7 +232,7 @@ def show_shopper(example: Example, found: Found) -> None:
 def show_live(shown: LiveList) -> None:
     """A shopper's list over HTTP before and after a purchase, each item with its reason."""
     for title, answer in (
-        (f"Over HTTP, shopper {shown.user_id} is shown", shown.before),
+        (f"Over HTTP, shopper {shown.user_id} is shown beside the cart", shown.before),
         (f"… and after buying {shown.bought}, at once", shown.after),
     ):
         table = _table(title, "#", "item", "why")
