@@ -77,25 +77,22 @@ class Engine:
             known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
         now_ms = int(self._now() * 1e3)
         barred = self._policy.barred(known, asked, catalogue, now_ms)
-        if known.flag is not None:
-            known = replace(known, items=(), acts=())
-        trace.done("load", known.items, note=FLAGGED if known.flag is not None else None)
+        trace.done("load", known.items, note=None if known.flag is None else FLAGGED)
 
         at = cursor.at if cursor else now_ms
-        neighbours, fresh = (), known.fresh
-        if known.acts and fresh:
-            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
-        lists = candidates(known, neighbours, asked, catalogue, previous)
+        lists, fresh = await self._sources(known, asked, catalogue, at, previous)
         trace.done("sources", note=", ".join(each.source for each in lists))
 
         order, unlike = self._ordered(lists, asked, catalogue)
         trace.done("ranking", _ids(order) if asked.debug else (), unlike)
 
-        taken, place, removed = self._page(order, asked, barred, catalogue)
+        # Where brands or categories are held back, others come from further down before they are let in.
+        limited = self._most_per_brand or self._most_per_category
+        taken, place, removed = ([], 0, {}) if limited else self._page(order, asked, barred, catalogue)
         trace.done("filters", _ids(taken) if asked.debug else (), removed)
 
         if len(taken) < asked.n:
-            liked = await self._favourites(stored_id, catalogue.version) if known.items and fresh else ()
+            liked = await self._favourites(stored_id, catalogue.version) if lists and fresh else ()
             below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
             order, _ = self._ordered(lists, asked, catalogue)
             order = once(chain(order, below)) if lists or liked else below
@@ -154,13 +151,9 @@ class Engine:
         known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
         trace.done("load", known.items)
         now_ms = int(self._now() * 1e3)
-        neighbours, fresh = (), known.fresh
-        if known.acts and fresh:
-            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, now_ms)
+        lists, fresh = await self._sources(known, asked, catalogue, now_ms, previous=False)
         given = set(item_ids)
-        order = [
-            each for each in fuse(candidates(known, neighbours, asked, catalogue, False)) if each.item_id in given
-        ]
+        order = [each for each in fuse(lists) if each.item_id in given]
         last = len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: catalogue.rows.get(item_id, last))
         order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
@@ -185,6 +178,17 @@ class Engine:
         if not known.fresh:
             raise UnansweredError("Redis does not answer")
         return known, await self._profile(stored_id, version)
+
+    async def _sources(
+        self, known: Known, asked: Asked, catalogue: Catalogue, at: int, previous: bool
+    ) -> tuple[list[Candidates], bool]:
+        """The lists to blend, none for a user who is held back, and whether Redis has answered up to now."""
+        if known.flag is not None:
+            return [], known.fresh
+        neighbours, fresh = (), known.fresh
+        if known.acts and fresh:
+            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
+        return candidates(known, neighbours, asked, catalogue, previous), fresh
 
     def _ordered(
         self, lists: Sequence[Candidates], asked: Asked, catalogue: Catalogue

@@ -8,6 +8,7 @@ import msgspec
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec.structs import replace
 
+from serving.access import Headers
 from serving.answers import Accepted
 from serving.asked import Asked, InvalidValueError, asked_of, guest, id_of, parsed
 from serving.engine import Answered
@@ -30,7 +31,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 async def answered_hot(worker: Worker, scope: Scope, receive: Receive, send: Send) -> bool:
-    """Answer a request for recommendations, or with events, and say so; leave any other alone."""
+    """Answer a request for recommendations, or with events, and say so; leave any other alone.
+
+    An address that only the framework takes for one of these, as one with a slash too many, its handlers answer.
+    """
     path: bytes = scope["raw_path"]
     if scope["method"] == "GET" and (path.startswith(_PREFIX) or path == _PREFIX[:-1]):
         await _recommendations(worker, scope, send)
@@ -41,6 +45,35 @@ async def answered_hot(worker: Worker, scope: Scope, receive: Receive, send: Sen
     return False
 
 
+async def recommend(worker: Worker, headers: Headers, asked: Asked, request_id: str) -> Answered:
+    """What a user is shown; raises `AccessError` unless the request shows a key for it, and what `Engine.recommend`
+    does. A look behind the scenes is noted."""
+    if not asked.debug:
+        worker.access.check(headers, "read")
+    else:
+        key = worker.access.check(headers, "admin")
+        worker.audit.note(key, "debug", worker.stored_id(asked.user_id))
+    return await worker.engine.recommend(asked, request_id)
+
+
+async def take(worker: Worker, body: bytes, request_id: str) -> tuple[int, Accepted, Mapping[str, str]]:
+    """Status, content and headers for events that came; raises what `EventWriter.take` does."""
+    taken = await worker.events.take(body)
+    worker.count_events(taken)
+    accepted = Accepted(request_id, taken.accepted, taken.shed, taken.errors)
+    if taken.shed:
+        return 429, accepted, {"Retry-After": str(ROOM_SECONDS)}
+    return (202 if taken.accepted else 400), accepted, {}
+
+
+def of_guest(query: bytes) -> Asked:
+    """What is asked for the guest whose session the query string names."""
+    asked = asked_of("", query)
+    if asked.session_id is None:
+        raise InvalidValueError("user_id", "")
+    return replace(asked, user_id=guest(asked.session_id), session_id=None)
+
+
 async def _recommendations(worker: Worker, scope: Scope, send: Send) -> None:
     started, request_id = perf_counter(), new_request_id()
     answered: Answered | None = None
@@ -48,8 +81,7 @@ async def _recommendations(worker: Worker, scope: Scope, send: Send) -> None:
     more: Mapping[str, str] = {}
     try:
         asked = _asked(scope["raw_path"], scope["query_string"])
-        _allow(worker, scope, asked)
-        answered = await worker.engine.recommend(asked, request_id)
+        answered = await recommend(worker, scope["headers"], asked, request_id)
         status, body = 200, _encode(answered.answer)
     except Exception as error:
         status, body, more = _told(worker, scope, error, request_id)
@@ -64,13 +96,8 @@ async def _events(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
     more: Mapping[str, str] = {}
     try:
         worker.access.check(scope["headers"], "write")
-        taken = await worker.events.take(await _body(receive))
-        worker.count_events(taken)
-        if taken.shed:
-            status, more = 429, {"Retry-After": str(ROOM_SECONDS)}
-        else:
-            status = 202 if taken.accepted else 400
-        body = _encode(Accepted(request_id, taken.accepted, taken.shed, taken.errors))
+        status, accepted, more = await take(worker, await _body(receive), request_id)
+        body = _encode(accepted)
     except Exception as error:
         status, body, more = _told(worker, scope, error, request_id)
     await _send(send, status, body, request_id, more)
@@ -81,19 +108,7 @@ def _asked(raw_path: bytes, query: bytes) -> Asked:
     """What is asked, and for whom: without a user for the guest whose session is named."""
     if raw_path.rstrip(b"/") != _PREFIX[:-1]:
         return asked_of(id_of(raw_path, _PREFIX), query)
-    asked = asked_of("", query)
-    if asked.session_id is None:
-        raise InvalidValueError("user_id", "")
-    return replace(asked, user_id=guest(asked.session_id), session_id=None)
-
-
-def _allow(worker: Worker, scope: Scope, asked: Asked) -> None:
-    """Raise `AccessError` unless the request shows a key for what it asks; a look behind the scenes is noted."""
-    if not asked.debug:
-        worker.access.check(scope["headers"], "read")
-    else:
-        key = worker.access.check(scope["headers"], "admin")
-        worker.audit.note(key, "debug", worker.stored_id(asked.user_id))
+    return of_guest(query)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -41,6 +41,7 @@ from serving.asked import (
 )
 from serving.errors import REQUEST_ID_HEADER, new_request_id
 from serving.events import Event
+from serving.hot_routes import of_guest, recommend, take
 from serving.items import ItemChange
 from serving.outcomes import INVALID, LISTED, NOTHING, REFUSED, TAKEN, TOO_LONG, UNANSWERED
 from serving.parameters import (
@@ -150,8 +151,9 @@ async def recommendations(
     """The best items for a user now: the own list, neighbours of what the session has touched, what is bought
     with it; then what is popular where the user buys, and in the shop. Needs the scope read.
     """
-    del given, user_id, cursor, context, session_id, debug
-    raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
+    del given, cursor, context, session_id, debug
+    wanted = asked_of(checked_id(user_id.removeprefix("/"), USER_ID), request.scope["query_string"])
+    return await _recommended(request, wanted)
 
 
 @get(
@@ -172,7 +174,7 @@ async def guest_recommendations(
 ) -> Response[Recommendations]:
     """The best items for somebody of whom only a session is known. Needs the scope read."""
     del given, session_id, cursor, context, debug
-    raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
+    return await _recommended(request, of_guest(request.scope["query_string"]))
 
 
 @get(
@@ -297,6 +299,7 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     response_description="All events that are not listed as wrong are taken",
     responses=REFUSED | UNANSWERED | TOO_LONG | TAKEN,
     tags=FACTS,
+    guards=[needs("write")],
 )
 async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[Accepted]:
     """One event or up to 500. 202 when all that are not listed as wrong are in the stream and in their users' next
@@ -304,7 +307,9 @@ async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Re
     Needs the scope write.
     """
     del data
-    raise NotImplementedError(request.url.path)  # answered before it comes here: see `hot_routes`
+    request_id = _request_id(request)
+    status, accepted, headers = await take(worker_of(request), await request.body(), request_id)
+    return _answer(accepted, request_id, status, headers)
 
 
 @put(
@@ -378,6 +383,13 @@ HANDLERS: Final = (
     ready,
     metrics,
 )
+
+
+async def _recommended(request: AnyRequest, wanted: Asked) -> Response[Recommendations]:
+    worker, request_id = worker_of(request), _request_id(request)
+    answered = await recommend(worker, request.scope["headers"], wanted, request_id)
+    worker.book(answered.answer, wanted, answered.seconds)
+    return _answer(answered.answer, request_id)
 
 
 def _note(request: AnyRequest, action: str, user_id: str) -> None:

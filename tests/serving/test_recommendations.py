@@ -251,53 +251,6 @@ def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
     assert ids(within) == ids(branded) == ["new1"]
 
 
-def test_excluded_items_and_filters_leave_the_answer_full(talk: Talk, publish_shop: Publish) -> None:
-    facts = tuple(
-        {"item_id": f"ap{rank}", "category": "DAIRY>CHEESE" if rank % 2 else "DAIRY>MILK", "price": float(rank)}
-        for rank in range(1, 31)
-    )
-    publish_shop(Shop(facts=(*facts, {"item_id": "a5", "category": "DAIRY>CHEESE", "price": 1.0})))
-    dairy, cheese, cheap, excluded, none = talk(
-        f"{USER}?category=DAIRY&n=31",
-        f"{USER}?category={quote('DAIRY>CHEESE')}&n=31",
-        f"{USER}?category=DAIRY&price_min=2&price_max=4&n=31",
-        f"{USER}?exclude=a1,a2&exclude=a3&n=60",
-        f"{USER}?category=DAIRY%3ECHE&n=31",
-    )
-    assert ids(dairy) == ["a5", *(f"ap{rank}" for rank in range(1, 31))]
-    assert ids(cheese) == ["a5", *(f"ap{rank}" for rank in range(1, 31, 2))]
-    assert ids(cheap) == ["ap2", "ap3", "ap4"]
-    assert not {"a1", "a2", "a3"} & set(ids(excluded))
-    assert ids(none) == []
-
-
-def test_a_short_list_is_filled_from_the_favourite_categories(talk: Talk, publish_shop: Publish) -> None:
-    facts = tuple({"item_id": f"ap{rank}", "category": "TEA"} for rank in (8, 9))
-    publish_shop(Shop(profiles={"7": '{"events":3,"categories":["TEA"]}'}, facts=facts))
-    (answer,) = talk(f"{USER}?n=33")
-    assert ids(answer)[30:] == ["ap8", "ap9", "ap1"]
-    assert answer.json()["items"][30]["reason"] == "popular in TEA, where you often choose"
-
-
-def test_no_more_of_a_brand_than_the_shop_wants(settings: Settings, talk: Talk, publish_shop: Publish) -> None:
-    facts = tuple({"item_id": f"a{rank}", "brand": "X" if rank <= 6 else f"Y{rank}"} for rank in range(1, 31))
-    publish_shop(Shop(facts=facts))
-    first, second = talk(f"{USER}?n=5", f"{USER}?n=5&offset=5", serving=replace(settings.serving, most_per_brand=2))
-    assert ids(first) == ["a1", "a2", "a7", "a8", "a9"]
-    assert ids(second) == ["a3", "a4", "a10", "a11", "a12"]
-
-
-def test_items_alike_are_kept_apart_as_far_as_the_shop_wants(
-    settings: Settings, talk: Talk, publish_shop: Publish
-) -> None:
-    publish_shop(Shop(alike=("a1", "a2", "a3", "a4")))
-    (plain,) = talk(f"{USER}?n=6")
-    (diverse,) = talk(f"{USER}?n=6", serving=replace(settings.serving, diversity=0.5))
-    assert ids(plain) == ["a1", "a2", "a3", "a4", "a5", "a6"]
-    # a5 is unlike a1; after both kinds have come nothing tells them apart, and the list's own order holds.
-    assert ids(diverse) == ["a1", "a5", "a2", "a3", "a4", "a6"]
-
-
 def test_every_stage_is_shown_to_an_administrator(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     *_, answer = talk(change("a2", available=False), event("purchase", "a3"), f"{USER}?n=3&debug=1")
@@ -311,8 +264,10 @@ def test_every_stage_is_shown_to_an_administrator(talk: Talk, publish_shop: Publ
 def test_a_flagged_user_gets_popular_items(talk: Talk, publish_shop: Publish, client: redis.Redis) -> None:
     publish_shop()
     client.set(Keys("recsys").flag("7"), "too many events")
-    (answer,) = talk(f"{USER}?n=2")
+    given = ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["a1", "ap2", "ap1"]})
+    answer, ranked = talk(f"{USER}?n=2", given)
     assert ids(answer) == ["ap1", "ap2"]
+    assert ids(ranked) == ["ap1", "ap2", "a1"]
 
 
 def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:
@@ -389,6 +344,32 @@ def test_a_version_without_a_catalogue_is_served_too(talk: Talk, publish_shop: P
     assert ids(known) == [*(f"a{rank}" for rank in range(1, 31)), "ap1"]
     assert ids(unknown) == ["ap1", "ap2"]
     assert ids(none) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1//recommendations/7", "/v1%2Frecommendations/7", "/v1/recommendation%73/7"], ids=repr
+)
+def test_an_address_written_otherwise_is_answered_alike(talk: Talk, publish_shop: Publish, path: str) -> None:
+    publish_shop()
+    plain, other, wrong = talk(f"{USER}?n=3", f"{path}?n=3", f"{path}?n=0")
+    assert ids(other) == ids(plain)
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "n")
+
+
+def test_events_and_guests_at_an_address_written_otherwise(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    bought = {"user_id": "7", "event": "purchase", "item_id": "a1"}
+    slash, double, wrong, shown, guest = talk(
+        ("POST", "/v1/events/", bought),
+        ("POST", "/v1//events", [{**bought, "item_id": "a2"}]),
+        ("POST", "/v1/events/", {**bought, "event": "look"}),
+        f"{USER}?n=1",
+        "/v1//recommendations?session_id=s1&n=1",
+    )
+    assert (slash.status_code, double.status_code, wrong.status_code) == (202, 202, 400)
+    assert wrong.json()["errors"][0]["field"] == "event"
+    assert ids(shown) == ["a3"]
+    assert guest.json()["user_id"] == "guest:s1"
 
 
 def test_before_the_first_publish_it_says_so(talk: Talk) -> None:
