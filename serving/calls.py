@@ -88,13 +88,13 @@ class Event(TypedDict, total=False):
 
 
 class ItemFacts(TypedDict, total=False):
-    """What changes of an item; None is no longer known."""
+    """What changes of an item."""
 
     available: bool
-    price: float | None
-    category: Sequence[str] | None
-    brand: str | None
-    title: str | None
+    price: float
+    category: Sequence[str]
+    brand: str
+    title: str
 
 
 class Wanted(TypedDict, total=False):

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
-from recsys.schema import AVAILABLE, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, PRICE
+from recsys.schema import AVAILABLE, CATEGORY_SEPARATOR, ITEM_ID, PRICE
 from recsys.store.keys import ITEM_FIELD, Keys
 from recsys.store.links import Links
 from serving.asked import InvalidValueError
@@ -28,15 +28,17 @@ return 1
 
 Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
+Level = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=f"^[^{CATEGORY_SEPARATOR}]*$")]
+
 
 class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Facts of an item; one that is not given stays as it is, one that is null is not known any longer."""
+    """Facts of an item; one that is not given stays as it is."""
 
     available: bool | UnsetType = UNSET
-    price: float | UnsetType | None = UNSET
-    category: Annotated[list[Text], Meta(min_length=1, max_length=20)] | UnsetType | None = UNSET
-    brand: Text | UnsetType | None = UNSET
-    title: Text | UnsetType | None = UNSET
+    price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    category: Annotated[list[Level], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    brand: Text | UnsetType = UNSET
+    title: Text | UnsetType = UNSET
 
 
 class ItemWriter:
@@ -85,10 +87,6 @@ def _facts(change: ItemChange) -> dict[str, Any]:
     facts: dict[str, Any] = msgspec.to_builtins(change)
     if not facts:
         raise InvalidValueError("body", "{}", "some of available, price, category, brand, title")
-    price = facts.get(PRICE)
-    if price is not None and not (isfinite(price) and price >= 0):
-        raise InvalidValueError(PRICE, str(price), "a number not below 0, or null")
-    for level in facts.get(CATEGORY) or ():
-        if CATEGORY_SEPARATOR in level:
-            raise InvalidValueError(CATEGORY, level, f"levels without {CATEGORY_SEPARATOR}, root first")
+    if not isfinite(facts.get(PRICE, 0.0)):
+        raise InvalidValueError(PRICE, str(facts[PRICE]), "a finite number not below 0")
     return facts

@@ -105,7 +105,7 @@ def check_calls(client: Client) -> None:
     assert client.popular(n=1, offset=1).items[0].rank == 2
     assert [each.user_id for each in client.batch(["7", "nobody"], n=2).answers] == ["7", "nobody"]
     assert [item.item_id for item in client.rank("7", ["a3", "a1"]).items] == ["a1", "a3"]
-    assert client.put_item("new/1", category=["GARDEN"], price=3.5, brand=None).item_id == "new/1"
+    assert client.put_item("new/1", category=["GARDEN"], price=3.5).item_id == "new/1"
     assert client.popular(category="GARDEN").items[0].item_id == "new/1"
     taken = client.send_events([{"user_id": "8", "event": "view", "item_id": "a1", "session_id": "s8"}])
     assert (taken.accepted, taken.errors) == (1, [])

@@ -244,6 +244,13 @@ def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publ
     assert ids(cheap) == ["a2"]
 
 
+def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    for facts in ({"price": None}, {"brand": None}, {"title": None}, {"category": None}, {"category": []}, {}):
+        (response,) = talk(("PUT", "/v1/items/a1", facts))
+        assert response.status_code == 400, facts
+
+
 def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     put = change("new1", title="A thing", category=["GARDEN", "TOOLS"], brand="Acme", price=3.5)
