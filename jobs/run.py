@@ -35,6 +35,7 @@ NOT_IN_MANIFEST = {
     "serving": True,
     "directory": True,
     "log_format": True,
+    "anomalies": {"online": True, "flag_score": True, "flag_hours": True, "most_flagged": True},
     "sources": {"connections": True, "storage_options": True},
 }
 

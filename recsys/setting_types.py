@@ -1,6 +1,7 @@
 """What values of settings may be: ranges, names, addresses that may hold secrets, times and amounts of memory."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -41,6 +42,13 @@ def _cron_or_never(expression: str) -> str:
     return expression
 
 
+def _known_network(network: str) -> str:
+    try:
+        return str(ip_network(network))
+    except ValueError:
+        raise PydanticCustomError("network", "expected a network such as 10.0.0.0/8") from None
+
+
 def shown_address(address: str) -> str:
     """An address without user, password and query, which may hold secrets; what is no address stays as it is."""
     scheme, separator, rest = address.partition("://")
@@ -57,6 +65,7 @@ NOT_SHOWN = "(not shown)"
 Secret = Annotated[str, PlainSerializer(lambda _value: NOT_SHOWN, return_type=str, when_used="json")]
 Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_used="json")]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+Network = Annotated[str, AfterValidator(_known_network)]
 CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]

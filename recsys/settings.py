@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from recsys.anomaly_settings import Anomalies
 from recsys.errors import SettingsError
 from recsys.online_settings import Redis, Serving
 from recsys.schema import DEFAULT_WEIGHTS
@@ -236,6 +237,7 @@ class Settings:
     redis: Redis = field(default_factory=Redis)
     schedule: Schedule = field(default_factory=Schedule)
     serving: Serving = field(default_factory=Serving)
+    anomalies: Anomalies = field(default_factory=Anomalies)
 
 
 NOT_SECRET = (
@@ -249,7 +251,7 @@ NOT_SECRET = (
     "redis.tls_certificate",
     "redis.tls_key",
 )
-SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving")
+SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving", "anomalies")
 SECRET_FIELDS = ("pseudonym_key",)
 SECRET_TABLES = ("connections", "storage_options")  # of `sources`
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up

@@ -1,0 +1,1 @@
+"""Behaviour that is no shopper's: found online and nightly, by the same maths."""
