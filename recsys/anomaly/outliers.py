@@ -53,10 +53,8 @@ class Outliers:
         values, tails = self.values[row], self.tails[row]
         outside = (values < self.usual[:, 0]) | (values > self.usual[:, 1])
         order = np.argsort(-tails, kind="stable")
-        return [
-            in_words(self.names[column], float(values[column]), self._usual(column), words)
-            for column in order[outside[order]][:most].tolist()
-        ]
+        named: list[int] = order[outside[order]][:most].tolist()
+        return [in_words(self.names[column], float(values[column]), self._usual(column), words) for column in named]
 
     def _usual(self, column: int) -> tuple[float, float]:
         return float(self.usual[column, 0]), float(self.usual[column, 1])
