@@ -61,7 +61,8 @@ def fit_and_score(
         return np.empty(0)
     table = values if user_items is None else np.hstack([values, item_votes(user_items, bots, train)])
     labels = bots[train]
-    weights = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
+    share = float(labels.mean())
+    weights: Floats = np.where(labels == 1, 0.5 / share, 0.5 / (1 - share))
     data = lightgbm.Dataset(table[train], labels, weight=weights)
     trees = lightgbm.train(_parameters(seed), data, TREES)  # pyright: ignore[reportUnknownMemberType]
     return np.asarray(trees.predict(table[wanted]), np.float64)
@@ -85,8 +86,9 @@ def item_votes(user_items: csr_matrix, bots: Floats, train: Rows) -> Floats:
         all_voters[items] - voters[rows] + PRIOR_VOTERS
     )
     votes = np.log(share / (1 - share)) - np.log(prior / (1 - prior))
-    total = np.bincount(rows, votes, users)
-    return np.column_stack([total, total / np.maximum(1, np.diff(user_items.indptr))])
+    total = np.bincount(rows, votes, users).astype(np.float64)
+    mean: Floats = total / np.maximum(1, np.diff(user_items.indptr))
+    return np.column_stack([total, mean])
 
 
 def stratified_folds(known: Rows, bots: Floats, seed: int) -> list[tuple[Rows, Rows]]:
