@@ -1,10 +1,11 @@
-"""The lake: events by bucket of users and by day, which are only added to, the catalogue, and the users."""
+"""The lake: events by bucket of users and by day, which are only added to, the catalogue, the users, and what is
+said of them."""
 
 import fcntl
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -15,7 +16,18 @@ from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
 from recsys.pseudonyms import key_check, pseudonym
-from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, Events, Impressions, Items, Users
+from recsys.schema import (
+    EVENT_ID,
+    ITEM_ID,
+    TIMESTAMP,
+    USER_ID,
+    Events,
+    Flags,
+    Impressions,
+    Items,
+    Labels,
+    Users,
+)
 from recsys.setting_types import NOT_SHOWN
 from recsys.settings import Settings
 
@@ -24,8 +36,11 @@ DATE = "date"
 BUCKETS_FILE = "buckets.json"
 PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
+FLAGS = "flags"
+LABELS = "labels"
 BATCH_ROWS = 500_000  # split by bucket and day at a time
-TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID)}
+TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID), LABELS: (Labels, USER_ID)}
+DAILY_TABLES = {IMPRESSIONS: Impressions, FLAGS: Flags}
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ class Lake:
     buckets: int = 1
     pseudonym_key: str | None = field(default=None, repr=False)
     """With it, users are kept by their pseudonyms alone."""
+    screened: pl.Series | None = field(default=None, repr=False, compare=False)
+    """Users, by their ids in the lake, whose events are not read."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
@@ -71,6 +88,10 @@ class Lake:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
+    def without(self, users: pl.Series) -> "Lake":
+        """The same lake as if these users had never done anything."""
+        return replace(self, screened=users)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
         of `Events`."""
@@ -80,7 +101,11 @@ class Lake:
             files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
             return pl.LazyFrame(schema=pl.Schema(Events))
-        return scan(files)
+        events = scan(files)
+        if self.screened is None:
+            return events
+        left_out = self.screened.rename(USER_ID).to_frame().lazy()
+        return events.join(left_out, on=USER_ID, how="anti", maintain_order="left")
 
     def items(self) -> pl.LazyFrame:
         """The catalogue, in the columns of `Items`."""
@@ -130,7 +155,7 @@ class Lake:
         return scan(files).select(pl.len()).collect().item() if files else 0
 
     def put(self, table: str, rows: pl.DataFrame) -> int:
-        """Put rows of `items` or `users` over those of the same id; returns how many."""
+        """Put rows of a table of `TABLES` over those of the same id; returns how many."""
         _, key = TABLES[table]
         last = rows.unique(key, keep="last", maintain_order=True)
         kept = self._table(table).collect().join(last, on=key, how="anti")
@@ -151,20 +176,34 @@ class Lake:
 
     def impressions(self) -> pl.LazyFrame:
         """Everything shown online, in the columns of `Impressions`."""
-        files = sorted((self.directory / IMPRESSIONS).glob(f"{DATE}=*/*.parquet"))
-        return scan(files) if files else pl.LazyFrame(schema=pl.Schema(Impressions))
+        return self._days(IMPRESSIONS)
 
-    def put_impressions(self, rows: pl.DataFrame, part: str) -> list[Path]:
-        """Write what was shown, a file of this name for each day, over one that is there; returns the files."""
+    def flags(self) -> pl.LazyFrame:
+        """Everyone flagged online, in the columns of `Flags`."""
+        return self._days(FLAGS)
+
+    def labels(self) -> pl.LazyFrame:
+        """What analysts say of users, in the columns of `Labels`."""
+        return self._table(LABELS)
+
+    def put_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
+        """Write rows of a table of `DAILY_TABLES`, a file of this name for each day, over one that is there.
+
+        Returns the files.
+        """
         files: list[Path] = []
         days = rows.with_columns(pl.col(TIMESTAMP).dt.date().alias(DATE)).partition_by(
             DATE, as_dict=True, include_key=False
         )
         for (day,), shown in days.items():
-            files.append(self.directory / IMPRESSIONS / f"{DATE}={day}" / f"{part}.parquet")
+            files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
             with written_whole(files[-1]) as aside:
                 shown.write_parquet(aside)
         return files
+
+    def _days(self, table: str) -> pl.LazyFrame:
+        files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
+        return scan(files) if files else pl.LazyFrame(schema=pl.Schema(DAILY_TABLES[table]))
 
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"

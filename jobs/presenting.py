@@ -113,7 +113,7 @@ def show_archived(archived: Archived) -> None:
     console.print(
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
         f"{archived.duplicates:,} known, {archived.impressions:,} items shown, {archived.items:,} items changed, "
-        f"{archived.invalid:,} set aside",
+        f"{archived.flags:,} flags, {archived.labels:,} labels, {archived.invalid:,} set aside",
         soft_wrap=True,
     )
 

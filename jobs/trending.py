@@ -12,6 +12,7 @@ from jobs.candidates import build_candidate
 from jobs.lake import Lake, lake_of
 from jobs.lists import trending_list, unavailable_items
 from jobs.progress import Progress
+from jobs.screening import last_screened
 from recsys.ids import IdMap
 from recsys.models.trending import Trending
 from recsys.schema import EARLIEST, EVENT, ITEM_ID, TIMESTAMP
@@ -38,7 +39,9 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> R
     is none."""
     started = time.perf_counter()
     progress.start("renew the trending list")
-    items = trending_items(lake_of(settings), settings, as_of)
+    lake = lake_of(settings)
+    screened = last_screened(settings.directory)
+    items = trending_items(lake if screened is None else lake.without(screened), settings, as_of)
     client = connect(settings.redis, settings.directory)
     version = replace_trending(client, Keys(settings.redis.namespace), items)
     progress.done()

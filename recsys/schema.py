@@ -34,6 +34,15 @@ SOURCE: Final = "source"
 VERSION: Final = "version"
 CONTEXT: Final = "context"
 
+SCORE: Final = "score"
+REASONS: Final = "reasons"
+SHADOW: Final = "shadow"
+LABEL: Final = "label"
+LABELLED_AT: Final = "labelled_at"
+BOT: Final = "bot"
+FINE: Final = "fine"
+FLAGGED: Final = "flagged"
+
 IMPRESSION: Final = "impression"
 VIEW: Final = "view"
 CLICK: Final = "click"
@@ -186,6 +195,47 @@ class Impressions(dy.Schema):
     @dy.rule()
     def item_id_is_an_id(cls) -> pl.Expr:
         return _is_id(ITEM_ID)
+
+
+class Flags(dy.Schema):
+    """Who was flagged online, a row a flag: `score` 0 to 100, `shadow` whether it was recorded only."""
+
+    user_id = dy.String()
+    score = dy.Float64(min=0, max=100)
+    reasons = dy.List(dy.String())
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+    shadow = dy.Bool()
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(USER_ID)
+
+
+class Labels(dy.Schema):
+    """What analysts say of users, one row a user: `label` is bot or fine."""
+
+    user_id = dy.String()
+    label = dy.String()
+    labelled_at = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def label_is_known(cls) -> pl.Expr:
+        return pl.col(LABEL).is_in([BOT, FINE])
+
+
+def flags_schema(latest: datetime) -> type[Flags]:
+    """`Flags` that also asks for a time from 2000 up to `latest`."""
+
+    class KnownFlags(Flags):
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+
+    return KnownFlags
 
 
 def impressions_schema(latest: datetime) -> type[Impressions]:

@@ -10,6 +10,8 @@ TRENDING: Final = "trending"
 EVENT_FIELD: Final = "event"
 IMPRESSIONS_FIELD: Final = "impressions"
 ITEM_FIELD: Final = "item"
+FLAG_FIELD: Final = "flag"
+LABEL_FIELD: Final = "label"
 
 
 def popular_name(category: str | None = None) -> str:
@@ -81,8 +83,18 @@ class Keys:
         return f"{self.namespace}:session:{{{user_id}}}"
 
     def flag(self, user_id: str) -> str:
-        """String: why a user is held back."""
+        """String: why a user is held back, a `recsys.store.flags.Flag` as a JSON object; gone when it expires."""
         return f"{self.namespace}:flag:{{{user_id}}}"
+
+    @property
+    def flags(self) -> str:
+        """Sorted set: each user with a flag -> Unix milliseconds of when it expires."""
+        return f"{self.namespace}:flags"
+
+    @property
+    def allowed(self) -> str:
+        """Set: the users whom an analyst has released, who are never flagged automatically."""
+        return f"{self.namespace}:allowed"
 
     @property
     def unavailable(self) -> str:

@@ -135,6 +135,44 @@ def test_each_kind_of_entry_comes_into_its_table(stream: redis.Redis, lake: Lake
     assert archived(lake, stream) == Archived()
 
 
+FLAG = {
+    "user_id": "bob",
+    "score": 97.5,
+    "reasons": ["214 events in 10 s"],
+    "timestamp": "2017-12-31T10:00:00.5Z",
+    "shadow": False,
+}
+LABEL = {"user_id": "bob", "label": "bot", "labelled_at": "2017-12-31T10:00:00.5Z"}
+
+
+def test_flags_and_labels_come_into_their_tables(stream: redis.Redis, lake: Lake) -> None:
+    append(stream, "flag", FLAG, {**FLAG, "user_id": "eve", "timestamp": "2017-12-30T10:00:00Z", "shadow": True})
+    append(stream, "label", LABEL, {**LABEL, "label": "fine"}, {**LABEL, "user_id": "ann"})
+    assert archived(lake, stream) == Archived(flags=2, labels=2, entries=5)
+    assert stream.xlen(KEYS.events) == 0
+    moment = datetime(2017, 12, 31, 10, 0, 0, 500_000, tzinfo=UTC)
+    assert lake.flags().sort("timestamp").collect().rows() == [
+        ("eve", 97.5, ["214 events in 10 s"], datetime(2017, 12, 30, 10, tzinfo=UTC), True),
+        ("bob", 97.5, ["214 events in 10 s"], moment, False),
+    ]
+    assert lake.labels().collect().rows() == [("ann", "bot", moment), ("bob", "fine", moment)]
+
+    append(stream, "label", {**LABEL, "labelled_at": "2017-12-31T11:00:00Z"})
+    assert archived(lake, stream) == Archived(labels=1, entries=1)
+    assert lake.labels().select("user_id", "label").collect().rows() == [("ann", "bot"), ("bob", "bot")]
+
+
+def test_flags_and_labels_that_are_wrong_are_set_aside(stream: redis.Redis, lake: Lake) -> None:
+    append(stream, "flag", {**FLAG, "score": 101.0}, {**FLAG, "timestamp": "soon"}, {**FLAG, "shadow": None})
+    append(stream, "label", {**LABEL, "label": "maybe"}, {**LABEL, "user_id": "b b"}, {**LABEL, "label": 7})
+    append(stream, "flag", FLAG)
+    assert archived(lake, stream) == Archived(flags=1, invalid=6, entries=7)
+    assert len(rejects(lake, "flags")) == 3
+    assert [row["rules"] for row in rejects(lake, "labels")] == ["label_is_known", "user_id_is_an_id"]
+    assert len(rejects(lake, "entries")) == 1
+    assert lake.labels().collect().is_empty()
+
+
 def test_what_comes_twice_is_in_the_lake_once(stream: redis.Redis, lake: Lake) -> None:
     append(stream, "event", EVENT, EVENT)
     assert archived(lake, stream) == Archived(events=1, duplicates=1, entries=2)
@@ -238,16 +276,22 @@ def test_an_archive_killed_before_it_trims_is_made_good_by_the_next(stream: redi
     append(stream, "event", EVENT, {**EVENT, "event_id": "e2", "user_id": "bob"}, b"{")
     append(stream, "impressions", SHOWN)
     append(stream, "item", {"item_id": "tea", "price": 3.0})
+    append(stream, "flag", FLAG)
+    append(stream, "label", LABEL)
     port = str(stream.connection_pool.connection_kwargs["port"])
     command = [sys.executable, "-c", ARCHIVE_KILLED_BEFORE_TRIMMING, str(lake.directory), port]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert lake.events().collect().height == 2
-    assert stream.xlen(KEYS.events) == 5
+    assert stream.xlen(KEYS.events) == 7
 
     append(stream, "impressions", {**SHOWN, "request_id": "r2"})
+    append(stream, "flag", {**FLAG, "user_id": "eve"})
     again = Lake(lake.directory)
-    assert archived(again, stream) == Archived(duplicates=2, impressions=4, items=1, invalid=1, entries=6)
+    taken = Archived(duplicates=2, impressions=4, items=1, flags=2, labels=1, invalid=1, entries=9)
+    assert archived(again, stream) == taken
+    assert sorted(again.flags().collect()["user_id"]) == ["bob", "eve"]
+    assert again.labels().collect().height == 1
     assert again.events().collect().height == 2
     assert sorted(again.impressions().collect()["request_id"]) == ["r1", "r1", "r2", "r2"]
     assert len(rejects(again, "entries")) == 1

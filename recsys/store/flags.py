@@ -1,0 +1,169 @@
+"""Who is held back, and why: a flag a user, which expires, and an index of all of them.
+
+The index names every flag there is: it is written first and removed last, so that what it says too much of, after a
+process was killed, expires with it.
+"""
+
+# redis-py leaves **kwargs without a type.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+
+from recsys.schema import BOT, LABEL, LABELLED_AT, USER_ID
+from recsys.store.connection import Client, store_errors
+from recsys.store.encoding import text
+from recsys.store.keys import LABEL_FIELD, Keys
+
+Label = Literal["bot", "fine"]
+Origin = Literal["online", "nightly", "label"]
+
+BLOCK: Final = 1_000
+LABEL_DAYS: Final = 365
+"""How long a user whom an analyst calls a bot is held back."""
+LABEL_REASON: Final = "an analyst says so"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Why a user is held back, and how long: `score` from 0 to 100, `reasons` in words, the weightiest first."""
+
+    user_id: str
+    """As it is stored: a pseudonym, where there is a key for it."""
+    score: float
+    reasons: tuple[str, ...]
+    source: Origin
+    since: datetime
+    until: datetime
+
+
+def encode_flag(flag: Flag) -> bytes:
+    """A flag as the value of its key."""
+    return msgspec.json.encode(flag)
+
+
+def decode_flag(value: bytes | str) -> Flag | None:
+    """The flag that a value holds; None where something else was written there.
+
+    Whatever it is, its user is held back: the key says so by being there.
+    """
+    try:
+        return msgspec.json.decode(value, type=Flag)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def labelled_bot(user_id: str, at: datetime) -> Flag:
+    """The flag of a user whom an analyst calls a bot."""
+    return Flag(user_id, 100.0, (LABEL_REASON,), "label", at, at + timedelta(days=LABEL_DAYS))
+
+
+def encode_label(user_id: str, label: Label, at: datetime) -> bytes:
+    """What an analyst says of a user, as an entry of the stream."""
+    return msgspec.json.encode({USER_ID: user_id, LABEL: label, LABELLED_AT: at})
+
+
+def unix_ms(moment: datetime) -> int:
+    """A moment in Unix milliseconds, rounded up: a flag is in the index as long as it is there."""
+    return -(-int(moment.timestamp() * 1e6) // 1000)
+
+
+def put_flags(client: Client, keys: Keys, flags: Sequence[Flag]) -> int:
+    """Hold users back, each until the flag says; returns how many.
+
+    A flag takes the place of another, but what an analyst says stands: users who were released are left out, as are
+    those who were called bots, unless the flag is an analyst's too. Raises `StoreError`.
+    """
+    count = 0
+    with store_errors(client):
+        for start in range(0, len(flags), BLOCK):
+            part = _not_judged(client, keys, flags[start : start + BLOCK])
+            if part:
+                _write(client, keys, part)
+            count += len(part)
+    return count
+
+
+def read_flag(client: Client, keys: Keys, user_id: str) -> Flag | None:
+    """Why a user is held back; None where the user is not."""
+    with store_errors(client):
+        value: Any = client.get(keys.flag(user_id))
+    return None if value is None else decode_flag(value)
+
+
+def read_flags(client: Client, keys: Keys, now: datetime, n: int, offset: int = 0) -> list[Flag]:
+    """The `n` flags behind the first `offset`, those that expire last first."""
+    with store_errors(client):
+        members: list[Any] = client.zrevrangebyscore(keys.flags, "+inf", f"({unix_ms(now)}", offset, n)
+        found = _read(client, keys, [text(member) for member in members])
+    return [flag for flag in found if flag is not None]
+
+
+def flagged_users(client: Client, keys: Keys, now: datetime) -> list[str]:
+    """Everyone who is held back at `now`, in no order."""
+    with store_errors(client):
+        members: list[Any] = client.zrangebyscore(keys.flags, f"({unix_ms(now)}", "+inf")
+    return [text(member) for member in members]
+
+
+def release(client: Client, keys: Keys, user_id: str) -> bool:
+    """Hold a user back no longer, nor again automatically; whether the user was held back."""
+    with store_errors(client):
+        client.sadd(keys.allowed, user_id)
+        removed: Any = client.unlink(keys.flag(user_id))
+        client.zrem(keys.flags, user_id)
+    return bool(removed)
+
+
+def prune_flags(client: Client, keys: Keys, now: datetime) -> int:
+    """Remove what has expired from the index; how many."""
+    with store_errors(client):
+        removed: Any = client.zremrangebyscore(keys.flags, "-inf", unix_ms(now))
+    return int(removed)
+
+
+def put_label(client: Client, keys: Keys, user_id: str, label: Label, at: datetime) -> None:
+    """Keep what an analyst says of a user, and act on it at once: a bot is held back, who is fine is released."""
+    with store_errors(client):
+        client.xadd(keys.events, {LABEL_FIELD: encode_label(user_id, label, at)})
+        if label == BOT:
+            client.srem(keys.allowed, user_id)
+    if label == BOT:
+        put_flags(client, keys, [labelled_bot(user_id, at)])
+    else:
+        release(client, keys, user_id)
+
+
+def _not_judged(client: Client, keys: Keys, flags: Sequence[Flag]) -> list[Flag]:
+    """The flags of users of whom no analyst has said anything, and those of analysts."""
+    users = [flag.user_id for flag in flags]
+    released: list[Any] = client.smismember(keys.allowed, users) if users else []
+    known = _read(client, keys, users)
+    return [
+        flag
+        for flag, allowed, before in zip(flags, released, known, strict=True)
+        if flag.source == "label" or not (allowed or (before is not None and before.source == "label"))
+    ]
+
+
+def _read(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
+    """The flag of each user, None where there is none."""
+    if not users:
+        return []
+    pipeline = client.pipeline(transaction=False)
+    for user_id in users:
+        pipeline.get(keys.flag(user_id))
+    values: list[Any] = pipeline.execute()
+    return [None if value is None else decode_flag(value) for value in values]
+
+
+def _write(client: Client, keys: Keys, flags: Sequence[Flag]) -> None:
+    client.zadd(keys.flags, {flag.user_id: unix_ms(flag.until) for flag in flags})
+    pipeline = client.pipeline(transaction=False)
+    for flag in flags:
+        pipeline.execute_command("SET", keys.flag(flag.user_id), encode_flag(flag), "PXAT", unix_ms(flag.until))
+    pipeline.execute()
