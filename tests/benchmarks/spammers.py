@@ -51,7 +51,7 @@ def spammers(_work: Path) -> Iterator[tuple[str, Figures]]:
         f1 = f"**missed: {found['F1']:.3f}**" if missed else f"{found['F1']:.3f}"
         print(f"| {name} | {f1} | {found['AUC']:.3f} |", flush=True)
         yield f"labelled, {name}", found
-    print(f"asked: F1 ≥ {LEAST['F1']:.2f}")
+    print(f"asked: F1 ≥ {LEAST_F1:.2f}")
 
 
 def labelled_spammers() -> tuple[pl.DataFrame, csr_matrix, Floats]:
