@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,9 @@ import msgspec
 import pytest
 import redis
 
+from jobs.archive import archive
+from jobs.backtest import backtest
+from jobs.lake import Lake
 from recsys.anomaly.breaker import FEWEST_FLAGGED
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.anomaly_settings import Anomalies
@@ -334,6 +338,31 @@ def test_what_became_of_flags_is_counted(settings: Settings) -> None:
     told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
     assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
     assert "recsys_events_scored_total 53.0" in told
+
+
+def test_a_backtest_raises_the_flags_that_the_server_did(
+    settings: Settings, client: redis.Redis, tmp_path: Path
+) -> None:
+    later = START + timedelta(seconds=40)
+    rows = [
+        *acts("burst", 60, 0.1, uneven=0.9),
+        *acts("regular", 40, 20.0),
+        *acts("ann", 30, 25.0, uneven=0.9),
+        *acts("order", 80, 0.01, later, event="purchase", price=1.0),
+        *(row for user in range(60) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7")),
+        *acts("fast", 24, 0.4, later, 0.9, ip="203.0.113.7"),
+    ]
+    take(settings, *each(rows))
+    lake = Lake(tmp_path / "lake")
+    archive(lake, settings.sources, client, KEYS, datetime(2027, 1, 1, tzinfo=UTC))
+    found = backtest(lake, settings, START.date())
+    live = lake.flags().sort("timestamp").collect()
+    assert {flag.user_id for flag in found.flags} >= {"burst", "regular"}
+    assert [flag.user_id for flag in found.flags] == live["user_id"].to_list()
+    for flag, (score, at) in zip(found.flags, live.select("score", "timestamp").rows(), strict=True):
+        assert abs(flag.score - score) < 2
+        assert abs(flag.at - at) <= timedelta(milliseconds=1)
+    assert found.share == len(found.flags) / found.users
 
 
 def test_the_settings_of_anomalies_are_as_documented() -> None:
