@@ -5,6 +5,7 @@ from typing import Final
 
 import polars as pl
 
+from features.behavior import BEHAVIOR
 from features.bought_with import BOUGHT_WITH
 from features.feature import Feature
 from features.interactions import INTERACTIONS, SEQUENCES
@@ -20,8 +21,11 @@ TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "sequences": SEQUENCES,
 }
 
-# Made from a fitted model, after the others.
-LATER_TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {"item_categories": ITEM_CATEGORIES}
+# Made by steps of their own: from a fitted model, after the others, and for the screening of users, before them.
+OTHER_TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
+    "item_categories": ITEM_CATEGORIES,
+    "behavior": BEHAVIOR,
+}
 
 
 def describe() -> pl.DataFrame:
@@ -29,7 +33,7 @@ def describe() -> pl.DataFrame:
     return pl.DataFrame(
         [
             (table, feature.name, str(feature.dtype), feature.meaning, feature.unit)
-            for table, features in {**TABLES, **LATER_TABLES}.items()
+            for table, features in {**TABLES, **OTHER_TABLES}.items()
             for feature in features
         ],
         schema=dict.fromkeys(("table", "name", "dtype", "meaning", "unit"), pl.String),

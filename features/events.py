@@ -1,6 +1,6 @@
 """What all features start from: the events before the cut, their age, decay and weight, orders, exact sums."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,10 +25,7 @@ LARGEST_AMOUNT: Final = 1e12
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
-# Events may come without what the wanted tables do not read.
-_READ: Final = cs.by_name(
-    EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID, require_all=False
-)
+_READ: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
 
 # Purchases of one user are one order where they share the session or, without sessions, the moment.
 ORDER_TIME: Final = "order_time"
@@ -40,12 +37,13 @@ def before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
 
 
-def in_memory(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """The events before `as_of`, collected in the columns that features read.
+def in_memory(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _READ) -> pl.LazyFrame:
+    """The events before `as_of`, collected in the columns to `read`, as far as they have them.
 
     User and item ids become an `Enum` in order of id, which is grouped and sorted as the number that it holds.
     """
-    known = before(events, as_of).select(_READ).collect(engine="streaming").lazy()
+    wanted = cs.by_name(*read, require_all=False)
+    known = before(events, as_of).select(wanted).collect(engine="streaming").lazy()
     ids = pl.collect_all([known.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
     coded = [pl.col(found.columns[0]).cast(pl.Enum(found.to_series())) for found in ids]
     return known.with_columns(coded).collect(engine="streaming").lazy()

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.bought_with import add_order_pairs, order_pairs, rank_order_pairs
+from features.bought_with import LEAST_USERS, add_order_pairs, order_pairs, rank_order_pairs
 from features.events import before, in_memory
 from features.interactions import interactions_of, sequences_of
 from features.item_features import merge_item_partials
@@ -31,9 +31,11 @@ def feature_tables(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
     n: int = 50,
+    least_users: int = LEAST_USERS,
 ) -> Iterator[dict[str, pl.LazyFrame]]:
     """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
-    `user_profile/bucket=00`; last `bought_with`, with up to `n` items bought with each, and `item_features`.
+    `user_profile/bucket=00`; last `bought_with`, with up to `n` items that at least `least_users` bought with each,
+    and `item_features`.
 
     `buckets` has the events of each bucket of users, at least one. Two are in memory: while the caller collects or
     sinks the tables of one, before it asks for more, a thread prepares the next. Profiles take the price of an
@@ -54,7 +56,7 @@ def feature_tables(
     assert bought is not None
     assert partials is not None
     yield {
-        "bought_with": rank_order_pairs(bought.lazy(), n),
+        "bought_with": rank_order_pairs(bought.lazy(), n, least_users),
         "item_features": merge_item_partials(partials.lazy(), items, as_of),
     }
 

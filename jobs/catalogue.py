@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from features.item_features import CYCLE_DAYS
 from jobs.category_levels import category_path
 from recsys.data.interactions import Interactions
+from recsys.data.truncated_svd import truncated_svd
 from recsys.files import written_whole
-from recsys.models.truncated_svd import truncated_svd
 from recsys.schema import (
     AVAILABLE,
     BRAND,

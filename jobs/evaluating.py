@@ -115,11 +115,17 @@ def _measure_window(
     progress.done()
 
 
-def prepare_exam(lake: Lake, settings: Settings, start: datetime, end: datetime) -> Exam:
-    """What was known at `start`, and what users wanted from then to `end`, of at most `evaluation.users`."""
+def prepare_exam(
+    lake: Lake, settings: Settings, start: datetime, end: datetime, wanted_by: Lake | None = None
+) -> Exam:
+    """What was known at `start`, and what users wanted from then to `end`, of at most `evaluation.users`.
+
+    What was wanted is read from `wanted_by`, where it is another lake, as one with fewer users.
+    """
     known = known_at(lake, settings.sources, start)
     weights = settings.sources.event_weights
-    pairs = relevant_pairs(lake.events(), start, end, settings.evaluation.relevant_events, weights)
+    events = (wanted_by or lake).events()
+    pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
     pairs = sample_users(pairs, settings.evaluation.users, settings.seed)
     history = known.user_items if settings.repeat == "exclude" else None
     return Exam.of(known, build_truth(pairs, known, settings.evaluation, history, lake.items()), settings)
@@ -146,35 +152,43 @@ def choose(lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> BlendCh
     return choose_blend(lists, exam.truth, settings.evaluation.cutoff, settings.seed)
 
 
+def blend_lists(choice: BlendChoice, lists: Mapping[str, Rows], exam: Exam, settings: Settings) -> Rows:
+    """The lists of what is published, from those of its members."""
+    if winner_of(choice) != BLEND:
+        return lists[winner_of(choice)]
+    config = blend_config(choice, settings.evaluation)
+    weights = member_weights(config, exam.truth.segments[LIGHT])
+    members = [lists[name] for name in config.members]
+    return merge_lists(members, weights, max(settings.evaluation.cutoffs))[0]
+
+
+def lists_of(run: Run, window: str, name: str) -> Rows:
+    """The lists of the model called `name` on a window, as they were kept."""
+    searched = run.directory / SEARCH / f"{name}.npy"
+    return np.load(searched if window == VALIDATION else run.directory / _step(window, name) / LISTS)
+
+
 def _measure(directory: Path, name: str, run: Run, window: str, exam: Exam, settings: Settings) -> None:
     """On the validation window by the lists of the search; on the test window they are made, and kept."""
     if window == TEST:
         lists = rank(build_candidate(name, settings), exam, settings)
         np.save(directory / LISTS, lists)
     else:
-        lists = _lists(run, window, name)
+        lists = lists_of(run, window, name)
     write_json(directory / MEASUREMENT, asdict(measure_lists(name, lists, exam, settings)))
 
 
 def _measure_blend(directory: Path, run: Run, window: str, exam: Exam, settings: Settings) -> None:
     """Choose the weights where it is their turn, and measure the blend unless it is a single model."""
     if window == VALIDATION:
-        lists = {name: _lists(run, window, name) for name in settings.candidates}
+        lists = {name: lists_of(run, window, name) for name in settings.candidates}
         choice = choose(lists, exam, settings)
         write_json(directory / CHOICE, asdict(choice))
     else:
         choice = blend_choice(run)
     if winner_of(choice) == BLEND:
-        config = blend_config(choice, settings.evaluation)
-        weights = member_weights(config, exam.truth.segments[LIGHT])
-        members = [_lists(run, window, name) for name in config.members]
-        merged, _ = merge_lists(members, weights, max(settings.evaluation.cutoffs))
+        merged = blend_lists(choice, {name: lists_of(run, window, name) for name in choice.weights}, exam, settings)
         write_json(directory / MEASUREMENT, asdict(measure_lists(BLEND, merged, exam, settings)))
-
-
-def _lists(run: Run, window: str, name: str) -> Rows:
-    searched = run.directory / SEARCH / f"{name}.npy"
-    return np.load(searched if window == VALIDATION else run.directory / _step(window, name) / LISTS)
 
 
 def _step(window: str, name: str) -> str:

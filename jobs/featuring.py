@@ -22,7 +22,13 @@ def write_features(run: Run, lake: Lake, settings: Settings, progress: Progress)
         buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
         sources = settings.sources
         for tables in feature_tables(
-            buckets, lake.items(), lake.users(), run.as_of, sources.half_life_days, sources.event_weights
+            buckets,
+            lake.items(),
+            lake.users(),
+            run.as_of,
+            sources.half_life_days,
+            sources.event_weights,
+            least_users=settings.anomalies.neighbor_users,
         ):
             write_tables(directory, tables)
             progress.advance(len(tables))

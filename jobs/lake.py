@@ -5,7 +5,7 @@ import fcntl
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Lake:
     buckets: int = 1
     pseudonym_key: str | None = field(default=None, repr=False)
     """With it, users are kept by their pseudonyms alone."""
+    screened: pl.Series | None = field(default=None, repr=False, compare=False)
+    """Users, by their ids in the lake, whose events are not read."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
@@ -86,6 +88,10 @@ class Lake:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
+    def without(self, users: pl.Series) -> "Lake":
+        """The same lake as if these users had never done anything."""
+        return replace(self, screened=users)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
         of `Events`."""
@@ -95,7 +101,11 @@ class Lake:
             files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
             return pl.LazyFrame(schema=pl.Schema(Events))
-        return scan(files)
+        events = scan(files)
+        if self.screened is None:
+            return events
+        left_out = self.screened.rename(USER_ID).to_frame().lazy()
+        return events.join(left_out, on=USER_ID, how="anti", maintain_order="left")
 
     def items(self) -> pl.LazyFrame:
         """The catalogue, in the columns of `Items`."""

@@ -15,6 +15,7 @@ from recsys.data.interactions import Interactions
 from recsys.files import written_whole
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.models.base import ItemModel, Model
+from recsys.models.shared_users import SharedUsers
 from recsys.models.top_k import Exclude, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists
@@ -51,10 +52,17 @@ def write_user_lists(
 
 
 def write_similar_lists(
-    directory: Path, model: ItemModel, known: Interactions, exclude: Exclude, n: int, progress: Progress
+    directory: Path,
+    model: ItemModel,
+    known: Interactions,
+    exclude: Exclude,
+    n: int,
+    least_users: int,
+    progress: Progress,
 ) -> None:
-    """The n items most like each item."""
-    blocks = ((rows, model.similar(rows, n, exclude)[0]) for rows in _blocks(len(known.items)))
+    """The n items most like each item, without those that share fewer users with it than `least_users`."""
+    shared = SharedUsers(known.wanted, least_users)
+    blocks = ((rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(known.items)))
     _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
 
 

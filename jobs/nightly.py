@@ -1,7 +1,7 @@
 """The nightly run, from features over models and lists to publishing, each step resumed where it was left."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from jobs.model_search import search_in_run
 from jobs.progress import Progress
 from jobs.reporting import REPORT, REPORT_FILE, report
 from jobs.run import COMPLETE, Run, open_run
+from jobs.screen_comparison import compare_unscreened
+from jobs.screening import nightly_flags, screen
 from jobs.training import train, write_lists
 from recsys.evaluation.comparison import check_metric
 from recsys.settings import Settings
 from recsys.store.blocks import count_lists
 from recsys.store.connection import connect
 from recsys.store.keys import Keys
+from recsys.store.nightly_flags import replace_nightly_flags
 from recsys.store.publish import Published, publish
 
 log = structlog.get_logger(__name__)
@@ -58,6 +61,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return Outcome(run, run.manifest()["winner"], run.directory / REPORT / REPORT_FILE)
+        whole, lake = lake, screen(run, lake, settings, progress)
         write_features(run, lake, settings, progress)
         if until == Until.FEATURES:
             return Outcome(run)
@@ -71,6 +75,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
             return Outcome(run, winner)
         write_lists(run, lake, settings, winner, progress)
         cross_validate(run, lake, settings, progress)
+        compare_unscreened(run, lake, whole, settings, progress)
         written = report(run, lake, settings, winner)
         if until == Until.EVALUATE:
             return Outcome(run, winner, written)
@@ -81,7 +86,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
 
 
 def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
-    """Load the run's lists into Redis and make them live."""
+    """Load the run's lists into Redis and make them live, and hold back the users who were screened out."""
     lists = run.directory / "lists"
     progress.start("publish lists", count_lists(lists))
     done = 0
@@ -92,15 +97,18 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
         done = lists_done
 
     client = connect(settings.redis, settings.directory)
+    keys = Keys(settings.redis.namespace)
     published = publish(
         client,
-        Keys(settings.redis.namespace),
+        keys,
         run.id,
         lists,
         settings.redis.keep_versions,
         advance,
         settings.redis.max_memory,
     )
+    now = datetime.now(UTC)
+    replace_nightly_flags(client, keys, nightly_flags(run, settings, now), now)
     progress.done()
     if published.cut_to is not None:
         log.warning("lists were cut to fit redis.max_memory", run=run.id, longest=published.cut_to)

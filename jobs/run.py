@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter
 
-from jobs.lake import DATE, Lake
+from jobs.lake import DATE, FLAGS, TABLES, Lake
 from recsys.errors import RunError
 from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
 from recsys.settings import Settings
@@ -35,7 +35,14 @@ NOT_IN_MANIFEST = {
     "serving": True,
     "directory": True,
     "log_format": True,
-    "anomalies": {"online": True, "flag_score": True, "flag_hours": True, "most_flagged": True},
+    # Who is allowed counts by what users are called in the lake, as an input.
+    "anomalies": {
+        "online": True,
+        "flag_score": True,
+        "flag_hours": True,
+        "most_flagged": True,
+        "allowed_users": True,
+    },
     "sources": {"connections": True, "storage_options": True},
 }
 
@@ -122,7 +129,8 @@ def run_id(as_of: datetime) -> str:
 def _begin(run: Run, settings: Settings, lake: Lake) -> None:
     values = TypeAdapter(Settings).dump_python(settings, mode="json", exclude=NOT_IN_MANIFEST)
     mark = _mark(values)
-    inputs = _mark(_lake_files(lake, run.as_of))
+    allowed = sorted(lake.stored_id(user) for user in settings.anomalies.allowed_users)
+    inputs = _mark([*_lake_files(lake, run.as_of), *allowed])
     if (run.directory / MANIFEST).exists():
         manifest = run.manifest()
         if manifest["status"] == COMPLETE and manifest["settings_mark"] != mark:
@@ -171,7 +179,9 @@ def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
     last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
     events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
     names = [str(file.relative_to(lake.directory)) for file in events]
-    tables = [lake.directory / f"{table}.parquet" for table in ("items", "users")]
+    tables = [lake.directory / f"{table}.parquet" for table in TABLES]
+    flags = sorted(file for file in (lake.directory / FLAGS).rglob("*.parquet") if file.parent.name <= last)
+    names += [str(file.relative_to(lake.directory)) for file in flags]
     return names + [fingerprint(table) for table in tables if table.exists()]
 
 

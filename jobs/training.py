@@ -101,7 +101,13 @@ def _write_lists(
     write_user_lists(directory, model, known, exclude, settings.lists.user_items, progress)
     similar = ItemKnn.load(run.directory / model_step("item_knn"))
     write_similar_lists(
-        directory, similar, known, Exclude(items=unavailable), settings.lists.similar_items, progress
+        directory,
+        similar,
+        known,
+        Exclude(items=unavailable),
+        settings.lists.similar_items,
+        settings.anomalies.neighbor_users,
+        progress,
     )
     popularity = Popularity.load(run.directory / model_step("popularity")).item_popularity
     trend = Trending.load(run.directory / model_step("trending")).item_trend

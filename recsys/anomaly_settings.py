@@ -32,5 +32,6 @@ class Anomalies:
     """Users who are never flagged or screened out, as test accounts."""
     allowed_networks: tuple[Network, ...] = ()
     """Networks, as 10.0.0.0/8, whose addresses count for nothing: proxies, offices, monitoring."""
-    neighbor_users: Positive = 2
-    """So many different users have to stand behind an item that is published as similar to another."""
+    neighbor_users: Positive = 3
+    """So many different users have to stand behind an item that is published as similar to another, or bought with
+    it."""

@@ -41,6 +41,7 @@ LABEL: Final = "label"
 LABELLED_AT: Final = "labelled_at"
 BOT: Final = "bot"
 FINE: Final = "fine"
+FLAGGED: Final = "flagged"
 
 IMPRESSION: Final = "impression"
 VIEW: Final = "view"

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys.data.trust import user_trust
 from recsys.errors import NotEnoughDataError
 from recsys.ids import IdMap, Rows
 from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
@@ -43,6 +44,12 @@ class Interactions:
         matrix = self.user_items.copy()
         matrix.eliminate_zeros()
         return matrix
+
+    @cached_property
+    def trust(self) -> NDArray[np.float64]:
+        """How far each user counts where all decide together, (users,), by the days of positive events."""
+        positive = self.weights > 0
+        return user_trust(self.user_rows[positive], self.age_days[positive], len(self.users))
 
 
 def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: datetime) -> Interactions:

@@ -177,6 +177,68 @@ class CategorySummary:
 
 
 @dataclass(frozen=True)
+class ScreenedMetric:
+    """One metric of what is published on clean users, as it learned without the screened users and with them."""
+
+    metric: str
+    without: float
+    with_all: float
+    interval: tuple[float, float]
+    """95 % interval of the difference, the first less the second, over the same users."""
+
+
+@dataclass(frozen=True)
+class ScreenComparison:
+    """How the published model does on users who were not screened out, and how it would have done."""
+
+    users: int
+    """Those who came back in the test window and wanted something."""
+    metrics: tuple[ScreenedMetric, ...]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A user who is suspected, and why."""
+
+    user_id: str
+    score: float
+    """0 to 100."""
+    screened: bool
+    origin: str
+    """Who found the user: an analyst's label, the online half, the nightly detectors."""
+    events: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScreeningSummary:
+    """Who was taken for no shopper, and what that changed."""
+
+    shadow: bool
+    """Whether they were only looked for, and models learned from everyone."""
+    users: int
+    events: int
+    """All users and events that were looked at, impressions left out."""
+    screened_users: int
+    screened_events: int
+    by_origin: Mapping[str, int]
+    """Screened users by who found them."""
+    reasons: tuple[tuple[str, int], ...]
+    """What was unusual and for how many screened users, the most frequent first."""
+    suspects: tuple[Suspect, ...]
+    """Some of the highest scores, the highest first."""
+    bots: int
+    """Users whom analysts call bots."""
+    fine: int
+    """Users whom analysts call fine."""
+    labelled_detector: bool
+    """Whether there were labels enough for a detector to learn from them."""
+    least_labels: int
+    """How many that takes."""
+    comparison: ScreenComparison | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """One run's report. `validation` and `test` measure the same models, on which the winner is chosen on the
     first and only reported on the second."""
@@ -200,6 +262,8 @@ class Report:
     blend: BlendSummary | None = None
     search: tuple[SearchedModel, ...] = ()
     categories: CategorySummary | None = None
+    screening: ScreeningSummary | None = None
+    """None where nobody was looked for."""
 
     @property
     def cutoff(self) -> int:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
+from recsys.data.truncated_svd import OVERSAMPLING, truncated_svd
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, ItemModel
 from recsys.models.scaling import once_each, scaled_by_counts
 from recsys.models.top_k import Exclude, Scores, blocks_of, in_threads, rank_blocks
-from recsys.models.truncated_svd import OVERSAMPLING, truncated_svd
 
 # Rows of every matrix product, so that a user's scores do not depend on who else is asked for.
 SLAB: Final = 256

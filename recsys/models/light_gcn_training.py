@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import LGConv
 
 from recsys.data.interactions import Interactions
+from recsys.data.truncated_svd import truncated_svd
 from recsys.ids import Rows
 from recsys.models.artifacts import Array
 from recsys.models.light_gcn import LightGcnConfig
@@ -24,7 +25,6 @@ from recsys.models.neural_training import Plan, train, workers
 from recsys.models.scaling import scaled_by_counts
 from recsys.models.top_k import Exclude
 from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
-from recsys.models.truncated_svd import truncated_svd
 
 HELD_OUT_USERS: Final = 4_000
 HELD_OUT_SHARE: Final = 0.02  # of all interactions, at most

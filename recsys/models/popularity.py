@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
+from recsys.data.trust import backed_sums
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import NOTHING, Model
@@ -23,7 +24,10 @@ class PopularityConfig:
 
 
 class Popularity(Model):
-    """An item's score is the sum over users of confidence / (confidence + saturation)."""
+    """An item's score is the sum over users of confidence / (confidence + saturation), as far as it is backed.
+
+    `recsys.data.trust` says how far known users have to stand behind what new ones want.
+    """
 
     def __init__(self, config: PopularityConfig = PopularityConfig()) -> None:
         self.config = config
@@ -32,7 +36,8 @@ class Popularity(Model):
         """Add up what each user says of each item."""
         wanted = interactions.wanted
         say = wanted.data / (wanted.data + self.config.saturation)
-        self.item_popularity = np.bincount(wanted.indices, say, wanted.shape[1]).astype(np.float32)
+        trust = np.repeat(interactions.trust, np.diff(wanted.indptr))
+        self.item_popularity = backed_sums(wanted.indices, say, trust, wanted.shape[1]).astype(np.float32)
         check_finite("popularity", scores=self.item_popularity)
         return self
 

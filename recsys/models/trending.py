@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.trust import backed_sums, once_a_day
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NOTHING, Model
@@ -29,10 +31,11 @@ class TrendingConfig:
 class Trending(Model):
     """An item's score is the growth of its event rate less one standard error, on a log scale.
 
-    `recent` and `usual` are sums of 0.5 ** (age / half-life) over the item's events of positive weight; what is
-    expected of `recent` is `usual` times the shop's own ratio of the two, so that a busy week is no trend. The
-    score is log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior), the second term being the
-    standard error of the logarithm of a Poisson count.
+    `recent` and `usual` are sums of 0.5 ** (age / half-life) over the item's events of positive weight, the latest
+    of each user and day, as far as known users back them (`recsys.data.trust`). What is expected of `recent` is
+    `usual` times the shop's own ratio of the two, so that a busy week is no trend. The score is
+    log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior), the second term being the standard error
+    of the logarithm of a Poisson count.
     """
 
     def __init__(self, config: TrendingConfig = TrendingConfig()) -> None:
@@ -41,11 +44,12 @@ class Trending(Model):
     def fit(self, interactions: Interactions) -> Self:
         """Compare the decayed sums of every item."""
         config = self.config
-        positive = interactions.weights > 0
-        rows, ages = interactions.item_rows[positive], interactions.age_days[positive]
-        items = interactions.shape[1]
-        recent = np.bincount(rows, 0.5 ** (ages / config.recent_days), items)
-        usual = np.bincount(rows, 0.5 ** (ages / config.usual_days), items)
+        latest = _latest_of_days(interactions)
+        items, trust = interactions.item_rows[latest], interactions.trust[interactions.user_rows[latest]]
+        recent, usual = (
+            backed_sums(items, 0.5 ** (interactions.age_days[latest] / half_life), trust, interactions.shape[1])
+            for half_life in (config.recent_days, config.usual_days)
+        )
         return self.fit_rates(recent, usual)
 
     def fit_rates(self, recent: Array, usual: Array) -> Self:
@@ -77,3 +81,10 @@ class Trending(Model):
         model = cls(config)
         model.item_trend = arrays["item_trend"]
         return model
+
+
+def _latest_of_days(interactions: Interactions) -> NDArray[np.intp]:
+    """The events that count: of positive weight, and of each user, item and day the latest."""
+    positive = np.flatnonzero(interactions.weights > 0)
+    users, items = interactions.user_rows[positive], interactions.item_rows[positive]
+    return positive[once_a_day(users, items, interactions.age_days[positive])]

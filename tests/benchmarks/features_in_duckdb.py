@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from features.bought_with import LARGEST_ORDER, LEAST_ORDERS
+from features.bought_with import LARGEST_ORDER, LEAST_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -120,22 +120,22 @@ def _bought_with(n: int) -> str:
             SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
             FROM events WHERE event = 'purchase' GROUP BY ALL
         ), orders AS (
-            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id,
+            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id, user_id,
                 row_number() OVER () AS number
             FROM lines GROUP BY user_id, session_id, order_time
         ), together AS (
-            SELECT a.item_id, b.item_id AS other_item_id, count(*) AS orders
-            FROM orders a JOIN orders b USING (number) GROUP BY ALL HAVING count(*) >= {LEAST_ORDERS}
+            SELECT a.item_id, b.item_id AS other_item_id, count(DISTINCT a.user_id) AS users
+            FROM orders a JOIN orders b USING (number) GROUP BY ALL HAVING users >= {LEAST_USERS}
         ), cosines AS (
-            SELECT t.item_id, t.other_item_id, t.orders, t.orders / sqrt(a.orders::DOUBLE * b.orders) AS cosine
+            SELECT t.item_id, t.other_item_id, t.users, t.users / sqrt(a.users::DOUBLE * b.users) AS cosine
             FROM together t
             JOIN together a ON a.item_id = t.item_id AND a.other_item_id = t.item_id
             JOIN together b ON b.item_id = t.other_item_id AND b.other_item_id = t.other_item_id
             WHERE t.item_id <> t.other_item_id
         )
         SELECT item_id, row_number() OVER (
-                PARTITION BY item_id ORDER BY cosine DESC, orders DESC, other_item_id
-            ) AS rank, other_item_id, orders, cosine
+                PARTITION BY item_id ORDER BY cosine DESC, users DESC, other_item_id
+            ) AS rank, other_item_id, users, cosine
         FROM cosines QUALIFY rank <= {n} ORDER BY item_id, rank"""
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from features.bought_with import LARGEST_ORDER, LEAST_ORDERS
+from features.bought_with import LARGEST_ORDER, LEAST_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -121,21 +121,21 @@ def _order(lines: pd.DataFrame) -> pd.Series:
 
 def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     lines = known.loc[known["event"] == "purchase"]
-    orders = lines.assign(order=_order(lines)).sort_values("event_id")[["order", "item_id"]].drop_duplicates()
+    orders = lines.assign(order=_order(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
+    orders = orders.drop_duplicates()
     orders = orders[orders.groupby("order").cumcount() < LARGEST_ORDER]
-    together = orders.merge(orders.rename(columns={"item_id": "other_item_id"}), on="order")
-    counts = together.groupby(["item_id", "other_item_id"], observed=True).size().rename("orders").reset_index()
-    counts = _texts(counts[counts["orders"] >= LEAST_ORDERS])
+    others = orders[["order", "item_id"]].rename(columns={"item_id": "other_item_id"})
+    together = orders.merge(others, on="order")[["user_id", "item_id", "other_item_id"]].drop_duplicates()
+    counts = together.groupby(["item_id", "other_item_id"], observed=True).size().rename("users").reset_index()
+    counts = _texts(counts[counts["users"] >= LEAST_USERS])
     same = counts["item_id"] == counts["other_item_id"]
-    alone = counts[same].set_index("item_id")["orders"]
+    alone = counts[same].set_index("item_id")["users"]
     found = counts[~same].copy()
     product = found["item_id"].map(alone).astype(float) * found["other_item_id"].map(alone)
-    found["cosine"] = found["orders"] / np.sqrt(product)
-    found = found.sort_values(
-        ["item_id", "cosine", "orders", "other_item_id"], ascending=[True, False, False, True]
-    )
+    found["cosine"] = found["users"] / np.sqrt(product)
+    found = found.sort_values(["item_id", "cosine", "users", "other_item_id"], ascending=[True, False, False, True])
     found["rank"] = found.groupby("item_id").cumcount() + 1
-    return found.loc[found["rank"] <= n, ["item_id", "rank", "other_item_id", "orders", "cosine"]]
+    return found.loc[found["rank"] <= n, ["item_id", "rank", "other_item_id", "users", "cosine"]]
 
 
 def _price_rank(priced: pd.DataFrame) -> pd.Series:

@@ -6,18 +6,24 @@ from features.bought_with import LARGEST_ORDER, bought_with
 
 
 def baskets(*orders: str):
-    """One user's orders, a letter an item."""
+    """An order of each of as many users, a letter an item."""
+    return [(f"u{number}", "purchase", item, 1) for number, order in enumerate(orders) for item in order]
+
+
+def weekly(users: range, items: str, times: int):
+    """So many orders of each user."""
     return [
-        ("u", "purchase", item, number + 1, {"session_id": f"s{number}"})
-        for number, order in enumerate(orders)
-        for item in order
+        (f"weekly {user}", "purchase", item, 1 + time / 10, {"session_id": f"s{time}"})
+        for user in users
+        for time in range(times)
+        for item in items
     ]
 
 
 @pytest.fixture
 def pairs(make_events, as_of):
-    def of(rows, n: int = 10):
-        return bought_with(make_events(rows), as_of, n).collect(engine="streaming")
+    def of(rows, n: int = 10, least_users: int = 3):
+        return bought_with(make_events(rows), as_of, n, least_users).collect(engine="streaming")
 
     return of
 
@@ -37,28 +43,46 @@ def test_counts_cosine_and_order(pairs):
 def test_the_best_n_by_cosine(pairs):
     # a is with b in 4 orders of 4 and 8, with c in 3 of 4 and 3.
     table = pairs(baskets("abc", "abc", "abc", "ab", "b", "b", "b", "b"), n=1)
-    assert table.filter(item_id="a").select("other_item_id", "orders").rows() == [("c", 3)]
+    assert table.filter(item_id="a").select("other_item_id", "users").rows() == [("c", 3)]
+
+
+def test_a_user_counts_once_however_many_the_orders(pairs):
+    """Of a, b and d, 10, 10 and 3 users; those of d have it with a in 30 orders."""
+    table = pairs([*baskets(*["ab"] * 10), *weekly(range(3), "ad", times=30)])
+    assert table.filter(item_id="a").select("other_item_id", "users").rows() == [("b", 10), ("d", 3)]
+    assert table["cosine"].max() == pytest.approx(10 / sqrt(13 * 10))
+
+
+@pytest.mark.parametrize("least_users", [2, 3])
+def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(pairs, least_users: int):
+    shop = baskets(*["ab"] * 10)
+    few = pairs([*shop, *weekly(range(least_users - 1), "at", times=1_000)], least_users=least_users)
+    assert set(few["item_id"]) | set(few["other_item_id"]) == {"a", "b"}
+    enough = pairs([*shop, *weekly(range(least_users), "at", times=1)], least_users=least_users)
+    assert enough.filter(item_id="a")["other_item_id"].to_list() == ["b", "t"]
+    assert enough.filter(item_id="t")["other_item_id"].to_list() == ["a"]
 
 
 def test_an_order_is_of_one_user_and_one_session_or_moment(pairs):
     apart = [(user, "purchase", item, 1, {"session_id": "s"}) for user, item in ["ua", "vb"] * 3]
-    assert pairs(apart).is_empty()
-    together = [("u", "purchase", item, days) for days in (1, 2, 3) for item in "ab"]
-    assert pairs(together)["orders"].to_list() == [3, 3]
-    minutes_apart = [("u", "purchase", item, days + (item == "a") / 1440) for days in (1, 2, 3) for item in "ab"]
+    assert pairs(apart, least_users=1).filter(other_item_id="b").is_empty()
+    together = [(user, "purchase", item, 1) for user in "uvw" for item in "ab"]
+    assert pairs(together)["users"].to_list() == [3, 3]
+    minutes_apart = [(user, "purchase", item, 1 + (item == "a") / 1440) for user in "uvw" for item in "ab"]
     assert pairs(minutes_apart).is_empty()
 
 
 def test_only_purchases_before_as_of_count(pairs):
-    views = [("u", "view", item, days, {"session_id": f"s{days}"}) for days in (1, 2, 3) for item in "ab"]
+    views = [(user, "view", item, 1, {"session_id": "s"}) for user in "uvw" for item in "ab"]
     assert pairs(views).is_empty()
-    late = [("u", "purchase", item, days, {"session_id": f"s{days}"}) for days in (0, 1, 2) for item in "ab"]
+    late = [(user, "purchase", item, days) for days, user in enumerate("uvw") for item in "ab"]
     assert pairs(late).is_empty()
+    assert pairs(late, least_users=2)["users"].to_list() == [2, 2]
 
 
 def test_of_a_very_large_order_only_the_first_event_ids_count(pairs):
     names = [f"i{number:03d}" for number in range(LARGEST_ORDER + 10)]
-    rows = [("u", "purchase", name, day, {"session_id": f"s{day}"}) for day in (1, 2, 3) for name in names]
+    rows = [(user, "purchase", name, 1, {"session_id": "s"}) for user in "uvw" for name in names]
     table = pairs(rows, n=1000)
     assert table["item_id"].unique().sort().to_list() == names[:LARGEST_ORDER]
     assert table.height == LARGEST_ORDER * (LARGEST_ORDER - 1)

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from features.behavior import behavior
+from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
 from features.bought_with import bought_with
-from features.catalogue import LATER_TABLES, TABLES, describe
+from features.catalogue import OTHER_TABLES, TABLES, describe
 from features.interactions import interactions, sequences
 from features.item_features import item_features
 from features.tables import feature_tables
@@ -41,7 +43,9 @@ EVENT_FIELDS = {
     "event": st.sampled_from([*DEFAULT_WEIGHTS, "purchase", "purchase", "unknown"]),
     "price": AMOUNTS,
     "quantity": AMOUNTS,
+    "value": st.none() | st.sampled_from([1.0, 2.5, 5.0]),
     "session_id": st.none() | st.sampled_from(["s", "t"]),
+    "ip": st.none() | st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1"]),
 }
 MICROSECONDS = st.integers(min_value=1, max_value=120 * 86_400_000_000) | st.sampled_from([1, 86_400_000_000])
 SECONDS = st.integers(min_value=1, max_value=9).map(lambda seconds: seconds * 1_000_000)
@@ -66,11 +70,18 @@ def all_tables(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
     tables = {
         "user_profile": user_profile(lazy, ITEMS, USERS, AS_OF, HALF_LIFE),
         "item_features": item_features(lazy, ITEMS, AS_OF, HALF_LIFE),
-        "bought_with": bought_with(lazy, AS_OF, 3),
+        "bought_with": bought_with(lazy, AS_OF, 3, least_users=1),
         "interactions": interactions(lazy, AS_OF, DEFAULT_WEIGHTS, HALF_LIFE),
         "sequences": sequences(lazy, AS_OF, DEFAULT_WEIGHTS),
+        "behavior": behavior_by_bucket([lazy]),
     }
     return {name: table.collect(engine="streaming") for name, table in tables.items()}
+
+
+def behavior_by_bucket(buckets: list[pl.LazyFrame]) -> pl.LazyFrame:
+    items = add_item_counts(pl.concat([item_counts(bucket, AS_OF) for bucket in buckets])).collect().lazy()
+    ips = add_ip_counts(pl.concat([ip_counts(bucket, AS_OF) for bucket in buckets])).collect().lazy()
+    return pl.concat([behavior(bucket, AS_OF, items, ips) for bucket in buckets]).sort("user_id")
 
 
 def assert_same(left: dict[str, pl.DataFrame], right: dict[str, pl.DataFrame]) -> None:
@@ -101,12 +112,15 @@ def test_splitting_users_into_buckets_changes_nothing(past: list[dict[str, Any]]
     parts = [[user for user, bucket in bucket_of.items() if bucket == number] for number in range(3)]
     split = [events.lazy().filter(pl.col("user_id").is_in(users)) for users in parts]
     assert_same(by_table(split), by_table([events.lazy()]))
+    assert_frame_equal(
+        behavior_by_bucket(split).collect(), behavior_by_bucket([events.lazy()]).collect(), check_exact=True
+    )
 
 
 def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
     """The tables of the buckets, those that are made bucket by bucket put together."""
     parts: dict[str, list[pl.DataFrame]] = {}
-    for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3):
+    for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3, least_users=1):
         for name, table in together.items():
             parts.setdefault(name.partition("/")[0], []).append(table.collect(engine="streaming"))
     return {
@@ -139,7 +153,7 @@ def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
         listed = describe().filter(table=name)
         columns = [(column, str(dtype)) for column, dtype in table.schema.items()]
         assert listed.select("name", "dtype").rows() == columns
-    assert describe()["table"].unique().sort().to_list() == sorted({*TABLES, *LATER_TABLES})
+    assert describe()["table"].unique().sort().to_list() == sorted({*TABLES, *OTHER_TABLES})
     assert describe().select(pl.all().str.len_chars().min()).min_horizontal().item() > 0
 
 
@@ -153,7 +167,9 @@ def test_feature_tables_makes_every_table_of_the_catalogue():
 
 def test_without_events_tables_are_empty_but_whole():
     for name, table in all_tables(frame([])).items():
-        assert table.schema == pl.Schema({feature.name: feature.dtype for feature in TABLES[name]})
+        assert table.schema == pl.Schema(
+            {feature.name: feature.dtype for feature in {**TABLES, **OTHER_TABLES}[name]}
+        )
         assert table.height == (4 if name == "item_features" else 0)
 
 

@@ -1,13 +1,15 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 import pytest
 
-from jobs.lists import write_bought_with_lists, write_history, write_user_lists
+from jobs.lists import write_bought_with_lists, write_history, write_similar_lists, write_user_lists
 from jobs.progress import LogProgress
 from recsys.data.interactions import Interactions, build_interactions
+from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
 from recsys.models.top_k import Exclude
 from tests.tables import items_of
@@ -92,3 +94,33 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
     written = pl.read_parquet(tmp_path / "bought_with.parquet")
     assert written.schema == {"item_id": pl.String, "items": LISTS}
     assert written.rows() == [("cup", ["tea", "jug"]), ("gone", ["cup"])]
+
+
+def similar_lists(
+    directory: Path, events: list[Event], similarity: Literal["cosine", "bm25"]
+) -> dict[str, list[str]]:
+    known = interactions_of(events)
+    model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
+    write_similar_lists(directory, model, known, Exclude(), 9, 3, LogProgress())
+    return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "bm25"])
+def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(
+    tmp_path: Path, similarity: Literal["cosine", "bm25"]
+):
+    """Two users with a thousand orders of the tea and the target; then a third with one."""
+    pairs = [("tea", "cup"), ("tea", "pot"), ("jug", "pot")]
+    shop = [(f"u{user}", item, 30, 1.0) for user in range(30) for item in pairs[user % 3]]
+    pushed = [(user, item, 2, 1_000.0) for user in ("x", "y") for item in ("tea", "target")]
+    before = similar_lists(tmp_path, shop, similarity)
+    assert before["tea"]
+    found = similar_lists(tmp_path, [*shop, *pushed], similarity)
+    assert {item: set(listed) for item, listed in found.items()} == {
+        "target": set(),
+        **{item: set(listed) for item, listed in before.items()},
+    }
+    third = [("z", item, 2, 1.0) for item in ("tea", "target")]
+    found = similar_lists(tmp_path, [*shop, *pushed, *third], similarity)
+    assert "target" in found["tea"]
+    assert found["target"] == ["tea"]

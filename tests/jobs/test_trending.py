@@ -65,3 +65,20 @@ def test_where_nothing_rises_the_list_is_empty(shop: Path, tmp_path: Path) -> No
     assert trending_items(lake, SETTINGS, NOW + timedelta(days=40)) == []
     endless = Settings(models={"trending": {"usual_days": 1e12}})
     assert trending_items(lake, endless, FIRST_DAY) == []
+
+
+def test_a_burst_counts_for_nothing_by_new_accounts_or_by_flagged_ones(shop: Path, tmp_path: Path) -> None:
+    """50 accounts, 20 clicks each within a second; known users move the list, until they are flagged."""
+    known, new = ([f"{name}{number}" for number in range(50)] for name in ("user", "new"))
+    burst = [
+        (user, item, "click", NOW - timedelta(seconds=10, milliseconds=50 * click))
+        for users, item in ((known, "pushed"), (new, "fake"))
+        for user in users
+        for click in range(20)
+    ]
+    columns = ["user_id", "item_id", "event", "timestamp"]
+    pl.DataFrame(burst, schema=columns, orient="row").write_parquet(shop / "events_burst.parquet")
+    lake = lake_of_shop(shop, tmp_path / "lake")
+    usual_prior = Settings(models={"trending": {"usual_days": 15.0, "recent_days": 3.0}})
+    assert trending_items(lake, usual_prior, NOW) == ["pushed"]
+    assert trending_items(lake, usual_prior, NOW, known) == []

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array
 
-from recsys.models import truncated_svd as module
-from recsys.models.truncated_svd import truncated_svd
+from recsys.data import truncated_svd as module
+from recsys.data.truncated_svd import truncated_svd
 
 
 def low_rank_and_noise(rows: int, columns: int) -> csr_matrix:

@@ -1,0 +1,62 @@
+"""What a bucket of users says of each item and each IP address, in counts and sums that add up over buckets."""
+
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from features.events import before, exact_sum
+from recsys.schema import EVENT, IMPRESSION, IP, ITEM_ID, RATING, USER_ID, VALUE
+
+USERS: Final = "users"
+RATINGS: Final = "ratings"
+RATING_SUM: Final = "rating_sum"
+LEAST_RATING: Final = "least_rating"
+GREATEST_RATING: Final = "greatest_rating"
+
+
+def acts(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The events that are the users' doing: all but impressions."""
+    return events.filter(pl.col(EVENT) != IMPRESSION)
+
+
+def rated() -> pl.Expr:
+    """The stars that an event gives, null for any other event."""
+    return pl.when(pl.col(EVENT) == RATING).then(pl.col(VALUE))
+
+
+def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """One row an item of `events`, those of one bucket of users before `as_of`, for `add_item_counts`.
+
+    `users` that did something with it, its `ratings`, their exact sum, the least and the greatest of them.
+    """
+    return (
+        acts(before(events, as_of))
+        .with_columns(rated().alias(VALUE))
+        .group_by(ITEM_ID)
+        .agg(
+            pl.col(USER_ID).n_unique().alias(USERS),
+            pl.col(VALUE).count().alias(RATINGS),
+            exact_sum(pl.col(VALUE)).alias(RATING_SUM),
+            pl.col(VALUE).min().alias(LEAST_RATING),
+            pl.col(VALUE).max().alias(GREATEST_RATING),
+        )
+    )
+
+
+def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
+    """One row an item from the rows of `item_counts` of any number of buckets, the same to the bit in any order."""
+    return partials.group_by(ITEM_ID).agg(
+        pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(LEAST_RATING).min(), pl.col(GREATEST_RATING).max()
+    )
+
+
+def ip_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    """One row an IP address of `events`, those of one bucket of users before `as_of`: how many `users` it had."""
+    known = acts(before(events, as_of)).filter(pl.col(IP).is_not_null())
+    return known.group_by(IP).agg(pl.col(USER_ID).n_unique().alias(USERS))
+
+
+def add_ip_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
+    """One row an IP address from the rows of `ip_counts` of any number of buckets."""
+    return partials.group_by(IP).agg(pl.col(USERS).sum())

@@ -1,0 +1,81 @@
+"""Profiles that are nearly the same: found by MinHash, each candidate compared in full.
+
+Broder, "On the resemblance and containment of documents" (1997); bands as in Leskovec, Rajaraman, Ullman, "Mining of
+Massive Datasets" (2014), chapter 3.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+BANDS: Final = 20
+ROWS: Final = 3
+"""Hashes in a band: a pair with Jaccard similarity s becomes a candidate with probability 1 - (1 - s^3)^20."""
+LEAST_ITEMS: Final = 4
+ALIKE: Final = 0.5
+NEIGHBORS: Final = 8
+"""A user is compared with so many of those before it in the same band, so that a crowd stays linear in its size."""
+BLOCK: Final = 1_000_000
+
+Numbers = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """How like another's each profile is, (users,) both."""
+
+    similarity: Numbers
+    """Greatest Jaccard similarity to another profile that was found, 0 to 1, high for copies."""
+    copies: Numbers
+    """Profiles of a similarity of at least `ALIKE` that were found, at most `NEIGHBORS` a band on each side."""
+
+
+def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
+    """Compare the users of `user_items` (users x items, ones). Warm-up: users with fewer than `LEAST_ITEMS` items
+    have 0 of both. Time and memory are linear in the entries."""
+    users = np.flatnonzero(np.diff(user_items.indptr) >= LEAST_ITEMS)
+    similarity, copies = np.zeros(user_items.shape[0]), np.zeros(user_items.shape[0])
+    if not len(users):
+        return NearDuplicates(similarity, copies)
+    profiles = user_items[users]
+    one, other = _candidates(profiles, seed)
+    jaccard = _jaccard(profiles, one, other)
+    for ends in (one, other):
+        np.maximum.at(similarity, users[ends], jaccard)
+        np.add.at(copies, users[ends], (jaccard >= ALIKE).astype(float))
+    return NearDuplicates(similarity, copies)
+
+
+def _candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
+    """Pairs of rows that agree in a band, each once."""
+    random = np.random.default_rng(seed)
+    count = profiles.shape[0]
+    pairs: list[Rows] = []
+    for _ in range(BANDS):
+        band = np.zeros(count, np.uint64)
+        for _ in range(ROWS):
+            hashes = random.integers(1, 2**63, profiles.shape[1], dtype=np.uint64)
+            lowest = np.minimum.reduceat(hashes[profiles.indices], profiles.indptr[:-1])
+            band = band * np.uint64(0x9E3779B97F4A7C15) ^ lowest
+        order = np.argsort(band, kind="stable")
+        for step in range(1, min(NEIGHBORS, count - 1) + 1):
+            same = np.flatnonzero(band[order[step:]] == band[order[:-step]])
+            pairs.append(np.sort(np.stack([order[same], order[same + step]]), axis=0))
+    found = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    return found[0], found[1]
+
+
+def _jaccard(profiles: csr_matrix, one: Rows, other: Rows) -> Numbers:
+    """Shared items over all items of each pair of rows."""
+    sizes = np.diff(profiles.indptr)
+    shared = np.zeros(len(one))
+    step = max(1, BLOCK // max(1, int(sizes.mean())))
+    for start in range(0, len(one), step):
+        part = slice(start, start + step)
+        both = profiles[one[part]].multiply(profiles[other[part]])
+        shared[part] = np.asarray(both.sum(axis=1)).ravel()
+    return shared / (sizes[one] + sizes[other] - shared)
