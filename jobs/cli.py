@@ -21,6 +21,7 @@ from jobs.actions import (
     source_paths,
     take_in,
 )
+from jobs.anomalies_command import anomalies_app
 from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
 from jobs.child import stop_on_signals
@@ -76,6 +77,7 @@ features_app = typer.Typer(
 )
 app.add_typer(features_app, name="features")
 app.add_typer(keys_app, name="keys")
+app.add_typer(anomalies_app, name="anomalies")
 
 Config = Annotated[
     Path | None,
