@@ -12,7 +12,7 @@ from jobs.lake import Lake
 from recsys.anomaly.acts import Act
 from recsys.anomaly.breaker import has_prices, stays_closed
 from recsys.anomaly.scoring import BUSY_EVENTS, GLANCED, Seen, Verdict, busy, hasty, judged, order_events
-from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, sliding
+from recsys.anomaly.windows import COUNTED, NO_COUNTS, WINDOWS_MS, Counts, Kind, sliding
 from recsys.data.splits import in_window
 from recsys.schema import EVENT, EVENT_ID, IP, ITEM_ID, PRICE, SESSION_ID, TIMESTAMP, USER_AGENT, USER_ID
 from recsys.settings import Settings
@@ -55,12 +55,13 @@ class _Counters:
     current: list[dict[str, int]] = field(default_factory=lambda: [defaultdict(int) for _ in WINDOWS_MS])
     previous: list[dict[str, int]] = field(default_factory=lambda: [{} for _ in WINDOWS_MS])
 
-    def add(self, names: Iterable[str], at_ms: int) -> None:
+    def add(self, names: Iterable[tuple[Kind, str | None]], at_ms: int) -> None:
         """Count an event; times never fall."""
         self.turn(at_ms)
-        for counts in self.current:
-            for name in names:
-                counts[name] += 1
+        for kind, name in names:
+            if name is not None:
+                for window in COUNTED[kind]:
+                    self.current[window][name] += 1
 
     def turn(self, at_ms: int) -> None:
         """Begin new buckets where it is time."""
@@ -96,7 +97,8 @@ class _Replay:
         self._anomalies = settings.anomalies
         self._allowed = allowed
         self._networks = [ip_network(network) for network in settings.anomalies.allowed_networks]
-        self._acts: dict[str, deque[Act]] = defaultdict(lambda: deque(maxlen=settings.serving.session_events))
+        self._session_events = settings.serving.session_events
+        self._acts: dict[str, deque[Act]] = defaultdict(lambda: deque(maxlen=self._session_events))
         self._counters = _Counters()
         self._items: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._users: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -124,7 +126,7 @@ class _Replay:
         if ordered and self._weights[event] > 0:
             self._purchases, self._priced = self._purchases + 1, self._priced + (price is not None)
         if not ordered:
-            self._counters.add([name for name in names if name is not None], at_ms)
+            self._counters.add(zip(COUNTED, names, strict=True), at_ms)
             self._spread(user, item, address, device, at_ms)
         glanced = [float(act.at_ms) for act in sorted(self._acts[user], reverse=True)[:GLANCED]]
         seen_now = not ordered and busy(self._counters.now(names[0] or ""))
@@ -146,6 +148,7 @@ class _Replay:
         return Seen(
             at_ms,
             list(self._acts[user]),
+            len(self._acts[user]) < self._session_events,
             own,
             session,
             address,

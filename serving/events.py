@@ -1,6 +1,5 @@
 """Events taken in: checked by the contract's rules, appended to the stream, and in the user's session at once."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ import msgspec
 import polars as pl
 from msgspec import Raw, Struct
 
+from recsys.anomaly.scoring import GLANCED
 from recsys.errors import StoreError
 from recsys.event_ids import row_hash
 from recsys.schema import (
@@ -28,12 +28,14 @@ from recsys.schema import (
 )
 from recsys.settings import Settings
 from recsys.store.keys import EVENT_FIELD, Keys
-from recsys.store.link import Command
 from recsys.store.links import Links
+from recsys.store.packing import head, part, parts
 from serving.answers import RowError
 from serving.asked import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
-from serving.guard import UNKNOWN, Batch, Guard, Origin, Watched, glance
+from serving.guard import Asked, Guard
 from serving.pressure import Pressure
+from serving.rates import Origin
+from serving.watched import UNKNOWN, Batch, Watched
 
 MOST_EVENTS: Final = 500
 MOST_BODY_BYTES: Final = 2_000_000
@@ -41,6 +43,10 @@ AHEAD: Final = timedelta(days=1)
 TEXT_LENGTH: Final = 1_000
 DAY_MS: Final = 86_400_000
 NO_BATCH: Final = Batch(0)
+TRIMMING: Final = head(4, "ZREMRANGEBYRANK")
+ENDING: Final = head(3, "PEXPIRE")
+GLANCING: Final = head(5, "ZREVRANGE")
+GLANCED_PARTS: Final = parts(0, GLANCED - 1, "WITHSCORES")
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_OF_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -52,6 +58,8 @@ EXPECTED_OF_RULE: Final = {
     "event_is_known": (EVENT, "one of "),
     "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"),
 }
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -100,8 +108,8 @@ class EventWriter:
         self._stored_id, self._now, self._hear, self._guard = stored_id, now, hear, guard
         self._weights = settings.sources.event_weights
         self._private = bool(settings.pseudonym_key)
-        self._session_events = settings.serving.session_events
-        self._session_ms = int(settings.serving.session_days * DAY_MS)
+        self._session_part = part(int(settings.serving.session_days * DAY_MS))
+        self._beyond = parts(0, -settings.serving.session_events - 1)
 
     async def take(self, body: bytes) -> Taken:
         """Take one event, a JSON object, or a batch, an array of them.
@@ -196,36 +204,57 @@ class EventWriter:
         event.user_id = self._stored_id(event.user_id)
 
     async def _write(self, events: Sequence[Event], origins: Sequence[Origin]) -> None:
-        guard, batch = self._guard, NO_BATCH
         try:
-            if guard is None:
-                await self._append(events)
-            else:
-                _, batch = await asyncio.gather(self._append(events), guard.begin(events, origins))
-            sessions = self._sessions(events)
-            guests = {
-                (event.user_id, self._stored_id(guest(event.session_id)))
-                for event in events
-                if event.session_id is not None and event.user_id is not None
-            }
-            counting = asyncio.ensure_future(_nothing() if guard is None else guard.count(batch))
-            await asyncio.gather(
-                counting,
-                *(self._put(user_id, scored, batch.users.get(user_id)) for user_id, scored in sessions.items()),
-                *(self._join(user_id, guest_id) for user_id, guest_id in sorted(guests) if user_id != guest_id),
-            )
+            batch = await self._append(events, origins)
+            await self._remember(events, batch)
         except StoreError as error:
             if "OOM" in str(error):
                 self._pressure.refused()
             raise
-        if guard is not None:
-            await guard.finish(batch, counting.result())
+        if self._guard is not None:
+            await self._guard.finish(batch)
 
-    async def _append(self, events: Sequence[Event]) -> None:
-        """Write events to the stream."""
-        key = self._keys.events
-        entries = (("XADD", key, "*", EVENT_FIELD, msgspec.json.encode(event)) for event in events)
-        await self._links.call(key, *entries)
+    async def _append(self, events: Sequence[Event], origins: Sequence[Origin]) -> Batch:
+        """Write events to the stream; what the guard has to count of them."""
+        key, guard = self._keys.events, self._guard
+        adding = head(5, "XADD", key, "*", EVENT_FIELD)
+        entries: list[Asked] = [(key, adding + part(_encode(event))) for event in events]
+        if guard is None:
+            await self._links.each(entries)
+            return NO_BATCH
+        users = guard.users_of(events)
+        replies = await self._links.each(entries + guard.asking(users))
+        return guard.batch(events, origins, users, replies[len(entries) :])
+
+    async def _remember(self, events: Sequence[Event], batch: Batch) -> None:
+        """Put events into the sessions of their users, and count them, in one trip; then what guests did who have
+        logged in."""
+        sessions, logins = self._sessions(events), self._logins(events)
+        asked: list[Asked] = []
+        glances: list[tuple[Watched, int]] = []
+        for user_id, session in sessions.items():
+            key = self._keys.session(user_id)
+            asked += self._putting(key, session)
+            if (watched := batch.users.get(user_id)) is not None:
+                glances.append((watched, len(asked)))
+                asked.append((key, b"".join((GLANCING, part(key), GLANCED_PARTS))))
+        of_guests = len(asked)
+        for _, guest_id in logins:
+            key = self._keys.session(guest_id)
+            asked.append((key, ("ZRANGE", key, 0, -1, "WITHSCORES")))
+        counting = len(asked)
+        if self._guard is not None:
+            asked += self._guard.counting(batch)
+        replies = await self._links.each(asked)
+        for watched, place in glances:
+            watched.glance = replies[place]
+        if self._guard is not None and batch.users:
+            self._guard.counted(batch, replies[counting:])
+        for user_id, session in sessions.items():
+            self._hear(user_id, session)
+        for (user_id, guest_id), found in zip(logins, replies[of_guests:counting], strict=True):
+            if found:
+                await self._join(user_id, guest_id, found)
 
     def _sessions(self, events: Sequence[Event]) -> Mapping[str, list[Any]]:
         """What events put into the session of each user: members, and scores behind them."""
@@ -236,35 +265,34 @@ class EventWriter:
                 found.setdefault(event.user_id, []).extend((member, milliseconds(event.timestamp)))
         return found
 
-    async def _put(self, user_id: str, session: Sequence[Any], watched: Watched | None = None) -> None:
-        """Put members and scores into a user's session, and take a glance at the latest of a user who is watched.
+    def _logins(self, events: Sequence[Event]) -> list[tuple[str, str]]:
+        """Users who were guests before, as far as their events say, each with the guest."""
+        guests = {
+            (event.user_id, self._stored_id(guest(event.session_id)))
+            for event in events
+            if event.session_id is not None and event.user_id is not None
+        }
+        return sorted((user_id, guest_id) for user_id, guest_id in guests if user_id != guest_id)
+
+    def _putting(self, key: str, session: Sequence[Any]) -> list[Asked]:
+        """The commands that put members and scores into a session.
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
-        key = self._keys.session(user_id)
-        scored = [part for pair in zip(session[1::2], session[::2], strict=True) for part in pair]
-        commands: list[Command] = [
-            ("ZADD", key, *scored),
-            ("ZREMRANGEBYRANK", key, 0, -self._session_events - 1),
-            ("PEXPIRE", key, self._session_ms),
+        packed = part(key)
+        scored = [part(session[place ^ 1]) for place in range(len(session))]
+        return [
+            (key, b"".join((head(2 + len(scored), "ZADD"), packed, *scored))),
+            (key, b"".join((TRIMMING, packed, self._beyond))),
+            (key, b"".join((ENDING, packed, self._session_part))),
         ]
-        if watched is None:
-            await self._links.call(key, *commands)
-        else:
-            *_, watched.glance = await self._links.call(key, *commands, glance(key))
-        self._hear(user_id, session)
 
-    async def _join(self, user_id: str, guest_id: str) -> None:
+    async def _join(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
         """A guest has logged in: what the guest did becomes part of the user's session."""
         key = self._keys.session(guest_id)
-        (found,) = await self._links.call(key, ("ZRANGE", key, 0, -1, "WITHSCORES"))
-        if found:
-            await self._put(user_id, found)
-            await self._links.call(key, ("UNLINK", key))
-
-
-async def _nothing() -> list[Any]:
-    return []
+        await self._links.each(self._putting(self._keys.session(user_id), session))
+        self._hear(user_id, session)
+        await self._links.call(key, ("UNLINK", key))
 
 
 def rows_of(body: bytes) -> list[Raw]:

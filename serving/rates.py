@@ -1,27 +1,45 @@
-"""Counters of events in Redis that take the same memory however many users there are: a count-min sketch.
+"""Counters of events in Redis that take the same memory however many users there are: a sketch.
 
-(Cormode and Muthukrishnan 2005.) A table of 16-bit counters for each bucket of each window; what is counted has a
-place in it by a keyed hash, a user two, of which the lesser is read. So a count may be too high, by what happens to
-share its places, but never too low.
+(Count-min, Cormode and Muthukrishnan 2005, of one row.) A table of 16-bit counters for each bucket of each window
+that is counted in; what is counted has a place in it by a keyed hash. So a count may be too high, by what happens to
+share its place, on average by the table's events over `CELLS`, but never too low. Before a user's speaks against the
+user it is held against the user's own acts.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_of, sliding
+from recsys.anomaly.windows import COUNTED, NO_COUNTS, WINDOWS_MS, Counts, Kind, bucket_of, sliding
 from recsys.store.keys import Keys
 from recsys.store.link import Command, Reply
+from recsys.store.packing import head, part, parts
 
 CELLS: Final = 1 << 18
 """Places of users in a table, and as many of all else: a megabyte. There are at most 4 tables of a window."""
 KEPT_WINDOWS: Final = 3
 CACHED: Final = 50_000
+CACHED_ORIGINS: Final = 10_000
+COUNTED_WINDOWS: Final = tuple(sorted({window for windows in COUNTED.values() for window in windows}))
 
-Cells = tuple[str, ...]
+Cell = bytes
+"""A place, as it is put into commands."""
 Bucket = tuple[int, int]
 """Which of `WINDOWS_MS`, and the number of the bucket."""
+
+ADDING: Final = parts("INCRBY", "u16")
+GETTING: Final = parts("GET", "u16")
+_number: Final = lru_cache(1_000)(part)
+
+
+class Origin(NamedTuple):
+    """Where an event came from, as hashes: the address, and address and browser together; and their places."""
+
+    address: str | None = None
+    device: str | None = None
+    address_cell: Cell = b""
+    device_cell: Cell = b""
 
 
 class Rates:
@@ -29,69 +47,65 @@ class Rates:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._salt = b""
-        self.user_cells = lru_cache(CACHED)(self._user_cells)
-        self.cells = lru_cache(CACHED)(self._cells)
-
-    @property
-    def salted(self) -> bool:
+        self._hash = hashlib.blake2b()
+        self.salted = False
         """Whether the key of the hashes is known."""
-        return bool(self._salt)
+        self.user_cell = lru_cache(CACHED)(self._user_cell)
+        self.session_cell = lru_cache(CACHED)(self._session_cell)
+        self.origin = lru_cache(CACHED_ORIGINS)(self._origin)
 
     def salt(self, salt: bytes) -> None:
         """Use a key."""
-        self._salt = salt
+        self._hash, self.salted = hashlib.blake2b(digest_size=8, key=salt), True
 
-    def hash_of(self, *parts: str) -> str:
-        """What something is called that must not be kept as it is."""
-        return self._digest("\0".join(parts))[:8].hex()
+    def counting(self, bucket: Bucket, cells: Mapping[Cell, int]) -> tuple[str, Command]:
+        """The command that counts in a bucket, and its key; the reply has the new counts, in the order of cells."""
+        key = self.key(bucket)
+        packed = [head(4 + 4 * len(cells), "BITFIELD", key, "OVERFLOW", "SAT")]
+        for cell, count in cells.items():
+            packed += (ADDING, cell, _number(count))
+        return key, b"".join(packed)
 
-    def counting(self, counted: Mapping[Bucket, Mapping[str, int]]) -> list[tuple[str, Command]]:
-        """The commands that count, two for each bucket, each with the key that tells where.
+    def key(self, bucket: Bucket) -> str:
+        """Where a bucket is."""
+        window, number = bucket
+        return self._keys.rates(WINDOWS_MS[window], number)
 
-        The reply to the first of the two has the new counts, in the order of the places.
-        """
-        commands: list[tuple[str, Command]] = []
-        for (window, bucket), cells in counted.items():
-            key = self._keys.rates(WINDOWS_MS[window], bucket)
-            parts: list[str | int] = ["BITFIELD", key, "OVERFLOW", "SAT"]
-            for cell, count in cells.items():
-                parts += ("INCRBY", "u16", cell, count)
-            commands.append((key, tuple(parts)))
-            commands.append((key, ("PEXPIRE", key, KEPT_WINDOWS * WINDOWS_MS[window])))
-        return commands
-
-    def reading(self, cells: Sequence[str], at_ms: int) -> list[tuple[str, Command]]:
+    def reading(self, cells: Sequence[Cell], at_ms: int) -> list[tuple[str, Command]]:
         """The commands that read places as of a moment, for `sliding_counts`."""
-        commands: list[tuple[str, Command]] = []
-        for window_ms in WINDOWS_MS:
-            for bucket in (bucket_of(at_ms, window_ms), bucket_of(at_ms, window_ms) - 1):
-                key = self._keys.rates(window_ms, bucket)
-                commands.append((key, ("BITFIELD_RO", key, *_gets(cells))))
-        return commands
+        gets = b"".join([GETTING + cell for cell in cells])
+        keys = [
+            self.key((window, bucket_of(at_ms, WINDOWS_MS[window]) - age))
+            for window in COUNTED_WINDOWS
+            for age in (0, 1)
+        ]
+        return [(key, head(2 + 3 * len(cells), "BITFIELD_RO", key) + gets) for key in keys]
 
-    def _user_cells(self, user_id: str) -> Cells:
-        digest = self._digest(user_id)
-        return tuple(f"#{int.from_bytes(digest[at : at + 8], 'little') % CELLS}" for at in (0, 8))
+    def _user_cell(self, user_id: str) -> Cell:
+        return _cell(self._digest(user_id), 0)
 
-    def _cells(self, kind: str, name: str) -> Cells:
-        digest = self._digest(f"{kind}\0{name}")
-        return (f"#{CELLS + int.from_bytes(digest[:8], 'little') % CELLS}",)
+    def _session_cell(self, session_id: str) -> Cell:
+        return _cell(self._digest(f"session\0{session_id}"), CELLS)
+
+    def _origin(self, ip: str, user_agent: str) -> Origin:
+        address, device = self._digest(ip), self._digest(f"{ip}\0{user_agent}")
+        return Origin(address.hex(), device.hex(), _cell(address, CELLS), _cell(device, CELLS))
 
     def _digest(self, text: str) -> bytes:
-        return hashlib.blake2b(text.encode(), digest_size=16, key=self._salt).digest()
+        digest = self._hash.copy()
+        digest.update(text.encode())
+        return digest.digest()
 
 
-def sliding_counts(replies: Sequence[Reply], places: Iterable[int], at_ms: int) -> Counts:
-    """Events in the windows, by replies to `Rates.reading`; of several places the lesser count holds."""
-    wanted = list(places)
-    found: list[float] = []
-    for window, window_ms in enumerate(WINDOWS_MS):
-        current, previous = replies[2 * window], replies[2 * window + 1]
-        found.append(min(sliding(current[place], previous[place], at_ms, window_ms) for place in wanted))
-    return found[0], found[1], found[2]
+def sliding_counts(replies: Sequence[Reply], kind: Kind, place: int, at_ms: int) -> Counts:
+    """Events in the windows that are counted in for a kind, by replies to `Rates.reading`; 0 in the others."""
+    counts = list(NO_COUNTS)
+    for number, window in enumerate(COUNTED_WINDOWS):
+        if window in COUNTED[kind]:
+            current, previous = replies[2 * number][place], replies[2 * number + 1][place]
+            counts[window] = sliding(current, previous, at_ms, WINDOWS_MS[window])
+    return counts[0], counts[1], counts[2]
 
 
-def _gets(cells: Sequence[str]) -> Iterable[str]:
-    for cell in cells:
-        yield from ("GET", "u16", cell)
+def _cell(digest: bytes, first: int) -> Cell:
+    return part(f"#{first + int.from_bytes(digest, 'little') % CELLS}")

@@ -38,8 +38,10 @@ class Seen:
     at_ms: int
     acts: Sequence[Act]
     """The latest, in any order."""
+    complete: bool = False
+    """Whether the user has no acts but these."""
     user: Counts = NO_COUNTS
-    """Events that are no lines of orders."""
+    """Events that are no lines of orders, at least; those of the shortest window are told by `acts`."""
     session: Counts = NO_COUNTS
     address: Counts = NO_COUNTS
     device: Counts = NO_COUNTS
@@ -125,14 +127,24 @@ def _strongest(found: Iterable[Evidence]) -> Evidence:
 def _rates(seen: Seen, acts: Sequence[Act], limits: Limits) -> list[Evidence]:
     """Events in the windows: 0 and up, more is more; no warm-up.
 
-    Those of the shortest are counted from the acts too, which include orders.
+    Those of the shortest are counted from the acts, an order as one. Of the others no more count than there are
+    acts, where these reach back so far and none is later: so what a counter has of somebody else does no harm.
     """
-    recent = sum(seen.at_ms - WINDOWS_MS[0] < act.at_ms <= seen.at_ms for act in acts)
-    counts = (max(seen.user[0], float(recent)), *seen.user[1:])
+    acted = [sum(seen.at_ms - window < act.at_ms <= seen.at_ms for act in acts) for window in WINDOWS_MS]
+    counts = [max(seen.user[0], float(acted[0]))]
+    for count, most, window in zip(seen.user[1:], acted[1:], WINDOWS_MS[1:], strict=True):
+        counts.append(min(count, most) if _are_all_of(acts, seen, window) else count)
     return [
         Evidence(weighed(count / limit), f"{count:,.0f} events in {name}, a shopper makes at most {limit:,}")
         for count, limit, name in zip(counts, limits.events, WINDOW_NAMES, strict=True)
     ]
+
+
+def _are_all_of(acts: Sequence[Act], seen: Seen, window_ms: int) -> bool:
+    """Whether there is no other act in the window than these, the earliest first."""
+    if not acts or acts[-1].at_ms > seen.at_ms:
+        return False
+    return seen.complete or acts[0].at_ms <= seen.at_ms - window_ms
 
 
 def _items(acts: Sequence[Act], limits: Limits) -> Evidence:

@@ -23,7 +23,8 @@ import structlog
 from recsys.errors import StoreError
 
 Reply = Any
-Command = tuple[str | bytes | int | float, ...]
+Command = tuple[str | bytes | int | float, ...] | bytes
+"""Its parts, or all of it packed already."""
 
 FAILURES_TO_OPEN: Final = 5
 """Timeouts or refusals in a row after which nothing is asked until a probe has been answered."""
@@ -61,12 +62,12 @@ class Endpoint:
 Resolve = Callable[[], Awaitable[Endpoint]]
 
 
-_pack = cast(Callable[[Command], bytes], hiredis.pack_command)
+_pack = cast(Callable[[tuple[str | bytes | int | float, ...]], bytes], hiredis.pack_command)
 
 
 def pack(*commands: Command) -> bytes:
     """Commands as the bytes of Redis' protocol."""
-    return b"".join([_pack(command) for command in commands])
+    return b"".join([command if isinstance(command, bytes) else _pack(command) for command in commands])
 
 
 class UnansweredError(StoreError):

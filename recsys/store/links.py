@@ -171,6 +171,8 @@ class Links:
 
         What goes to one node goes together. Raises as `call` does.
         """
+        if self._primary is not None and commands:
+            return await self._ask(self._primary, [command for _, command in commands])
         places: dict[Link, list[int]] = {}
         for place, (key, _) in enumerate(commands):
             places.setdefault(self.of(key), []).append(place)
