@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -233,11 +234,10 @@ class EventWriter:
         asked: list[Asked] = []
         glances: list[tuple[Watched, int]] = []
         for user_id, session in sessions.items():
-            key = self._keys.session(user_id)
-            asked += self._putting(key, session)
-            if (watched := batch.users.get(user_id)) is not None:
-                glances.append((watched, len(asked)))
-                asked.append((key, b"".join((GLANCING, part(key), GLANCED_PARTS))))
+            watched = batch.users.get(user_id)
+            asked += self._putting(self._keys.session(user_id), session, watched is not None)
+            if watched is not None:
+                glances.append((watched, len(asked) - 1))
         of_guests = len(asked)
         for _, guest_id in logins:
             key = self._keys.session(guest_id)
@@ -274,18 +274,19 @@ class EventWriter:
         }
         return sorted((user_id, guest_id) for user_id, guest_id in guests if user_id != guest_id)
 
-    def _putting(self, key: str, session: Sequence[Any]) -> list[Asked]:
-        """The commands that put members and scores into a session.
+    def _putting(self, key: str, session: Sequence[Any], glanced: bool = False) -> list[Asked]:
+        """The commands that put members and scores into a session; with `glanced` the last asks for its latest.
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
         packed = part(key)
-        scored = [part(session[place ^ 1]) for place in range(len(session))]
-        return [
-            (key, b"".join((head(2 + len(scored), "ZADD"), packed, *scored))),
-            (key, b"".join((TRIMMING, packed, self._beyond))),
-            (key, b"".join((ENDING, packed, self._session_part))),
+        scored = b"".join([part(session[place ^ 1]) for place in range(len(session))])
+        asked: list[Asked] = [
+            (key, _adding(len(session)) + packed + scored),
+            (key, TRIMMING + packed + self._beyond),
+            (key, ENDING + packed + self._session_part),
         ]
+        return [*asked, (key, GLANCING + packed + GLANCED_PARTS)] if glanced else asked
 
     async def _join(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
         """A guest has logged in: what the guest did becomes part of the user's session."""
@@ -293,6 +294,11 @@ class EventWriter:
         await self._links.each(self._putting(self._keys.session(user_id), session))
         self._hear(user_id, session)
         await self._links.call(key, ("UNLINK", key))
+
+
+@lru_cache(MOST_EVENTS)
+def _adding(count: int) -> bytes:
+    return head(2 + count, "ZADD")
 
 
 def rows_of(body: bytes) -> list[Raw]:

@@ -1,9 +1,9 @@
 """Counters of events in Redis that take the same memory however many users there are: a sketch.
 
 (Count-min, Cormode and Muthukrishnan 2005, of one row.) A table of 16-bit counters for each bucket of each window
-that is counted in; what is counted has a place in it by a keyed hash. So a count may be too high, by what happens to
-share its place, on average by the table's events over `CELLS`, but never too low. Before a user's speaks against the
-user it is held against the user's own acts.
+counted in; what is counted has a place in it by a keyed hash. So a count may be too high, by what happens to share
+its place, on average by the table's events over `CELLS`, but never too low. A user's is held against the user's own
+acts before it speaks against anybody.
 """
 
 import hashlib

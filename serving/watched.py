@@ -13,7 +13,10 @@ HOUR: Final = 2
 HOUR_MS: Final = WINDOWS_MS[HOUR]
 UNKNOWN: Final = Origin()
 
+SHORTEST_MS: Final = WINDOWS_MS[COUNTED_WINDOWS[0]]
+
 Cells = dict[Cell, int]
+Tables = dict[Kind, list[Cells]]
 
 
 class Happened(Protocol):
@@ -47,6 +50,8 @@ class Batch:
     now_ms: int
     users: dict[str, Watched] = field(default_factory=dict[str, Watched])
     counted: dict[Bucket, Cells] = field(default_factory=dict[Bucket, Cells])
+    tables: dict[int, Tables] = field(default_factory=dict[int, Tables])
+    """Those of them that a moment counts in, by its bucket of the shortest window."""
     counts: Mapping[Bucket, Mapping[Cell, int]] = field(default_factory=dict[Bucket, Cells])
     """What there is in those places, once it is counted."""
     spread: list[tuple[Origin, str, str]] = field(default_factory=list[tuple[Origin, str, str]])
@@ -65,11 +70,6 @@ class Counting:
     def __init__(self, rates: Rates, weights: Mapping[str, float], orders: frozenset[str]) -> None:
         """`weights` of events, and which of them are lines of orders."""
         self._rates, self._weights, self._orders = rates, weights, orders
-        kinds: list[Kind] = list(COUNTED)
-        self._windows = [
-            (window, WINDOWS_MS[window], [kind for kind in kinds if window in COUNTED[kind]])
-            for window in COUNTED_WINDOWS
-        ]
 
     def add(self, batch: Batch, event: Happened, origin: Origin) -> None:
         """Count an event of a user who is not held back, unless it is too late to count for any window."""
@@ -98,17 +98,30 @@ class Counting:
 
     def _count(self, batch: Batch, event: Happened, origin: Origin, at_ms: int) -> None:
         assert event.user_id is not None
-        cells: dict[Kind, Cell] = {"user": self._rates.user_cell(event.user_id)}
+        tables = batch.tables.get(at_ms // SHORTEST_MS) or _tables(batch, at_ms)
+        _put(tables["user"], self._rates.user_cell(event.user_id))
         if event.session_id is not None:
-            cells["session"] = self._rates.session_cell(event.session_id)
+            _put(tables["session"], self._rates.session_cell(event.session_id))
         if origin.address is not None:
-            cells["address"], cells["device"] = origin.address_cell, origin.device_cell
+            _put(tables["address"], origin.address_cell)
+            _put(tables["device"], origin.device_cell)
             batch.spread.append((origin, event.item_id, event.user_id))
-        for window, window_ms, kinds in self._windows:
-            number = at_ms // window_ms
-            if number >= batch.now_ms // window_ms - 1:
-                table = batch.counted.setdefault((window, number), {})
-                for kind in kinds:
-                    cell = cells.get(kind)
-                    if cell is not None:
-                        table[cell] = table.get(cell, 0) + 1
+
+
+def _tables(batch: Batch, at_ms: int) -> Tables:
+    """Where what happens at a moment counts; a bucket of the shortest window is part of one of each other."""
+    found: Tables = {kind: [] for kind in COUNTED}
+    for window in COUNTED_WINDOWS:
+        number = at_ms // WINDOWS_MS[window]
+        if number >= batch.now_ms // WINDOWS_MS[window] - 1:
+            table = batch.counted.setdefault((window, number), {})
+            for kind in COUNTED:
+                if window in COUNTED[kind]:
+                    found[kind].append(table)
+    batch.tables[at_ms // SHORTEST_MS] = found
+    return found
+
+
+def _put(tables: Sequence[Cells], cell: Cell) -> None:
+    for table in tables:
+        table[cell] = table.get(cell, 0) + 1

@@ -12,8 +12,11 @@ def part(value: Part) -> bytes:
     >>> part("GET"), part(12)
     (b'$3\\r\\nGET\\r\\n', b'$2\\r\\n12\\r\\n')
     """
-    packed = value.encode() if isinstance(value, str) else b"%d" % value if isinstance(value, int) else value
-    return b"$%d\r\n%b\r\n" % (len(packed), packed)
+    if isinstance(value, str):
+        value = value.encode()
+    elif isinstance(value, int):
+        value = b"%d" % value
+    return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
 def parts(*values: Part) -> bytes:
