@@ -19,9 +19,9 @@ COUNTED: Final[Mapping[Kind, tuple[int, ...]]] = {
     "address": (1, 2),
     "device": (2,),
 }
-"""Which of the windows is counted in for each kind. A user's latest acts tell the shortest themselves. A user has no
-fewer events than each of its sessions, and an address no fewer than its devices, whose own in an hour tell when to
-count their users."""
+"""Which of the windows is counted in for each kind. A user's latest acts tell the shortest themselves. A user has
+no fewer events than each of its sessions, and an address no fewer than its devices, whose own in an hour tell when
+to count their users."""
 
 
 def bucket_of(at_ms: int, window_ms: int) -> int:
