@@ -216,7 +216,9 @@ def _tables(
     pairs: list[pl.DataFrame] = []
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
-        pairs.append(wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming"))
+        pairs.append(
+            wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
+        )
         progress.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)
 
