@@ -23,6 +23,8 @@ def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
     items. Takes time linear in the entries: the mean over pairs is the squared length of the sum of unit vectors.
     """
     items = np.diff(user_items.indptr)
+    if not user_items.nnz:
+        return np.full(len(items), np.nan)
     sums = user_items @ _item_vectors(user_items, seed)
     squares = np.einsum("ur,ur->u", sums, sums, dtype=np.float64)
     pairs = items * (items - 1.0)
