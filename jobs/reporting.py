@@ -16,6 +16,9 @@ from jobs.lake import Lake
 from jobs.model_search import search_result
 from jobs.quarantine import read_quarantine
 from jobs.run import Run
+from jobs.screen_comparison import UNSCREENED
+from jobs.screened_users import summarize_screening
+from jobs.screening import SCREEN
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report_data import (
     BlendMember,
@@ -67,6 +70,7 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         search=_search(run),
         schema_changes=tuple(schema_changes(lake)),
         categories=read_categories(run),
+        screening=summarize_screening(run, settings),
     )
 
 
@@ -141,12 +145,14 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
     cuts = windows(run.as_of, settings.evaluation)
     folds = fold_windows(run.as_of, settings.evaluation)
     return {
+        SCREEN: run.as_of,
         "features": run.as_of,
         "models/": run.as_of,
         CATEGORIES: run.as_of,
         SEARCH: cuts.train_end,
         f"evaluation/{VALIDATION}/": cuts.train_end,
         f"evaluation/{TEST}/": cuts.validation_end,
+        UNSCREENED: cuts.validation_end,
         **{fold_step(number): start for number, (start, _) in enumerate(folds)},
     }
 

@@ -28,9 +28,11 @@ from recsys.schema import (
 )
 from recsys.settings import Settings
 from recsys.store.keys import EVENT_FIELD, Keys
+from recsys.store.link import Command
 from recsys.store.links import Links
 from serving.answers import RowError
 from serving.asked import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
+from serving.guard import UNKNOWN, Batch, Guard, Origin, Watched, glance
 from serving.pressure import Pressure
 
 MOST_EVENTS: Final = 500
@@ -38,6 +40,7 @@ MOST_BODY_BYTES: Final = 2_000_000
 AHEAD: Final = timedelta(days=1)
 TEXT_LENGTH: Final = 1_000
 DAY_MS: Final = 86_400_000
+NO_BATCH: Final = Batch(0)
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_OF_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -89,11 +92,12 @@ class EventWriter:
         stored_id: Callable[[str], str],
         now: Callable[[], float],
         hear: Callable[[str, Sequence[Any]], None],
+        guard: Guard | None = None,
     ) -> None:
         """`links` waits long enough for a write; `stored_id` is what a user is called in Redis; `hear` is told what
-        was put into a user's session: members and scores, as a reply has them."""
+        was put into a user's session: members and scores, as a reply has them; `guard` looks at all of it."""
         self._links, self._keys, self._pressure = links, keys, pressure
-        self._stored_id, self._now, self._hear = stored_id, now, hear
+        self._stored_id, self._now, self._hear, self._guard = stored_id, now, hear, guard
         self._weights = settings.sources.event_weights
         self._private = bool(settings.pseudonym_key)
         self._session_events = settings.serving.session_events
@@ -107,32 +111,47 @@ class EventWriter:
         of them: some may then be in the stream, and all may be sent again.
         """
         now = datetime.fromtimestamp(self._now(), UTC)
-        events, errors = self._checked(rows_of(body), now)
-        room = [event for event in events if self._pressure.takes(event.event, self._weights[event.event])]
+        rows = rows_of(body)
+        if self._guard is not None:
+            await self._guard.ready()
+        received, errors = self._checked(rows, now)
+        room = [
+            (event, origin)
+            for event, origin in received
+            if self._pressure.takes(event.event, self._weights[event.event])
+        ]
         if room:
-            await self._write(room)
-        return Taken(len(room), errors, len(events) - len(room))
+            await self._write([event for event, _ in room], [origin for _, origin in room])
+        return Taken(len(room), errors, len(received) - len(room))
 
-    def _checked(self, rows: Sequence[Raw], now: datetime) -> tuple[list[Event], list[RowError]]:
-        events: list[Event] = []
+    def _checked(self, rows: Sequence[Raw], now: datetime) -> tuple[list[tuple[Event, Origin]], list[RowError]]:
+        """The events that break no rule, each with where it came from."""
+        received: list[tuple[Event, Origin]] = []
         errors: list[RowError] = []
         for number, row in enumerate(rows):
             try:
                 event = msgspec.json.decode(row, type=Event)
                 self._complete(event, now)
                 self._check(event, now)
-                events.append(event)
+                received.append((event, self._origin(event)))
             except msgspec.MsgspecError as error:
                 errors.append(_unreadable(number, error))
             except (UnicodeDecodeError, RecursionError):
                 errors.append(RowError(number, "body", "(not shown)", "an event as a JSON object in UTF-8"))
             except InvalidValueError as error:
                 errors.append(RowError(number, error.field, error.value[:200], error.expected))
-        without_id = [event for event in events if event.event_id is None]
+        without_id = [event for event, _ in received if event.event_id is None]
         if without_id:
             for event, event_id in zip(without_id, _hashes(without_id), strict=True):
                 event.event_id = event_id
-        return events, errors
+        return received, errors
+
+    def _origin(self, event: Event) -> Origin:
+        """Where an event came from, as hashes; what must not be kept of it is gone afterwards."""
+        origin = UNKNOWN if self._guard is None else self._guard.origin(event.ip, event.user_agent)
+        if self._private:
+            event.ip = event.user_agent = None
+        return origin
 
     def _complete(self, event: Event, now: datetime) -> None:
         """Whose event it is and when it was, where that is not given."""
@@ -175,30 +194,38 @@ class EventWriter:
             names = ", ".join(sorted(self._weights)) if field == EVENT else ""
             raise InvalidValueError(field, str(getattr(event, field)), expected + names)
         event.user_id = self._stored_id(event.user_id)
-        if self._private:
-            event.ip = event.user_agent = None
 
-    async def _write(self, events: Sequence[Event]) -> None:
-        keys = self._keys
+    async def _write(self, events: Sequence[Event], origins: Sequence[Origin]) -> None:
+        guard, batch = self._guard, NO_BATCH
         try:
-            await self._links.call(
-                keys.events,
-                *(("XADD", keys.events, "*", EVENT_FIELD, msgspec.json.encode(event)) for event in events),
-            )
+            if guard is None:
+                await self._append(events)
+            else:
+                _, batch = await asyncio.gather(self._append(events), guard.begin(events, origins))
             sessions = self._sessions(events)
             guests = {
                 (event.user_id, self._stored_id(guest(event.session_id)))
                 for event in events
                 if event.session_id is not None and event.user_id is not None
             }
+            counting = asyncio.ensure_future(_nothing() if guard is None else guard.count(batch))
             await asyncio.gather(
-                *(self._put(user_id, scored) for user_id, scored in sessions.items()),
+                counting,
+                *(self._put(user_id, scored, batch.users.get(user_id)) for user_id, scored in sessions.items()),
                 *(self._join(user_id, guest_id) for user_id, guest_id in sorted(guests) if user_id != guest_id),
             )
         except StoreError as error:
             if "OOM" in str(error):
                 self._pressure.refused()
             raise
+        if guard is not None:
+            await guard.finish(batch, counting.result())
+
+    async def _append(self, events: Sequence[Event]) -> None:
+        """Write events to the stream."""
+        key = self._keys.events
+        entries = (("XADD", key, "*", EVENT_FIELD, msgspec.json.encode(event)) for event in events)
+        await self._links.call(key, *entries)
 
     def _sessions(self, events: Sequence[Event]) -> Mapping[str, list[Any]]:
         """What events put into the session of each user: members, and scores behind them."""
@@ -209,19 +236,22 @@ class EventWriter:
                 found.setdefault(event.user_id, []).extend((member, milliseconds(event.timestamp)))
         return found
 
-    async def _put(self, user_id: str, session: Sequence[Any]) -> None:
-        """Put members and scores into a user's session.
+    async def _put(self, user_id: str, session: Sequence[Any], watched: Watched | None = None) -> None:
+        """Put members and scores into a user's session, and take a glance at the latest of a user who is watched.
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
         key = self._keys.session(user_id)
         scored = [part for pair in zip(session[1::2], session[::2], strict=True) for part in pair]
-        await self._links.call(
-            key,
+        commands: list[Command] = [
             ("ZADD", key, *scored),
             ("ZREMRANGEBYRANK", key, 0, -self._session_events - 1),
             ("PEXPIRE", key, self._session_ms),
-        )
+        ]
+        if watched is None:
+            await self._links.call(key, *commands)
+        else:
+            *_, watched.glance = await self._links.call(key, *commands, glance(key))
         self._hear(user_id, session)
 
     async def _join(self, user_id: str, guest_id: str) -> None:
@@ -231,6 +261,10 @@ class EventWriter:
         if found:
             await self._put(user_id, found)
             await self._links.call(key, ("UNLINK", key))
+
+
+async def _nothing() -> list[Any]:
+    return []
 
 
 def rows_of(body: bytes) -> list[Raw]:

@@ -34,6 +34,8 @@ COUNTERS: Final = {
     "items": ("Items in answers by the source they came from", ("source",)),
     "degraded": ("Answers made without Redis", ()),
     "events": ("Events accepted, refused as invalid, and shed for want of room", ("outcome",)),
+    "events_scored": ("Events whose users were looked at for anomalies", ()),
+    "flags": ("Users over the score: flagged, in shadow only, held back by the breaker, allowed", ("outcome",)),
     "impressions_lost": ("Answers whose impressions were not written", ()),
     "redis_outages": ("Times that a connection was found not to answer", ()),
 }
@@ -47,6 +49,7 @@ GAUGES: Final = {
     "redis_memory_bytes": "Memory that Redis uses",
     "redis_share": "Share of Redis' memory, or of the stream's greatest length, in use",
     "redis_able": "1 while Redis answers",
+    "flags_active": "Users who are held back now",
 }
 
 Labels = tuple[str, ...]

@@ -32,6 +32,8 @@ class Pressure:
         self.stream_entries = 0
         self.oldest_seconds = 0.0
         self.used_memory = 0
+        self.flags_active = 0
+        """Users who are held back."""
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -59,6 +61,8 @@ class Pressure:
         length, oldest = await self._links.call(events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1))
         infos = [_info(await link.command("INFO", "memory")) for link in self._links.all if link.able]
         seconds, _ = await self._links.of(events).command("TIME")
+        flags = self._keys.flags
+        (self.flags_active,) = await self._links.call(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
         used = sum(int(info["used_memory"]) for info in infos)
         shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in infos if int(info["maxmemory"])]
         self.stream_entries, self.used_memory = int(length), used

@@ -20,6 +20,7 @@ from serving.asked import Asked
 from serving.engine import Engine
 from serving.errors import Outage
 from serving.events import EventWriter, Taken
+from serving.guard import Guard
 from serving.impressions import ImpressionWriter
 from serving.items import ItemWriter
 from serving.live import Live
@@ -44,19 +45,23 @@ class Worker:
         serving, keys = settings.serving, Keys(settings.redis.namespace)
         directory = settings.directory / DIRECTORY
         self.settings = settings
+        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
         self.reads = Links(settings.redis, serving.read_timeout_ms / 1e3)
         self.writes = Links(settings.redis, serving.write_timeout_ms / 1e3)
         self.live = Live(self.reads, self.writes, keys, directory, serving.static_list)
         self.pressure = Pressure(self.writes, keys, serving.stream_length)
         self.engine = Engine(settings, self.reads, keys, self.live, self.stored_id, now)
-        self.events = EventWriter(settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear)
+        self.metrics = Metrics(directory / METRICS, self._gauges)
+        watching = settings.anomalies.online != "off"
+        guard = Guard(settings, self.writes, keys, self.stored_id, now, self.metrics.count) if watching else None
+        self.events = EventWriter(
+            settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear, guard
+        )
         self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
-        self.metrics = Metrics(directory / METRICS, self._gauges)
         self.access = Access(settings.directory / FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
-        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
 
     def stored_id(self, user_id: str) -> str:
         """What a user is called wherever something is kept."""
@@ -112,4 +117,5 @@ class Worker:
             "redis_memory_bytes": self.pressure.used_memory,
             "redis_share": self.pressure.share,
             "redis_able": float(self.reads.able),
+            "flags_active": self.pressure.flags_active,
         }

@@ -20,9 +20,13 @@ from recsys.evaluation.report_data import (
     Quarantine,
     Report,
     SchemaChange,
+    ScreenComparison,
+    ScreenedMetric,
+    ScreeningSummary,
     SearchedModel,
     SourceCounts,
     Step,
+    Suspect,
 )
 from recsys.settings import Evaluation
 
@@ -145,6 +149,36 @@ def make_categories() -> CategorySummary:
     )
 
 
+def make_screening() -> ScreeningSummary:
+    """A night that screened 40 users out, one of them by a label."""
+    return ScreeningSummary(
+        shadow=False,
+        users=2469,
+        events=1469307,
+        screened_users=40,
+        screened_events=31000,
+        by_origin={"label": 1, "online": 0, "nightly": 39},
+        reasons=(("most events within a minute", 31), ("near duplicates of others", 12)),
+        suspects=(
+            Suspect(
+                "b1", 99.6, True, "nightly", 900, ("most events within a minute: 120, usually 1 to 4", HOSTILE)
+            ),
+            Suspect("b2", 61.0, False, "nightly", 20, ()),
+        ),
+        bots=1,
+        fine=3,
+        labelled_detector=False,
+        least_labels=200,
+        comparison=ScreenComparison(
+            910,
+            (
+                ScreenedMetric("ndcg@20", 0.0801, 0.0763, (0.0021, 0.0055)),
+                ScreenedMetric("recall@20", 0.1203, 0.1201, (-0.0012, 0.0016)),
+            ),
+        ),
+    )
+
+
 def make_full_report() -> Report:
     """A report of a run that did all that can be done."""
     return replace(
@@ -183,4 +217,5 @@ def make_full_report() -> Report:
             SchemaChange("orders", "store", "Int64", "String", datetime(2017, 12, 1, tzinfo=UTC)),
         ),
         categories=make_categories(),
+        screening=make_screening(),
     )

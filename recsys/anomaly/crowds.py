@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 LEAST_CROWD: Final = 8
-LEAST_DISTANCE: Final = 4.0
+LEAST_DISTANCE: Final = 3.6
 OVERDISPERSION: Final = 2.5
 """By so many times more than chance alone do the means of an item's users differ: users who share one are alike."""
 RIDGE: Final = 0.1
@@ -37,6 +37,8 @@ class Crowd:
     users: NDArray[np.int64]
     distance: float
     """Squared Mahalanobis distance of the mean of all users of the item from that of all users."""
+    times: float
+    """The distance over the least that is suspicious in an item of so many users, 1 or more."""
     shift: Numbers
     """By how much the crowd's measures lie above those of all users, (measures,), in standard deviations."""
 
@@ -68,16 +70,16 @@ def find_crowds(user_items: csr_matrix, measures: Numbers) -> list[Crowd]:
         crowds = _round(by_item, scores, active) if scores.shape[1] else []
         if not crowds:
             break
-        for item, users, distance in crowds:
+        for item, users, distance, times in crowds:
             shift = np.zeros(measures.shape[1])
             shift[varying] = scores[users].mean(axis=0)
-            found.append(Crowd(item, users, distance, shift))
+            found.append(Crowd(item, users, distance, times, shift))
     return sorted(found, key=lambda crowd: -crowd.distance)
 
 
 def _round(
     by_item: csr_matrix, scores: Numbers, active: NDArray[np.bool_]
-) -> list[tuple[int, NDArray[np.int64], float]]:
+) -> list[tuple[int, NDArray[np.int64], float, float]]:
     """The crowds that stand out from the active users; they become inactive."""
     weight = np.asarray(by_item.sum(axis=0)).ravel() * active
     mean, covariance = _background(scores, weight)
@@ -88,8 +90,9 @@ def _round(
     distances = np.einsum("if,fg,ig->i", means, inverse, means)
     large = counts >= LEAST_CROWD
     chance = OVERDISPERSION * _greatest_by_chance(scores.shape[1], int(large.sum())) / np.maximum(counts, 1)
-    suspicious = np.flatnonzero(large & (distances >= LEAST_DISTANCE + chance))
-    found: list[tuple[int, NDArray[np.int64], float]] = []
+    times = np.where(large, distances / (LEAST_DISTANCE + chance), 0.0)
+    suspicious = np.flatnonzero(times >= 1)
+    found: list[tuple[int, NDArray[np.int64], float, float]] = []
     for item in suspicious[np.argsort(-distances[suspicious], kind="stable")]:
         users = by_item.indices[by_item.indptr[item] : by_item.indptr[item + 1]]
         users = users[active[users]]
@@ -100,7 +103,7 @@ def _round(
         members = users[_of_crowd(centred[users] @ line)]
         if len(members) >= LEAST_CROWD:
             active[members] = False
-            found.append((int(item), members.astype(np.int64), float(distances[item])))
+            found.append((int(item), members.astype(np.int64), float(distances[item]), float(times[item])))
     return found
 
 

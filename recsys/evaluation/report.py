@@ -13,6 +13,7 @@ from recsys.evaluation import (
     sentences_of_catalogue,
     sentences_of_categories,
     sentences_of_data,
+    sentences_of_screening,
 )
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.differences import Difference, compare_pairs
@@ -95,7 +96,8 @@ def render_report(report: Report) -> str:
         steps=[(step, sentences_of_data.events_per_second(step)) for step in report.steps],
         windows=_windows(report),
         explanations=EXPLANATIONS,
-        sentences=_sentences(report) | _category_sentences(report),
+        origins=sentences_of_screening.ORIGINS,
+        sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
         plots=_plots(report),
     )
 
@@ -174,6 +176,19 @@ def _category_sentences(report: Report) -> dict[str, str]:
     if categories.measured is not None:
         told["category_accuracy"] = sentences_of_categories.accuracy_sentence(categories.measured)
         told["category_calibration"] = sentences_of_categories.calibration_sentence(categories.measured)
+    return told
+
+
+def _screening_sentences(report: Report) -> dict[str, str]:
+    screening = report.screening
+    if screening is None:
+        return {}
+    told = {
+        "screening": sentences_of_screening.screening_sentence(screening),
+        "labels": sentences_of_screening.labels_sentence(screening),
+    }
+    if screening.comparison is not None:
+        told["screening_comparison"] = sentences_of_screening.comparison_sentence(screening.comparison)
     return told
 
 

@@ -115,6 +115,7 @@ def release(client: Client, keys: Keys, user_id: str) -> bool:
     with store_errors(client):
         client.sadd(keys.allowed, user_id)
         removed: Any = client.unlink(keys.flag(user_id))
+        client.unlink(keys.suspect(user_id))
         client.zrem(keys.flags, user_id)
     return bool(removed)
 

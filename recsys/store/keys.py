@@ -96,6 +96,49 @@ class Keys:
         """Set: the users whom an analyst has released, who are never flagged automatically."""
         return f"{self.namespace}:allowed"
 
+    def suspect(self, user_id: str) -> str:
+        """String: why a user who would be flagged is not: shadow, allowed, held_back.
+
+        It shares a slot with `flag`; the user is looked at again when it expires.
+        """
+        return f"{self.namespace}:suspect:{{{user_id}}}"
+
+    @property
+    def salt(self) -> str:
+        """String: what hashes of sessions, addresses and browsers are keyed by, random."""
+        return f"{self.namespace}:salt"
+
+    def rates(self, window_ms: int, bucket: int) -> str:
+        """String: a table of 16-bit counters of what came in one bucket of a window, at places by hash.
+
+        The buckets of a window share a slot.
+        """
+        return f"{self.namespace}:rates:{{{window_ms}}}:{bucket}"
+
+    def items_of(self, address: str, hour: int) -> str:
+        """HyperLogLog: the items that an address, a hash, had to do with in an hour."""
+        return f"{self.namespace}:items_of:{{{address}}}:{hour}"
+
+    def users_of(self, device: str, hour: int) -> str:
+        """HyperLogLog: the users of a device, a hash, in an hour."""
+        return f"{self.namespace}:users_of:{{{device}}}:{hour}"
+
+    def active(self, day: int) -> str:
+        """HyperLogLog: the users with events on a day, counted from 1970."""
+        return f"{self.namespace}:active:{{{day}}}"
+
+    def flagged(self, day: int) -> str:
+        """HyperLogLog: the users who were flagged automatically on a day."""
+        return f"{self.namespace}:flagged:{{{day}}}"
+
+    def breaker(self, day: int) -> str:
+        """String: there when no more users are flagged automatically on a day."""
+        return f"{self.namespace}:breaker:{{{day}}}"
+
+    def prices(self, day: int) -> str:
+        """Hash: purchases of a day, and how many of them had a price."""
+        return f"{self.namespace}:prices:{{{day}}}"
+
     @property
     def unavailable(self) -> str:
         """Set: the items that must not be shown."""

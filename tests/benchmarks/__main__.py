@@ -25,6 +25,7 @@ from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
 from tests.benchmarks.serve import serve
+from tests.benchmarks.spammers import spammers
 from tests.benchmarks.top_k import top_k
 from tests.benchmarks.watch import watch
 
@@ -72,6 +73,7 @@ def main() -> None:
         "features": features,
         "growth": growth,
         "peers": peers,
+        "spammers": spammers,
     }
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
         figures = {name: dict(parts[name](Path(scratch))) for name in sys.argv[1:] or parts}

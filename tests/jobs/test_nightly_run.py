@@ -19,7 +19,7 @@ from tests.commands import RECSYS
 from tests.shop import AS_OF, DAYS, ITEMS, UNAVAILABLE, write_shop_events
 
 RUN = "20260411T000000Z"
-OUTPUTS = ("features", "evaluation", "models", "lists")
+OUTPUTS = ("screen", "features", "evaluation", "models", "lists")
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 WriteSettings = Callable[[str], Path]

@@ -1,0 +1,110 @@
+"""What crowds are compared by: for each user, how far the user is from usual, on the side where manipulation lies.
+
+Tastes differ: shoppers of one town or hobby have coherent, unpopular items in common, and are no crowd for that. So a
+measure counts on one side where only that side is suspicious.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recsys.anomaly.coherence import profile_coherence
+from recsys.anomaly.dense_blocks import Block, find_dense_blocks
+from recsys.anomaly.near_duplicates import find_near_duplicates
+from recsys.anomaly.synchrony import synchrony
+
+COHERENCE: Final = "coherence"
+SIMILARITY: Final = "similarity"
+COPIES: Final = "copies"
+SYNCHRONY: Final = "synchrony"
+BLOCK_DENSITY: Final = "block_density"
+MOST_REPEATS: Final = "most_repeats"
+REPEATS: Final = "repeats"
+COPY_SIMILARITY: Final = 0.6
+"""From it on being like another is more than sharing a taste."""
+
+ABOVE, BELOW, BOTH = 1, -1, 0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of what crowds are compared by."""
+
+    name: str
+    side: int
+    """On which side of the median it counts: `ABOVE`, `BELOW` or `BOTH`."""
+    high: str
+    """What a crowd above the median is said to have; for `BELOW` it is never above."""
+    low: str = ""
+    """What a crowd below it is said to have."""
+
+
+MEASURES: Final = (
+    Measure(COHERENCE, BELOW, "", "items that do not belong together"),
+    Measure(SIMILARITY, ABOVE, "profiles copied from each other"),
+    Measure("log_popularity_mean", ABOVE, "hardly anything but popular items"),
+    Measure("log_popularity_deviation", ABOVE, "very popular items beside unknown ones"),
+    Measure("items", BOTH, "unusually many items", "unusually few items"),
+    Measure(MOST_REPEATS, BOTH, "one item again and again", "no item ever again"),
+    Measure(REPEATS, BOTH, "many events an item", "one event an item"),
+    Measure("days_since_first", BELOW, "", "new accounts"),
+    Measure("active_days", BELOW, "", "hardly a day with an event"),
+    Measure("busiest_day_share", ABOVE, "everything on one day"),
+    Measure("most_in_minute", ABOVE, "many events within a minute"),
+    Measure("users_per_ip", ABOVE, "addresses shared by many"),
+)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What the graph of users and items tells of each user."""
+
+    table: pl.DataFrame
+    """One row a user, numeric columns; null where a detector is still warming up."""
+    blocks: list[Block]
+
+
+def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int) -> Graph:
+    """What is told by who has what: `user_items` (users x items, ones), `events` of each of its entries."""
+    duplicates = find_near_duplicates(user_items, seed)
+    blocks = find_dense_blocks(user_items)
+    density = np.zeros(user_items.shape[0])
+    for block in blocks:
+        density[block.users] = np.maximum(density[block.users], block.density)
+    per_user = np.diff(user_items.indptr)
+    rows = np.repeat(np.arange(len(per_user)), per_user)
+    most = np.zeros(len(per_user))
+    np.maximum.at(most, rows, events)
+    total = np.bincount(rows, events, len(per_user))
+    columns = {
+        COHERENCE: profile_coherence(user_items, seed),
+        SIMILARITY: duplicates.similarity,
+        COPIES: duplicates.copies,
+        SYNCHRONY: synchrony(user_items),
+        BLOCK_DENSITY: density,
+        MOST_REPEATS: most,
+        REPEATS: np.where(per_user > 0, total / np.maximum(per_user, 1), np.nan),
+    }
+    return Graph(pl.DataFrame(columns).fill_nan(None), blocks)
+
+
+def one_sided(table: pl.DataFrame) -> NDArray[np.float64]:
+    """The columns of `MEASURES`, (users, measures), 0 on the side that does not count; nan where unknown."""
+    columns = [_one_sided(table, measure) for measure in MEASURES]
+    return np.column_stack(columns)
+
+
+def _one_sided(table: pl.DataFrame, measure: Measure) -> NDArray[np.float64]:
+    if measure.name not in table.columns:
+        return np.full(table.height, np.nan)
+    values = table[measure.name].cast(pl.Float64).to_numpy()
+    if measure.name == SIMILARITY:
+        return np.maximum(values - COPY_SIMILARITY, 0)
+    if measure.side == BOTH or not np.isfinite(values).any():
+        return values
+    distance = values - np.nanmedian(values)
+    return np.maximum(distance, 0) if measure.side == ABOVE else np.minimum(distance, 0)
