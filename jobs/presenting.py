@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.archive import Archived
+from jobs.backtest import Backtest
 from jobs.evaluating import VALIDATION
 from jobs.ingest import TableCount
 from jobs.live_demo import LiveList
@@ -26,6 +27,7 @@ from jobs.trending import Renewed
 from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison import ModelMeasurement
 from recsys.evaluation.report_data import Example
+from recsys.store.flags import Flag
 from recsys.store.publish import Published
 from recsys.store.versions import RolledBack
 
@@ -212,6 +214,28 @@ def show_keys(keys: Sequence[ApiKey]) -> None:
         limit = f"{key.requests_per_minute:,}" if key.requests_per_minute else "any"
         table.add_row(key.name, ", ".join(shown["scopes"]), f"{key.created_at:%Y-%m-%d %H:%M:%S}", limit)
     console.print(table)
+
+
+def show_flags(flags: Sequence[Flag]) -> None:
+    """Who is held back, why and how long."""
+    table = _table("Held back", "user", "by", "since (UTC)", "until (UTC)", "why", right=("score",))
+    for flag in flags:
+        times = (f"{flag.since:%Y-%m-%d %H:%M:%S}", f"{flag.until:%Y-%m-%d %H:%M:%S}")
+        table.add_row(
+            escape(flag.user_id), flag.source, *times, escape("; ".join(flag.reasons)), f"{flag.score:.1f}"
+        )
+    console.print(table)
+
+
+def show_backtest(found: Backtest) -> None:
+    """Who would have been flagged on a day."""
+    table = _table(f"Flags of {found.day}", "time (UTC)", "user", "why", "", right=("score",))
+    for flag in found.flags:
+        state = "held back by the breaker" if flag.held_back else ""
+        why = escape("; ".join(flag.reasons))
+        table.add_row(f"{flag.at:%H:%M:%S}", escape(flag.user_id), why, state, f"{flag.score:.1f}")
+    console.print(table)
+    console.print(f"{found.share:.2%} of {found.users:,} users, by {found.events:,} events")
 
 
 def show_path(what: str, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The screen step: who is no shopper, by detectors, flags and labels, so that no model learns from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -216,14 +216,16 @@ def _tables(
     pairs: list[pl.DataFrame] = []
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
-        pairs.append(_pairs(before(events, as_of), settings).collect(engine="streaming"))
+        pairs.append(
+            wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
+        )
         progress.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)
 
 
-def _pairs(events: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+def wanted_pairs(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
     """One row a user and item: how many events say that the user wants the item, the first and the last of them."""
-    wanted = events.filter(weight(settings.sources.event_weights) > 0)
+    wanted = events.filter(weight(weights) > 0)
     return wanted.group_by(USER_ID, ITEM_ID).agg(
         pl.len().alias(EVENTS), pl.col(TIMESTAMP).min().alias(FIRST_AT), pl.col(TIMESTAMP).max().alias(LAST_AT)
     )

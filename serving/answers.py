@@ -113,6 +113,45 @@ class ItemState(Struct, frozen=True):
     updated_at: str
 
 
+class FlagOfUser(Struct, frozen=True):
+    """Why a user is held back, and how long: `score` from 0 to 100, `reasons` the weightiest first.
+
+    `user_id` is as it is kept: a pseudonym, where there is a key for it.
+    """
+
+    user_id: str
+    score: float
+    reasons: list[str]
+    source: Literal["online", "nightly", "label"]
+    since: str
+    until: str
+
+
+class Anomalies(Struct, frozen=True):
+    """Users who are held back, `total` of them in all."""
+
+    request_id: str
+    total: int
+    flags: list[FlagOfUser]
+
+
+class Anomaly(Struct, frozen=True):
+    """What is known against a user: a flag or none, and whether an analyst has released the user."""
+
+    user_id: str
+    request_id: str
+    flag: FlagOfUser | None
+    released: bool
+
+
+class Labelled(Struct, frozen=True):
+    """What an analyst has said of a user."""
+
+    user_id: str
+    request_id: str
+    label: Literal["bot", "fine"]
+
+
 class Invalid(Struct, frozen=True):
     """Which value of the request is not accepted, and what would be."""
 

@@ -12,11 +12,14 @@ import msgspec
 
 from serving.answers import (
     Accepted,
+    Anomalies,
+    Anomaly,
     Batch,
     Failure,
     Invalid,
     ItemList,
     ItemState,
+    Labelled,
     Ready,
     Recommendations,
     RowError,
@@ -176,6 +179,27 @@ def user_call(user_id: str) -> Call[User]:
 def item_call(item_id: str, facts: ItemFacts) -> Call[ItemState]:
     """To change an item."""
     return Call(ItemState, "PUT", f"/v1/items/{_quoted(item_id)}", body=msgspec.json.encode(facts))
+
+
+def anomalies_call(n: int, offset: int) -> Call[Anomalies]:
+    """For who is held back."""
+    return Call(Anomalies, "GET", "/v1/anomalies", {"n": n, "offset": offset})
+
+
+def anomaly_call(user_id: str) -> Call[Anomaly]:
+    """For why a user is held back."""
+    return Call(Anomaly, "GET", f"/v1/anomalies/{_quoted(user_id)}")
+
+
+def release_call(user_id: str) -> Call[Labelled]:
+    """To hold a user back no longer."""
+    return Call(Labelled, "DELETE", f"/v1/anomalies/{_quoted(user_id)}")
+
+
+def label_call(user_id: str, label: Literal["bot", "fine"]) -> Call[Labelled]:
+    """To say what a user is."""
+    body = msgspec.json.encode({"label": label})
+    return Call(Labelled, "PUT", f"/v1/anomalies/{_quoted(user_id)}", body=body)
 
 
 def ready_call() -> Call[Ready]:

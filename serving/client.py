@@ -6,14 +6,25 @@ What is asked and how answers are read is in `serving.calls`; the two classes on
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 try:
     import httpx
 except ModuleNotFoundError:
     raise ImportError("serving.client needs httpx: pip install 'recsys-engine[client]'") from None
 
-from serving.answers import Accepted, Batch, ItemList, ItemState, Ready, Recommendations, User
+from serving.answers import (
+    Accepted,
+    Anomalies,
+    Anomaly,
+    Batch,
+    ItemList,
+    ItemState,
+    Labelled,
+    Ready,
+    Recommendations,
+    User,
+)
 from serving.calls import (
     Answer,
     Call,
@@ -27,14 +38,18 @@ from serving.calls import (
     UnavailableError,
     Wanted,
     WantedOfUser,
+    anomalies_call,
+    anomaly_call,
     answer_of,
     batch_call,
     events_calls,
     item_call,
+    label_call,
     popular_call,
     rank_call,
     ready_call,
     recommendations_call,
+    release_call,
     similar_call,
     trending_call,
     user_call,
@@ -117,6 +132,22 @@ class Client:
         """Change an item; what is not given stays as it is."""
         return self._ask(item_call(item_id, facts))
 
+    def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
+        """Who is held back; needs the scope admin, as the next three do."""
+        return self._ask(anomalies_call(n, offset))
+
+    def anomaly(self, user_id: str) -> Anomaly:
+        """Why a user is held back."""
+        return self._ask(anomaly_call(user_id))
+
+    def release(self, user_id: str) -> Labelled:
+        """Hold a user back no longer, nor again automatically."""
+        return self._ask(release_call(user_id))
+
+    def label(self, user_id: str, label: Literal["bot", "fine"]) -> Labelled:
+        """Say what a user is; a bot is held back at once."""
+        return self._ask(label_call(user_id, label))
+
     def ready(self) -> Ready:
         """Whether there are lists to answer with; raises `UnavailableError` while there are none."""
         return self._ask(ready_call())
@@ -191,6 +222,22 @@ class AsyncClient:
     async def put_item(self, item_id: str, **facts: Unpack[ItemFacts]) -> ItemState:
         """As of `Client`."""
         return await self._ask(item_call(item_id, facts))
+
+    async def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
+        """As of `Client`."""
+        return await self._ask(anomalies_call(n, offset))
+
+    async def anomaly(self, user_id: str) -> Anomaly:
+        """As of `Client`."""
+        return await self._ask(anomaly_call(user_id))
+
+    async def release(self, user_id: str) -> Labelled:
+        """As of `Client`."""
+        return await self._ask(release_call(user_id))
+
+    async def label(self, user_id: str, label: Literal["bot", "fine"]) -> Labelled:
+        """As of `Client`."""
+        return await self._ask(label_call(user_id, label))
 
     async def ready(self) -> Ready:
         """As of `Client`."""

@@ -15,13 +15,17 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 import recsys
+from serving.anomaly_routes import LabelOfUser
 from serving.answers import (
     Accepted,
+    Anomalies,
+    Anomaly,
     Batch,
     Failure,
     Invalid,
     ItemList,
     ItemState,
+    Labelled,
     Live,
     Ready,
     Recommendations,
@@ -42,12 +46,14 @@ before it: read, write, admin. Ids go percent-encoded into a path, their slashes
 have an `X-Request-ID`; one that is no success is JSON and says why."""
 BODIES: Final = (
     *(Recommendations, ItemList, Batch, User, Accepted, ItemState, Live, Ready, Invalid, Failure),
+    *(Anomalies, Anomaly, Labelled, LabelOfUser),
     *(BatchOfUsers, ItemsToRank, Event, ItemChange),
 )
 EXAMPLES: Final[dict[str, Any]] = {
     "BatchOfUsers": {"user_ids": ["7", "8"], "n": 10},
     "ItemsToRank": {"user_id": "7", "item_ids": ["1082185", "995242"]},
     "Event": {"user_id": "7", "event": "purchase", "item_id": "1082185", "quantity": 2, "price": 3.5},
+    "LabelOfUser": {"label": "bot"},
     "ItemChange": {"available": False, "price": 3.5},
 }
 

@@ -20,10 +20,19 @@ import structlog
 from recsys.anomaly.acts import Act
 from recsys.anomaly.breaker import DAY_MS, has_prices, stays_closed
 from recsys.anomaly.limits import LIMITS
-from recsys.anomaly.scoring import BUSY_EVENTS, GLANCED, SUSPICIOUS_SHARE, Seen, Verdict, hasty, judged
+from recsys.anomaly.scoring import (
+    BUSY_EVENTS,
+    GLANCED,
+    SUSPICIOUS_SHARE,
+    Seen,
+    Verdict,
+    hasty,
+    judged,
+    order_events,
+)
 from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, bucket_of
 from recsys.errors import StoreError
-from recsys.schema import DEFAULT_WEIGHTS, PURCHASE, REASONS, SCORE, SHADOW, TIMESTAMP, USER_ID
+from recsys.schema import REASONS, SCORE, SHADOW, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from recsys.store.flags import Flag, encode_flag
 from recsys.store.keys import FLAG_FIELD, Keys
@@ -358,8 +367,3 @@ class Guard:
 def glance(session: str) -> Command:
     """What is asked of a user's session, a key, once a batch is in it."""
     return ("ZREVRANGE", session, 0, GLANCED - 1, "WITHSCORES")
-
-
-def order_events(weights: dict[str, float]) -> frozenset[str]:
-    """The events that are lines of orders, or of what comes back of them: as weighty as a purchase."""
-    return frozenset(name for name, weight in weights.items() if abs(weight) >= DEFAULT_WEIGHTS[PURCHASE])

@@ -1,22 +1,18 @@
 """The routes, with what their documentation says of them."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from litestar import Request, Response, get, post, put
-from litestar.connection import ASGIConnection
+from litestar import Response, get, post, put
 from litestar.di import NamedDependency, Provide
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 from litestar.params import JSONBody
-from litestar.types import Guard
 from msgspec import Meta, Struct
 
-from recsys.api_keys import Scope
 from recsys.errors import NothingPublishedError
-from recsys.schema import ID_LENGTH, ITEM_ID, USER_ID
+from recsys.schema import ITEM_ID, USER_ID
+from serving.anomaly_routes import HANDLERS as ANOMALY_HANDLERS
 from serving.answers import (
     Accepted,
     Batch,
@@ -39,7 +35,6 @@ from serving.asked import (
     checked_id,
     id_of,
 )
-from serving.errors import REQUEST_ID_HEADER, new_request_id
 from serving.events import Event
 from serving.hot_routes import of_guest, recommend, take
 from serving.items import ItemChange
@@ -60,24 +55,13 @@ from serving.parameters import (
     UserId,
     Where,
 )
-from serving.worker import Worker
+from serving.requests import FACTS, AnyRequest, Id, answer, needs, note, request_id_of, worker_of
 
 AT_ONCE: Final = 50
 """Users of a batch that share a round trip; between them others are answered."""
 
-AnyRequest = Request[Any, Any, Any]
 Given = NamedDependency[Asked]
-Id = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=ID_LENGTH,
-        description=f"1 to {ID_LENGTH} characters, none white space or a control character",
-    ),
-]
-
 LISTS: Final = ["Lists"]
-FACTS: Final = ["Users, events and items"]
 SERVER: Final = ["The server"]
 METRICS_TYPE: Final = "text/plain; version=0.0.4"
 OPEN: Final[list[SecurityRequirement]] = [{}]
@@ -98,22 +82,6 @@ class ItemsToRank(Struct, forbid_unknown_fields=True):
     user_id: Id
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MOST_RANKED)]
     context: Context = "home"
-
-
-def worker_of(request: AnyRequest) -> Worker:
-    """The worker that answers."""
-    return request.app.state.worker
-
-
-def needs(scope: Scope) -> Guard:
-    """Lets in who shows a key with this scope, before the body is read."""
-
-    async def let_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        worker: Worker = connection.app.state.worker
-        key = worker.access.check(connection.scope["headers"], scope)
-        connection.scope.setdefault("state", {})["key"] = key
-
-    return let_in
 
 
 async def asked(
@@ -191,8 +159,8 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
     del item_id
     worker = worker_of(request)
     wanted = id_of(request.scope["raw_path"], b"/v1/similar/", ITEM_ID)
-    request_id = _request_id(request)
-    return _answer(await worker.engine.similar(wanted, given, request_id), request_id)
+    request_id = request_id_of(request)
+    return answer(await worker.engine.similar(wanted, given, request_id), request_id)
 
 
 @get(
@@ -206,8 +174,8 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
 )
 async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
     """Items that are bought more than usual, then popular ones. Needs the scope read."""
-    worker, request_id = worker_of(request), _request_id(request)
-    return _answer(await worker.engine.trending(given, request_id), request_id)
+    worker, request_id = worker_of(request), request_id_of(request)
+    return answer(await worker.engine.trending(given, request_id), request_id)
 
 
 @get(
@@ -221,8 +189,8 @@ async def trending(request: AnyRequest, given: Given) -> Response[ItemList]:
 )
 async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     """The most popular items, of a category, brand or price where one is named. Needs the scope read."""
-    worker, request_id = worker_of(request), _request_id(request)
-    return _answer(await worker.engine.popular(given, request_id), request_id)
+    worker, request_id = worker_of(request), request_id_of(request)
+    return answer(await worker.engine.popular(given, request_id), request_id)
 
 
 @post(
@@ -236,7 +204,7 @@ async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
 )
 async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
     """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
-    worker, request_id = worker_of(request), _request_id(request)
+    worker, request_id = worker_of(request), request_id_of(request)
     users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
     wanted = [Asked(user_id, n=data.n, context=data.context) for user_id in users]
     answers: list[Recommendations] = []
@@ -247,7 +215,7 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
         for given, answered in zip(part, found, strict=True):
             worker.book(answered.answer, given, answered.seconds)
             answers.append(answered.answer)
-    return _answer(Batch(request_id, answers), request_id)
+    return answer(Batch(request_id, answers), request_id)
 
 
 @post(
@@ -263,10 +231,10 @@ async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Rec
     """The given items, the best for the user first; those that must not be shown are left out.
     Needs the scope read.
     """
-    worker, request_id = worker_of(request), _request_id(request)
+    worker, request_id = worker_of(request), request_id_of(request)
     wanted = Asked(checked_id(data.user_id, USER_ID), context=data.context)
     item_ids = [checked_id(item_id, ITEM_ID) for item_id in data.item_ids]
-    return _answer(await worker.engine.rank(wanted, item_ids, request_id), request_id)
+    return answer(await worker.engine.rank(wanted, item_ids, request_id), request_id)
 
 
 @get(
@@ -280,16 +248,16 @@ async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Rec
 async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     """Profile, session and flag. Needs the scope admin, and is noted in the audit log."""
     del user_id
-    worker, request_id = worker_of(request), _request_id(request)
+    worker, request_id = worker_of(request), request_id_of(request)
     wanted = id_of(request.scope["raw_path"], b"/v1/users/", USER_ID)
-    _note(request, "user", wanted)
+    note(request, "user", wanted)
     known, profile = await worker.engine.user(wanted)
     session = [
         RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at / 1e3, UTC).isoformat())
         for act in known.acts
     ]
     found = User(wanted, known.version, request_id, profile, len(known.items), session, known.flag)
-    return _answer(found, request_id)
+    return answer(found, request_id)
 
 
 @post(
@@ -307,9 +275,9 @@ async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Re
     Needs the scope write.
     """
     del data
-    request_id = _request_id(request)
+    request_id = request_id_of(request)
     status, accepted, headers = await take(worker_of(request), await request.body(), request_id)
-    return _answer(accepted, request_id, status, headers)
+    return answer(accepted, request_id, status, headers)
 
 
 @put(
@@ -326,10 +294,10 @@ async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange])
     Needs the scope write.
     """
     del item_id
-    worker, request_id = worker_of(request), _request_id(request)
+    worker, request_id = worker_of(request), request_id_of(request)
     changed = id_of(request.scope["raw_path"], b"/v1/items/", ITEM_ID)
     when = await worker.items.put(changed, data)
-    return _answer(ItemState(changed, request_id, when.isoformat()), request_id)
+    return answer(ItemState(changed, request_id, when.isoformat()), request_id)
 
 
 @get("/live", summary="Whether the process answers", response_description="It does", security=OPEN, tags=SERVER)
@@ -369,6 +337,7 @@ async def metrics(request: AnyRequest) -> bytes:
 
 
 HANDLERS: Final = (
+    *ANOMALY_HANDLERS,
     recommendations,
     guest_recommendations,
     similar,
@@ -386,22 +355,7 @@ HANDLERS: Final = (
 
 
 async def _recommended(request: AnyRequest, wanted: Asked) -> Response[Recommendations]:
-    worker, request_id = worker_of(request), _request_id(request)
+    worker, request_id = worker_of(request), request_id_of(request)
     answered = await recommend(worker, request.scope["headers"], wanted, request_id)
     worker.book(answered.answer, wanted, answered.seconds)
-    return _answer(answered.answer, request_id)
-
-
-def _note(request: AnyRequest, action: str, user_id: str) -> None:
-    worker = worker_of(request)
-    worker.audit.note(request.scope["state"]["key"], action, worker.stored_id(user_id))
-
-
-def _request_id(request: AnyRequest) -> str:
-    return request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
-
-
-def _answer(
-    content: Any, request_id: str, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response[Any]:
-    return Response(content, status_code=status, headers={REQUEST_ID_HEADER: request_id, **(headers or {})})
+    return answer(answered.answer, request_id)

@@ -20,6 +20,7 @@ from serving.asked import Asked
 from serving.engine import Engine
 from serving.errors import Outage
 from serving.events import EventWriter, Taken
+from serving.flags import FlagStore
 from serving.guard import Guard
 from serving.impressions import ImpressionWriter
 from serving.items import ItemWriter
@@ -58,6 +59,7 @@ class Worker:
             settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear, guard
         )
         self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
+        self.flags = FlagStore(self.writes, keys, now)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
         self.access = Access(settings.directory / FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)

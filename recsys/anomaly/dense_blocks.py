@@ -1,8 +1,8 @@
 """Dense blocks of users and items: click farms that click for each other's customers, under camouflage.
 
 Hooi, Song, Beutel, Shah, Shin, Faloutsos, "FRAUDAR: Bounding Graph Fraud in the Face of Camouflage" (KDD 2016). Its
-densest block in a shop is the organic core: many heavy users and popular items. Therefore several blocks are peeled, and
-of each only users and items stay that have far more entries inside than their degrees alone let expect.
+densest block in a shop is the organic core: many heavy users and popular items. Therefore several blocks are
+peeled, and of each only users and items stay that have far more entries inside than their degrees alone let expect.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,10 @@ def find_dense_blocks(user_items: csr_matrix) -> list[Block]:
 
 
 def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
-    """The users and items, as masks, of the greatest weight a node; an entry weighs 1 / log(users of the item + 5)."""
+    """The users and items, as masks, of the greatest weight a node.
+
+    An entry weighs 1 / log(users of the item + 5).
+    """
     per_item = np.bincount(user_items.indices, minlength=user_items.shape[1])
     weights = csr_matrix(user_items @ diags_array(1 / np.log(per_item + 5.0)))
     users, items = np.flatnonzero(np.diff(weights.indptr)), np.flatnonzero(per_item)

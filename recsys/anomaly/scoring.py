@@ -1,6 +1,6 @@
 """One score of a user, 0 to 100, and its reasons in words, from all that is seen of the user online."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Final, NamedTuple
@@ -9,6 +9,7 @@ from recsys.anomaly.acts import Act, merged
 from recsys.anomaly.limits import HUMAN_LOG_DEVIATION, HUMAN_LOG_MEAN, LIMITS, Limits
 from recsys.anomaly.timing import automation, log_gaps, regularity, summary
 from recsys.anomaly.windows import NO_COUNTS, WINDOW_NAMES, WINDOWS_MS, Counts
+from recsys.schema import DEFAULT_WEIGHTS, PURCHASE
 
 LEFT_AT_LIMIT: Final = 0.2
 """Of the doubt in a detector's evidence at its limit: it alone makes a score of 80."""
@@ -110,6 +111,11 @@ def weighed(share: float) -> float:
     [0.0, 0.33, 0.8, 1.0]
     """
     return 1 - LEFT_AT_LIMIT ** (share * share) if share < 10 else 1.0
+
+
+def order_events(weights: Mapping[str, float]) -> frozenset[str]:
+    """The events that are lines of orders, or of what comes back of them: as weighty as a purchase."""
+    return frozenset(name for name, weight in weights.items() if abs(weight) >= DEFAULT_WEIGHTS[PURCHASE])
 
 
 def _strongest(found: Iterable[Evidence]) -> Evidence:

@@ -30,6 +30,10 @@ REQUESTS: tuple[tuple[Scope, str, str, Any], ...] = (
     ("write", "POST", "/v1/events", EVENT),
     ("write", "PUT", "/v1/items/a1", {"price": 1.0}),
     ("admin", "GET", f"/v1/users/{USER}", None),
+    ("admin", "GET", "/v1/anomalies", None),
+    ("admin", "GET", f"/v1/anomalies/{USER}", None),
+    ("admin", "DELETE", f"/v1/anomalies/{USER}", None),
+    ("admin", "PUT", f"/v1/anomalies/{USER}", {"label": "bot"}),
     ("admin", "GET", f"/v1/recommendations/{USER}?debug=1", None),
     ("admin", "GET", "/v1/recommendations?session_id=s1&debug=1", None),
 )

@@ -270,7 +270,7 @@ def public(of: type) -> dict[str, str]:
 
 def test_both_clients_are_alike() -> None:
     assert public(Client) == public(AsyncClient)
-    assert len(public(Client)) == 11
+    assert len(public(Client)) == 15
 
 
 def fresh(code: str) -> subprocess.CompletedProcess[str]:

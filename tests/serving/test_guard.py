@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,9 @@ import msgspec
 import pytest
 import redis
 
+from jobs.archive import archive
+from jobs.backtest import backtest
+from jobs.lake import Lake
 from recsys.anomaly.breaker import FEWEST_FLAGGED
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.anomaly_settings import Anomalies
@@ -82,6 +86,12 @@ def entries(client: redis.Redis) -> list[Row]:
     return [msgspec.json.decode(fields[b"flag"]) for _, fields in found if b"flag" in fields]
 
 
+def names(client: redis.Redis, pattern: str) -> list[bytes]:
+    """The keys there are."""
+    found: Any = client.keys(pattern)
+    return found
+
+
 def changed(settings: Settings, **anomalies: Any) -> Settings:
     return replace(settings, anomalies=replace(settings.anomalies, **anomalies))
 
@@ -150,7 +160,7 @@ def test_events_of_long_ago_are_taken_and_not_judged(settings: Settings, client:
     rows = acts("ann", 300, 0.1, START - timedelta(hours=3))
     take(settings, rows, clock=Clock())
     assert len(in_stream(client)) == 300
-    assert client.keys("recsys:rates:*") == []
+    assert names(client, "recsys:rates:*") == []
     assert flagged_users(client, KEYS, START) == []
 
 
@@ -158,14 +168,14 @@ def test_events_that_are_a_little_late_count_for_the_longer_windows(
     settings: Settings, client: redis.Redis
 ) -> None:
     take(settings, acts("ann", 3, 0.1, START - timedelta(minutes=2)), clock=Clock())
-    windows = {key.split(b"{")[1].split(b"}")[0] for key in client.keys("recsys:rates:*")}
+    windows = {key.split(b"{")[1].split(b"}")[0] for key in names(client, "recsys:rates:*")}
     assert windows == {b"300000", b"3600000"}
 
 
 def test_the_counters_of_any_number_of_users_take_the_same_memory(settings: Settings, client: redis.Redis) -> None:
     rows = [row for user in range(400) for row in acts(f"u{user}", 1, 1.0)]
     take(settings, rows)
-    keys: Any = client.keys("recsys:rates:*")
+    keys: Any = names(client, "recsys:rates:*")
     assert len(keys) == len(WINDOWS_MS)
     assert all(client.strlen(key) <= 2**20 for key in keys)
     assert all(0 < client.pttl(key) <= 3 * max(WINDOWS_MS) for key in keys)
@@ -175,8 +185,8 @@ def test_who_is_flagged_is_accepted_and_no_longer_counted(settings: Settings, cl
     put_flags(client, KEYS, [Flag("bot", 90.0, (), "nightly", START, datetime.now(UTC) + timedelta(hours=1))])
     take(settings, *each(acts("bot", 40, 0.1)))
     assert len(in_stream(client)) == 40
-    assert client.keys("recsys:rates:*") == []
-    assert client.keys("recsys:active:*") == []
+    assert names(client, "recsys:rates:*") == []
+    assert names(client, "recsys:active:*") == []
     assert entries(client) == []
     flag = read_flag(client, KEYS, "bot")
     assert flag is not None
@@ -186,7 +196,7 @@ def test_who_is_flagged_is_accepted_and_no_longer_counted(settings: Settings, cl
 def test_impressions_are_no_acts(settings: Settings, client: redis.Redis) -> None:
     take(settings, *each(acts("ann", 60, 0.05, event="impression")))
     assert flagged_users(client, KEYS, START) == []
-    assert client.keys("recsys:rates:*") == []
+    assert names(client, "recsys:rates:*") == []
 
 
 def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
@@ -200,7 +210,7 @@ def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, c
 
 def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis) -> None:
     take(changed(settings, online="off"), *each(acts("bot", 60, 0.1)))
-    assert {key.split(b":")[1] for key in client.keys("recsys:*")} == {b"events", b"session"}
+    assert {key.split(b":")[1] for key in names(client, "recsys:*")} == {b"events", b"session"}
 
 
 def test_who_is_allowed_is_not_flagged(settings: Settings, client: redis.Redis) -> None:
@@ -222,9 +232,9 @@ def test_addresses_are_counted_by_hashes_and_never_kept(settings: Settings, clie
     private = replace(settings, pseudonym_key="key")
     rows = [row for user in range(30) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7", user_agent="curl/8")]
     take(private, *each(rows))
-    assert client.keys("recsys:users_of:*") != []
+    assert names(client, "recsys:users_of:*") != []
     assert all("ip" not in event and "user_agent" not in event for event in in_stream(client))
-    everything = b" ".join(client.keys("*"))
+    everything = b" ".join(names(client, "*"))
     assert b"203.0.113" not in everything
     assert b"curl" not in everything
 
@@ -233,7 +243,7 @@ def test_an_office_of_many_shoppers_is_no_script(settings: Settings, client: red
     rows = [row for user in range(200) for row in acts(f"u{user}", 2, 9.0, ip="203.0.113.7", user_agent="same")]
     take(settings, rows)
     assert flagged_users(client, KEYS, START) == []
-    devices = client.keys("recsys:users_of:*")
+    devices = names(client, "recsys:users_of:*")
     assert len(devices) == 1
     assert 190 <= client.pfcount(*devices) <= 210
 
@@ -254,7 +264,7 @@ def test_a_crowd_behind_one_device_speaks_against_who_is_fast(settings: Settings
 def test_an_allowed_network_counts_for_nothing(settings: Settings, client: redis.Redis) -> None:
     rows = [row for user in range(30) for row in acts(f"u{user}", 1, 1.0, ip="10.1.2.3")]
     take(changed(settings, allowed_networks=("10.0.0.0/8",)), rows, acts("odd", 1, 1.0, ip="no address"))
-    assert client.keys("recsys:users_of:*") == []
+    assert names(client, "recsys:users_of:*") == []
 
 
 def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(
@@ -334,6 +344,31 @@ def test_what_became_of_flags_is_counted(settings: Settings) -> None:
     told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
     assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
     assert "recsys_events_scored_total 53.0" in told
+
+
+def test_a_backtest_raises_the_flags_that_the_server_did(
+    settings: Settings, client: redis.Redis, tmp_path: Path
+) -> None:
+    later = START + timedelta(seconds=40)
+    rows = [
+        *acts("burst", 60, 0.1, uneven=0.9),
+        *acts("regular", 40, 20.0),
+        *acts("ann", 30, 25.0, uneven=0.9),
+        *acts("order", 80, 0.01, later, event="purchase", price=1.0),
+        *(row for user in range(60) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7")),
+        *acts("fast", 24, 0.4, later, 0.9, ip="203.0.113.7"),
+    ]
+    take(settings, *each(rows))
+    lake = Lake(tmp_path / "lake")
+    archive(lake, settings.sources, client, KEYS, datetime(2027, 1, 1, tzinfo=UTC))
+    found = backtest(lake, settings, START.date())
+    live = lake.flags().sort("timestamp").collect()
+    assert {flag.user_id for flag in found.flags} >= {"burst", "regular"}
+    assert [flag.user_id for flag in found.flags] == live["user_id"].to_list()
+    for flag, (score, at) in zip(found.flags, live.select("score", "timestamp").rows(), strict=True):
+        assert abs(flag.score - score) < 2
+        assert abs(flag.at - at) <= timedelta(milliseconds=1)
+    assert found.share == len(found.flags) / found.users
 
 
 def test_the_settings_of_anomalies_are_as_documented() -> None:

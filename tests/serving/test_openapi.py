@@ -35,6 +35,8 @@ OPERATIONS = {
     ("get", "/v1/popular"),
     ("post", "/v1/rank"),
     ("get", "/v1/users/{user_id}"),
+    ("get", "/v1/anomalies"),
+    *((method, "/v1/anomalies/{user_id}") for method in ("get", "put", "delete")),
     ("post", "/v1/events"),
     ("put", "/v1/items/{item_id}"),
     *(("get", path) for path in KEYLESS),
@@ -48,6 +50,10 @@ PARAMETERS = {
     "trending": LIST,
     "popular": LIST,
     "user": {"user_id"},
+    "anomalies": {"n", "offset"},
+    "anomaly": {"user_id"},
+    "release": {"user_id"},
+    "label": {"user_id"},
     "item": {"item_id"},
 }
 TAKES = {
@@ -55,6 +61,7 @@ TAKES = {
     "rank": {"ItemsToRank"},
     "events": {"Event"},
     "item": {"ItemChange"},
+    "label": {"LabelOfUser"},
 }
 
 
