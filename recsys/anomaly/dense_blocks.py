@@ -65,7 +65,7 @@ def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
     per_item = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(float)
     of_entry = 1 / np.log(per_item + 5)
     users, items = np.flatnonzero(per_user), np.flatnonzero(per_item)
-    weights = csr_matrix((user_items @ diags_array(of_entry))[users][:, items])
+    weights = csr_matrix(csr_matrix(user_items @ diags_array(of_entry))[users][:, items])
     user_share = per_user / user_items.nnz
     best, kept = 0.0, (users[:0], items[:0])
     while min(weights.shape) >= LEAST_NODES:

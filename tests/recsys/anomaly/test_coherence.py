@@ -28,4 +28,4 @@ def test_accounts_of_random_items_are_less_coherent_than_shoppers() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 5), (0, 5)])
 def test_nobody_has_anything(shape: tuple[int, int]) -> None:
-    assert np.isnan(profile_coherence(csr_matrix(shape, dtype=np.float32), seed=0)).all()
+    assert np.isnan(profile_coherence(csr_matrix(shape), seed=0)).all()

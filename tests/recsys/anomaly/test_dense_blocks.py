@@ -30,4 +30,4 @@ def test_heavy_users_of_popular_items_are_no_farm() -> None:
 
 
 def test_no_entries_no_blocks() -> None:
-    assert find_dense_blocks(csr_matrix((0, 10), dtype=np.float32)) == []
+    assert find_dense_blocks(csr_matrix((0, 10))) == []

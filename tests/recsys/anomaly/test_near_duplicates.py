@@ -22,7 +22,7 @@ def test_copies_are_found_with_their_jaccard_similarity() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 30), min_size=4, max_size=12), min_size=2, max_size=12))
 def test_no_similarity_is_greater_than_the_true_one(profiles: list[set[int]]) -> None:
-    both = added(csr_matrix((0, 31), dtype=np.float32), [sorted(profile) for profile in profiles])
+    both = added(csr_matrix((0, 31)), [sorted(profile) for profile in profiles])
     found = find_near_duplicates(both, seed=0)
     for row, profile in enumerate(profiles):
         others = [other for place, other in enumerate(profiles) if place != row]
@@ -34,6 +34,6 @@ def test_no_similarity_is_greater_than_the_true_one(profiles: list[set[int]]) ->
 
 def test_a_crowd_of_copies_is_not_quadratic() -> None:
     copies = [list(range(10))] * 3_000
-    found = find_near_duplicates(added(csr_matrix((0, 20), dtype=np.float32), copies), seed=0)
+    found = find_near_duplicates(added(csr_matrix((0, 20)), copies), seed=0)
     assert (found.similarity == 1).all()
     assert found.copies.max() < 400
