@@ -9,13 +9,14 @@ import typer
 
 from jobs import presenting
 from jobs.backtest import backtest, days
+from jobs.explained import explained
 from jobs.lake import lake_of
 from jobs.options import AsJson
 from recsys.errors import SettingsError
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.connection import Client, connect
-from recsys.store.flags import put_label, read_flag, read_flags
+from recsys.store.flags import put_label, read_flags
 from recsys.store.keys import Keys
 
 anomalies_app = typer.Typer(
@@ -50,15 +51,12 @@ def list_command(
 
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, as_json: AsJson = False) -> None:
-    """Print why a user is held back."""
-    client, keys = _store(context)
-    flag = read_flag(client, keys, _stored_id(context, user))
+    """Print why a user is held back, and what the latest nightly run says of the user."""
+    found = explained(context.obj, _stored_id(context, user))
     if as_json:
-        presenting.print_json(None if flag is None else asdict(flag))
-    elif flag is None:
-        typer.echo(f"{user} is not held back.")
+        presenting.print_json(asdict(found))
     else:
-        presenting.show_flags([flag])
+        presenting.show_explained(user, found)
 
 
 @anomalies_app.command("release")

@@ -100,6 +100,9 @@ class _Replay:
         self._session_events = settings.serving.session_events
         self._acts: dict[str, deque[Act]] = defaultdict(lambda: deque(maxlen=self._session_events))
         self._counters = _Counters()
+        self._moment = ("", 0)
+        self._judged: set[tuple[str, bool]] = set()
+        """At that moment of that user: by which events of orders, and whether they had no price."""
         self._items: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._users: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._free_from: dict[str, datetime] = {}
@@ -113,7 +116,7 @@ class _Replay:
         if not self._weights.get(event):
             return None
         at_ms = round(at.timestamp() * 1e6) // 1000
-        self._acts[user].append(Act(at_ms, item, event))
+        is_line = self._remember(user, Act(at_ms, item, event))
         if user in self._allowed or at < self._free_from.get(user, at):
             return None
         self._active.add(user)
@@ -128,12 +131,32 @@ class _Replay:
         if not ordered:
             self._counters.add(zip(COUNTED, names, strict=True), at_ms)
             self._spread(user, item, address, device, at_ms)
+        if is_line and (event, unpriced) in self._judged:
+            return None
         glanced = [float(act.at_ms) for act in sorted(self._acts[user], reverse=True)[:GLANCED]]
         seen_now = not ordered and busy(self._counters.now(names[0] or ""))
         if not (seen_now or hasty(glanced)):
             return None
+        if ordered:
+            self._judged.add((event, unpriced))
         verdict = judged(self._seen(user, names, at_ms, unpriced), self._orders)
         return self._raised(user, at, verdict) if verdict.score >= self._anomalies.flag_score else None
+
+    def _remember(self, user: str, act: Act) -> bool:
+        """Add to a user's acts; whether it can only be one more line of an order at its moment, which tells nothing
+        new: a big order has hundreds, and is judged once."""
+        if self._moment != (user, act.at_ms):
+            self._moment, self._judged = (user, act.at_ms), set()
+        acts = self._acts[user]
+        oldest = acts[0] if len(acts) == acts.maxlen else None
+        ordered = act.event in self._orders
+        comes_again = ordered and any((act.item_id, act.event) == other[1:] for other in acts)
+        acts.append(act)
+        # What is forgotten for it may be a line too, of an order that others are left of.
+        forgets = oldest is not None and (
+            oldest.event not in self._orders or (oldest.at_ms, oldest.event) != (acts[0].at_ms, acts[0].event)
+        )
+        return ordered and not comes_again and not forgets
 
     def _spread(self, user: str, item: str, address: str | None, device: str | None, at_ms: int) -> None:
         hour = at_ms // WINDOWS_MS[HOUR]

@@ -19,6 +19,7 @@ from rich.text import Text
 from jobs.archive import Archived
 from jobs.backtest import Backtest
 from jobs.evaluating import VALIDATION
+from jobs.explained import Explained
 from jobs.ingest import TableCount
 from jobs.live_demo import LiveList
 from jobs.lookup import Found
@@ -26,7 +27,7 @@ from jobs.status import ScheduleStatus, Status
 from jobs.trending import Renewed
 from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison import ModelMeasurement
-from recsys.evaluation.report_data import Example
+from recsys.evaluation.report_data import Example, Suspect
 from recsys.store.flags import Flag
 from recsys.store.publish import Published
 from recsys.store.versions import RolledBack
@@ -224,6 +225,33 @@ def show_flags(flags: Sequence[Flag]) -> None:
         table.add_row(
             escape(flag.user_id), flag.source, *times, escape("; ".join(flag.reasons)), f"{flag.score:.1f}"
         )
+    console.print(table)
+
+
+def show_explained(asked: str, found: Explained) -> None:
+    """What is said against a user, and for one, who is called as was asked."""
+    user = escape(asked)
+    if found.flag is None:
+        console.print(f"{user} is not held back.")
+    else:
+        show_flags([found.flag])
+    if found.released:
+        console.print(f"An analyst has released {user}: no more automatic flags.")
+    if found.run is None:
+        console.print("No nightly run has looked for users who are no shoppers yet.")
+    elif found.nightly is None:
+        console.print(f"The nightly run {found.run} has nothing to say of {user}.")
+    else:
+        _show_suspect(found.run, found.nightly)
+
+
+def _show_suspect(run: str, suspect: Suspect) -> None:
+    table = _table(f"Nightly run {run}", "user", "found by", "screened out", "why", right=("events", "score"))
+    why = escape("; ".join(suspect.reasons))
+    screened = "yes" if suspect.screened else "no"
+    table.add_row(
+        escape(suspect.user_id), suspect.origin, screened, why, f"{suspect.events:,}", f"{suspect.score:.1f}"
+    )
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""What the report tells of the users who were screened out."""
+"""What people are told of the users who were screened out, and of those who are suspected."""
 
 import polars as pl
 
@@ -30,7 +30,7 @@ def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None
         screened_events=summary.screened_events,
         by_origin={**summary.by_origin},
         reasons=top_reasons(found.filter(FLAGGED)),
-        suspects=_suspects(found),
+        suspects=_suspects(found.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)),
         bots=summary.bots,
         fine=summary.fine,
         labelled_detector=summary.bots + summary.fine >= LEAST_LABELS and min(summary.bots, summary.fine) >= FOLDS,
@@ -47,9 +47,13 @@ def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
     return tuple(counts.head(TOP_REASONS).rows())
 
 
+def suspected(run: Run, user_id: str) -> Suspect | None:
+    """What a run says of a user, by the id in the lake; None where it wrote nothing down."""
+    return next(iter(_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
+
+
 def _suspects(found: pl.DataFrame) -> tuple[Suspect, ...]:
-    ordered = found.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)
-    rows = ordered.select(USER_ID, SCORE, FLAGGED, SOURCE, EVENTS, REASONS).rows()
+    rows = found.select(USER_ID, SCORE, FLAGGED, SOURCE, EVENTS, REASONS).rows()
     return tuple(
         Suspect(user, score, flagged, origin, events, tuple(reasons))
         for user, score, flagged, origin, events, reasons in rows

@@ -109,12 +109,15 @@ def nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Flag]:
     return [Flag(user, score, tuple(reasons), "nightly", now, until) for user, score, reasons in rows]
 
 
+def last_screening(directory: Path) -> Run | None:
+    """The latest run under the data directory that looked for users who are no shoppers; None where none did."""
+    return next((run for run in runs(directory) if SCREEN in run.manifest()["steps"]), None)
+
+
 def last_screened(directory: Path) -> pl.Series | None:
     """The users whom the latest run under the data directory screened out; None where none looked for any."""
-    for run in runs(directory):
-        if SCREEN in run.manifest()["steps"]:
-            return screened_users(run) if screen_summary(run).mode == "screen" else None
-    return None
+    run = last_screening(directory)
+    return None if run is None or screen_summary(run).mode == "shadow" else screened_users(run)
 
 
 def _screen(directory: Path, run: Run, lake: Lake, settings: Settings, progress: Progress) -> None:
@@ -216,7 +219,9 @@ def _tables(
     pairs: list[pl.DataFrame] = []
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
-        pairs.append(wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming"))
+        pairs.append(
+            wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
+        )
         progress.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)
 

@@ -9,6 +9,7 @@ from litestar import Litestar, Request, Response
 
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
+from serving.anomaly_routes import PATH
 from serving.asked import InvalidValueError
 from serving.documentation import describe_bodies, documentation, page_files
 from serving.errors import NOT_SHOWN, REQUEST_ID_HEADER, new_request_id, told
@@ -54,6 +55,9 @@ class Application:
     async def _counted(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         status = 500
+        if scope["raw_path"].startswith(PATH):
+            # Decoded, an id of slashes alone would make it the address of the list.
+            scope["path"] = scope["raw_path"].decode("latin-1")
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal status

@@ -95,6 +95,12 @@ def read_flag(client: Client, keys: Keys, user_id: str) -> Flag | None:
     return None if value is None else decode_flag(value)
 
 
+def is_released(client: Client, keys: Keys, user_id: str) -> bool:
+    """Whether an analyst has released a user, who is never flagged automatically then."""
+    with store_errors(client):
+        return bool(client.sismember(keys.allowed, user_id))
+
+
 def read_flags(client: Client, keys: Keys, now: datetime, n: int, offset: int = 0) -> list[Flag]:
     """The `n` flags behind the first `offset`, those that expire last first."""
     with store_errors(client):

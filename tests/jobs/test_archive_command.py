@@ -42,7 +42,16 @@ def test_it_says_what_it_archived(recsys: Recsys, data_directory: Path) -> None:
 
     told = json.loads(recsys("archive", "--json").stdout)
     assert told.pop("seconds") > 0
-    assert told == {"events": 1, "duplicates": 0, "impressions": 0, "items": 0, "invalid": 1, "entries": 2}
+    assert told == {
+        "events": 1,
+        "duplicates": 0,
+        "impressions": 0,
+        "items": 0,
+        "flags": 0,
+        "labels": 0,
+        "invalid": 1,
+        "entries": 2,
+    }
     assert Lake(data_directory / "lake").events().collect()["event_id"].to_list() == ["e1"]
     assert recsys("archive").stdout.startswith("Archived 0 entries in ")
     assert "Stream of events: 0 entries wait to be archived\n" in recsys("status").stdout

@@ -247,15 +247,21 @@ def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: 
     lines = [json.loads(line) for line in before.splitlines()]
     assert [(line["key"], line["action"]) for line in lines] == [
         ("boss", "user"),
+        ("boss", "anomalies"),
+        ("boss", "anomaly"),
+        ("boss", "release"),
+        ("boss", "label"),
         ("boss", "debug"),
         ("boss", "debug"),
     ]
-    assert len({line["subject"] for line in lines}) == 2
+    subjects = [line["subject"] for line in lines]
+    assert len({subjects[0], *subjects[2:6]}) == 1
+    assert len(set(subjects)) == 3
     assert USER not in before.decode()
     assert tokens["boss"] not in before.decode()
     ask(settings, looks[0])
     assert file.read_bytes().startswith(before)
-    assert len(file.read_bytes().splitlines()) == 4
+    assert len(file.read_bytes().splitlines()) == len(looks) + 1
 
 
 def test_a_note_is_a_whole_line_for_its_owner_alone(tmp_path: Path) -> None:

@@ -111,11 +111,30 @@ def check_calls(client: Client) -> None:
     assert (taken.accepted, taken.errors) == (1, [])
     assert client.user("8").session[0].item_id == "a1"
     assert client.user("7").profile == {"events": 3}
+    check_anomalies(client)
     assert client.ready().version == VERSION
     with pytest.raises(InvalidRequestError) as invalid:
         client.recommendations("7", n=0)
     assert (invalid.value.field, invalid.value.value) == ("n", "0")
     assert invalid.value.expected == asked.EXPECTED["n"]
+
+
+def check_anomalies(client: Client) -> None:
+    """A user is held back, seen and released."""
+    for user_id in ("bot", "7{x}"):
+        assert client.label(user_id, "bot").label == "bot"
+        flag = client.anomaly(user_id).flag
+        assert flag is not None
+        assert (flag.user_id, flag.score, flag.source) == (user_id, 100.0, "label")
+    assert client.recommendations("7{x}", n=1).items[0].source == "popular"
+    first, rest = client.anomalies(n=1), client.anomalies(offset=1)
+    assert first.total == rest.total == 2
+    assert {flag.user_id for flag in (*first.flags, *rest.flags)} == {"bot", "7{x}"}
+    for user_id in ("bot", "7{x}"):
+        assert client.release(user_id).label == "fine"
+        assert client.anomaly(user_id).flag is None
+        assert client.anomaly(user_id).released
+    assert client.anomalies().total == 0
 
 
 @dataclass

@@ -63,6 +63,6 @@ def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publi
     for label, statuses in asked.items():
         # An event that the schema describes may still be of another century.
         assert 200 in statuses or label == "POST /v1/events", label
-        assert (400 in statuses) == label.startswith(("GET /v1/", "POST /v1/", "PUT /v1/")), label
+        assert (400 in statuses) == (" /v1/" in label), label
     assert "Traceback" not in log
     assert "request failed" not in log
