@@ -21,6 +21,7 @@ from recsys.store.server import stop_server
 from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
+from tests.benchmarks.guard import guard
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
@@ -69,6 +70,7 @@ def main() -> None:
         "top_k": top_k,
         "publish": publish,
         "serve": serve,
+        "guard": guard,
         "replay": replay,
         "consistency": consistency,
         "features": features,

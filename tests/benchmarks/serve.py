@@ -83,7 +83,7 @@ end
 def serve(work: Path) -> Iterator[tuple[str, Any]]:
     """Publish lists for 100,000 users, ask one worker, FastAPI and Redis itself in turns, and print all three."""
     directory = work / "serve"
-    _write_lists(directory / "lists")
+    write_lists(directory / "lists")
     server = start_server(directory / "valkey")
     try:
         with redis.Redis(host=server.host, port=server.port) as client:
@@ -98,10 +98,11 @@ def serve(work: Path) -> Iterator[tuple[str, Any]]:
     yield from found.items()
 
 
-def _write_lists(directory: Path) -> None:
+def write_lists(directory: Path, users: int = USERS) -> None:
+    """What a run publishes, for so many users."""
     directory.mkdir(parents=True)
     name = "i" + pl.int_range(ITEMS, eager=True).cast(pl.String).str.zfill(6).alias("item_id")
-    _lists("user_id", "u", USERS, LIST_ITEMS).write_parquet(directory / "user_items.parquet")
+    _lists("user_id", "u", users, LIST_ITEMS).write_parquet(directory / "user_items.parquet")
     similar = _lists("item_id", "", ITEMS, SIMILAR_ITEMS).with_columns(item_id=name)
     similar.write_parquet(directory / "similar_items.parquet")
     similar.with_columns(pl.col("items").list.head(10)).write_parquet(directory / "bought_with.parquet")
@@ -140,14 +141,14 @@ def _measured(directory: Path, server: ServerAddress) -> dict[str, Any]:
     asking, telling = directory / "asking.lua", directory / "telling.lua"
     asking.write_text(ASKING + DONE)
     telling.write_text(TELLING + DONE)
-    with _served(directory, url) as (ours, resident_bytes), _fastapi(url) as theirs:
+    with served(directory, url) as (ours, resident_bytes), _fastapi(url) as theirs:
         for address in (ours, theirs):
-            _driven(address, 32, asking)  # warm
+            driven(address, 32, asking)  # warm
         rounds: dict[str, list[dict[str, float]]] = {}
         for _ in range(ROUNDS):
             for name, address in ((PIPELINE, ours), (FASTAPI, theirs)):
                 for connections in (1, 32):
-                    measured = _driven(address, connections, asking)
+                    measured = driven(address, connections, asking)
                     rounds.setdefault(f"{name}, {connections} connections", []).append(measured)
             rounds.setdefault(BARE, []).append({"p50 ms": uvloop.run(_direct(url))})
         found: dict[str, Any] = {
@@ -155,18 +156,18 @@ def _measured(directory: Path, server: ServerAddress) -> dict[str, Any]:
             for name, measured in rounds.items()
             for what in measured[0]
         }
-        found["times FastAPI's requests a second"] = _ratio(
+        found["times FastAPI's requests a second"] = ratio(
             rounds, f"{PIPELINE}, 32 connections", f"{FASTAPI}, 32 connections", "requests a second"
         )
-        found["times the bare read's p50"] = _ratio(rounds, f"{PIPELINE}, 1 connections", BARE, "p50 ms")
+        found["times the bare read's p50"] = ratio(rounds, f"{PIPELINE}, 1 connections", BARE, "p50 ms")
         found["memory of the worker, MB"] = resident_bytes() / 2**20
-        events = [_driven(ours, 2, telling)["requests a second"] * 100 for _ in range(3)]
+        events = [driven(ours, 2, telling)["requests a second"] * 100 for _ in range(3)]
         found["events a second, batches of 100"] = statistics.median(events)
         found["an event changes the next answer"] = _visible(ours)
         return found
 
 
-def _ratio(rounds: dict[str, list[dict[str, float]]], one: str, other: str, what: str) -> float:
+def ratio(rounds: dict[str, list[dict[str, float]]], one: str, other: str, what: str) -> float:
     """The median over the turns of one figure as a multiple of another of the same turn."""
     return statistics.median(a[what] / b[what] for a, b in zip(rounds[one], rounds[other], strict=True))
 
@@ -210,9 +211,9 @@ def _first(address: str, user: str) -> str:
     return json.loads(urlopen(f"{address}/v1/recommendations/{user}?n=1").read())["items"][0]["item_id"]
 
 
-def _driven(address: str, connections: int, script: Path) -> dict[str, float]:
+def driven(address: str, connections: int, script: Path, seconds: int = SECONDS) -> dict[str, float]:
     """What wrk measures while so many connections ask as fast as they are answered."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "-s", str(script), address]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), address]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     measured = json.loads(told.splitlines()[-1])
     assert measured["failed"] == 0, told
@@ -224,10 +225,10 @@ def _driven(address: str, connections: int, script: Path) -> dict[str, float]:
 
 
 @contextmanager
-def _served(directory: Path, url: str) -> Generator[tuple[str, Callable[[], int]]]:
+def served(directory: Path, url: str, **variables: str) -> Generator[tuple[str, Callable[[], int]]]:
     """The address of a running `recsys serve` of one worker, and what tells the memory of that."""
     port = _free_port()
-    environment = {**os.environ, "RECSYS_DIRECTORY": str(directory), "RECSYS_REDIS_URL": url}
+    environment = {**os.environ, "RECSYS_DIRECTORY": str(directory), "RECSYS_REDIS_URL": url, **variables}
     command = [RECSYS, "serve", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
