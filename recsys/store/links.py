@@ -123,6 +123,11 @@ class Links:
         await asyncio.gather(*(link.close() for link in links), *self._leaving, *learning, return_exceptions=True)
 
     @property
+    def clustered(self) -> bool:
+        """Whether one command can only be about keys that share a slot."""
+        return self._settings.cluster
+
+    @property
     def able(self) -> bool:
         """Whether every server is believed to answer."""
         if self._primary is not None:
