@@ -171,7 +171,6 @@ class _Replay:
         return Seen(
             at_ms,
             list(self._acts[user]),
-            len(self._acts[user]) < self._session_events,
             own,
             session,
             address,
@@ -179,6 +178,7 @@ class _Replay:
             len(self._items.get((names[2] or "", hour), ())),
             len(self._users.get((names[3] or "", hour), ())),
             unpriced and has_prices(self._purchases, self._priced),
+            len(self._acts[user]) < self._session_events,
         )
 
     def _raised(self, user: str, at: datetime, verdict: Verdict) -> Raised:

@@ -211,7 +211,6 @@ class Guard:
         return Seen(
             at_ms,
             [Act(act.at, act.item_id, act.event) for act in acts_of(acts)],
-            len(acts) < 2 * self._session_events,
             counts["user"],
             counts.get("session", NO_COUNTS),
             counts.get("address", NO_COUNTS),
@@ -219,6 +218,7 @@ class Guard:
             item_count,
             user_count,
             watched.unpriced and are_priced,
+            len(acts) < 2 * self._session_events,
         )
 
     def _is_allowed_address(self, ip: str) -> bool:

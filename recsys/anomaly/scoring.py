@@ -38,8 +38,6 @@ class Seen:
     at_ms: int
     acts: Sequence[Act]
     """The latest, in any order."""
-    complete: bool = False
-    """Whether the user has no acts but these."""
     user: Counts = NO_COUNTS
     """Events that are no lines of orders, at least; those of the shortest window are told by `acts`."""
     session: Counts = NO_COUNTS
@@ -49,6 +47,8 @@ class Seen:
     users_of_device: int = 0
     unpriced: bool = False
     """Whether there was a purchase without a price, in a shop whose purchases have prices."""
+    complete: bool = False
+    """Whether the user has no acts but these."""
 
 
 @dataclass(frozen=True)

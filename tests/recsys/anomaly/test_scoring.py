@@ -215,3 +215,14 @@ def test_acts_may_come_in_any_order(seen: Seen, seed: int) -> None:
 def test_address_device_and_session_never_flag_alone(seen: Seen) -> None:
     verdict = judged(seen, ORDERS)
     assert verdict.score <= 100 * LIMITS.network_share < FLAG_SCORE
+
+
+def test_a_counter_that_others_share_speaks_against_nobody_whose_acts_are_known() -> None:
+    few, shared = views(5, 40_000), (0.0, 400.0, 900.0)
+    assert score(few, user=shared, complete=True) < FLAG_SCORE / 2
+    assert score(few, user=shared) >= FLAG_SCORE
+    ahead = [*few, Act(NOW + 60_000, "i9", "view")]
+    assert score(ahead, user=shared, complete=True) >= FLAG_SCORE
+    # Acts that reach back over five minutes tell of these, but not of the hour.
+    assert score(views(11, 40_000), user=(0.0, 400.0, 0.0)) < FLAG_SCORE
+    assert score(views(11, 40_000), user=(0.0, 0.0, 900.0)) >= FLAG_SCORE
