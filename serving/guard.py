@@ -82,18 +82,24 @@ class Guard:
         return list({event.user_id for event in events if event.user_id is not None} - self._allowed)
 
     def asking(self, users: Sequence[str]) -> list[Asked]:
-        """The commands that ask who is held back: one, or in a Cluster one for each."""
-        flags, suspects = list(map(self._keys.flag, users)), list(map(self._keys.suspect, users))
+        """The commands that ask who is held back.
+
+        One, but in a Cluster one for each key: while a slot moves it tells of no two keys that are not there.
+        """
+        names = [*map(self._keys.flag, users), *map(self._keys.suspect, users)]
         if self._links.clustered:
-            return [(flag, ("MGET", flag, suspect)) for flag, suspect in zip(flags, suspects, strict=True)]
-        return [(flags[0], ("MGET", *flags, *suspects))] if users else []
+            return [(name, ("GET", name)) for name in names]
+        return [(names[0], ("MGET", *names))] if names else []
 
     def _free(self, users: Sequence[str], replies: Sequence[Reply]) -> set[str]:
         """Who is not held back, by the replies to `asking`."""
-        if not self._links.clustered and users:
-            found = replies[0]
-            replies = list(zip(found[: len(users)], found[len(users) :], strict=True))
-        return {user for user, found in zip(users, replies, strict=True) if found[0] is None and found[1] is None}
+        found = replies if self._links.clustered or not users else replies[0]
+        flags, suspects = found[: len(users)], found[len(users) :]
+        return {
+            user
+            for user, flag, suspect in zip(users, flags, suspects, strict=True)
+            if flag is None and suspect is None
+        }
 
     def batch(
         self, events: Sequence[Happened], origins: Sequence[Origin], users: Sequence[str], replies: Sequence[Reply]
