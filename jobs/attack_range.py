@@ -1,21 +1,22 @@
 """The attack range: fake accounts are put into real data, to see who finds them and what they change."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, diags_array, vstack
 
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
 from features.interactions import interactions, sequences
 from jobs.benchmark import read_split
 from jobs.candidates import build_candidate
-from jobs.evaluating import Exam
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.screening import wanted_pairs
@@ -24,9 +25,10 @@ from recsys.anomaly.screening import screen_users
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.data.splits import relevant_pairs, sample_users, windows
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.evaluation.comparison import measure
+from recsys.evaluation.metrics import evaluate_lists
 from recsys.evaluation.truth import build_truth
-from recsys.ids import Rows
+from recsys.ids import IdMap, Rows
+from recsys.models.top_k import Exclude
 from recsys.schema import (
     EVENT,
     EVENT_ID,
@@ -47,7 +49,7 @@ from recsys.schema import (
 from recsys.settings import Settings
 
 HITS_AT: Final = 10
-NDCG: Final = "ndcg@20"
+LIST_LENGTH: Final = 20
 MEASURED_USERS: Final = 2_000
 ACCOUNT: Final = "fake-account"
 NO_LABELS: Final = pl.DataFrame(schema=pl.Schema(Labels))
@@ -64,6 +66,11 @@ class Field:
     as_of: datetime
     timed: bool
     """Whether times are real; otherwise all are the same, those of the attack too."""
+
+    @cached_property
+    def usual_event(self) -> str:
+        """The commonest event, which fake accounts make."""
+        return self.events[EVENT].mode().sort()[0]
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,22 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class _Measured:
+    """What the model is measured on: clean users, the same in all fits."""
+
+    user_rows: Rows
+    relevant: csr_matrix
+    relevant_counts: NDArray[np.integer[Any]]
+    candidate_counts: NDArray[np.integer[Any]]
+    exclude: csr_matrix | None
+
+
+@dataclass(frozen=True)
 class _Served:
     """What a model shows to clean users."""
 
-    first: NDArray[np.object_]
-    """Item ids of the first places, (users, `HITS_AT`)."""
+    lists: Rows
+    """(users, `LIST_LENGTH`)."""
     ndcg: float
 
 
@@ -123,9 +141,7 @@ def field_of_lake(lake: Lake, settings: Settings, as_of: datetime) -> Field:
     events = lake.events().filter(pl.col(TIMESTAMP) < pl.lit(cuts.validation_end)).filter(wanted).collect()
     if events.is_empty():
         raise NotEnoughDataError("no events before the test window: ingest events first")
-    pairs = relevant_pairs(
-        lake.events(), cuts.validation_end, as_of, settings.evaluation.relevant_events, weights
-    )
+    pairs = relevant_pairs(lake.events(), cuts.validation_end, as_of, settings.evaluation.relevant_events, weights)
     return Field(_whole(events), pairs, cuts.validation_end, True)
 
 
@@ -147,7 +163,8 @@ def attack_range(
         if not 0 < share <= 1:
             raise SettingsError(f"--share = {share}: expected a number above 0, at most 1")
     known = _known(field.events, field.as_of, settings)
-    clean = _serve(field.events, field, known, model, settings)
+    measured = _measured(field, known, settings)
+    clean = _serve(known, measured, model, settings)
     progress.start("attack", len(kinds) * len(shares) * len(seeds))
     days = float(known.age_days.max()) if field.timed else 0.0
     for share in shares:
@@ -155,7 +172,7 @@ def attack_range(
             for seed in seeds:
                 accounts = max(1, round(share * len(known.users)))
                 attack = draw_attack(kind, known.wanted, accounts, days, seed)
-                yield _outcome(field, known, clean, attack, share, seed, model, settings)
+                yield _outcome(field, known, measured, clean, attack, share, seed, model, settings)
                 progress.advance(1)
     progress.done()
 
@@ -163,6 +180,7 @@ def attack_range(
 def _outcome(
     field: Field,
     known: Interactions,
+    measured: _Measured,
     clean: _Served,
     attack: Attack,
     share: float,
@@ -170,20 +188,20 @@ def _outcome(
     model: str,
     settings: Settings,
 ) -> Outcome:
-    attacked = pl.concat([field.events, _as_events(attack, field, known)])
-    found = _screen(attacked, field.as_of, settings)
+    found = _screen(pl.concat([field.events, _as_events(attack, field, known)]), field.as_of, settings)
     fake = pl.col(USER_ID).str.starts_with(ACCOUNT)
     flagged = found.filter(FLAGGED)
     caught = flagged.filter(fake).height
     wrongly = flagged.height - caught
-    served = _serve(attacked, field, known, model, settings)
-    # Where those flagged are the fake accounts and no other, what is left is the data before the attack.
-    exact = caught == attack.accounts and not wrongly
-    kept = attacked.join(flagged.select(USER_ID), on=USER_ID, how="anti")
-    defended = clean if exact else _serve(kept, field, known, model, settings)
-    target = known.items.ids(np.array([attack.target], np.int32))[0]
-    without = _without(known, attack.target)
-    hits = [float((one.first[without] == target).any(axis=1).mean()) for one in (clean, served, defended)]
+    weight = settings.sources.event_weights[field.usual_event]
+    attacked = _with_attack(known, attack, weight, settings.sources.half_life_days)
+    served = _serve(attacked, measured, model, settings)
+    defended = _serve(_without_users(attacked, flagged[USER_ID]), measured, model, settings)
+    without = known.user_items[measured.user_rows][:, [attack.target]].toarray().ravel() == 0
+    hits = [
+        float((one.lists[without, :HITS_AT] == attack.target).any(axis=1).mean())
+        for one in (clean, served, defended)
+    ]
     return Outcome(
         kind=attack.kind,
         share=share,
@@ -212,33 +230,56 @@ def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.Dat
     return screen_users(pairs, table, NO_LABELS, settings.anomalies, settings.seed)
 
 
-def _serve(events: pl.DataFrame, field: Field, clean: Interactions, model: str, settings: Settings) -> _Served:
-    """Fit the model on events, and rank for a sample of the clean users and for those whose wishes are known."""
-    known = _known(events, field.as_of, settings)
+def _measured(field: Field, known: Interactions, settings: Settings) -> _Measured:
+    """Users with wishes in the test window, at most `MEASURED_USERS`."""
     history = known.user_items if settings.repeat == "exclude" else None
     pairs = sample_users(field.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID), MEASURED_USERS, 0)
-    exam = Exam.of(known, build_truth(pairs, known, settings.evaluation, history), settings)
+    truth = build_truth(pairs, known, settings.evaluation, history)
+    wanted = truth.returning
+    return _Measured(truth.user_rows, wanted.relevant, wanted.relevant_counts, wanted.candidate_counts, history)
+
+
+def _serve(known: Interactions, measured: _Measured, model: str, settings: Settings) -> _Served:
+    """Fit the model, and rank for the users that are measured."""
     fitted = build_candidate(model, settings).fit(known)
-    depth = max(settings.evaluation.cutoffs)
-    ranked, _ = fitted.recommend(exam.truth.user_rows, depth, exam.exclude)
-    measured = measure(model, ranked, exam.truth, settings.evaluation, settings.seed, exam.fallback)
-    watched = known.users.rows(clean.users.ids(_watched(clean)))
-    shown = np.tile(exam.fallback[:HITS_AT], (len(watched), 1))
-    shown[watched >= 0] = fitted.recommend(watched[watched >= 0], HITS_AT, exam.exclude)[0][:, :HITS_AT]
-    ids = np.append(known.items.values.to_numpy(), "")  # the last one where a list is shorter
-    return _Served(ids[shown], measured.metrics[NDCG])
+    exclude = Exclude(known.user_items if measured.exclude is not None else None)
+    lists, _ = fitted.recommend(measured.user_rows, LIST_LENGTH, exclude)
+    truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
+    return _Served(lists, float(evaluate_lists(lists, *truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))
 
 
-def _watched(clean: Interactions) -> Rows:
-    """Clean users in whose lists the target is looked for, the same ones in all fits."""
-    count = len(clean.users)
-    drawn = np.random.default_rng(0).permutation(count)[:MEASURED_USERS]
-    return np.sort(drawn).astype(np.int32)
+def _with_attack(known: Interactions, attack: Attack, weight: float, half_life_days: float) -> Interactions:
+    """What is known once the attack is part of it: its accounts come after all users."""
+    weights = np.full(len(attack.item_rows), weight, np.float32)
+    shape = (attack.accounts, len(known.items))
+    decayed = weights * 0.5 ** (attack.age_days / half_life_days).astype(np.float32)
+    accounts = csr_matrix((decayed, (attack.account_rows, attack.item_rows)), shape=shape)
+    order = np.lexsort((-attack.age_days, attack.account_rows))
+    names = pl.Series([f"{ACCOUNT}-{number}" for number in range(attack.accounts)])
+    return Interactions(
+        users=IdMap(pl.concat([known.users.values, names.alias(known.users.values.name)])),
+        items=known.items,
+        user_items=csr_matrix(vstack([known.user_items, accounts])),
+        user_rows=np.concatenate([known.user_rows, attack.account_rows[order] + len(known.users)]).astype(np.int32),
+        item_rows=np.concatenate([known.item_rows, attack.item_rows[order]]),
+        age_days=np.concatenate([known.age_days, attack.age_days[order]]),
+        weights=np.concatenate([known.weights, weights]),
+    )
 
 
-def _without(clean: Interactions, target: int) -> NDArray[np.bool_]:
-    """Which of the watched users do not have the target."""
-    return clean.user_items[_watched(clean)][:, [target]].toarray().ravel() == 0
+def _without_users(known: Interactions, users: pl.Series) -> Interactions:
+    """What is known without the events of some users, who keep their rows."""
+    stays = np.ones(len(known.users), np.bool_)
+    stays[known.users.rows(users)] = False
+    events = stays[known.user_rows]
+    return replace(
+        known,
+        user_items=csr_matrix(diags_array(stays.astype(np.float32)) @ known.user_items),
+        user_rows=known.user_rows[events],
+        item_rows=known.item_rows[events],
+        age_days=known.age_days[events],
+        weights=known.weights[events],
+    )
 
 
 def _known(events: pl.DataFrame, as_of: datetime, settings: Settings) -> Interactions:
@@ -252,7 +293,6 @@ def _as_events(attack: Attack, field: Field, known: Interactions) -> pl.DataFram
     moment = pl.lit(field.as_of - timedelta(microseconds=1)) - pl.duration(
         microseconds=(pl.col("age") * 86_400_000_000).cast(pl.Int64)
     )
-    usual = field.events[EVENT].mode().sort()[0]
     like = field.events.group_by(ITEM_ID).agg(pl.col(VALUE, PRICE, QUANTITY).last())
     account = pl.format("{}-{}", pl.lit(ACCOUNT), pl.col("account"))
     items = known.items.ids(attack.item_rows)
@@ -262,7 +302,7 @@ def _as_events(attack: Attack, field: Field, known: Interactions) -> pl.DataFram
         .with_columns(
             pl.format("{}-{}", pl.lit("fake"), pl.col("number")).alias(EVENT_ID),
             account.alias(USER_ID),
-            pl.lit(usual).alias(EVENT),
+            pl.lit(field.usual_event).alias(EVENT),
             (moment if field.timed else pl.lit(field.as_of - timedelta(microseconds=1))).alias(TIMESTAMP),
             pl.lit(None, pl.String).alias(IP),
             pl.lit(None, pl.String).alias(USER_AGENT),
@@ -270,7 +310,7 @@ def _as_events(attack: Attack, field: Field, known: Interactions) -> pl.DataFram
         .join(like, on=ITEM_ID, how="left", maintain_order="left")
         .with_columns(pl.format("{}-{}", pl.col(USER_ID), pl.col(TIMESTAMP).dt.date()).alias(SESSION_ID))
         .select(field.events.columns)
-        .cast(dict(field.events.schema))
+        .cast(field.events.schema)
     )
 
 

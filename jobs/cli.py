@@ -22,6 +22,7 @@ from jobs.actions import (
     take_in,
 )
 from jobs.anomalies_command import anomalies_app
+from jobs.attack_command import attack_command
 from jobs.attempts import run_job
 from jobs.benchmark import AUTO, benchmark
 from jobs.child import stop_on_signals
@@ -78,6 +79,7 @@ features_app = typer.Typer(
 app.add_typer(features_app, name="features")
 app.add_typer(keys_app, name="keys")
 app.add_typer(anomalies_app, name="anomalies")
+app.command("attack")(attack_command)
 
 Config = Annotated[
     Path | None,

@@ -1,7 +1,6 @@
 """The trending list as of now, from the lake's latest days, in place of the live version's."""
 
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -20,6 +19,7 @@ from recsys.models.trending import Trending, TrendingConfig
 from recsys.schema import EARLIEST, EVENT, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 from recsys.settings import Settings
 from recsys.store.connection import connect
+from recsys.store.flags import flagged_users
 from recsys.store.keys import Keys
 from recsys.store.trending import replace_trending
 
@@ -46,22 +46,26 @@ class Renewed:
 
 def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> Renewed:
     """Compute the trending list of `as_of` and put it in place of the live version's; where nothing rises there
-    is none."""
+    is none.
+
+    Users who are held back now, or whom the last night screened out, do not count.
+    """
     started = time.perf_counter()
     progress.start("renew the trending list")
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
-    lake = lake_of(settings)
+    held_back = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
     screened = last_screened(settings.directory)
-    items = trending_items(lake if screened is None else lake.without(screened), settings, as_of)
+    left_out = held_back if screened is None else pl.concat([held_back, screened])
+    items = trending_items(lake_of(settings).without(left_out), settings, as_of)
     version = replace_trending(client, keys, items)
     progress.done()
     return Renewed(version, len(items), time.perf_counter() - started)
 
 
-def trending_items(lake: Lake, settings: Settings, as_of: datetime, flagged: Collection[str] = ()) -> list[str]:
-    """The items on the rise at `as_of` that may be shown, best first; events of `flagged` users do not count."""
+def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]:
+    """The items on the rise at `as_of` that may be shown, best first."""
     model = cast(Trending, build_candidate("trending", settings))
-    rates = pl.concat([bucket_rates(lake, bucket, settings, as_of, flagged) for bucket in range(lake.buckets)])
+    rates = pl.concat([bucket_rates(lake, bucket, settings, as_of) for bucket in range(lake.buckets)])
     sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
     if sums.is_empty():
         return []
@@ -72,9 +76,7 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime, flagged: Col
     return trending_list(trend, known, unavailable, settings.lists.popular_items)
 
 
-def bucket_rates(
-    lake: Lake, bucket: int, settings: Settings, as_of: datetime, flagged: Collection[str] = ()
-) -> pl.DataFrame:
+def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
     """One row an item that a bucket's users wanted, and its `SUMS`, exact, which add up over buckets.
 
     A user counts once an item and day, as in `recsys.models.trending`; what is trusted counts the user's trust.
@@ -84,7 +86,7 @@ def bucket_rates(
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (
         before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
-        .filter(pl.col(EVENT).is_in(sorted(wanted)), ~pl.col(USER_ID).is_in(sorted(flagged)))
+        .filter(pl.col(EVENT).is_in(sorted(wanted)))
         .select(
             USER_ID,
             ITEM_ID,

@@ -1,9 +1,9 @@
 """Attacks on a recommender, to measure its defence by: fake accounts that push one item, the target.
 
-All draw their profiles from what an attacker can see of the shop: how popular items are, which are alike, and how many
-items a shopper usually has. The kinds follow Mobasher, Burke, Bhaumik, Williams, "Toward trustworthy recommender
-systems: An analysis of attack models and algorithm robustness" (ACM TOIT 2007), with items wanted in place of ratings,
-and Zhang, Li, Hu, He, "Ride Item's Coattails" (Xu et al., ICDE 2021) for `coattail`.
+All draw their profiles from what an attacker can see of the shop: how popular items are, which are alike, and how
+many items a shopper usually has. The kinds follow Mobasher, Burke, Bhaumik, Williams, "Toward trustworthy
+recommender systems: An analysis of attack models and algorithm robustness" (ACM TOIT 2007), with items wanted in
+place of ratings, and "Ride Item's Coattails" attacks (ICDE 2021) for `coattail`.
 """
 
 from dataclasses import dataclass
@@ -66,8 +66,8 @@ class Attack:
 def draw_attack(kind: str, user_items: csr_matrix, accounts: int, days: float, seed: int) -> Attack:
     """An attack of one kind by so many accounts on the shop whose users have `user_items` (users x items).
 
-    `days` is how long the data is. Profiles have as many items as the shop's middle half of users; those of a farm as
-    many as its camouflage needs.
+    `days` is how long the data is. Profiles have as many items as the shop's middle half of users; those of a farm
+    as many as its camouflage needs.
     """
     random = np.random.default_rng([seed, KINDS.index(kind), accounts])
     shop = _Shop(user_items, random)
@@ -118,7 +118,7 @@ class _Shop:
         fillers = self._fillers(kind, size - 1 - len(selected))
         return np.unique(np.concatenate([[target], selected, fillers])).astype(np.int32)
 
-    def _selected_pool(self, kind: str, target: int) -> NDArray[np.int64] | None:
+    def _selected_pool(self, kind: str, target: int) -> NDArray[np.int64] | Rows | None:
         if kind == BANDWAGON:
             return self._by_popularity[:BANDWAGON_ITEMS]
         if kind == REVERSE_BANDWAGON:

@@ -1,4 +1,4 @@
-"""Do a user's items belong together? Shoppers' do, more or less; random fillers do not, and a ring's do too well."""
+"""Do a user's items belong together? A shopper's do, random fillers do not, a ring's do too well."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix, diags_array
 
 from recsys.data.truncated_svd import truncated_svd
 
-RANK: Final = 64
+RANK: Final = 32
 POWER_STEPS: Final = 2
 LEAST_ITEMS: Final = 2
 
@@ -23,6 +23,8 @@ def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
     items. Takes time linear in the entries: the mean over pairs is the squared length of the sum of unit vectors.
     """
     items = np.diff(user_items.indptr)
+    if not user_items.nnz:
+        return np.full(len(items), np.nan)
     sums = user_items @ _item_vectors(user_items, seed)
     squares = np.einsum("ur,ur->u", sums, sums, dtype=np.float64)
     pairs = items * (items - 1.0)
@@ -33,8 +35,10 @@ def _item_vectors(user_items: csr_matrix, seed: int) -> NDArray[np.float32]:
     """Vectors of length 1, (items, rank); 0 for an item that nobody has."""
     per_user = np.maximum(np.diff(user_items.indptr), 1)
     per_item = np.maximum(np.bincount(user_items.indices, minlength=user_items.shape[1]), 1)
-    scaled = diags_array((per_user**-0.5).astype(np.float32)) @ user_items @ diags_array(
-        (per_item**-0.5).astype(np.float32)
+    scaled = (
+        diags_array((per_user**-0.5).astype(np.float32))
+        @ user_items
+        @ diags_array((per_item**-0.5).astype(np.float32))
     )
     values, vectors = truncated_svd(csr_matrix(scaled), RANK, seed, POWER_STEPS)
     weighted = vectors * values

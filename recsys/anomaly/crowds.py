@@ -1,10 +1,10 @@
 """Crowds that are no cross-section of the shop: the users of an item who are all unusual in the same way.
 
-One unusual shopper is a shopper. A hundred accounts that want the same item and have the same unusual measures - all new,
-all of the same incoherent taste, none ever coming back - were made for it. For every item the mean of its users'
-measures is set against that of all users, in units of how users differ (Hotelling, "The generalization of Student's
-ratio", Annals of Mathematical Statistics 1931). Where they are far apart, the item's users are told apart along the line
-between the two means (Fisher 1936) as a mixture: those who are as everybody, and those of the crowd.
+One unusual shopper is a shopper. A hundred accounts that want the same item and have the same unusual measures -
+all new, all of the same incoherent taste, none ever coming back - were made for it. For every item the mean of its
+users' measures is set against that of all users, in units of how users differ (Hotelling, "The generalization of
+Student's ratio", Annals of Mathematical Statistics 1931). Where they are far apart, the item's users are told apart
+along the line between the two means (Fisher 1936) as a mixture: those who are as everybody, and those of the crowd.
 """
 
 from dataclasses import dataclass
@@ -45,20 +45,20 @@ class Crowd:
 
 def normal_scores(measures: Numbers) -> Numbers:
     """Each column by rank on the scale of a normal distribution, (users, measures); unknown is 0, constant is 0."""
-    scores = np.zeros_like(measures, dtype=np.float64)
+    scores = np.zeros(measures.shape)
     for column in range(measures.shape[1]):
         known = np.isfinite(measures[:, column])
-        values = measures[known, column]
+        values: Numbers = measures[known, column]
         if len(values) and values.min() < values.max():
-            scores[known, column] = ndtri((rankdata(values) - 0.5) / len(values))
+            scores[known, column] = ndtri((np.asarray(rankdata(values)) - 0.5) / len(values))
     return scores
 
 
 def find_crowds(user_items: csr_matrix, measures: Numbers) -> list[Crowd]:
     """The crowds among the users of each item, the most distant first, each user in one at most.
 
-    `user_items` (users x items) has ones, `measures` (users, measures) are `normal_scores`. A crowd that is found is
-    taken out of the background before the next is looked for. Linear in entries times measures. Warm-up: none in
+    `user_items` (users x items) has ones, `measures` (users, measures) are `normal_scores`. A crowd that is found
+    is taken out of the background before the next is looked for. Linear in entries times measures. Warm-up: none in
     items of fewer than `LEAST_CROWD` users.
     """
     found: list[Crowd] = []
@@ -81,7 +81,7 @@ def _round(
     by_item: csr_matrix, scores: Numbers, active: NDArray[np.bool_]
 ) -> list[tuple[int, NDArray[np.int64], float, float]]:
     """The crowds that stand out from the active users; they become inactive."""
-    weight = np.asarray(by_item.sum(axis=0)).ravel() * active
+    weight: Numbers = np.asarray(by_item.sum(axis=0), np.float64).ravel() * active
     mean, covariance = _background(scores, weight)
     inverse = np.linalg.inv(covariance)
     centred = np.where(active[:, None], scores - mean, 0.0)
@@ -108,7 +108,7 @@ def _round(
 
 
 def _greatest_by_chance(measures: int, items: int) -> float:
-    """What the greatest of so many chi-square variables rarely exceeds (Laurent, Massart, Annals of Statistics 2000)."""
+    """What the greatest of so many chi-square variables rarely exceeds (Laurent and Massart 2000)."""
     logarithm = np.log(max(items, 1))
     return float(measures + 2 * np.sqrt(measures * logarithm) + 2 * logarithm)
 

@@ -1,8 +1,9 @@
 """Dense blocks of users and items: click farms that click for each other's customers, under camouflage.
 
 Hooi, Song, Beutel, Shah, Shin, Faloutsos, "FRAUDAR: Bounding Graph Fraud in the Face of Camouflage" (KDD 2016). Its
-densest block in a shop is the organic core: many heavy users and popular items. Therefore several blocks are peeled, and
-of each only users and items stay that have far more entries inside than their degrees alone let expect.
+densest block in a shop is the organic core: many heavy users and popular items. Therefore the entries that degrees
+alone let expect are taken off before anything is dense, several blocks are peeled, and of each only users and items
+stay that have far more entries inside than that.
 """
 
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def find_dense_blocks(user_items: csr_matrix) -> list[Block]:
         if not left.nnz:
             break
         users, items = _densest(left)
+        if not users.any():
+            break
         block = _beyond_degrees(left, users, items)
         if block is not None:
             found.append(block)
@@ -53,14 +56,22 @@ def find_dense_blocks(user_items: csr_matrix) -> list[Block]:
 
 
 def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
-    """The users and items, as masks, of the greatest weight a node; an entry weighs 1 / log(users of the item + 5)."""
-    per_item = np.bincount(user_items.indices, minlength=user_items.shape[1])
-    weights = csr_matrix(user_items @ diags_array(1 / np.log(per_item + 5.0)))
-    users, items = np.flatnonzero(np.diff(weights.indptr)), np.flatnonzero(per_item)
-    weights = csr_matrix(weights[users][:, items])
-    best, kept = -1.0, (users, items)
+    """The users and items, as masks, whose entries exceed the most, a node, what their degrees let expect.
+
+    An entry weighs 1 / log(users of the item + 5), so that camouflage counts for little; what is expected of users
+    and items of these degrees is taken off.
+    """
+    per_user = np.diff(user_items.indptr).astype(float)
+    per_item = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(float)
+    of_entry = 1 / np.log(per_item + 5)
+    users, items = np.flatnonzero(per_user), np.flatnonzero(per_item)
+    weights = csr_matrix(csr_matrix(user_items @ diags_array(of_entry))[users][:, items])
+    user_share = per_user / user_items.nnz
+    best, kept = 0.0, (users[:0], items[:0])
     while min(weights.shape) >= LEAST_NODES:
-        of_user, of_item = np.asarray(weights.sum(axis=1)).ravel(), np.asarray(weights.sum(axis=0)).ravel()
+        expected = of_entry[items] * per_item[items]
+        of_user = np.asarray(weights.sum(axis=1)).ravel() - user_share[users] * expected.sum()
+        of_item = np.asarray(weights.sum(axis=0)).ravel() - user_share[users].sum() * expected
         density = float(of_user.sum()) / sum(weights.shape)
         if density > best:
             best, kept = density, (users, items)

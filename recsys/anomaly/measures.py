@@ -1,7 +1,7 @@
 """What crowds are compared by: for each user, how far the user is from usual, on the side where manipulation lies.
 
-Tastes differ: shoppers of one town or hobby have coherent, unpopular items in common, and are no crowd for that. So a
-measure counts on one side where only that side is suspicious.
+Tastes differ: shoppers of one town or hobby have coherent, unpopular items in common, and are no crowd for that. So
+a measure counts on one side where only that side is suspicious.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly.coherence import profile_coherence
-from recsys.anomaly.dense_blocks import Block, find_dense_blocks
+from recsys.anomaly.dense_blocks import find_dense_blocks
 from recsys.anomaly.near_duplicates import find_near_duplicates
 from recsys.anomaly.synchrony import synchrony
 
@@ -59,21 +59,14 @@ MEASURES: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Graph:
-    """What the graph of users and items tells of each user."""
+def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int) -> pl.DataFrame:
+    """What is told by who has what, one row a user: `user_items` (users x items, ones), `events` of each entry.
 
-    table: pl.DataFrame
-    """One row a user, numeric columns; null where a detector is still warming up."""
-    blocks: list[Block]
-
-
-def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int) -> Graph:
-    """What is told by who has what: `user_items` (users x items, ones), `events` of each of its entries."""
+    Null where a detector is still warming up. Near-linear in the entries.
+    """
     duplicates = find_near_duplicates(user_items, seed)
-    blocks = find_dense_blocks(user_items)
     density = np.zeros(user_items.shape[0])
-    for block in blocks:
+    for block in find_dense_blocks(user_items):
         density[block.users] = np.maximum(density[block.users], block.density)
     per_user = np.diff(user_items.indptr)
     rows = np.repeat(np.arange(len(per_user)), per_user)
@@ -89,7 +82,7 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
         MOST_REPEATS: most,
         REPEATS: np.where(per_user > 0, total / np.maximum(per_user, 1), np.nan),
     }
-    return Graph(pl.DataFrame(columns).fill_nan(None), blocks)
+    return pl.DataFrame(columns).fill_nan(None)
 
 
 def one_sided(table: pl.DataFrame) -> NDArray[np.float64]:

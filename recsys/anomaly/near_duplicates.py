@@ -1,7 +1,7 @@
 """Profiles that are nearly the same: found by MinHash, each candidate compared in full.
 
-Broder, "On the resemblance and containment of documents" (1997); bands as in Leskovec, Rajaraman, Ullman, "Mining of
-Massive Datasets" (2014), chapter 3.
+Broder, "On the resemblance and containment of documents" (1997); bands as in Leskovec, Rajaraman, Ullman, "Mining
+of Massive Datasets" (2014), chapter 3.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,13 @@
 """Who is no shopper: the nightly detectors put together.
 
-Crowds decide: users of one item who are unusual in the same way. So do rates that no shopper has, and, from so many labels
-on, a detector that learned from analysts. Being an outlier, a part of a dense block or a copy of somebody else gives a
-score, which is reported, but screens nobody out alone: somebody always is the most unusual.
+Crowds decide: users of one item who are unusual in the same way. So do rates that no shopper has, and, from so many
+labels on, a detector that learned from analysts. Being an outlier, a part of a dense block, a copy of somebody else
+or one of a ring of reviewers gives a score, which is reported, but screens nobody out alone: somebody always is the
+most unusual.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,10 +15,20 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys.anomaly.collusion import collusion_scores, companions, split_point
 from recsys.anomaly.crowds import Crowd, find_crowds, normal_scores
 from recsys.anomaly.labelled import enough_labels, labelled_scores
-from recsys.anomaly.measures import BLOCK_DENSITY, COPIES, MEASURES, SYNCHRONY, measure_graph, one_sided
-from recsys.anomaly.outliers import Outliers, find_outliers
+from recsys.anomaly.measures import (
+    BLOCK_DENSITY,
+    COHERENCE,
+    COPIES,
+    MEASURES,
+    SIMILARITY,
+    measure_graph,
+    one_sided,
+)
+from recsys.anomaly.outliers import find_outliers
+from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
 from recsys.anomaly_settings import Anomalies
 from recsys.ids import IdMap
 from recsys.schema import BOT, EVENTS, FLAGGED, ITEM_ID, LABEL, REASONS, SCORE, USER_ID
@@ -26,6 +38,9 @@ CERTAIN: Final = 80.0
 OUTLIER_SCORE: Final = 75.0
 OUTLIER_POWER: Final = 20
 """The most unusual user gets the score above, one of a hundred 61, one of twenty 27."""
+TOLD_SCORE: Final = 40.0
+"""From it on an outlier's reasons are put into words."""
+RING_SCORE: Final = 70.0
 RATES: Final = ("most_in_minute", "most_in_hour", "events_per_active_hour", "most_items_in_minute")
 RATE_QUANTILE: Final = 0.99
 RATE_EXCESS: Final = 5.0
@@ -34,11 +49,31 @@ LEAST_RATES: Final = 2
 LEAST_USERS: Final = 100
 TOLD_SHIFT: Final = 0.5
 MOST_REASONS: Final = 3
-BLOCK_REASON: Final = "part of a block of users and items that is denser than their numbers explain"
-COPY_REASON: Final = "nearly the same items as {copies:.0f} other users"
+# What stands before the colon is the same for all users, so that reasons can be counted.
+CROWD_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
+RATE_REASON: Final = "rates that no shopper has: {rates}"
 LABEL_REASON: Final = "behaves like users whom analysts called bots: {probability:.0%}"
+RING_REASON: Final = (
+    "rates like a ring: shares three items and more with {companions:,.0f} others and agrees with them"
+)
+BLOCK_REASON: Final = "part of a block that is denser than its users and items explain: {density:.0%} of its pairs"
+COPY_REASON: Final = "nearly the same items as others: {copies:,.0f} users"
 
 Numbers = NDArray[np.float64]
+
+
+@dataclass
+class _Found:
+    """What the detectors have found so far, by row of the user."""
+
+    scores: Numbers
+    reasons: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, row: int, score: float, reason: str) -> None:
+        """A stronger reason comes first."""
+        place = 0 if score >= self.scores[row] else len(self.reasons[row])
+        self.reasons[row].insert(place, reason)
+        self.scores[row] = max(self.scores[row], score)
 
 
 def screen_users(
@@ -50,27 +85,34 @@ def screen_users(
     suspicious; from `settings.screen_score` on a user is flagged. Warm-up: nobody among fewer than `LEAST_USERS`
     users, and what each detector says. Nothing is learned from whom an earlier night flagged: each begins anew.
     """
-    users = behavior[USER_ID].sort()
     behavior = behavior.sort(USER_ID)
-    if behavior.height < LEAST_USERS:
-        return _verdicts(users, np.zeros(len(users)), [[] for _ in users], settings)
-    user_items, events, items = _graph_of(pairs, IdMap.of(users))
-    graph = measure_graph(user_items, events, seed)
-    table = pl.concat([behavior.drop(USER_ID), graph.table], how="horizontal")
-    outliers = find_outliers(table, seed)
-    scores = OUTLIER_SCORE * np.nan_to_num(outliers.scores) ** OUTLIER_POWER
-    reasons = _told_reasons(scores, outliers, table)
-    crowds = find_crowds(user_items, normal_scores(one_sided(table)))
-    for crowd in crowds:
-        scores[crowd.users] = np.maximum(scores[crowd.users], _crowd_score(crowd))
-        for row in crowd.users:
-            reasons[row] = [_crowd_reason(crowd, items), *reasons.get(row, [])]
-    _add_rates(table, scores, reasons)
-    _add_labelled(table, labels, users, user_items, seed, scores, reasons)
-    return _verdicts(users, scores, [reasons.get(row, []) for row in range(len(users))], settings)
+    users = behavior[USER_ID]
+    found = _Found(np.zeros(len(users)))
+    if len(users) >= LEAST_USERS:
+        user_items, events, items = _graph_of(pairs, IdMap.of(users))
+        graph = measure_graph(user_items, events, seed)
+        table = pl.concat([behavior.drop(USER_ID), graph], how="horizontal")
+        _add_outliers(found, table, seed)
+        _add_rings(found, table, user_items)
+        _add_rates(found, table)
+        for crowd in find_crowds(user_items, normal_scores(one_sided(table))):
+            reason = _crowd_reason(crowd, items)
+            for row in crowd.users.tolist():
+                found.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / crowd.times), reason)
+        _add_labelled(found, table, labels, users, user_items, seed)
+    return pl.DataFrame(
+        {
+            USER_ID: users,
+            SCORE: np.round(found.scores, 1),
+            FLAGGED: found.scores >= settings.screen_score,
+            REASONS: [found.reasons.get(row, []) for row in range(len(users))],
+        },
+        schema_overrides={REASONS: pl.List(pl.String)},
+    )
 
 
 def _graph_of(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, IdMap]:
+    """Users x items, ones; the events of each of its entries; the items."""
     items = IdMap.of(pairs[ITEM_ID])
     entries = (pairs[EVENTS].cast(pl.Float64).to_numpy(), (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])))
     counts = csr_matrix(entries, shape=(len(users), len(items)))
@@ -79,22 +121,42 @@ def _graph_of(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, I
     return ones, counts.data, items
 
 
-def _told_reasons(scores: Numbers, outliers: Outliers, table: pl.DataFrame) -> dict[int, list[str]]:
-    """Reasons of those whose scores may be shown, by row."""
-    blocks, copies = table[BLOCK_DENSITY].to_numpy(), table[COPIES].to_numpy()
-    told: dict[int, list[str]] = {}
-    for row in np.flatnonzero(scores >= OUTLIER_SCORE / 2).tolist():
-        told[row] = outliers.reasons(row)
-        if blocks[row] > 0:
-            told[row].append(BLOCK_REASON)
+def _add_outliers(found: _Found, table: pl.DataFrame, seed: int) -> None:
+    """Those who behave, or are placed in the graph, like nobody else."""
+    outliers = find_outliers(table, seed)
+    found.scores[:] = OUTLIER_SCORE * np.nan_to_num(outliers.scores) ** OUTLIER_POWER
+    density, copies = table[BLOCK_DENSITY].to_numpy(), table[COPIES].to_numpy()
+    for row in np.flatnonzero(found.scores >= TOLD_SCORE).tolist():
+        found.reasons[row] = outliers.reasons(row)
+        if density[row] > 0:
+            found.reasons[row].append(BLOCK_REASON.format(density=density[row]))
         if copies[row] > 0:
-            told[row].append(COPY_REASON.format(copies=copies[row]))
-    return told
+            found.reasons[row].append(COPY_REASON.format(copies=copies[row]))
 
 
-def _crowd_score(crowd: Crowd) -> float:
-    """80 for one just found, towards 100 the farther it is from everybody."""
-    return CERTAIN + (100 - CERTAIN) * (1 - 1 / crowd.times)
+def _add_rings(found: _Found, table: pl.DataFrame, user_items: csr_matrix) -> None:
+    """Rings of reviewers, in a shop most of whose users rate."""
+    if 2 * table["rating_mean"].count() < table.height:
+        return
+    shared = companions(user_items)
+    coherence, deviation, dissent = (
+        table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        for name in (COHERENCE, "rating_deviation", "rating_dissent")
+    )
+    scores = collusion_scores(coherence, table[SIMILARITY].to_numpy(), shared, deviation, dissent)
+    for row in np.flatnonzero((scores > split_point(scores)) & (shared > 0)).tolist():
+        found.add(row, RING_SCORE, RING_REASON.format(companions=shared[row]))
+
+
+def _add_rates(found: _Found, table: pl.DataFrame) -> None:
+    """Those with several rates that no shopper has."""
+    rates = table.select(pl.col(RATES).cast(pl.Float64).fill_null(0)).to_numpy()
+    usual = np.maximum(np.quantile(rates, RATE_QUANTILE, axis=0), 1.0)
+    beyond = (rates > RATE_EXCESS * usual).sum(axis=1)
+    for row in np.flatnonzero(beyond >= LEAST_RATES).tolist():
+        told = zip(RATES, rates[row], strict=True)
+        words = ", ".join(f"{BEHAVIOR_IN_WORDS[name]} {rate:,.0f}" for name, rate in told)
+        found.add(row, CERTAIN + 5.0 * (beyond[row] - LEAST_RATES), RATE_REASON.format(rates=words))
 
 
 def _crowd_reason(crowd: Crowd, items: IdMap) -> str:
@@ -102,47 +164,26 @@ def _crowd_reason(crowd: Crowd, items: IdMap) -> str:
     order = np.argsort(-np.abs(crowd.shift), kind="stable")[:MOST_REASONS]
     said = [
         MEASURES[place].high if crowd.shift[place] > 0 else MEASURES[place].low
-        for place in order
+        for place in map(int, order)
         if abs(crowd.shift[place]) >= TOLD_SHIFT
     ]
     item = items.ids(np.array([crowd.item], np.int32))[0]
-    return f"one of {len(crowd.users)} users of item {item} who are alike: {', '.join(filter(None, said))}"
-
-
-def _add_rates(table: pl.DataFrame, scores: Numbers, reasons: dict[int, list[str]]) -> None:
-    """Flag those with several rates that no shopper has; `scores` and `reasons` change."""
-    beyond = np.zeros(table.height, np.int64)
-    for name in RATES:
-        values = table[name].cast(pl.Float64).fill_null(0).to_numpy()
-        beyond += values > RATE_EXCESS * max(1.0, float(np.quantile(values, RATE_QUANTILE)))
-    for row in np.flatnonzero(beyond >= LEAST_RATES).tolist():
-        scores[row] = max(scores[row], CERTAIN + 5.0 * beyond[row] - 5.0)
-        found = ", ".join(f"{name.replace('_', ' ')} {table[name][row]:,.0f}" for name in RATES)
-        reasons[row] = [f"rates that no shopper has: {found}", *reasons.get(row, [])]
+    return CROWD_REASON.format(users=len(crowd.users), item=item, alike=", ".join(filter(None, said)))
 
 
 def _add_labelled(
+    found: _Found,
     table: pl.DataFrame,
     labels: pl.DataFrame,
     users: pl.Series,
     user_items: csr_matrix,
     seed: int,
-    scores: Numbers,
-    reasons: dict[int, list[str]],
 ) -> None:
-    """What was learned from labels, where there are enough; `scores` and `reasons` change."""
-    said: Mapping[str, float] = {user: float(label == BOT) for user, label in labels.select(USER_ID, LABEL).rows()}
+    """What was learned from labels, where there are enough."""
+    said = {user: float(label == BOT) for user, label in labels.select(USER_ID, LABEL).rows()}
     bots = users.replace_strict(said, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
     if not enough_labels(bots):
         return
-    learned = labelled_scores(table.drop(SYNCHRONY), bots, seed, user_items)
-    np.maximum(scores, 100 * learned, out=scores)
-    for row in np.flatnonzero(learned >= CERTAIN / 100).tolist():
-        reasons[row] = [LABEL_REASON.format(probability=learned[row]), *reasons.get(row, [])]
-
-
-def _verdicts(users: pl.Series, scores: Numbers, reasons: list[list[str]], settings: Anomalies) -> pl.DataFrame:
-    columns = {USER_ID: users, SCORE: np.round(scores, 1), REASONS: reasons}
-    return pl.DataFrame(columns, schema_overrides={REASONS: pl.List(pl.String)}).select(
-        USER_ID, SCORE, (pl.col(SCORE) >= settings.screen_score).alias(FLAGGED), REASONS
-    )
+    learned = labelled_scores(table, bots, seed, user_items)
+    for row in np.flatnonzero(100 * learned > found.scores).tolist():
+        found.add(row, 100 * learned[row], LABEL_REASON.format(probability=learned[row]))

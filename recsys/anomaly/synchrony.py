@@ -1,6 +1,7 @@
 """Users whose items are all alike in how they are wanted, as those of a farm's accounts are: CatchSync.
 
-Jiang, Cui, Beutel, Faloutsos, Yang, "CatchSync: Catching Synchronized Behavior in Large Directed Graphs" (KDD 2014).
+Jiang, Cui, Beutel, Faloutsos, Yang, "CatchSync: Catching Synchronized Behavior in Large Directed Graphs" (KDD
+2014).
 """
 
 from typing import Final
@@ -41,8 +42,10 @@ def synchrony(user_items: csr_matrix) -> Numbers:
 
 
 def _least_synchronicity(normality: Numbers, background: Numbers) -> Numbers:
-    """The least that synchronicity can be: by Lagrange multipliers over shares that sum to 1 and have this normality,
-    (M n^2 - 2 n + s) / (M s - 1) of M cells in use, s the background's own synchronicity (theorem 1 of the paper)."""
+    """The least that synchronicity can be: by Lagrange multipliers over shares that sum to 1 and have this
+    normality, (M n^2 - 2 n + s) / (M s - 1) of M cells in use, s the background's own synchronicity (theorem 1 of
+    the
+    paper)."""
     used = background[background > 0]
     cells, own = len(used), float((used**2).sum())
     if cells * own <= 1:

@@ -24,6 +24,7 @@ from tests.benchmarks.growth import growth
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
+from tests.benchmarks.screening_scale import screening_scale
 from tests.benchmarks.serve import serve
 from tests.benchmarks.spammers import spammers
 from tests.benchmarks.top_k import top_k
@@ -72,6 +73,7 @@ def main() -> None:
         "consistency": consistency,
         "features": features,
         "growth": growth,
+        "screening": screening_scale,
         "peers": peers,
         "spammers": spammers,
     }

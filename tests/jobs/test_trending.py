@@ -9,10 +9,15 @@ import pytest
 from jobs.ingest import ingest
 from jobs.lake import Lake
 from jobs.lists import trending_list, unavailable_items
-from jobs.trending import USUAL_HALF_LIVES, trending_items
+from jobs.progress import LogProgress
+from jobs.trending import USUAL_HALF_LIVES, renew_trending, trending_items
 from jobs.windows import known_at
 from recsys.models.trending import Trending, TrendingConfig
 from recsys.settings import Lists, Settings
+from recsys.store import read
+from recsys.store.connection import connect
+from recsys.store.flags import Flag, put_flags, release
+from recsys.store.keys import Keys
 from tests.shop import DAYS, FIRST_DAY, UNAVAILABLE
 
 NOW = FIRST_DAY + timedelta(days=DAYS)
@@ -67,18 +72,41 @@ def test_where_nothing_rises_the_list_is_empty(shop: Path, tmp_path: Path) -> No
     assert trending_items(lake, endless, FIRST_DAY) == []
 
 
-def test_a_burst_counts_for_nothing_by_new_accounts_or_by_flagged_ones(shop: Path, tmp_path: Path) -> None:
-    """50 accounts, 20 clicks each within a second; known users move the list, until they are flagged."""
-    known, new = ([f"{name}{number}" for number in range(50)] for name in ("user", "new"))
+KNOWN = [f"user{number}" for number in range(50)]
+
+
+def lake_of_attacked_shop(shop: Path, directory: Path) -> Lake:
+    """50 new accounts want one item and 50 of the shop's users another, 20 clicks each within a second."""
     burst = [
         (user, item, "click", NOW - timedelta(seconds=10, milliseconds=50 * click))
-        for users, item in ((known, "pushed"), (new, "fake"))
+        for users, item in ((KNOWN, "pushed"), ([f"new{number}" for number in range(50)], "fake"))
         for user in users
         for click in range(20)
     ]
     columns = ["user_id", "item_id", "event", "timestamp"]
     pl.DataFrame(burst, schema=columns, orient="row").write_parquet(shop / "events_burst.parquet")
-    lake = lake_of_shop(shop, tmp_path / "lake")
+    return lake_of_shop(shop, directory)
+
+
+def test_a_burst_of_new_accounts_is_no_trend(shop: Path, tmp_path: Path) -> None:
+    lake = lake_of_attacked_shop(shop, tmp_path / "lake")
     usual_prior = Settings(models={"trending": {"usual_days": 15.0, "recent_days": 3.0}})
     assert trending_items(lake, usual_prior, NOW) == ["pushed"]
-    assert trending_items(lake, usual_prior, NOW, known) == []
+
+
+def test_users_who_are_held_back_move_nothing_until_they_are_released(shop: Path, data_directory: Path) -> None:
+    lake_of_attacked_shop(shop, data_directory / "lake")
+    settings = Settings(directory=data_directory, models={"trending": {"usual_days": 15.0, "recent_days": 3.0}})
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    client.set(keys.live, "version")
+
+    def renewed(now: datetime) -> list[str]:
+        renew_trending(settings, now, LogProgress())
+        return read.trending_items(client, keys, 9)
+
+    until = datetime.now(UTC) + timedelta(days=365)
+    put_flags(client, keys, [Flag(user, 99.0, ("a click each 50 ms",), "online", NOW, until) for user in KNOWN])
+    assert renewed(NOW) == []
+    for user in KNOWN:
+        release(client, keys, user)
+    assert renewed(NOW) == ["pushed"]

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from recsys.anomaly.attacks import (
+    BURST_DAYS,
+    CLICK_BURST,
+    COATTAIL,
+    COATTAIL_CLICKS,
+    FARM_ITEMS,
+    HOT_ITEMS,
+    KINDS,
+    REVERSE_BANDWAGON,
+    SEGMENT,
+    SLOW_FARM,
+    SPREAD_DAYS,
+    Attack,
+    draw_attack,
+)
+from tests.recsys.anomaly.graphs import shoppers
+
+SHOP = shoppers(400, 300, 4, 12, seed=0)
+ACCOUNTS = 25
+
+
+def profiles_of(attack: Attack) -> list[set[int]]:
+    return [set(attack.item_rows[attack.account_rows == account].tolist()) for account in range(attack.accounts)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_attack_is_of_the_size_asked_for_and_the_same_for_the_same_seed(kind: str) -> None:
+    one, again, other = (draw_attack(kind, SHOP, ACCOUNTS, 300, seed) for seed in (1, 1, 2))
+    assert set(one.account_rows.tolist()) == set(range(ACCOUNTS))
+    assert len(one.account_rows) == len(one.item_rows) == len(one.age_days)
+    np.testing.assert_array_equal(one.item_rows, again.item_rows)
+    np.testing.assert_array_equal(one.age_days, again.age_days)
+    assert not np.array_equal(one.item_rows, other.item_rows)
+    assert (one.age_days >= 0).all()
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM}))
+def test_every_account_wants_the_target_which_some_users_had(kind: str) -> None:
+    attack = draw_attack(kind, SHOP, ACCOUNTS, 300, seed=3)
+    assert all(attack.target in profile for profile in profiles_of(attack))
+    users = np.bincount(SHOP.indices, minlength=SHOP.shape[1])
+    assert 3 <= users[attack.target] <= np.median(users[users >= 3])
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM, CLICK_BURST, COATTAIL}))
+def test_profiles_are_as_long_as_those_of_the_middle_half_of_users(kind: str) -> None:
+    sizes = np.diff(SHOP.indptr)
+    for profile in profiles_of(draw_attack(kind, SHOP, ACCOUNTS, 300, seed=4)):
+        assert len(profile) <= np.quantile(sizes, 0.75)
+    lengths = [len(profile) for profile in profiles_of(draw_attack(kind, SHOP, ACCOUNTS, 300, seed=4))]
+    assert np.median(lengths) >= np.quantile(sizes, 0.25) - 2  # an item drawn twice is one
+
+
+def test_a_segment_attack_takes_what_the_targets_users_have() -> None:
+    attack = draw_attack(SEGMENT, SHOP, ACCOUNTS, 300, seed=5)
+    random = draw_attack(REVERSE_BANDWAGON, SHOP, ACCOUNTS, 300, seed=5)
+
+    def together(one: Attack) -> float:
+        users = SHOP[:, [one.target]].tocsc().indices
+        neighbors = set(SHOP[users].indices.tolist())
+        return float(np.mean([len(profile & neighbors) / len(profile) for profile in profiles_of(one)]))
+
+    assert together(attack) > together(random) + 0.1
+
+
+def test_a_coattail_account_clicks_hot_items_once_and_the_target_often() -> None:
+    attack = draw_attack(COATTAIL, SHOP, ACCOUNTS, 300, seed=6)
+    hot = np.argsort(-np.bincount(SHOP.indices, minlength=SHOP.shape[1]), kind="stable")[:HOT_ITEMS]
+    for account in range(ACCOUNTS):
+        items = attack.item_rows[attack.account_rows == account]
+        assert (items == attack.target).sum() == COATTAIL_CLICKS
+        assert set(items.tolist()) - {attack.target} <= set(hot.tolist())
+
+
+def test_a_burst_is_over_in_a_minute() -> None:
+    attack = draw_attack(CLICK_BURST, SHOP, ACCOUNTS, 300, seed=7)
+    assert np.ptp(attack.age_days) <= BURST_DAYS
+    assert set(attack.item_rows.tolist()) == {attack.target}
+
+
+def test_a_farm_hides_some_of_its_items_under_five_times_as_many() -> None:
+    attack = draw_attack(SLOW_FARM, SHOP, 200, 300, seed=8)
+    found = profiles_of(attack)
+    farm = {item for item in range(SHOP.shape[1]) if sum(item in profile for profile in found) > 60}
+    assert attack.target in farm
+    assert np.mean([len(profile) for profile in found]) > 3 * FARM_ITEMS / 2
+    assert np.ptp(attack.age_days) > 30
+
+
+def test_profiles_come_within_a_week_each_in_one_session() -> None:
+    attack = draw_attack(SEGMENT, SHOP, ACCOUNTS, 300, seed=9)
+    assert attack.age_days.max() <= SPREAD_DAYS + 0.02
+    for account in range(ACCOUNTS):
+        assert np.ptp(attack.age_days[attack.account_rows == account]) <= 0.02
