@@ -106,7 +106,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
     rows = [row for user in ("ann", "bot", "eve") for row in acts(user, 12, 9.0)]
     lake = lake_with(data_directory, rows)
     raised = [(user, 91.5, [REASON], NOON, False) for user in ("bot", "eve")]
-    lake.put_days("flags", pl.DataFrame(raised, pl.Schema(Flags), orient="row"), "part")
+    lake.put_days("flags", pl.DataFrame(raised, pl.Schema(Flags), orient="row"), "1-0")
 
     def night(as_of: datetime) -> list[str]:
         with open_run(settings, lake, as_of) as run:
