@@ -63,8 +63,9 @@ def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_js
 @anomalies_app.command("release")
 def release_command(context: typer.Context, user: User, is_hidden: Hidden = False) -> None:
     """Hold a user back no longer, nor ever again automatically; kept as the label fine."""
+    stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
-    put_label(client, keys, _stored_id(context, user, is_hidden), "fine", datetime.now(UTC))
+    put_label(client, keys, stored_id, "fine", datetime.now(UTC))
     typer.echo(f"{user} is released.")
 
 
@@ -76,8 +77,9 @@ def label(
     is_hidden: Hidden = False,
 ) -> None:
     """Say what a user is: a bot is held back at once, who is fine is released."""
+    stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
-    put_label(client, keys, _stored_id(context, user, is_hidden), label.value, datetime.now(UTC))
+    put_label(client, keys, stored_id, label.value, datetime.now(UTC))
     typer.echo(f"{user} is labelled {label.value}.")
 
 
