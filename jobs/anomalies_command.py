@@ -24,6 +24,7 @@ anomalies_app = typer.Typer(
 )
 
 User = Annotated[str, typer.Argument(metavar="USER")]
+Hidden = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
 
 
 class LabelName(StrEnum):
@@ -50,9 +51,9 @@ def list_command(
 
 
 @anomalies_app.command("explain")
-def explain(context: typer.Context, user: User, as_json: AsJson = False) -> None:
+def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_json: AsJson = False) -> None:
     """Print why a user is held back, and what the latest nightly run says of the user."""
-    found = explained(context.obj, _stored_id(context, user))
+    found = explained(context.obj, _stored_id(context, user, is_hidden))
     if as_json:
         presenting.print_json(asdict(found))
     else:
@@ -60,18 +61,25 @@ def explain(context: typer.Context, user: User, as_json: AsJson = False) -> None
 
 
 @anomalies_app.command("release")
-def release_command(context: typer.Context, user: User) -> None:
+def release_command(context: typer.Context, user: User, is_hidden: Hidden = False) -> None:
     """Hold a user back no longer, nor ever again automatically; kept as the label fine."""
+    stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
-    put_label(client, keys, _stored_id(context, user), "fine", datetime.now(UTC))
+    put_label(client, keys, stored_id, "fine", datetime.now(UTC))
     typer.echo(f"{user} is released.")
 
 
 @anomalies_app.command("label")
-def label(context: typer.Context, user: User, label: Annotated[LabelName, typer.Argument()]) -> None:
+def label(
+    context: typer.Context,
+    user: User,
+    label: Annotated[LabelName, typer.Argument()],
+    is_hidden: Hidden = False,
+) -> None:
     """Say what a user is: a bot is held back at once, who is fine is released."""
+    stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
-    put_label(client, keys, _stored_id(context, user), label.value, datetime.now(UTC))
+    put_label(client, keys, stored_id, label.value, datetime.now(UTC))
     typer.echo(f"{user} is labelled {label.value}.")
 
 
@@ -96,12 +104,13 @@ def _store(context: typer.Context) -> tuple[Client, Keys]:
     return connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
 
 
-def _stored_id(context: typer.Context, user: str) -> str:
+def _stored_id(context: typer.Context, user: str, is_hidden: bool) -> str:
     if not is_id(user):
         raise SettingsError(
             f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
         )
-    return lake_of(context.obj).stored_id(user)
+    lake = lake_of(context.obj)
+    return user if is_hidden else lake.stored_id(user)
 
 
 def _day(given: str) -> date:

@@ -220,6 +220,11 @@ def _outcome(
     )
 
 
+def screen_field(field: Field, settings: Settings) -> pl.DataFrame:
+    """What the screening says of the data as it is."""
+    return _screen(field.events, field.as_of, settings)
+
+
 def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.DataFrame:
     """What the nightly screening says of these events' users."""
     lazy = events.lazy()

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from jobs.actions import (
 from jobs.anomalies_command import anomalies_app
 from jobs.attack_command import attack_command
 from jobs.attempts import run_job
-from jobs.benchmark import AUTO, benchmark
+from jobs.benchmark_command import benchmark_command
 from jobs.child import stop_on_signals
 from jobs.demo import AS_OF, demo_directory, demo_settings
 from jobs.example_lists import find_examples
@@ -41,7 +40,6 @@ from jobs.serve import become_server
 from jobs.status import read_status
 from jobs.trending import renew_trending
 from recsys.errors import RecsysError, RunError
-from recsys.files import write_json
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
 from recsys.store.connection import connect
@@ -80,6 +78,7 @@ app.add_typer(features_app, name="features")
 app.add_typer(keys_app, name="keys")
 app.add_typer(anomalies_app, name="anomalies")
 app.command("attack")(attack_command)
+app.command("benchmark")(benchmark_command)
 
 Config = Annotated[
     Path | None,
@@ -347,49 +346,6 @@ def stop(context: typer.Context) -> None:
     settings: Settings = context.obj
     stopped = stop_server(settings.directory / "valkey")
     typer.echo("The embedded server has stopped." if stopped else "No embedded server was running.")
-
-
-class ProtocolName(StrEnum):
-    """How the test rows of a split are read."""
-
-    HOLDOUT = "holdout"
-    LAST_ITEM = "last-item"
-
-
-class Repeat(StrEnum):
-    """Whether items of a user's history may be recommended."""
-
-    ALLOW = "allow"
-    EXCLUDE = "exclude"
-
-
-@app.command("benchmark")
-def benchmark_command(
-    context: typer.Context,
-    directory: Annotated[Path, typer.Argument(help="Holds train.parquet, test.parquet, perhaps valid.parquet")],
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model name; may be repeated (default: auto)")
-    ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists")] = 20,
-    protocol: Annotated[
-        ProtocolName, typer.Option(help="holdout: test rows as they are; last-item: one test item a user")
-    ] = ProtocolName.HOLDOUT,
-    repeat: Annotated[
-        Repeat | None, typer.Option(help="(default: exclude for last-item, the setting otherwise)")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file")] = None,
-) -> None:
-    """Train and measure models on a ready split of user_id, item_id, perhaps timestamp or position."""
-    if repeat is None:
-        repeat = Repeat.EXCLUDE if protocol == ProtocolName.LAST_ITEM else Repeat(context.obj.repeat)
-    evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
-    settings = replace(context.obj, repeat=repeat.value, evaluation=evaluation)
-    figures: dict[str, Any] = {}
-    with shown() as progress:
-        figures.update(benchmark(directory, model or [AUTO], protocol.value, settings, progress))
-    if out is not None:
-        write_json(out, {"models": figures})
-    presenting.show_benchmark(figures, k)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 LEAST_CROWD: Final = 8
-LEAST_DISTANCE: Final = 3.6
+LEAST_DISTANCE: Final = 4.2
 OVERDISPERSION: Final = 2.5
 """By so many times more than chance alone do the means of an item's users differ: users who share one are alike."""
 RIDGE: Final = 0.1

@@ -18,6 +18,7 @@ import polars as pl
 from jobs.demo import demo_directory
 from recsys.files import write_json
 from recsys.store.server import stop_server
+from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
@@ -78,6 +79,7 @@ def main() -> None:
         "screening": screening_scale,
         "peers": peers,
         "spammers": spammers,
+        "attacks": attacks,
     }
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
         figures = {name: dict(parts[name](Path(scratch))) for name in sys.argv[1:] or parts}

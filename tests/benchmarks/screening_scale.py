@@ -117,12 +117,12 @@ def write_graph(directory: Path) -> None:
     """Seconds of what the graph under `directory` tells of its users."""
     from recsys.anomaly.measures import measure_graph
 
-    events = load_npz(directory / "graph.npz")
+    events = csr_matrix(load_npz(directory / "graph.npz"))
     user_items = csr_matrix((np.ones(events.nnz, np.float32), events.indices, events.indptr), shape=events.shape)
     started = time.perf_counter()
     graph = measure_graph(user_items, events.data, seed=0)
     seconds = time.perf_counter() - started
-    found = {"seconds": seconds, "edges": events.nnz, "users": graph.table.height, "blocks": len(graph.blocks)}
+    found = {"seconds": seconds, "edges": events.nnz, "users": graph.height}
     write_json(directory / f"{GRAPH}.json", found)
 
 

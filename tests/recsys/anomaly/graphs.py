@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 
-def shoppers(users: int, items: int, communities: int, per_user: int, seed: int) -> csr_matrix:
-    """Users x items, ones: each user has mostly popular items of one community."""
+def shoppers(users: int, items: int, communities: int, per_user: int, seed: int, unwanted: int = 0) -> csr_matrix:
+    """Users x items, ones: each user has mostly popular items of one community; the last `unwanted` nobody has."""
     random = np.random.default_rng(seed)
     size = items // communities
     popularity = 1 / np.arange(1, size + 1)
@@ -21,7 +21,7 @@ def shoppers(users: int, items: int, communities: int, per_user: int, seed: int)
         found = np.unique(np.concatenate([items_of_user, strange]))
         rows += [user] * len(found)
         columns += found.tolist()
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(users, items))
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(users, items + unwanted))
 
 
 def by_degrees(users: int, items: int, entries: int, seed: int) -> csr_matrix:

@@ -7,8 +7,7 @@ from scipy.special import ndtri
 from recsys.anomaly.crowds import LEAST_CROWD, find_crowds, normal_scores
 from tests.recsys.anomaly.graphs import added, shoppers
 
-SHOP = shoppers(1_000, 300, 3, 10, seed=0)
-SHOP.resize((1_000, 302))  # two items that nobody has yet
+SHOP = shoppers(1_000, 300, 3, 10, seed=0, unwanted=2)
 
 
 def measured(fake: int, shift: float, seed: int = 0) -> np.ndarray:

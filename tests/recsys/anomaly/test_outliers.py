@@ -56,7 +56,9 @@ def test_what_is_unknown_is_no_evidence_and_what_is_alike_is_left_out(found: Out
 
 def test_a_feature_at_a_time_adds_up_to_ecod_of_all():
     rng = np.random.default_rng(1)
-    values = np.column_stack([rng.normal(size=90), rng.exponential(size=90), rng.integers(0, 3, 90)]).astype(np.float64)
+    values = np.column_stack([rng.normal(size=90), rng.exponential(size=90), rng.integers(0, 3, 90)]).astype(
+        np.float64
+    )
     together = ECOD().fit(values)
     apart = np.column_stack([tails_of(values[:, column].copy()) for column in range(3)])
     np.testing.assert_allclose(apart, together.O)

@@ -20,8 +20,7 @@ NO_LABELS = pl.DataFrame(schema={USER_ID: pl.String, LABEL: pl.String})
 def tables(fake: int, seed: int = 0, users: int = SHOPPERS) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairs and behaviour of shoppers and, after them, of new accounts of random items who all want the last."""
     random = np.random.default_rng(seed)
-    graph = shoppers(users, 300, 4, 12, seed)
-    graph.resize((users, 301))
+    graph = shoppers(users, 300, 4, 12, seed, unwanted=1)
     if fake:
         graph = added(graph, [[300, *random.choice(300, 12, replace=False)] for _ in range(fake)])
     total = users + fake
