@@ -27,7 +27,7 @@ Figures = dict[str, float]
 def attacks(work: Path) -> Iterator[tuple[str, Figures]]:
     """Every kind of attack, in three sizes, five times: six hours on two cores."""
     for name, field, settings in _fields(work):
-        clean = screen_field(field, settings)[FLAGGED].sum() / field.events[USER_ID].n_unique()
+        clean = float(screen_field(field, settings)[FLAGGED].sum()) / field.events[USER_ID].n_unique()
         outcomes: list[Outcome] = []
         for outcome in attack_range(field, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
             outcomes.append(outcome)
