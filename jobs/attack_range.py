@@ -21,7 +21,6 @@ from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.screening import wanted_pairs
 from recsys.anomaly.attacks import Attack, draw_attack
-from recsys.anomaly.screening import screen_users
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.data.splits import relevant_pairs, sample_users, windows
 from recsys.errors import NotEnoughDataError, SettingsError
@@ -227,6 +226,8 @@ def screen_field(field: Field, settings: Settings) -> pl.DataFrame:
 
 def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.DataFrame:
     """What the nightly screening says of these events' users."""
+    from recsys.anomaly.screening import screen_users  # its detectors take seconds to import
+
     lazy = events.lazy()
     items = add_item_counts(item_counts(lazy, as_of))
     ips = add_ip_counts(ip_counts(lazy, as_of))
