@@ -328,7 +328,7 @@ COUNT_ROWS = {
 @pytest.mark.parametrize("fixture", COUNT_ROWS)
 def test_rows_are_never_all_in_memory(request: pytest.FixtureRequest, tmp_path: Path, fixture: str):
     server: DatabaseServer = request.getfixturevalue(fixture)
-    rows, row_bytes = 1_000_000, 60
+    rows, row_bytes = 2_000_000, 60
     sources = sources_of(server, COUNT_ROWS[fixture].format(rows))
     (table,) = sources.tables
     read(server, COUNT_ROWS[fixture].format(1000), tmp_path)

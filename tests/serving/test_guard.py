@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from jobs.archive import archive
 from jobs.backtest import backtest
@@ -267,11 +268,10 @@ def test_an_allowed_network_counts_for_nothing(settings: Settings, client: redis
     assert names(client, "recsys:users_of:*") == []
 
 
-def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(
-    settings: Settings, client: redis.Redis, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Settings, client: redis.Redis) -> None:
     bots = [f"bot{number:03d}" for number in range(FEWEST_FLAGGED + 20)]
-    take(settings, *(acts(bot, 40, 0.1) for bot in bots))
+    with capture_logs() as logged:
+        take(settings, *(acts(bot, 40, 0.1) for bot in bots))
     flagged = flagged_users(client, KEYS, START)
     assert abs(len(flagged) - FEWEST_FLAGGED) <= 2
     held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
@@ -279,7 +279,8 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
     assert left <= midnight - START
-    assert capfd.readouterr().out.count("no more users are flagged automatically today") == 1
+    told = [entry["event"] for entry in logged]
+    assert told.count("no more users are flagged automatically today") == 1
 
     take(settings, acts(held_back[0], 40, 0.1, midnight))
     assert len(flagged_users(client, KEYS, START)) == len(flagged)

@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 60.0
 OURS = ("recsys", "serving", "jobs", "features", "litestar", "redis")
 HEAVY = (
     *("torch", "torch_geometric", "implicit", "scipy", "numba", "pyarrow", "pandas", "matplotlib", "lightgbm"),
-    *("optuna", "recsys.models", "recsys.evaluation", "recsys.anomaly", "features", "jobs"),
+    *("optuna", "sklearn", "pyod", "recsys.models", "recsys.evaluation", "features", "jobs"),
 )
 PATIENT = "[serving]\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
 TWO_WORKERS = ("--workers", "2")
