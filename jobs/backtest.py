@@ -4,15 +4,15 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from ipaddress import ip_address, ip_network
 
 import polars as pl
 
 from jobs.lake import Lake
 from recsys.anomaly.acts import Act
 from recsys.anomaly.breaker import has_prices, stays_closed
+from recsys.anomaly.networks import is_within, networks_of
 from recsys.anomaly.scoring import BUSY_EVENTS, GLANCED, Seen, Verdict, busy, hasty, judged, order_events
-from recsys.anomaly.windows import COUNTED, NO_COUNTS, WINDOWS_MS, Counts, Kind, sliding
+from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, sliding
 from recsys.data.splits import in_window
 from recsys.schema import EVENT, EVENT_ID, IP, ITEM_ID, PRICE, SESSION_ID, TIMESTAMP, USER_AGENT, USER_ID
 from recsys.settings import Settings
@@ -55,13 +55,13 @@ class _Counters:
     current: list[dict[str, int]] = field(default_factory=lambda: [defaultdict(int) for _ in WINDOWS_MS])
     previous: list[dict[str, int]] = field(default_factory=lambda: [{} for _ in WINDOWS_MS])
 
-    def add(self, names: Iterable[tuple[Kind, str | None]], at_ms: int) -> None:
+    def add(self, names: Iterable[str | None], at_ms: int) -> None:
         """Count an event; times never fall."""
         self.turn(at_ms)
-        for kind, name in names:
+        for name in names:
             if name is not None:
-                for window in COUNTED[kind]:
-                    self.current[window][name] += 1
+                for counts in self.current:
+                    counts[name] += 1
 
     def turn(self, at_ms: int) -> None:
         """Begin new buckets where it is time."""
@@ -96,7 +96,7 @@ class _Replay:
         self._orders = order_events(self._weights)
         self._anomalies = settings.anomalies
         self._allowed = allowed
-        self._networks = [ip_network(network) for network in settings.anomalies.allowed_networks]
+        self._networks = networks_of(settings.anomalies.allowed_networks)
         self._session_events = settings.serving.session_events
         self._acts: dict[str, deque[Act]] = defaultdict(lambda: deque(maxlen=self._session_events))
         self._counters = _Counters()
@@ -120,7 +120,7 @@ class _Replay:
         if user in self._allowed or at < self._free_from.get(user, at):
             return None
         self._active.add(user)
-        address = None if ip is None or self._is_allowed(str(ip)) else f"address\0{ip}"
+        address = None if ip is None or is_within(str(ip), self._networks) else f"address\0{ip}"
         device = None if address is None else f"device\0{ip}\0{agent or ''}"
         names = [f"user\0{user}", None if session is None else f"session\0{session}", address, device]
         self._counters.turn(at_ms)
@@ -129,7 +129,7 @@ class _Replay:
         if ordered and self._weights[event] > 0:
             self._purchases, self._priced = self._purchases + 1, self._priced + (price is not None)
         if not ordered:
-            self._counters.add(zip(COUNTED, names, strict=True), at_ms)
+            self._counters.add(names, at_ms)
             self._spread(user, item, address, device, at_ms)
         if is_line and (event, unpriced) in self._judged:
             return None
@@ -187,12 +187,6 @@ class _Replay:
         hours = timedelta(days=1) if held_back else timedelta(hours=self._anomalies.flag_hours)
         self._free_from[user] = at + hours
         return Raised(user, at, verdict.score, verdict.reasons, held_back)
-
-    def _is_allowed(self, ip: str) -> bool:
-        try:
-            return any(ip_address(ip) in network for network in self._networks)
-        except ValueError:
-            return False
 
 
 def backtest(lake: Lake, settings: Settings, day: date) -> Backtest:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +16,7 @@ from features.events import before, weight
 from jobs.lake import Lake
 from jobs.progress import Progress
 from jobs.run import Run, runs
+from recsys.anomaly.networks import is_within, networks_of
 from recsys.anomaly_settings import Anomalies
 from recsys.files import read_json, write_json
 from recsys.schema import (
@@ -235,19 +235,11 @@ def wanted_pairs(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyF
 
 
 def _counted_ips(ips: pl.DataFrame, allowed: Sequence[str]) -> pl.DataFrame:
-    """The addresses that lie in no allowed network; what is no address lies in none."""
-    networks = [ip_network(network) for network in allowed]
+    """The addresses that lie in no allowed network."""
+    networks = networks_of(allowed)
     if not networks:
         return ips
-
-    def counts(ip: str) -> bool:
-        try:
-            address = ip_address(ip)
-        except ValueError:
-            return True
-        return not any(address in network for network in networks)
-
-    return ips.filter(pl.Series([counts(ip) for ip in ips[IP]], dtype=pl.Boolean))
+    return ips.filter(pl.Series([not is_within(ip, networks) for ip in ips[IP]], dtype=pl.Boolean))
 
 
 def flagged_online(lake: Lake, as_of: datetime) -> pl.DataFrame:

@@ -8,14 +8,14 @@ then is looked at closely.
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from functools import lru_cache, partial
 from math import ceil
 from typing import Final
 
 from recsys.anomaly.acts import Act
 from recsys.anomaly.breaker import DAY_MS, has_prices
 from recsys.anomaly.limits import LIMITS
+from recsys.anomaly.networks import is_within, networks_of
 from recsys.anomaly.scoring import BUSY_EVENTS, FAST_ACTS, SUSPICIOUS_SHARE, Seen, hasty, judged, order_events
 from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, Kind, bucket_of
 from recsys.errors import StoreError
@@ -25,14 +25,14 @@ from recsys.store.link import Command, Reply
 from recsys.store.links import Links
 from serving.flagging import Flagger
 from serving.known import acts_of
-from serving.rates import COUNTED_WINDOWS, KEPT_WINDOWS, Cell, Origin, Rates, sliding_counts
+from serving.rates import KEPT_WINDOWS, Cell, Origin, Rates, sliding_counts
 from serving.watched import HOUR, HOUR_MS, UNKNOWN, Batch, Counting, Happened, Watched
 
 CACHED_ADDRESSES: Final = 10_000
 END_AGAIN_MS: Final = 10_000
 """A worker tells so often that a table ends."""
 MOST_ENDING: Final = 100
-SUSPICIOUS: Final = {window: ceil(SUSPICIOUS_SHARE * LIMITS.events[window]) for window in COUNTED_WINDOWS}
+SUSPICIOUS: Final = tuple(ceil(SUSPICIOUS_SHARE * limit) for limit in LIMITS.events)
 
 Asked = tuple[str, Command]
 
@@ -58,8 +58,8 @@ class Guard:
         self._counting = Counting(self._rates, self._weights, self._orders)
         self._flagger = Flagger(settings.anomalies, links, keys, count)
         self._allowed = frozenset(map(stored_id, settings.anomalies.allowed_users))
-        self._networks = [ip_network(network) for network in settings.anomalies.allowed_networks]
-        self._counts_for_nothing = lru_cache(CACHED_ADDRESSES)(self._is_allowed_address)
+        networks = networks_of(settings.anomalies.allowed_networks)
+        self._counts_for_nothing = lru_cache(CACHED_ADDRESSES)(partial(is_within, networks=networks))
         self._session_events = settings.serving.session_events
         self._ending: dict[str, int] = {}
         """When this worker last gave a key an end, Unix milliseconds."""
@@ -73,7 +73,7 @@ class Guard:
 
     def origin(self, ip: str | None, user_agent: str | None) -> Origin:
         """Hashes of where an event came from; unknown where it does not say, and for addresses that are allowed."""
-        if ip is None or (self._networks and self._counts_for_nothing(ip)):
+        if ip is None or self._counts_for_nothing(ip):
             return UNKNOWN
         return self._rates.origin(ip, user_agent or "")
 
@@ -171,7 +171,7 @@ class Guard:
         if len(watched.glance) >= 2 * FAST_ACTS and hasty([float(score) for score in watched.glance[1::2]]):
             return True
         cell = self._rates.user_cell(user)
-        for window, least in SUSPICIOUS.items():
+        for window, least in enumerate(SUSPICIOUS):
             counts = batch.counts.get((window, watched.at_ms // WINDOWS_MS[window]))
             if counts is not None and counts.get(cell, 0) >= least:
                 return True
@@ -212,7 +212,7 @@ class Guard:
             ]
         )
         counts: dict[Kind, Counts] = {
-            kind: sliding_counts(replies, kind, place, at_ms) for place, kind in enumerate(cells)
+            kind: sliding_counts(replies, place, at_ms) for place, kind in enumerate(cells)
         }
         return Seen(
             at_ms,
@@ -226,10 +226,3 @@ class Guard:
             watched.unpriced and are_priced,
             len(acts) < 2 * self._session_events,
         )
-
-    def _is_allowed_address(self, ip: str) -> bool:
-        try:
-            address = ip_address(ip)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from recsys.anomaly.windows import COUNTED, NO_COUNTS, WINDOWS_MS, Counts, Kind, bucket_of, sliding
+from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_of, sliding
 from recsys.store.keys import Keys
 from recsys.store.link import Command, Reply
 from recsys.store.packing import head, part, parts
@@ -21,7 +21,6 @@ CELLS: Final = 1 << 18
 KEPT_WINDOWS: Final = 3
 CACHED: Final = 50_000
 CACHED_ORIGINS: Final = 10_000
-COUNTED_WINDOWS: Final = tuple(sorted({window for windows in COUNTED.values() for window in windows}))
 
 Cell = bytes
 """A place, as it is put into commands."""
@@ -75,8 +74,8 @@ class Rates:
         """The commands that read places as of a moment, for `sliding_counts`."""
         gets = b"".join([GETTING + cell for cell in cells])
         keys = [
-            self.key((window, bucket_of(at_ms, WINDOWS_MS[window]) - age))
-            for window in COUNTED_WINDOWS
+            self.key((window, bucket_of(at_ms, window_ms) - age))
+            for window, window_ms in enumerate(WINDOWS_MS)
             for age in (0, 1)
         ]
         return [(key, head(2 + 3 * len(cells), "BITFIELD_RO", key) + gets) for key in keys]
@@ -97,14 +96,13 @@ class Rates:
         return digest.digest()
 
 
-def sliding_counts(replies: Sequence[Reply], kind: Kind, place: int, at_ms: int) -> Counts:
-    """Events in the windows that are counted in for a kind, by replies to `Rates.reading`; 0 in the others."""
-    counts = list(NO_COUNTS)
-    for number, window in enumerate(COUNTED_WINDOWS):
-        if window in COUNTED[kind]:
-            current, previous = replies[2 * number][place], replies[2 * number + 1][place]
-            counts[window] = sliding(current, previous, at_ms, WINDOWS_MS[window])
-    return counts[0], counts[1], counts[2]
+def sliding_counts(replies: Sequence[Reply], place: int, at_ms: int) -> Counts:
+    """Events in the windows, by replies to `Rates.reading`."""
+    found = [
+        sliding(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
+        for window, window_ms in enumerate(WINDOWS_MS)
+    ]
+    return found[0], found[1], found[2]
 
 
 def _cell(digest: bytes, first: int) -> Cell:

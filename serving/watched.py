@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from recsys.anomaly.windows import COUNTED, WINDOWS_MS, Kind
+from recsys.anomaly.windows import WINDOWS_MS, counts_at
 from recsys.store.link import Reply
-from serving.rates import COUNTED_WINDOWS, Bucket, Cell, Origin, Rates
+from serving.rates import Bucket, Cell, Origin, Rates
 
 HOUR: Final = 2
 HOUR_MS: Final = WINDOWS_MS[HOUR]
 UNKNOWN: Final = Origin()
 
-SHORTEST_MS: Final = WINDOWS_MS[COUNTED_WINDOWS[0]]
+SHORTEST_MS: Final = WINDOWS_MS[0]
 
 Cells = dict[Cell, int]
-Tables = dict[Kind, list[Cells]]
 
 
 class Happened(Protocol):
@@ -50,7 +49,7 @@ class Batch:
     now_ms: int
     users: dict[str, Watched] = field(default_factory=dict[str, Watched])
     counted: dict[Bucket, Cells] = field(default_factory=dict[Bucket, Cells])
-    tables: dict[int, Tables] = field(default_factory=dict[int, Tables])
+    tables: dict[int, list[Cells]] = field(default_factory=dict[int, list[Cells]])
     """Those of them that a moment counts in, by its bucket of the shortest window."""
     counts: Mapping[Bucket, Mapping[Cell, int]] = field(default_factory=dict[Bucket, Cells])
     """What there is in those places, once it is counted."""
@@ -99,29 +98,23 @@ class Counting:
     def _count(self, batch: Batch, event: Happened, origin: Origin, at_ms: int) -> None:
         assert event.user_id is not None
         tables = batch.tables.get(at_ms // SHORTEST_MS) or _tables(batch, at_ms)
-        _put(tables["user"], self._rates.user_cell(event.user_id))
+        cells = [self._rates.user_cell(event.user_id)]
         if event.session_id is not None:
-            _put(tables["session"], self._rates.session_cell(event.session_id))
+            cells.append(self._rates.session_cell(event.session_id))
         if origin.address is not None:
-            _put(tables["address"], origin.address_cell)
-            _put(tables["device"], origin.device_cell)
+            cells += (origin.address_cell, origin.device_cell)
             batch.spread.append((origin, event.item_id, event.user_id))
+        for table in tables:
+            for cell in cells:
+                table[cell] = table.get(cell, 0) + 1
 
 
-def _tables(batch: Batch, at_ms: int) -> Tables:
+def _tables(batch: Batch, at_ms: int) -> list[Cells]:
     """Where what happens at a moment counts; a bucket of the shortest window is part of one of each other."""
-    found: Tables = {kind: [] for kind in COUNTED}
-    for window in COUNTED_WINDOWS:
-        number = at_ms // WINDOWS_MS[window]
-        if number >= batch.now_ms // WINDOWS_MS[window] - 1:
-            table = batch.counted.setdefault((window, number), {})
-            for kind in COUNTED:
-                if window in COUNTED[kind]:
-                    found[kind].append(table)
+    found = [
+        batch.counted.setdefault((window, at_ms // window_ms), {})
+        for window, window_ms in enumerate(WINDOWS_MS)
+        if counts_at(at_ms, batch.now_ms, window_ms)
+    ]
     batch.tables[at_ms // SHORTEST_MS] = found
     return found
-
-
-def _put(tables: Sequence[Cells], cell: Cell) -> None:
-    for table in tables:
-        table[cell] = table.get(cell, 0) + 1

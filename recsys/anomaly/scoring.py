@@ -39,7 +39,7 @@ class Seen:
     acts: Sequence[Act]
     """The latest, in any order."""
     user: Counts = NO_COUNTS
-    """Events that are no lines of orders, at least; those of the shortest window are told by `acts`."""
+    """Events that are no lines of orders, at least."""
     session: Counts = NO_COUNTS
     address: Counts = NO_COUNTS
     device: Counts = NO_COUNTS
@@ -127,13 +127,15 @@ def _strongest(found: Iterable[Evidence]) -> Evidence:
 def _rates(seen: Seen, acts: Sequence[Act], limits: Limits) -> list[Evidence]:
     """Events in the windows: 0 and up, more is more; no warm-up.
 
-    Those of the shortest are counted from the acts, an order as one. Of the others no more count than there are
-    acts, where these reach back so far and none is later: so what a counter has of somebody else does no harm.
+    No more count than there are acts, where these reach back so far and none is later: so what a counter has of
+    somebody else does no harm. Of the shortest no fewer count: its acts are all there, an order as one.
     """
     acted = [sum(seen.at_ms - window < act.at_ms <= seen.at_ms for act in acts) for window in WINDOWS_MS]
-    counts = [max(seen.user[0], float(acted[0]))]
-    for count, most, window in zip(seen.user[1:], acted[1:], WINDOWS_MS[1:], strict=True):
-        counts.append(min(count, most) if _are_all_of(acts, seen, window) else count)
+    counts = [
+        min(count, most) if _are_all_of(acts, seen, window) else count
+        for count, most, window in zip(seen.user, acted, WINDOWS_MS, strict=True)
+    ]
+    counts[0] = max(counts[0], acted[0])
     return [
         Evidence(weighed(count / limit), f"{count:,.0f} events in {name}, a shopper makes at most {limit:,}")
         for count, limit, name in zip(counts, limits.events, WINDOW_NAMES, strict=True)

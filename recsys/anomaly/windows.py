@@ -4,7 +4,6 @@ An event counts in the bucket of its own time. What comes late counts while its 
 before; what is later counts for the longer windows alone, and what is ahead of the clock as if it were of now.
 """
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
 WINDOWS_MS: Final = (10_000, 300_000, 3_600_000)
@@ -13,15 +12,7 @@ Counts = tuple[float, float, float]
 """Events in each of `WINDOWS_MS`."""
 NO_COUNTS: Final[Counts] = (0.0, 0.0, 0.0)
 Kind = Literal["user", "session", "address", "device"]
-COUNTED: Final[Mapping[Kind, tuple[int, ...]]] = {
-    "user": (1, 2),
-    "session": (1,),
-    "address": (1, 2),
-    "device": (2,),
-}
-"""Which of the windows is counted in for each kind. A user's latest acts tell the shortest themselves. A user has
-no fewer events than each of its sessions, and an address no fewer than its devices, whose own in an hour tell when
-to count their users."""
+"""Of what events are counted, each in every window."""
 
 
 def bucket_of(at_ms: int, window_ms: int) -> int:

@@ -101,11 +101,23 @@ def is_released(client: Client, keys: Keys, user_id: str) -> bool:
         return bool(client.sismember(keys.allowed, user_id))
 
 
+def flags_of(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
+    """The flag of each user, None where there is none."""
+    if not users:
+        return []
+    with store_errors(client):
+        pipeline = client.pipeline(transaction=False)
+        for user_id in users:
+            pipeline.get(keys.flag(user_id))
+        values: list[Any] = pipeline.execute()
+    return [None if value is None else decode_flag(value) for value in values]
+
+
 def read_flags(client: Client, keys: Keys, now: datetime, n: int, offset: int = 0) -> list[Flag]:
     """The `n` flags behind the first `offset`, those that expire last first."""
     with store_errors(client):
         members: list[Any] = client.zrevrangebyscore(keys.flags, "+inf", f"({unix_ms(now)}", offset, n)
-        found = _read(client, keys, [text(member) for member in members])
+        found = flags_of(client, keys, [text(member) for member in members])
     return [flag for flag in found if flag is not None]
 
 
@@ -149,23 +161,12 @@ def _not_judged(client: Client, keys: Keys, flags: Sequence[Flag]) -> list[Flag]
     """The flags of users of whom no analyst has said anything, and those of analysts."""
     users = [flag.user_id for flag in flags]
     released: list[Any] = client.smismember(keys.allowed, users) if users else []
-    known = _read(client, keys, users)
+    known = flags_of(client, keys, users)
     return [
         flag
         for flag, allowed, before in zip(flags, released, known, strict=True)
         if flag.source == "label" or not (allowed or (before is not None and before.source == "label"))
     ]
-
-
-def _read(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
-    """The flag of each user, None where there is none."""
-    if not users:
-        return []
-    pipeline = client.pipeline(transaction=False)
-    for user_id in users:
-        pipeline.get(keys.flag(user_id))
-    values: list[Any] = pipeline.execute()
-    return [None if value is None else decode_flag(value) for value in values]
 
 
 def _write(client: Client, keys: Keys, flags: Sequence[Flag]) -> None:

@@ -5,10 +5,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from recsys.store.connection import Client, store_errors
-from recsys.store.flags import BLOCK, Flag, decode_flag, flagged_users, put_flags
+from recsys.store.flags import BLOCK, Flag, flagged_users, flags_of, put_flags
 from recsys.store.keys import Keys
 
 NIGHTLY = "nightly"
@@ -23,24 +22,16 @@ def replace_nightly_flags(client: Client, keys: Keys, flags: Sequence[Flag], now
     users = flagged_users(client, keys, now)
     gone: list[str] = []
     for start in range(0, len(users), BLOCK):
-        for user_id, flag in _read(client, keys, users[start : start + BLOCK]).items():
+        part = users[start : start + BLOCK]
+        for user_id, flag in zip(part, flags_of(client, keys, part), strict=True):
+            if flag is None:
+                continue
             if flag.source == NIGHTLY and user_id not in wanted:
                 gone.append(user_id)
             elif flag.source != NIGHTLY and user_id in wanted and flag.until >= wanted[user_id].until:
                 del wanted[user_id]
     _drop(client, keys, gone)
     return put_flags(client, keys, [*wanted.values()])
-
-
-def _read(client: Client, keys: Keys, users: Sequence[str]) -> dict[str, Flag]:
-    """The flags of those users who have one that can be read."""
-    with store_errors(client):
-        pipeline = client.pipeline(transaction=False)
-        for user_id in users:
-            pipeline.get(keys.flag(user_id))
-        values: list[Any] = pipeline.execute()
-    flags = (None if value is None else decode_flag(value) for value in values)
-    return {user_id: flag for user_id, flag in zip(users, flags, strict=True) if flag is not None}
 
 
 def _drop(client: Client, keys: Keys, users: Sequence[str]) -> None:

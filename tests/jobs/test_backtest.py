@@ -19,28 +19,18 @@ from recsys.anomaly.breaker import FEWEST_FLAGGED
 from recsys.pseudonyms import pseudonym
 from recsys.schema import Events
 from recsys.settings import Settings
+from tests.acts import Row, views
 
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
 SETTINGS = Settings()
-Row = dict[str, Any]
 
 
 def acts(
     user: str, count: int, seconds: float, start: datetime = NOON, uneven: float = 0.0, **facts: Any
 ) -> list[Row]:
-    """Views of different items, so many seconds apart; `uneven` below 1 is how much gaps vary."""
-    places = [number + uneven * (number * 37 % 11) / 11 for number in range(count)]
-    return [
-        {
-            "user_id": user,
-            "item_id": f"i{number}",
-            "event": "view",
-            "timestamp": start + timedelta(seconds=place * seconds),
-            **facts,
-        }
-        for number, place in enumerate(places)
-    ]
+    """Views that begin at noon."""
+    return views(user, count, seconds, start, uneven, **facts)
 
 
 def lake_with(directory: Path, rows: Sequence[Row], **facts: Any) -> Lake:

@@ -17,35 +17,33 @@ from jobs.archive import archive
 from jobs.backtest import backtest
 from jobs.lake import Lake
 from recsys.anomaly.breaker import FEWEST_FLAGGED
-from recsys.anomaly.windows import COUNTED, WINDOWS_MS
+from recsys.anomaly.windows import WINDOWS_MS
 from recsys.anomaly_settings import Anomalies
 from recsys.settings import Settings
 from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release
 from recsys.store.keys import Keys
 from serving.worker import Worker
+from tests.acts import Row, views
 from tests.serving.conftest import Publish, Talk, application, ids
 from tests.serving.test_events import in_stream, posting
 
 KEYS = Keys("recsys")
 START = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
-Row = dict[str, Any]
 
 
 def acts(
     user: str, count: int, seconds: float, start: datetime = START, uneven: float = 0.0, **facts: Any
 ) -> list[Row]:
-    """Views of different items, so many seconds apart; `uneven` below 1 is how much gaps vary."""
-    places = [number + uneven * (number * 37 % 11) / 11 for number in range(count)]
+    """Views as they are posted, with ids of their own."""
+    rows = views(user, count, seconds, start, uneven)
     return [
-        {
-            "user_id": user,
-            "event": "view",
-            "item_id": f"i{number}",
+        row
+        | {
             "event_id": f"{user}-{start:%H%M%S}-{number}",
-            "timestamp": (start + timedelta(seconds=place * seconds)).isoformat(),
+            "timestamp": row["timestamp"].isoformat(),
             **facts,
         }
-        for number, place in enumerate(places)
+        for number, row in enumerate(rows)
     ]
 
 
@@ -177,7 +175,7 @@ def test_the_counters_of_any_number_of_users_take_the_same_memory(settings: Sett
     rows = [row for user in range(400) for row in acts(f"u{user}", 1, 1.0)]
     take(settings, rows)
     keys: Any = names(client, "recsys:rates:*")
-    assert len(keys) == len(COUNTED["user"])
+    assert len(keys) == len(WINDOWS_MS)
     assert all(client.strlen(key) <= 2**20 for key in keys)
     assert all(0 < client.pttl(key) <= 3 * max(WINDOWS_MS) for key in keys)
 

@@ -1,0 +1,24 @@
+"""Networks whose addresses count for nothing: proxies, offices, monitoring."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def networks_of(texts: Sequence[str]) -> Networks:
+    """The networks that settings name, as in 10.0.0.0/8."""
+    return [ip_network(text) for text in texts]
+
+
+def is_within(ip: str, networks: Networks) -> bool:
+    """Whether an address lies in one of the networks; what is no address lies in none.
+
+    >>> is_within("10.1.2.3", networks_of(["10.0.0.0/8"])), is_within("unknown", networks_of(["10.0.0.0/8"]))
+    (True, False)
+    """
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
