@@ -31,7 +31,8 @@ from serving.watched import HOUR, HOUR_MS, UNKNOWN, Batch, Counting, Happened, W
 CACHED_ADDRESSES: Final = 10_000
 END_AGAIN_MS: Final = 10_000
 """A worker tells so often that a table ends."""
-MOST_ENDING: Final = 100
+MOST_ENDING: Final = 10_000
+MOST_BUSY: Final = 100_000
 SUSPICIOUS: Final = tuple(ceil(SUSPICIOUS_SHARE * limit) for limit in LIMITS.events)
 
 Asked = tuple[str, Command]
@@ -63,6 +64,8 @@ class Guard:
         self._session_events = settings.serving.session_events
         self._ending: dict[str, int] = {}
         """When this worker last gave a key an end, Unix milliseconds."""
+        self._busy: set[tuple[Cell, int]] = set()
+        """Addresses and devices that are known to be busy in an hour: what they do is counted with all else."""
 
     async def ready(self) -> None:
         """Know the key of the hashes; raises `StoreError` when Redis does not tell."""
@@ -129,6 +132,10 @@ class Guard:
             ends.append((prices, 2 * DAY_MS))
         asked.append((active, ("PFADD", active, *batch.users)))
         ends.append((active, 2 * DAY_MS))
+        hour = bucket_of(batch.now_ms, HOUR_MS)
+        for key, members in self._spread(batch, lambda cell: (cell, hour) in self._busy).items():
+            asked.append((key, ("PFADD", key, *members)))
+            ends.append((key, 2 * HOUR_MS))
         latest = batch.now_ms - END_AGAIN_MS
         batch.ending = [key for key, _ in ends if self._ending.get(key, 0) <= latest]
         return asked + [(key, ("PEXPIRE", key, end)) for key, end in ends if key in batch.ending]
@@ -155,7 +162,7 @@ class Guard:
             return
         self._count("events_scored", by=sum(watched.events for watched in batch.users.values()))
         suspects = [item for item in batch.users.items() if self._is_suspicious(batch, *item)]
-        spread = self._spreading(batch)
+        spread = self._newly_busy(batch)
         if not (suspects or spread):
             return
         with suppress(StoreError):
@@ -177,21 +184,31 @@ class Guard:
                 return True
         return False
 
-    def _spreading(self, batch: Batch) -> list[Asked]:
-        """Items of busy addresses and users of busy devices, to be counted each once."""
+    def _newly_busy(self, batch: Batch) -> list[Asked]:
+        """The commands that count items and users of addresses and devices that have become busy just now."""
         hour = bucket_of(batch.now_ms, HOUR_MS)
         counts = batch.counts.get((HOUR, hour), {})
-        found: dict[str, set[str]] = {}
-        for origin, item, user in batch.spread:
-            if counts.get(origin.address_cell, 0) >= BUSY_EVENTS:
-                found.setdefault(self._keys.items_of(origin.address or "", hour), set()).add(item)
-            if counts.get(origin.device_cell, 0) >= BUSY_EVENTS:
-                found.setdefault(self._keys.users_of(origin.device or "", hour), set()).add(user)
+        cells = {cell for origin, *_ in batch.spread for cell in (origin.address_cell, origin.device_cell)}
+        new = {cell for cell in cells if counts.get(cell, 0) >= BUSY_EVENTS and (cell, hour) not in self._busy}
+        if len(self._busy) > MOST_BUSY:
+            self._busy.clear()
+        self._busy |= {(cell, hour) for cell in new}
         return [
             command
-            for key, members in found.items()
+            for key, members in self._spread(batch, new.__contains__).items()
             for command in ((key, ("PFADD", key, *members)), (key, ("PEXPIRE", key, 2 * HOUR_MS)))
         ]
+
+    def _spread(self, batch: Batch, is_busy: Callable[[Cell], bool]) -> dict[str, set[str]]:
+        """Items of busy addresses and users of busy devices, to be counted each once, by the key they count in."""
+        hour = bucket_of(batch.now_ms, HOUR_MS)
+        found: dict[str, set[str]] = {}
+        for origin, item, user in batch.spread:
+            if is_busy(origin.address_cell):
+                found.setdefault(self._keys.items_of(origin.address or "", hour), set()).add(item)
+            if is_busy(origin.device_cell):
+                found.setdefault(self._keys.users_of(origin.device or "", hour), set()).add(user)
+        return found
 
     async def _look(self, user: str, watched: Watched, are_priced: bool) -> Seen:
         """All that is known of a user."""

@@ -52,19 +52,28 @@ KEYS: Final = Keys("recsys")
 
 MOST: Final = {
     "one event, p50 that the guard adds, ms": 0.3,
+    "one event with session, address and browser, p50 that it adds, ms": 0.3,
     "batches of 100, share of events a second that the guard costs": 0.25,
     "burst: seconds until all accounts are flagged": 3.0,
     "burst: seconds from its end until the item's place is back": 60.0,
 }
-TELLING_ONE: Final = f"""
+
+
+def telling_one(more: str = "") -> str:
+    """One event a request, with `more` of its JSON."""
+    return f"""
 math.randomseed(2)
 local headers = {{ ["content-type"] = "application/json" }}
 request = function()
-  local body = string.format('{{"event_id":"o%d-%d","user_id":"u%d","item_id":"i%06d","event":"view"}}',
-    math.random(1, 2147483647), math.random(1, 2147483647), math.random(0, 99999), math.random(0, {ITEMS - 1}))
+  local user = math.random(0, 99999)
+  local body = string.format('{{"event_id":"o%d-%d","user_id":"u%d","item_id":"i%06d","event":"view"{more}}}',
+    math.random(1, 2147483647), math.random(1, 2147483647), user, math.random(0, {ITEMS - 1}), user, user % 256)
   return wrk.format("POST", "/v1/events", headers, body)
 end
 """
+
+
+ORIGIN: Final = ',"session_id":"s%d","ip":"203.0.113.%d","user_agent":"Mozilla/5.0 (X11; Linux x86_64)"'
 
 
 @dataclass
@@ -103,10 +112,11 @@ def _costs(directory: Path, url: str) -> dict[str, Any]:
     """What taking events in takes with and without the guard."""
     if shutil.which("wrk") is None:
         return {"cost of events": "left out: wrk is not on the PATH"}
-    one, many = directory / "one.lua", directory / "many.lua"
-    one.write_text(TELLING_ONE + DONE)
+    one, full, many = (directory / f"{name}.lua" for name in ("one", "full", "many"))
+    one.write_text(telling_one() + DONE)
+    full.write_text(telling_one(ORIGIN) + DONE)
     many.write_text(TELLING + DONE)
-    rounds: dict[str, list[tuple[float, float]]] = {mode: [] for mode in MODES}
+    rounds: dict[str, list[tuple[float, float, float]]] = {mode: [] for mode in MODES}
     with (
         served(directory / "off", url, RECSYS_ANOMALIES_ONLINE="off") as (off, _),
         served(directory / "flag", url, RECSYS_ANOMALIES_ONLINE="flag") as (flag, _),
@@ -114,19 +124,22 @@ def _costs(directory: Path, url: str) -> dict[str, Any]:
         addresses = dict(zip(MODES, (off, flag), strict=True))
         for turn in range(TURNS + 1):
             for mode in MODES[:: 1 if turn % 2 else -1]:
-                p50 = driven(addresses[mode], 1, one, TURN_SECONDS)["p50 ms"]
+                p50s = [driven(addresses[mode], 1, each, TURN_SECONDS)["p50 ms"] for each in (one, full)]
                 events = driven(addresses[mode], 2, many, TURN_SECONDS)["requests a second"] * 100
                 if turn:  # the first warms both
-                    rounds[mode].append((p50, events))
+                    rounds[mode].append((p50s[0], p50s[1], events))
     found: dict[str, Any] = {}
     for mode in MODES:
-        found[f"one event, p50, {mode}, ms"] = statistics.median(p50 for p50, _ in rounds[mode])
-        found[f"batches of 100, events a second, {mode}"] = statistics.median(each for _, each in rounds[mode])
+        p50, full_p50, events = (statistics.median(column) for column in zip(*rounds[mode], strict=True))
+        found[f"one event, p50, {mode}, ms"] = p50
+        found[f"one event with session, address and browser, p50, {mode}, ms"] = full_p50
+        found[f"batches of 100, events a second, {mode}"] = events
     pairs = list(zip(rounds["off"], rounds["flag"], strict=True))
-    added, lost, *_ = MOST
+    added, added_to_full, lost, *_ = MOST
     return found | {
         added: statistics.median(with_it[0] - without[0] for without, with_it in pairs),
-        lost: statistics.median(1 - with_it[1] / without[1] for without, with_it in pairs),
+        added_to_full: statistics.median(with_it[1] - without[1] for without, with_it in pairs),
+        lost: statistics.median(1 - with_it[2] / without[2] for without, with_it in pairs),
     }
 
 
@@ -140,7 +153,7 @@ def _burst(directory: Path, settings: Settings, client: redis.Redis) -> dict[str
     ended = time.perf_counter()
     unknown = _place(trending_items(lake_of(settings), settings, datetime.now(UTC)))
     after = _renewed(settings, client)
-    _, _, until_flagged, until_back = MOST
+    *_, until_flagged, until_back = MOST
     return {
         "burst: events a second, accounts": f"{ACCOUNTS * CLICKS_A_SECOND:,}, {ACCOUNTS}",
         until_flagged: flagged,
@@ -161,14 +174,18 @@ def _latencies(when: str, seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _fill_lake(settings: Settings, now: datetime) -> None:
-    """Four weeks of a shop in which nothing rises: every shopper looks at one item every day."""
-    row = pl.int_range(SHOPPERS * SHOP_DAYS, eager=True)
+    """Four weeks of a shop in which nothing rises: every shopper, and every account that is to click, looks at one
+    item every day, so that the accounts are as trusted as shoppers are."""
+    row = pl.int_range((SHOPPERS + ACCOUNTS) * SHOP_DAYS, eager=True)
     shopper, day = row // SHOP_DAYS, row % SHOP_DAYS
     item = (shopper * 31 + day * 7) % SHOP_ITEMS
     minutes = day * 24 * 60 + (shopper * 37) % 1_400 + 5
     rows = pl.DataFrame({"shopper": shopper, "item": item, "minutes": minutes}).select(
         pl.format("h{}-{}", "shopper", "minutes").alias(EVENT_ID),
-        pl.format("u{}", "shopper").alias(USER_ID),
+        pl.when(pl.col("shopper") < SHOPPERS)
+        .then(pl.format("u{}", "shopper"))
+        .otherwise(pl.format("clicker{}", pl.col("shopper") - SHOPPERS))
+        .alias(USER_ID),
         ("i" + pl.col("item").cast(pl.String).str.zfill(6)).alias(ITEM_ID),
         pl.lit(VIEW).alias(EVENT),
         (pl.lit(now) - pl.duration(minutes="minutes")).cast(TIMESTAMP_DTYPE).alias(TIMESTAMP),
