@@ -36,6 +36,13 @@ BEHAVIOR_IN_WORDS: Final[Mapping[str, str]] = {
     "ips": "number of IP addresses",
     "users_per_ip": "users per IP address",
     "most_users_of_ip": "most users of one IP address",
+    "coherence": "how much the items belong together",
+    "similarity": "likeness to the most similar user",
+    "copies": "users with nearly the same items",
+    "synchrony": "how much the items are wanted in the same way",
+    "block_density": "density of the block of users and items",
+    "most_repeats": "most events with one item",
+    "repeats": "events per item",
 }
 
 

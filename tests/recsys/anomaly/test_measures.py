@@ -1,7 +1,10 @@
 import numpy as np
 import polars as pl
 
+from features.behavior import BEHAVIOR
 from recsys.anomaly.measures import COHERENCE, MEASURES, MOST_REPEATS, REPEATS, SIMILARITY, measure_graph, one_sided
+from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
+from recsys.schema import USER_ID
 from tests.recsys.anomaly.graphs import shoppers
 
 
@@ -42,3 +45,9 @@ def test_the_graph_tells_how_often_an_item_comes_again() -> None:
     assert table[MOST_REPEATS].to_list() == [7.0] + [1.0] * 59
     items = shop.indptr[1]
     assert table[REPEATS][0] == (7 + items - 1) / items
+
+
+def test_every_figure_that_may_be_a_reason_has_words() -> None:
+    table = measure_graph(shoppers(60, 80, 2, 6, seed=0), np.ones(shoppers(60, 80, 2, 6, seed=0).nnz), seed=0)
+    figures = {feature.name for feature in BEHAVIOR} - {USER_ID} | set(table.columns)
+    assert figures == set(BEHAVIOR_IN_WORDS)
