@@ -13,7 +13,7 @@ import polars as pl
 
 from features.behavior_partials import (
     GREATEST_RATING,
-    LEAST_RATING,
+    MIN_RATING,
     RATING_SUM,
     RATINGS,
     USERS,
@@ -143,7 +143,7 @@ _DOINGS: Final = (
         "least_rating_share",
         "share",
         "Share of the ratings that are the least of the shop; null without any",
-        _share((pl.col(VALUE) == pl.col(LEAST_RATING)).sum(), pl.col(VALUE).count()),
+        _share((pl.col(VALUE) == pl.col(MIN_RATING)).sum(), pl.col(VALUE).count()),
     ),
 )
 
@@ -273,7 +273,7 @@ def behavior(events: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame, ips: pl
     for nothing. Takes the events into memory.
     """
     known = acts(in_memory(events.select(_READ), as_of, _READ)).with_columns(rated().alias(VALUE))
-    shop = items.select(pl.col(LEAST_RATING).min(), pl.col(GREATEST_RATING).max())
+    shop = items.select(pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max())
     ordered = _in_order(known)
     hours = _counted(known, pl.col(TIMESTAMP).dt.truncate("1h").alias(_CLOCK_HOUR))
     days = _summed(hours, pl.col(_CLOCK_HOUR).dt.truncate("1d").alias(_DAY))

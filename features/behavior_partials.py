@@ -11,7 +11,7 @@ from recsys.schema import EVENT, IMPRESSION, IP, ITEM_ID, RATING, USER_ID, VALUE
 USERS: Final = "users"
 RATINGS: Final = "ratings"
 RATING_SUM: Final = "rating_sum"
-LEAST_RATING: Final = "least_rating"
+MIN_RATING: Final = "least_rating"
 GREATEST_RATING: Final = "greatest_rating"
 
 
@@ -38,7 +38,7 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
             pl.col(USER_ID).n_unique().alias(USERS),
             pl.col(VALUE).count().alias(RATINGS),
             exact_sum(pl.col(VALUE)).alias(RATING_SUM),
-            pl.col(VALUE).min().alias(LEAST_RATING),
+            pl.col(VALUE).min().alias(MIN_RATING),
             pl.col(VALUE).max().alias(GREATEST_RATING),
         )
     )
@@ -47,7 +47,7 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
 def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
     """One row an item from the rows of `item_counts` of any number of buckets, the same to the bit in any order."""
     return partials.group_by(ITEM_ID).agg(
-        pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(LEAST_RATING).min(), pl.col(GREATEST_RATING).max()
+        pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max()
     )
 
 

@@ -15,7 +15,7 @@ from features.feature import Feature, columns
 from recsys.schema import EVENT_ID, ITEM_ID, USER_ID
 
 LARGEST_ORDER: Final = 30
-LEAST_USERS: Final = 3
+MIN_USERS: Final = 3
 
 OTHER_ITEM_ID: Final = "other_item_id"
 RANK: Final = "rank"
@@ -31,7 +31,7 @@ BOUGHT_WITH: Final = (
         USERS,
         pl.UInt32(),
         "users",
-        f"Users with both in one order, by default {LEAST_USERS} at least; of an order with more than "
+        f"Users with both in one order, by default {MIN_USERS} at least; of an order with more than "
         f"{LARGEST_ORDER} items only those whose event ids sort first count",
         pl.col(USERS),
     ),
@@ -45,7 +45,7 @@ BOUGHT_WITH: Final = (
 )
 
 
-def bought_with(events: pl.LazyFrame, as_of: datetime, n: int, least_users: int = LEAST_USERS) -> pl.LazyFrame:
+def bought_with(events: pl.LazyFrame, as_of: datetime, n: int, least_users: int = MIN_USERS) -> pl.LazyFrame:
     """Up to `n` rows an item, the items with the greatest cosine, with the columns of `BOUGHT_WITH`.
 
     At least `least_users` had both in one order. In order of item, then rank: ties in cosine go to the pair with
@@ -82,7 +82,7 @@ def add_order_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
     return pairs.group_by(ITEM_ID, OTHER_ITEM_ID).agg(pl.col(USERS).sum())
 
 
-def rank_order_pairs(pairs: pl.LazyFrame, n: int, least_users: int = LEAST_USERS) -> pl.LazyFrame:
+def rank_order_pairs(pairs: pl.LazyFrame, n: int, least_users: int = MIN_USERS) -> pl.LazyFrame:
     """`bought_with` from the pairs of all buckets, added up to one row a pair."""
     # No pair of an item has more users than its pair with itself, which therefore gives the item's users.
     item_users = pl.col(USERS).max().over(ITEM_ID).cast(pl.Float64)

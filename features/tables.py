@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.bought_with import LEAST_USERS, add_order_pairs, order_pairs, rank_order_pairs
+from features.bought_with import MIN_USERS, add_order_pairs, order_pairs, rank_order_pairs
 from features.events import before, in_memory
 from features.interactions import interactions_of, sequences_of
 from features.item_features import merge_item_partials
@@ -31,7 +31,7 @@ def feature_tables(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
     n: int = 50,
-    least_users: int = LEAST_USERS,
+    least_users: int = MIN_USERS,
 ) -> Iterator[dict[str, pl.LazyFrame]]:
     """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
     `user_profile/bucket=00`; last `bought_with`, with up to `n` items that at least `least_users` bought with each,

@@ -26,7 +26,7 @@ PRIOR_EVENTS: Final = 10.0
 LOWER_BOUND_Z: Final = 1.645
 
 # Keeps the logarithms finite in a shop whose events are all of the last minutes or all long ago.
-_LEAST_SHARE: Final = 0.01
+_MIN_SHARE: Final = 0.01
 
 
 def _number(name: str) -> pl.Expr:
@@ -34,7 +34,7 @@ def _number(name: str) -> pl.Expr:
 
 
 _SHOP_EVENTS: Final = pl.col(LONG).sum().cast(pl.Float64)
-_SHARE: Final = (pl.col(RECENT).sum().cast(pl.Float64) / _SHOP_EVENTS).clip(_LEAST_SHARE, 1 - _LEAST_SHARE)
+_SHARE: Final = (pl.col(RECENT).sum().cast(pl.Float64) / _SHOP_EVENTS).clip(_MIN_SHARE, 1 - _MIN_SHARE)
 _RECENT: Final = PRIOR_EVENTS * _SHARE + _number(RECENT)
 _OLDER: Final = PRIOR_EVENTS * (1 - _SHARE) + (_number(LONG) - _number(RECENT))
 _GROWTH: Final = (_RECENT / _OLDER).log() - (_SHARE / (1 - _SHARE)).log()

@@ -28,8 +28,8 @@ from recsys.schema import (
     Labels,
     Users,
 )
-from recsys.setting_types import NOT_SHOWN
 from recsys.settings import Settings
+from recsys.settings.types import NOT_SHOWN
 
 BUCKET = "bucket"
 DATE = "date"

@@ -9,7 +9,7 @@ from jobs.lake import Lake, lake_of
 from recsys.errors import StoreError
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
-from recsys.store.connection import Client, address_of, connect
+from recsys.store.client.connect import Client, address_of, connect
 from recsys.store.keys import Keys
 from recsys.store.read import bought_with_items, live_version, similar_items, user_items
 

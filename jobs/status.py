@@ -7,18 +7,18 @@ from typing import Any
 
 import polars as pl
 
-from jobs.history import Attempt, history
-from jobs.job_lock import Holder, holder
 from jobs.lake import lake_of
-from jobs.run import runs
-from jobs.schedule import SCHEDULER, triggers
+from jobs.pipeline.run import runs
+from jobs.scheduler.history import Attempt, history
+from jobs.scheduler.lock import Holder, holder
+from jobs.scheduler.scheduler import SCHEDULER, triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
-from recsys.store.connection import address_of, connect, store_errors
+from recsys.store.client.connect import address_of, connect, store_errors
 from recsys.store.event_stream import StreamState, stream_state
 from recsys.store.keys import Keys
-from recsys.store.memory import used_memory
+from recsys.store.publish.memory import used_memory
 from recsys.store.read import Version, versions
 
 SHOWN_ATTEMPTS = 10

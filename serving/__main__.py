@@ -8,10 +8,10 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
 from recsys.settings import load_settings, settings_file
-from serving.app import Application
-from serving.worker import DIRECTORY, METRICS
+from serving.http.app import Application
+from serving.http.worker import DIRECTORY, METRICS
 
-APP: Final = "serving.app"
+APP: Final = "serving.http.app"
 STOP_SECONDS: Final = 30
 
 

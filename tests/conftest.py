@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.store.server import stop_server
+from recsys.store.embedded import stop_server
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.connections import connection_of
-from jobs.sql_sources import read_query
+from jobs.ingest.connections import connection_of
+from jobs.ingest.queries import read_query
 from recsys.settings import Mapped, Sources, Table
 from tests.database_servers import DatabaseServer
 

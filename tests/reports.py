@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from recsys.data.splits import fold_windows, windows
-from recsys.evaluation.classification import CategoryMeasurement, LevelMeasurement, ProposalsAt
-from recsys.evaluation.comparison import ModelMeasurement, SegmentMeasurement
-from recsys.evaluation.metrics import metric_names
-from recsys.evaluation.popularity_bias import ItemPopularity, PopularityBias
-from recsys.evaluation.report_data import (
+from recsys.evaluation.comparison.comparison import ModelMeasurement, SegmentMeasurement
+from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAt
+from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
+from recsys.evaluation.metrics.ranking import metric_names
+from recsys.evaluation.report.data import (
     BlendMember,
     BlendSummary,
     CategoryExample,

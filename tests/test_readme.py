@@ -14,12 +14,12 @@ import pytest
 import redis
 from pydantic import TypeAdapter
 
-from jobs.cli import app
-from jobs.mapping import check_table
+from jobs.cli.app import app
+from jobs.ingest.mapping import check_table
 from recsys.settings import Settings
+from recsys.store.embedded import start_server
 from recsys.store.keys import TRENDING, Keys, popular_name
-from recsys.store.publish import publish
-from recsys.store.server import start_server
+from recsys.store.publish.publish import publish
 from tests.commands import RECSYS
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.store.server import stop_server
+from recsys.store.embedded import stop_server
 from tests.shop import AS_OF, write_shop_catalogue, write_shop_events
 
 
@@ -43,7 +43,7 @@ def run(installed: Path, *command: str) -> str:
         "RECSYS_SOURCES_PATHS": json.dumps([str(installed / "shop")]),
         "RECSYS_EVALUATION_VALIDATION_DAYS": "7",
         "RECSYS_EVALUATION_TEST_DAYS": "7",
-        "RECSYS_CANDIDATES": '["popularity", "item_knn"]',
+        "RECSYS_MODELS": '["popularity", "item_knn"]',
     }
     program, *arguments = command
     done = subprocess.run(
@@ -70,7 +70,7 @@ def test_it_holds_the_four_packages_and_nothing_else(wheel: Path, repository: Pa
 
 
 def test_it_runs_a_whole_night(installed: Path) -> None:
-    where = run(installed, "python", "-c", "import jobs.cli, recsys; print(jobs.__file__, recsys.__file__)")
+    where = run(installed, "python", "-c", "import jobs.cli.app, recsys; print(jobs.__file__, recsys.__file__)")
     assert all(path.startswith(str(installed / "venv")) for path in where.split())
 
     (installed / "shop").mkdir()

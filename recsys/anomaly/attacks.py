@@ -24,7 +24,7 @@ SLOW_FARM: Final = "slow_farm"
 KINDS: Final = (RANDOM, AVERAGE, BANDWAGON, SEGMENT, REVERSE_BANDWAGON, COATTAIL, CLICK_BURST, SLOW_FARM)
 
 # A target has few users but some: nobody pushes what nobody has bought yet, nor what all have.
-LEAST_TARGET_USERS: Final = 3
+MIN_TARGET_USERS: Final = 3
 TARGET_QUANTILES: Final = (0.25, 0.5)
 # Popular items that a bandwagon rides on, and its share of a profile.
 BANDWAGON_ITEMS: Final = 50
@@ -98,7 +98,7 @@ class _Shop:
         self._segment: Rows | None = None
 
     def target(self) -> int:
-        some = self._known[self._users[self._known] >= LEAST_TARGET_USERS]
+        some = self._known[self._users[self._known] >= MIN_TARGET_USERS]
         low, high = np.quantile(self._users[some], TARGET_QUANTILES)
         middle = some[(self._users[some] >= low) & (self._users[some] <= high)]
         return int(self._random.choice(middle))

@@ -10,7 +10,7 @@ from recsys.data.truncated_svd import truncated_svd
 
 RANK: Final = 32
 POWER_STEPS: Final = 2
-LEAST_ITEMS: Final = 2
+MIN_ITEMS: Final = 2
 
 Numbers = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
     """Mean cosine of all pairs of each user's items, (users,), about -0.1 to 1; both ends are unusual.
 
     `user_items` (users x items) has ones. Items are compared by their part in the largest singular vectors of the
-    matrix with its rows and columns scaled to equal lengths. Warm-up: nan for users with fewer than `LEAST_ITEMS`
+    matrix with its rows and columns scaled to equal lengths. Warm-up: nan for users with fewer than `MIN_ITEMS`
     items. Takes time linear in the entries: the mean over pairs is the squared length of the sum of unit vectors.
     """
     items = np.diff(user_items.indptr)
@@ -28,7 +28,7 @@ def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
     sums = user_items @ _item_vectors(user_items, seed)
     squares = np.einsum("ur,ur->u", sums, sums, dtype=np.float64)
     pairs = items * (items - 1.0)
-    return np.where(items < LEAST_ITEMS, np.nan, (squares - items) / np.maximum(pairs, 1))
+    return np.where(items < MIN_ITEMS, np.nan, (squares - items) / np.maximum(pairs, 1))
 
 
 def _item_vectors(user_items: csr_matrix, seed: int) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 
 from recsys.anomaly.crowds import normal_scores
 
-LEAST_SHARED: Final = 3
-MOST_USERS: Final = 200
+MIN_SHARED: Final = 3
+MAX_USERS: Final = 200
 """Items of more users than this say nothing of companions: a bestseller makes no ring."""
 BLOCK: Final = 2_048
 BINS: Final = 100
@@ -23,19 +23,19 @@ Numbers = NDArray[np.float64]
 
 
 def companions(user_items: csr_matrix) -> Numbers:
-    """With how many others each user shares at least `LEAST_SHARED` items, (users,).
+    """With how many others each user shares at least `MIN_SHARED` items, (users,).
 
-    Items of more than `MOST_USERS` users are left out, so that the work is linear in the entries; users are taken
+    Items of more than `MAX_USERS` users are left out, so that the work is linear in the entries; users are taken
     in blocks.
     """
     users = np.bincount(user_items.indices, minlength=user_items.shape[1])
-    rare = csr_matrix(user_items[:, users <= MOST_USERS], dtype=np.float32)
+    rare = csr_matrix(user_items[:, users <= MAX_USERS], dtype=np.float32)
     turned = csr_matrix(rare.T)
     found = np.zeros(rare.shape[0])
     for start in range(0, rare.shape[0], BLOCK):
         shared = csr_matrix(rare[start : start + BLOCK] @ turned)
-        shared.data = (shared.data >= LEAST_SHARED).astype(np.float32)
-        own = np.diff(rare.indptr[start : start + BLOCK + 1]) >= LEAST_SHARED
+        shared.data = (shared.data >= MIN_SHARED).astype(np.float32)
+        own = np.diff(rare.indptr[start : start + BLOCK + 1]) >= MIN_SHARED
         found[start : start + BLOCK] = np.asarray(shared.sum(axis=1)).ravel() - own
     return found
 

@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-LEAST_CROWD: Final = 8
-LEAST_DISTANCE: Final = 4.2
+MIN_CROWD: Final = 8
+MIN_DISTANCE: Final = 4.2
 OVERDISPERSION: Final = 2.5
 """By so many times more than chance alone do the means of an item's users differ: users who share one are alike."""
 RIDGE: Final = 0.1
@@ -59,7 +59,7 @@ def find_crowds(user_items: csr_matrix, measures: Numbers) -> list[Crowd]:
 
     `user_items` (users x items) has ones, `measures` (users, measures) are `normal_scores`. A crowd that is found
     is taken out of the background before the next is looked for. Linear in entries times measures. Warm-up: none in
-    items of fewer than `LEAST_CROWD` users.
+    items of fewer than `MIN_CROWD` users.
     """
     found: list[Crowd] = []
     active = np.ones(user_items.shape[0], np.bool_)
@@ -88,20 +88,20 @@ def _round(
     counts = by_item @ active.astype(float)
     means = (by_item @ centred) / np.maximum(counts, 1)[:, None]
     distances = np.einsum("if,fg,ig->i", means, inverse, means)
-    large = counts >= LEAST_CROWD
+    large = counts >= MIN_CROWD
     chance = OVERDISPERSION * _greatest_by_chance(scores.shape[1], int(large.sum())) / np.maximum(counts, 1)
-    times = np.where(large, distances / (LEAST_DISTANCE + chance), 0.0)
+    times = np.where(large, distances / (MIN_DISTANCE + chance), 0.0)
     suspicious = np.flatnonzero(times >= 1)
     found: list[tuple[int, NDArray[np.int64], float, float]] = []
     for item in suspicious[np.argsort(-distances[suspicious], kind="stable")]:
         users = by_item.indices[by_item.indptr[item] : by_item.indptr[item + 1]]
         users = users[active[users]]
-        if len(users) < LEAST_CROWD:
+        if len(users) < MIN_CROWD:
             continue
         line = inverse @ means[item]
         line /= np.sqrt(line @ covariance @ line)
         members = users[_of_crowd(centred[users] @ line)]
-        if len(members) >= LEAST_CROWD:
+        if len(members) >= MIN_CROWD:
             active[members] = False
             found.append((int(item), members.astype(np.int64), float(distances[item]), float(times[item])))
     return found

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, diags_array
 BLOCKS: Final = 6
 PEELED: Final = 0.05
 """Share of the remaining users and items that is dropped at a time, those of the least weight."""
-LEAST_NODES: Final = 4
+MIN_NODES: Final = 4
 EXCESS: Final = 4.0
 """Users and items of a block have so many times the entries inside that their degrees let expect."""
 ROUNDS: Final = 4
@@ -68,7 +68,7 @@ def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
     weights = csr_matrix(csr_matrix(user_items @ diags_array(of_entry))[users][:, items])
     user_share = per_user / user_items.nnz
     best, kept = 0.0, (users[:0], items[:0])
-    while min(weights.shape) >= LEAST_NODES:
+    while min(weights.shape) >= MIN_NODES:
         expected = of_entry[items] * per_item[items]
         of_user = np.asarray(weights.sum(axis=1)).ravel() - user_share[users] * expected.sum()
         of_item = np.asarray(weights.sum(axis=0)).ravel() - user_share[users].sum() * expected
@@ -94,10 +94,10 @@ def _beyond_degrees(user_items: csr_matrix, users: Mask, items: Mask) -> Block |
     total = float(user_items.nnz)
     for _ in range(ROUNDS):
         inside = user_items.T @ users.astype(float)
-        items = items & (inside >= LEAST_NODES) & (inside >= EXCESS * per_item * per_user[users].sum() / total)
+        items = items & (inside >= MIN_NODES) & (inside >= EXCESS * per_item * per_user[users].sum() / total)
         inside = user_items @ items.astype(float)
         users = users & (inside >= 2) & (inside >= EXCESS * per_user * per_item[items].sum() / total)
-        if users.sum() < LEAST_NODES or items.sum() < 2:
+        if users.sum() < MIN_NODES or items.sum() < 2:
             return None
     entries = float((user_items @ items.astype(float))[users].sum())
     density = entries / float(users.sum() * items.sum())

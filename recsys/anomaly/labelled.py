@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-LEAST_LABELS: Final = 200
+MIN_LABELS: Final = 200
 FOLDS: Final = 5
 PRIOR_VOTERS: Final = 2.0  # users of the average label, added to those of each item
 TREES: Final = 200
@@ -30,12 +30,12 @@ def labelled_scores(
     `bots` (U,) is 1 for a user who is labelled a bot, 0 for one who is fine, not a number where nobody said. The
     numeric columns of `features` count, a row a user; `user_items` (U, I), where given, is not 0 where a user did
     something with an item. Labelled users are scored by models fitted without them, in `FOLDS` stratified folds,
-    the others by the model of all labels. Warm-up: `LEAST_LABELS` labels, `FOLDS` of each kind. Raises
+    the others by the model of all labels. Warm-up: `MIN_LABELS` labels, `FOLDS` of each kind. Raises
     `ValueError` below it.
     """
     known = np.flatnonzero(~np.isnan(bots))
     if not enough_labels(bots):
-        raise ValueError(f"{len(known)} labels: expected {LEAST_LABELS} and more, {FOLDS} and more of each kind")
+        raise ValueError(f"{len(known)} labels: expected {MIN_LABELS} and more, {FOLDS} and more of each kind")
     values = features.select(cs.numeric().cast(pl.Float64)).to_numpy().reshape(features.height, -1)
     scores = np.empty(len(bots))
     others = np.flatnonzero(np.isnan(bots))
@@ -46,9 +46,9 @@ def labelled_scores(
 
 
 def enough_labels(bots: Floats) -> bool:
-    """Whether there are `LEAST_LABELS` labels, and at least one of each kind for every fold."""
+    """Whether there are `MIN_LABELS` labels, and at least one of each kind for every fold."""
     kinds = int((bots == 1).sum()), int((bots == 0).sum())
-    return sum(kinds) >= LEAST_LABELS and min(kinds) >= FOLDS
+    return sum(kinds) >= MIN_LABELS and min(kinds) >= FOLDS
 
 
 def fit_and_score(

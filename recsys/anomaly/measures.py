@@ -22,7 +22,7 @@ SIMILARITY: Final = "similarity"
 COPIES: Final = "copies"
 SYNCHRONY: Final = "synchrony"
 BLOCK_DENSITY: Final = "block_density"
-MOST_REPEATS: Final = "most_repeats"
+MAX_REPEATS: Final = "most_repeats"
 REPEATS: Final = "repeats"
 COPY_SIMILARITY: Final = 0.6
 """From it on being like another is more than sharing a taste."""
@@ -49,7 +49,7 @@ MEASURES: Final = (
     Measure("log_popularity_mean", ABOVE, "hardly anything but popular items"),
     Measure("log_popularity_deviation", ABOVE, "very popular items beside unknown ones"),
     Measure("items", BOTH, "unusually many items", "unusually few items"),
-    Measure(MOST_REPEATS, BOTH, "one item again and again", "no item ever again"),
+    Measure(MAX_REPEATS, BOTH, "one item again and again", "no item ever again"),
     Measure(REPEATS, BOTH, "many events an item", "one event an item"),
     Measure("days_since_first", BELOW, "", "new accounts"),
     Measure("active_days", BELOW, "", "hardly a day with an event"),
@@ -79,7 +79,7 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
         COPIES: duplicates.copies,
         SYNCHRONY: synchrony(user_items),
         BLOCK_DENSITY: density,
-        MOST_REPEATS: most,
+        MAX_REPEATS: most,
         REPEATS: np.where(per_user > 0, total / np.maximum(per_user, 1), np.nan),
     }
     return pl.DataFrame(columns).fill_nan(None)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 BANDS: Final = 20
 ROWS: Final = 3
 """Hashes in a band: a pair with Jaccard similarity s becomes a candidate with probability 1 - (1 - s^3)^20."""
-LEAST_ITEMS: Final = 4
+MIN_ITEMS: Final = 4
 ALIKE: Final = 0.5
 NEIGHBORS: Final = 8
 """A user is compared with so many of those before it in the same band, so that a crowd stays linear in its size."""
@@ -35,9 +35,9 @@ class NearDuplicates:
 
 
 def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
-    """Compare the users of `user_items` (users x items, ones). Warm-up: users with fewer than `LEAST_ITEMS` items
+    """Compare the users of `user_items` (users x items, ones). Warm-up: users with fewer than `MIN_ITEMS` items
     have 0 of both. Time and memory are linear in the entries."""
-    users = np.flatnonzero(np.diff(user_items.indptr) >= LEAST_ITEMS)
+    users = np.flatnonzero(np.diff(user_items.indptr) >= MIN_ITEMS)
     similarity, copies = np.zeros(user_items.shape[0]), np.zeros(user_items.shape[0])
     if not len(users):
         return NearDuplicates(similarity, copies)

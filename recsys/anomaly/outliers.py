@@ -23,7 +23,7 @@ from recsys.anomaly.wording import BEHAVIOR_IN_WORDS, in_words
 
 Scores = NDArray[np.float64]
 
-LEAST_USERS: Final = 20
+MIN_USERS: Final = 20
 TREES: Final = 100
 SAMPLE: Final = 256  # users a tree is grown on
 FIT_ROWS: Final = 20_000
@@ -37,7 +37,7 @@ class Outliers:
     """How unusual each of U users is, and in which of F features."""
 
     scores: Scores
-    """(U,), 0 to 1, 1 the most unusual; not a number for all of fewer than `LEAST_USERS` users."""
+    """(U,), 0 to 1, 1 the most unusual; not a number for all of fewer than `MIN_USERS` users."""
     names: tuple[str, ...]
     """The features, without those in which all users are alike."""
     values: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Outliers:
 def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
     """Score every row of `features`, of which the numeric columns count, one row a user.
 
-    Range 0 to 1, the higher the more unusual. Warm-up: `LEAST_USERS` users, below which nobody is scored. A value
+    Range 0 to 1, the higher the more unusual. Warm-up: `MIN_USERS` users, below which nobody is scored. A value
     that is null is no evidence: the median stands for it, and it adds nothing in ECOD. Memory is bounded by a few
     numbers a user and feature: ECOD is computed a feature at a time, the forest scores users in blocks.
     """
@@ -73,7 +73,7 @@ def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
     names = tuple(numbers.columns)
     users = numbers.height
     values = numbers.cast(pl.Float32).to_numpy().reshape(users, len(names))
-    if users < LEAST_USERS or not names:
+    if users < MIN_USERS or not names:
         unknown = np.full(users, np.nan)
         any_value = np.tile([-np.inf, np.inf], (len(names), 1))
         return Outliers(unknown, names, values, np.zeros_like(values), any_value)

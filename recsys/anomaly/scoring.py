@@ -22,9 +22,9 @@ FAST_MS: Final = 36_000
 REGULAR_ACTS: Final = 12
 REGULAR_RATIO: Final = 3.0
 """A user is looked at closely whose last so many acts came within so long, or at gaps so much alike."""
-LEAST_ITEMS: Final = 5
+MIN_ITEMS: Final = 5
 """Regular gaps between acts on fewer different items may be a page that reloads itself."""
-LEAST_SPAN_MS: Final = 10_000
+MIN_SPAN_MS: Final = 10_000
 """What came within less is not taken to go on as fast."""
 MINUTE_MS: Final = 60_000
 BUSY_EVENTS: Final = 20
@@ -155,7 +155,7 @@ def _items(acts: Sequence[Act], limits: Limits) -> Evidence:
     recent = [act for act in acts if act.at_ms > latest - MINUTE_MS]
     if len(recent) < GLANCED:
         return Evidence(0.0, "")
-    span = max(latest - recent[0].at_ms, LEAST_SPAN_MS)
+    span = max(latest - recent[0].at_ms, MIN_SPAN_MS)
     items = len({act.item_id for act in recent})
     # Only so many acts are known: where all came in less than a minute, as many more would have gone on so.
     rate = items * MINUTE_MS / span if len(recent) == len(acts) else items
@@ -176,7 +176,7 @@ def _automation(gaps: Sequence[float], limits: Limits) -> Evidence:
 
 
 def _regularity(acts: Sequence[Act], gaps: Sequence[float], limits: Limits) -> Evidence:
-    if len({act.item_id for act in acts}) < LEAST_ITEMS:
+    if len({act.item_id for act in acts}) < MIN_ITEMS:
         return Evidence(0.0, "")
     spread = sqrt(summary(gaps[-GLANCED:]).variance)
     return Evidence(

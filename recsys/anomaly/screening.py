@@ -29,9 +29,9 @@ from recsys.anomaly.measures import (
 )
 from recsys.anomaly.outliers import find_outliers
 from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
-from recsys.anomaly_settings import Anomalies
 from recsys.ids import IdMap
 from recsys.schema import BOT, EVENTS, FLAGGED, ITEM_ID, LABEL, REASONS, SCORE, USER_ID
+from recsys.settings.anomalies import Anomalies
 
 CERTAIN: Final = 80.0
 """Score of what decides alone, at least; what does not stays below it."""
@@ -45,10 +45,10 @@ RATES: Final = ("most_in_minute", "most_in_hour", "events_per_active_hour", "mos
 RATE_QUANTILE: Final = 0.99
 RATE_EXCESS: Final = 5.0
 """So many times what 99 % of the users stay below is no shopper's rate."""
-LEAST_RATES: Final = 2
-LEAST_USERS: Final = 100
+MIN_RATES: Final = 2
+MIN_USERS: Final = 100
 TOLD_SHIFT: Final = 0.5
-MOST_REASONS: Final = 3
+MAX_REASONS: Final = 3
 # What stands before the colon is the same for all users, so that reasons can be counted.
 CROWD_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
 RATE_REASON: Final = "rates that no shopper has: {rates}"
@@ -82,13 +82,13 @@ def screen_users(
     """Score every user of `behavior`: user_id, score 0 to 100, flagged, reasons, in order of user.
 
     `pairs` has a row a user and item, with the number of events; `labels` what analysts said. High scores are
-    suspicious; from `settings.screen_score` on a user is flagged. Warm-up: nobody among fewer than `LEAST_USERS`
+    suspicious; from `settings.screen_threshold` on a user is flagged. Warm-up: nobody among fewer than `MIN_USERS`
     users, and what each detector says. Nothing is learned from whom an earlier night flagged: each begins anew.
     """
     behavior = behavior.sort(USER_ID)
     users = behavior[USER_ID]
     found = _Found(np.zeros(len(users)))
-    if len(users) >= LEAST_USERS:
+    if len(users) >= MIN_USERS:
         user_items, events, items = _graph_of(pairs, IdMap.of(users))
         graph = measure_graph(user_items, events, seed)
         table = pl.concat([behavior.drop(USER_ID), graph], how="horizontal")
@@ -104,7 +104,7 @@ def screen_users(
         {
             USER_ID: users,
             SCORE: np.round(found.scores, 1),
-            FLAGGED: found.scores >= settings.screen_score,
+            FLAGGED: found.scores >= settings.screen_threshold,
             REASONS: [found.reasons.get(row, []) for row in range(len(users))],
         },
         schema_overrides={REASONS: pl.List(pl.String)},
@@ -153,15 +153,15 @@ def _add_rates(found: _Found, table: pl.DataFrame) -> None:
     rates = table.select(pl.col(RATES).cast(pl.Float64).fill_null(0)).to_numpy()
     usual = np.maximum(np.quantile(rates, RATE_QUANTILE, axis=0), 1.0)
     beyond = (rates > RATE_EXCESS * usual).sum(axis=1)
-    for row in np.flatnonzero(beyond >= LEAST_RATES).tolist():
+    for row in np.flatnonzero(beyond >= MIN_RATES).tolist():
         told = zip(RATES, rates[row], strict=True)
         words = ", ".join(f"{BEHAVIOR_IN_WORDS[name]} {rate:,.0f}" for name, rate in told)
-        found.add(row, CERTAIN + 5.0 * (beyond[row] - LEAST_RATES), RATE_REASON.format(rates=words))
+        found.add(row, CERTAIN + 5.0 * (beyond[row] - MIN_RATES), RATE_REASON.format(rates=words))
 
 
 def _crowd_reason(crowd: Crowd, items: IdMap) -> str:
     """What the crowd has in common, its farthest measures first."""
-    order = np.argsort(-np.abs(crowd.shift), kind="stable")[:MOST_REASONS]
+    order = np.argsort(-np.abs(crowd.shift), kind="stable")[:MAX_REASONS]
     said = [
         MEASURES[place].high if crowd.shift[place] > 0 else MEASURES[place].low
         for place in map(int, order)

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 CELLS: Final = 24
 """Cells a side of the grid in which two items are alike."""
-LEAST_ITEMS: Final = 3
+MIN_ITEMS: Final = 3
 AUTHORITY_STEPS: Final = 10
 
 Numbers = NDArray[np.float64]
@@ -25,7 +25,7 @@ def synchrony(user_items: csr_matrix) -> Numbers:
     matter want them). Synchronicity is the chance that two of the user's items share a cell, normality that one of
     the user's and one of all do. Of normality n, synchronicity is at least (1 - 2 n + cells s n^2 ...), the paper's
     parabola; what it has beyond that, over what it could have, is returned. Warm-up: nan for users with fewer than
-    `LEAST_ITEMS` items. Linear in the entries.
+    `MIN_ITEMS` items. Linear in the entries.
     """
     cells = _item_cells(user_items)
     count = int(cells.max()) + 1
@@ -38,7 +38,7 @@ def synchrony(user_items: csr_matrix) -> Numbers:
     normality = shares @ background
     least = _least_synchronicity(normality, background)
     beyond = (synchronicity - least) / np.maximum(1 - least, np.finfo(float).tiny)
-    return np.where(per_user < LEAST_ITEMS, np.nan, np.clip(beyond, 0, 1))
+    return np.where(per_user < MIN_ITEMS, np.nan, np.clip(beyond, 0, 1))
 
 
 def _least_synchronicity(normality: Numbers, background: Numbers) -> Numbers:

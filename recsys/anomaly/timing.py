@@ -17,10 +17,10 @@ from recsys.anomaly.limits import (
     SESSION_BREAK_SECONDS,
 )
 
-LEAST_SECONDS: Final = 0.01
+MIN_SECONDS: Final = 0.01
 MINUTE_MS: Final = 60_000
-MOST_OF_A_GAP: Final = 1.0
-LEAST_OF_A_GAP: Final = -2.0
+MAX_OF_A_GAP: Final = 1.0
+MIN_OF_A_GAP: Final = -2.0
 """One gap counts no more, for or against: a double click is no script, a pause no proof of a person."""
 ACCEPTED: Final = log(0.05)
 """Wald's lower bound: the gaps are a shopper's."""
@@ -54,7 +54,7 @@ def log_gaps(times_ms: Sequence[int]) -> list[float]:
         if seconds > SESSION_BREAK_SECONDS:
             found.clear()
         elif seconds > 0:
-            found.append(log(max(seconds, LEAST_SECONDS)))
+            found.append(log(max(seconds, MIN_SECONDS)))
     return found
 
 
@@ -71,14 +71,14 @@ def likelihood_ratio(gap: float) -> float:
     human = (gap - HUMAN_LOG_MEAN) / HUMAN_LOG_DEVIATION
     automated = (gap - AUTOMATED_LOG_MEAN) / AUTOMATED_LOG_DEVIATION
     ratio = (human**2 - automated**2) / 2 + log(HUMAN_LOG_DEVIATION / AUTOMATED_LOG_DEVIATION)
-    return min(MOST_OF_A_GAP, max(LEAST_OF_A_GAP, ratio))
+    return min(MAX_OF_A_GAP, max(MIN_OF_A_GAP, ratio))
 
 
 def automation(gaps: Iterable[float]) -> float:
     """The statistic of the sequential likelihood-ratio test (Wald 1945) of a script against a shopper.
 
     0 and up, more is more like a script; the test begins anew whenever it accepts a shopper. Each gap adds at most
-    `MOST_OF_A_GAP`, so that as many gaps as the limit are the warm-up.
+    `MAX_OF_A_GAP`, so that as many gaps as the limit are the warm-up.
     """
     total = 0.0
     for gap in gaps:

@@ -10,10 +10,10 @@ from implicit.recommender_base import ModelFitError
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
+from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import load_model, not_finite
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
-from recsys.models.factors import FactorModel
-from recsys.setting_types import Device, Positive
+from recsys.settings.types import Device, Positive
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
-from recsys.models.top_k import Exclude, Scores, rank_blocks
+from recsys.ranking.top_k import Exclude, Scores, rank_blocks
 
 NOTHING = Exclude()
 

@@ -14,8 +14,8 @@ from recsys.ids import Rows
 from recsys.models.artifacts import load_model, save_model
 from recsys.models.base import NOTHING, Model, rank_users_in_blocks, write_listed
 from recsys.models.config import ZeroOrMore
-from recsys.models.top_k import Exclude, Scores, top_k_of_entries
-from recsys.setting_types import Positive
+from recsys.ranking.top_k import Exclude, Scores, top_k_of_entries
+from recsys.settings.types import Positive
 
 BLOCK_USERS = 1_024
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
+from recsys.models._purchases.purchase_days import PurchaseDays, purchase_days
+from recsys.models._purchases.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, Model, rank_users_in_blocks, write_listed
 from recsys.models.config import AboveZero, Seed
-from recsys.models.purchase_days import PurchaseDays, purchase_days
-from recsys.models.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.repurchase import Repurchase
-from recsys.models.top_k import Exclude, Scores, top_k_of_entries
-from recsys.setting_types import Positive
+from recsys.ranking.top_k import Exclude, Scores, top_k_of_entries
+from recsys.settings.types import Positive
 
 if TYPE_CHECKING:
     import lightgbm

@@ -9,14 +9,19 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_matrix, diags_array
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import once_each
 from recsys.ids import Rows
 from recsys.memory import require_bytes
+from recsys.models._item_item.item_regressions import (
+    item_penalties,
+    regress_on_neighbors,
+    user_weights,
+    with_repeats,
+)
+from recsys.models._item_item.item_weights import ItemWeightModel
 from recsys.models.artifacts import not_finite
 from recsys.models.config import AboveZero, ZeroOrMore
-from recsys.models.item_regressions import item_penalties, regress_on_neighbors, user_weights, with_repeats
-from recsys.models.item_weights import ItemWeightModel
-from recsys.models.scaling import once_each
-from recsys.setting_types import Positive
+from recsys.settings.types import Positive
 
 BLOCK_ITEMS = 512
 BYTES_OF_PAIR = 8 + 8 + 4  # the Gram matrix and its inverse, then the weights
@@ -104,7 +109,7 @@ class Ease(ItemWeightModel):
     def _sparse(
         self, once: csr_matrix, row_weights: NDArray[np.float64], penalties: NDArray[np.float64]
     ) -> csr_matrix:
-        from recsys.models.local_regressions import regress_ridge  # numba takes long to import
+        from recsys.models._item_item.local_regressions import regress_ridge  # numba takes long to import
 
         return regress_on_neighbors(self.name, once, self.config.neighbors, row_weights, regress_ridge, penalties)
 

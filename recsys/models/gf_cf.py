@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from recsys.models._graph.graph_filter import GraphFilter
 from recsys.models.artifacts import load_model
 from recsys.models.config import Seed, Share, ZeroOrMore
-from recsys.models.graph_filter import GraphFilter
-from recsys.setting_types import Positive
+from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
+from recsys.models._factors.factor_model import FactorModel, Factors
 from recsys.models.artifacts import load_model, not_finite
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
-from recsys.models.factors import FactorModel, Factors
-from recsys.models.top_k import blocks_of, in_threads
-from recsys.setting_types import Device, Positive
+from recsys.ranking.top_k import blocks_of, in_threads
+from recsys.settings.types import Device, Positive
 
 BLOCK_ROWS = 256
 BLOCK_FACTORS = 64
@@ -85,7 +85,7 @@ class Ials(FactorModel):
 
     def _improve(self, wanted: csr_matrix, others: Factors, vectors: Factors) -> None:
         """Change the vectors of the rows of `wanted`, those of its columns standing still."""
-        from recsys.models.ials_steps import improve  # numba takes long to import
+        from recsys.models._factors.ials_steps import improve  # numba takes long to import
 
         config, columns = self.config, wanted.shape[1]
         counts = np.diff(wanted.indptr)

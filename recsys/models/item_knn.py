@@ -8,11 +8,11 @@ from implicit.nearest_neighbours import bm25_weight
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import cosine_weights, once_each, scaled
+from recsys.models._item_item.item_weights import ItemWeightModel
+from recsys.models._item_item.neighbors import closest_columns
 from recsys.models.config import Share, ZeroOrMore
-from recsys.models.item_weights import ItemWeightModel
-from recsys.models.neighbors import closest_columns
-from recsys.models.scaling import cosine_weights, once_each, scaled
-from recsys.setting_types import Positive
+from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)

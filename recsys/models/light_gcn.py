@@ -6,11 +6,11 @@ from typing import Literal, Self
 
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
+from recsys.models._factors.factor_model import FactorModel
+from recsys.models._neural.long_fit import ALONE, Training
 from recsys.models.artifacts import load_model
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
-from recsys.models.factors import FactorModel
-from recsys.models.long_fit import ALONE, Training
-from recsys.setting_types import Device, Positive
+from recsys.settings.types import Device, Positive
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LightGcn(FactorModel):
         Raises `ModelError` where torch and torch-geometric are not installed.
         """
         try:
-            from recsys.models.light_gcn_training import fit_vectors
+            from recsys.models._graph.light_gcn_training import fit_vectors
         except ImportError:
             raise ModelError("light_gcn needs torch and torch-geometric: install recsys-engine[neural]") from None
         arrays, self.epochs = fit_vectors(interactions, self.config, self.training)

@@ -12,7 +12,7 @@ from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import NOTHING, Model
 from recsys.models.config import ZeroOrMore
-from recsys.models.top_k import Exclude, Scores, rank_entries
+from recsys.ranking.top_k import Exclude, Scores, rank_entries
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
 from recsys.models.rp3beta import Rp3Beta, Rp3BetaConfig
 from recsys.models.slim import Slim, SlimConfig
-from recsys.models.top_k_factors import find_cuda
 from recsys.models.trending import Trending, TrendingConfig
 from recsys.models.user_knn import UserKnn, UserKnnConfig
-from recsys.setting_types import Device
+from recsys.ranking.factors import find_cuda
 from recsys.settings import parse
+from recsys.settings.types import Device
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "popularity": (Popularity, PopularityConfig),
@@ -57,9 +57,9 @@ def build_model(name: str, values: Mapping[str, Any], seed: int, device: Device 
     for key in values:
         if key not in known:
             problem = f"there is no such setting; expected {', '.join(known)}"
-            raise SettingsError(f"models.{name}: {key} = {values[key]!r}: {problem}")
+            raise SettingsError(f"model_settings.{name}: {key} = {values[key]!r}: {problem}")
     given = {key: value for key, value in (("seed", seed), ("device", device)) if key in known}
-    built = parse(TypeAdapter(config), {**given, **values}, f"models.{name}")
+    built = parse(TypeAdapter(config), {**given, **values}, f"model_settings.{name}")
     if getattr(built, "device", None) == "cuda":
         find_cuda("cuda")  # raises where there is none, before a long fit
     return model(built)

@@ -10,11 +10,11 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.ids import Rows
+from recsys.models._purchases.purchase_days import PurchaseDays, purchase_days
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero, ZeroOrMore
-from recsys.models.purchase_days import PurchaseDays, purchase_days
-from recsys.models.top_k import Exclude, Scores, rank_entries
+from recsys.ranking.top_k import Exclude, Scores, rank_entries
 
 
 @dataclass(frozen=True)

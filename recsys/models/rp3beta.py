@@ -6,11 +6,11 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import once_each, scaled
+from recsys.models._item_item.item_weights import ItemWeightModel
+from recsys.models._item_item.neighbors import closest_columns
 from recsys.models.config import Share, ZeroOrMore
-from recsys.models.item_weights import ItemWeightModel
-from recsys.models.neighbors import closest_columns
-from recsys.models.scaling import once_each, scaled
-from recsys.setting_types import Positive
+from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)

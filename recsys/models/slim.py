@@ -6,12 +6,17 @@ from typing import Self
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import once_each
 from recsys.ids import Rows
+from recsys.models._item_item.item_regressions import (
+    item_penalties,
+    regress_on_neighbors,
+    user_weights,
+    with_repeats,
+)
+from recsys.models._item_item.item_weights import ItemWeightModel
 from recsys.models.config import AboveZero, ZeroOrMore
-from recsys.models.item_regressions import item_penalties, regress_on_neighbors, user_weights, with_repeats
-from recsys.models.item_weights import ItemWeightModel
-from recsys.models.scaling import once_each
-from recsys.setting_types import Positive
+from recsys.settings.types import Positive
 
 TOLERANCE = 1e-4
 
@@ -55,7 +60,7 @@ class Slim(ItemWeightModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Solve the regressions, one by one."""
-        from recsys.models.local_regressions import regress_non_negative  # numba takes long to import
+        from recsys.models._item_item.local_regressions import regress_non_negative  # numba takes long to import
 
         config, once = self.config, once_each(interactions.wanted)
         l2 = item_penalties(once, config.l2_regularization, config.item_exponent)

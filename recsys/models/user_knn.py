@@ -8,15 +8,15 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import once_each, scaled
 from recsys.ids import Rows
+from recsys.models._item_item.item_weights import above_zero, over_share
+from recsys.models._item_item.neighbors import closest_columns
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NOTHING, Model
 from recsys.models.config import AboveZero, Share, ZeroOrMore
-from recsys.models.item_weights import above_zero, over_share
-from recsys.models.neighbors import closest_columns
-from recsys.models.scaling import once_each, scaled
-from recsys.models.top_k import Exclude, Scores, rank_entries
-from recsys.setting_types import Positive
+from recsys.ranking.top_k import Exclude, Scores, rank_entries
+from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)

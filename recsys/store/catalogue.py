@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.errors import StoreError
 from recsys.schema import AVAILABLE, BRAND, CATEGORY, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR, VECTOR_SIZE
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
 
 CATALOGUE_FILE: Final = "catalogue.parquet"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from recsys.store.connection import Client, store_errors
+from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
 

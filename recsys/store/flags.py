@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recsys.schema import BOT, LABEL, LABELLED_AT, USER_ID
-from recsys.store.connection import Client, store_errors
+from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import text
 from recsys.store.keys import LABEL_FIELD, Keys
 

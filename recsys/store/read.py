@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from recsys.errors import StoreError
-from recsys.store.connection import Client, store_errors
+from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import decode, text
 from recsys.store.keys import TRENDING, Keys, popular_name
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import polars as pl
 
-from jobs.demo import demo_directory
+from jobs.demo.complete_journey import demo_directory
 from recsys.files import write_json
-from recsys.store.server import stop_server
+from recsys.store.embedded import stop_server
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features

@@ -8,9 +8,16 @@ from statistics import fmean
 
 import polars as pl
 
-from jobs.actions import take_in
-from jobs.attack_range import Field, Outcome, attack_range, field_of_lake, field_of_split, screen_field
-from jobs.demo import AS_OF, demo_directory, demo_settings
+from jobs.cli.actions import take_in
+from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
+from jobs.experiments.attack_simulation import (
+    AttackResult,
+    Field,
+    attack_range,
+    field_of_lake,
+    field_of_split,
+    screen_field,
+)
 from jobs.lake import lake_of
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import KINDS
@@ -28,7 +35,7 @@ def attacks(work: Path) -> Iterator[tuple[str, Figures]]:
     """Every kind of attack, in three sizes, five times: six hours on two cores."""
     for name, field, settings in _fields(work):
         clean = float(screen_field(field, settings)[FLAGGED].sum()) / field.events[USER_ID].n_unique()
-        outcomes: list[Outcome] = []
+        outcomes: list[AttackResult] = []
         for outcome in attack_range(field, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
             outcomes.append(outcome)
             with (Path(".benchmarks") / f"attacks-{name}.jsonl").open("a") as file:
@@ -37,7 +44,7 @@ def attacks(work: Path) -> Iterator[tuple[str, Figures]]:
         print(f"flagged without an attack: {clean:.3%} (asked: at most 0.5 %)")
 
 
-def show(name: str, outcomes: Sequence[Outcome]) -> Figures:
+def show(name: str, outcomes: Sequence[AttackResult]) -> Figures:
     """A table of all kinds, and of what is asked of their means; what is missed is marked."""
     kinds = {kind: [one for one in outcomes if one.kind == kind] for kind in KINDS}
     print(f"\n{name}, {len(outcomes)} attacks\n")
@@ -69,7 +76,7 @@ def show(name: str, outcomes: Sequence[Outcome]) -> Figures:
     return figures
 
 
-def summary(outcomes: Sequence[Outcome]) -> Figures:
+def summary(outcomes: Sequence[AttackResult]) -> Figures:
     """Means over attacks; the damage is the rise of the target's hits, added up over all attacks that had one."""
     by_kind = [_means([one for one in outcomes if one.kind == kind]) for kind in {one.kind for one in outcomes}]
     rises = [(one.hits_attacked - one.hits_before, one.hits_defended - one.hits_before) for one in outcomes]
@@ -88,7 +95,7 @@ def summary(outcomes: Sequence[Outcome]) -> Figures:
     }
 
 
-def _means(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
+def _means(outcomes: Sequence[AttackResult]) -> Mapping[str, float]:
     frame = pl.DataFrame([asdict(one) for one in outcomes]).drop("kind")
     return {name: float(frame[name].mean() or 0.0) for name in frame.columns}  # pyright: ignore[reportArgumentType]
 

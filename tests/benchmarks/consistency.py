@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 import redis
 
-from recsys.store.server import start_server, stop_server
+from recsys.store.embedded import start_server, stop_server
 from tests.serving.processes import Served, serving
 from tests.serving.version_watch import Publisher, Seen, letter_of, watch
 

@@ -20,8 +20,8 @@ import polars as pl
 
 from features.catalogue import TABLES
 from features.tables import feature_tables
-from jobs.featuring import write_tables
 from jobs.lake import Lake, scan
+from jobs.pipeline.steps.features import write_tables
 from recsys.schema import DEFAULT_WEIGHTS, Events
 from tests.benchmarks import features_in_duckdb, features_in_pandas
 from tests.benchmarks.generate import AS_OF, Shop, Size, generate_events
@@ -30,7 +30,7 @@ from tests.benchmarks.watch import Watched, watch
 WAYS: Final = ("ours", "duckdb", "pandas")
 HALF_LIFE: Final = 90.0
 BUCKET_EVENTS: Final = 4_000_000
-MOST_BYTES: Final = 8 * 2**30
+MAX_BYTES: Final = 8 * 2**30
 SAME: Final = 1e-6  # of a column's sum
 
 
@@ -59,7 +59,7 @@ def _verdict(took: dict[str, Watched]) -> str:
     slower = [
         way for way, peer in took.items() if way != "ours" and not peer.failed and peer.seconds <= ours.seconds
     ]
-    reached = not ours.failed and ours.peak_bytes < MOST_BYTES and not slower
+    reached = not ours.failed and ours.peak_bytes < MAX_BYTES and not slower
     return "reached" if reached else f"**missed** {ours.failed or ', '.join(slower)}"
 
 
@@ -99,7 +99,7 @@ def read_table(directory: Path, way: str, name: str) -> pl.LazyFrame:
 
 def _run(way: str, directory: Path) -> Watched:
     command = [sys.executable, "-m", "tests.benchmarks.features", way, str(directory)]
-    return watch(command, most_bytes=MOST_BYTES if way == "pandas" else None)
+    return watch(command, most_bytes=MAX_BYTES if way == "pandas" else None)
 
 
 def _agreement(directory: Path, way: str) -> str:

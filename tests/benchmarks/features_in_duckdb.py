@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from features.bought_with import LARGEST_ORDER, LEAST_USERS
+from features.bought_with import LARGEST_ORDER, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -125,7 +125,7 @@ def _bought_with(n: int) -> str:
             FROM lines GROUP BY user_id, session_id, order_time
         ), together AS (
             SELECT a.item_id, b.item_id AS other_item_id, count(DISTINCT a.user_id) AS users
-            FROM orders a JOIN orders b USING (number) GROUP BY ALL HAVING users >= {LEAST_USERS}
+            FROM orders a JOIN orders b USING (number) GROUP BY ALL HAVING users >= {MIN_USERS}
         ), cosines AS (
             SELECT t.item_id, t.other_item_id, t.users, t.users / sqrt(a.users::DOUBLE * b.users) AS cosine
             FROM together t

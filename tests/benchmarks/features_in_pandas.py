@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from features.bought_with import LARGEST_ORDER, LEAST_USERS
+from features.bought_with import LARGEST_ORDER, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -127,7 +127,7 @@ def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     others = orders[["order", "item_id"]].rename(columns={"item_id": "other_item_id"})
     together = orders.merge(others, on="order")[["user_id", "item_id", "other_item_id"]].drop_duplicates()
     counts = together.groupby(["item_id", "other_item_id"], observed=True).size().rename("users").reset_index()
-    counts = _texts(counts[counts["users"] >= LEAST_USERS])
+    counts = _texts(counts[counts["users"] >= MIN_USERS])
     same = counts["item_id"] == counts["other_item_id"]
     alone = counts[same].set_index("item_id")["users"]
     found = counts[~same].copy()

@@ -19,7 +19,7 @@ import matplotlib.figure
 import matplotlib.ticker
 
 from recsys.files import read_json, write_json
-from recsys.store.server import stop_server
+from recsys.store.embedded import stop_server
 from tests.benchmarks.generate import AS_OF, Size, write_shop
 from tests.benchmarks.watch import watch
 
@@ -35,8 +35,8 @@ INGEST: Final = "ingest"
 NIGHTLY: Final = "nightly, in all"
 BETWEEN: Final = "between the steps"
 FASTER: Final = 1.1  # exponent from which a step is said to grow faster than the data
-LEAST_SECONDS: Final = 1.0  # below, at the larger size, noise decides
-LEAST_BYTES: Final = 500 * 2**20
+MIN_SECONDS: Final = 1.0  # below, at the larger size, noise decides
+MIN_BYTES: Final = 500 * 2**20
 
 USERS_TIMES_ITEMS: Final = (
     "every item is scored for every user, and both grow with the shop: ten times the events are a hundred times "
@@ -87,7 +87,7 @@ def _measure(directory: Path, events: int) -> dict[str, dict[str, Any]]:
     environment = {
         **os.environ,
         "RECSYS_DIRECTORY": str(data),
-        "RECSYS_CANDIDATES": json.dumps(CANDIDATES),
+        "RECSYS_MODELS": json.dumps(CANDIDATES),
         "RECSYS_SEARCH_TRIALS": "0",
         "RECSYS_SEARCH_MINUTES": "600",
         "RECSYS_LAKE_BUCKETS": str(math.ceil(events / BUCKET_EVENTS)),
@@ -147,7 +147,7 @@ def _print_growth(found: Mapping[int, Mapping[str, Any]]) -> None:
     for step in _names(found):
         said: list[str] = []
         for small, large in pairwise(sizes):
-            for what, unit, least in (("seconds", "time", LEAST_SECONDS), ("peak_bytes", "memory", LEAST_BYTES)):
+            for what, unit, least in (("seconds", "time", MIN_SECONDS), ("peak_bytes", "memory", MIN_BYTES)):
                 exponent = _exponent(found, step, what, small, large)
                 if exponent > FASTER and found[large][step][what] > least:
                     said.append(f"{unit} ^{exponent:.2f} from {small} to {large} M")

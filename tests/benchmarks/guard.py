@@ -21,15 +21,15 @@ import polars as pl
 import redis
 import uvloop
 
-from jobs.archive import archive
+from jobs.ingest.stream import archive
 from jobs.lake import lake_of
+from jobs.pipeline.trending import renew_trending, trending_items
 from jobs.progress import LogProgress
-from jobs.trending import renew_trending, trending_items
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VIEW, Events
 from recsys.settings import Settings
+from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import TRENDING, Keys
-from recsys.store.publish import publish
-from recsys.store.server import start_server, stop_server
+from recsys.store.publish.publish import publish
 from tests.benchmarks.serve import DONE, ITEMS, TELLING, VERSION, driven, served, write_lists
 
 USERS: Final = 5_000

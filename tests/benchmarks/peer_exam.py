@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jobs.benchmark import Protocol, read_split, split_exam
-from jobs.evaluating import Exam
-from recsys.evaluation.comparison import measure
+from jobs.experiments.benchmark import Protocol, read_split, split_evaluation_window
+from jobs.pipeline.steps.evaluate import EvaluationWindow
+from recsys.evaluation.comparison.comparison import measure
 from recsys.ids import UNKNOWN, Rows
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
@@ -23,7 +23,7 @@ class UnusableListsError(Exception):
 class PeerExam:
     """A split on which lists of k new items are asked for."""
 
-    exam: Exam
+    exam: EvaluationWindow
     settings: Settings
 
     @classmethod
@@ -32,7 +32,7 @@ class PeerExam:
         evaluation = replace(Settings().evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
         settings = replace(Settings(), repeat="exclude", evaluation=evaluation)
         split = read_split(directory, protocol, settings)
-        return cls(split_exam(split.history, split.test, settings), settings)
+        return cls(split_evaluation_window(split.history, split.test, settings), settings)
 
     @property
     def k(self) -> int:

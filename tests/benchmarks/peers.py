@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from jobs.benchmark import Protocol
+from jobs.experiments.benchmark import Protocol
 from tests.benchmarks.peer_exam import PeerExam, UnusableListsError
 from tests.benchmarks.peer_task import COSTS, LISTS
 from tests.benchmarks.watch import watch
@@ -31,8 +31,8 @@ ENVIRONMENTS: Final = Path(".benchmarks")
 RECSYS: Final = Path(sys.executable).with_name("recsys")
 OURS: Final = ("auto", "light_gcn", "bspm", "ease", "ials", "als", "item_knn", "bpr", "popularity")
 OWN_ENVIRONMENT: Final = ("RecTools", "LensKit")
-MOST_BYTES: Final = 16 * 2**30  # what our own `auto` has to do with
-MOST_SECONDS: Final = 15 * 60.0
+MAX_BYTES: Final = 16 * 2**30  # what our own `auto` has to do with
+MAX_SECONDS: Final = 15 * 60.0
 SPARED_BYTES: Final = 2**30  # left to all else on the machine
 COLUMNS: Final = ("fit_seconds", "recommend_seconds", "peak_memory_mb")
 
@@ -137,7 +137,7 @@ def _theirs(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> Iterato
 def _measure(command: list[str], work: Path, name: str, exam: PeerExam) -> dict[str, Any]:
     """What a peer's model costs and how good its lists are, or why there is none of it."""
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # which are the peer's business
-    watched = watch(command, environment, min(MOST_BYTES, _free_bytes()), MOST_SECONDS)
+    watched = watch(command, environment, min(MAX_BYTES, _free_bytes()), MAX_SECONDS)
     if watched.failed:
         return {"failed": watched.failed, "seconds": watched.seconds, "peak_memory_mb": watched.peak_bytes / 2**20}
     try:

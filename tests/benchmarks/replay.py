@@ -21,12 +21,12 @@ import redis
 import uvloop
 from numpy.typing import NDArray
 
-from jobs.demo import EXAMPLE, demo_directory
+from jobs.demo.complete_journey import EXAMPLE, demo_directory
 from recsys.settings import Settings, load_settings
+from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
-from recsys.store.server import ServerAddress, start_server, stop_server
-from serving.asked import Asked
-from serving.worker import Worker
+from serving.http.query import ListRequest
+from serving.http.worker import Worker
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 AS_OF: Final = datetime(2017, 12, 25, tzinfo=UTC)
@@ -139,7 +139,7 @@ async def _trip(
         }
         taken = await worker.events.take(msgspec.json.encode(event))
         assert taken.accepted == 1
-        answered = await worker.engine.recommend(Asked(trip.user_id, n=K), "replay")
+        answered = await worker.engine.recommend(ListRequest(trip.user_id, n=K), "replay")
         wanted = set(trip.items[place:])
         bought = set(trip.items[:place])
         shown = {

@@ -21,9 +21,9 @@ import polars as pl
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from jobs.lake import Lake
+from jobs.pipeline.run import open_run
+from jobs.pipeline.steps.screen import screen, screen_summary
 from jobs.progress import LogProgress
-from jobs.run import open_run
-from jobs.screening import screen, screen_summary
 from recsys.files import read_json, write_json
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
@@ -38,8 +38,8 @@ SHOP: Final = Size(10 * MILLION, users=2_250_000, items=100_000)
 EDGES: Final = (MILLION, 3 * MILLION, 10 * MILLION)
 USER_EDGES: Final = 10
 EVENTS_AN_EDGE: Final = 2.0  # about, in generated shops of so many edges a user
-MOST_SECONDS: Final = 300.0
-MOST_BYTES: Final = 8 * 2**30
+MAX_SECONDS: Final = 300.0
+MAX_BYTES: Final = 8 * 2**30
 NEAR_LINEAR: Final = 1.2  # exponent
 SCREEN, GRAPH = "screen", "graph"
 
@@ -69,7 +69,7 @@ def _screen_step(directory: Path, size: Size) -> dict[str, Any]:
     write_data(directory, size, math.ceil(size.events / BUCKET_EVENTS))
     found = _run(SCREEN, directory)
     users = read_json(directory / f"{SCREEN}.json") if found["failed"] is None else {}
-    reached = found["failed"] is None and found["seconds"] < MOST_SECONDS and found["peak_bytes"] < MOST_BYTES
+    reached = found["failed"] is None and found["seconds"] < MAX_SECONDS and found["peak_bytes"] < MAX_BYTES
     print("\n| nightly screening | asked | measured |\n| --- | --- | --- |")
     measured = f"{found['seconds']:,.0f} s, {found['peak_bytes'] / 2**30:.1f} GB"
     shown = found["failed"] or (measured if reached else f"**missed: {measured}**")

@@ -20,13 +20,13 @@ import polars as pl
 import redis
 import uvloop
 
-from recsys.online_settings import Redis
+from recsys.settings.online import Redis
 from recsys.store.catalogue import CATALOGUE_FILE, FACTS
+from recsys.store.client.client import RedisClient
+from recsys.store.client.connection import pack
+from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
-from recsys.store.link import pack
-from recsys.store.links import Links
-from recsys.store.publish import publish
-from recsys.store.server import ServerAddress, start_server, stop_server
+from recsys.store.publish.publish import publish
 from tests.benchmarks.peers import install
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
@@ -174,7 +174,7 @@ def ratio(rounds: dict[str, list[dict[str, float]]], one: str, other: str, what:
 
 async def _direct(url: str) -> float:
     """The p50 in milliseconds of what a request asks of Redis, asked by the server's own client alone."""
-    links, keys = Links(Redis(url=url), 1.0), Keys("recsys")
+    links, keys = RedisClient(Redis(url=url), 1.0), Keys("recsys")
     await links.open()
     await links.wait(5)
     times: list[float] = []

@@ -12,13 +12,13 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys.models import top_k as ranking
-from recsys.models.top_k import Exclude, Rows, Scores
-from recsys.models.top_k_factors import FactorIndex, lengths_of, rank_factors
+from recsys.ranking import top_k as ranking
+from recsys.ranking.factors import FactorIndex, lengths_of, rank_factors
+from recsys.ranking.top_k import Exclude, Rows, Scores
 
 GOWALLA = Path(__file__).parents[3] / "shared" / "data" / "gowalla" / "train.parquet"
 FACTORS, N, ROUNDS = 64, 20, 5
-LEAST_RATIO = 2.0
+MIN_RATIO = 2.0
 DENSE = (20_000, 50_000)
 DENSE_BLOCK = 400
 
@@ -59,7 +59,7 @@ def _gowalla() -> dict[str, float]:
     their_ids, our_ids = theirs()[0], ours()[0]
     other_ids = int((np.sort(their_ids, axis=1) != np.sort(our_ids, axis=1)).any(axis=1).sum())
     other_order = int((their_ids != our_ids).any(axis=1).sum()) - other_ids
-    figures = _in_turns(title, theirs, ours, f"{other_ids}; {other_order} in another order", LEAST_RATIO)
+    figures = _in_turns(title, theirs, ours, f"{other_ids}; {other_order} in another order", MIN_RATIO)
     return figures | {"lists with other ids": other_ids, "lists in another order": other_order}
 
 

@@ -17,7 +17,7 @@ from recsys.ids import UNKNOWN, Rows
 from recsys.models import artifacts
 from recsys.models.base import ItemModel, Model
 from recsys.models.registry import MODELS
-from recsys.models.top_k import Exclude, Scores
+from recsys.ranking.top_k import Exclude, Scores
 from tests.conformance.models import (
     IGNORES_REFUNDS,
     LEARNS_FROM_REPEATS,

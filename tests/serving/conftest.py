@@ -17,10 +17,10 @@ import redis
 from recsys.schema import VECTOR, VECTOR_LENGTH, VECTOR_SIZE
 from recsys.settings import Redis, Settings
 from recsys.store.catalogue import CATALOGUE_FILE, FACTS, VECTORS
+from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
-from recsys.store.server import start_server, stop_server
-from serving.app import create_app
+from recsys.store.publish.publish import publish
+from serving.http.app import create_app
 from tests.serving.proxy import Proxy, proxied
 
 VERSION = "20180101T000000Z"

@@ -17,10 +17,10 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from recsys.settings import Redis, Settings
-from recsys.store.connection import Client, connect
+from recsys.store.client.client import Address
+from recsys.store.client.connect import Client, connect
 from recsys.store.keys import Keys
-from recsys.store.links import Address
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 from tests.recsys.store.cluster import begin_to_move, finish_moving, launch_node, move_keys, running_cluster
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
 from tests.recsys.store.sentinels import until as until_so

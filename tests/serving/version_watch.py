@@ -16,11 +16,11 @@ from pathlib import Path
 
 import httpx
 
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
+from recsys.store.publish.versions import roll_back
 from recsys.store.read import live_version
-from recsys.store.versions import roll_back
 from tests.serving.conftest import Shop, write_shop
 
 LETTERS = "ab"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.anomaly.breaker import FEWEST_FLAGGED, has_prices, stays_closed
+from recsys.anomaly.circuit_breaker import FEWEST_FLAGGED, has_prices, stays_closed
 
 USERS = st.integers(0, 10_000_000)
 SHARES = st.floats(0, 1)

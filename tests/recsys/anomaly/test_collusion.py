@@ -17,7 +17,7 @@ def test_companions_are_counted_as_pair_by_pair() -> None:
 
 
 def test_items_that_many_have_make_no_companions() -> None:
-    everybody = csr_matrix(np.ones((collusion.MOST_USERS + 1, 5), np.float32))
+    everybody = csr_matrix(np.ones((collusion.MAX_USERS + 1, 5), np.float32))
     assert (companions(everybody) == 0).all()
     assert (companions(everybody[:50]) == 49).all()
 

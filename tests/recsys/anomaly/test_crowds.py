@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from recsys.anomaly.crowds import LEAST_CROWD, find_crowds, normal_scores
+from recsys.anomaly.crowds import MIN_CROWD, find_crowds, normal_scores
 from tests.recsys.anomaly.graphs import added, shoppers
 
 SHOP = shoppers(1_000, 300, 3, 10, seed=0, unwanted=2)
@@ -42,7 +42,7 @@ def test_shoppers_are_no_crowd(seed: int) -> None:
 
 
 def test_a_few_are_no_crowd_however_unusual() -> None:
-    few = LEAST_CROWD - 5
+    few = MIN_CROWD - 5
     both = added(SHOP, [[300, 1, 2, 3]] * few)
     assert find_crowds(both, measured(few, 30.0)) == []
 

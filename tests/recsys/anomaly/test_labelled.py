@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly.labelled import (
-    LEAST_LABELS,
+    MIN_LABELS,
     enough_labels,
     item_votes,
     labelled_scores,
@@ -94,11 +94,11 @@ def test_folds_hold_everyone_once_and_the_same_share_of_bots(bots: np.ndarray):
 
 def test_too_few_labels_are_refused(features: pl.DataFrame):
     few = np.full(USERS, np.nan)
-    few[: LEAST_LABELS - 1] = np.arange(LEAST_LABELS - 1) % 2
+    few[: MIN_LABELS - 1] = np.arange(MIN_LABELS - 1) % 2
     assert not enough_labels(few)
     with pytest.raises(ValueError, match="199 labels: expected 200"):
         labelled_scores(features, few, 0)
-    few[LEAST_LABELS - 1] = 1
+    few[MIN_LABELS - 1] = 1
     assert enough_labels(few)
     one_kind = np.where(np.arange(USERS) < 4, 1.0, 0.0)
     assert not enough_labels(one_kind)

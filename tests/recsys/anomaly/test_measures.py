@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 
 from features.behavior import BEHAVIOR
-from recsys.anomaly.measures import COHERENCE, MEASURES, MOST_REPEATS, REPEATS, SIMILARITY, measure_graph, one_sided
+from recsys.anomaly.measures import COHERENCE, MAX_REPEATS, MEASURES, REPEATS, SIMILARITY, measure_graph, one_sided
 from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
 from recsys.schema import USER_ID
 from tests.recsys.anomaly.graphs import shoppers
@@ -42,7 +42,7 @@ def test_the_graph_tells_how_often_an_item_comes_again() -> None:
     events[0] = 7
     table = measure_graph(shop, events, seed=0)
     assert table.height == 60
-    assert table[MOST_REPEATS].to_list() == [7.0] + [1.0] * 59
+    assert table[MAX_REPEATS].to_list() == [7.0] + [1.0] * 59
     items = shop.indptr[1]
     assert table[REPEATS][0] == (7 + items - 1) / items
 

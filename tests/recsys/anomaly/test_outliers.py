@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from pyod.models.ecod import ECOD
 
-from recsys.anomaly.outliers import LEAST_USERS, Outliers, find_outliers, tails_of
+from recsys.anomaly.outliers import MIN_USERS, Outliers, find_outliers, tails_of
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def test_tails_of_four_values():
 
 
 def test_a_few_users_are_not_compared(features: pl.DataFrame):
-    few = find_outliers(features.tail(LEAST_USERS - 1), 0)
+    few = find_outliers(features.tail(MIN_USERS - 1), 0)
     assert np.isnan(few.scores).all()
     assert few.reasons(0) == []
-    assert not np.isnan(find_outliers(features.tail(LEAST_USERS), 0).scores).any()
+    assert not np.isnan(find_outliers(features.tail(MIN_USERS), 0).scores).any()
     assert np.isnan(find_outliers(features.select("user_id"), 0).scores).all()
 
 

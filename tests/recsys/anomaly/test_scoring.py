@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from recsys.anomaly.acts import Act
 from recsys.anomaly.limits import LIMITS
 from recsys.anomaly.scoring import Seen, busy, hasty, judged, order_events, weighed
-from recsys.anomaly_settings import Anomalies
 from recsys.schema import DEFAULT_WEIGHTS
+from recsys.settings.anomalies import Anomalies
 
 ORDERS = order_events(DEFAULT_WEIGHTS)
-FLAG_SCORE = Anomalies().flag_score
+FLAG_SCORE = Anomalies().flag_threshold
 NOW = 1_772_366_400_123
 SPEED_ALONE = replace(LIMITS, likelihood=1e9, regularity=1e9, items_a_minute=10**9)
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.anomaly.screening import LEAST_USERS, screen_users
-from recsys.anomaly_settings import Anomalies
+from recsys.anomaly.screening import MIN_USERS, screen_users
 from recsys.schema import BOT, EVENTS, FINE, FLAGGED, ITEM_ID, LABEL, LABELLED_AT, REASONS, SCORE, USER_ID
+from recsys.settings.anomalies import Anomalies
 from tests.recsys.anomaly.graphs import added, shoppers
 
 SHOPPERS = 500
@@ -88,8 +88,8 @@ def test_the_order_of_users_is_irrelevant() -> None:
 
 
 def test_the_threshold_is_a_setting() -> None:
-    assert screened(FAKE, settings=Anomalies(screen_score=100.0))[FLAGGED].sum() == 0
-    assert screened(FAKE, settings=Anomalies(screen_score=0.0))[FLAGGED].all()
+    assert screened(FAKE, settings=Anomalies(screen_threshold=100.0))[FLAGGED].sum() == 0
+    assert screened(FAKE, settings=Anomalies(screen_threshold=0.0))[FLAGGED].all()
 
 
 def test_rates_that_no_shopper_has_are_flagged_alone() -> None:
@@ -126,7 +126,7 @@ def test_from_so_many_labels_on_what_analysts_see_is_learned() -> None:
 
 
 def test_a_shop_of_a_few_users_is_not_judged() -> None:
-    pairs, behavior = tables(0, users=LEAST_USERS - 1)
+    pairs, behavior = tables(0, users=MIN_USERS - 1)
     found = screen_users(pairs, behavior, NO_LABELS, DEFAULT, 0)
     assert (found[SCORE] == 0).all()
     assert not found[FLAGGED].any()

@@ -18,8 +18,8 @@ from recsys.anomaly.timing import (
     ACCEPTED,
     ALIKE,
     LEARNED,
-    LEAST_OF_A_GAP,
-    MOST_OF_A_GAP,
+    MAX_OF_A_GAP,
+    MIN_OF_A_GAP,
     automation,
     likelihood_ratio,
     log_gaps,
@@ -63,13 +63,13 @@ def test_the_likelihood_ratio_is_that_of_two_normal_distributions() -> None:
     """At 5 s: (log 5 - 3.51) / .97 = -1.959, (log 5 + .69) / 1.2 = 1.916; half the difference of their squares is
     .084, and log(.97 / 1.2) is -.213."""
     assert likelihood_ratio(log(5)) == pytest.approx(-0.129, abs=1e-3)
-    assert likelihood_ratio(SKIMMED) == MOST_OF_A_GAP
-    assert likelihood_ratio(SHOPPED) == LEAST_OF_A_GAP
+    assert likelihood_ratio(SKIMMED) == MAX_OF_A_GAP
+    assert likelihood_ratio(SHOPPED) == MIN_OF_A_GAP
 
 
 @given(st.floats(-5, 7.5))
 def test_a_gap_says_no_more_than_its_bounds(gap: float) -> None:
-    assert LEAST_OF_A_GAP <= likelihood_ratio(gap) <= MOST_OF_A_GAP
+    assert MIN_OF_A_GAP <= likelihood_ratio(gap) <= MAX_OF_A_GAP
 
 
 def test_the_limit_is_that_of_walds_test() -> None:
@@ -128,7 +128,7 @@ def test_the_first_gaps_are_learned_alone_and_others_bring_it_to_no_less_than_no
 
 @given(LOG_GAPS)
 def test_statistics_are_never_negative_and_grow_by_no_more_than_their_bounds(gaps: list[float]) -> None:
-    assert 0 <= automation(gaps) <= MOST_OF_A_GAP * len(gaps)
+    assert 0 <= automation(gaps) <= MAX_OF_A_GAP * len(gaps)
     assert 0 <= regularity(gaps) <= ALIKE * max(0, len(gaps) - LEARNED)
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys.evaluation.blend_search import EVERYONE, choose_blend
-from recsys.evaluation.segments import HEAVY, LIGHT
-from recsys.evaluation.truth import Relevance, Truth
+from recsys.evaluation.comparison.blend_search import EVERYONE, choose_blend
+from recsys.evaluation.comparison.ground_truth import GroundTruth, Relevance
+from recsys.evaluation.comparison.segments import HEAVY, LIGHT
 from recsys.ids import Rows
 
 USERS, ITEMS, DEPTH = 1_200, 50, 20
 
 
-def truth_of(wanted: Rows, light: np.ndarray) -> Truth:
+def truth_of(wanted: Rows, light: np.ndarray) -> GroundTruth:
     users = len(wanted)
     rows = np.repeat(np.arange(users), wanted.shape[1])
     relevant = csr_matrix((np.ones(wanted.size, np.float32), (rows, wanted.ravel())), shape=(users, ITEMS))
@@ -23,7 +23,7 @@ def truth_of(wanted: Rows, light: np.ndarray) -> Truth:
     nobody = returning.select(np.zeros(users, bool))
     segments = {LIGHT: light, HEAVY: ~light}
     everyone = np.arange(users, dtype=np.int32)
-    return Truth(
+    return GroundTruth(
         user_rows=everyone,
         returning=returning,
         new=nobody,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation import bootstrap
-from recsys.evaluation.bootstrap import bootstrap_means, interval_of
+from recsys.evaluation.comparison import bootstrap
+from recsys.evaluation.comparison.bootstrap import bootstrap_means, interval_of
 
 
 def test_bootstrap_agrees_with_the_standard_error():

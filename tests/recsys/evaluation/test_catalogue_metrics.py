@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.evaluation.catalogue_metrics import count_exposure, coverage, exposure_curve, gini, novelty
+from recsys.evaluation.metrics.catalogue import count_exposure, coverage, exposure_curve, gini, novelty
 
 EXPOSURES = st.lists(st.integers(min_value=0, max_value=1000), min_size=2, max_size=40)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.classification import ProposalsAt, calibration_error, macro_f1, measure_proposals
+from recsys.evaluation.metrics.classification import ProposalsAt, calibration_error, macro_f1, measure_proposals
 
 
 def rows(*values: int) -> np.ndarray:

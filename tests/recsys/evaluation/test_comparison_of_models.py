@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.evaluation.comparison import ModelMeasurement, choose, measure
-from recsys.evaluation.truth import build_truth
+from recsys.evaluation.comparison.comparison import ModelMeasurement, choose, measure
+from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 
@@ -44,7 +44,7 @@ def interactions() -> Interactions:
 
 
 def test_truth_when_items_may_repeat(interactions: Interactions):
-    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     assert truth.user_rows.tolist() == [0, 1, 2]
     assert truth.returning.relevant.toarray().tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
     assert truth.returning.relevant_counts.tolist() == [2, 2, 1]
@@ -61,7 +61,7 @@ def test_truth_when_items_may_repeat(interactions: Interactions):
 def test_truth_when_history_is_excluded(interactions: Interactions):
     history = interactions.user_items.copy()
     history.data[:] = 0  # an explicit zero is history too
-    truth = build_truth(frame(WINDOW), interactions, EVALUATION, history)
+    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, history)
     assert truth.user_rows.tolist() == [0, 1]  # all that u3 wanted, it had
     assert truth.returning.relevant.toarray().tolist() == [[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
     assert truth.returning.relevant_counts.tolist() == [1, 2]
@@ -73,13 +73,13 @@ def test_truth_when_history_is_excluded(interactions: Interactions):
 
 def test_a_window_without_returning_users_is_not_enough(interactions: Interactions):
     with pytest.raises(NotEnoughDataError, match="no user with events before the window"):
-        build_truth(frame([("cold", "a")]), interactions, EVALUATION, None)
+        build_ground_truth(frame([("cold", "a")]), interactions, EVALUATION, None)
 
 
 def measure_lists(
     interactions: Interactions, lists: list[list[int]], name: str = "model", fallback: list[int] | None = None
 ) -> ModelMeasurement:
-    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     popular = None if fallback is None else np.array(fallback, dtype=np.int32)
     return measure(name, np.array(lists, dtype=np.int32), truth, EVALUATION, 0, popular)
 
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_measurement(interactions: Interactions):
 
 
 def test_an_unmeasured_metric_is_refused(interactions: Interactions):
-    truth = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     wrong = replace(EVALUATION, metric="ndcg@7")
     with pytest.raises(SettingsError, match=r"evaluation\.metric = 'ndcg@7': expected one of recall@1"):
         measure("model", np.array(LISTS, dtype=np.int32), truth, wrong, 0)
@@ -149,7 +149,7 @@ def test_choose_takes_the_highest_mean_and_of_equals_the_first_name(interactions
 
 def test_an_empty_history_leaves_nothing_out(interactions: Interactions):
     history = csr_matrix(interactions.user_items.shape)
-    with_empty = build_truth(frame(WINDOW), interactions, EVALUATION, history)
-    without = build_truth(frame(WINDOW), interactions, EVALUATION, None)
+    with_empty = build_ground_truth(frame(WINDOW), interactions, EVALUATION, history)
+    without = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     assert with_empty.returning.candidate_counts.tolist() == without.returning.candidate_counts.tolist()
     assert with_empty.returning.relevant.toarray().tolist() == without.returning.relevant.toarray().tolist()

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from recsys.evaluation.bootstrap import bootstrap_means
-from recsys.evaluation.comparison import ModelMeasurement
-from recsys.evaluation.differences import compare_pairs, correct_by_holm, find_lead, paired_p_value
+from recsys.evaluation.comparison.bootstrap import bootstrap_means
+from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.significance import compare_pairs, correct_by_holm, find_lead, paired_p_value
 
 METRIC = "ndcg@20"
 USERS = 400

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cosine
 
-from recsys.evaluation import diversity
-from recsys.evaluation.diversity import encode_paths, path_diversity, user_diversity
+from recsys.evaluation.metrics import diversity
+from recsys.evaluation.metrics.diversity import encode_paths, path_diversity, user_diversity
 
 PATHS = [["food", "cheese", "hard"], ["food", "cheese", "soft"], ["food", "fruit"], ["tools"], None, []]
 

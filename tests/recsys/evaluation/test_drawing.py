@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.evaluation.drawing import spread
+from recsys.evaluation.report.drawing import spread
 
 
 def test_labels_that_do_not_touch_stay():

@@ -3,7 +3,7 @@ import pytest
 from numba.core import config
 from scipy.sparse import csr_matrix
 
-from recsys.evaluation.metrics import evaluate_lists
+from recsys.evaluation.metrics.ranking import evaluate_lists
 
 USERS, ITEMS, CUTOFFS = 200, 60, (1, 5, 20)
 

@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_matrix
 from scipy.stats import mannwhitneyu
 
-from recsys.evaluation import metrics
-from recsys.evaluation.metrics import evaluate_lists, find_hits, metric_names
+from recsys.evaluation.metrics import ranking
+from recsys.evaluation.metrics.ranking import evaluate_lists, find_hits, metric_names
 
 ITEMS = 12
 
@@ -160,7 +160,7 @@ def test_the_size_of_blocks_does_not_change_the_result(wanted: np.ndarray, rando
     arguments = (lists, csr_matrix(wanted.astype(np.float32)), counts, candidates, (2, 5))
     whole = evaluate_lists(*arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_ENTRIES", block)
+        patch.setattr(ranking, "BLOCK_ENTRIES", block)
         in_blocks = evaluate_lists(*arguments)
     for name, values in whole.items():
         assert in_blocks[name].tolist() == values.tolist()

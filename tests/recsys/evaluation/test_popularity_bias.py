@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from recsys.data.interactions import build_interactions
-from recsys.evaluation.popularity_bias import mean_of_lists, measure_popularity_bias
-from recsys.evaluation.truth import Truth, build_truth
+from recsys.evaluation.comparison.ground_truth import GroundTruth, build_ground_truth
+from recsys.evaluation.metrics.popularity_bias import mean_of_lists, measure_popularity_bias
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 
@@ -18,7 +18,7 @@ WINDOW = ["1a", "2b", "2x", "3d"]
 
 
 @pytest.fixture(scope="module")
-def truth() -> Truth:
+def truth() -> GroundTruth:
     pairs, wanted = (
         pl.DataFrame({"user_id": [pair[0] for pair in rows], "item_id": [pair[1] for pair in rows]})
         for rows in (TRAIN, WINDOW)
@@ -28,7 +28,7 @@ def truth() -> Truth:
         pairs.with_columns(timestamp=pl.lit(AS_OF - timedelta(days=1), dtype=TIMESTAMP_DTYPE), weight=pl.lit(1.0)),
         AS_OF,
     )
-    return build_truth(wanted, known, Evaluation(light_user_events=2, head_share=0.5), None)
+    return build_ground_truth(wanted, known, Evaluation(light_user_events=2, head_share=0.5), None)
 
 
 def test_the_mean_of_a_list_leaves_empty_places_out():
@@ -36,7 +36,7 @@ def test_the_mean_of_a_list_leaves_empty_places_out():
     assert mean_of_lists(lists, np.array([1.0, 0.5])) == pytest.approx([0.75, 0.5, np.nan], nan_ok=True)
 
 
-def test_bias_by_hand(truth: Truth):
+def test_bias_by_hand(truth: GroundTruth):
     # The lists of users 1, 2, 3.
     bias = measure_popularity_bias(np.array([[0, 1], [0, 2], [1, -1]], dtype=np.int32), truth)
     assert {name: part.users for name, part in bias.items()} == {"all": 3, "light": 1, "heavy": 2}
@@ -56,7 +56,7 @@ def test_bias_by_hand(truth: Truth):
     assert bias["heavy"].wanted.share_of_users == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_empty_lists_have_no_bias(truth: Truth):
+def test_empty_lists_have_no_bias(truth: GroundTruth):
     bias = measure_popularity_bias(np.full((3, 2), -1, dtype=np.int32), truth)
     assert bias["all"].recommended.share_of_users == 0
     assert bias["all"].lift == -1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.evaluation.report import write_report
+from recsys.evaluation.report.report import write_report
 from tests.browser import CHROMIUM, Tab, browser_tab
 from tests.reports import make_full_report
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys.evaluation import formatting
-from recsys.evaluation.comparison import SegmentMeasurement
-from recsys.evaluation.report import render_report, write_report
+from recsys.evaluation.comparison.comparison import SegmentMeasurement
+from recsys.evaluation.report import formatting
+from recsys.evaluation.report.report import render_report, write_report
 from tests.reports import HOSTILE, make_full_report, make_report, measurement
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "source", "path", "use", "rect"}

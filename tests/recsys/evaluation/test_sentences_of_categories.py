@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from recsys.evaluation.report_data import CategorySummary
-from recsys.evaluation.sentences_of_categories import accuracy_sentence, calibration_sentence, categories_sentence
+from recsys.evaluation.report.category_text import accuracy_sentence, calibration_sentence, categories_sentence
+from recsys.evaluation.report.data import CategorySummary
 from tests.reports import make_categories
 
 CATEGORIES = make_categories()

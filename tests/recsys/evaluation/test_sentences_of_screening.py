@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from recsys.evaluation.report_data import ScreenComparison, ScreenedMetric
-from recsys.evaluation.sentences_of_screening import comparison_sentence, labels_sentence, screening_sentence
+from recsys.evaluation.report.data import ScreenComparison, ScreenedMetric
+from recsys.evaluation.report.screening_text import comparison_sentence, labels_sentence, screening_sentence
 from tests.reports import make_screening
 
 SCREENING = make_screening()

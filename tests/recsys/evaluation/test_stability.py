@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare
 
-from recsys.evaluation.stability import concordance, summarize_folds
+from recsys.evaluation.comparison.stability import concordance, summarize_folds
 
 FOLDS = [{"a": 0.3, "b": 0.2, "c": 0.1}, {"a": 0.1, "b": 0.2, "c": 0.05}, {"a": 0.5, "b": 0.2, "c": 0.15}]
 

@@ -8,7 +8,7 @@ from recsys.data.rank_merging import rank_values
 from recsys.models.als import Als, AlsConfig
 from recsys.models.blend import Blend, BlendConfig, merge_lists
 from recsys.models.item_knn import ItemKnn
-from recsys.models.top_k import Exclude
+from recsys.ranking.top_k import Exclude
 
 ONE = np.array([[0, 1, 2]], np.int32)
 OTHER = np.array([[3, 2, 0]], np.int32)

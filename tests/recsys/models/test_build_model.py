@@ -23,7 +23,7 @@ def test_the_device_of_the_settings_is_taken_by_models_that_have_one():
 
 
 def test_cuda_where_there_is_none_is_refused_before_the_fit(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "recsys.models.top_k_torch", None)  # as without torch
+    monkeypatch.setitem(sys.modules, "recsys.ranking.cuda", None)  # as without torch
     with pytest.raises(SettingsError, match=r"^device = 'cuda' needs torch"):
         build_model("als", {}, 0, "cuda")
     build_model("popularity", {}, 0, "cuda")
@@ -50,7 +50,7 @@ def test_a_wrong_field():
     with pytest.raises(SettingsError) as raised:
         build_model("als", {"factor": 8}, 0)
     expected = "factors, regularization, alpha, epochs, popularity, seed, device"
-    assert str(raised.value) == f"models.als: factor = 8: there is no such setting; expected {expected}"
+    assert str(raised.value) == f"model_settings.als: factor = 8: there is no such setting; expected {expected}"
 
 
 WRONG = [
@@ -76,7 +76,7 @@ WRONG = [
 def test_a_wrong_value(name: str, field: str, value: Any, expected: str):
     with pytest.raises(SettingsError) as raised:
         build_model(name, {field: value}, 0)
-    assert str(raised.value).startswith(f"models.{name}: {field} = {value!r}: ")
+    assert str(raised.value).startswith(f"model_settings.{name}: {field} = {value!r}: ")
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("torch")
 
 from recsys.errors import ModelError, NotEnoughDataError
-from recsys.evaluation.classification import calibration_error
-from recsys.models.category_classifier import (
+from recsys.evaluation.metrics.classification import calibration_error
+from recsys.models.categories.classifier import (
     CategoryClassifier,
     CategoryClassifierConfig,
     cross_entropy,

@@ -5,7 +5,7 @@ import pytest
 
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
-from recsys.models import item_regressions
+from recsys.models._item_item import item_regressions
 from recsys.models.ease import Ease, EaseConfig
 
 # As the paper: one lambda for all, 2 users an item on average.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.models.bspm import Bspm, BspmConfig
 from recsys.models.gf_cf import GfCf, GfCfConfig
-from recsys.models.top_k import Exclude
+from recsys.ranking.top_k import Exclude
 
 ROWS = {"a": "xy", "b": "xyz", "c": "zw", "d": "w", "e": "xw"}
 EVENTS = [(user, item, 1.0, 1.0) for user, items in ROWS.items() for item in items]

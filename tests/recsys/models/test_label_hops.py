@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys.models.label_hops import LabelHops
+from recsys.models.categories.label_propagation import LabelHops
 
 EVERY_ITEM = np.arange(4, dtype=np.int32)
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+from recsys.data.scaling import scaled_by_counts
 from recsys.errors import ModelError
-from recsys.models.light_gcn import LightGcn, LightGcnConfig
-from recsys.models.light_gcn_training import (
+from recsys.models._graph.light_gcn_training import (
     HELD_OUT_SHARE,
-    LEAST_ITEMS,
+    MIN_ITEMS,
     LightGcnModule,
     bpr_loss,
     first_vectors,
     hold_out,
     softmax_loss,
 )
-from recsys.models.scaling import scaled_by_counts
+from recsys.models.light_gcn import LightGcn, LightGcnConfig
 
 Shop = Callable[..., Any]
 EVENTS = [(f"u{user:02}", f"i{item:02}", 1.0, 1.0) for user in range(40) for item in range(user % 3, 30, 3)]
@@ -80,7 +80,7 @@ def test_one_item_each_of_some_users_is_held_out(shop_of: Shop):
     assert not held & learned
     assert held | learned == set(zip(*(rows.tolist() for rows in wanted.nonzero()), strict=True))
     assert examples.user_items.nnz == len(learned)
-    assert np.diff(wanted.indptr)[examples.held_users].min() >= LEAST_ITEMS
+    assert np.diff(wanted.indptr)[examples.held_users].min() >= MIN_ITEMS
 
 
 def test_training_starts_where_interactions_stand_out(shop_of: Shop):
@@ -108,6 +108,6 @@ def test_a_fit_that_diverges_is_an_error(shop_of: Shop):
 
 
 def test_without_torch_the_error_says_what_to_install(shop_of: Shop, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "recsys.models.light_gcn_training", None)
+    monkeypatch.setitem(sys.modules, "recsys.models._graph.light_gcn_training", None)
     with pytest.raises(ModelError, match=r"install recsys-engine\[neural\]"):
         LightGcn(small()).fit(shop_of(EVENTS))

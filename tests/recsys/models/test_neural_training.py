@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from recsys.errors import ModelError
-from recsys.models import neural_training
-from recsys.models.long_fit import Training
-from recsys.models.neural_training import History, Plan, Workers, train
+from recsys.models._neural import training
+from recsys.models._neural.long_fit import Training
+from recsys.models._neural.training import History, Plan, Workers, train
 
 PLAN = Plan(epochs=6, batch_size=8, learning_rate=0.05, seed=1, patience=3)
 ALONE = Workers(0, 1, torch.device("cpu"))
@@ -79,7 +79,7 @@ def test_training_ends_after_epochs_without_a_better_value_and_keeps_the_best():
 def test_an_epoch_that_is_not_whole_in_time_does_not_count(monkeypatch: pytest.MonkeyPatch):
     one, _ = trained(Training(), replace(PLAN, epochs=1))
     ticks = iter(range(100))
-    monkeypatch.setattr(neural_training.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(ticks)))
     module, history = trained(Training(seconds=6.0))  # of four steps to an epoch, the seventh is too late
     assert len(history.losses) == 1
     assert module.slope.item() == one.slope.item()
@@ -92,7 +92,7 @@ def test_no_epoch_in_time_is_an_error():
 
 def test_weights_are_averaged_over_steps(monkeypatch: pytest.MonkeyPatch):
     averaged, _ = trained(Training())
-    monkeypatch.setattr(neural_training, "AVERAGED_STEPS", 1)
+    monkeypatch.setattr(training, "AVERAGED_STEPS", 1)
     last, _ = trained(Training())
     assert 0 < averaged.slope.item() < last.slope.item() < 3.3
 
@@ -100,7 +100,7 @@ def test_weights_are_averaged_over_steps(monkeypatch: pytest.MonkeyPatch):
 PROGRAM = """
 import sys
 import numpy as np
-from recsys.models import light_gcn_training
+from recsys.models._graph import light_gcn_training
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
 from tests.recsys.models.test_neural_training import wanted_by_kind
 import os

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.models.purchase_days import purchase_days
-from recsys.models.purchase_features import NEVER_DAYS, describe_purchases
+from recsys.models._purchases.purchase_days import purchase_days
+from recsys.models._purchases.purchase_features import NEVER_DAYS, describe_purchases
 
 BUY = 5.0
 EVENTS = [

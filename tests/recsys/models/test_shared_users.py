@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys.models.shared_users import SharedUsers
+from recsys.models._item_item.shared_users import SharedUsers
 
 
 @pytest.mark.parametrize("least", [1, 2, 5])

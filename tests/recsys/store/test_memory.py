@@ -11,8 +11,8 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.keys import Keys
-from recsys.store.memory import Forecast, used_memory
-from recsys.store.publish import publish
+from recsys.store.publish.memory import Forecast, used_memory
+from recsys.store.publish.publish import publish
 from recsys.store.read import live_version, popular_items, versions
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.flags import Flag, flagged_users, put_flags, put_label, read_flag, release
 from recsys.store.keys import Keys
-from recsys.store.nightly_flags import replace_nightly_flags
+from recsys.store.publish.nightly_flags import replace_nightly_flags
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recsys.store.link import pack
-from recsys.store.packing import head, part, parts
+from recsys.store.client.connection import pack
+from recsys.store.resp import head, part, parts
 
 COMMANDS = [("GET", "ключ"), ("ZADD", "key", 1_772_366_400_123, b"e1 i1 view"), ("BITFIELD", "k", -51, b"")]
 

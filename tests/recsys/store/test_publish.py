@@ -12,12 +12,12 @@ import redis
 from redis.client import Pipeline
 
 from recsys.errors import StoreError
-from recsys.store.blocks import BLOCK_LISTS
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.blocks import BLOCK_LISTS
+from recsys.store.publish.publish import publish
+from recsys.store.publish.versions import begin, roll_back
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
-from recsys.store.versions import begin, roll_back
 from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS
 
 # Publishes until it is killed: it stops for good after the first block and says so.
@@ -27,7 +27,7 @@ from pathlib import Path
 import redis
 from redis.client import Pipeline
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 
 def hold(lists):
     print(lists, flush=True)

@@ -18,13 +18,13 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from recsys.errors import StoreError
-from recsys.store.bulk import Channel
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
+from recsys.store.embedded import server_status, start_server
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.bulk import Channel
+from recsys.store.publish.publish import publish
+from recsys.store.publish.versions import roll_back
 from recsys.store.read import live_version, versions
-from recsys.store.server import server_status, start_server
-from recsys.store.versions import roll_back
 from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, assert_live_and_whole
 
 ListsOf = Callable[[str], Path]
@@ -35,7 +35,7 @@ import os, sys
 from pathlib import Path
 import redis
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 
 for line in sys.stdin:
     version, lists = line.split()

@@ -13,12 +13,12 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import FACTS, VECTORS, read_parts, write_catalogue
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
-from recsys.store.memory import Forecast, used_memory
-from recsys.store.publish import publish
+from recsys.store.publish.memory import Forecast, used_memory
+from recsys.store.publish.publish import publish
+from recsys.store.publish.versions import roll_back
 from recsys.store.read import bought_with_items, live_version
-from recsys.store.versions import roll_back
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
 
 ListsOf = Callable[..., Path]
@@ -144,7 +144,7 @@ def test_a_catalogue_changed_on_the_way_keeps_the_version_from_going_live(
         client.hdel(keys.catalogue(FIRST), "0")
         return size
 
-    monkeypatch.setattr("recsys.store.publish.write_catalogue", lose)
+    monkeypatch.setattr("recsys.store.publish.publish.write_catalogue", lose)
     with pytest.raises(StoreError, match=f"part 0 of recsys:{FIRST}:catalogue is missing in Redis"):
         publish(client, keys, FIRST, online_lists_of(FIRST), 2)
     assert client.get(keys.live) is None

@@ -7,7 +7,7 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 from recsys.store.read import (
     UserItems,
     Version,

@@ -9,13 +9,13 @@ import redis
 from redis.client import Pipeline
 
 from recsys.errors import StoreError
-from recsys.store.connection import Client
+from recsys.store.client.connect import Client
 from recsys.store.encoding import text
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
+from recsys.store.publish.removal import remove
+from recsys.store.publish.versions import roll_back
 from recsys.store.read import live_version, versions
-from recsys.store.removal import remove
-from recsys.store.versions import roll_back
 from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS, assert_live_and_whole
 
 ListsOf = Callable[[str], Path]

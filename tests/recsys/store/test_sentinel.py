@@ -9,9 +9,9 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.connection import address_of, connect
+from recsys.store.client.connect import address_of, connect
 from recsys.store.keys import Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
 from recsys.store.read import live_version
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel, until
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole

@@ -7,8 +7,8 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.connection import connect, store_errors
-from recsys.store.server import server_status, start_server, stop_server
+from recsys.store.client.connect import connect, store_errors
+from recsys.store.embedded import server_status, start_server, stop_server
 
 
 @pytest.fixture

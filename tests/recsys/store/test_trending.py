@@ -8,9 +8,9 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.keys import TRENDING, Keys
-from recsys.store.publish import publish
+from recsys.store.publish.publish import publish
+from recsys.store.publish.trending import replace_trending
 from recsys.store.read import live_version, trending_items
-from recsys.store.trending import replace_trending
 
 WriteLists = Callable[..., Path]
 FIRST, SECOND = "20260101T000000Z", "20260102T000000Z"

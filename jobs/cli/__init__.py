@@ -1,0 +1,1 @@
+"""The `recsys` command: one module per group of commands."""

@@ -1,0 +1,1 @@
+"""Offline experiments: benchmark, attack simulation, backtest."""

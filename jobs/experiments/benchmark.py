@@ -1,0 +1,197 @@
+"""`recsys benchmark`: train and measure models on a ready split, one process a model."""
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from features.interactions import interactions, sequences
+from jobs.pipeline.candidates import build_candidate, check_candidates
+from jobs.pipeline.steps.evaluate import BLEND, EvaluationWindow, blend_config, choose, winner_of
+from jobs.pipeline.steps.search import SearchResult, search, searched
+from jobs.progress import LogProgress, Progress
+from recsys.data.interactions import build_interactions
+from recsys.data.splits import sample_users
+from recsys.errors import SourceError
+from recsys.evaluation.comparison.blend_search import BlendChoice
+from recsys.evaluation.comparison.comparison import check_metric, measure
+from recsys.evaluation.comparison.ground_truth import build_ground_truth
+from recsys.models.base import Model
+from recsys.models.blend import Blend
+from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.settings import Settings
+
+AUTO = "auto"
+POSITION = "position"
+# A split without times is an order without ages: its rows follow each other by a microsecond.
+START = datetime(2000, 1, 1, tzinfo=UTC)
+VALIDATION_SHARE = 0.2
+
+Protocol = Literal["holdout", "last-item"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Events to learn from and pairs to find, and the same once more to choose a model by."""
+
+    history: pl.DataFrame
+    test: pl.DataFrame
+    train: pl.DataFrame
+    validation: pl.DataFrame
+
+
+def benchmark(
+    directory: Path, names: list[str], protocol: Protocol, settings: Settings, progress: Progress
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each model's name and figures at the first of `evaluation.cutoffs`, as soon as it is measured.
+
+    `auto` is the default pipeline: the blend of candidates that wins on validation data, fitted on all.
+    """
+    check_candidates(settings.models, settings)
+    check_metric(settings.evaluation)
+    check_candidates((name for name in names if name != AUTO), settings)
+    for name in names:
+        context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own
+        progress.start(f"train and measure {name}")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            yield name, pool.submit(_measure_model, directory, name, protocol, settings).result()
+        progress.done()
+
+
+def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split:
+    """The split in a directory; raises `SourceError` when a file or a column is missing.
+
+    What `auto` chooses by is `valid.parquet` where it is there; otherwise each user's last item (last-item), the
+    last days (holdout with times), or a random fifth of the rows (holdout without).
+    """
+    train, test = _read(directory / "train.parquet"), _read(directory / "test.parquet")
+    if protocol == "last-item" and test[USER_ID].is_duplicated().any():
+        raise SourceError(f"{directory / 'test.parquet'}: a user has several items; last-item expects one a user")
+    given = directory / "valid.parquet"
+    learned, validation = (train, _read(given)) if given.exists() else _hold_out(train, protocol, settings)
+    history = (
+        pl.concat([train, validation], how="diagonal") if given.exists() and protocol == "last-item" else train
+    )
+    return Split(_events(history), test, _events(learned), validation)
+
+
+def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Settings) -> dict[str, Any]:
+    split = read_split(directory, protocol, settings)
+    exam = split_evaluation_window(split.history, split.test, settings)
+    started = time.perf_counter()
+    found: dict[str, Any] = {}
+    if name == AUTO:
+        choice, result = _choose(split, settings)
+        model = _build(choice, searched(settings, result))
+        found = {"chosen": winner_of(choice), "weights": choice.weights, "search": asdict(result)}
+    else:
+        model = build_candidate(name, settings)
+    model.fit(exam.known)
+    fitted = time.perf_counter()
+    rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
+    recommended = time.perf_counter()
+    measurement = measure(name, rows, exam.truth, settings.evaluation, settings.seed)
+    return {
+        **measurement.metrics,
+        **measurement.catalogue,
+        "users": measurement.users,
+        "cold_users": measurement.cold_users,
+        "fit_seconds": round(fitted - started, 3),
+        "recommend_seconds": round(recommended - fitted, 3),
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        **found,
+    }
+
+
+def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
+    """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
+    wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
+    exam = split_evaluation_window(split.train, wanted, settings)
+    result, lists = search(exam, settings, LogProgress())
+    return choose(lists, exam, settings), result
+
+
+def _build(choice: BlendChoice, settings: Settings) -> Model:
+    if winner_of(choice) != BLEND:
+        return build_candidate(winner_of(choice), settings)
+    config = blend_config(choice, settings.evaluation)
+    return Blend(config, {name: build_candidate(name, settings) for name in config.members})
+
+
+def split_evaluation_window(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> EvaluationWindow:
+    """What was known after the events of `history`, and the pairs that users wanted then."""
+    moment = history[TIMESTAMP].max()
+    assert isinstance(moment, datetime)
+    as_of = moment + timedelta(microseconds=1)
+    weights, half_life = {PURCHASE: 1.0}, settings.sources.half_life_days
+    pairs = interactions(history.lazy(), as_of, weights, half_life).collect()
+    known = build_interactions(pairs, sequences(history.lazy(), as_of, weights).collect(), as_of)
+    seen = known.user_items if settings.repeat == "exclude" else None
+    relevant = wanted.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
+    return EvaluationWindow.of(known, build_ground_truth(relevant, known, settings.evaluation, seen), settings)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """A file of a split, ids as text."""
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SourceError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    for name in (USER_ID, ITEM_ID):
+        if name not in frame.columns:
+            raise SourceError(f"{path}: column {name!r} is missing; the file has {', '.join(frame.columns)}")
+    if TIMESTAMP in frame.columns and not frame.schema[TIMESTAMP].is_temporal():
+        raise SourceError(f"{path}: column {TIMESTAMP!r} is {frame.schema[TIMESTAMP]}; expected a date and time")
+    return frame.with_columns(pl.col(USER_ID, ITEM_ID).cast(pl.String))
+
+
+def _hold_out(train: pl.DataFrame, protocol: Protocol, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows to learn from and rows to choose by."""
+    numbered = train.with_row_index("row")
+    order = next((name for name in (TIMESTAMP, POSITION) if name in train.columns), None)
+    if protocol == "last-item":
+        ordered = (
+            numbered.sort(order, "row") if order else numbered.sample(fraction=1, shuffle=True, seed=settings.seed)
+        )
+        held = ordered.group_by(USER_ID).agg(pl.col("row").last())
+        held = held.join(train.group_by(USER_ID).len().filter(pl.col("len") > 1), on=USER_ID)
+    elif order == TIMESTAMP:
+        first, last = train[TIMESTAMP].min(), train[TIMESTAMP].max()
+        assert isinstance(first, datetime)
+        assert isinstance(last, datetime)
+        window = min(timedelta(days=settings.evaluation.validation_days), (last - first) * VALIDATION_SHARE)
+        held = numbered.filter(pl.col(TIMESTAMP) > last - window)
+    else:
+        held = numbered.sample(fraction=VALIDATION_SHARE, seed=settings.seed)
+    kept = numbered.join(held.select("row"), on="row", how="anti", maintain_order="left")
+    chosen = numbered.join(held.select("row"), on="row", how="semi", maintain_order="left")
+    return kept.drop("row"), chosen.drop("row")
+
+
+def _events(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a split as purchases."""
+    if TIMESTAMP in rows.columns:
+        timestamp = pl.col(TIMESTAMP).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    else:
+        order = pl.col(POSITION) if POSITION in rows.columns else pl.int_range(pl.len())
+        timestamp = pl.lit(START, TIMESTAMP_DTYPE) + pl.duration(microseconds=order)
+    return rows.select(
+        pl.int_range(pl.len()).cast(pl.String).alias(EVENT_ID),
+        USER_ID,
+        ITEM_ID,
+        pl.lit(PURCHASE).alias(EVENT),
+        timestamp.alias(TIMESTAMP),
+    )
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

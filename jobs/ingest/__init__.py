@@ -1,0 +1,1 @@
+"""Read files, object stores, databases and the event stream into the lake."""

@@ -1,0 +1,159 @@
+"""What the entries of the stream hold, in the columns of the lake's tables."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import dataframely as dy
+import msgspec
+import polars as pl
+
+from jobs.ingest.mapping import map_rows
+from jobs.ingest.quarantine import RULES
+from recsys.schema import (
+    CONTEXT,
+    ITEM_ID,
+    LABELLED_AT,
+    RANK,
+    REQUEST_ID,
+    SOURCE,
+    TIMESTAMP,
+    TIMESTAMP_DTYPE,
+    USER_ID,
+    VERSION,
+    Events,
+    Flags,
+    Impressions,
+    Items,
+    Labels,
+)
+from recsys.settings import Sources, Table
+from recsys.store.event_stream import Entry
+from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
+
+UNREADABLE: Final = "entry_is_readable"
+
+
+class _Answer(msgspec.Struct):
+    """What one answer showed; `sources` says of each of `items` which list it is from."""
+
+    items: list[str]
+    sources: list[str]
+    request_id: str | None = None
+    user_id: str | None = None
+    timestamp: str | None = None
+    version: str | None = None
+    context: str | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**32)] = 0
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.sources):
+            raise ValueError("expected a source for each item")
+
+
+def read(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
+    """What the entries hold, by their field, and the text of those that hold nothing that is known."""
+    found: dict[str, list[Any]] = {field: [] for field in DECODERS}
+    unreadable: list[str] = []
+    for entry in entries:
+        fields = {name.decode(errors="replace"): value for name, value in entry.fields.items()}
+        field = next(iter(fields))
+        try:
+            if len(fields) > 1:
+                raise KeyError(field)
+            found[field].append(DECODERS[field].decode(fields[field]))
+        except (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            texts = {name: value.decode(errors="replace") for name, value in fields.items()}
+            unreadable.append(json.dumps(texts, ensure_ascii=False))
+    return found, unreadable
+
+
+def unreadable_rows(entries: Sequence[str]) -> pl.DataFrame:
+    """Entries that hold nothing that is known, as rows to set aside."""
+    return pl.DataFrame({"entry": entries}, schema={"entry": pl.String}).select(
+        pl.lit(UNREADABLE).alias(RULES), "entry"
+    )
+
+
+def mapped(rows: Sequence[msgspec.Struct], table: Table, sources: Sources) -> pl.DataFrame:
+    """Events or items in the columns of their contract, as an ingest of them would have them."""
+    return map_rows(_frame(rows, TEXT_TIMES[table.kind]), table, sources)
+
+
+def shown_items(answers: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Answers in the columns of `Impressions`: a row an item."""
+    given = _frame(answers, ANSWER).filter(pl.col("items").list.len() > 0)
+    first = pl.col("offset") + 1
+    return (
+        given.with_columns(pl.int_ranges(first, first + pl.col("items").list.len()).alias(RANK))
+        .explode("items", "sources", RANK)
+        .rename({"items": ITEM_ID, "sources": SOURCE})
+        .with_columns(_time(TIMESTAMP))
+        .select(*pl.Schema(Impressions))
+    )
+
+
+def raised_flags(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Flags in the columns of `Flags`."""
+    return _frame(rows, TEXT_TIMES["flags"]).with_columns(_time(TIMESTAMP))
+
+
+def given_labels(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Labels in the columns of `Labels`."""
+    return _frame(rows, TEXT_TIMES["labels"]).with_columns(_time(LABELLED_AT))
+
+
+def _time(name: str) -> pl.Expr:
+    return pl.col(name).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+
+
+def _frame(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
+    return pl.DataFrame([msgspec.structs.asdict(row) for row in rows], schema=schema)
+
+
+def _text_times(schema: type[dy.Schema]) -> pl.Schema:
+    """The columns of a contract as JSON has them."""
+    return pl.Schema(
+        {name: pl.String() if dtype == TIMESTAMP_DTYPE else dtype for name, dtype in pl.Schema(schema).items()}
+    )
+
+
+def _decoder(schema: pl.Schema) -> msgspec.json.Decoder[Any]:
+    """Reads a JSON object of these columns, any of which may be left out."""
+    types: dict[pl.DataType, Any] = {
+        pl.String(): str,
+        pl.Float64(): float,
+        pl.Boolean(): bool,
+        pl.List(pl.String): list[str],
+    }
+    fields = [(name, types[dtype] | None, None) for name, dtype in schema.items()]
+    return msgspec.json.Decoder(msgspec.defstruct("Row", fields))
+
+
+TEXT_TIMES = {
+    "events": _text_times(Events),
+    "items": _text_times(Items),
+    "flags": _text_times(Flags),
+    "labels": _text_times(Labels),
+}
+ANSWER = pl.Schema(
+    {
+        "items": pl.List(pl.String),
+        "sources": pl.List(pl.String),
+        REQUEST_ID: pl.String,
+        USER_ID: pl.String,
+        TIMESTAMP: pl.String,
+        VERSION: pl.String,
+        CONTEXT: pl.String,
+        "offset": pl.Int64,
+    }
+)
+DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    EVENT_FIELD: _decoder(TEXT_TIMES["events"]),
+    IMPRESSIONS_FIELD: msgspec.json.Decoder(_Answer),
+    ITEM_FIELD: _decoder(TEXT_TIMES["items"]),
+    FLAG_FIELD: _decoder(TEXT_TIMES["flags"]),
+    LABEL_FIELD: _decoder(TEXT_TIMES["labels"]),
+}
+EVENTS = Table("online", "events", columns={name: name for name in TEXT_TIMES["events"]}, time_zone="UTC")
+ITEMS = Table("online", "items", columns={name: name for name in TEXT_TIMES["items"]}, time_zone="UTC")

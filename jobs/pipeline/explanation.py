@@ -1,0 +1,37 @@
+"""All that is said against a user, and for one."""
+
+from dataclasses import dataclass
+
+from jobs.pipeline.steps.screen import last_screening
+from jobs.pipeline.steps.screening_summary import suspected
+from recsys.evaluation.report.data import Suspect
+from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.flags import Flag, is_released, read_flag
+from recsys.store.keys import Keys
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why a user is held back now, and what the latest nightly run that looked says of the user."""
+
+    user_id: str
+    """As it is stored: a pseudonym, where there is a key for it."""
+    flag: Flag | None
+    """None where the user is not held back."""
+    released: bool
+    """Whether an analyst has released the user, who is never flagged automatically then."""
+    run: str | None
+    """None where no run has looked yet."""
+    nightly: Suspect | None
+    """None where the run wrote nothing down of the user."""
+
+
+def explained(settings: Settings, user_id: str) -> Explained:
+    """What is known of a user, by the id that is stored; raises `StoreError`."""
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    flag, released = read_flag(client, keys, user_id), is_released(client, keys, user_id)
+    run = last_screening(settings.directory)
+    if run is None:
+        return Explained(user_id, flag, released, None, None)
+    return Explained(user_id, flag, released, run.id, suspected(run, user_id))

@@ -1,0 +1,202 @@
+"""A run: a directory written step by step, resumed where it was killed, and never changed once it is complete."""
+
+import fcntl
+import hashlib
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import TypeAdapter
+
+from jobs.lake import DATE, FLAGS, TABLES, Lake
+from recsys.errors import RunError
+from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
+from recsys.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MANIFEST = "manifest.json"
+RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
+# What does not change any output, and may hold a password.
+NOT_IN_MANIFEST = {
+    "redis": True,
+    "schedule": True,
+    "serving": True,
+    "directory": True,
+    "log_format": True,
+    # Who is allowed counts by what users are called in the lake, as an input.
+    "anomalies": {
+        "online": True,
+        "flag_threshold": True,
+        "flag_hours": True,
+        "max_flagged_share": True,
+        "allowed_users": True,
+    },
+    "sources": {"connections": True, "storage_options": True},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory; its id is `as_of`, the moment up to which everything is known."""
+
+    directory: Path
+    as_of: datetime
+
+    @property
+    def id(self) -> str:
+        """The run id, which is also the version of its lists."""
+        return run_id(self.as_of)
+
+    def manifest(self) -> dict[str, Any]:
+        """Settings, inputs, versions, steps and status as written so far."""
+        return read_json(self.directory / MANIFEST)
+
+    def step(self, name: str, work: Callable[[Path], None]) -> Path:
+        """The directory of a step, made by `work` unless it is there: `work` gets a directory that is renamed
+        into place when it is whole."""
+        target = self.directory / name
+        if name in self.manifest()["steps"]:
+            return target
+        log.debug("step started", run=self.id, step=name)
+        started = time.perf_counter()
+        _reset_peak_memory()
+        with written_whole(target) as aside:
+            aside.mkdir()
+            work(aside)
+        self.record_step(name, time.perf_counter() - started)
+        return target
+
+    def record_step(self, name: str, seconds: float) -> None:
+        """Write down that a step is done."""
+        manifest = self.manifest()
+        manifest["steps"][name] = {"seconds": round(seconds, 3), "peak_memory_bytes": _peak_memory()}
+        write_json(self.directory / MANIFEST, manifest)
+        log.debug("step done", run=self.id, step=name, **manifest["steps"][name])
+
+    def update(self, **values: Any) -> None:
+        """Set fields of the manifest."""
+        write_json(self.directory / MANIFEST, self.manifest() | values)
+
+
+@contextmanager
+def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
+    """The run of `as_of`, new or where it was left, held by this process alone.
+
+    A run whose settings or input have changed starts over, unless it is complete. Raises `RunError` when another
+    process holds it, or when it is complete with other settings.
+    """
+    run = Run(settings.directory / "runs" / run_id(as_of), as_of)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    with (run.directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{run.directory}: another process is working on this run") from None
+        remove_partial(run.directory)
+        _begin(run, settings, lake)
+        try:
+            yield run
+        except BaseException as error:
+            if run.manifest()["status"] != COMPLETE:
+                run.update(status=FAILED, error=str(error) or type(error).__name__)
+            raise
+
+
+def runs(directory: Path) -> list[Run]:
+    """Every run under the data directory, the latest first."""
+    manifests = sorted((directory / "runs").glob(f"*/{MANIFEST}"), reverse=True)
+    return [Run(manifest.parent, datetime.fromisoformat(read_json(manifest)["as_of"])) for manifest in manifests]
+
+
+def run_id(as_of: datetime) -> str:
+    """`as_of` in UTC, as in 20171231T000000Z, with microseconds where it has any."""
+    moment = as_of.astimezone(UTC)
+    return moment.strftime("%Y%m%dT%H%M%S.%fZ" if moment.microsecond else "%Y%m%dT%H%M%SZ")
+
+
+def _begin(run: Run, settings: Settings, lake: Lake) -> None:
+    values = TypeAdapter(Settings).dump_python(settings, mode="json", exclude=NOT_IN_MANIFEST)
+    mark = _mark(values)
+    allowed = sorted(lake.stored_id(user) for user in settings.anomalies.allowed_users)
+    inputs = _mark([*_lake_files(lake, run.as_of), *allowed])
+    if (run.directory / MANIFEST).exists():
+        manifest = run.manifest()
+        if manifest["status"] == COMPLETE and manifest["settings_mark"] != mark:
+            raise RunError(
+                f"{run.directory}: the run is complete, with other settings; "
+                "give another --as-of, or remove the directory"
+            )
+        if manifest["status"] == COMPLETE:
+            return
+        if (manifest["settings_mark"], manifest["inputs_mark"]) == (mark, inputs):
+            run.update(status=RUNNING, error=None)
+            return
+        log.info("run starts over: settings or input have changed", run=run.id)
+        _empty(run.directory)
+    write_json(
+        run.directory / MANIFEST,
+        {
+            "run_id": run.id,
+            "as_of": run.as_of.astimezone(UTC).isoformat(),
+            "status": RUNNING,
+            "error": None,
+            "settings": values,
+            "settings_mark": mark,
+            "inputs_mark": inputs,
+            "versions": {name: version(name) for name in PACKAGES},
+            "steps": {},
+        },
+    )
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
+def _mark(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
+    """Names of the lake's files of days before `as_of`, which tell their content: event files never change and are
+    named after it. What is taken in of later days does not concern the run."""
+    last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
+    events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
+    names = [str(file.relative_to(lake.directory)) for file in events]
+    tables = [lake.directory / f"{table}.parquet" for table in TABLES]
+    flags = sorted(file for file in (lake.directory / FLAGS).rglob("*.parquet") if file.parent.name <= last)
+    names += [str(file.relative_to(lake.directory)) for file in flags]
+    return names + [fingerprint(table) for table in tables if table.exists()]
+
+
+def _reset_peak_memory() -> None:
+    """Start measuring the process's peak memory anew, where the kernel can."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        path.write_text("5")
+
+
+def _peak_memory() -> int:
+    """Most bytes the process had in memory since the last reset."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

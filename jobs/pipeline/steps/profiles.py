@@ -1,0 +1,84 @@
+"""What is known of each user, as the online half shows it: a short JSON text a user."""
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
+
+from features.events import exact_sum
+from recsys.files import written_whole
+from recsys.models.categories.levels import category_path
+from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, CONFIDENCE, EVENTS, ITEM_ID, LAST_AT, USER_ID
+from recsys.store.publish.blocks import ITEMS, PROFILES_FILE
+
+FAVOURITES = 3
+GROUP_USERS = 16_384
+
+PURCHASES = "purchases"
+CATEGORIES = "categories"
+BRANDS = "brands"
+
+
+def write_profiles(directory: Path, features: Path, items: pl.DataFrame) -> None:
+    """A JSON object for each user of the feature tables, whose buckets of users are read one after the other.
+
+    `events` are all but impressions, `purchases` orders, `last_at` is the last event in UTC, `categories` whole
+    paths and `brands` the up to three liked most, not there where none is.
+    """
+    schema = pa.schema([(USER_ID, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
+    # No two texts are the same, so a dictionary of them would only take room.
+    writer = pyarrow.parquet.ParquetWriter
+    with (
+        written_whole(directory / PROFILES_FILE) as aside,
+        writer(aside, schema, compression="zstd", use_dictionary=False) as out,
+    ):
+        for file in sorted((features / "user_profile").glob("*.parquet")):
+            profiles = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+            interactions = pl.scan_parquet(
+                features / "interactions" / file.name, glob=False, hive_partitioning=False
+            )
+            texts = profile_texts(profiles, interactions, items.lazy()).collect()
+            out.write_table(texts.to_arrow().cast(schema), row_group_size=GROUP_USERS)
+
+
+def profile_texts(profiles: pl.LazyFrame, interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+    """A list of one text for each row of `user_profile`, in its order, (user_id, items)."""
+    brands = pl.col("brand_affinity").list.head(FAVOURITES).list.eval(pl.element().struct.field("name"))
+    facts = {
+        EVENTS: pl.col(EVENTS),
+        PURCHASES: pl.col("orders"),
+        LAST_AT: pl.col(LAST_AT).dt.to_string("%Y-%m-%dT%H:%M:%SZ"),
+        CATEGORIES: pl.col(CATEGORIES),
+        BRANDS: pl.when(brands.list.len() > 0).then(brands),
+    }
+    return (
+        profiles.join(_categories(interactions, items), on=USER_ID, how="left", maintain_order="left")
+        .select(USER_ID, **facts)
+        .select(USER_ID, pl.concat_list(_json(list(facts))).alias(ITEMS))
+    )
+
+
+def _categories(interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+    """The whole category paths that each user likes most, best first, ties by name; only those liked at all."""
+    paths = items.select(ITEM_ID, category_path().list.join(CATEGORY_SEPARATOR).alias(CATEGORY)).drop_nulls()
+    return (
+        interactions.join(paths, on=ITEM_ID)
+        .group_by(USER_ID, CATEGORY)
+        .agg(exact_sum(pl.col(CONFIDENCE)).alias(CONFIDENCE))
+        .filter(pl.col(CONFIDENCE) > 0)
+        .sort(CONFIDENCE, CATEGORY, descending=[True, False])
+        .group_by(USER_ID, maintain_order=True)
+        .agg(pl.col(CATEGORY).head(FAVOURITES).alias(CATEGORIES))
+    )
+
+
+def _json(names: list[str]) -> pl.Expr:
+    """A JSON object of some columns without white space between its parts; a null is left out."""
+    members = [
+        pl.when(pl.col(name).is_not_null()).then(
+            pl.struct(name).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
+        )
+        for name in names
+    ]
+    return pl.format("{}{}{}", pl.lit("{"), pl.concat_str(members, separator=",", ignore_nulls=True), pl.lit("}"))

@@ -1,0 +1,60 @@
+"""What people are told of the users who were screened out, and of those who are suspected."""
+
+import polars as pl
+
+from jobs.pipeline.run import Run
+from jobs.pipeline.steps.compare_unscreened import read_comparison
+from jobs.pipeline.steps.screen import read_screened, screen_summary
+from recsys.anomaly.labelled import FOLDS, MIN_LABELS
+from recsys.evaluation.report.data import ScreeningSummary, Suspect
+from recsys.schema import EVENTS, FLAGGED, REASONS, SCORE, SOURCE, USER_ID
+from recsys.settings import Settings
+
+TOP_REASONS = 10
+SUSPECTS = 20
+
+_REASON = "reason"
+_USERS = "users"
+
+
+def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None:
+    """Who was screened out of a run, why, and what that changed; None where nobody was looked for."""
+    if settings.anomalies.nightly == "off":
+        return None
+    summary, found = screen_summary(run), read_screened(run)
+    return ScreeningSummary(
+        shadow=summary.mode == "shadow",
+        users=summary.users,
+        events=summary.events,
+        screened_users=summary.screened_users,
+        screened_events=summary.screened_events,
+        by_origin={**summary.by_origin},
+        reasons=top_reasons(found.filter(FLAGGED)),
+        suspects=_suspects(found.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)),
+        bots=summary.bots,
+        fine=summary.fine,
+        labelled_detector=summary.bots + summary.fine >= MIN_LABELS and min(summary.bots, summary.fine) >= FOLDS,
+        least_labels=MIN_LABELS,
+        comparison=read_comparison(run),
+    )
+
+
+def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
+    """What was unusual, without the figures behind the colon, and for how many users, the most frequent first."""
+    kind = pl.col(REASONS).str.split(":").list.first().alias(_REASON)
+    kinds = users.select(USER_ID, REASONS).explode(REASONS).drop_nulls().select(USER_ID, kind).unique()
+    counts = kinds.group_by(_REASON).agg(pl.len().alias(_USERS)).sort(_USERS, _REASON, descending=[True, False])
+    return tuple(counts.head(TOP_REASONS).rows())
+
+
+def suspected(run: Run, user_id: str) -> Suspect | None:
+    """What a run says of a user, by the id in the lake; None where it wrote nothing down."""
+    return next(iter(_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
+
+
+def _suspects(found: pl.DataFrame) -> tuple[Suspect, ...]:
+    rows = found.select(USER_ID, SCORE, FLAGGED, SOURCE, EVENTS, REASONS).rows()
+    return tuple(
+        Suspect(user, score, flagged, origin, events, tuple(reasons))
+        for user, score, flagged, origin, events, reasons in rows
+    )

@@ -1,0 +1,110 @@
+"""The trending list as of now, from the lake's latest days, in place of the live version's."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, cast
+
+import polars as pl
+
+from features.events import before, days_since, decay, exact_sum
+from jobs.lake import Lake, lake_of
+from jobs.pipeline.candidates import build_candidate
+from jobs.pipeline.steps.lists import trending_list, unavailable_items
+from jobs.pipeline.steps.screen import last_screened
+from jobs.progress import Progress
+from recsys.data.trust import backed, trust_of
+from recsys.ids import IdMap
+from recsys.models.trending import Trending, TrendingConfig
+from recsys.schema import EARLIEST, EVENT, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.flags import flagged_users
+from recsys.store.keys import Keys
+from recsys.store.publish.trending import replace_trending
+
+# An event counts a thirty-second after so many half-lives: what is older would hardly change a list. Nor would it
+# change who is trusted: a user of so few days in that time that older ones would count hardly wanted anything.
+USUAL_HALF_LIVES = 5
+
+AGE: Final = "age_days"
+DAY: Final = "day"
+TRUST: Final = "trust"
+RATES: Final = ("recent", "usual")
+SUMS: Final = (*RATES, *(f"trusted_{name}" for name in RATES))
+MICROSECONDS_PER_DAY: Final = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """The trending list that is live now."""
+
+    version: str
+    items: int
+    seconds: float
+
+
+def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> Renewed:
+    """Compute the trending list of `as_of` and put it in place of the live version's; where nothing rises there
+    is none.
+
+    Users who are held back now, or whom the last night screened out, do not count.
+    """
+    started = time.perf_counter()
+    progress.start("renew the trending list")
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    held_back = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
+    screened = last_screened(settings.directory)
+    left_out = held_back if screened is None else pl.concat([held_back, screened])
+    items = trending_items(lake_of(settings).without(left_out), settings, as_of)
+    version = replace_trending(client, keys, items)
+    progress.done()
+    return Renewed(version, len(items), time.perf_counter() - started)
+
+
+def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]:
+    """The items on the rise at `as_of` that may be shown, best first."""
+    model = cast(Trending, build_candidate("trending", settings))
+    rates = pl.concat([bucket_rates(lake, bucket, settings, as_of) for bucket in range(lake.buckets)])
+    sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
+    if sums.is_empty():
+        return []
+    known = IdMap.of(sums[ITEM_ID])
+    recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
+    trend = model.fit_rates(backed(recent, trusted_recent), backed(usual, trusted_usual)).item_trend
+    unavailable = unavailable_items(known, lake.items().collect())
+    return trending_list(trend, known, unavailable, settings.lists.popular_items)
+
+
+def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
+    """One row an item that a bucket's users wanted, and its `SUMS`, exact, which add up over buckets.
+
+    A user counts once an item and day, as in `recsys.models.trending`; what is trusted counts the user's trust.
+    """
+    config = cast(Trending, build_candidate("trending", settings)).config
+    wanted = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
+    age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
+    counted = (
+        before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
+        .filter(pl.col(EVENT).is_in(sorted(wanted)))
+        .select(
+            USER_ID,
+            ITEM_ID,
+            days_since(pl.col(TIMESTAMP), as_of).alias(AGE),
+            ((age.dt.total_microseconds() - 1) // MICROSECONDS_PER_DAY).alias(DAY),
+        )
+        .group_by(USER_ID, ITEM_ID, DAY)
+        .agg(pl.col(AGE).min())
+        .collect(engine="streaming")
+    )
+    users = counted.group_by(USER_ID).agg(pl.col(DAY).n_unique())
+    trust = users.select(USER_ID, pl.Series(TRUST, trust_of(users[DAY].to_numpy())))
+    rates = [decay(pl.col(AGE), days) for days in (config.recent_days, config.usual_days)]
+    sums = [*(exact_sum(rate) for rate in rates), *(exact_sum(rate * pl.col(TRUST)) for rate in rates)]
+    named = [total.alias(name) for total, name in zip(sums, SUMS, strict=True)]
+    return counted.lazy().join(trust.lazy(), on=USER_ID).group_by(ITEM_ID).agg(named).collect(engine="streaming")
+
+
+def _first_day(config: TrendingConfig, as_of: datetime) -> datetime:
+    days = USUAL_HALF_LIVES * max(config.recent_days, config.usual_days)
+    return as_of - timedelta(days=min(days, (as_of - EARLIEST).days))

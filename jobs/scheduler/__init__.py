@@ -1,0 +1,1 @@
+"""Run jobs on a schedule, in child processes, with retries and history."""

@@ -1,0 +1,1 @@
+"""Compare models on one evaluation window, with intervals and tests."""

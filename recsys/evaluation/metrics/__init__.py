@@ -1,0 +1,1 @@
+"""Metrics of top-N lists and of classifiers."""

@@ -1,0 +1,214 @@
+"""report.html: one file that tells a shop which model is published, how good it is and what it learned from."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.segments import FEW_USERS, HEAVY, LIGHT
+from recsys.evaluation.comparison.significance import Difference, compare_pairs
+from recsys.evaluation.comparison.stability import OverFolds, summarize_folds
+from recsys.evaluation.metrics.popularity_bias import ALL
+from recsys.evaluation.metrics.ranking import METRICS
+from recsys.evaluation.report import (
+    catalogue_text,
+    category_text,
+    data_text,
+    formatting,
+    model_text,
+    screening_text,
+)
+from recsys.evaluation.report.data import Report
+from recsys.evaluation.report.data_plots import plot_events_per_day, plot_quarantine, plot_steps
+from recsys.evaluation.report.metric_explanations import EXPLANATIONS
+from recsys.evaluation.report.model_plots import (
+    SEGMENT_LABELS,
+    plot_exposure,
+    plot_folds,
+    plot_models,
+    plot_popularity,
+    plot_segments,
+    plot_tradeoff,
+)
+from recsys.files import written_whole
+
+EXAMPLES = 10
+EXAMPLE_ITEMS = 10
+FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "chance": formatting.chance,
+    "day": formatting.day,
+    "duration": formatting.duration,
+    "interval": formatting.interval,
+    "memory": formatting.memory,
+    "metric_name": formatting.metric_name,
+    "percent": formatting.percent,
+    "rule_in_words": formatting.rule_in_words,
+    "settings_in_words": formatting.settings_in_words,
+    "shorten": formatting.shorten,
+    "value": formatting.value,
+    "whole": formatting.whole,
+}
+CATALOGUE_METRICS = ("coverage", "gini", "novelty", "diversity", "popularity", "head_share")
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report to `path`, whole or not at all."""
+    with written_whole(path) as aside:
+        aside.write_text(render_report(report), encoding="utf-8")
+
+
+def render_report(report: Report) -> str:
+    """The report as one HTML page that loads nothing from elsewhere."""
+    base = report.evaluation.metric.partition("@")[0]
+    own, other = _differences(report)
+    environment = Environment(
+        loader=PackageLoader("recsys.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= FILTERS  # pyright: ignore[reportUnknownMemberType]
+    return environment.get_template("report.html").render(
+        report=report,
+        winner=report.winner_on_test,
+        k=report.cutoff,
+        metric=report.evaluation.metric,
+        metric_base=base,
+        metrics=[base, *(metric for metric in METRICS if metric != base)],
+        catalogue_metrics=CATALOGUE_METRICS,
+        segments=SEGMENT_LABELS,
+        few_users=FEW_USERS,
+        everyone=ALL,
+        bias_segments={ALL: "all shoppers", LIGHT: SEGMENT_LABELS[LIGHT], HEAVY: SEGMENT_LABELS[HEAVY]},
+        examples=report.examples[:EXAMPLES],
+        example_items=EXAMPLE_ITEMS,
+        validation=_best_first(report.validation, report.evaluation.metric),
+        test=_best_first(report.test, report.evaluation.metric),
+        own_differences=own,
+        other_differences=other,
+        blend_segments=_blend_segments(report),
+        over_folds=_over_folds(report),
+        steps=[(step, data_text.events_per_second(step)) for step in report.steps],
+        windows=_windows(report),
+        explanations=EXPLANATIONS,
+        origins=screening_text.ORIGINS,
+        sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
+        plots=_plots(report),
+    )
+
+
+def _best_first(measurements: Sequence[ModelMeasurement], metric: str) -> list[ModelMeasurement]:
+    return sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+
+
+def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
+    """Pairs of models on the test window: those with the winner, and the others."""
+    pairs = compare_pairs(report.test, report.evaluation.metric)
+    own = model_text.pairs_of(pairs, report.winner)
+    return own, [pair for pair in pairs if pair not in own]
+
+
+def _blend_segments(report: Report) -> list[str]:
+    """The segments that the blend has weights for, those with the shortest history first."""
+    members = report.blend.members if report.blend else ()
+    order = [*SEGMENT_LABELS]
+    found = {segment for member in members for segment in member.weight_by_segment}
+    return sorted(found, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
+
+
+def _over_folds(report: Report) -> tuple[OverFolds, ...]:
+    return summarize_folds(model_text.fold_metrics(report)) if report.folds else ()
+
+
+def _windows(report: Report) -> list[tuple[str, str, str]]:
+    """Name, days and purpose of each window."""
+    cuts = report.windows
+    return [
+        ("Train", formatting.span(None, cuts.train_end), "what the models learn from"),
+        ("Validation", formatting.span(cuts.train_end, cuts.validation_end), "where the winner is chosen"),
+        ("Test", formatting.span(cuts.validation_end, cuts.as_of), "only reported"),
+    ]
+
+
+def _sentences(report: Report) -> dict[str, str]:
+    metric = report.evaluation.metric
+    return {
+        "winner": model_text.winner_sentence(report),
+        "test": model_text.test_sentence(report),
+        "validation_intervals": model_text.interval_sentence(report.validation, metric),
+        "test_intervals": model_text.interval_sentence(report.test, metric),
+        "order": model_text.order_sentence(report),
+        "differences": model_text.differences_sentence(report),
+        "folds": model_text.folds_sentence(report) if report.folds else "",
+        "best_fold": model_text.best_fold_sentence(report) if report.folds else "",
+        "search": model_text.search_sentence(report) if report.search else "",
+        "blend": model_text.blend_sentence(report, report.blend) if report.blend else "",
+        "cold": catalogue_text.cold_sentence(report),
+        "segments": catalogue_text.segments_sentence(report),
+        "head_and_tail": catalogue_text.items_sentence(report),
+        "catalogue": catalogue_text.catalogue_sentence(report),
+        "exposure": catalogue_text.exposure_sentence(report),
+        "tradeoff": catalogue_text.tradeoff_sentence(report),
+        "popularity": catalogue_text.popularity_sentence(report),
+        "lift": catalogue_text.lift_sentence(report),
+        "diversity": catalogue_text.diversity_sentence(report),
+        "data": data_text.data_sentence(report),
+        "events": data_text.events_sentence(report),
+        "quarantine": data_text.quarantine_sentence(report),
+        "quarantine_days": data_text.quarantine_days_sentence(report),
+        "schema": data_text.schema_sentence(report.schema_changes) if report.schema_changes else "",
+        "steps": data_text.steps_sentence(report) if report.steps else "",
+        "memory": data_text.memory_sentence(report) if report.steps else "",
+        "examples": data_text.examples_sentence(report),
+    }
+
+
+def _category_sentences(report: Report) -> dict[str, str]:
+    categories = report.categories
+    if categories is None:
+        return {}
+    told = {"categories": category_text.categories_sentence(categories)}
+    if categories.measured is not None:
+        told["category_accuracy"] = category_text.accuracy_sentence(categories.measured)
+        told["category_calibration"] = category_text.calibration_sentence(categories.measured)
+    return told
+
+
+def _screening_sentences(report: Report) -> dict[str, str]:
+    screening = report.screening
+    if screening is None:
+        return {}
+    told = {
+        "screening": screening_text.screening_sentence(screening),
+        "labels": screening_text.labels_sentence(screening),
+    }
+    if screening.comparison is not None:
+        told["screening_comparison"] = screening_text.comparison_sentence(screening.comparison)
+    return told
+
+
+def _plots(report: Report) -> dict[str, Any]:
+    metric, data = report.evaluation.metric, report.data
+    highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
+    drawn = {
+        "validation": plot_models("validation", report.validation, metric, report.winner, highest),
+        "test": plot_models("test", report.test, metric, report.winner, highest),
+        "segments": plot_segments(report.winner_on_test, metric),
+        "tradeoff": plot_tradeoff(report.test, metric, report.winner),
+        "exposure": plot_exposure(report.test, report.winner),
+        "popularity": plot_popularity(report.test, report.winner),
+        "events": plot_events_per_day(data.events_per_day, report.windows),
+    }
+    if report.folds:
+        drawn["folds"] = plot_folds(report.folds, metric, report.winner)
+    if report.quarantine.per_day:
+        drawn["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
+    if report.steps:
+        drawn["seconds"] = plot_steps("seconds", report.steps, lambda step: step.seconds, formatting.duration)
+        drawn["memory"] = plot_steps("memory", report.steps, lambda step: step.peak_memory, formatting.memory)
+    return {name: Markup(svg) for name, svg in drawn.items()}

@@ -1,0 +1,1 @@
+"""Purchase history shared by the models of repeat purchases."""

@@ -1,0 +1,1 @@
+"""Predict categories of items from item vectors and the interaction graph."""

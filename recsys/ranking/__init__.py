@@ -1,0 +1,1 @@
+"""Exact top-N selection from scores and factors."""

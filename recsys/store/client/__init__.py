@@ -1,0 +1,1 @@
+"""Clients of Redis: pipelined asyncio client and redis-py connections."""

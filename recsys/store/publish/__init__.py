@@ -1,0 +1,1 @@
+"""Publish a run's lists to Redis as a version."""

@@ -1,0 +1,227 @@
+"""Publishing: a run's lists are loaded as a version, checked, and made live by moving one pointer."""
+
+# redis-py leaves **kwargs without a type.
+# pyright: reportUnknownMemberType=false
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from recsys.errors import StoreError
+from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catalogue
+from recsys.store.client.connect import ERRORS, Client, primaries, store_errors
+from recsys.store.keys import TRENDING, Keys
+from recsys.store.publish.blocks import BLOCK_LISTS, Block, sources
+from recsys.store.publish.bulk import key_hashes
+from recsys.store.publish.loading import Loader
+from recsys.store.publish.memory import Budget, fit, note_size, noted_cut, used_memory
+from recsys.store.publish.removal import abandon, clear, remove_leftovers, remove_old_versions
+from recsys.store.publish.versions import begin, go_live, live, settle
+from recsys.store.read import versions
+
+SAMPLE_STRIDE: Final = 2_000
+
+Pairs = list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publish left in Redis: `keys` keys, whose values have `bytes` bytes, and which versions are gone.
+
+    `memory_bytes` is what they take there, None where the server's memory did not grow by them; `cut_to` is the
+    length the lists of users and items were cut to, None where they are as the run wrote them.
+    """
+
+    version: str
+    previous: str | None
+    keys: int
+    bytes: int
+    seconds: float
+    removed: tuple[str, ...]
+    memory_bytes: int | None
+    cut_to: int | None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    keys: int
+    bytes: int
+    memory_bytes: int | None = None
+    cut_to: int | None = None
+
+
+def publish(
+    client: Client,
+    keys: Keys,
+    version: str,
+    lists_directory: Path,
+    keep_versions: int,
+    progress: Callable[[int], None] | None = None,
+    max_memory: int | None = None,
+) -> Published:
+    """Load the lists of a run as `version`, check them, make it live, and remove old versions.
+
+    `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items)
+    and `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). What is for the online
+    half may be missing: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
+    `profiles.parquet` (user_id, items: one text) and `catalogue.parquet` (`recsys.store.catalogue.FACTS`). Empty
+    lists are not written. `keep_versions` counts the live one; that and the previous one always stay. `progress` is
+    told the number of lists done so far. `max_memory` is as `Redis.max_memory` has it. A version that is live
+    already is compared list by list and left as it is, but for its trending list, which is renewed by day.
+    `client` gives its replies as bytes.
+
+    Raises `StoreError`, with the pointer where it was, when a list is refused, missing or not as written,
+    when the lists do not fit, when the live version changes meanwhile, and when `version` is live with other
+    lists.
+    """
+    started = time.perf_counter()
+    sources(keys, version, lists_directory)
+    with store_errors(client):
+        settle(client, keys)
+        previous = live(client, keys)
+        removed = remove_leftovers(client, keys, version)
+        if previous == version:
+            loaded = _compare(client, keys, version, lists_directory, progress)
+            previous = _last_before(client, keys, version)
+        else:
+            budget = None
+            if max_memory is not None:
+                # What would go afterwards goes before, so that its memory is there to use.
+                removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+                budget = Budget(max_memory, max(keep_versions, 2))
+            loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
+        removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+    seconds = time.perf_counter() - started
+    return Published(
+        version,
+        previous,
+        loaded.keys,
+        loaded.bytes,
+        seconds,
+        tuple(removed),
+        loaded.memory_bytes,
+        loaded.cut_to,
+    )
+
+
+def _kept(version: str, previous: str | None) -> list[str]:
+    """What stays however few versions are kept."""
+    return [version] if previous is None else [version, previous]
+
+
+def _load(
+    client: Client,
+    keys: Keys,
+    version: str,
+    previous: str | None,
+    directory: Path,
+    budget: Budget | None,
+    progress: Callable[[int], None] | None,
+) -> _Loaded:
+    mark, known = begin(client, keys, version)
+    try:
+        if known:
+            clear(client, keys, version)
+        longest = None if budget is None else fit(client, keys, version, directory, budget)
+        before = used_memory(client)
+        count, size, sample = _write(client, version, _blocks(keys, version, directory, longest), progress)
+        catalogue = _write_catalogue(client, keys, version, directory)
+        count, size = count + (catalogue > 0), size + catalogue
+        _verify_count(client, keys, version, count)
+        _verify_values(client, version, sample)
+        grown = used_memory(client) - before
+        note_size(client, keys, version, grown, longest)
+        go_live(client, keys, version, previous, mark)
+    except (StoreError, *ERRORS):
+        # Half a version would only take memory; where Redis is gone, the next publish clears it.
+        with suppress(*ERRORS):
+            abandon(client, keys, version, mark)
+        raise
+    return _Loaded(count, size, grown if grown > 0 else None, longest)
+
+
+def _blocks(keys: Keys, version: str, directory: Path, longest: int | None) -> Iterator[Block]:
+    cut = sources(keys, version, directory) if longest is None else sources(keys, version, directory, longest)
+    return chain.from_iterable(source.blocks() for source in cut)
+
+
+def _write(
+    client: Client, version: str, blocks: Iterable[Block], progress: Callable[[int], None] | None
+) -> tuple[int, int, Pairs]:
+    """Write all blocks; how many lists, the bytes of their values, and a sample. Only some blocks are in memory."""
+    count = size = 0
+    sample: Pairs = []
+    with Loader(client, version) as loader:
+        for block in blocks:
+            size += loader.write(block)
+            count += len(block.rows)
+            sample += block.pairs(block.rows[::SAMPLE_STRIDE])
+            if progress is not None:
+                progress(count)
+        loader.finish()
+    return count, size, sample
+
+
+def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) -> int:
+    """The bytes of the catalogue, 0 where there is none."""
+    file = directory / CATALOGUE_FILE
+    if not file.is_file():
+        return 0
+    write_catalogue(client, keys, version, file)
+    return verify_catalogue(client, keys, version, file)
+
+
+def _compare(
+    client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
+) -> _Loaded:
+    """All of the live version is there as the files have it; readers notice nothing."""
+    trending = keys.ranking(version, TRENDING)
+    longest = noted_cut(client, keys, version)
+    count = size = 0
+    for block in _blocks(keys, version, directory, longest):
+        pairs = [(key, value) for key, value in block.pairs(block.rows) if key != trending]
+        _verify_values(client, version, pairs)
+        count += len(pairs)
+        size += sum(len(value) for _, value in pairs)
+        if progress is not None:
+            progress(count)
+    file = directory / CATALOGUE_FILE
+    catalogue = verify_catalogue(client, keys, version, file) if file.is_file() else 0
+    found = client.get(trending)
+    count += (catalogue > 0) + (found is not None)
+    _verify_count(client, keys, version, count)
+    return _Loaded(count, size + catalogue + len(found or b""), cut_to=longest)
+
+
+def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
+    for start in range(0, len(pairs), BLOCK_LISTS):
+        part = pairs[start : start + BLOCK_LISTS]
+        pipeline = client.pipeline(transaction=False)
+        for key, _ in part:
+            pipeline.execute_command("GET", key)
+        for (key, value), reply in zip(part, pipeline.execute(), strict=True):
+            if reply != value:
+                found = "is missing" if reply is None else "is another list"
+                raise StoreError(f"version {version}: {key} {found} in Redis")
+
+
+def _verify_count(client: Client, keys: Keys, version: str, expected: int) -> None:
+    """SCAN may name a key twice, so keys are counted by hash, 8 bytes each."""
+    pattern = keys.version_pattern(version)
+    hashes = [some for node in primaries(client) for some in key_hashes(node, pattern)]
+    found = np.sort(np.concatenate(hashes))
+    count = len(found) - int(np.count_nonzero(found[1:] == found[:-1]))
+    if count != expected:
+        raise StoreError(f"version {version}: {expected} lists to publish but {count} keys in Redis")
+
+
+def _last_before(client: Client, keys: Keys, version: str) -> str | None:
+    """The version, other than `version`, that went live last."""
+    whole = [known.name for known in versions(client, keys) if known.published_at]
+    return next((name for name in whole if name != version), None)

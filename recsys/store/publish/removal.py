@@ -1,0 +1,85 @@
+"""The end of versions that are no longer wanted, a few keys at a time so that readers are not held up."""
+
+# redis-py leaves **kwargs without a type.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Iterator
+from typing import Final
+
+import redis
+
+from recsys.store.client.connect import Client, primaries
+from recsys.store.keys import Keys
+from recsys.store.publish.versions import live, note_live, touch
+from recsys.store.read import versions
+
+SCAN_KEYS: Final = 500
+"""Keys looked at, or removed, before readers get their turn."""
+REMOVING: Final = "removing"
+
+
+def remove_leftovers(client: Client, keys: Keys, version: str) -> list[str]:
+    """Remove what killed publishers have left, other than of `version`; the versions that are gone."""
+    known = versions(client, keys)
+    half = [each.name for each in known if not (each.published_at or each.live or each.name == version)]
+    return [name for name in half if remove(client, keys, name)]
+
+
+def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
+    """Remove all but `keep_versions` versions: those of `kept`, then those that went live last. What is gone."""
+    known = versions(client, keys)
+    whole = [*kept, *(each.name for each in known if each.published_at or each.live)]
+    staying = list(dict.fromkeys(whole))[: max(keep_versions, len(kept))]
+    return [each.name for each in known if each.name not in staying and remove(client, keys, each.name)]
+
+
+def abandon(client: Client, keys: Keys, version: str, mark: str) -> None:
+    """Remove what a failed load has written, unless another load of the version has begun since."""
+    state = client.hget(keys.versions, version)
+    if state is None or state == mark.encode():
+        # Nothing is written first: a server that is full still deletes.
+        clear(client, keys, version)
+        client.hdel(keys.sizes, version)
+        client.hdel(keys.versions, version)
+
+
+def remove(client: Client, keys: Keys, version: str) -> bool:
+    """Remove a version and its keys; False, and nothing is gone, where it has gone live meanwhile."""
+    try:
+        client.hset(keys.versions, version, REMOVING)
+        current = touch(client, keys)
+    except redis.OutOfMemoryError:
+        # A full server refuses every write, a move of the pointer too, but deletes.
+        current = live(client, keys)
+    if current == version:
+        note_live(client, keys, version)
+        return False
+    clear(client, keys, version)
+    client.hdel(keys.sizes, version)
+    client.hdel(keys.versions, version)
+    return True
+
+
+def clear(client: Client, keys: Keys, version: str) -> None:
+    """Remove a version's keys."""
+    for node in primaries(client):
+        for found in _scan(node, keys.version_pattern(version)):
+            if node is client:
+                node.unlink(*found)
+                continue
+            # One command's keys would have to share a slot.
+            with node.pipeline(transaction=False) as pipeline:
+                for key in found:
+                    pipeline.unlink(key)
+                pipeline.execute()
+
+
+def _scan(node: redis.Redis, pattern: str) -> Iterator[list[bytes | str]]:
+    """The keys that match, some perhaps twice, a few at a time."""
+    cursor = 0
+    while True:
+        cursor, found = node.scan(cursor, match=pattern, count=SCAN_KEYS)
+        if found:
+            yield found
+        if cursor == 0:
+            return

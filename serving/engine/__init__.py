@@ -1,0 +1,1 @@
+"""Build top-N answers: load, candidates, ranking, filters, fill."""

@@ -1,0 +1,1 @@
+"""Detect bots online and flag them."""

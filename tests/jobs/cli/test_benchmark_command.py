@@ -1,0 +1,161 @@
+"""`recsys benchmark` on splits small enough to work out by hand, and on a public one."""
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from jobs.experiments.benchmark import Protocol, read_split
+from recsys.settings import Settings
+
+Recsys = Callable[..., subprocess.CompletedProcess[str]]
+Pairs = list[tuple[str, str]]
+
+# a is had by 4 users, b by 3, c by 2, d by 1: the popular order is a b c d.
+TRAIN: Pairs = (
+    [(user, "a") for user in "1234"] + [(user, "b") for user in "123"] + [("1", "c"), ("2", "c"), ("3", "d")]
+)
+
+
+def write_pairs(path: Path, pairs: Pairs, **columns: list[Any]) -> None:
+    """A file of a split."""
+    users, items = zip(*pairs, strict=True)
+    pl.DataFrame({"user_id": users, "item_id": items, **columns}).write_parquet(path)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    """A directory for a split, the train file in it."""
+    directory = tmp_path / "split"
+    directory.mkdir()
+    write_pairs(directory / "train.parquet", TRAIN)
+    return directory
+
+
+def measure(recsys: Recsys, split: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+    """The figures that the command writes, by model."""
+    out = split / "out.json"
+    done = recsys("benchmark", split, *arguments, "--json", out, **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())["models"]
+
+
+def test_repeats_allowed(recsys: Recsys, split: Path) -> None:
+    # User 1 wants b (second of a b) and an item nobody had; user 4 wants a (first). User 9 has no history.
+    write_pairs(split / "test.parquet", [("1", "b"), ("1", "never seen"), ("4", "a"), ("9", "a")])
+    figures = measure(recsys, split, "--model", "popularity", "--k", "2", "--repeat", "allow")["popularity"]
+    second = 1 / math.log2(3)
+    assert figures["recall@2"] == pytest.approx((1 / 2 + 1) / 2)
+    assert figures["ndcg@2"] == pytest.approx((second / (1 + second) + 1) / 2)
+    assert (figures["users"], figures["cold_users"]) == (2, 1)
+    assert figures["fit_seconds"] >= 0
+    assert figures["recommend_seconds"] >= 0
+    assert figures["peak_memory_mb"] > 10
+
+
+def test_repeats_excluded(recsys: Recsys, split: Path) -> None:
+    # User 1 had a b c, so only d is left: a hit. User 4 had a: gets b c, wants d and a (dropped, had before).
+    write_pairs(split / "test.parquet", [("1", "d"), ("4", "d"), ("4", "a")])
+    figures = measure(recsys, split, "--model", "popularity", "--k", "2", "--repeat", "exclude")["popularity"]
+    assert figures["recall@2"] == pytest.approx((1 + 0) / 2)
+    assert figures["ndcg@2"] == pytest.approx(1 / 2)
+
+
+def test_last_item_takes_validation_into_the_history(recsys: Recsys, split: Path) -> None:
+    # With valid, c is as popular as b, and user 4 has had a and c: b comes first for user 4.
+    write_pairs(split / "valid.parquet", [("4", "c")])
+    write_pairs(split / "test.parquet", [("4", "b")])
+    figures = measure(recsys, split, "--model", "popularity", "--k", "1", "--protocol", "last-item")["popularity"]
+    assert figures["recall@1"] == 1
+    held_out = measure(
+        recsys, split, "--model", "popularity", "--k", "1", "--protocol", "holdout", "--repeat", "exclude"
+    )
+    assert held_out["popularity"]["recall@1"] == 1
+
+
+PAIRS = [(f"user{user}", f"item{(user % 3) * 5 + place}") for place in range(4) for user in range(30)]
+ORDERS = {
+    "none": {},
+    "position": {"position": [row // 30 for row in range(120)]},
+    "timestamp": {"timestamp": [datetime(2026, 1, 1) + timedelta(days=row // 30) for row in range(120)]},
+}
+
+
+@pytest.mark.parametrize("columns", ORDERS)
+@pytest.mark.parametrize("protocol", ["holdout", "last-item"])
+def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
+    split: Path, columns: str, protocol: Protocol
+) -> None:
+    write_pairs(split / "train.parquet", PAIRS, **ORDERS[columns])
+    write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
+    found = read_split(split, protocol, Settings())
+    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (found.train, found.validation))
+    assert train | held == set(PAIRS)
+    assert not train & held
+    assert found.history.height == len(PAIRS)
+    if protocol == "last-item":
+        assert found.validation["user_id"].n_unique() == found.validation.height == 30
+    if columns == "timestamp" or (protocol, columns) == ("last-item", "position"):
+        assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
+
+
+def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
+    write_pairs(split / "train.parquet", PAIRS, **ORDERS["timestamp"])
+    write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
+    candidates = {"RECSYS_MODELS": '["popularity", "item_knn"]'}
+    figures = measure(recsys, split, "--k", "5", **candidates)["auto"]
+    assert figures["chosen"] in ("popularity", "item_knn", "blend")
+    write_pairs(split / "test.parquet", [(f"user{user}", "item0") for user in range(30)])
+    again = measure(recsys, split, "--k", "5", **candidates)["auto"]
+    assert (again["chosen"], again["weights"]) == (figures["chosen"], figures["weights"])
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "arguments", "message"),
+    [
+        ("test.parquet", [("1", "a"), ("1", "b")], ("--protocol", "last-item"), "a user has several items"),
+        ("test.parquet", [("1", "a")], ("--model", "magic"), "there is no model 'magic'"),
+        ("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    recsys: Recsys, split: Path, name: str, pairs: Pairs, arguments: tuple[str, ...], message: str
+) -> None:
+    write_pairs(split / name, pairs)
+    done = recsys("benchmark", split, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_column_is_named(recsys: Recsys, split: Path) -> None:
+    pl.DataFrame({"user": ["1"], "item_id": ["a"]}).write_parquet(split / "test.parquet")
+    done = recsys("benchmark", split)
+    assert done.returncode == 2
+    assert "column 'user_id' is missing; the file has user, item_id" in done.stderr
+
+
+def test_popularity_on_beauty(recsys: Recsys, shared_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "beauty.json"
+    done = recsys(
+        "benchmark",
+        shared_data / "beauty",
+        "-m",
+        "popularity",
+        "--k",
+        "10",
+        "--protocol",
+        "last-item",
+        "--json",
+        out,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())["models"]["popularity"]
+    assert figures["users"] == 22_363
+    assert 0.008 < figures["recall@10"] < 0.02

@@ -1,0 +1,98 @@
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.serve import become_server
+from recsys.api_keys import FILE, ApiKeys, create_key, save_keys
+from recsys.errors import RecsysError
+from recsys.settings import Redis, Serving, Settings
+from recsys.store.embedded import server_status, stop_server
+
+
+class BecomeError(Exception):
+    """Stands for the program that would take this process' place: what it is and its environment."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings with a free port; the process stays what it is."""
+
+    def become(program: str, command: list[str], environment: dict[str, str]) -> None:
+        assert program == command[0] == sys.executable
+        raise BecomeError(command[1:], environment)
+
+    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.setenv("RECSYS_REDIS_NAMESPACE", "shop")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    yield Settings(directory=tmp_path / "var", serving=Serving(port=port, workers=3))
+    stop_server(tmp_path / "var" / "valkey")
+
+
+def told(settings: Settings, url: str) -> dict[str, str]:
+    """The environment of the program, where there is no settings file."""
+    return {
+        **os.environ,
+        "RECSYS_DIRECTORY": str(settings.directory),
+        "RECSYS_REDIS_URL": url,
+        "RECSYS_SERVING_HOST": "127.0.0.1",
+        "RECSYS_SERVING_PORT": str(settings.serving.port),
+        "RECSYS_SERVING_WORKERS": "3",
+    }
+
+
+def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings: Settings) -> None:
+    with pytest.raises(BecomeError) as became:
+        become_server(settings, Path("shop.toml"))
+    command, environment = became.value.args
+    assert command == ["-P", "-m", "serving"]
+    status = server_status(settings.directory / "valkey")
+    assert status is not None
+    assert environment == {
+        **told(settings, f"redis://127.0.0.1:{status.address.port}/0"),
+        "RECSYS_SETTINGS_FILE": "shop.toml",
+    }
+
+
+def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
+    """It may be down: requests say so until it is there."""
+    with pytest.raises(BecomeError) as became:
+        become_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
+    assert became.value.args[1] == told(settings, "redis://127.0.0.1:1")
+    assert not settings.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): is no redis://"),
+        ({"serving": Serving(host="192.0.2.1")}, "cannot listen on 192.0.2.1, port 8000: Cannot assign requested"),
+        ({"serving": Serving(host="no.such.host.invalid")}, "cannot listen on no.such.host.invalid, port 8000: "),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict[str, Serving], line: str) -> None:
+    key, _ = create_key("shop", ["read"], 0, datetime(2026, 3, 1, tzinfo=UTC))
+    settings.directory.mkdir()
+    save_keys(settings.directory / FILE, ApiKeys().adding(key))
+    with pytest.raises(RecsysError) as error:
+        become_server(replace(settings, **changed), None)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
+    serving = settings.serving
+    with (
+        socket.create_server((serving.host, serving.port), reuse_port=True),
+        pytest.raises(
+            RecsysError, match=f"^cannot listen on 127.0.0.1, port {serving.port}: Address already in use$"
+        ),
+    ):
+        become_server(settings, None)

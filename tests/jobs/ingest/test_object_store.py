@@ -1,0 +1,314 @@
+"""Files in an S3-compatible server, which moto is, and on the web."""
+
+import gzip
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import polars as pl
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from jobs.ingest.ingest import TableCount, ingest
+from jobs.ingest.object_store import find_remote_files
+from jobs.lake import Lake
+from recsys.errors import SettingsError, SourceError
+from recsys.settings import Sources, Table
+from tests.commands import run_recsys
+
+LATEST = datetime(2025, 1, 1, tzinfo=UTC)
+COLUMNS = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
+SECRET = "s3cr3t-key"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket `shop`, and the settings that lead to it."""
+
+    url: str
+    client: Any
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Storage options."""
+        return {
+            "aws_endpoint_url": self.url,
+            "aws_access_key_id": "key",
+            "aws_secret_access_key": SECRET,
+            "aws_region": "us-east-1",
+        }
+
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object into the bucket."""
+        self.client.put_object(Bucket="shop", Key=key, Body=content)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of a running moto."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def store(server: str) -> Iterator[Store]:
+    """An empty bucket."""
+    requests.post(f"{server}/moto-api/reset", timeout=10)
+    client = boto3.client(
+        "s3",
+        endpoint_url=server,
+        aws_access_key_id="key",
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="shop")
+    yield Store(server, client)
+    client.close()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def events(*items: str) -> pl.DataFrame:
+    """A view of each item."""
+    return pl.DataFrame(
+        [{"user_id": "ann", "item_id": item, "event": "view", "timestamp": "2024-05-01"} for item in items]
+    )
+
+
+def parquet(frame: pl.DataFrame, directory: Path) -> bytes:
+    frame.write_parquet(directory / "scratch.parquet")
+    return (directory / "scratch.parquet").read_bytes()
+
+
+def take_in(store: Store, lake: Lake, *paths: str, **table: Any) -> list[TableCount]:
+    tables = (Table("log", "events", "*", {**COLUMNS}, **table),) if table else ()
+    return ingest(paths, Sources(tables=tables, storage_options=store.options), lake, LATEST)
+
+
+def listing(lake: Lake) -> dict[str, str]:
+    return {
+        str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in lake.directory.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_objects_of_every_format_are_read_as_files_are(store: Store, lake: Lake, tmp_path: Path):
+    store.put("logs/events-1.parquet", parquet(events("a", "b"), tmp_path))
+    store.put("logs/events-2.csv", events("c").write_csv().encode())
+    store.put("logs/2024/events-3.csv.gz", gzip.compress(events("d").write_csv().encode()))
+    store.put("logs/2024/events-4.jsonl", events("e", "a b").write_ndjson().encode())
+    store.put("logs/readme.txt", b"not read")
+    counts = take_in(store, lake, "s3://shop/logs")
+    assert {count.file: (count.accepted, count.quarantined) for count in counts} == {
+        "events-1.parquet": (2, 0),
+        "events-2.csv": (1, 0),
+        "events-3.csv.gz": (1, 0),
+        "events-4.jsonl": (1, 1),
+    }
+    assert sorted(lake.events().collect()["item_id"]) == list("abcde")
+    assert not list(lake.directory.glob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("s3://shop/a/events.csv", ["a/events.csv"]),
+        ("s3://shop/a/*.csv", ["a/events.csv"]),
+        ("s3://shop/*/events.csv", ["a/events.csv"]),
+        ("s3://shop/**/events.csv", ["a/b/events.csv", "a/events.csv"]),
+        ("s3://shop/a/**/events.csv", ["a/b/events.csv", "a/events.csv"]),
+        ("s3://shop/a/b/item?-[0-2].csv", ["a/b/items-1.csv"]),
+        ("s3://shop/a/b/items-[!2].csv", ["a/b/items-1.csv", "a/b/items-3.csv"]),
+        ("s3://shop/a/", ["a/b/events.csv", "a/b/items-1.csv", "a/b/items-3.csv", "a/events.csv"]),
+        ("s3://shop", ["a/b/events.csv", "a/b/items-1.csv", "a/b/items-3.csv", "a/events.csv", "ab/events.csv.gz"]),
+        ("s3://shop/a*/events.csv*", ["a/events.csv", "ab/events.csv.gz"]),
+    ],
+)
+def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, found: list[str]):
+    for key in (
+        "a/events.csv",
+        "a/b/events.csv",
+        "a/b/items-1.csv",
+        "a/b/items-3.csv",
+        "ab/events.csv.gz",
+        "a/c.txt",
+    ):
+        store.put(key, b"a\n")
+    files = find_remote_files((address, address), store.options)
+    assert [file.shown for file in files] == [f"s3://shop/{key}" for key in found]
+
+
+def test_the_same_object_again_changes_no_byte_of_the_lake(store: Store, lake: Lake):
+    store.put("events.csv", events("a", "b", "a b").write_csv().encode())
+    take_in(store, lake, "s3://shop/events.csv")
+    before = listing(lake)
+    (count,) = take_in(store, lake, "s3://shop/events.csv")
+    assert (count.accepted, count.duplicates) == (0, 2)
+    assert listing(lake) == before
+
+
+def test_a_file_and_its_copy_in_a_store_are_one(store: Store, lake: Lake, tmp_path: Path):
+    (tmp_path / "events.csv").write_bytes(events("a").write_csv().encode())
+    store.put("backup/events.csv", events("a").write_csv().encode())
+    counts = take_in(store, lake, str(tmp_path / "events.csv"), "s3://shop/backup/*")
+    assert [count.accepted for count in counts] == [1, 0]
+    assert len(list((lake.directory / "ingests").iterdir())) == 1
+
+
+def test_an_object_that_is_known_is_not_fetched_again(store: Store, lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    store.put("events-1.csv", events("a").write_csv().encode())
+    assert len(take_in(store, lake, "s3://shop", watermark="timestamp")) == 1
+    fetched: list[str] = []
+    fetch = find_remote_files(("s3://shop",), store.options)[0].__class__.fetch
+
+    def note(file: Any, directory: Path) -> Path:
+        fetched.append(file.name)
+        return fetch(file, directory)
+
+    monkeypatch.setattr("jobs.ingest.object_store.RemoteFile.fetch", note)
+    assert take_in(store, lake, "s3://shop", watermark="timestamp") == []
+    assert fetched == []
+    store.put("events-1.csv", events("a", "b").write_csv().encode())
+    (count,) = take_in(store, lake, "s3://shop", watermark="timestamp")
+    assert (count.accepted, fetched) == (1, ["events-1.csv"])
+
+
+WRONG = {
+    "a bucket that is not there": ("s3://nothing/logs/*.csv", {}, "the bucket is not there"),
+    "a prefix that is not there": ("s3://shop/nothing/*.csv", {}, r"no \.parquet, .* file is there"),
+    "an object that is not there": ("s3://shop/events-9.csv", {}, r"no \.parquet, .* file is there"),
+    "a bucket in an exact address": ("s3://nothing/events.csv", {}, "the bucket is not there"),
+    "an endpoint that does not answer": ("s3://shop/*.csv", {"aws_endpoint_url": "http://127.0.0.1:1"}, "connect"),
+    "an unknown format": ("s3://shop/readme.txt", {}, "its format is not known; expected one of .parquet"),
+    "a glob for a bucket": ("s3://sh*/events.csv", {}, "a bucket has a name without"),
+    "an unknown option": (
+        "s3://shop/*.csv",
+        {"aws_acces_key": SECRET},
+        "aws_acces_key: expected one",
+    ),
+    "an unknown scheme": ("ftp://shop/events.csv", {}, "expected an address that begins with one of s3, gs"),
+}
+
+
+@pytest.mark.parametrize(("address", "options", "reason"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_found_is_one_line_and_leaves_the_lake_as_it_was(
+    store: Store, lake: Lake, address: str, options: dict[str, str], reason: str
+):
+    store.put("events.csv", events("a").write_csv().encode())
+    store.put("readme.txt", b"text")
+    take_in(store, lake, "s3://shop/events.csv")
+    before = listing(lake)
+    sources = Sources(storage_options=store.options | options)
+    with pytest.raises((SourceError, SettingsError), match=reason) as error:
+        ingest(("s3://shop/events.csv", address), sources, lake, LATEST)
+    assert "\n" not in str(error.value)
+    assert SECRET not in str(error.value)
+    assert listing(lake) == before
+
+
+def test_a_wrong_key_is_one_line(store: Store, lake: Lake):
+    store.put("events.csv", events("a").write_csv().encode())
+    requests.post(f"{store.url}/moto-api/reset-auth", data=b"0", timeout=10)
+    try:
+        for address in ("s3://shop/events.csv", "s3://shop/*.csv"):
+            with pytest.raises(SourceError, match=f"^{address.replace('*', '.')}: cannot be read: .*A") as error:
+                take_in(store, lake, address)
+            assert "\n" not in str(error.value)
+            assert SECRET not in str(error.value)
+    finally:
+        requests.post(f"{store.url}/moto-api/reset-auth", data=b"inf", timeout=10)
+
+
+def test_the_error_in_an_object_names_its_address(store: Store, lake: Lake):
+    store.put("events-1.csv", b"user_id,item_id\nann,tea\n")
+    store.put("events-2.parquet", b"no parquet")
+    for name, reason in (
+        ("events-1.csv", "column 'event' of table"),
+        ("events-2.parquet", "cannot be read as parquet"),
+    ):
+        with pytest.raises(SourceError, match=f"^s3://shop/{name}: {reason}"):
+            take_in(store, lake, f"s3://shop/{name}")
+
+
+def test_the_command_reads_a_store_by_the_variables_of_aws(store: Store, tmp_path: Path):
+    store.put("logs/events.csv", events("a").write_csv().encode())
+    ended = run_recsys(
+        *(tmp_path, tmp_path / "var", "ingest", "s3://shop/logs/*.csv", "--json"),
+        AWS_ENDPOINT_URL=store.url,
+        AWS_ACCESS_KEY_ID="key",
+        AWS_SECRET_ACCESS_KEY=SECRET,
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)[0]["accepted"] == 1
+    assert SECRET.encode() not in b"".join(file.read_bytes() for file in (tmp_path / "var").rglob("*.*"))
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of a directory; one whose name begins with `short` ends too early."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send the file, or half of it."""
+        content = source.read()
+        outputfile.write(content[: len(content) // 2] if "short" in self.path else content)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The address of a directory `web` with two files of events."""
+    (tmp_path / "web").mkdir()
+    for name in ("events.csv", "events-short.csv"):
+        (tmp_path / "web" / name).write_text(events("a", "b").write_csv())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "web")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_file_on_the_web_is_read(web: str, lake: Lake):
+    table = Table("log", "events", "events*", {**COLUMNS}, watermark="timestamp")
+    address = f"{web}/events.csv?signature=s3cr3t"
+    (count,) = ingest((address,), Sources(tables=(table,)), lake, LATEST)
+    assert (count.file, count.accepted) == ("events.csv", 2)
+    assert ingest((address,), Sources(tables=(table,)), lake, LATEST) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/events-9.csv?signature=s3cr3t", "cannot be read: HTTP error 404"),
+        ("/events-short.csv?signature=s3cr3t", r"cannot be read: it ended after \d+ of \d+ bytes"),
+        ("/stores.csv?signature=s3cr3t", "no table reads a file of this name"),
+        ("/?signature=s3cr3t", "its format is not known"),
+    ],
+)
+def test_a_file_on_the_web_that_cannot_be_read_is_told_without_its_signature(
+    web: str, lake: Lake, path: str, reason: str
+):
+    with pytest.raises(SourceError, match=reason) as error:
+        ingest((f"{web}{path}",), Sources(), lake, LATEST)
+    assert str(error.value).startswith(f"{web}{path.partition('?')[0]}: ")
+    assert "s3cr3t" not in str(error.value)

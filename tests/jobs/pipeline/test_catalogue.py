@@ -1,0 +1,108 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.item_features import item_features
+from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from recsys.data.interactions import Interactions, build_interactions
+from recsys.models.popularity import Popularity
+from recsys.store.catalogue import FACTS, VECTORS
+from tests.tables import events_of, items_of
+
+AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def known_from(pairs: dict[tuple[str, str], float]) -> Interactions:
+    """Interactions with so much confidence."""
+    rows = [(user, item, AS_OF, confidence) for (user, item), confidence in pairs.items()]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
+    return build_interactions(table.rename({"weight": "confidence"}), table, AS_OF)
+
+
+@pytest.fixture
+def items() -> pl.DataFrame:
+    return items_of(
+        item_id=["new", "cup", "also-new", "tea"],
+        title=["A new thing", "Cup", None, None],
+        category=[["Home", "More"], ["Home"], [], None],
+        brand=[None, "Åse", None, None],
+        price=[9.5, 2.5, None, None],
+        available=[None, False, True, None],
+    )
+
+
+def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: Path, items: pl.DataFrame) -> None:
+    # Tea is bought by two, by ann again after ten days; the jug is in no catalogue.
+    events = events_of(
+        [
+            ("ann", "tea", "purchase", "2024-02-01T00:00:00Z"),
+            ("ann", "tea", "purchase", "2024-02-11T00:00:00Z"),
+            ("bob", "tea", "purchase", "2024-02-11T00:00:00Z"),
+            ("bob", "jug", "view", "2024-02-11T00:00:00Z"),
+            ("bob", "cup", "cart", "2024-02-11T00:00:00Z"),
+        ],
+        price=[1.0, 1.25, None, 7.0, 99.0],
+    )
+    known = known_from({("ann", "tea"): 9.0, ("bob", "tea"): 5.0, ("bob", "jug"): 1.0, ("bob", "cup"): 3.0})
+    popularity = Popularity().fit(known).item_popularity
+    features = item_features(events.lazy(), items.lazy(), AS_OF, 30.0)
+    write_catalogue_file(tmp_path, known, popularity, items, features, None)
+    written = pl.read_parquet(tmp_path / "catalogue.parquet")
+    assert written.schema == FACTS
+    assert written.rows() == [
+        ("tea", None, None, None, 1.25, True, 10.0),
+        ("cup", "Cup", "Home", "Åse", 2.5, False, 10.0),
+        ("jug", None, None, None, 7.0, True, 10.0),
+        ("also-new", None, None, None, None, True, 10.0),
+        ("new", "A new thing", "Home>More", None, 9.5, True, 10.0),
+    ]
+
+    # Without a second purchase nobody's cycle is known.
+    once = item_features(events.slice(2).lazy(), items.lazy(), AS_OF, 30.0)
+    write_catalogue_file(tmp_path, known, popularity, items, once, None)
+    assert pl.read_parquet(tmp_path / "catalogue.parquet")["repeat_days"].null_count() == 5
+
+
+def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> None:
+    known = known_from({("ann", "tea"): 1.0, ("bob", "cup"): 2.0, ("zoe", "cup"): 1.0})
+    features = item_features(
+        events_of([("ann", "tea", "view", "2024-02-11T00:00:00Z")]).lazy(), items.lazy(), AS_OF, 30.0
+    )
+    popularity = Popularity().fit(known).item_popularity
+    vectors = item_vectors(known, 0)
+    write_catalogue_file(tmp_path, known, popularity, items, features, vectors)
+    written = pl.read_parquet(tmp_path / "catalogue.parquet")
+    assert written.schema == pl.Schema({**FACTS, **VECTORS})
+    assert written["item_id"].to_list() == ["cup", "tea", "also-new", "new"]
+    by_item = dict(zip(written["item_id"], written["vector"].to_numpy(), strict=True))
+    for row, item in enumerate(known.items.values):
+        np.testing.assert_array_equal(by_item[item], vectors[row])
+    assert not by_item["new"].any()
+    assert not by_item["also-new"].any()
+
+
+def test_the_cosine_of_vectors_is_that_of_the_users_who_want_the_items() -> None:
+    # Two users want tea and cup alike; half of who wants the jug wants the pot; nobody wants what was given back.
+    known = known_from(
+        {
+            ("ann", "tea"): 2.0,
+            ("bob", "tea"): 1.0,
+            ("ann", "cup"): 4.0,
+            ("bob", "cup"): 2.0,
+            ("cid", "jug"): 3.0,
+            ("dan", "jug"): 3.0,
+            ("cid", "pot"): 1.0,
+            ("cid", "back"): 0.0,
+        }
+    )
+    vectors = item_vectors(known, 0)
+    assert vectors.shape == (5, 32)
+    assert vectors.dtype == np.int8
+    units = dict(zip(known.items.values, vectors.astype(float) / 127, strict=True))
+    assert units["tea"] @ units["cup"] == pytest.approx(1, abs=0.02)
+    assert units["jug"] @ units["pot"] == pytest.approx(np.sqrt(0.5), abs=0.02)
+    assert units["tea"] @ units["jug"] == pytest.approx(0, abs=0.02)
+    assert not units["back"].any()

@@ -1,0 +1,126 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jobs.pipeline.steps.lists import write_bought_with_lists, write_history, write_similar_lists, write_user_lists
+from jobs.progress import LogProgress
+from recsys.data.interactions import Interactions, build_interactions
+from recsys.models.item_knn import ItemKnn, ItemKnnConfig
+from recsys.models.popularity import Popularity
+from recsys.ranking.top_k import Exclude
+from tests.tables import items_of
+
+AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
+LISTS = pl.List(pl.String)
+# A user, an item, the hours before `AS_OF`, and what it is worth.
+Event = tuple[str, str, int, float]
+
+
+def interactions_of(events: list[Event]) -> Interactions:
+    """Pairs of summed weight, and the events."""
+    rows = [(user, item, AS_OF - timedelta(hours=age), weight) for user, item, age, weight in events]
+    sequences = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
+    pairs = sequences.group_by("user_id", "item_id").agg(confidence=pl.col("weight").sum())
+    return build_interactions(pairs, sequences, AS_OF)
+
+
+def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
+    # Ann has had everything: no item is left for her, two are for bob and three for zoe, jug the most popular.
+    had = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
+    known = interactions_of([(user, item, 0, 1.0) for user, items in had.items() for item in items])
+    model = Popularity().fit(known)
+    write_user_lists(tmp_path, model, known, Exclude(known.user_items), 5, LogProgress())
+    table = pl.read_parquet(tmp_path / "user_items.parquet")
+    assert table.schema == {"user_id": pl.String, "items": LISTS}
+    assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]
+
+
+def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
+    # Ann came back to the cup, gave the pot back, and took jug and tea at one moment.
+    known = interactions_of(
+        [
+            ("ann", "cup", 90, 1.0),
+            ("ann", "pot", 50, 5.0),
+            ("ann", "pot", 40, -5.0),
+            ("ann", "tea", 30, 1.0),
+            ("ann", "jug", 30, 1.0),
+            ("ann", "cup", 1, 1.0),
+            ("zoe", "tea", 7, 1.0),
+        ]
+    )
+    write_history(tmp_path, known, Exclude(known.user_items), 9, LogProgress())
+    table = pl.read_parquet(tmp_path / "history.parquet")
+    assert table.schema == {"user_id": pl.String, "items": LISTS}
+    assert table.rows() == [("ann", ["cup", "jug", "tea", "pot"]), ("zoe", ["tea"])]
+
+    write_history(tmp_path, known, Exclude(known.user_items), 2, LogProgress())
+    assert pl.read_parquet(tmp_path / "history.parquet").rows() == [("ann", ["cup", "jug"]), ("zoe", ["tea"])]
+
+    write_history(tmp_path, known, Exclude(), 9, LogProgress())
+    table = pl.read_parquet(tmp_path / "history.parquet")
+    assert (table.height, table.schema) == (0, {"user_id": pl.String, "items": LISTS})
+
+
+@pytest.mark.parametrize("block", [7, 4_096])
+def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jobs.pipeline.steps.lists.BLOCK", block)
+    generator = np.random.default_rng(0)
+    drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
+    known = interactions_of([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
+    write_history(tmp_path, known, Exclude(known.user_items), 1_000, LogProgress())
+    listed = dict(pl.read_parquet(tmp_path / "history.parquet").rows())
+    assert list(listed) == known.users.values.to_list()
+    for row, items in enumerate(listed.values()):
+        assert len(items) == len(set(items))
+        assert set(items) == set(known.items.ids(known.user_items[row].indices))
+
+
+def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
+    rows = [
+        ("cup", 1, "gone"),
+        ("cup", 2, "tea"),
+        ("cup", 3, "jug"),
+        ("cup", 4, "pot"),
+        ("jug", 1, "gone"),
+        ("gone", 1, "cup"),
+    ]
+    table = pl.LazyFrame(rows, schema=["item_id", "rank", "other_item_id"], orient="row")
+    items = items_of(item_id=["cup", "gone", "tea"], available=[True, False, None])
+    write_bought_with_lists(tmp_path, table, items, 2)
+    written = pl.read_parquet(tmp_path / "bought_with.parquet")
+    assert written.schema == {"item_id": pl.String, "items": LISTS}
+    assert written.rows() == [("cup", ["tea", "jug"]), ("gone", ["cup"])]
+
+
+def similar_lists(
+    directory: Path, events: list[Event], similarity: Literal["cosine", "bm25"]
+) -> dict[str, list[str]]:
+    known = interactions_of(events)
+    model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
+    write_similar_lists(directory, model, known, Exclude(), 9, 3, LogProgress())
+    return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "bm25"])
+def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(
+    tmp_path: Path, similarity: Literal["cosine", "bm25"]
+):
+    """Two users with a thousand orders of the tea and the target; then a third with one."""
+    pairs = [("tea", "cup"), ("tea", "pot"), ("jug", "pot")]
+    shop = [(f"u{user}", item, 30, 1.0) for user in range(30) for item in pairs[user % 3]]
+    pushed = [(user, item, 2, 1_000.0) for user in ("x", "y") for item in ("tea", "target")]
+    before = similar_lists(tmp_path, shop, similarity)
+    assert before["tea"]
+    found = similar_lists(tmp_path, [*shop, *pushed], similarity)
+    assert {item: set(listed) for item, listed in found.items()} == {
+        "target": set(),
+        **{item: set(listed) for item, listed in before.items()},
+    }
+    third = [("z", item, 2, 1.0) for item in ("tea", "target")]
+    found = similar_lists(tmp_path, [*shop, *pushed, *third], similarity)
+    assert "target" in found["tea"]
+    assert found["target"] == ["tea"]

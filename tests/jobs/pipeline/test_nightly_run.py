@@ -1,0 +1,239 @@
+"""The nightly run by its command: what it leaves, resumes, repeats and refuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+import pytest
+import redis
+
+from recsys.store.embedded import server_status, stop_server
+from tests.commands import RECSYS
+from tests.shop import AS_OF, DAYS, ITEMS, UNAVAILABLE, write_shop_events
+
+RUN = "20260411T000000Z"
+OUTPUTS = ("screen", "features", "evaluation", "models", "lists")
+
+Recsys = Callable[..., subprocess.CompletedProcess[str]]
+WriteSettings = Callable[[str], Path]
+
+
+def outputs(directory: Path) -> dict[str, str]:
+    """Hash of every file that the steps of the run wrote, but for the seconds that the search took."""
+    run = directory / "runs" / RUN
+    files = [file for name in OUTPUTS for file in (run / name).rglob("*") if file.is_file()]
+    contents = {str(file.relative_to(run)): file.read_bytes() for file in files}
+    contents["evaluation/search/search.json"] = re.sub(
+        rb'"seconds": [0-9.e-]+', b"", contents["evaluation/search/search.json"]
+    )
+    return {name: sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def connect(directory: Path) -> redis.Redis:
+    """A client as a shop's backend would make it."""
+    status = server_status(directory / "valkey")
+    assert status is not None
+    return redis.Redis(status.address.host, status.address.port, decode_responses=True)
+
+
+def user_lists(directory: Path) -> dict[str, list[str]]:
+    """The lists of the run, by user."""
+    return dict(pl.read_parquet(directory / "runs" / RUN / "lists" / "user_items.parquet").rows())
+
+
+@pytest.mark.parametrize(("repeat", "diversity"), [("allow", "0"), ("exclude", "0.5")])
+def test_what_the_online_half_needs_reaches_redis(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str, diversity: str
+) -> None:
+    done = recsys(
+        *("--config", write_settings(repeat), "nightly", shop, "--as-of", AS_OF),
+        RECSYS_SERVING_DIVERSITY=diversity,
+    )
+    assert done.returncode == 0, done.stderr
+    events = pl.read_parquet(shop / "events.parquet")
+    backend = connect(data_directory)
+    seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
+    for user, items in seen.items():
+        had = str(backend.get(f"recsys:{RUN}:had:{{{user}}}") or "").split()
+        assert sorted(had) == (sorted(items) if repeat == "exclude" else [])
+    last = events.filter(pl.col("user_id") == "user1").sort("timestamp").tail(1).row(0, named=True)
+    if repeat == "exclude":
+        assert str(backend.get(f"recsys:{RUN}:had:{{user1}}")).split()[0] == last["item_id"]
+    profile = json.loads(str(backend.get(f"recsys:{RUN}:profile:{{user1}}")))
+    assert profile["events"] == events.filter(pl.col("user_id") == "user1").height
+    assert profile["last_at"] == last["timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert len(profile["categories"]) == 3
+    assert "brands" not in profile
+
+    catalogue = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "catalogue.parquet")
+    assert backend.hkeys(f"recsys:{RUN}:catalogue") == ["0"]
+    shown = catalogue.filter("available")["item_id"].to_list()
+    assert " ".join(shown) == backend.get(f"recsys:{RUN}:popular")
+    assert catalogue.filter(~pl.col("available"))["item_id"].to_list() == [UNAVAILABLE]
+    assert ("vector" in catalogue.columns) == (repeat == "exclude")
+    with_others = [item for item in shown if backend.exists(f"recsys:{RUN}:with:{{{item}}}")]
+    written = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "bought_with.parquet")
+    assert set(with_others) == set(written["item_id"]) - {UNAVAILABLE}
+
+
+@pytest.mark.parametrize("repeat", ["allow", "exclude"])
+def test_lists_reach_redis(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str
+) -> None:
+    done = recsys("--config", write_settings(repeat), "nightly", shop, "--as-of", AS_OF)
+    assert done.returncode == 0, done.stderr
+    events = pl.read_parquet(shop / "events.parquet")
+    lists = user_lists(data_directory)
+    assert set(lists) == set(events["user_id"])
+
+    backend = connect(data_directory)
+    version = backend.get("recsys:live")
+    assert version == RUN
+    seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
+    for user, items in lists.items():
+        assert backend.get(f"recsys:{version}:user:{{{user}}}") == " ".join(items)
+        assert UNAVAILABLE not in items
+        allowed = ITEMS - 1 if repeat == "allow" else ITEMS - len({*seen[user], UNAVAILABLE})
+        assert len(items) == len(set(items)) == allowed
+        if repeat == "exclude":
+            assert not set(items) & set(seen[user])
+
+    popular = str(backend.get(f"recsys:{version}:popular")).split()
+    assert len(popular) == ITEMS - 1
+    shelf = str(backend.get(f"recsys:{version}:popular:tools>shelf 2")).split()
+    assert shelf == [item for item in popular if int(item[4:]) % 2 == 0 and int(item[4:]) % 5 == 2]
+    assert str(backend.get(f"recsys:{version}:item:{{{popular[0]}}}")).split()[0] in popular
+    manifest = json.loads((data_directory / "runs" / RUN / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert (data_directory / "runs" / RUN / "report" / "report.html").stat().st_size < 1_000_000
+
+
+def test_a_finished_run_does_not_change(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
+) -> None:
+    settings = write_settings("allow")
+    assert recsys("--config", settings, "nightly", shop, "--as-of", AS_OF).returncode == 0
+    before = outputs(data_directory)
+    manifest = (data_directory / "runs" / RUN / "manifest.json").read_text()
+    write_shop_events(shop / "events_late.parquet", 20, DAYS)
+    again = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF)
+    assert again.returncode == 0, again.stderr
+    assert outputs(data_directory) == before
+    assert (data_directory / "runs" / RUN / "manifest.json").read_text() == manifest
+
+    other = recsys(
+        "--config", write_settings("exclude"), "nightly", "--as-of", AS_OF, RECSYS_SOURCES_PATHS=f'["{shop}"]'
+    )
+    assert other.returncode == 2
+    assert other.stderr.strip().endswith("give another --as-of, or remove the directory")
+    assert "Traceback" not in other.stderr
+    assert outputs(data_directory) == before
+
+
+def test_nothing_after_as_of_changes_any_output(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path
+) -> None:
+    settings, informed = write_settings("allow"), tmp_path / "informed"
+    try:
+        assert recsys("--config", settings, "ingest", shop).returncode == 0
+        assert recsys("--config", settings, "evaluate", "--as-of", AS_OF).returncode == 0
+        write_shop_events(shop / "events_of_the_next_days.parquet", DAYS, DAYS + 20)
+        assert recsys("--config", settings, "ingest", shop, directory=informed).returncode == 0
+        assert recsys("--config", settings, "evaluate", "--as-of", AS_OF, directory=informed).returncode == 0
+    finally:
+        stop_server(informed / "valkey")
+    assert outputs(informed) == outputs(tmp_path / "var")
+    assert len(outputs(informed)) > len(OUTPUTS)
+
+
+def test_buckets_change_no_list(recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path) -> None:
+    settings, split = write_settings("allow"), tmp_path / "split"
+    for directory, buckets in ((tmp_path / "var", "1"), (split, "3")):
+        for command in (("ingest", shop), ("evaluate", "--as-of", AS_OF)):
+            done = recsys("--config", settings, *command, directory=directory, RECSYS_LAKE_BUCKETS=buckets)
+            assert done.returncode == 0, done.stderr
+    assert user_lists(split) == user_lists(tmp_path / "var")
+
+
+@pytest.mark.parametrize("after_seconds", [2.5, 4.0, 5.5])
+def test_a_killed_run_resumes(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path, after_seconds: float
+) -> None:
+    settings, undisturbed = write_settings("allow"), tmp_path / "undisturbed"
+    assert recsys("--config", settings, "ingest", shop).returncode == 0
+    assert recsys("--config", settings, "ingest", shop, directory=undisturbed).returncode == 0
+    try:
+        assert recsys("--config", settings, "nightly", "--as-of", AS_OF, directory=undisturbed).returncode == 0
+        command = [RECSYS, "--config", str(settings), "nightly", "--as-of", AS_OF]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "RECSYS_DIRECTORY": str(tmp_path / "var")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(after_seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        resumed = recsys("--config", settings, "nightly", "--as-of", AS_OF)
+        assert resumed.returncode == 0, resumed.stderr
+    finally:
+        stop_server(undisturbed / "valkey")
+    assert outputs(tmp_path / "var") == outputs(undisturbed)
+    assert not list((tmp_path / "var" / "runs" / RUN).rglob("*.partial"))
+
+
+def test_a_failed_publish_is_made_up_for(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
+) -> None:
+    settings = write_settings("allow")
+    nowhere = "redis://:secret@127.0.0.1:1/0"
+    failed = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF, RECSYS_REDIS_URL=nowhere)
+    assert failed.returncode == 2
+    assert "127.0.0.1:1" in failed.stderr.splitlines()[-1]
+    assert "secret" not in failed.stderr
+    assert "Traceback" not in failed.stderr
+    status = json.loads(recsys("--config", settings, "status", "--json").stdout)
+    assert [run["status"] for run in status["runs"]] == ["failed"]
+
+    written = outputs(data_directory)
+    assert recsys("--config", settings, "nightly", "--as-of", AS_OF).returncode == 0
+    assert outputs(data_directory) == written
+    status = json.loads(recsys("--config", settings, "status", "--json").stdout)
+    assert [run["status"] for run in status["runs"]] == ["complete"]
+    assert [version["name"] for version in status["redis"]["versions"] if version["live"]] == [RUN]
+
+
+def test_a_run_has_one_process_at_a_time(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
+) -> None:
+    settings = write_settings("allow")
+    assert recsys("--config", settings, "features", "--as-of", AS_OF).returncode == 0
+    holder = subprocess.Popen(
+        ["flock", str(data_directory / "runs" / RUN / ".lock"), "sleep", "60"], stdout=subprocess.DEVNULL
+    )
+    try:
+        time.sleep(0.5)
+        refused = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF)
+    finally:
+        holder.terminate()
+        holder.wait()
+    assert refused.returncode == 2
+    assert refused.stderr.strip().endswith("another process is working on this run")
+
+
+def test_a_metric_that_is_not_measured_is_one_line_before_any_work(
+    recsys: Recsys, write_settings: WriteSettings, shop: Path
+) -> None:
+    settings = write_settings("allow")
+    assert recsys("--config", settings, "ingest", shop).returncode == 0
+    failed = recsys("--config", settings, "train", "--as-of", AS_OF, RECSYS_EVALUATION_METRIC="ndcg")
+    assert failed.returncode == 2
+    assert "evaluation.metric = 'ndcg': expected one of recall@5" in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,152 @@
+"""Orders of candidates: numbers worked out by hand, and what holds for any order."""
+
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.schema import VECTOR
+from recsys.store.catalogue import FACTS
+from serving.engine.catalogue import Catalogue
+from serving.engine.filters import Exclusions, page
+from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
+
+BRANDS = ("x", "y", "z", None)
+
+
+def candidate(item_id: str) -> Candidate:
+    """An item of a user's list."""
+    return Candidate(item_id, "personal", "why")
+
+
+def catalogue(brands: dict[str, str | None], vectors: dict[str, list[int]] | None = None) -> Catalogue:
+    """Items of these brands, and perhaps vectors of two numbers."""
+    rows = [{"item_id": item_id, "brand": brand, "available": True} for item_id, brand in brands.items()]
+    items = pl.DataFrame(rows, schema=FACTS)
+    if vectors is not None:
+        column = np.array([vectors[item_id] for item_id in brands], np.int8)
+        items = items.with_columns(pl.Series(VECTOR, column))
+    return Catalogue("20180101T000000Z", items)
+
+
+def names(order: object) -> list[str]:
+    return [each.item_id for each in order]  # type: ignore[attr-defined]
+
+
+def test_a_single_list_stays_as_it_is() -> None:
+    order = list(fuse([Candidates("personal", "why", ["a", "b"])]))
+    assert order == [Candidate("a", "personal", "why"), Candidate("b", "personal", "why")]
+
+
+def test_lists_are_fused_by_reciprocal_ranks() -> None:
+    own = Candidates("personal", "own", ["a", "b", "c"], 1.0, 10)
+    near = Candidates("session", "near", ["c", "d"], 0.3, 3)
+    # a 1/11 = .0909, b 1/12 = .0833, c 1/13 + .3/4 = .1519, d .3/5 = .06; c's own list, with 1/13, counts most.
+    order = list(fuse([own, near]))
+    assert names(order) == ["c", "a", "b", "d"]
+    assert order[0].source == "personal"
+    assert order[3] == Candidate("d", "session", "near")
+
+
+def test_equal_scores_keep_the_order_of_the_lists() -> None:
+    lists = [Candidates("personal", "own", ["a"]), Candidates("session", "near", ["b"])]
+    assert names(fuse(lists)) == ["a", "b"]
+
+
+def test_marginal_relevance_by_hand() -> None:
+    # b is just like a, c is unlike both. Relevance falls from 1 over 1/2 to 0; diversity .4.
+    items = catalogue(dict.fromkeys("abc"), {"a": [127, 0], "b": [127, 0], "c": [0, 127]})
+    order = [candidate("a"), candidate("b"), candidate("c")]
+    # a first: .6 * 1. Then b: .6 * .5 - .4 * 1 = -.1, and c: 0 - 0 = 0, so c comes before b.
+    assert names(diversify(order, items, 0.4)) == ["a", "c", "b"]
+    # With .2: b .8 * .5 - .2 = .2, c 0.
+    assert names(diversify(order, items, 0.2)) == ["a", "b", "c"]
+    assert names(diversify(order, items, 0.0)) == ["a", "b", "c"]
+
+
+def test_without_vectors_nothing_moves() -> None:
+    order = [candidate("a"), candidate("b")]
+    assert diversify(order, catalogue(dict.fromkeys("ab")), 0.9) == order
+
+
+@st.composite
+def branded(draw: st.DrawFn) -> dict[str, str | None]:
+    chosen = draw(st.lists(st.sampled_from(BRANDS), max_size=40))
+    return {f"i{number}": brand for number, brand in enumerate(chosen)}
+
+
+@given(branded(), st.integers(1, 8), st.integers(1, 3))
+def test_spreading_loses_nothing_and_keeps_to_the_limit_while_it_can(
+    brands: dict[str, str | None], n: int, most: int
+) -> None:
+    items = catalogue(brands)
+    order = [candidate(item_id) for item_id in brands]
+    found = names(spread(order, n, items, most, 0))
+    assert sorted(found) == sorted(brands)
+    for start in range(0, len(found), n):
+        counts = Counter(brands[item_id] for item_id in found[start : start + n])
+        del counts[None]
+        if counts and max(counts.values()) > most:
+            # Only where what is left from here on has nothing else to offer.
+            left = Counter(brands[item_id] for item_id in found[start:])
+            room = left[None] + sum(min(count, most) for brand, count in left.items() if brand is not None)
+            assert room < min(n, len(found) - start)
+
+
+@given(branded(), st.integers(1, 8))
+def test_pages_of_a_spread_order_are_the_order(brands: dict[str, str | None], n: int) -> None:
+    items = catalogue(brands)
+    order = [candidate(item_id) for item_id in brands]
+    whole = names(spread(order, n, items, 1, 0))
+    pages: list[str] = []
+    for offset in range(0, len(order) + 1, n):
+        taken, _, _ = page(spread(order, n, items, 1, 0), 0, offset, n, Exclusions())
+        pages += names(taken)
+    assert pages == whole
+
+
+@given(
+    st.integers(0, 30).map(lambda size: [f"i{number}" for number in range(size)]),
+    st.sets(st.integers(0, 29)),
+    st.integers(1, 7),
+)
+def test_places_lead_through_an_order_once(item_ids: list[str], off: set[int], n: int) -> None:
+    barred = Exclusions(unavailable=frozenset(f"i{number}" for number in off))
+    order = [candidate(item_id) for item_id in item_ids]
+    shown: list[str] = []
+    place = 0
+    while True:
+        taken, place, _ = page(order, place, 0, n, barred)
+        shown += names(taken)
+        if len(taken) < n:
+            break
+    assert shown == [item_id for item_id in item_ids if item_id not in barred.unavailable]
+
+
+def test_what_is_left_out_is_told_with_its_reason() -> None:
+    barred = Exclusions(
+        had=" h hh ",
+        bought=frozenset("b"),
+        seen=frozenset("s"),
+        excluded=frozenset("e"),
+        unavailable=frozenset("u"),
+    )
+    order = [candidate(item_id) for item_id in ("h", "b", "s", "e", "u", "k", "hhh")]
+    taken, place, removed = page(order, 0, 0, 2, barred)
+    assert (names(taken), place) == (["k", "hhh"], 7)
+    assert removed == {"bought": ["h", "b"], "seen": ["s"], "excluded": ["e"], "unavailable": ["u"]}
+
+
+@pytest.mark.parametrize("wanted", [1, 5])
+def test_an_order_is_not_gone_through_further_than_needed(wanted: int) -> None:
+    def endless() -> object:
+        number = 0
+        while True:
+            yield candidate(f"i{number}")
+            number += 1
+
+    taken, place, _ = page(endless(), 0, 0, wanted, Exclusions())  # type: ignore[arg-type]
+    assert len(taken) == place == wanted

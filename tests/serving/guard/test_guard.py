@@ -1,0 +1,374 @@
+"""Scripts are flagged while their events come in, shoppers are not, and nobody is when that would be many."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from jobs.experiments.backtest import backtest
+from jobs.ingest.stream import archive
+from jobs.lake import Lake
+from recsys.anomaly.circuit_breaker import FEWEST_FLAGGED
+from recsys.anomaly.windows import WINDOWS_MS
+from recsys.settings import Settings
+from recsys.settings.anomalies import Anomalies
+from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release
+from recsys.store.keys import Keys
+from serving.http.worker import Worker
+from tests.acts import Row, views
+from tests.serving.conftest import Publish, Talk, application, ids
+from tests.serving.intake.test_events import in_stream, posting
+
+KEYS = Keys("recsys")
+START = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
+
+
+def acts(
+    user: str, count: int, seconds: float, start: datetime = START, uneven: float = 0.0, **facts: Any
+) -> list[Row]:
+    """Views as they are posted, with ids of their own."""
+    rows = views(user, count, seconds, start, uneven)
+    return [
+        row
+        | {
+            "event_id": f"{user}-{start:%H%M%S}-{number}",
+            "timestamp": row["timestamp"].isoformat(),
+            **facts,
+        }
+        for number, row in enumerate(rows)
+    ]
+
+
+@dataclass
+class Clock:
+    """The time that the server goes by."""
+
+    now: datetime = START
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+
+def take(settings: Settings, *batches: Sequence[Row], clock: Clock | None = None) -> None:
+    """Batches taken in, one after the other, each at the time of its last event, or at the clock's."""
+
+    async def scenario() -> None:
+        moment = clock or Clock()
+        worker = Worker(settings, moment)
+        async with worker.opened():
+            for batch in batches:
+                if clock is None:
+                    moment.now = max(datetime.fromisoformat(row["timestamp"]) for row in batch)
+                taken = await worker.events.take(msgspec.json.encode(batch))
+                assert (taken.accepted, taken.errors) == (len(batch), [])
+                worker.count_events(taken)
+
+    asyncio.run(scenario())
+
+
+def each(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows as batches of one, in the order of time."""
+    return [[row] for row in sorted(rows, key=lambda row: row["timestamp"])]
+
+
+def entries(client: redis.Redis) -> list[Row]:
+    """The flags in the stream."""
+    found: Any = client.xrange(KEYS.events)
+    return [msgspec.json.decode(fields[b"flag"]) for _, fields in found if b"flag" in fields]
+
+
+def names(client: redis.Redis, pattern: str) -> list[bytes]:
+    """The keys there are."""
+    found: Any = client.keys(pattern)
+    return found
+
+
+def changed(settings: Settings, **anomalies: Any) -> Settings:
+    return replace(settings, anomalies=replace(settings.anomalies, **anomalies))
+
+
+def test_a_script_is_flagged_within_its_burst(settings: Settings, client: redis.Redis) -> None:
+    burst = acts("bot", 40, 0.1, uneven=0.9)
+    take(settings, *each([*burst, *acts("ann", 5, 20.0)]))
+    flag = read_flag(client, KEYS, "bot")
+    assert flag is not None
+    assert flag.source == "online"
+    assert 80 <= flag.score <= 100
+    assert (flag.until - flag.since) == timedelta(hours=24)
+    assert flag.since - START < timedelta(seconds=3.1)
+    assert "events in 10 s, a shopper makes at most 30" in flag.reasons[0] or "again and again" in flag.reasons[0]
+    assert flagged_users(client, KEYS, START) == ["bot"]
+    assert 0 < client.pttl(KEYS.flag("bot")) <= 86_400_000
+    (entry,) = entries(client)
+    assert entry == {
+        "user_id": "bot",
+        "score": flag.score,
+        "reasons": list(flag.reasons),
+        "timestamp": flag.since.isoformat().replace("+00:00", "Z"),
+        "shadow": False,
+    }
+    assert len(in_stream(client)) == 45
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_batches_of_any_size_tell_the_same(settings: Settings, client: redis.Redis, size: int) -> None:
+    rows = acts("bot", 60, 0.1)
+    take(settings, *(rows[start : start + size] for start in range(0, 60, size)))
+    assert flagged_users(client, KEYS, START) == ["bot"]
+
+
+def test_what_workers_counted_is_not_lost_with_them(settings: Settings, client: redis.Redis) -> None:
+    for batch in each(acts("bot", 40, 0.1)):
+        take(settings, batch)
+    assert flagged_users(client, KEYS, START) == ["bot"]
+
+
+def test_a_script_as_slow_as_a_shopper_is_told_by_its_regularity(settings: Settings, client: redis.Redis) -> None:
+    take(settings, *each(acts("bot", 40, 30.0)))
+    flag = read_flag(client, KEYS, "bot")
+    assert flag is not None
+    assert flag.reasons[0].startswith("gaps between events vary by 0%")
+
+
+def test_a_page_that_reloads_itself_is_no_script(settings: Settings, client: redis.Redis) -> None:
+    take(settings, *each(acts("ann", 40, 30.0, item_id="tea")))
+    assert flagged_users(client, KEYS, START) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01], ids=["at one time", "one after the other"])
+def test_an_order_of_many_lines_is_one_act(settings: Settings, client: redis.Redis, seconds: float) -> None:
+    order = acts("ann", 80, seconds, event="purchase", price=1.0)
+    take(settings, order, *each(acts("bob", 80, seconds, event="refund")))
+    assert flagged_users(client, KEYS, START) == []
+
+
+def test_one_item_bought_again_and_again_is_no_order(settings: Settings, client: redis.Redis) -> None:
+    take(settings, *each(acts("bot", 45, 0.1, event="purchase", item_id="tea")))
+    assert flagged_users(client, KEYS, START) == ["bot"]
+
+
+def test_events_of_long_ago_are_taken_and_not_judged(settings: Settings, client: redis.Redis) -> None:
+    rows = acts("ann", 300, 0.1, START - timedelta(hours=3))
+    take(settings, rows, clock=Clock())
+    assert len(in_stream(client)) == 300
+    assert names(client, "recsys:rates:*") == []
+    assert flagged_users(client, KEYS, START) == []
+
+
+def test_events_that_are_a_little_late_count_for_the_longer_windows(
+    settings: Settings, client: redis.Redis
+) -> None:
+    take(settings, acts("ann", 3, 0.1, START - timedelta(minutes=12)), clock=Clock())
+    windows = {key.split(b"{")[1].split(b"}")[0] for key in names(client, "recsys:rates:*")}
+    assert windows == {b"3600000"}
+
+
+def test_the_counters_of_any_number_of_users_take_the_same_memory(settings: Settings, client: redis.Redis) -> None:
+    rows = [row for user in range(400) for row in acts(f"u{user}", 1, 1.0)]
+    take(settings, rows)
+    keys: Any = names(client, "recsys:rates:*")
+    assert len(keys) == len(WINDOWS_MS)
+    assert all(client.strlen(key) <= 2**20 for key in keys)
+    assert all(0 < client.pttl(key) <= 3 * max(WINDOWS_MS) for key in keys)
+
+
+def test_who_is_flagged_is_accepted_and_no_longer_counted(settings: Settings, client: redis.Redis) -> None:
+    put_flags(client, KEYS, [Flag("bot", 90.0, (), "nightly", START, datetime.now(UTC) + timedelta(hours=1))])
+    take(settings, *each(acts("bot", 40, 0.1)))
+    assert len(in_stream(client)) == 40
+    assert names(client, "recsys:rates:*") == []
+    assert names(client, "recsys:active:*") == []
+    assert entries(client) == []
+    flag = read_flag(client, KEYS, "bot")
+    assert flag is not None
+    assert flag.source == "nightly"
+
+
+def test_impressions_are_no_acts(settings: Settings, client: redis.Redis) -> None:
+    take(settings, *each(acts("ann", 60, 0.05, event="impression")))
+    assert flagged_users(client, KEYS, START) == []
+    assert names(client, "recsys:rates:*") == []
+
+
+def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
+    take(changed(settings, online="shadow"), *each(acts("bot", 60, 0.1)))
+    assert read_flag(client, KEYS, "bot") is None
+    assert flagged_users(client, KEYS, START) == []
+    (entry,) = entries(client)
+    assert (entry["user_id"], entry["shadow"]) == ("bot", True)
+    assert client.get(KEYS.suspect("bot")) == b"shadow"
+
+
+def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis) -> None:
+    take(changed(settings, online="off"), *each(acts("bot", 60, 0.1)))
+    assert {key.split(b":")[1] for key in names(client, "recsys:*")} == {b"events", b"session"}
+
+
+def test_who_is_allowed_is_not_flagged(settings: Settings, client: redis.Redis) -> None:
+    release(client, KEYS, "released")
+    rows = [row for user in ("tester", "released", "bot") for row in acts(user, 40, 0.1)]
+    take(changed(settings, allowed_users=("tester",)), *each(rows))
+    assert flagged_users(client, KEYS, START) == ["bot"]
+    assert client.get(KEYS.suspect("released")) == b"allowed"
+
+
+def test_pseudonyms_of_allowed_users_are_known(settings: Settings, client: redis.Redis) -> None:
+    private = replace(settings, pseudonym_key="key")
+    take(changed(private, allowed_users=("tester",)), *each([*acts("tester", 40, 0.1), *acts("bot", 40, 0.1)]))
+    (user,) = flagged_users(client, KEYS, START)
+    assert (len(user), user) != (3, "bot")
+
+
+def test_addresses_are_counted_by_hashes_and_never_kept(settings: Settings, client: redis.Redis) -> None:
+    private = replace(settings, pseudonym_key="key")
+    rows = [row for user in range(30) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7", user_agent="curl/8")]
+    take(private, *each(rows))
+    assert names(client, "recsys:users_of:*") != []
+    assert all("ip" not in event and "user_agent" not in event for event in in_stream(client))
+    everything = b" ".join(names(client, "*"))
+    assert b"203.0.113" not in everything
+    assert b"curl" not in everything
+
+
+def test_an_office_of_many_shoppers_is_no_script(settings: Settings, client: redis.Redis) -> None:
+    rows = [row for user in range(200) for row in acts(f"u{user}", 2, 9.0, ip="203.0.113.7", user_agent="same")]
+    take(settings, rows)
+    assert flagged_users(client, KEYS, START) == []
+    devices = names(client, "recsys:users_of:*")
+    assert len(devices) == 1
+    assert 190 <= client.pfcount(*devices) <= 210
+
+
+def test_a_crowd_behind_one_device_speaks_against_who_is_fast(settings: Settings, client: redis.Redis) -> None:
+    """The same acts, alone under the score, are over it where the device has changed its user a hundred times."""
+    crowd = [row for user in range(100) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7", user_agent="same")]
+    later = START + timedelta(seconds=100)
+    fast = acts("fast", 20, 0.4, later, 0.9, ip="203.0.113.7", user_agent="same")
+    alone = acts("alone", 20, 0.4, later, 0.9, ip="198.51.100.1", user_agent="same")
+    take(settings, crowd, *each([*fast, *alone]))
+    assert flagged_users(client, KEYS, START) == ["fast"]
+    flag = read_flag(client, KEYS, "fast")
+    assert flag is not None
+    assert any("users of its device in an hour" in reason for reason in flag.reasons)
+
+
+def test_an_allowed_network_counts_for_nothing(settings: Settings, client: redis.Redis) -> None:
+    rows = [row for user in range(30) for row in acts(f"u{user}", 1, 1.0, ip="10.1.2.3")]
+    take(changed(settings, allowed_networks=("10.0.0.0/8",)), rows, acts("odd", 1, 1.0, ip="no address"))
+    assert names(client, "recsys:users_of:*") == []
+
+
+def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Settings, client: redis.Redis) -> None:
+    bots = [f"bot{number:03d}" for number in range(FEWEST_FLAGGED + 20)]
+    with capture_logs() as logged:
+        take(settings, *(acts(bot, 40, 0.1) for bot in bots))
+    flagged = flagged_users(client, KEYS, START)
+    assert abs(len(flagged) - FEWEST_FLAGGED) <= 2
+    held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
+    assert len(held_back) == len(bots) - len(flagged)
+    midnight = datetime(2026, 3, 2, tzinfo=UTC)
+    left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
+    assert left <= midnight - START
+    told = [entry["event"] for entry in logged]
+    assert told.count("no more users are flagged automatically today") == 1
+
+    take(settings, acts(held_back[0], 40, 0.1, midnight))
+    assert len(flagged_users(client, KEYS, START)) == len(flagged)
+    client.unlink(KEYS.suspect(held_back[0]))
+    take(settings, acts(held_back[0], 40, 0.1, midnight + timedelta(hours=1)))
+    assert read_flag(client, KEYS, held_back[0]) is not None
+
+
+def test_a_guest_is_flagged_as_users_are_and_judged_anew_by_its_acts_when_it_logs_in(
+    settings: Settings, client: redis.Redis
+) -> None:
+    guest = acts("guest", 40, 0.1, session_id="s1")
+    for row in guest:
+        del row["user_id"]
+    take(settings, *([row] for row in guest))
+    assert flagged_users(client, KEYS, START) == ["guest:s1"]
+    (login, following) = acts("ann", 2, 0.1, START + timedelta(seconds=4), session_id="s1")
+    take(settings, [login])
+    assert read_flag(client, KEYS, "ann") is None
+    assert client.zcard(KEYS.session("ann")) == 41
+    take(settings, [following])
+    assert read_flag(client, KEYS, "ann") is not None
+
+
+def test_a_purchase_without_a_price_counts_where_purchases_have_prices(
+    settings: Settings, client: redis.Redis
+) -> None:
+    def purchase(**facts: Any) -> list[Row]:
+        return acts("fast", 1, 1.0, START + timedelta(seconds=10), event="purchase", **facts)
+
+    fast = acts("fast", 19, 0.4, START + timedelta(seconds=2), 0.9)
+    take(settings, fast, purchase())
+    assert flagged_users(client, KEYS, START) == []
+    client.flushall()
+    shoppers = [row for user in range(150) for row in acts(f"u{user}", 1, 1.0, event="purchase", price=2.0)]
+    take(settings, shoppers, fast, purchase())
+    (flag,) = [read_flag(client, KEYS, user) for user in flagged_users(client, KEYS, START)]
+    assert flag is not None
+    assert "a purchase without a price, where purchases have prices" in flag.reasons
+
+
+def test_a_flagged_user_gets_the_popular_list_from_the_next_answer_on(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    now = datetime.now(UTC) - timedelta(seconds=5)
+    before, _, after = talk(
+        "/v1/recommendations/7?n=3", posting(*acts("7", 50, 0.05, now)), "/v1/recommendations/7?n=3"
+    )
+    assert ids(before) == ["a1", "a2", "a3"]
+    assert ids(after) == ["ap1", "ap2", "ap3"]
+
+
+def test_what_became_of_flags_is_counted(settings: Settings) -> None:
+    async def scenario() -> httpx.Response:
+        async with application(settings) as http:
+            now = datetime.now(UTC) - timedelta(seconds=5)
+            for batch in (acts("bot", 50, 0.05, now), acts("bot", 5, 0.05), acts("ann", 3, 0.5, now)):
+                assert (await http.post("/v1/events", json=batch)).status_code == 202
+            while b"recsys_flags_active 1.0" not in (response := await http.get("/metrics")).content:
+                await asyncio.sleep(0.1)
+            return response
+
+    told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
+    assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
+    assert "recsys_events_scored_total 53.0" in told
+
+
+def test_a_backtest_raises_the_flags_that_the_server_did(
+    settings: Settings, client: redis.Redis, tmp_path: Path
+) -> None:
+    later = START + timedelta(seconds=40)
+    rows = [
+        *acts("burst", 60, 0.1, uneven=0.9),
+        *acts("regular", 40, 20.0),
+        *acts("ann", 30, 25.0, uneven=0.9),
+        *acts("order", 80, 0.01, later, event="purchase", price=1.0),
+        *(row for user in range(60) for row in acts(f"u{user}", 1, 1.0, ip="203.0.113.7")),
+        *acts("fast", 24, 0.4, later, 0.9, ip="203.0.113.7"),
+    ]
+    take(settings, *each(rows))
+    lake = Lake(tmp_path / "lake")
+    archive(lake, settings.sources, client, KEYS, datetime(2027, 1, 1, tzinfo=UTC))
+    found = backtest(lake, settings, START.date())
+    live = lake.flags().sort("timestamp").collect()
+    assert {flag.user_id for flag in found.flags} >= {"burst", "regular"}
+    assert [flag.user_id for flag in found.flags] == live["user_id"].to_list()
+    for flag, (score, at) in zip(found.flags, live.select("score", "timestamp").rows(), strict=True):
+        assert abs(flag.score - score) < 2
+        assert abs(flag.at - at) <= timedelta(milliseconds=1)
+    assert found.share == len(found.flags) / found.users
+
+
+def test_the_settings_of_anomalies_are_as_documented() -> None:
+    assert (Anomalies().online, Anomalies().flag_threshold, Anomalies().max_flagged_share) == ("flag", 80.0, 0.02)

@@ -1,0 +1,302 @@
+"""Who is let in to what, what is written down of it, and what is nowhere."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from recsys.api_keys import FILE, NOBODY, ApiKeys, Scope, create_key, save_keys
+from recsys.settings import Settings
+from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
+from serving.http.query import MAX_EXCLUDED, MAX_RANKED, MAX_USERS
+from serving.intake.events import MAX_EVENTS
+from tests.serving.conftest import Publish, Shop
+from tests.serving.keys import EVENT, NOW, USER, ask, keep
+
+REQUESTS: tuple[tuple[Scope, str, str, Any], ...] = (
+    ("read", "GET", f"/v1/recommendations/{USER}", None),
+    ("read", "GET", "/v1/recommendations?session_id=s1", None),
+    ("read", "POST", "/v1/recommendations/batch", {"user_ids": [USER]}),
+    ("read", "GET", "/v1/similar/a1", None),
+    ("read", "GET", "/v1/trending", None),
+    ("read", "GET", "/v1/popular", None),
+    ("read", "POST", "/v1/rank", {"user_id": USER, "item_ids": ["a1"]}),
+    ("write", "POST", "/v1/events", EVENT),
+    ("write", "PUT", "/v1/items/a1", {"price": 1.0}),
+    ("admin", "GET", f"/v1/users/{USER}", None),
+    ("admin", "GET", "/v1/anomalies", None),
+    ("admin", "GET", f"/v1/anomalies/{USER}", None),
+    ("admin", "DELETE", f"/v1/anomalies/{USER}", None),
+    ("admin", "PUT", f"/v1/anomalies/{USER}", {"label": "bot"}),
+    ("admin", "GET", f"/v1/recommendations/{USER}?debug=1", None),
+    ("admin", "GET", "/v1/recommendations?session_id=s1&debug=1", None),
+)
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def bearer(token: str) -> list[tuple[bytes, bytes]]:
+    """Headers that show a token."""
+    return [(b"host", b"x"), (b"authorization", b"Bearer " + token.encode())]
+
+
+def refusal(access: Access, headers: Sequence[tuple[bytes, bytes]], scope: Scope = "read") -> AccessError:
+    """Why a request is not let in."""
+    with pytest.raises(AccessError) as refused:
+        access.check(headers, scope)
+    return refused.value
+
+
+def test_a_key_does_what_its_scope_says_and_no_more(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=(USER,)))
+    given: list[tuple[str, Sequence[Scope], int]] = [(scope, [scope], 0) for scope in SCOPES]
+    tokens = keep(settings.directory / FILE, *given)
+    asked = [(shown, *request) for shown in SCOPES for request in REQUESTS]
+    headers = {scope: {"Authorization": f"Bearer {tokens[scope]}"} for scope in SCOPES}
+    answers = ask(settings, *((method, path, body, headers[shown]) for shown, _, method, path, body in asked))
+    for (shown, needed, _, path, _), response in zip(asked, answers, strict=True):
+        allowed = SCOPES.index(shown) >= SCOPES.index(needed)
+        assert response.is_success == allowed, (shown, path, response.text)
+        if not allowed:
+            assert response.status_code == 403
+            assert response.json()["error"] == f"the API key lacks the scope {needed}"
+
+
+def test_who_shows_no_key_is_told_nothing_else(settings: Settings, publish_shop: Publish) -> None:
+    """Not even what is wrong with the request."""
+    publish_shop()
+    tokens = keep(settings.directory / FILE, ("shop", ["admin"], 0))
+    wrong = (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Basic {tokens['shop']}"},
+        {"Authorization": f"Bearer {tokens['shop']}x"},
+        {"Authorization": "Bearer rk_shop_" + "A" * 43},
+        {"X-API-Key": "rk_nobody_" + "A" * 43},
+    )
+    bad = ("POST", "/v1/rank", {"nothing": "right"})
+    requests = [(*request[1:], headers) for headers in wrong[:2] for request in REQUESTS]
+    requests += [("GET", "/v1/popular", None, headers) for headers in wrong] + [(*bad, wrong[0])]
+    for response in ask(settings, *requests):
+        assert response.status_code == 401, response.text
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.json()["error"] == "a valid API key is needed"
+
+
+def test_a_key_is_shown_in_either_header(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    token = keep(settings.directory / FILE, ("shop", ["read"], 0))["shop"]
+    shown = ({"Authorization": f"bearer {token}"}, {"X-API-Key": token}, {"authorization": f"Bearer  {token} "})
+    answers = ask(settings, *(("GET", "/v1/popular", None, headers) for headers in shown))
+    assert [response.status_code for response in answers] == [200, 200, 200]
+
+
+def test_what_watches_the_server_needs_no_key(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    keep(settings.directory / FILE, ("shop", ["read"], 0))
+    paths = ("/live", "/ready", "/metrics", "/schema", "/schema/openapi.json")
+    answers = ask(settings, *(("GET", path, None, {}) for path in paths))
+    assert [response.status_code for response in answers] == [200] * len(paths)
+    assert "customer" not in answers[2].text
+
+
+def test_a_key_made_or_revoked_is_noticed_without_a_start(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / FILE
+    access = Access(file, 1, clock)
+    assert access.check([], "admin") is None
+    tokens = keep(file, ("one", ["read"], 0), ("two", ["read"], 0))
+    clock.seconds += RELOAD_SECONDS
+    assert refusal(access, []).status == 401
+    assert access.check(bearer(tokens["one"]), "read")
+    save_keys(file, ApiKeys({"two": create_key("two", ["read"], 0, NOW)[0]}))
+    clock.seconds += RELOAD_SECONDS
+    assert refusal(access, bearer(tokens["one"])).status == 401
+    save_keys(file, ApiKeys())
+    clock.seconds += RELOAD_SECONDS
+    assert refusal(access, []).status == 401
+    file.unlink()
+    clock.seconds += RELOAD_SECONDS
+    assert refusal(access, []).status == 401
+
+
+@pytest.mark.parametrize("text", ["{", "[]x", '[{"name": "x"}]', ""])
+def test_a_broken_file_lets_nobody_in_that_was_not_before(tmp_path: Path, text: str) -> None:
+    with capture_logs() as logged:
+        check_broken(tmp_path / FILE, text)
+    assert [line["log_level"] for line in logged] == ["error", "error"]
+    assert all("is no file of API keys" in line["reason"] for line in logged)
+
+
+def check_broken(file: Path, text: str) -> None:
+    """A file of keys that holds `text` at a start, and later."""
+    clock = Clock()
+    file.write_text(text)
+    started_with_it = Access(file, 1, clock)
+    for _ in range(3):
+        assert refusal(started_with_it, []).status == 401
+    file.unlink()
+    token = keep(file, ("shop", ["read"], 0))["shop"]
+    access = Access(file, 1, clock)
+    assert access.check(bearer(token), "read")
+    file.write_text(text)
+    clock.seconds += RELOAD_SECONDS
+    assert access.check(bearer(token), "read")
+    assert refusal(access, []).status == 401
+    later = keep(file, ("later", ["read"], 0))["later"]
+    clock.seconds += RELOAD_SECONDS
+    assert access.check(bearer(later), "read")
+    assert refusal(access, bearer(token)).status == 401
+
+
+def test_tokens_are_compared_in_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole hashes by `compare_digest`, for a name that is not there too."""
+    compared: list[tuple[str, str]] = []
+
+    def compare(first: str, second: str) -> bool:
+        compared.append((first, second))
+        return first == second
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    token = keep(tmp_path / FILE, ("shop", ["read"], 0))["shop"]
+    access = Access(tmp_path / FILE, 1, Clock())
+    assert access.check(bearer(token), "read")
+    refusal(access, bearer("rk_nobody_x"))
+    refusal(access, [(b"x-api-key", b"\xe9\xff")])
+    refusal(access, [])
+    own = hashlib.sha256(token.encode()).hexdigest()
+    assert compared[0] == (own, own)
+    assert [expected for _, expected in compared[1:]] == [NOBODY] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_key_has_its_requests_a_minute_over_all_workers(tmp_path: Path, workers: int) -> None:
+    clock = Clock()
+    tokens = keep(tmp_path / FILE, ("slow", ["read"], 60 * workers), ("free", ["read"], 0))
+    access = Access(tmp_path / FILE, workers, clock)
+    slow = bearer(tokens["slow"])
+    for _ in range(int(BURST_SECONDS)):
+        access.check(slow, "read")
+    refused = refusal(access, slow)
+    assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
+    assert access.check(bearer(tokens["free"]), "read")
+    clock.seconds += 1
+    access.check(slow, "read")
+    assert refusal(access, slow).status == 429
+    clock.seconds += 3_600
+    taken = 0
+    for _ in range(100):
+        try:
+            access.check(slow, "read")
+        except AccessError:
+            break
+        taken += 1
+    assert taken == BURST_SECONDS
+
+
+def test_who_comes_when_told_to_is_let_in(tmp_path: Path) -> None:
+    clock = Clock()
+    token = keep(tmp_path / FILE, ("slow", ["read"], 7))["slow"]
+    access = Access(tmp_path / FILE, 1, clock)
+    access.check(bearer(token), "read")
+    for _ in range(20):
+        clock.seconds += int(refusal(access, bearer(token)).headers["Retry-After"])
+        access.check(bearer(token), "read")
+
+
+def test_too_many_requests_are_told(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    token = keep(settings.directory / FILE, ("slow", ["admin"], 1))["slow"]
+    headers = {"X-API-Key": token}
+    first, *others = ask(settings, *((*request[1:], headers) for request in (REQUESTS[0], *REQUESTS)))
+    assert first.status_code == 200
+    for response in others:
+        assert response.status_code == 429
+        assert 1 <= int(response.headers["retry-after"]) <= 60
+        assert response.json()["error"] == "too many requests with this API key"
+
+
+def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=(USER,)))
+    tokens = keep(settings.directory / FILE, ("boss", ["admin"], 0), ("shop", ["read"], 0))
+    file = settings.directory / AUDIT_FILE
+    shown = {"X-API-Key": tokens["boss"]}
+    looks = [(method, path, body, shown) for scope, method, path, body in REQUESTS if scope == "admin"]
+    others = [(method, path, body, shown) for scope, method, path, body in REQUESTS if scope != "admin"]
+    refused = [(method, path, body, {"X-API-Key": tokens["shop"]}) for method, path, body, _ in looks]
+    ask(settings, *others, *refused)
+    assert not file.exists()
+    ask(settings, *looks)
+    before = file.read_bytes()
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in before.splitlines()]
+    assert [(line["key"], line["action"]) for line in lines] == [
+        ("boss", "user"),
+        ("boss", "anomalies"),
+        ("boss", "anomaly"),
+        ("boss", "release"),
+        ("boss", "label"),
+        ("boss", "debug"),
+        ("boss", "debug"),
+    ]
+    subjects = [line["subject"] for line in lines]
+    assert len({subjects[0], *subjects[2:6]}) == 1
+    assert len(set(subjects)) == 3
+    assert USER not in before.decode()
+    assert tokens["boss"] not in before.decode()
+    ask(settings, looks[0])
+    assert file.read_bytes().startswith(before)
+    assert len(file.read_bytes().splitlines()) == len(looks) + 1
+
+
+def test_a_note_is_a_whole_line_for_its_owner_alone(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "new" / AUDIT_FILE)
+    key, _ = create_key("boss", ["admin"], 0, NOW)
+    for user_id in ("7", "line\nbreak"):
+        audit.note(key, "user", user_id)
+    audit.note(None, "user", "7")
+    lines = [json.loads(line) for line in (tmp_path / "new" / AUDIT_FILE).read_text().splitlines()]
+    assert [line["key"] for line in lines] == ["boss", "boss", None]
+    assert lines[0]["subject"] == lines[2]["subject"] == hashlib.sha256(b"7").hexdigest()[:16]
+    assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"] * (MAX_USERS + 1)}, "user_ids"),
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"], "n": 1001}, "n"),
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["x" * 129]}, "user_ids[0]"),
+        ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["a"] * (MAX_RANKED + 1)}, "item_ids"),
+        ("POST", "/v1/events", [EVENT] * (MAX_EVENTS + 1), "body"),
+        ("GET", f"/v1/popular?exclude={','.join(map(str, range(MAX_EXCLUDED + 1)))}", None, "exclude"),
+        ("GET", "/v1/popular?n=1001", None, "n"),
+        ("GET", "/v1/popular?offset=10001", None, "offset"),
+        ("GET", "/v1/similar/" + "x" * 129, None, "item_id"),
+        ("GET", "/v1/users/a%20b", None, "user_id"),
+        ("PUT", "/v1/items/" + "x" * 129, {"price": 1}, "item_id"),
+        ("PUT", "/v1/items/a1", {"title": "x" * 1001}, "title"),
+        ("PUT", "/v1/items/a1", {"price": -1}, "price"),
+    ],
+)
+def test_nothing_is_without_a_limit(
+    settings: Settings, publish_shop: Publish, method: str, path: str, body: Any, field: str
+) -> None:
+    publish_shop()
+    (response,) = ask(settings, (method, path, body, {}))
+    assert (response.status_code, response.json()["field"]) == (400, field)

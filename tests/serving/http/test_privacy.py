@@ -1,0 +1,145 @@
+"""What nobody else may see: user ids under pseudonyms, and requests over HTTPS."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from jobs.cli.serve import become_server
+from recsys.api_keys import FILE
+from recsys.errors import ServingError
+from recsys.pseudonyms import pseudonym
+from recsys.settings import Serving, Settings
+from serving.http.auth import AUDIT_FILE
+from serving.intake.impressions import SEND_SECONDS
+from tests.commands import run_recsys
+from tests.serving.conftest import Publish, Shop, ids
+from tests.serving.keys import EVENT, USER, ask, keep
+from tests.serving.processes import serving
+
+
+def everything(client: redis.Redis) -> str:
+    """All keys of a Redis and all their values."""
+    reads: dict[bytes, Any] = {
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"stream": client.xrange,
+    }
+    keys: Any = list(client.scan_iter("*"))
+    return repr([(key, reads[client.type(key)](key)) for key in keys])  # pyright: ignore[reportArgumentType]
+
+
+def test_with_pseudonyms_no_user_s_id_is_anywhere(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secret, session = "a shop's own secret", "session-0815"
+    hidden = pseudonym(secret, USER)
+    publish_shop(Shop(users=(hidden,), profiles={hidden: '{"events":3}'}))
+    private = replace(settings, pseudonym_key=secret, serving=replace(settings.serving, impressions=True))
+    seen = {"event": "view", "item_id": "a1", "session_id": session, "ip": "203.0.113.9", "user_agent": "browser/1"}
+    known, taken, guest, joined, after, user, debug, bad, batch, rank = ask(
+        private,
+        ("GET", f"/v1/recommendations/{USER}?n=60", None, {}),
+        ("POST", "/v1/events", seen, {}),
+        ("GET", f"/v1/recommendations?session_id={session}&n=60", None, {}),
+        ("POST", "/v1/events", {**seen, "user_id": USER, "event": "purchase", "item_id": "ap3"}, {}),
+        ("GET", f"/v1/recommendations/{USER}?n=60", None, {}),
+        ("GET", f"/v1/users/{USER}", None, {}),
+        ("GET", f"/v1/recommendations/{USER}?debug=1", None, {}),
+        ("POST", "/v1/events", {**EVENT, "event": "none"}, {}),
+        ("POST", "/v1/recommendations/batch", {"user_ids": [USER]}, {}),
+        ("POST", "/v1/rank", {"user_id": USER, "item_ids": ["a3", "a1"]}, {}),
+        pause=10 * SEND_SECONDS,
+    )
+    assert (known.json()["user_id"], known.json()["items"][0]["source"]) == (USER, "personal")
+    assert (taken.status_code, joined.status_code, bad.status_code) == (202, 202, 400)
+    assert guest.json()["user_id"] == f"guest:{session}"
+    assert {"an1", "aw1"} <= set(ids(guest))
+    assert "an1" in ids(after)
+    assert "ap3" not in ids(after)
+    assert user.json()["profile"] == {"events": 3}
+    assert [act["item_id"] for act in user.json()["session"]] == ["ap3", "a1"]
+    assert debug.json()["stages"]
+    assert batch.json()["answers"][0]["items"][0]["source"] in {"personal", "session", "bought_with"}
+    assert ids(rank) == ["a1", "a3"] or ids(rank) == ["a3", "a1"]
+
+    logged = "".join(capfd.readouterr())
+    kept = everything(client)
+    assert "adopted" in logged
+    assert hidden in kept
+    assert "impressions" in kept
+    files = [file for file in settings.directory.rglob("*") if file.is_file() and "valkey" not in file.parts]
+    audited = (settings.directory / AUDIT_FILE).read_text()
+    assert json.loads(audited.splitlines()[0])["subject"] == hashlib.sha256(hidden.encode()).hexdigest()[:16]
+    for raw in (USER, secret, "203.0.113.9", "browser/1", f"guest:{session}"):
+        assert raw not in kept
+        assert raw not in logged
+        for file in files:
+            assert raw.encode() not in file.read_bytes(), file
+
+
+def test_only_this_machine_is_answered_without_keys(tmp_path: Path) -> None:
+    refused = run_recsys(tmp_path, tmp_path / "var", "serve", "--host", "0.0.0.0")
+    assert refused.returncode == 2
+    assert "expected a loopback address while there are no API keys" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    keep(tmp_path / "var" / FILE, ("shop", ["read"], 0))
+    # An address for documentation, which no machine has: with a key it is tried.
+    elsewhere = Settings(directory=tmp_path / "var", serving=Serving(host="192.0.2.1"))
+    with pytest.raises(ServingError, match=r"cannot listen on 192\.0\.2\.1"):
+        become_server(elsewhere, None)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that has signed itself, and its private key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not on the PATH")
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = subprocess.run([*command, "-out", files[0], "-keyout", files[1]], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return files
+
+
+def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
+    url: str, publish_shop: Publish, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    secret = "a shop's own secret"
+    publish_shop(Shop(users=(pseudonym(secret, USER),)))
+    tokens = keep(tmp_path / "var" / FILE, ("shop", ["read"], 0), ("boss", ["admin"], 0))
+    settings = f'[serving]\ntls_certificate = "{certificate[0]}"\ntls_key = "{certificate[1]}"'
+    environment = {"RECSYS_REDIS_URL": url, "RECSYS_PSEUDONYM_KEY": secret}
+    with serving(tmp_path, settings, environment, certificate=certificate[0]) as served:
+        assert served.http.get(f"/v1/recommendations/{USER}").status_code == 401
+        shown = {"Authorization": f"Bearer {tokens['shop']}"}
+        answer = served.http.get(f"/v1/recommendations/{USER}", headers=shown)
+        assert (answer.status_code, answer.json()["items"][0]["source"]) == (200, "personal")
+        refused = served.http.post("/v1/events", headers=shown, json=EVENT)
+        assert refused.status_code == 403
+        assert served.http.get(f"/v1/users/{USER}", headers={"X-API-Key": tokens["boss"]}).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(str(served.http.base_url).replace("https", "http") + "/live", timeout=10)
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(f"{served.http.base_url}/live", timeout=10)
+    log = served.log.read_text()
+    assert "Serving at https://127.0.0.1:" in log
+    for raw in (*tokens.values(), secret, USER):
+        assert raw not in log
+        assert raw not in refused.text
+
+
+def test_half_a_certificate_is_told(tmp_path: Path) -> None:
+    half = Settings(directory=tmp_path / "var", serving=Serving(tls_key=tmp_path / "key.pem"))
+    with pytest.raises(ServingError, match="expected both, or neither"):
+        become_server(half, None)
