@@ -311,7 +311,8 @@ def _summed(counts: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
 
 def _in_order(known: pl.LazyFrame) -> pl.LazyFrame:
     """The events by user and time on one line of time, on which no gap is longer than an hour, nor the one between
-    two users shorter: how many lie within the minute and the hour up to each is then a search in the line."""
+    two users shorter: how many lie within the minute and the hour up to each is then a search in the line.
+    """
     ordered = known.select(USER_ID, TIMESTAMP).sort(packed(pl.col(USER_ID), pl.col(TIMESTAMP), _TIME_BITS))
     of_same = pl.col(USER_ID).to_physical() == pl.col(USER_ID).to_physical().shift()
     gap = pl.when(of_same).then(pl.col(TIMESTAMP).diff().dt.total_microseconds())

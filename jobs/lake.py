@@ -1,5 +1,6 @@
 """The lake: events by bucket of users and by day, which are only added to, the catalogue, the users, and what is
-said of them."""
+said of them.
+"""
 
 import fcntl
 import tempfile
@@ -94,7 +95,8 @@ class Lake:
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
-        of `Events`."""
+        of `Events`.
+        """
         which = "*" if bucket is None else f"{BUCKET}={bucket:02d}"
         files = sorted((self.directory / "events").glob(f"{which}/{DATE}=*/*.parquet"))
         if since is not None:
@@ -217,7 +219,8 @@ class Lake:
 
 def lake_of(settings: Settings) -> Lake:
     """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets, or
-    its users have other names."""
+    its users have other names.
+    """
     lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
     lake.check_pseudonyms()
     file = lake.directory / BUCKETS_FILE

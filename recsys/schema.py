@@ -275,7 +275,8 @@ def broken_event_rule(
     latest: datetime,
 ) -> str | None:
     """The first rule of `events_schema` that one event breaks, None where it breaks none; `amounts` are its value,
-    price and quantity. For events that come a few at a time: a table of them costs milliseconds to check."""
+    price and quantity. For events that come a few at a time: a table of them costs milliseconds to check.
+    """
     value, price, quantity = amounts
     checks = (
         ("event_id_is_an_id", is_id(event_id)),

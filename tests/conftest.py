@@ -1,11 +1,13 @@
 """What several packages' tests share."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from recsys.store.embedded import stop_server
+from recsys.store.embedded import ServerAddress, start_server, stop_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,3 +34,22 @@ def data_directory(tmp_path: Path) -> Iterator[Path]:
     yield directory
     stop_server(directory / "valkey")
     stop_server(directory / "demo" / "valkey")
+
+
+@pytest.fixture(scope="session")
+def valkey_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    """Start one embedded Valkey per test process; tests that stop or reconfigure a server start their own."""
+    directory = tmp_path_factory.mktemp("shared") / "valkey"
+    directory.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        (directory / "port").write_text(str(free.getsockname()[1]))
+    yield start_server(directory)
+    stop_server(directory)
+
+
+@pytest.fixture
+def valkey(valkey_address: ServerAddress) -> Iterator[redis.Redis]:
+    """Connect to the shared Valkey, emptied before the test."""
+    with redis.Redis(host=valkey_address.host, port=valkey_address.port) as client:
+        client.flushall()
+        yield client

@@ -119,7 +119,8 @@ def demo(
     shoppers: Annotated[int, typer.Option(min=1, max=20, help="Shoppers to show")] = 3,
 ) -> None:
     """A year of a grocer's purchases: ingest, features, models, report, lists in a server of its own, and a shopper
-    who buys something."""
+    who buys something.
+    """
     paths = (str(data or demo_directory()),)
     settings = demo_settings(context.obj)
     with shown() as progress:

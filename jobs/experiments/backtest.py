@@ -144,7 +144,8 @@ class _Replay:
 
     def _remember(self, user: str, act: Act) -> bool:
         """Add to a user's acts; whether it can only be one more line of an order at its moment, which tells nothing
-        new: a big order has hundreds, and is judged once."""
+        new: a big order has hundreds, and is judged once.
+        """
         if self._moment != (user, act.at_ms):
             self._moment, self._judged = (user, act.at_ms), set()
         acts = self._acts[user]

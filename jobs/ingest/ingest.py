@@ -75,7 +75,8 @@ def ingest(
 
 def ingest_history(lake: Lake) -> list[TableCount]:
     """What every file ever taken in brought to the lake, all its ingests together, by table; of a query, what it
-    brought from each watermark on."""
+    brought from each watermark on.
+    """
     records = [read_json(record) for record in sorted((lake.directory / "ingests").glob("*.json"))]
     return [TableCount(**{name: value for name, value in record.items() if name != "state"}) for record in records]
 

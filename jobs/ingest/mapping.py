@@ -27,7 +27,8 @@ FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 def check_table(table: Table) -> None:
     """Raise `SettingsError` when a table reads nothing or two things, maps to a column the contract lacks, or
-    leaves out one it needs."""
+    leaves out one it needs.
+    """
     if bool(table.files) == (table.query is not None):
         raise SettingsError(f"sources.tables.{table.name}: expected either files or query")
     known = SCHEMAS[table.kind].column_names()

@@ -66,7 +66,8 @@ class Request:
 
 def file_readings(paths: Sequence[str], request: Request, scratch: Path) -> Iterator[Reading]:
     """Each file under the paths with each table that reads it, but for those that are known; a file in a store lies
-    in `scratch` until the next reading is asked for."""
+    in `scratch` until the next reading is asked for.
+    """
     remote = tuple(path for path in paths if is_remote(path))
     local = tuple(path for path in paths if path not in remote)
     named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(map(shown_address, remote))

@@ -111,7 +111,8 @@ def _checked(
     rows: pl.DataFrame, schema: type[dy.Schema], reading: Reading, sources: Sources, latest: datetime
 ) -> tuple[pl.DataFrame, dy.FailureInfo, Watermark | None, int]:
     """The rows in the contract's columns that keep its rules, what is known of those that do not, the greatest
-    watermark, and how many rows lie below the one to start from."""
+    watermark, and how many rows lie below the one to start from.
+    """
     table, found = reading.table, None
     try:
         due = rows

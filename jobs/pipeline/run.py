@@ -65,7 +65,8 @@ class Run:
 
     def step(self, name: str, work: Callable[[Path], None]) -> Path:
         """The directory of a step, made by `work` unless it is there: `work` gets a directory that is renamed
-        into place when it is whole."""
+        into place when it is whole.
+        """
         target = self.directory / name
         if name in self.manifest()["steps"]:
             return target
@@ -175,7 +176,8 @@ def _mark(value: Any) -> str:
 
 def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
     """Names of the lake's files of days before `as_of`, which tell their content: event files never change and are
-    named after it. What is taken in of later days does not concern the run."""
+    named after it. What is taken in of later days does not concern the run.
+    """
     last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
     events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
     names = [str(file.relative_to(lake.directory)) for file in events]

@@ -123,7 +123,8 @@ def _background(scores: Numbers, weight: Numbers) -> tuple[Numbers, Numbers]:
 
 def _of_crowd(places: Numbers) -> NDArray[np.bool_]:
     """Which of the users, by their places along the line, are rather of the crowd than of the background, which is
-    standard normal: a mixture of the two, fitted by expectation and maximisation."""
+    standard normal: a mixture of the two, fitted by expectation and maximisation.
+    """
     mean, deviation, share = float(np.quantile(places, 0.75)), max(float(places.std()), 0.25), 0.5
     posterior = np.ones(len(places))
     for _ in range(STEPS):

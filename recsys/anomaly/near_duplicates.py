@@ -36,7 +36,8 @@ class NearDuplicates:
 
 def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
     """Compare the users of `user_items` (users x items, ones). Warm-up: users with fewer than `MIN_ITEMS` items
-    have 0 of both. Time and memory are linear in the entries."""
+    have 0 of both. Time and memory are linear in the entries.
+    """
     users = np.flatnonzero(np.diff(user_items.indptr) >= MIN_ITEMS)
     similarity, copies = np.zeros(user_items.shape[0]), np.zeros(user_items.shape[0])
     if not len(users):

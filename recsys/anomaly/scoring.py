@@ -187,7 +187,8 @@ def _regularity(acts: Sequence[Act], gaps: Sequence[float], limits: Limits) -> E
 
 def _network(seen: Seen, limits: Limits) -> Iterable[Evidence]:
     """Events of the session, address and device, items of the address, users of the device: 0 up to
-    `Limits.network_share`, more is more; items and users are counted from the twentieth event of an hour on."""
+    `Limits.network_share`, more is more; items and users are counted from the twentieth event of an hour on.
+    """
     share = limits.network_share
     for what, counts in (("session", seen.session), ("address", seen.address), ("device", seen.device)):
         for count, limit, name in zip(counts, limits.network_events, WINDOW_NAMES, strict=True):

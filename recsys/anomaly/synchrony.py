@@ -45,7 +45,8 @@ def _least_synchronicity(normality: Numbers, background: Numbers) -> Numbers:
     """The least that synchronicity can be: by Lagrange multipliers over shares that sum to 1 and have this
     normality, (M n^2 - 2 n + s) / (M s - 1) of M cells in use, s the background's own synchronicity (theorem 1 of
     the
-    paper)."""
+    paper).
+    """
     used = background[background > 0]
     cells, own = len(used), float((used**2).sum())
     if cells * own <= 1:

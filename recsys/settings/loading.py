@@ -74,7 +74,8 @@ def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
 
 def _shown(name: str, value: Any) -> str:
     """The value, unless it may hold a password; a misspelled field of `redis`, any address, or a whole table of
-    `sources` may."""
+    `sources` may.
+    """
     section, _, rest = name.partition(".")
     given: object = value
     secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)

@@ -98,7 +98,7 @@ def read_flag(client: Client, keys: Keys, user_id: str) -> Flag | None:
 def is_released(client: Client, keys: Keys, user_id: str) -> bool:
     """Whether an analyst has released a user, who is never flagged automatically then."""
     with store_errors(client):
-        return bool(client.sismember(keys.allowed, user_id))
+        return bool(client.sismember(keys.unflaggable, user_id))
 
 
 def flags_of(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
@@ -131,7 +131,7 @@ def flagged_users(client: Client, keys: Keys, now: datetime) -> list[str]:
 def release(client: Client, keys: Keys, user_id: str) -> bool:
     """Hold a user back no longer, nor again automatically; whether the user was held back."""
     with store_errors(client):
-        client.sadd(keys.allowed, user_id)
+        client.sadd(keys.unflaggable, user_id)
         removed: Any = client.unlink(keys.flag(user_id))
         client.unlink(keys.suspect(user_id))
         client.zrem(keys.flags, user_id)
@@ -150,7 +150,7 @@ def put_label(client: Client, keys: Keys, user_id: str, label: Label, at: dateti
     with store_errors(client):
         client.xadd(keys.events, {LABEL_FIELD: encode_label(user_id, label, at)})
         if label == BOT:
-            client.srem(keys.allowed, user_id)
+            client.srem(keys.unflaggable, user_id)
     if label == BOT:
         put_flags(client, keys, [labelled_bot(user_id, at)])
     else:
@@ -160,7 +160,7 @@ def put_label(client: Client, keys: Keys, user_id: str, label: Label, at: dateti
 def _not_judged(client: Client, keys: Keys, flags: Sequence[Flag]) -> list[Flag]:
     """The flags of users of whom no analyst has said anything, and those of analysts."""
     users = [flag.user_id for flag in flags]
-    released: list[Any] = client.smismember(keys.allowed, users) if users else []
+    released: list[Any] = client.smismember(keys.unflaggable, users) if users else []
     known = flags_of(client, keys, users)
     return [
         flag

@@ -54,13 +54,13 @@ class Keys:
         """String: the items similar to an item."""
         return f"{self.namespace}:{version}:item:{{{item_id}}}"
 
-    def bought_with(self, version: str, item_id: str) -> str:
+    def bought_together(self, version: str, item_id: str) -> str:
         """String: the items most often bought together with an item."""
-        return f"{self.namespace}:{version}:with:{{{item_id}}}"
+        return f"{self.namespace}:{version}:bought_together:{{{item_id}}}"
 
     def history(self, version: str, user_id: str) -> str:
         """String: the items that are not to be recommended to a user again, latest first."""
-        return f"{self.namespace}:{version}:had:{{{user_id}}}"
+        return f"{self.namespace}:{version}:history:{{{user_id}}}"
 
     def profile(self, version: str, user_id: str) -> str:
         """String: what is known of a user, as a JSON object."""
@@ -92,9 +92,9 @@ class Keys:
         return f"{self.namespace}:flags"
 
     @property
-    def allowed(self) -> str:
+    def unflaggable(self) -> str:
         """Set: the users whom an analyst has released, who are never flagged automatically."""
-        return f"{self.namespace}:allowed"
+        return f"{self.namespace}:unflaggable"
 
     def suspect(self, user_id: str) -> str:
         """String: why a user who would be flagged is not: shadow, allowed, held_back.

@@ -69,7 +69,7 @@ def similar_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]
 
 def bought_with_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
     """The first `n` items bought together with an item, the closest first."""
-    return _items(client, keys.bought_with(live_version(client, keys), item_id), n)
+    return _items(client, keys.bought_together(live_version(client, keys), item_id), n)
 
 
 def popular_items(client: Client, keys: Keys, n: int, category: str | None = None) -> list[str]:

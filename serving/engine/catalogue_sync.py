@@ -48,7 +48,8 @@ class CatalogueSync:
         self, links: RedisClient, bulk: RedisClient, keys: Keys, directory: Path, static_list: Path | None
     ) -> None:
         """`links` answers fast or not at all; `bulk` is for what takes longer. The last version adopted is kept in
-        `directory`, for a start without Redis."""
+        `directory`, for a start without Redis.
+        """
         self._links, self._bulk, self._keys = links, bulk, keys
         self._directory = directory
         self._static_list = static_list

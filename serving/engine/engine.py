@@ -241,7 +241,8 @@ class Engine:
         self, known: UserState, asked: ListRequest, version: str, at: int
     ) -> tuple[Sequence[Neighbours], bool]:
         """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
-        it is not waited for again where it has not."""
+        it is not waited for again where it has not.
+        """
         acts = [act for act in known.acts if act.at <= at]
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
@@ -296,7 +297,7 @@ def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
 def _lists_of(keys: Keys, version: str, item_id: str) -> tuple[str, Command]:
     """What asks for an item's neighbours, and the key that tells where."""
     similar = keys.similar_items(version, item_id)
-    return similar, ("MGET", similar, keys.bought_with(version, item_id))
+    return similar, ("MGET", similar, keys.bought_together(version, item_id))
 
 
 def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:

@@ -101,7 +101,7 @@ def unlike_wanted(
 def page(
     order: Iterable[Candidate], start: int, offset: int, n: int, barred: Exclusions
 ) -> tuple[list[Candidate], int, Removals]:
-    """n items of the order that may be shown, from a place on, after as many more as `offset` says.
+    """N items of the order that may be shown, from a place on, after as many more as `offset` says.
 
     Also the place after the last one taken, and what was left out on the way.
     """

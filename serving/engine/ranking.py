@@ -45,7 +45,8 @@ def of_source(items: Iterable[str], source: Source, reason: str) -> Iterator[Can
 
 def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:
     """One order of all lists' items: by the sum of `weight / (constant + place)` over the lists, earlier ones first
-    where that is equal. Of a single list no more is made than is taken."""
+    where that is equal. Of a single list no more is made than is taken.
+    """
     if len(lists) == 1:
         only = lists[0]
         return of_source(only.items, only.source, only.reason)
@@ -92,7 +93,8 @@ def spread(
     order: Iterable[Candidate], n: int, catalogue: Catalogue, max_per_brand: int, max_per_category: int
 ) -> Iterable[Candidate]:
     """The same items so that among each n in a row, from the first on, no more than so many are of one brand or
-    category; those held back come as early as they may. Where nothing else is left they come all the same."""
+    category; those held back come as early as they may. Where nothing else is left they come all the same.
+    """
     if not max_per_brand and not max_per_category:
         return order
     limits: list[tuple[int, Callable[[int], int]]] = []

@@ -33,7 +33,7 @@ class Flagger:
         flag_ms = int(self._anomalies.flag_hours * 3_600_000)
         allowed, active, flagged = await self._links.each(
             [
-                (keys.allowed, ("SISMEMBER", keys.allowed, user)),
+                (keys.unflaggable, ("SISMEMBER", keys.unflaggable, user)),
                 (keys.active(day), ("PFCOUNT", keys.active(day))),
                 (keys.flagged(day), ("PFCOUNT", keys.flagged(day))),
             ]

@@ -38,7 +38,7 @@ class FlagStore:
         """The flag of a user, as stored, and whether an analyst has released the user."""
         keys, key = self._keys, self._keys.flag(user_id)
         value, released = await self._links.each(
-            [(key, ("GET", key)), (keys.allowed, ("SISMEMBER", keys.allowed, user_id))]
+            [(key, ("GET", key)), (keys.unflaggable, ("SISMEMBER", keys.unflaggable, user_id))]
         )
         return _shown(value), bool(released)
 
@@ -51,14 +51,14 @@ class FlagStore:
             await self._hold_back(labelled_bot(user_id, now))
         else:
             flag = keys.flag(user_id)
-            await self._links.call(keys.allowed, ("SADD", keys.allowed, user_id))
+            await self._links.call(keys.unflaggable, ("SADD", keys.unflaggable, user_id))
             await self._links.call(flag, ("UNLINK", flag), ("UNLINK", keys.suspect(user_id)))
             await self._links.call(keys.flags, ("ZREM", keys.flags, user_id))
 
     async def _hold_back(self, flag: Flag) -> None:
         keys, until = self._keys, unix_ms(flag.until)
         key = keys.flag(flag.user_id)
-        await self._links.call(keys.allowed, ("SREM", keys.allowed, flag.user_id))
+        await self._links.call(keys.unflaggable, ("SREM", keys.unflaggable, flag.user_id))
         await self._links.call(keys.flags, ("ZADD", keys.flags, until, flag.user_id))
         await self._links.call(key, ("SET", key, encode_flag(flag), "PXAT", until))
 

@@ -47,7 +47,8 @@ async def answered_hot(worker: Worker, scope: Scope, receive: Receive, send: Sen
 
 async def recommend(worker: Worker, headers: Headers, asked: ListRequest, request_id: str) -> Answered:
     """What a user is shown; raises `AccessError` unless the request shows a key for it, and what `Engine.recommend`
-    does. A look behind the scenes is noted."""
+    does. A look behind the scenes is noted.
+    """
     if not asked.debug:
         worker.access.check(headers, "read")
     else:

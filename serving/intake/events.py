@@ -65,7 +65,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a user did. Without `user_id` it is of the guest whom `session_id` names; without `timestamp` it is of
-    now; with neither `event_id` nor `timestamp` a repeated one is another."""
+    now; with neither `event_id` nor `timestamp` a repeated one is another.
+    """
 
     item_id: str
     event: str
@@ -104,7 +105,8 @@ class EventWriter:
         guard: Guard | None = None,
     ) -> None:
         """`links` waits long enough for a write; `stored_id` is what a user is called in Redis; `hear` is told what
-        was put into a user's session: members and scores, as a reply has them; `guard` looks at all of it."""
+        was put into a user's session: members and scores, as a reply has them; `guard` looks at all of it.
+        """
         self._links, self._keys, self._pressure = links, keys, pressure
         self._stored_id, self._now, self._hear, self._guard = stored_id, now, hear, guard
         self._weights = settings.sources.event_weights
@@ -229,7 +231,8 @@ class EventWriter:
 
     async def _remember(self, events: Sequence[Event], batch: Batch) -> None:
         """Put events into the sessions of their users, and count them, in one trip; then what guests did who have
-        logged in."""
+        logged in.
+        """
         sessions, logins = self._sessions(events), self._logins(events)
         asked: list[ListRequest] = []
         glances: list[tuple[Watched, int]] = []

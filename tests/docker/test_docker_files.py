@@ -256,7 +256,7 @@ def test_the_backend_reads_lists_and_nothing_else(valkey: tuple[int, Path]) -> N
         KEYS.live,
         KEYS.user_items("v", "7"),
         KEYS.similar_items("v", "tea"),
-        KEYS.bought_with("v", "tea"),
+        KEYS.bought_together("v", "tea"),
         KEYS.ranking("v", "popular"),
         KEYS.ranking("v", "popular:food>milk"),
         KEYS.ranking("v", "trending"),

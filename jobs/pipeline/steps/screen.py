@@ -91,7 +91,8 @@ def screen_summary(run: Run) -> ScreenSummary:
 
 def read_screened(run: Run) -> pl.DataFrame:
     """Everyone who was written down: user, score, whether flagged, who found the user, reasons, events; those
-    flagged first, then by score."""
+    flagged first, then by score.
+    """
     return pl.read_parquet(run.directory / SCREEN / USERS_FILE)
 
 

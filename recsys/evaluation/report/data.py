@@ -241,7 +241,8 @@ class ScreeningSummary:
 @dataclass(frozen=True)
 class Report:
     """One run's report. `validation` and `test` measure the same models, on which the winner is chosen on the
-    first and only reported on the second."""
+    first and only reported on the second.
+    """
 
     title: str
     windows: Windows

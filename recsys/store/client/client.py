@@ -1,5 +1,6 @@
 """The connections of a process that answers many requests at once: to one server, to whichever Sentinels call the
-primary, or to every primary of a Cluster."""
+primary, or to every primary of a Cluster.
+"""
 
 # redis-py's helpers have loose types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -174,7 +174,8 @@ def _embedded(settings: Redis, directory: Path) -> redis.Redis:
 
 def address_of(client: Client) -> str:
     """Host and port of the server, or the path of its socket; of a Cluster, of one of its nodes; of a primary
-    behind Sentinels, where these have not named it yet, its name and theirs."""
+    behind Sentinels, where these have not named it yet, its name and theirs.
+    """
     if isinstance(client, RedisCluster):
         node: Any = client.get_default_node()
         return f"{node.host}:{node.port}"

@@ -225,7 +225,8 @@ class PipelinedConnection(asyncio.Protocol):
 
     def _check(self) -> None:
         """Something may be overdue: look once more when what has come meanwhile has been read, for this process may
-        have been too busy to read it."""
+        have been too busy to read it.
+        """
         self._timer = self._loop.call_later(GRACE_SECONDS, self._expire)
 
     def _expire(self) -> None:

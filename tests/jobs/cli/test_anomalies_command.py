@@ -152,7 +152,7 @@ def test_users_are_known_by_their_pseudonyms(recsys: Recsys, store: redis.Redis,
     found = told(recsys("anomalies", "explain", "customer-4711", "--json", **private))
     assert listed["user_id"] == found["user_id"] == found["flag"]["user_id"] == hidden
     assert shown(recsys("anomalies", "release", "customer-4711", **private)) == "customer-4711 is released.\n"
-    assert store.smembers(KEYS.allowed) == {hidden.encode()}
+    assert store.smembers(KEYS.unflaggable) == {hidden.encode()}
     assert told(recsys("archive", "--json", **private))["labels"] == 1
     labels = lake_of(Settings(directory=data_directory, pseudonym_key=SECRET)).labels().collect()
     assert labels.select("user_id", "label").rows() == [(hidden, "fine")]

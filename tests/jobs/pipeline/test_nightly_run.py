@@ -61,11 +61,11 @@ def test_what_the_online_half_needs_reaches_redis(
     backend = connect(data_directory)
     seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
     for user, items in seen.items():
-        had = str(backend.get(f"recsys:{RUN}:had:{{{user}}}") or "").split()
+        had = str(backend.get(f"recsys:{RUN}:history:{{{user}}}") or "").split()
         assert sorted(had) == (sorted(items) if repeat == "exclude" else [])
     last = events.filter(pl.col("user_id") == "user1").sort("timestamp").tail(1).row(0, named=True)
     if repeat == "exclude":
-        assert str(backend.get(f"recsys:{RUN}:had:{{user1}}")).split()[0] == last["item_id"]
+        assert str(backend.get(f"recsys:{RUN}:history:{{user1}}")).split()[0] == last["item_id"]
     profile = json.loads(str(backend.get(f"recsys:{RUN}:profile:{{user1}}")))
     assert profile["events"] == events.filter(pl.col("user_id") == "user1").height
     assert profile["last_at"] == last["timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -78,7 +78,7 @@ def test_what_the_online_half_needs_reaches_redis(
     assert " ".join(shown) == backend.get(f"recsys:{RUN}:popular")
     assert catalogue.filter(~pl.col("available"))["item_id"].to_list() == [UNAVAILABLE]
     assert ("vector" in catalogue.columns) == (repeat == "exclude")
-    with_others = [item for item in shown if backend.exists(f"recsys:{RUN}:with:{{{item}}}")]
+    with_others = [item for item in shown if backend.exists(f"recsys:{RUN}:bought_together:{{{item}}}")]
     written = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "bought_with.parquet")
     assert set(with_others) == set(written["item_id"]) - {UNAVAILABLE}
 

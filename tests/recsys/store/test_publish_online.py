@@ -119,7 +119,7 @@ def test_a_version_that_is_live_with_something_else_is_refused(
     elif change == "history":
         client.set(keys.history(FIRST, "1"), " ".join(HISTORY[:-1]))
     elif change == "bought with":
-        client.set(keys.bought_with(FIRST, "none"), "c")
+        client.set(keys.bought_together(FIRST, "none"), "c")
     elif change == "gone":
         client.delete(catalogue)
     elif change == "another part":

@@ -140,7 +140,7 @@ def test_who_is_released_is_held_back_no_longer_and_never_again(
     assert told([explained]) == [{"user_id": "7", "flag": None, "released": True}]
     assert client.get(KEYS.suspect("7")) == b"allowed"
     assert flagged_users(client, KEYS, NOW) == ["other"]
-    assert client.sismember(KEYS.allowed, "7")
+    assert client.sismember(KEYS.unflaggable, "7")
     assert put_flags(client, KEYS, [Flag("7", 99.0, (), "nightly", NOW, NOW + timedelta(hours=1))]) == 0
 
     lake = archived(settings, client, tmp_path / "lake")
@@ -157,7 +157,7 @@ def test_who_is_called_a_bot_is_held_back_at_once(
     settings: Settings, talk: Talk, client: redis.Redis, publish_shop: Publish, tmp_path: Path
 ) -> None:
     publish_shop()
-    client.sadd(KEYS.allowed, "7")
+    client.sadd(KEYS.unflaggable, "7")
     before, done, after, explained = talk(
         "/v1/recommendations/7?n=2",
         ("PUT", "/v1/anomalies/7", {"label": "bot"}),
@@ -223,7 +223,7 @@ def test_only_administrators_see_and_decide(settings: Settings, client: redis.Re
     assert [response.status_code for response in refused] == [403] * 4
     assert [response.status_code for response in sent(settings, {})] == [401] * 4
     assert flagged_users(client, KEYS, NOW) == ["bot"]
-    assert client.exists(KEYS.events, KEYS.allowed) == 0
+    assert client.exists(KEYS.events, KEYS.unflaggable) == 0
     assert not (settings.directory / AUDIT_FILE).exists()
     assert [response.status_code for response in sent(settings, {"X-API-Key": tokens["boss"]})] == [200] * 4
 
@@ -252,7 +252,7 @@ def test_the_audit_log_says_who_did_what_and_to_whom_by_a_hash(
     if secret is not None:
         kept: Any = client.keys("*")
         assert USER.encode() not in b" ".join(kept)
-        assert client.smembers(KEYS.allowed) == {stored.encode()}
+        assert client.smembers(KEYS.unflaggable) == {stored.encode()}
 
 
 def test_a_redis_that_does_not_answer_is_told(settings: Settings, client: redis.Redis) -> None:
