@@ -37,7 +37,7 @@ WHOLE: Final = 2**31
 
 @dataclass(frozen=True)
 class Block:
-    """Some lists of one file; the arrays are as `list_protocol.set_commands` has them, `rows` the lists not empty."""
+    """Some lists of one file; arrays are as in `list_protocol.set_commands`, `rows` are the non-empty lists."""
 
     prefix: bytes
     suffix: bytes
