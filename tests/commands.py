@@ -22,8 +22,9 @@ def run_recsys(
 ) -> subprocess.CompletedProcess[str]:
     """Run `recsys` in this process, in `work_directory`, with its data in `data_directory`.
 
-    Returns the exit status and what was printed, as `run_recsys_process` does, without the seconds that a new process
-    takes to import everything. Not for commands that receive signals, run beside others, or become another program.
+    Returns the exit status and what was printed, as `run_recsys_process` does, without the seconds that a new
+    process takes to import everything. Not for commands that receive signals, run beside others, or become another
+    program.
     """
     variables = {"RECSYS_DIRECTORY": str(data_directory), "COLUMNS": WIDTH, **environment}
     logging = structlog.get_config()
