@@ -52,16 +52,14 @@ def roll_back(client: Client, keys: Keys, version: str | None = None) -> Rollbac
     return RollbackResult(wanted, previous, time.perf_counter() - started)
 
 
-def _whole(known: list[Version], find_live_version: str, wanted: str | None) -> str:
-    others = [
-        version for version in known if version.name != find_live_version and version.published_at is not None
-    ]
+def _whole(known: list[Version], live: str, wanted: str | None) -> str:
+    others = [version for version in known if version.name != live and version.published_at is not None]
     there = f"versions to go back to: {', '.join(version.name for version in others) or 'none'}"
     if wanted is None:
         if not others:
             raise StoreError(f"version {live} is live and there is no whole version to go back to")
         return others[0].name
-    if wanted == find_live_version:
+    if wanted == live:
         raise StoreError(f"version {wanted} is live already; {there}")
     if wanted not in [version.name for version in others]:
         listed = wanted in [version.name for version in known]
