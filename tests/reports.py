@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from recsys.data.quality import Quarantine, SchemaChange
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.comparison.comparison import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAt
@@ -17,9 +18,7 @@ from recsys.evaluation.report.data import (
     Example,
     Fold,
     ListedItem,
-    Quarantine,
     Report,
-    SchemaChange,
     ScreenComparison,
     ScreenedMetric,
     ScreeningSummary,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from recsys.data.quality import Quarantine, SchemaChange
 from recsys.data.splits import Windows
 from recsys.evaluation.comparison.comparison import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
@@ -39,30 +40,6 @@ class SourceCounts:
     """Rows set aside."""
     rules: Mapping[str, int]
     """Rule -> rows that broke it; a row may break several."""
-
-
-@dataclass(frozen=True)
-class Quarantine:
-    """Rows of events that were set aside, by the day that they tell."""
-
-    per_day: tuple[tuple[date, str, int], ...]
-    """Day, the first rule that the row broke, rows; in order of day."""
-    undated: int
-    """Rows whose day cannot be read, or lies outside the days of the other events."""
-
-
-@dataclass(frozen=True)
-class SchemaChange:
-    """A column of a source that came, went, or changed its type between two ingests."""
-
-    table: str
-    column: str
-    before: str | None
-    """Its type; None where it was not there."""
-    after: str | None
-    """Its type; None where it has gone."""
-    when: datetime
-    """The clock at the ingest that saw it."""
 
 
 @dataclass(frozen=True)

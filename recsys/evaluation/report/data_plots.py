@@ -12,8 +12,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from recsys.data.quality import Quarantine
 from recsys.data.splits import Windows
-from recsys.evaluation.report.data import Quarantine, Step
+from recsys.evaluation.report.data import Step
 from recsys.evaluation.report.drawing import (
     ACCENT,
     INK,

@@ -4,8 +4,9 @@ from collections import Counter
 from datetime import date
 from statistics import median
 
+from recsys.data.quality import SchemaChange
 from recsys.evaluation.comparison.segments import NEW
-from recsys.evaluation.report.data import Report, SchemaChange, Step
+from recsys.evaluation.report.data import Report, Step
 from recsys.evaluation.report.formatting import count, day, duration, memory, percent, rule_in_words, several, whole
 
 NAMED_RULES = 3

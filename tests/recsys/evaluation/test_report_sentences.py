@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from recsys.data.quality import Quarantine, SchemaChange
 from recsys.evaluation.comparison.comparison import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.report import catalogue_text, data_text, model_text
@@ -13,9 +14,7 @@ from recsys.evaluation.report.data import (
     BlendSummary,
     Example,
     ListedItem,
-    Quarantine,
     Report,
-    SchemaChange,
     Step,
 )
 from tests.reports import make_folds, make_full_report, make_report, measurement
