@@ -1,28 +1,43 @@
-"""Findings about the data's quality: rows in quarantine, and changes of the sources' columns."""
+"""Data quality of the sources: rows read and rejected, quarantined rows by day, changed columns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
 
 @dataclass(frozen=True)
-class Quarantine:
-    """Numbers of quarantined events, by the day of their own timestamp."""
+class SourceCounts:
+    """The number of rows of one source, by what happened to them."""
+
+    name: str
+    rows_read: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+    """Rows that broke a rule and were moved to quarantine."""
+    rules: Mapping[str, int]
+    """Rule -> rows that broke it; a row may break several."""
+
+
+@dataclass(frozen=True)
+class QuarantineCounts:
+    """The number of quarantined event rows for each day and rule."""
 
     per_day: tuple[tuple[date, str, int], ...]
-    """Day, the first rule that the rows broke, number of rows; in order of day."""
+    """Day, the first rule that the row broke, number of rows; in order of day."""
     undated: int
-    """Rows whose day cannot be read, or lies outside the days of the other events."""
+    """Rows whose timestamp cannot be parsed or lies outside the days of the accepted events."""
 
 
 @dataclass(frozen=True)
 class SchemaChange:
-    """A column of a source that was added, was removed, or changed its type between two ingests."""
+    """A column of a source that was added, removed, or changed its type between two ingests."""
 
     table: str
     column: str
     before: str | None
-    """Its type; None if the column is new."""
+    """The earlier type; None for an added column."""
     after: str | None
-    """Its type; None if the column was removed."""
+    """The later type; None for a removed column."""
     when: datetime
-    """Time of the ingest that detected the change (UTC)."""
+    """Wall-clock time of the ingest that detected the change."""
