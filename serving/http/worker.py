@@ -23,7 +23,7 @@ from serving.http.auth import AUDIT_FILE, Access, AuditLog
 from serving.http.errors import Outage
 from serving.http.metrics import DIRECTORY, Metrics, metrics_directory
 from serving.http.query import ListRequest
-from serving.intake.events import EventWriter, Taken
+from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
@@ -54,9 +54,9 @@ class Worker:
         watching = settings.anomalies.online != "off"
         guard = Guard(settings, self.writes, keys, self.stored_id, now, self.metrics.count) if watching else None
         self.events = EventWriter(
-            settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear, guard
+            settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.apply_local, guard
         )
-        self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
+        self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.apply_local)
         self.flags = FlagStore(self.writes, keys, now)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
         self.access = Access(settings.directory / FILE, serving.workers)
@@ -101,7 +101,7 @@ class Worker:
         if self.settings.serving.impressions and not asked.debug:
             self.impressions.write(answer, sources, self.stored_id(asked.user_id), asked.context)
 
-    def count_events(self, taken: Taken) -> None:
+    def count_events(self, taken: IntakeResult) -> None:
         """Count what became of a batch of events."""
         for outcome, count in (("accepted", taken.accepted), ("invalid", len(taken.errors)), ("shed", taken.shed)):
             if count:
