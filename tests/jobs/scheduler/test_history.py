@@ -75,7 +75,8 @@ def test_a_job_is_done_by_one_process_and_free_when_that_is_killed(
 
 def test_looking_who_does_a_job_keeps_nobody_from_it(tmp_path: Path) -> None:
     looker = python(
-        "import sys\nfrom pathlib import Path\nfrom jobs.scheduler.lock import lock_holder\nprint('looks', flush=True)\n"
+        "import sys\nfrom pathlib import Path\nfrom jobs.scheduler.lock import lock_holder\n"
+        "print('looks', flush=True)\n"
         "while True: lock_holder(Path(sys.argv[1]), 'nightly')",
         tmp_path,
     )
