@@ -35,13 +35,13 @@ from serving.api import RowError
 from serving.guard.counters import Origin
 from serving.guard.guard import Guard, ListRequest
 from serving.guard.observation import UNKNOWN, Batch, Watched
-from serving.http.query import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
+from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 from serving.intake.load_shedding import LoadShedder
 
 MAX_EVENTS: Final = 500
 MAX_BODY_BYTES: Final = 2_000_000
 AHEAD: Final = timedelta(days=1)
-TEXT_LENGTH: Final = 1_000
+MAX_TEXT_LENGTH: Final = 1_000
 DAY_MS: Final = 86_400_000
 NO_BATCH: Final = Batch(0)
 TRIMMING: Final = encode_head(4, "ZREMRANGEBYRANK")
@@ -180,16 +180,16 @@ class EventWriter:
     def _check(self, event: Event, now: datetime) -> None:
         assert event.timestamp is not None
         session_id = event.session_id
-        if session_id is not None and not (is_id(session_id) and len(session_id) <= SESSION_LENGTH):
+        if session_id is not None and not (is_id(session_id) and len(session_id) <= MAX_SESSION_ID_LENGTH):
             raise InvalidValueError(SESSION_ID, session_id)
         if event.user_id is None:
             if session_id is None:
                 raise InvalidValueError(USER_ID, "null", "a user id, or the session id of a guest")
-            event.user_id = guest(session_id)
+            event.user_id = guest_user_id(session_id)
         for name in ("ip", "user_agent"):
             text: str | None = getattr(event, name)
-            if text is not None and len(text) > TEXT_LENGTH:
-                raise InvalidValueError(name, text, f"at most {TEXT_LENGTH} characters")
+            if text is not None and len(text) > MAX_TEXT_LENGTH:
+                raise InvalidValueError(name, text, f"at most {MAX_TEXT_LENGTH} characters")
         rule = find_broken_event_rule(
             "-" if event.event_id is None else event.event_id,
             event.user_id,
@@ -271,7 +271,7 @@ class EventWriter:
     def _logins(self, events: Sequence[Event]) -> list[tuple[str, str]]:
         """Users who were guests before, as far as their events say, each with the guest."""
         guests = {
-            (event.user_id, self._stored_id(guest(event.session_id)))
+            (event.user_id, self._stored_id(guest_user_id(event.session_id)))
             for event in events
             if event.session_id is not None and event.user_id is not None
         }
