@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
-from features.events import before, weight
+from features.events import events_before, weight
 from jobs.lake import Lake
 from jobs.pipeline.run import Run, runs
 from jobs.progress import Progress
@@ -221,7 +221,7 @@ def _tables(
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
         pairs.append(
-            count_user_item_events(before(events, as_of), settings.sources.event_weights).collect(
+            count_user_item_events(events_before(events, as_of), settings.sources.event_weights).collect(
                 engine="streaming"
             )
         )
