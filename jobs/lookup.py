@@ -5,7 +5,7 @@ from functools import cached_property
 
 import polars as pl
 
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from recsys.errors import StoreError
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
@@ -46,7 +46,7 @@ class Lookup:
     def of(cls, settings: Settings) -> "Lookup":
         """Connect to the settings' Redis; raises `StoreError` when it does not answer."""
         client = connect(settings.redis, settings.directory)
-        return cls(client, Keys(settings.redis.namespace), lake_of(settings))
+        return cls(client, Keys(settings.redis.namespace), open_lake(settings))
 
     def user(self, user_id: str, n: int) -> Found:
         """The first n items of the list of a user, given by the shop's own id; of the popular list without one."""

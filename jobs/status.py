@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.run import runs
-from jobs.scheduler.history import Attempt, history
-from jobs.scheduler.lock import Holder, holder
-from jobs.scheduler.scheduler import SCHEDULER, triggers
+from jobs.scheduler.history import Attempt, read_history
+from jobs.scheduler.lock import LockHolder, lock_holder
+from jobs.scheduler.scheduler import SCHEDULER, job_triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
@@ -63,7 +63,7 @@ class RedisStatus:
 class ScheduleStatus:
     """Who runs the schedule, when each job is due next, and the latest attempts at them, the last at the end."""
 
-    scheduler: Holder | None
+    scheduler: LockHolder | None
     due: dict[str, datetime]
     attempts: list[Attempt]
 
@@ -90,7 +90,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
 
 
 def _lake(settings: Settings) -> LakeStatus:
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     time = pl.col(TIMESTAMP)
     events, first, last = lake.events().select(pl.len(), first=time.min(), last=time.max()).collect().row(0)
     items, users = (table.select(pl.len()).collect().item() for table in (lake.items(), lake.users()))
@@ -120,7 +120,8 @@ def _redis(settings: Settings, now: datetime) -> RedisStatus:
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:
     due = {
-        name.value: trigger.get_next_fire_time(None, now) for name, trigger in triggers(settings.schedule).items()
+        name.value: trigger.get_next_fire_time(None, now)
+        for name, trigger in job_triggers(settings.schedule).items()
     }
-    attempts = history(settings.directory)[-SHOWN_ATTEMPTS:]
-    return ScheduleStatus(holder(settings.directory, SCHEDULER), due, attempts)
+    attempts = read_history(settings.directory)[-SHOWN_ATTEMPTS:]
+    return ScheduleStatus(lock_holder(settings.directory, SCHEDULER), due, attempts)

@@ -10,7 +10,7 @@ import typer
 from jobs.cli import render
 from jobs.cli.options import AsJson
 from jobs.experiments.backtest import backtest, days
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.explanation import explain_user
 from recsys.errors import SettingsError
 from recsys.schema import is_id
@@ -91,7 +91,7 @@ def backtest_command(
 ) -> None:
     """Replay a day's events: who would have been flagged, when and why, with the settings as they are."""
     settings: Settings = context.obj
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     found = backtest(lake, settings, _day(day) if day is not None else _latest(days(lake)))
     if as_json:
         render.print_json(asdict(found) | {"share": found.share})
@@ -109,7 +109,7 @@ def _stored_id(context: typer.Context, user: str, is_hidden: bool) -> str:
         raise SettingsError(
             f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
         )
-    lake = lake_of(context.obj)
+    lake = open_lake(context.obj)
     return user if is_hidden else lake.stored_id(user)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from jobs.cli import render
 from jobs.cli.actions import moment_of
 from jobs.experiments.attack_simulation import AttackResult, read_lake_dataset, read_split_dataset, simulate_attacks
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.progress import shown
 from recsys.anomaly.attacks import KINDS
 from recsys.errors import SettingsError
@@ -50,7 +50,7 @@ def attack_command(
     if unknown:
         raise SettingsError(f"--kind = {unknown[0]!r}: expected one of {', '.join(KINDS)}")
     field = (
-        read_lake_dataset(lake_of(settings), settings, moment_of(as_of))
+        read_lake_dataset(open_lake(settings), settings, moment_of(as_of))
         if directory is None
         else read_split_dataset(directory, settings)
     )

@@ -19,7 +19,7 @@ from rich.text import Text
 from jobs.demo.live import LiveList
 from jobs.experiments.backtest import Backtest
 from jobs.ingest.ingest import TableCount
-from jobs.ingest.stream import Archived
+from jobs.ingest.stream import ArchiveResult
 from jobs.lookup import Found
 from jobs.pipeline.explanation import UserExplanation
 from jobs.pipeline.steps.evaluate import VALIDATION
@@ -111,7 +111,7 @@ def show_renewed(renewed: Renewed) -> None:
     )
 
 
-def show_archived(archived: Archived) -> None:
+def show_archived(archived: ArchiveResult) -> None:
     """What came from online into the lake."""
     console.print(
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "

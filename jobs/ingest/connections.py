@@ -30,7 +30,7 @@ class Connection:
         return text
 
 
-def connection_of(table: Table, sources: Sources) -> Connection:
+def resolve_connection(table: Table, sources: Sources) -> Connection:
     """Where a table's query runs; raises `SettingsError` when it is not said, or in no form that is understood."""
     named = table.connection or ""
     setting = f"sources.connections.{named}" if "://" not in named else f"sources.tables.{table.name}.connection"

@@ -43,7 +43,7 @@ PART: Final = "online"  # begins the names of a block's files among those of oth
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveResult:
     """What an archive brought into the lake."""
 
     events: int = 0
@@ -64,9 +64,9 @@ class Archived:
     """Taken from the stream."""
     seconds: float = 0.0
 
-    def plus(self, other: "Archived") -> "Archived":
+    def plus(self, other: "ArchiveResult") -> "ArchiveResult":
         """The sums of both."""
-        return Archived(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return ArchiveResult(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 def archive(
@@ -76,14 +76,14 @@ def archive(
     keys: Keys,
     latest: datetime,
     on_rows: Callable[[int], None] = lambda _rows: None,
-) -> Archived:
+) -> ArchiveResult:
     """Move what the stream holds now into the lake; what comes meanwhile stays for the next archive.
 
     Events later than `latest` break a rule, as in an ingest. Each event is in the lake once, whatever was killed
     when. Raises `StoreError` when Redis does not answer: what was not moved is still in the stream.
     """
     started = time.perf_counter()
-    until, total = last_entry(client, keys), Archived()
+    until, total = last_entry(client, keys), ArchiveResult()
     while until is not None:
         # Read under the lock too: another archive may just have moved these entries.
         with lake.locked():
@@ -126,7 +126,7 @@ class _Block:
         flush([*self.written, *tables, *directory.glob(f"events/*/*/{PART}-{self.first}-*.parquet")])
 
 
-def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> Archived:
+def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
     """Put a block on disk, and wait until it is there."""
     block = _Block(lake, entries[0].id, entries[-1].id, [])
     found, unreadable = read(entries)
@@ -139,7 +139,7 @@ def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datet
 
     shown, failure = impressions_schema(latest).filter(shown_items(found[IMPRESSIONS_FIELD]), cast=True)
     invalid += block.set_aside(IMPRESSIONS, rejects(failure))
-    block.written.extend(lake.put_days(IMPRESSIONS, shown, block.first))
+    block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
     facts, failure = Items.filter(mapped(found[ITEM_FIELD], ITEMS, sources), cast=True)
     invalid += block.set_aside("items", rejects(failure))
@@ -147,15 +147,15 @@ def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datet
 
     flags, failure = flags_schema(latest).filter(raised_flags(found[FLAG_FIELD]), cast=True)
     invalid += block.set_aside(FLAGS, rejects(failure))
-    block.written.extend(lake.put_days(FLAGS, flags, block.first))
+    block.written.extend(lake.write_days(FLAGS, flags, block.first))
 
     given, failure = Labels.filter(given_labels(found[LABEL_FIELD]), cast=True)
     invalid += block.set_aside(LABELS, rejects(failure))
-    labels = lake.put(LABELS, given) if given.height else 0
+    labels = lake.upsert(LABELS, given) if given.height else 0
 
     block.finish()
     duplicates = events.height - added
-    return Archived(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
+    return ArchiveResult(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
 
 
 def _last_given(facts: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from jobs.ingest.mapping import map_rows
-from jobs.ingest.quarantine import RULES
+from jobs.ingest.validation import RULES
 from recsys.schema import (
     CONTEXT,
     ITEM_ID,

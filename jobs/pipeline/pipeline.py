@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.candidates import check_candidates
 from jobs.pipeline.run import COMPLETE, Run, open_run
 from jobs.pipeline.steps.categories import propose_categories
@@ -57,7 +57,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_candidates(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], run.directory / REPORT / REPORT_FILE)

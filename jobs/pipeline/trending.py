@@ -8,7 +8,7 @@ from typing import Final, cast
 import polars as pl
 
 from features.events import days_since, decay, events_before, exact_sum
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from jobs.pipeline.candidates import build_candidate
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
@@ -56,7 +56,7 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> R
     held_back = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
     screened = read_latest_screened_users(settings.directory)
     left_out = held_back if screened is None else pl.concat([held_back, screened])
-    items = trending_items(lake_of(settings).without(left_out), settings, as_of)
+    items = trending_items(open_lake(settings).excluding(left_out), settings, as_of)
     version = replace_trending(client, keys, items)
     progress.done()
     return Renewed(version, len(items), time.perf_counter() - started)

@@ -18,7 +18,7 @@ from jobs.experiments.attack_simulation import (
     screen_dataset,
     simulate_attacks,
 )
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import KINDS
 from recsys.schema import FLAGGED, USER_ID
@@ -103,7 +103,7 @@ def _means(outcomes: Sequence[AttackResult]) -> Mapping[str, float]:
 def _fields(work: Path) -> Iterator[tuple[str, AttackDataset, Settings]]:
     settings = demo_settings(Settings(directory=work))
     take_in(settings, (str(demo_directory()),), LogProgress())
-    yield "complete_journey", read_lake_dataset(lake_of(settings), settings, AS_OF), settings
+    yield "complete_journey", read_lake_dataset(open_lake(settings), settings, AS_OF), settings
     if GOWALLA.is_dir():
         exclude = replace(Settings(directory=work), repeat="exclude")
         yield "gowalla", read_split_dataset(GOWALLA, exclude), exclude

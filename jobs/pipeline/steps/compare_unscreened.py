@@ -39,7 +39,7 @@ def compare_unscreened(run: Run, lake: Lake, whole: Lake, settings: Settings, pr
     Both are measured on the test window by what the users who stay wanted. There is no such step where nobody was
     left out.
     """
-    if lake.screened is None or UNSCREENED in run.manifest()["steps"]:
+    if lake.excluded_users is None or UNSCREENED in run.manifest()["steps"]:
         return
 
     def work(directory: Path) -> None:

@@ -81,7 +81,7 @@ def screen(run: Run, lake: Lake, settings: Settings, progress: Progress) -> Lake
         return lake
     run.step(SCREEN, partial(_screen, run=run, lake=lake, settings=settings, progress=progress))
     found = screened_users(run)
-    return lake.without(found) if mode == "screen" and len(found) else lake
+    return lake.excluding(found) if mode == "screen" and len(found) else lake
 
 
 def read_screen_summary(run: Run) -> ScreenSummary:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.steps.evaluate import EvaluationWindow, rank
 from jobs.pipeline.steps.search import CandidateResult, SearchResult, search, searched
@@ -128,7 +128,7 @@ def test_a_run_searches_on_the_validation_window_alone(
     settings = load_settings(write_settings("exclude"), {})
     settings = replace(settings, directory=data_directory, search=Search(trials=4))
     as_of = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
-    ingest((str(shop),), settings.sources, lake_of(settings), as_of)
+    ingest((str(shop),), settings.sources, open_lake(settings), as_of)
     run = advance_run(settings, as_of, Until.TRAIN, LogProgress()).run
     search_file = run.directory / "evaluation" / "search" / "search.json"
     first = read_json(search_file)["tried"]
@@ -144,7 +144,7 @@ def test_a_run_searches_on_the_validation_window_alone(
     )
     changed.write_parquet(events)
     other = replace(settings, directory=data_directory / "other")
-    ingest((str(shop),), other.sources, lake_of(other), as_of)
+    ingest((str(shop),), other.sources, open_lake(other), as_of)
     run = advance_run(other, as_of, Until.TRAIN, LogProgress()).run
     again = read_json(run.directory / "evaluation" / "search" / "search.json")["tried"]
     assert [{**one, "seconds": 0} for one in again] == [{**one, "seconds": 0} for one in first]

@@ -90,7 +90,7 @@ def label_all(directory: Path) -> None:
     lake = Lake(directory / "lake")
     found = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
     with lake.locked():
-        lake.put("labels", labels(**found))
+        lake.upsert("labels", labels(**found))
 
 
 def content(directory: Path, *steps: str) -> dict[str, bytes]:
@@ -180,7 +180,7 @@ def test_flags_of_the_last_days_count_and_those_in_shadow_do_not(tmp_path: Path)
     ]
     rows = [(user, score, ["burst"], as_of - timedelta(days=age), shadow) for user, score, age, shadow in ages]
     lake = Lake(tmp_path / "lake")
-    lake.put_days("flags", pl.DataFrame(rows, pl.Schema(Flags), orient="row"), "part")
+    lake.write_days("flags", pl.DataFrame(rows, pl.Schema(Flags), orient="row"), "part")
     assert read_online_flags(lake, as_of).rows() == [("a", 95, True, ["burst"])]
     assert read_online_flags(Lake(tmp_path / "empty"), as_of).height == 0
 
@@ -192,7 +192,7 @@ def test_a_lake_without_users_reads_as_if_they_had_done_nothing(tmp_path: Path, 
     )
     with lake.locked():
         lake.add_events(events, "part")
-    left = lake.without(pl.Series(["user3", "nobody"]))
+    left = lake.excluding(pl.Series(["user3", "nobody"]))
     expected = lake.events().filter(pl.col("user_id") != "user3").collect()
     assert left.events().collect().equals(expected)
     assert sum(left.events(bucket).collect().height for bucket in range(3)) == expected.height

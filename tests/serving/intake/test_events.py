@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.ingest.mapping import map_rows
-from jobs.ingest.stream import Archived, archive
+from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake import Lake
 from recsys.schema import DEFAULT_WEIGHTS, EARLIEST, Events, broken_event_rule, events_schema
 from recsys.settings import Settings, Sources, Table
@@ -317,7 +317,9 @@ def test_what_is_taken_in_comes_into_the_lake_once(
     lake = Lake(tmp_path / "lake")
     latest = datetime.now(UTC) + timedelta(days=1)
     archived = archive(lake, Sources(), client, KEYS, latest)
-    assert replace(archived, seconds=0.0) == Archived(events=5, duplicates=1, impressions=6, items=1, entries=10)
+    assert replace(archived, seconds=0.0) == ArchiveResult(
+        events=5, duplicates=1, impressions=6, items=1, entries=10
+    )
     again = archive(lake, Sources(), client, KEYS, latest)
     assert again.entries == 0
 
