@@ -15,7 +15,7 @@ import polars_hash
 
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
-from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
+from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
 from recsys.schema import (
     EVENT_ID,
@@ -30,7 +30,7 @@ from recsys.schema import (
     Users,
 )
 from recsys.settings import Settings
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 BUCKET = "bucket"
 DATE = "date"
@@ -65,7 +65,7 @@ class Lake:
             if self.pseudonym_key is not None:
                 write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
             remove_partial(self.directory)
-            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL_SUFFIX, dir=self.directory) as scratch:
                 yield Path(scratch)
 
     def check_pseudonyms(self) -> None:
@@ -77,7 +77,7 @@ class Lake:
             return
         made = "without pseudonyms" if found is None else f"with {'another key' if asked else 'pseudonyms'}"
         raise SettingsError(
-            f"pseudonym_key = {NOT_SHOWN if asked else None}: {self.directory} was made {made}, which must not be "
+            f"pseudonym_key = {REDACTED if asked else None}: {self.directory} was made {made}, which must not be "
             "mixed; ingest into another directory"
         )
 
@@ -147,7 +147,7 @@ class Lake:
             known = scan_files(existing).select(EVENT_ID).collect()
             new = new.join(known, on=EVENT_ID, how="anti", maintain_order="left")
         if new.height:
-            with written_whole(target / f"{part}-{len(existing):04d}.parquet") as aside:
+            with atomic_write(target / f"{part}-{len(existing):04d}.parquet") as aside:
                 new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(aside)
         return new.height
 
@@ -161,7 +161,7 @@ class Lake:
         _, key = TABLES[table]
         last = rows.unique(key, keep="last", maintain_order=True)
         kept = self._table(table).collect().join(last, on=key, how="anti")
-        with written_whole(self.directory / f"{table}.parquet") as aside:
+        with atomic_write(self.directory / f"{table}.parquet") as aside:
             pl.concat([kept, last]).sort(key).write_parquet(aside)
         return last.height
 
@@ -199,7 +199,7 @@ class Lake:
         )
         for (day,), shown in days.items():
             files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
-            with written_whole(files[-1]) as aside:
+            with atomic_write(files[-1]) as aside:
                 shown.write_parquet(aside)
         return files
 

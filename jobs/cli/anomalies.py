@@ -16,7 +16,7 @@ from recsys.errors import SettingsError
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
-from recsys.store.flags import put_label, read_flags
+from recsys.store.flags import list_flags, put_label
 from recsys.store.keys import Keys
 
 anomalies_app = typer.Typer(
@@ -43,7 +43,7 @@ def list_command(
 ) -> None:
     """Print who is held back, those held back longest first."""
     client, keys = _store(context)
-    flags = read_flags(client, keys, datetime.now(UTC), n, offset)
+    flags = list_flags(client, keys, datetime.now(UTC), n, offset)
     if as_json:
         render.print_json([asdict(flag) for flag in flags])
     else:

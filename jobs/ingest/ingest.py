@@ -17,7 +17,7 @@ from jobs.ingest.watermark import keep_watermark, later
 from jobs.lake import Lake, scan_files
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
-from recsys.files import read_json, write_json, written_whole
+from recsys.files import atomic_write, read_json, write_json
 from recsys.settings import Sources
 
 log = structlog.get_logger(__name__)
@@ -152,5 +152,5 @@ def _keep_rejects(staged: Staged, file: Path) -> None:
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)
         return
-    with written_whole(file) as aside:
+    with atomic_write(file) as aside:
         scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(aside)

@@ -15,10 +15,10 @@ from jobs.ingest.watermark import Watermark, check_watermark, greatest, later, r
 from jobs.lake import TABLES, Lake
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
-from recsys.pseudonyms import hide_users
+from recsys.pseudonyms import pseudonymize_users
 from recsys.schema import EVENT, TIMESTAMP, events_schema
 from recsys.settings import Sources, Table
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 RULES = "rules"  # the column of quarantine files that names the rules a row broke, one after the other
 DAY_LENGTH = len("2017-12-30")
@@ -101,8 +101,8 @@ def stage(
         rules.update({_readable_rule(rule): count for rule, count in failure.counts().items()})
         rules.update({BROKEN_LINE: broken.height} if broken.height else {})
         if pseudonym_key is not None:
-            good, rejected = (hide_users(part, pseudonym_key) for part in (good, rejected))
-            broken = broken.with_columns(pl.lit(NOT_SHOWN).alias("line"))
+            good, rejected = (pseudonymize_users(part, pseudonym_key) for part in (good, rejected))
+            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _last_of_each(good, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)

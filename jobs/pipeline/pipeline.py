@@ -26,7 +26,7 @@ from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import count_lists
 from recsys.store.publish.nightly_flags import replace_nightly_flags
-from recsys.store.publish.publish import Published, publish
+from recsys.store.publish.publish import PublishResult, publish
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class RunResult:
     run: Run
     winner: str | None = None
     report: Path | None = None
-    published: Published | None = None
+    published: PublishResult | None = None
 
 
 def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> RunResult:
@@ -85,7 +85,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         return RunResult(run, winner, written, published)
 
 
-def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
+def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
     """Load the run's lists into Redis and make them live, and hold back the users who were screened out."""
     lists = run.directory / "lists"
     progress.start("publish lists", count_lists(lists))

@@ -16,7 +16,7 @@ from jobs.progress import Progress
 from recsys.data.trust import trust_from_active_days, trusted_counts
 from recsys.ids import IdMap
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.schema import EARLIEST, EVENT, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.schema import EVENT, ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.flags import flagged_users
@@ -107,4 +107,4 @@ def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -
 
 def _first_day(config: TrendingConfig, as_of: datetime) -> datetime:
     days = USUAL_HALF_LIVES * max(config.recent_days, config.usual_days)
-    return as_of - timedelta(days=min(days, (as_of - EARLIEST).days))
+    return as_of - timedelta(days=min(days, (as_of - MIN_TIMESTAMP).days))

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from recsys.settings.types import STRICT, CronOrNever, Days, Length, Memory, Positive, TimeZone, zone_of_clock
+from recsys.settings.types import STRICT, CronOrNever, Days, Length, Memory, Positive, TimeZone, check_clock_zone
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,7 +81,7 @@ class Schedule:
     """Cron expression of the trending list's renewal; an empty one for never."""
     archive: CronOrNever = "*/15 * * * *"
     """Cron expression of the archive of what was taken in online; an empty one for never."""
-    time_zone: Annotated[TimeZone, AfterValidator(zone_of_clock)] = "UTC"
+    time_zone: Annotated[TimeZone, AfterValidator(check_clock_zone)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600
     """A job that could not start at its time starts up to so much later, after that not until its next time."""

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from recsys.errors import SettingsError
 from recsys.settings.settings import Settings
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 ENVIRONMENT_PREFIX = "RECSYS_"
 FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
@@ -80,7 +80,7 @@ def _shown(name: str, value: Any) -> str:
     given: object = value
     secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)
     secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(given, dict))
-    return NOT_SHOWN if secret or "://" in repr(value) else repr(value)
+    return REDACTED if secret or "://" in repr(value) else repr(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from recsys.settings.types import STRICT, Address, Days, Name, Positive, Secret,
 
 Kind = Literal["events", "items", "users"]
 # A column's name, a Polars SQL expression over the file's columns, or a list of columns.
-Mapped = str | tuple[str, ...]
+ColumnMapping = str | tuple[str, ...]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -24,7 +24,7 @@ class Table:
     """Which part of the contract its rows are."""
     files: str = ""
     """Names the files it reads, as in `transactions*.parquet`; one file may feed several tables."""
-    columns: dict[str, Mapped] = field(default_factory=dict[str, Mapped])
+    columns: dict[str, ColumnMapping] = field(default_factory=dict[str, ColumnMapping])
     """Contract column -> column, SQL expression, or list of columns (category path, attributes)."""
     events: dict[str, str] = field(default_factory=dict[str, str])
     """Event name in the file -> name of the contract; a name not listed stays as it is."""

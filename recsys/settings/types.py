@@ -11,20 +11,20 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSe
 from pydantic_core import PydanticCustomError
 
 from recsys.cron import Cron
-from recsys.schema import EARLIEST
+from recsys.schema import MIN_TIMESTAMP
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _known_zone(name: str) -> str:
     try:
-        pl.select(pl.lit(EARLIEST).dt.convert_time_zone(name))
+        pl.select(pl.lit(MIN_TIMESTAMP).dt.convert_time_zone(name))
     except pl.exceptions.PolarsError:
         raise PydanticCustomError("time_zone", "expected a time zone such as Europe/London") from None
     return name
 
 
-def zone_of_clock(name: str) -> str:
+def check_clock_zone(name: str) -> str:
     """A zone whose clock the standard library knows as well."""
     try:
         ZoneInfo(name)
@@ -49,7 +49,7 @@ def _known_network(network: str) -> str:
         raise PydanticCustomError("network", "expected a network such as 10.0.0.0/8") from None
 
 
-def shown_address(address: str) -> str:
+def redact_address(address: str) -> str:
     """An address without user, password and query, which may hold secrets; what is no address stays as it is."""
     scheme, separator, rest = address.partition("://")
     if not separator:
@@ -57,13 +57,13 @@ def shown_address(address: str) -> str:
     try:
         place = urlsplit(f"//{rest}")
     except ValueError:
-        return f"{scheme}://{NOT_SHOWN}"
+        return f"{scheme}://{REDACTED}"
     return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
 
 
-NOT_SHOWN = "(not shown)"
-Secret = Annotated[str, PlainSerializer(lambda _value: NOT_SHOWN, return_type=str, when_used="json")]
-Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_used="json")]
+REDACTED = "(not shown)"
+Secret = Annotated[str, PlainSerializer(lambda _value: REDACTED, return_type=str, when_used="json")]
+Address = Annotated[str, PlainSerializer(redact_address, return_type=str, when_used="json")]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Network = Annotated[str, AfterValidator(_known_network)]
 CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]

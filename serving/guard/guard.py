@@ -78,7 +78,7 @@ class Guard:
         """Know the key of the hashes; raises `StoreError` when Redis does not tell."""
         if not self._rates.salted:
             key = self._keys.salt
-            _, salt = await self._links.call(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
+            _, salt = await self._links.execute(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
             self._rates.salt(salt)
 
     def origin(self, ip: str | None, user_agent: str | None) -> Origin:
@@ -97,13 +97,13 @@ class Guard:
         One, but in a Cluster one for each key: while a slot moves it tells of no two keys that are not there.
         """
         names = [*map(self._keys.flag, users), *map(self._keys.suspect, users)]
-        if self._links.clustered:
+        if self._links.is_cluster:
             return [(name, ("GET", name)) for name in names]
         return [(names[0], ("MGET", *names))] if names else []
 
     def _free(self, users: Sequence[str], replies: Sequence[Reply]) -> set[str]:
         """Who is not held back, by the replies to `asking`."""
-        found = replies if self._links.clustered or not users else replies[0]
+        found = replies if self._links.is_cluster or not users else replies[0]
         flags, suspects = found[: len(users)], found[len(users) :]
         return {
             user
@@ -174,7 +174,7 @@ class Guard:
             return
         with suppress(StoreError):
             if spread:
-                await self._links.each(spread)
+                await self._links.execute_each(spread)
             for user, watched in suspects:
                 verdict = score_user(await self._look(user, watched, batch.are_priced), self._orders)
                 if verdict.score >= self._flag_score:
@@ -231,7 +231,7 @@ class Guard:
         if origin.address is not None:
             cells["address"], cells["device"] = origin.address_cell, origin.device_cell
         items, users = keys.items_of(origin.address or "", hour), keys.users_of(origin.device or "", hour)
-        acts, item_count, user_count, *replies = await self._links.each(
+        acts, item_count, user_count, *replies = await self._links.execute_each(
             [
                 (session, ("ZREVRANGE", session, 0, self._session_events - 1, "WITHSCORES")),
                 (items, ("PFCOUNT", items)),

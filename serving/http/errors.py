@@ -18,7 +18,7 @@ from serving.http.query import EXPECTED, InvalidValueError
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
 SHOWN_CHARACTERS: Final = 200
-NOT_SHOWN: Final = "(not shown)"
+REDACTED: Final = "(not shown)"
 BODY_PARAMETER: Final = "data"
 """What the framework calls the body."""
 LOG_SECONDS: Final = 10.0
@@ -68,7 +68,7 @@ def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Ou
         case ValidationException():
             return 400, _unreadable(error, query, request_id), {}
         case HTTPException(status_code=400) | RecursionError():  # JSON that goes too deep is what recurses here
-            return 400, Invalid("body", NOT_SHOWN, EXPECTED["body"], request_id), {}
+            return 400, Invalid("body", REDACTED, EXPECTED["body"], request_id), {}
         case HTTPException() if error.status_code < 500:
             return error.status_code, Failure(error.detail, request_id), error.headers or {}
         case _:
@@ -97,4 +97,4 @@ def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id
         problem, _, place = problem.partition(" - at `$.")
         name = place.rstrip("`") or "body"
     expected = problem if " " in problem else EXPECTED["body"]
-    return Invalid(name, NOT_SHOWN, expected[:SHOWN_CHARACTERS], request_id)
+    return Invalid(name, REDACTED, expected[:SHOWN_CHARACTERS], request_id)

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from litestar.params import Parameter
 
-from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID
+from recsys.schema import ITEM_ID, MAX_ID_LENGTH, SESSION_ID, USER_ID
 from serving.http.query import DEEPEST, EXPECTED, MAX_N, SESSION_LENGTH, TEXT_LENGTH, Context
 
 Count = Annotated[int, Parameter(ge=1, le=MAX_N, description=f"Most items to answer with: {EXPECTED['n']}")]
@@ -39,6 +39,6 @@ Where = Annotated[Context, Parameter(description="Where the list is shown; in a 
 Debug = Annotated[
     int, Parameter(ge=0, le=1, description="1 shows every stage of the request; needs the scope admin")
 ]
-LENGTHS: Final = {"minLength": 1, "maxLength": ID_LENGTH}
+LENGTHS: Final = {"minLength": 1, "maxLength": MAX_ID_LENGTH}
 UserId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[USER_ID])]
 ItemId = Annotated[str, Parameter(schema_extra=LENGTHS, description=EXPECTED[ITEM_ID])]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from msgspec import Struct
 
-from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID, is_id
+from recsys.schema import ITEM_ID, MAX_ID_LENGTH, SESSION_ID, USER_ID, is_id
 from serving.engine.catalogue import NO_FILTER, ItemFilter
 
 Context = Literal["home", "product", "cart", "mail"]
@@ -22,13 +22,13 @@ MAX_RANKED: Final = 1_000
 TEXT_LENGTH: Final = 1_000
 GUEST: Final = "guest:"
 """Begins the user id of a guest, whose session id follows."""
-SESSION_LENGTH: Final = ID_LENGTH - len(GUEST)
+SESSION_LENGTH: Final = MAX_ID_LENGTH - len(GUEST)
 N: Final = "n"
 
 _ID: Final = "characters in percent-encoded UTF-8, none white space or a control character"
 EXPECTED: Final = {
-    USER_ID: f"1 to {ID_LENGTH} {_ID}",
-    ITEM_ID: f"1 to {ID_LENGTH} {_ID}",
+    USER_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
+    ITEM_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
     SESSION_ID: f"1 to {SESSION_LENGTH} {_ID}",
     N: f"a whole number from 1 to {MAX_N}",
     "offset": f"a whole number from 0 to {DEEPEST}",

@@ -320,7 +320,7 @@ async def ready(request: AnyRequest) -> Ready:
     catalogue = worker.live.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    return Ready("ready" if worker.reads.able else "degraded", catalogue.version)
+    return Ready("ready" if worker.reads.available else "degraded", catalogue.version)
 
 
 @get(

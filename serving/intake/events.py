@@ -24,13 +24,13 @@ from recsys.schema import (
     USER_ID,
     VALUE,
     Events,
-    broken_event_rule,
+    find_broken_event_rule,
     is_id,
 )
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import EVENT_FIELD, Keys
-from recsys.store.resp import head, part, parts
+from recsys.store.resp import encode_argument, encode_arguments, encode_head
 from serving.api import RowError
 from serving.guard.counters import Origin
 from serving.guard.guard import Guard, KeyedCommand
@@ -44,10 +44,10 @@ AHEAD: Final = timedelta(days=1)
 TEXT_LENGTH: Final = 1_000
 DAY_MS: Final = 86_400_000
 NO_BATCH: Final = Batch(0)
-TRIMMING: Final = head(4, "ZREMRANGEBYRANK")
-ENDING: Final = head(3, "PEXPIRE")
-GLANCING: Final = head(5, "ZREVRANGE")
-GLANCED_PARTS: Final = parts(0, RECENT_ACTS - 1, "WITHSCORES")
+TRIMMING: Final = encode_head(4, "ZREMRANGEBYRANK")
+ENDING: Final = encode_head(3, "PEXPIRE")
+GLANCING: Final = encode_head(5, "ZREVRANGE")
+GLANCED_PARTS: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_OF_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -111,8 +111,8 @@ class EventWriter:
         self._stored_id, self._now, self._hear, self._guard = stored_id, now, hear, guard
         self._weights = settings.sources.event_weights
         self._private = bool(settings.pseudonym_key)
-        self._session_part = part(int(settings.serving.session_days * DAY_MS))
-        self._beyond = parts(0, -settings.serving.session_events - 1)
+        self._session_part = encode_argument(int(settings.serving.session_days * DAY_MS))
+        self._beyond = encode_arguments(0, -settings.serving.session_events - 1)
 
     async def take(self, body: bytes) -> IntakeResult:
         """Take one event, a JSON object, or a batch, an array of them.
@@ -190,7 +190,7 @@ class EventWriter:
             text: str | None = getattr(event, name)
             if text is not None and len(text) > TEXT_LENGTH:
                 raise InvalidValueError(name, text, f"at most {TEXT_LENGTH} characters")
-        rule = broken_event_rule(
+        rule = find_broken_event_rule(
             "-" if event.event_id is None else event.event_id,
             event.user_id,
             event.item_id,
@@ -220,13 +220,13 @@ class EventWriter:
     async def _append(self, events: Sequence[Event], origins: Sequence[Origin]) -> Batch:
         """Write events to the stream; what the guard has to count of them."""
         key, guard = self._keys.events, self._guard
-        adding = head(5, "XADD", key, "*", EVENT_FIELD)
-        entries: list[KeyedCommand] = [(key, adding + part(_encode(event))) for event in events]
+        adding = encode_head(5, "XADD", key, "*", EVENT_FIELD)
+        entries: list[KeyedCommand] = [(key, adding + encode_argument(_encode(event))) for event in events]
         if guard is None:
-            await self._links.each(entries)
+            await self._links.execute_each(entries)
             return NO_BATCH
         users = guard.users_of(events)
-        replies = await self._links.each(entries + guard.asking(users))
+        replies = await self._links.execute_each(entries + guard.asking(users))
         return guard.batch(events, origins, users, replies[len(entries) :])
 
     async def _remember(self, events: Sequence[Event], batch: Batch) -> None:
@@ -248,7 +248,7 @@ class EventWriter:
         counting = len(asked)
         if self._guard is not None:
             asked += self._guard.counting(batch)
-        replies = await self._links.each(asked)
+        replies = await self._links.execute_each(asked)
         for watched, place in glances:
             watched.glance = replies[place]
         if self._guard is not None and batch.users:
@@ -282,8 +282,8 @@ class EventWriter:
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
-        packed = part(key)
-        scored = b"".join([part(session[place ^ 1]) for place in range(len(session))])
+        packed = encode_argument(key)
+        scored = b"".join([encode_argument(session[place ^ 1]) for place in range(len(session))])
         asked: list[KeyedCommand] = [
             (key, _adding(len(session)) + packed + scored),
             (key, TRIMMING + packed + self._beyond),
@@ -294,14 +294,14 @@ class EventWriter:
     async def _join(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
         """A guest has logged in: what the guest did becomes part of the user's session."""
         key = self._keys.session(guest_id)
-        await self._links.each(self._putting(self._keys.session(user_id), session))
+        await self._links.execute_each(self._putting(self._keys.session(user_id), session))
         self._hear(user_id, session)
-        await self._links.call(key, ("UNLINK", key))
+        await self._links.execute(key, ("UNLINK", key))
 
 
 @lru_cache(MAX_EVENTS)
 def _adding(count: int) -> bytes:
-    return head(2 + count, "ZADD")
+    return encode_head(2 + count, "ZADD")
 
 
 def rows_of(body: bytes) -> list[Raw]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from recsys.errors import StoreError
 from recsys.schema import IMPRESSION
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Reply, pack
+from recsys.store.client.connection import Reply, encode_commands
 from recsys.store.keys import IMPRESSIONS_FIELD, Keys
 from serving.api import Recommendations, Source
 from serving.intake.load_shedding import LoadShedder
@@ -60,7 +60,9 @@ class ImpressionWriter:
             [item.item_id for item in answer.items],
             sources,
         )
-        self._waiting.append(pack(("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(shown))))
+        self._waiting.append(
+            encode_commands(("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(shown)))
+        )
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 
@@ -75,7 +77,7 @@ class ImpressionWriter:
         if not waiting:
             return
         try:
-            self._sent = self._links.of(self._keys.events).ask(b"".join(waiting), len(waiting))
+            self._sent = self._links.connection_for(self._keys.events).send(b"".join(waiting), len(waiting))
         except StoreError:
             self.lost += len(waiting)
             return

@@ -69,12 +69,12 @@ class ItemWriter:
         try:
             if AVAILABLE in facts:
                 verb = "SREM" if facts[AVAILABLE] else "SADD"
-                await self._links.call(keys.unavailable, (verb, keys.unavailable, item_id))
-            await self._links.call(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
+                await self._links.execute(keys.unavailable, (verb, keys.unavailable, item_id))
+            await self._links.execute(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
             change_of_item = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, encoded)
-            await self._links.call(keys.item_changes, change_of_item)
+            await self._links.execute(keys.item_changes, change_of_item)
             archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
-            await self._links.call(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
+            await self._links.execute(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
         except StoreError as error:
             if "OOM" in str(error):
                 self._pressure.refused()

@@ -58,11 +58,13 @@ class LoadShedder:
     async def look(self) -> None:
         """Ask Redis once."""
         events = self._keys.events
-        length, oldest = await self._links.call(events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1))
-        infos = [_info(await link.command("INFO", "memory")) for link in self._links.all if link.able]
-        seconds, _ = await self._links.of(events).command("TIME")
+        length, oldest = await self._links.execute(
+            events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1)
+        )
+        infos = [_info(await link.execute("INFO", "memory")) for link in self._links.connections if link.available]
+        seconds, _ = await self._links.connection_for(events).execute("TIME")
         flags = self._keys.flags
-        (self.flags_active,) = await self._links.call(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
+        (self.flags_active,) = await self._links.execute(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
         used = sum(int(info["used_memory"]) for info in infos)
         shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in infos if int(info["maxmemory"])]
         self.stream_entries, self.used_memory = int(length), used

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from recsys.api_keys import FILE, ApiKeys, create_key, save_keys
+from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
 from serving.api import Accepted, Invalid
 from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
@@ -67,7 +67,7 @@ def test_each_call_has_its_answer(url: str, publish_shop: Publish, tmp_path: Pat
     admin, admin_token = create_key("admin", ["admin"], 0, datetime.now(UTC))
     reader, reader_token = create_key("reader", ["read"], 0, datetime.now(UTC))
     (tmp_path / "var").mkdir(exist_ok=True)
-    save_keys(tmp_path / "var" / FILE, ApiKeys().adding(admin).adding(reader))
+    save_keys(tmp_path / "var" / API_KEYS_FILE, ApiKeys().with_key(admin).with_key(reader))
     with serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served:
         address = str(served.http.base_url)
         for kind in ("synchronous", "asynchronous"):

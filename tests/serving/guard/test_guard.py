@@ -20,7 +20,7 @@ from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.settings import Settings
 from recsys.settings.anomalies import Anomalies
-from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release
+from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release_user
 from recsys.store.keys import Keys
 from serving.http.worker import Worker
 from tests.acts import Row, views
@@ -213,7 +213,7 @@ def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis
 
 
 def test_who_is_allowed_is_not_flagged(settings: Settings, client: redis.Redis) -> None:
-    release(client, KEYS, "released")
+    release_user(client, KEYS, "released")
     rows = [row for user in ("tester", "released", "bot") for row in acts(user, 40, 0.1)]
     take(changed(settings, allowed_users=("tester",)), *each(rows))
     assert flagged_users(client, KEYS, START) == ["bot"]
