@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 from msgspec import Raw, Struct
 
-from recsys.anomaly.scoring import GLANCED
+from recsys.anomaly.scoring import RECENT_ACTS
 from recsys.errors import StoreError
 from recsys.event_ids import row_hash
 from recsys.schema import (
@@ -33,21 +33,21 @@ from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
 from serving.api import RowError
 from serving.guard.counters import Origin
-from serving.guard.guard import Guard, ListRequest
+from serving.guard.guard import Guard, KeyedCommand
 from serving.guard.observation import UNKNOWN, Batch, Watched
-from serving.http.query import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
+from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 from serving.intake.load_shedding import LoadShedder
 
 MAX_EVENTS: Final = 500
 MAX_BODY_BYTES: Final = 2_000_000
 AHEAD: Final = timedelta(days=1)
-TEXT_LENGTH: Final = 1_000
+MAX_TEXT_LENGTH: Final = 1_000
 DAY_MS: Final = 86_400_000
 NO_BATCH: Final = Batch(0)
 TRIMMING: Final = encode_head(4, "ZREMRANGEBYRANK")
 ENDING: Final = encode_head(3, "PEXPIRE")
 GLANCING: Final = encode_head(5, "ZREVRANGE")
-GLANCED_PARTS: Final = encode_arguments(0, GLANCED - 1, "WITHSCORES")
+GLANCED_PARTS: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_OF_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -180,16 +180,16 @@ class EventWriter:
     def _check(self, event: Event, now: datetime) -> None:
         assert event.timestamp is not None
         session_id = event.session_id
-        if session_id is not None and not (is_id(session_id) and len(session_id) <= SESSION_LENGTH):
+        if session_id is not None and not (is_id(session_id) and len(session_id) <= MAX_SESSION_ID_LENGTH):
             raise InvalidValueError(SESSION_ID, session_id)
         if event.user_id is None:
             if session_id is None:
                 raise InvalidValueError(USER_ID, "null", "a user id, or the session id of a guest")
-            event.user_id = guest(session_id)
+            event.user_id = guest_user_id(session_id)
         for name in ("ip", "user_agent"):
             text: str | None = getattr(event, name)
-            if text is not None and len(text) > TEXT_LENGTH:
-                raise InvalidValueError(name, text, f"at most {TEXT_LENGTH} characters")
+            if text is not None and len(text) > MAX_TEXT_LENGTH:
+                raise InvalidValueError(name, text, f"at most {MAX_TEXT_LENGTH} characters")
         rule = find_broken_event_rule(
             "-" if event.event_id is None else event.event_id,
             event.user_id,
@@ -221,7 +221,7 @@ class EventWriter:
         """Write events to the stream; what the guard has to count of them."""
         key, guard = self._keys.events, self._guard
         adding = encode_head(5, "XADD", key, "*", EVENT_FIELD)
-        entries: list[ListRequest] = [(key, adding + encode_argument(_encode(event))) for event in events]
+        entries: list[KeyedCommand] = [(key, adding + encode_argument(_encode(event))) for event in events]
         if guard is None:
             await self._links.execute_each(entries)
             return NO_BATCH
@@ -234,7 +234,7 @@ class EventWriter:
         logged in.
         """
         sessions, logins = self._sessions(events), self._logins(events)
-        asked: list[ListRequest] = []
+        asked: list[KeyedCommand] = []
         glances: list[tuple[Watched, int]] = []
         for user_id, session in sessions.items():
             watched = batch.users.get(user_id)
@@ -271,20 +271,20 @@ class EventWriter:
     def _logins(self, events: Sequence[Event]) -> list[tuple[str, str]]:
         """Users who were guests before, as far as their events say, each with the guest."""
         guests = {
-            (event.user_id, self._stored_id(guest(event.session_id)))
+            (event.user_id, self._stored_id(guest_user_id(event.session_id)))
             for event in events
             if event.session_id is not None and event.user_id is not None
         }
         return sorted((user_id, guest_id) for user_id, guest_id in guests if user_id != guest_id)
 
-    def _putting(self, key: str, session: Sequence[Any], glanced: bool = False) -> list[ListRequest]:
+    def _putting(self, key: str, session: Sequence[Any], glanced: bool = False) -> list[KeyedCommand]:
         """The commands that put members and scores into a session; with `glanced` the last asks for its latest.
 
         A sorted set keeps the latest whatever the order they come in, and takes the same event once.
         """
         packed = encode_argument(key)
         scored = b"".join([encode_argument(session[place ^ 1]) for place in range(len(session))])
-        asked: list[ListRequest] = [
+        asked: list[KeyedCommand] = [
             (key, _adding(len(session)) + packed + scored),
             (key, TRIMMING + packed + self._beyond),
             (key, ENDING + packed + self._session_part),
