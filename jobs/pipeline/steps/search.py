@@ -90,7 +90,7 @@ class _Clock:
 def search(exam: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
     """Fit every candidate on the validation exam's history, tune the best; the lists of each that stays.
 
-    A candidate is left out when it needs more than `search.max_memory`, when its turn is after `search.max_minutes`,
+    A candidate is left out when it needs more than `search.max_memory`, when it comes after `search.max_minutes`,
     or when its fit fails. Settings are tuned by the metric on at most `TUNING_USERS` of the exam's users, with
     Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
     2011). The time decides how much is tried: two runs find the same where it sufficed for both. Raises
