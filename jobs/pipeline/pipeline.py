@@ -24,7 +24,7 @@ from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
-from recsys.store.publish.blocks import count_lists
+from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.nightly_flags import replace_nightly_flags
 from recsys.store.publish.publish import PublishResult, publish
 

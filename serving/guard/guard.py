@@ -28,8 +28,9 @@ from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, CounterSubject, Counts
 from recsys.errors import StoreError
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, Reply
+from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
+from recsys.store.resp import Command
 from serving.engine.user_state import parse_session
 from serving.guard.counters import KEPT_WINDOWS, Cell, Origin, Rates, sliding_counts
 from serving.guard.flagger import Flagger
