@@ -13,8 +13,8 @@ from jobs.ingest.ingest import ingest
 from jobs.lake import lake_of
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.steps import evaluate
-from jobs.pipeline.steps.evaluate import BLEND, TEST, VALIDATION, blend_choice, measurements
-from jobs.pipeline.windows import known_in_run
+from jobs.pipeline.steps.evaluate import BLEND, TEST, VALIDATION, read_blend_choice, measurements
+from jobs.pipeline.steps.features import known_in_run
 from jobs.progress import LogProgress
 from recsys.evaluation.comparison.blend_search import EVERYONE, BlendChoice
 from recsys.evaluation.comparison.segments import HEAVY, LIGHT
@@ -46,7 +46,7 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     outcome = advance_run(settings, as_of, Until.EVALUATE, LogProgress())
 
     assert outcome.winner == outcome.run.manifest()["winner"] == BLEND
-    assert blend_choice(outcome.run) == CHOICE
+    assert read_blend_choice(outcome.run) == CHOICE
     for window in (VALIDATION, TEST):
         names = [measured.name for measured in measurements(outcome.run, settings, window)]
         assert names == [*settings.models, BLEND]
