@@ -11,7 +11,7 @@ from jobs.cli import render
 from jobs.cli.options import AsJson
 from jobs.experiments.backtest import backtest, days
 from jobs.lake import open_lake
-from jobs.pipeline.explanation import explained
+from jobs.pipeline.explanation import explain_user
 from recsys.errors import SettingsError
 from recsys.schema import is_id
 from recsys.settings import Settings
@@ -53,11 +53,11 @@ def list_command(
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_json: AsJson = False) -> None:
     """Print why a user is held back, and what the latest nightly run says of the user."""
-    found = explained(context.obj, _stored_id(context, user, is_hidden))
+    found = explain_user(context.obj, _stored_id(context, user, is_hidden))
     if as_json:
         render.print_json(asdict(found))
     else:
-        render.show_explained(user, found)
+        render.show_explanation(user, found)
 
 
 @anomalies_app.command("release")

@@ -21,7 +21,7 @@ from jobs.experiments.backtest import Backtest
 from jobs.ingest.ingest import TableCount
 from jobs.ingest.stream import ArchiveResult
 from jobs.lookup import Found
-from jobs.pipeline.explanation import Explained
+from jobs.pipeline.explanation import UserExplanation
 from jobs.pipeline.steps.evaluate import VALIDATION
 from jobs.pipeline.trending import Renewed
 from jobs.status import ScheduleStatus, Status
@@ -228,7 +228,7 @@ def show_flags(flags: Sequence[Flag]) -> None:
     console.print(table)
 
 
-def show_explained(asked: str, found: Explained) -> None:
+def show_explanation(asked: str, found: UserExplanation) -> None:
     """What is said against a user, and for one, who is called as was asked."""
     user = escape(asked)
     if found.flag is None:

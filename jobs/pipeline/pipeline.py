@@ -16,7 +16,7 @@ from jobs.pipeline.steps.cross_validate import check_folds, cross_validate
 from jobs.pipeline.steps.evaluate import evaluate
 from jobs.pipeline.steps.features import write_features
 from jobs.pipeline.steps.report import REPORT, REPORT_FILE, report
-from jobs.pipeline.steps.screen import nightly_flags, screen
+from jobs.pipeline.steps.screen import build_nightly_flags, screen
 from jobs.pipeline.steps.search import search_in_run
 from jobs.pipeline.steps.train import train, write_lists
 from jobs.progress import Progress
@@ -108,7 +108,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
         settings.redis.max_memory,
     )
     now = datetime.now(UTC)
-    replace_nightly_flags(client, keys, nightly_flags(run, settings, now), now)
+    replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
     progress.done()
     if published.cut_to is not None:
         log.warning("lists were cut to fit redis.max_memory", run=run.id, longest=published.cut_to)

@@ -23,7 +23,7 @@ from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wa
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import DEEPEST, Cursor, ListRequest, guest
+from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
@@ -100,7 +100,7 @@ class Engine:
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
-        more = len(taken) == asked.n and place < DEEPEST
+        more = len(taken) == asked.n and place < MAX_OFFSET
         answer = Recommendations(
             asked.user_id,
             catalogue.version,
@@ -206,7 +206,7 @@ class Engine:
         return self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
 
     def _guest_id(self, asked: ListRequest) -> str | None:
-        return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
+        return None if asked.session_id is None else self._stored_id(guest_user_id(asked.session_id))
 
     def _page(
         self, order: Iterable[Candidate], asked: ListRequest, barred: Exclusions, catalogue: Catalogue

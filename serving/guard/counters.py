@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_of, sliding
+from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_number, sliding_count
 from recsys.store.client.connection import Command, Reply
 from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
@@ -74,7 +74,7 @@ class Rates:
         """The commands that read places as of a moment, for `sliding_counts`."""
         gets = b"".join([GETTING + cell for cell in cells])
         keys = [
-            self.key((window, bucket_of(at_ms, window_ms) - age))
+            self.key((window, bucket_number(at_ms, window_ms) - age))
             for window, window_ms in enumerate(WINDOWS_MS)
             for age in (0, 1)
         ]
@@ -105,7 +105,7 @@ def _counting(key: str, cells: int) -> bytes:
 def sliding_counts(replies: Sequence[Reply], place: int, at_ms: int) -> Counts:
     """Events in the windows, by replies to `Rates.reading`."""
     found = [
-        sliding(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
+        sliding_count(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
         for window, window_ms in enumerate(WINDOWS_MS)
     ]
     return found[0], found[1], found[2]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from recsys.anomaly.circuit_breaker import DAY_MS, stays_closed
+from recsys.anomaly.circuit_breaker import DAY_MS, breaker_allows_flag
 from recsys.anomaly.scoring import Verdict
 from recsys.schema import REASONS, SCORE, SHADOW, TIMESTAMP, USER_ID
 from recsys.settings.anomalies import Anomalies
@@ -40,7 +40,7 @@ class Flagger:
         )
         if allowed:
             await self._spare(user, "allowed", flag_ms)
-        elif not stays_closed(flagged, active, self._anomalies.max_flagged_share):
+        elif not breaker_allows_flag(flagged, active, self._anomalies.max_flagged_share):
             until_midnight = (day + 1) * DAY_MS - now_ms
             if await self._spare(user, "held_back", until_midnight):
                 await self._tell_once(day, flagged, active)

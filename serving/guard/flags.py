@@ -9,7 +9,7 @@ from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
 from recsys.store.flags import Flag, Label, decode_flag, encode_flag, encode_label, labeled_bot_flag, to_unix_ms
 from recsys.store.keys import LABEL_FIELD, Keys
-from serving.api import FlagOfUser
+from serving.api import UserFlag
 
 
 class FlagStore:
@@ -19,7 +19,7 @@ class FlagStore:
         """`now` gives Unix seconds."""
         self._links, self._keys, self._now = links, keys, now
 
-    async def list(self, n: int, offset: int) -> tuple[int, list[FlagOfUser]]:
+    async def list(self, n: int, offset: int) -> tuple[int, list[UserFlag]]:
         """How many users are held back, and `n` of them behind the first `offset`, those held back longest first.
 
         Raises `StoreError`, as all of these do.
@@ -34,7 +34,7 @@ class FlagStore:
         values = await self._links.execute_each([(key, ("GET", key)) for key in users])
         return total, [flag for value in values if (flag := _shown(value)) is not None]
 
-    async def read(self, user_id: str) -> tuple[FlagOfUser | None, bool]:
+    async def read(self, user_id: str) -> tuple[UserFlag | None, bool]:
         """The flag of a user, as stored, and whether an analyst has released the user."""
         keys, key = self._keys, self._keys.flag(user_id)
         value, released = await self._links.execute_each(
@@ -63,9 +63,9 @@ class FlagStore:
         await self._links.execute(key, ("SET", key, encode_flag(flag), "PXAT", until))
 
 
-def _shown(value: Reply) -> FlagOfUser | None:
+def _shown(value: Reply) -> UserFlag | None:
     flag = None if value is None else decode_flag(value)
     if flag is None:
         return None
     since, until = flag.since.isoformat(), flag.until.isoformat()
-    return FlagOfUser(flag.user_id, flag.score, list(flag.reasons), flag.source, since, until)
+    return UserFlag(flag.user_id, flag.score, list(flag.reasons), flag.source, since, until)

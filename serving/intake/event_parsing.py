@@ -25,7 +25,7 @@ from recsys.schema import (
 )
 from serving.api import RowError
 from serving.guard.counters import Origin
-from serving.http.query import EXPECTED, SESSION_LENGTH, InvalidValueError, guest
+from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 
 MAX_EVENTS: Final = 500
 MAX_TEXT_LENGTH: Final = 1_000
@@ -139,12 +139,12 @@ class EventParser:
                 field, expected = EXPECTED_BY_RULE["timestamp_is_in_range"]
                 raise InvalidValueError(field, event.timestamp.isoformat(), expected) from None
         session_id = event.session_id
-        if session_id is not None and not (is_id(session_id) and len(session_id) <= SESSION_LENGTH):
+        if session_id is not None and not (is_id(session_id) and len(session_id) <= MAX_SESSION_ID_LENGTH):
             raise InvalidValueError(SESSION_ID, session_id)
         if event.user_id is None:
             if session_id is None:
                 raise InvalidValueError(USER_ID, "null", "a user id, or the session id of a guest")
-            event.user_id = guest(session_id)
+            event.user_id = guest_user_id(session_id)
 
     def _check(self, event: Event, latest: datetime) -> None:
         """Check a completed event by the contract's rules, then replace the user id by the stored one."""

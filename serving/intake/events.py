@@ -14,11 +14,11 @@ from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
 from serving.guard.counters import Origin
-from serving.guard.guard import Guard
+from serving.guard.guard import Guard, KeyedCommand
 from serving.guard.observation import UNKNOWN, Batch, Watched
 from serving.intake.event_parsing import Event, EventParser, split_rows
 from serving.intake.load_shedding import LoadShedder
-from serving.intake.sessions import Entries, KeyedCommand, SessionCommands, collect_entries, find_logins
+from serving.intake.sessions import Entries, SessionCommands, collect_entries, find_logins
 
 MAX_BODY_BYTES: Final = 2_000_000
 NO_BATCH: Final = Batch(0)

@@ -4,21 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from recsys.anomaly.scoring import GLANCED
+from recsys.anomaly.scoring import RECENT_ACTS
 from recsys.settings.online import Serving
-from recsys.store.client.connection import Command
 from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
-from serving.http.query import guest
+from serving.guard.guard import KeyedCommand
+from serving.http.query import guest_user_id
 from serving.intake.event_parsing import MAX_EVENTS, Event
 
 DAY_MS: Final = 86_400_000
 REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
 EXPIRE: Final = encode_head(3, "PEXPIRE")
 READ_RANGE: Final = encode_head(5, "ZREVRANGE")
-LATEST: Final = encode_arguments(0, GLANCED - 1, "WITHSCORES")
+LATEST: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 
-KeyedCommand = tuple[str, Command]
 Entries = Sequence[Any]
 """Members of a session and their scores, in turns, as Redis replies with them."""
 
@@ -76,7 +75,7 @@ def collect_entries(events: Sequence[Event], weights: Mapping[str, float]) -> di
 def find_logins(events: Sequence[Event], stored_id: Callable[[str], str]) -> list[tuple[str, str]]:
     """Return the users whose events name the session of a guest, each with that guest's stored user id."""
     pairs = {
-        (event.user_id, stored_id(guest(event.session_id)))
+        (event.user_id, stored_id(guest_user_id(event.session_id)))
         for event in events
         if event.session_id is not None and event.user_id is not None
     }

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
-from serving.api import Accepted, Invalid
+from serving.api import AcceptedEvents, InvalidValue
 from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
 from serving.http import query, routes
@@ -235,14 +235,14 @@ def test_patience_ends(kind: str, answering: Answering) -> None:
 def test_what_found_no_room_is_told(kind: str, answering: Answering) -> None:
     answering.answers = [(429, {"Retry-After": "5"}, {**ACCEPTED, "accepted": 0, "shed": 1})]
     with either(kind, answering.address, patience=1.0) as client:
-        assert client.send_events(seen(1)) == Accepted("r", 0, 1, [])
+        assert client.send_events(seen(1)) == AcceptedEvents("r", 0, 1, [])
 
 
 @KINDS
 @pytest.mark.parametrize(
     ("status", "content", "error"),
     [
-        (400, msgspec.to_builtins(Invalid("n", "0", "more", "r")), InvalidRequestError),
+        (400, msgspec.to_builtins(InvalidValue("n", "0", "more", "r")), InvalidRequestError),
         (401, {"error": "a valid API key is needed", "request_id": "r"}, RefusedError),
         (404, b"<html>", RefusedError),
         (429, {"error": "too many requests with this API key", "request_id": "r"}, UnavailableError),
@@ -268,15 +268,15 @@ def test_a_server_that_is_not_there_is_unavailable(kind: str) -> None:
             client.batch(["7"])
         with pytest.raises(UnavailableError):
             client.send_events(seen(1))
-        assert client.send_events([]) == Accepted("", 0, 0, [])
+        assert client.send_events([]) == AcceptedEvents("", 0, 0, [])
     assert "secret-key" not in f"{error.value!r}"
 
 
 def test_its_types_are_what_the_server_takes() -> None:
     listed = set(inspect.signature(routes.asked).parameters) - {"request"}
     of_user = set(inspect.signature(routes.recommendations.fn).parameters) - {"request", "given", "user_id"}
-    assert set(calls.Wanted.__annotations__) == listed
-    assert set(calls.WantedOfUser.__annotations__) == listed | of_user
+    assert set(calls.ListOptions.__annotations__) == listed
+    assert set(calls.UserListOptions.__annotations__) == listed | of_user
     assert calls.Context == query.Context
     assert calls.MAX_EVENTS == event_parsing.MAX_EVENTS
     assert set(calls.Event.__annotations__) == set(event_parsing.Event.__struct_fields__)

@@ -16,7 +16,7 @@ import redis
 
 from jobs.ingest.stream import archive
 from jobs.lake import Lake
-from jobs.pipeline.steps.screen import judge
+from jobs.pipeline.steps.screen import combine_verdicts
 from recsys.api_keys import API_KEYS_FILE
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
@@ -149,7 +149,9 @@ def test_who_is_released_is_held_back_no_longer_and_never_again(
     detected = pl.DataFrame(
         {"user_id": ["7", "other"], "score": [99.0, 99.0], "flagged": True, "reasons": [["fast"], ["fast"]]}
     )
-    judged = judge(pl.DataFrame({"user_id": ["7", "other"], "events": [50, 50]}), detected, labels, detected, [])
+    judged = combine_verdicts(
+        pl.DataFrame({"user_id": ["7", "other"], "events": [50, 50]}), detected, labels, detected, []
+    )
     assert dict(judged.select("user_id", "flagged").rows()) == {"7": False, "other": True}
 
 
