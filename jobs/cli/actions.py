@@ -8,16 +8,16 @@ import structlog
 import typer
 
 from jobs.cli import render
-from jobs.ingest.ingest import AHEAD, TableCount, ingest
-from jobs.ingest.stream import Archived, archive
-from jobs.lake import lake_of
+from jobs.ingest.ingest import MAX_CLOCK_SKEW, TableCount, ingest
+from jobs.ingest.stream import ArchiveResult, archive
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, Until, advance_run
-from jobs.pipeline.run import COMPLETE, Run, run_id, runs
-from jobs.pipeline.steps.evaluate import TEST, VALIDATION, measurements
-from jobs.pipeline.steps.features import FEATURES
-from jobs.progress import Progress, shown
-from jobs.scheduler.child_process import BUSY
-from jobs.scheduler.lock import holder, job_lock
+from jobs.pipeline.run import COMPLETE, Run, list_runs, run_id
+from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION
+from jobs.pipeline.steps.evaluate import read_measurements
+from jobs.progress import Progress, show_progress
+from jobs.scheduler.child_process import EXIT_BUSY
+from jobs.scheduler.lock import job_lock, lock_holder
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import BusyError, RunError, SettingsError, StoreError
 from recsys.settings import Settings
@@ -31,32 +31,28 @@ def take_in(
     settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings where asked to."""
-    progress.start("read sources")
-    latest = datetime.now(UTC) + AHEAD
-    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
-    progress.done()
-    return counts
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    with progress.task("read sources") as task:
+        return ingest(paths, settings.sources, open_lake(settings), latest, task.advance, queries, full)
 
 
-def archive_online(settings: Settings, progress: Progress) -> Archived:
+def archive_online(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move what was taken in online into the lake; raises `StoreError` when Redis does not answer."""
     client = connect(settings.redis, settings.directory)
-    progress.start("archive what was taken in online")
-    latest = datetime.now(UTC) + AHEAD
-    archived = archive(
-        lake_of(settings), settings.sources, client, Keys(settings.redis.namespace), latest, progress.advance
-    )
-    progress.done()
-    return archived
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    with progress.task("archive the stream of events") as task:
+        return archive(
+            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
+        )
 
 
-def archive_first(settings: Settings, progress: Progress) -> Archived:
+def archive_first(settings: Settings, progress: Progress) -> ArchiveResult:
     """The same before other work, which goes on when Redis does not answer: what is in the stream stays there."""
     try:
         return archive_online(settings, progress)
     except StoreError as error:
         log.warning("what was taken in online is not archived", error=str(error))
-        return Archived()
+        return ArchiveResult()
 
 
 @contextmanager
@@ -66,7 +62,7 @@ def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
     What a nightly run reads does not change under it, so nothing is archived meanwhile.
     """
     try:
-        nightly = holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
+        nightly = lock_holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
         if nightly is not None:
             raise BusyError(f"{job}: waits for {JobName.NIGHTLY}: {nightly}")
         with job_lock(settings.directory, job):
@@ -75,7 +71,7 @@ def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
         if not scheduled:
             raise
         typer.echo(f"recsys: {error}", err=True)
-        raise typer.Exit(BUSY) from None
+        raise typer.Exit(EXIT_BUSY) from None
 
 
 def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
@@ -86,7 +82,7 @@ def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ..
     return paths
 
 
-def moment_of(as_of: str | None) -> datetime:
+def parse_as_of(as_of: str | None) -> datetime:
     """What --as-of says, in UTC; the last midnight where it says nothing."""
     now = datetime.now(UTC)
     if as_of is None:
@@ -103,8 +99,8 @@ def moment_of(as_of: str | None) -> datetime:
 
 def advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
     """Take the run of `as_of` to `until`, and show what came of it."""
-    with shown() as progress:
-        outcome = advance_run(settings, moment_of(as_of), until, progress)
+    with show_progress() as progress:
+        outcome = advance_run(settings, parse_as_of(as_of), until, progress)
     if as_json:
         render.print_json(outcome.run.manifest())
     else:
@@ -113,8 +109,8 @@ def advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) 
 
 def complete_run(settings: Settings, as_of: str | None) -> Run:
     """The complete run of `as_of`, the latest where it says nothing; raises `RunError` when there is none."""
-    wanted = None if as_of is None else run_id(moment_of(as_of))
-    for run in runs(settings.directory):
+    wanted = None if as_of is None else run_id(parse_as_of(as_of))
+    for run in list_runs(settings.directory):
         if run.manifest()["status"] == COMPLETE and wanted in (None, run.id):
             return run
     raise RunError(
@@ -126,7 +122,7 @@ def show_outcome(settings: Settings, outcome: RunResult) -> None:
     """What a run measured, wrote and published."""
     if outcome.winner is not None:
         for window in (VALIDATION, TEST):
-            found = measurements(outcome.run, settings, window)
+            found = read_measurements(outcome.run, settings, window)
             render.show_measurements(found, outcome.winner, settings.evaluation.metric, window)
     if outcome.report is not None:
         render.show_path("Report", outcome.report)

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
-from jobs.pipeline.models import build_configured_model, check_models
 from jobs.pipeline.evaluation_window import BLEND, EvaluationWindow, blend_config, choose_weights, winner_name
-from jobs.pipeline.steps.search import SearchResult, search, apply_search
+from jobs.pipeline.models import build_configured_model, check_models
+from jobs.pipeline.steps.search import SearchResult, apply_search, search
 from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
@@ -112,7 +112,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
 
 def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
     """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
-    wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
+    wanted = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     exam = split_evaluation_window(split.train, wanted, settings)
     result, lists = search(exam, settings, LogProgress())
     return choose_weights(lists, exam, settings), result

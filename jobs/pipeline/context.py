@@ -9,7 +9,7 @@ from jobs.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.progress import Progress
 from recsys.settings import Settings
-from recsys.store.publish.publish import Published
+from recsys.store.publish.publish import PublishResult
 
 WriteOutput = Callable[[Path], None]
 """Writes one output of a step to an empty directory."""
@@ -29,7 +29,7 @@ class RunContext:
     """The lake with the flagged users; None if no user was flagged."""
     winner: str | None = None
     """The model that users get their lists from, or `BLEND`; None before the evaluate step."""
-    published: Published | None = None
+    published: PublishResult | None = None
     """None before the publish step."""
 
     def write_outputs(self, outputs: Mapping[str, WriteOutput], task: str | None = None) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import AsOf, Config, parse_as_of
-from jobs.lake import lake_of
+from jobs.cli.actions import parse_as_of
+from jobs.cli.app import AsOf, Config
+from jobs.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import fit_on_all_events
 from jobs.pipeline.run import Run, open_run, run_id
@@ -48,7 +49,7 @@ def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
     run_settings = apply_search(settings, read_search_result(run)) if has_search else settings
     fitted = fit_on_all_events(run, name, read_interactions(run), run_settings, LogProgress())
     if int(os.environ.get("RANK", "0")) == 0:
-        lake = lake_of(settings)
+        lake = open_lake(settings)
         with open_run(settings, lake, moment) as locked_run:
             context = RunContext(locked_run, lake, run_settings, LogProgress())
             context.write_outputs({model_step(name): fitted.save})

@@ -1,4 +1,4 @@
-"""One window of time on which models are measured: fit on the events before it, rank, compare with the events in it."""
+"""Windows of time on which models are measured: fitted on the events before, compared with the events in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +7,6 @@ from datetime import datetime
 import numpy as np
 
 from jobs.lake import Lake
-from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.features import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users
@@ -53,15 +52,16 @@ class EvaluationWindow:
 def prepare_evaluation_window(
     lake: Lake, settings: Settings, start: datetime, end: datetime, wanted_by: Lake | None = None
 ) -> EvaluationWindow:
-    """Read the interactions before `start`, and what at most `evaluation.users` users wanted from then to `end`.
+    """Read the interactions before `start`, and what users wanted from then to `end`.
 
-    `wanted_by` is another lake to read the latter from, such as one with fewer users.
+    At most `evaluation.max_users` users are measured, drawn at random. `wanted_by` is another lake to read what
+    they wanted from, such as one with fewer users.
     """
     interactions = compute_interactions(lake, settings.sources, start)
     weights = settings.sources.event_weights
     events = (wanted_by or lake).events()
     pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
-    pairs = sample_users(pairs, settings.evaluation.users, settings.seed)
+    pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = interactions.user_items if settings.repeat == "exclude" else None
     ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
     return EvaluationWindow.build(interactions, ground_truth, settings)
@@ -98,7 +98,7 @@ def blend_config(choice: BlendChoice, evaluation: Evaluation) -> BlendConfig:
 def merge_winner_lists(
     choice: BlendChoice, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings
 ) -> Rows:
-    """Merge the lists of the blend's members as `choice` weighs them; the lists of a single model stay as they are."""
+    """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are."""
     if winner_name(choice) != BLEND:
         return lists[winner_name(choice)]
     config = blend_config(choice, settings.evaluation)

@@ -13,6 +13,8 @@ from recsys.models.registry import build_model, model_type
 from recsys.settings import Settings
 
 CHECKPOINTS = "checkpoints"
+# Models whose lists are published for everybody, beside each user's own.
+POPULARITY, TRENDING, ITEM_KNN = "popularity", "trending", "item_knn"
 
 
 def build_configured_model(name: str, settings: Settings) -> Model:
@@ -26,15 +28,17 @@ def check_models(names: Iterable[str], settings: Settings) -> None:
         build_configured_model(name, settings)
 
 
-def fit_on_all_events(run: Run, name: str, known: Interactions, settings: Settings, progress: Progress) -> Model:
-    """Fit the model called `name`; a long fit keeps checkpoints in the run directory and resumes from the latest."""
+def fit_on_all_events(
+    run: Run, name: str, interactions: Interactions, settings: Settings, progress: Progress
+) -> Model:
+    """Fit the model called `name`; a long fit keeps checkpoints in the run directory and resumes from them."""
     model = build_configured_model(name, settings)
     epochs = model.config.epochs if isinstance(model, LightGcn) else None
     with progress.task(f"fit {name} on all events", epochs) as task:
         if isinstance(model, LightGcn):
             checkpoint = run.directory / CHECKPOINTS / f"{name}.safetensors"
             model.training = Training(checkpoint, on_epoch=lambda _done, _epochs: task.advance(1))
-        return model.fit(known)
+        return model.fit(interactions)
 
 
 def load_fitted_model(run: Run, name: str) -> Model:

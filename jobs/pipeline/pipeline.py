@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run
@@ -25,7 +25,7 @@ from jobs.pipeline.steps.train import train_models
 from jobs.progress import Progress
 from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
-from recsys.store.publish.publish import Published
+from recsys.store.publish.publish import PublishResult
 
 
 class Until(IntEnum):
@@ -70,7 +70,7 @@ class RunResult:
     run: Run
     winner: str | None = None
     report: Path | None = None
-    published: Published | None = None
+    published: PublishResult | None = None
     """None for a run that was complete already."""
 
 
@@ -81,7 +81,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], report_file(run))

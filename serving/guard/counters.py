@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_of, sliding
+from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_number, sliding_count
 from recsys.store.client.connection import Command, Reply
 from recsys.store.keys import Keys
-from recsys.store.resp import head, part, parts
+from recsys.store.resp import encode_argument, encode_arguments, encode_head
 
 CELLS: Final = 1 << 18
 """Places of users in a table, and as many of all else: a megabyte. There are at most 4 tables of a window."""
@@ -27,9 +27,9 @@ Cell = bytes
 Bucket = tuple[int, int]
 """Which of `WINDOWS_MS`, and the number of the bucket."""
 
-ADDING: Final = parts("INCRBY", "u16")
-GETTING: Final = parts("GET", "u16")
-_number: Final = lru_cache(1_000)(part)
+ADDING: Final = encode_arguments("INCRBY", "u16")
+GETTING: Final = encode_arguments("GET", "u16")
+_number: Final = lru_cache(1_000)(encode_argument)
 
 
 class Origin(NamedTuple):
@@ -74,11 +74,11 @@ class Rates:
         """The commands that read places as of a moment, for `sliding_counts`."""
         gets = b"".join([GETTING + cell for cell in cells])
         keys = [
-            self.key((window, bucket_of(at_ms, window_ms) - age))
+            self.key((window, bucket_number(at_ms, window_ms) - age))
             for window, window_ms in enumerate(WINDOWS_MS)
             for age in (0, 1)
         ]
-        return [(key, head(2 + 3 * len(cells), "BITFIELD_RO", key) + gets) for key in keys]
+        return [(key, encode_head(2 + 3 * len(cells), "BITFIELD_RO", key) + gets) for key in keys]
 
     def _user_cell(self, user_id: str) -> Cell:
         return _cell(self._digest(user_id), 0)
@@ -99,17 +99,17 @@ class Rates:
 @lru_cache(1_000)
 def _counting(key: str, cells: int) -> bytes:
     """The beginning of a command that counts in so many places."""
-    return head(4 + 4 * cells, "BITFIELD", key, "OVERFLOW", "SAT")
+    return encode_head(4 + 4 * cells, "BITFIELD", key, "OVERFLOW", "SAT")
 
 
 def sliding_counts(replies: Sequence[Reply], place: int, at_ms: int) -> Counts:
     """Events in the windows, by replies to `Rates.reading`."""
     found = [
-        sliding(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
+        sliding_count(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
         for window, window_ms in enumerate(WINDOWS_MS)
     ]
     return found[0], found[1], found[2]
 
 
 def _cell(digest: bytes, first: int) -> Cell:
-    return part(f"#{first + int.from_bytes(digest, 'little') % CELLS}")
+    return encode_argument(f"#{first + int.from_bytes(digest, 'little') % CELLS}")

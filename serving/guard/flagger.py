@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from recsys.anomaly.circuit_breaker import DAY_MS, stays_closed
+from recsys.anomaly.circuit_breaker import DAY_MS, breaker_allows_flag
 from recsys.anomaly.scoring import Verdict
 from recsys.schema import REASONS, SCORE, SHADOW, TIMESTAMP, USER_ID
 from recsys.settings.anomalies import Anomalies
@@ -31,7 +31,7 @@ class Flagger:
         """Hold a user back, or note why not; once, whichever worker is first. Raises `StoreError`."""
         keys, day = self._keys, now_ms // DAY_MS
         flag_ms = int(self._anomalies.flag_hours * 3_600_000)
-        allowed, active, flagged = await self._links.each(
+        allowed, active, flagged = await self._links.execute_each(
             [
                 (keys.unflaggable, ("SISMEMBER", keys.unflaggable, user)),
                 (keys.active(day), ("PFCOUNT", keys.active(day))),
@@ -40,7 +40,7 @@ class Flagger:
         )
         if allowed:
             await self._spare(user, "allowed", flag_ms)
-        elif not stays_closed(flagged, active, self._anomalies.max_flagged_share):
+        elif not breaker_allows_flag(flagged, active, self._anomalies.max_flagged_share):
             until_midnight = (day + 1) * DAY_MS - now_ms
             if await self._spare(user, "held_back", until_midnight):
                 await self._tell_once(day, flagged, active)
@@ -57,18 +57,18 @@ class Flagger:
         since = datetime.fromtimestamp(now_ms / 1e3, UTC)
         until = since + timedelta(milliseconds=flag_ms)
         flag = encode_flag(Flag(user, verdict.score, verdict.reasons, "online", since, until))
-        await self._links.call(
+        await self._links.execute(
             keys.flags,
             ("ZREMRANGEBYSCORE", keys.flags, "-inf", now_ms),
             ("ZADD", keys.flags, "NX", now_ms + flag_ms, user),
         )
-        (done,) = await self._links.call(keys.flag(user), ("SET", keys.flag(user), flag, "NX", "PX", flag_ms))
+        (done,) = await self._links.execute(keys.flag(user), ("SET", keys.flag(user), flag, "NX", "PX", flag_ms))
         return done is not None
 
     async def _spare(self, user: str, outcome: Outcome, milliseconds: int) -> bool:
         """Note why a user is not flagged, and look away for so long; whether no other worker had."""
         key = self._keys.suspect(user)
-        (done,) = await self._links.call(key, ("SET", key, outcome, "NX", "PX", milliseconds))
+        (done,) = await self._links.execute(key, ("SET", key, outcome, "NX", "PX", milliseconds))
         if done is not None:
             self._count("flags", outcome)
         return done is not None
@@ -83,7 +83,7 @@ class Flagger:
             TIMESTAMP: datetime.fromtimestamp(now_ms / 1e3, UTC),
             SHADOW: self._anomalies.online == "shadow",
         }
-        await self._links.each(
+        await self._links.execute_each(
             [
                 (keys.events, ("XADD", keys.events, "*", FLAG_FIELD, msgspec.json.encode(entry))),
                 (flagged, ("PFADD", flagged, user)),
@@ -93,6 +93,6 @@ class Flagger:
 
     async def _tell_once(self, day: int, flagged: int, active: int) -> None:
         key = self._keys.breaker(day)
-        (first,) = await self._links.call(key, ("SET", key, 1, "NX", "PX", 2 * DAY_MS))
+        (first,) = await self._links.execute(key, ("SET", key, 1, "NX", "PX", 2 * DAY_MS))
         if first is not None:
             log.warning("no more users are flagged automatically today", flagged=flagged, active=active)

@@ -12,11 +12,19 @@ from functools import lru_cache, partial
 from math import ceil
 from typing import Final
 
-from recsys.anomaly.circuit_breaker import DAY_MS, has_prices
+from recsys.anomaly.circuit_breaker import DAY_MS, has_priced_purchases
 from recsys.anomaly.limits import LIMITS
-from recsys.anomaly.networks import is_within, networks_of
-from recsys.anomaly.scoring import BUSY_EVENTS, FAST_ACTS, SUSPICIOUS_SHARE, Seen, hasty, judged, order_events
-from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, Kind, bucket_of
+from recsys.anomaly.networks import is_within, parse_networks
+from recsys.anomaly.scoring import (
+    FAST_ACTS,
+    HIGH_TRAFFIC_EVENTS,
+    SUSPICIOUS_SHARE,
+    UserSignals,
+    has_suspicious_timing,
+    score_user,
+    select_order_events,
+)
+from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, CounterSubject, Counts, bucket_number
 from recsys.errors import StoreError
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -34,7 +42,7 @@ MAX_ENDING: Final = 10_000
 MAX_BUSY: Final = 100_000
 SUSPICIOUS: Final = tuple(ceil(SUSPICIOUS_SHARE * limit) for limit in LIMITS.events)
 
-ListRequest = tuple[str, Command]
+KeyedCommand = tuple[str, Command]
 
 
 class Guard:
@@ -53,12 +61,12 @@ class Guard:
         self._links, self._keys, self._now, self._count = links, keys, now, count
         self._flag_score = settings.anomalies.flag_threshold
         self._weights = settings.sources.event_weights
-        self._orders = order_events(self._weights)
+        self._orders = select_order_events(self._weights)
         self._rates = Rates(keys)
         self._counting = Counting(self._rates, self._weights, self._orders)
         self._flagger = Flagger(settings.anomalies, links, keys, count)
         self._allowed = frozenset(map(stored_id, settings.anomalies.allowed_users))
-        networks = networks_of(settings.anomalies.allowed_networks)
+        networks = parse_networks(settings.anomalies.allowed_networks)
         self._counts_for_nothing = lru_cache(CACHED_ADDRESSES)(partial(is_within, networks=networks))
         self._session_events = settings.serving.session_events
         self._ending: dict[str, int] = {}
@@ -70,7 +78,7 @@ class Guard:
         """Know the key of the hashes; raises `StoreError` when Redis does not tell."""
         if not self._rates.salted:
             key = self._keys.salt
-            _, salt = await self._links.call(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
+            _, salt = await self._links.execute(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
             self._rates.salt(salt)
 
     def origin(self, ip: str | None, user_agent: str | None) -> Origin:
@@ -83,19 +91,19 @@ class Guard:
         """Whose events are looked at, unless they are held back already."""
         return list({event.user_id for event in events if event.user_id is not None} - self._allowed)
 
-    def asking(self, users: Sequence[str]) -> list[ListRequest]:
+    def asking(self, users: Sequence[str]) -> list[KeyedCommand]:
         """The commands that ask who is held back.
 
         One, but in a Cluster one for each key: while a slot moves it tells of no two keys that are not there.
         """
         names = [*map(self._keys.flag, users), *map(self._keys.suspect, users)]
-        if self._links.clustered:
+        if self._links.is_cluster:
             return [(name, ("GET", name)) for name in names]
         return [(names[0], ("MGET", *names))] if names else []
 
     def _free(self, users: Sequence[str], replies: Sequence[Reply]) -> set[str]:
         """Who is not held back, by the replies to `asking`."""
-        found = replies if self._links.clustered or not users else replies[0]
+        found = replies if self._links.is_cluster or not users else replies[0]
         flags, suspects = found[: len(users)], found[len(users) :]
         return {
             user
@@ -114,7 +122,7 @@ class Guard:
                 self._counting.add(batch, event, origin)
         return batch
 
-    def counting(self, batch: Batch) -> list[ListRequest]:
+    def counting(self, batch: Batch) -> list[KeyedCommand]:
         """The commands that count a batch."""
         if not batch.users:
             return []
@@ -131,7 +139,7 @@ class Guard:
             ends.append((prices, 2 * DAY_MS))
         asked.append((active, ("PFADD", active, *batch.users)))
         ends.append((active, 2 * DAY_MS))
-        hour = bucket_of(batch.now_ms, HOUR_MS)
+        hour = bucket_number(batch.now_ms, HOUR_MS)
         for key, members in self._spread(batch, lambda cell: (cell, hour) in self._busy).items():
             asked.append((key, ("PFADD", key, *members)))
             ends.append((key, 2 * HOUR_MS))
@@ -147,7 +155,7 @@ class Guard:
         }
         if batch.purchases:
             place = len(batch.counted)
-            batch.are_priced = has_prices(int(replies[place]), int(replies[place + 1]))
+            batch.are_priced = has_priced_purchases(int(replies[place]), int(replies[place + 1]))
         if len(self._ending) > MAX_ENDING:
             self._ending.clear()
         self._ending |= dict.fromkeys(batch.ending, batch.now_ms)
@@ -166,15 +174,17 @@ class Guard:
             return
         with suppress(StoreError):
             if spread:
-                await self._links.each(spread)
+                await self._links.execute_each(spread)
             for user, watched in suspects:
-                verdict = judged(await self._look(user, watched, batch.are_priced), self._orders)
+                verdict = score_user(await self._look(user, watched, batch.are_priced), self._orders)
                 if verdict.score >= self._flag_score:
                     await self._flagger.flag(user, verdict, batch.now_ms)
 
     def _is_suspicious(self, batch: Batch, user: str, watched: Watched) -> bool:
         """Whether what was counted just now, or the last acts, ask for a close look."""
-        if len(watched.glance) >= 2 * FAST_ACTS and hasty([float(score) for score in watched.glance[1::2]]):
+        if len(watched.glance) >= 2 * FAST_ACTS and has_suspicious_timing(
+            [float(score) for score in watched.glance[1::2]]
+        ):
             return True
         cell = self._rates.user_cell(user)
         for window, least in enumerate(SUSPICIOUS):
@@ -183,12 +193,14 @@ class Guard:
                 return True
         return False
 
-    def _newly_busy(self, batch: Batch) -> list[ListRequest]:
+    def _newly_busy(self, batch: Batch) -> list[KeyedCommand]:
         """The commands that count items and users of addresses and devices that have become busy just now."""
-        hour = bucket_of(batch.now_ms, HOUR_MS)
+        hour = bucket_number(batch.now_ms, HOUR_MS)
         counts = batch.counts.get((HOUR, hour), {})
         cells = {cell for origin, *_ in batch.spread for cell in (origin.address_cell, origin.device_cell)}
-        new = {cell for cell in cells if counts.get(cell, 0) >= BUSY_EVENTS and (cell, hour) not in self._busy}
+        new = {
+            cell for cell in cells if counts.get(cell, 0) >= HIGH_TRAFFIC_EVENTS and (cell, hour) not in self._busy
+        }
         if len(self._busy) > MAX_BUSY:
             self._busy.clear()
         self._busy |= {(cell, hour) for cell in new}
@@ -200,7 +212,7 @@ class Guard:
 
     def _spread(self, batch: Batch, is_busy: Callable[[Cell], bool]) -> dict[str, set[str]]:
         """Items of busy addresses and users of busy devices, to be counted each once, by the key they count in."""
-        hour = bucket_of(batch.now_ms, HOUR_MS)
+        hour = bucket_number(batch.now_ms, HOUR_MS)
         found: dict[str, set[str]] = {}
         for origin, item, user in batch.spread:
             if is_busy(origin.address_cell):
@@ -209,17 +221,17 @@ class Guard:
                 found.setdefault(self._keys.users_of(origin.device or "", hour), set()).add(user)
         return found
 
-    async def _look(self, user: str, watched: Watched, are_priced: bool) -> Seen:
+    async def _look(self, user: str, watched: Watched, are_priced: bool) -> UserSignals:
         """All that is known of a user."""
-        keys, at_ms, hour = self._keys, watched.at_ms, bucket_of(watched.at_ms, HOUR_MS)
+        keys, at_ms, hour = self._keys, watched.at_ms, bucket_number(watched.at_ms, HOUR_MS)
         origin, session = watched.origin, keys.session(user)
-        cells: dict[Kind, Cell] = {"user": self._rates.user_cell(user)}
+        cells: dict[CounterSubject, Cell] = {"user": self._rates.user_cell(user)}
         if watched.session is not None:
             cells["session"] = self._rates.session_cell(watched.session)
         if origin.address is not None:
             cells["address"], cells["device"] = origin.address_cell, origin.device_cell
         items, users = keys.items_of(origin.address or "", hour), keys.users_of(origin.device or "", hour)
-        acts, item_count, user_count, *replies = await self._links.each(
+        acts, item_count, user_count, *replies = await self._links.execute_each(
             [
                 (session, ("ZREVRANGE", session, 0, self._session_events - 1, "WITHSCORES")),
                 (items, ("PFCOUNT", items)),
@@ -227,10 +239,10 @@ class Guard:
                 *self._rates.reading(list(cells.values()), at_ms),
             ]
         )
-        counts: dict[Kind, Counts] = {
+        counts: dict[CounterSubject, Counts] = {
             kind: sliding_counts(replies, place, at_ms) for place, kind in enumerate(cells)
         }
-        return Seen(
+        return UserSignals(
             at_ms,
             parse_session(acts),
             counts["user"],

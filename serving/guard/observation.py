@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from recsys.anomaly.windows import WINDOWS_MS, counts_at
+from recsys.anomaly.windows import WINDOWS_MS, is_countable
 from recsys.store.client.connection import Reply
 from serving.guard.counters import Bucket, Cell, Origin, Rates
 
@@ -114,7 +114,7 @@ def _tables(batch: Batch, at_ms: int) -> list[Cells]:
     found = [
         batch.counted.setdefault((window, at_ms // window_ms), {})
         for window, window_ms in enumerate(WINDOWS_MS)
-        if counts_at(at_ms, batch.now_ms, window_ms)
+        if is_countable(at_ms, batch.now_ms, window_ms)
     ]
     batch.tables[at_ms // SHORTEST_MS] = found
     return found

@@ -48,7 +48,7 @@ class PeerExam:
         asked = {USER_ID: known.users.ids(self.exam.ground_truth.user_rows)}
         pl.DataFrame(asked).cast(pl.Int64).write_parquet(directory / USERS)
 
-    def measure_model(self, name: str, lists: Path) -> dict[str, float]:
+    def measure(self, name: str, lists: Path) -> dict[str, float]:
         """Every metric of a peer's table of `user_id`, `item_id` and `rank` from 1; who is left out gets nothing.
 
         An item that the user has, as `implicit` fills short lists with, takes its place and was not wanted.

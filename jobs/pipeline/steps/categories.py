@@ -50,7 +50,7 @@ def propose_categories(context: RunContext) -> RunContext:
 
 
 def read_item_features(run: Run) -> pl.LazyFrame:
-    """Read the item features with `proposed_category` and `proposed_category_confidence`, null without a proposal."""
+    """Read the item features with `proposed_category` and its confidence, null without a proposal."""
     features = pl.scan_parquet(run.directory / FEATURES / "item_features.parquet")
     return add_proposed_categories(features, pl.scan_parquet(run.directory / CATEGORIES / PROPOSALS_FILE))
 
@@ -99,7 +99,9 @@ def _categories(interactions: Interactions, catalogue: pl.DataFrame) -> pl.Serie
 
 def _count(interactions: Interactions, catalogue: pl.DataFrame, categories: pl.Series) -> CategorySummary:
     """Count the items without a category."""
-    unseen = catalogue.filter(pl.col(CATEGORY).is_null() & ~pl.col(ITEM_ID).is_in(interactions.items.values.implode()))
+    unseen = catalogue.filter(
+        pl.col(CATEGORY).is_null() & ~pl.col(ITEM_ID).is_in(interactions.items.values.implode())
+    )
     with_events = categories.null_count()
     return CategorySummary(with_events + unseen.height, with_events, 0, MIN_CONFIDENCE)
 
@@ -121,7 +123,9 @@ def _reason_to_skip(run: Run, summary: CategorySummary, categories: pl.Series) -
     return None
 
 
-def _examples(classified: Classified, interactions: Interactions, catalogue: pl.DataFrame) -> tuple[CategoryExample, ...]:
+def _examples(
+    classified: Classified, interactions: Interactions, catalogue: pl.DataFrame
+) -> tuple[CategoryExample, ...]:
     """Pick proposals evenly from the surest down, for items without a category, then for held-out items."""
     without = _spread(classified.without, EXAMPLES)
     chosen = [*without, *_spread(classified.test, EXAMPLES - len(without))]

@@ -58,10 +58,10 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)
             task.advance(1)
         ranked = merge_winner_lists(choice, refitted, mixed, settings)
-        write_json(directory / COMPARISON_FILE, asdict(compare_exams(clean, kept, mixed, ranked, settings)))
+        write_json(directory / COMPARISON_FILE, asdict(compare_rankings(clean, kept, mixed, ranked, settings)))
 
 
-def compare_exams(
+def compare_rankings(
     clean: EvaluationWindow, kept: Rows, mixed: EvaluationWindow, ranked: Rows, settings: Settings
 ) -> ScreenComparison:
     """The lists `kept` of models that learned from clean users alone beside those `ranked` by models of all users.

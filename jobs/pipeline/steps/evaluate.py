@@ -1,4 +1,4 @@
-"""The evaluate step: measure every model and their blend on the validation and the test window, and pick a winner."""
+"""The evaluate step: measure every model and their blend on the validation and the test window."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -67,7 +67,7 @@ def read_blend_choice(run: Run) -> BlendChoice:
 
 
 def read_lists(run: Run, window_name: str, name: str) -> Rows:
-    """Read the lists of the model called `name` on a window; the search has written those of the validation window."""
+    """Read the lists of the model called `name` on a window; the search wrote those of the validation window."""
     if window_name == VALIDATION:
         return np.load(run.directory / SEARCH / f"{name}.npy")
     return np.load(run.directory / window_step(window_name, name) / LISTS_FILE)
@@ -78,9 +78,7 @@ def _measure_on_window(context: RunContext, window_name: str, window: Callable[[
         name: partial(_write_measurement, context=context, name=name, window_name=window_name, window=window)
         for name in context.settings.models
     }
-    writers[BLEND] = partial(
-        _write_blend_measurement, context=context, window_name=window_name, window=window
-    )
+    writers[BLEND] = partial(_write_blend_measurement, context=context, window_name=window_name, window=window)
     context.write_outputs(
         {window_step(window_name, name): write for name, write in writers.items()},
         f"measure models on the {window_name} window",
@@ -90,7 +88,7 @@ def _measure_on_window(context: RunContext, window_name: str, window: Callable[[
 def _write_measurement(
     directory: Path, context: RunContext, name: str, window_name: str, window: Callable[[], EvaluationWindow]
 ) -> None:
-    """Measure one model: by the search's lists on the validation window, by newly fitted ones on the test window."""
+    """Measure one model: the search's lists on the validation window, newly fitted ones on the test window."""
     settings = context.settings
     if window_name == TEST:
         lists = rank_items(build_configured_model(name, settings), window(), settings)

@@ -78,9 +78,7 @@ def compute_interactions(lake: Lake, sources: Sources, moment: datetime) -> Inte
 def read_interactions(run: Run) -> Interactions:
     """Read the interactions at the run's `as_of`, as the features step wrote them."""
     features = run.directory / FEATURES
-    pairs = pl.read_parquet(
-        features / "interactions" / "*.parquet", columns=PAIR_COLUMNS, hive_partitioning=False
-    )
+    pairs = pl.read_parquet(features / "interactions" / "*.parquet", columns=PAIR_COLUMNS, hive_partitioning=False)
     sequences = pl.read_parquet(
         features / "sequences" / "*.parquet", columns=SEQUENCE_COLUMNS, hive_partitioning=False
     )

@@ -11,9 +11,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
+from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
-from jobs.pipeline.models import load_fitted_model
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
 from jobs.pipeline.steps.evaluate import read_blend_choice
@@ -21,7 +21,7 @@ from jobs.pipeline.steps.features import read_interactions
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.progress import Task
 from recsys.data.interactions import Interactions
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.models._item_item.shared_users import SharedUsers
 from recsys.models.base import ItemModel, Model
@@ -60,15 +60,15 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     items = context.lake.items().collect()
     unavailable = unavailable_items(interactions.items, items)
     exclude = Exclude(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
-    popularity = Popularity.load(run.directory / model_step(Popularity.name)).item_popularity
-    trend = Trending.load(run.directory / model_step(Trending.name)).item_trend
+    popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
+    trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     users, rows = interactions.shape
     with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", users + rows) as task:
         winner = _load_winner(context, interactions)
         write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task)
         write_similar_lists(
             directory,
-            ItemKnn.load(run.directory / model_step(ItemKnn.name)),
+            ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
             interactions,
             Exclude(items=unavailable),
             settings.lists.similar_items,
@@ -90,9 +90,9 @@ def _write_lists(directory: Path, context: RunContext) -> None:
 def _load_winner(context: RunContext, interactions: Interactions) -> Model:
     """Load the model that users get their lists from."""
     if context.winner != BLEND:
-        return load_fitted_model(context.run, str(context.winner))
+        return models.load_fitted_model(context.run, str(context.winner))
     config = blend_config(read_blend_choice(context.run), context.settings.evaluation)
-    members = {name: load_fitted_model(context.run, name) for name in config.members}
+    members = {name: models.load_fitted_model(context.run, name) for name in config.members}
     return Blend(config, members).assemble(interactions)
 
 
@@ -121,9 +121,11 @@ def write_similar_lists(
     min_users: int,
     task: Task,
 ) -> None:
-    """Write the n items most similar to each item, without those that share fewer than `min_users` users with it."""
+    """Write the n items most similar to each item, of those that share at least `min_users` users with it."""
     shared = SharedUsers(interactions.wanted, min_users)
-    blocks = ((rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items)))
+    blocks = (
+        (rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
+    )
     _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, interactions.items, interactions.items, blocks, task)
 
 
@@ -136,7 +138,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
         .group_by(ITEM_ID, maintain_order=True)
         .agg(pl.col(OTHER_ITEM_ID).head(n).alias(ITEMS))
     )
-    with written_whole(directory / BOUGHT_WITH_FILE) as partial_file:
+    with atomic_write(directory / BOUGHT_WITH_FILE) as partial_file:
         lists.collect().write_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS)
 
 
@@ -154,7 +156,11 @@ def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
     """
     start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
     event = slice(int(start), int(end))
-    events = {"user": interactions.user_rows[event], "item": interactions.item_rows[event], "age": interactions.age_days[event]}
+    events = {
+        "user": interactions.user_rows[event],
+        "item": interactions.item_rows[event],
+        "age": interactions.age_days[event],
+    }
     latest = (
         pl.DataFrame(events)
         .group_by("user", "item")
@@ -192,7 +198,7 @@ def write_popular_lists(
     )
     scores = pl.DataFrame({ITEM_ID: interactions.items.values, "score": shown}).filter(pl.col("score").is_finite())
     categories = _category_lists(scores, items, lists.popular_items)
-    with written_whole(directory / POPULAR_FILE) as partial_file:
+    with atomic_write(directory / POPULAR_FILE) as partial_file:
         pl.concat([everyone, categories]).write_parquet(partial_file)
 
 
@@ -244,7 +250,10 @@ def _write_list_file(
     """Write a list for each owner, block by block, so that only a few blocks are in memory."""
     schema = pa.schema([(key, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
     item_ids, owner_ids = _text(items), _text(owners)
-    with written_whole(path) as partial_file, pyarrow.parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer:
+    with (
+        atomic_write(path) as partial_file,
+        pyarrow.parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer,
+    ):
         pending: list[pa.Table] = []
         for rows, listed in blocks:
             columns = [owner_ids.take(pa.array(rows)), _lists(item_ids, listed)]

@@ -8,14 +8,14 @@ import structlog
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import LISTS, PUBLISH
-from jobs.pipeline.steps.screen import nightly_flags
+from jobs.pipeline.steps.screen import build_nightly_flags
 from jobs.progress import Progress
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import count_lists
 from recsys.store.publish.nightly_flags import replace_nightly_flags
-from recsys.store.publish.publish import Published
+from recsys.store.publish.publish import PublishResult
 from recsys.store.publish.publish import publish as publish_version
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ def publish(context: RunContext) -> RunContext:
     return replace(context, published=published)
 
 
-def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
+def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
     """Load the lists of a run into Redis, make them live, and replace the flags of the previous night."""
     lists = run.directory / LISTS
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
@@ -44,7 +44,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
             client, keys, run.id, lists, settings.redis.keep_versions, show, settings.redis.max_memory
         )
         now = datetime.now(UTC)
-        replace_nightly_flags(client, keys, nightly_flags(run, settings, now), now)
+        replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
     if published.cut_to is not None:
         log.warning("lists cut to fit redis.max_memory", run=run.id, longest=published.cut_to)
     return published

@@ -8,8 +8,8 @@ import polars as pl
 
 from features.events import events_before
 from jobs.ingest.ingest import ingest_history
-from jobs.ingest.quarantine import read_quarantine
 from jobs.ingest.schema_drift import schema_changes
+from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
@@ -33,6 +33,7 @@ from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import read_search_result
+from recsys.data.quality import SourceCounts
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report.contents import (
     BlendMember,

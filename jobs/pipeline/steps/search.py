@@ -101,13 +101,13 @@ def apply_search(settings: Settings, result: SearchResult) -> Settings:
 def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
     """Fit every model on the window's interactions and tune the best; returns the lists of each that stays too.
 
-    A model is left out if it needs more than `search.memory`, if `search.minutes` are over before its turn, or if
-    its fit fails. Settings are tuned by the metric on at most `MAX_TUNING_USERS` of the window's users, with
+    A model is left out if it needs more than `search.max_memory`, if `search.max_minutes` are over before its turn,
+    or if its fit fails. Settings are tuned by the metric on at most `MAX_TUNING_USERS` of the window's users, with
     Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
     2011). The time limits how much is tried: two runs find the same if it sufficed for both. Raises `ModelError`
     if no model stays.
     """
-    clock = _Clock(60 * settings.search.minutes)
+    clock = _Clock(60 * settings.search.max_minutes)
     results: dict[str, CandidateResult] = {}
     lists: Lists = {}
     with progress.task("choose models and their settings", len(settings.models)) as task:
@@ -152,15 +152,17 @@ class _Clock:
 
 def _try(name: str, window: EvaluationWindow, settings: Settings, clock: _Clock, lists: Lists) -> CandidateResult:
     """Fit and measure a model with the given settings, unless memory or time do not suffice."""
-    needed = build_configured_model(name, settings).bytes_needed(*window.interactions.shape, window.interactions.user_items.nnz)
-    limit = settings.search.memory or available_bytes()
+    needed = build_configured_model(name, settings).bytes_needed(
+        *window.interactions.shape, window.interactions.user_items.nnz
+    )
+    limit = settings.search.max_memory or available_bytes()
     if needed > limit:
         return _left_out(
             name, f"it needs {needed / 2**20:,.0f} MB of memory, and {limit / 2**20:,.0f} MB may be taken"
         )
     if not clock.left:
         return _left_out(
-            name, f"search.minutes = {settings.search.minutes:g}: the time was over before its turn"
+            name, f"search.max_minutes = {settings.search.max_minutes:g}: the time was over before its turn"
         )
     return _fit(name, window, settings, lists, clock.left)
 
@@ -206,7 +208,7 @@ def _tune(
     name: str, window: EvaluationWindow, settings: Settings, seconds: float, seconds_of_fit: float
 ) -> list[Trial]:
     """Try values for a model's settings, the given ones first; returns no trial if there is no time for a few."""
-    if seconds < 3 * seconds_of_fit or not settings.search.trials:
+    if seconds < 3 * seconds_of_fit or not settings.search.max_trials:
         return []
     import optuna  # takes a second to import, and a run with fixed settings does not tune
 
@@ -219,7 +221,9 @@ def _tune(
             for field, limits in space.items()
         }
         try:
-            ranked = rank_items(build_configured_model(name, _with_values(settings, name, values)), window, settings)
+            ranked = rank_items(
+                build_configured_model(name, _with_values(settings, name, values)), window, settings
+            )
         except ModelError:
             raise optuna.TrialPruned from None
         trials.append(Trial(values, _metric(ranked, window, settings)))
@@ -228,7 +232,7 @@ def _tune(
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
     config = vars(build_configured_model(name, settings))["config"]
     study.enqueue_trial({field: getattr(config, field) for field in space})
-    study.optimize(measure_trial, n_trials=settings.search.trials, timeout=seconds)
+    study.optimize(measure_trial, n_trials=settings.search.max_trials, timeout=seconds)
     return trials
 
 

@@ -7,15 +7,12 @@ from pathlib import Path
 from jobs.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
-from jobs.pipeline.models import CHECKPOINTS, fit_on_all_events
+from jobs.pipeline.models import CHECKPOINTS, ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
 from jobs.pipeline.step_names import model_step
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.features import read_interactions
 from recsys.models.categories.levels import category_path
 from recsys.models.light_gcn import LightGcn
-
-# Their lists are published for everybody beside the users' own: popular, trending and similar items.
-PUBLISHED_FOR_ALL = ("popularity", "trending", "item_knn")
 
 
 def train_models(context: RunContext) -> RunContext:
@@ -33,7 +30,7 @@ def train_models(context: RunContext) -> RunContext:
 
 def _models_to_fit(context: RunContext) -> list[str]:
     members = read_blend_choice(context.run).weights if context.winner == BLEND else [str(context.winner)]
-    names = {*members, *PUBLISHED_FOR_ALL}
+    names = {*members, POPULARITY, TRENDING, ITEM_KNN}
     if LightGcn.name in context.settings.models and _lacks_categories(context.lake):
         names.add(LightGcn.name)
     return sorted(names)
