@@ -20,7 +20,7 @@ from features.behavior_partials import (
     acts,
     rated,
 )
-from features.events import days_since, exact_sum, in_memory, packed
+from features.events import days_since, exact_sum, load_events, packed
 from features.feature import Feature, columns
 from recsys.schema import (
     CART,
@@ -272,7 +272,7 @@ def behavior(events: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame, ips: pl
     `items` are the `item_counts` of the whole shop, `ips` its `ip_counts`; addresses that are not among these count
     for nothing. Takes the events into memory.
     """
-    known = acts(in_memory(events.select(_READ), as_of, _READ)).with_columns(rated().alias(VALUE))
+    known = acts(load_events(events.select(_READ), as_of, _READ)).with_columns(rated().alias(VALUE))
     shop = items.select(pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max())
     ordered = _in_order(known)
     hours = _counted(known, pl.col(TIMESTAMP).dt.truncate("1h").alias(_CLOCK_HOUR))

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import before, exact_sum
+from features.events import events_before, exact_sum
 from recsys.schema import EVENT, IMPRESSION, IP, ITEM_ID, RATING, USER_ID, VALUE
 
 USERS: Final = "users"
@@ -31,7 +31,7 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     `users` that did something with it, its `ratings`, their exact sum, the least and the greatest of them.
     """
     return (
-        acts(before(events, as_of))
+        acts(events_before(events, as_of))
         .with_columns(rated().alias(VALUE))
         .group_by(ITEM_ID)
         .agg(
@@ -53,7 +53,7 @@ def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
 
 def ip_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """One row an IP address of `events`, those of one bucket of users before `as_of`: how many `users` it had."""
-    known = acts(before(events, as_of)).filter(pl.col(IP).is_not_null())
+    known = acts(events_before(events, as_of)).filter(pl.col(IP).is_not_null())
     return known.group_by(IP).agg(pl.col(USER_ID).n_unique().alias(USERS))
 
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import polars as pl
 
-from features.events import ORDER_KEY, in_memory, purchases
+from features.events import ORDER_KEY, load_events, purchases
 from features.feature import Feature, columns
 from recsys.schema import EVENT_ID, ITEM_ID, USER_ID
 
-LARGEST_ORDER: Final = 30
+MAX_ORDER_ITEMS: Final = 30
 MIN_USERS: Final = 3
 
 OTHER_ITEM_ID: Final = "other_item_id"
@@ -32,7 +32,7 @@ BOUGHT_WITH: Final = (
         pl.UInt32(),
         "users",
         f"Users with both in one order, by default {MIN_USERS} at least; of an order with more than "
-        f"{LARGEST_ORDER} items only those whose event ids sort first count",
+        f"{MAX_ORDER_ITEMS} items only those whose event ids sort first count",
         pl.col(USERS),
     ),
     Feature(
@@ -45,20 +45,20 @@ BOUGHT_WITH: Final = (
 )
 
 
-def bought_with(events: pl.LazyFrame, as_of: datetime, n: int, least_users: int = MIN_USERS) -> pl.LazyFrame:
+def bought_with(events: pl.LazyFrame, as_of: datetime, n: int, min_users: int = MIN_USERS) -> pl.LazyFrame:
     """Up to `n` rows an item, the items with the greatest cosine, with the columns of `BOUGHT_WITH`.
 
-    At least `least_users` had both in one order. In order of item, then rank: ties in cosine go to the pair with
+    At least `min_users` had both in one order. In order of item, then rank: ties in cosine go to the pair with
     more users, then by item id.
     """
-    return rank_order_pairs(order_pairs(in_memory(events, as_of)), n, least_users)
+    return rank_order_pairs(order_pairs(load_events(events, as_of)), n, min_users)
 
 
 def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a pair of events `in_memory`: item_id <= other_item_id, both categorical, and the users with both.
+    """One row a pair of items in `load_events`: item_id <= other_item_id, both categorical, the users with both.
 
-    A pair of an item with itself counts the item's users. An order gives at most `LARGEST_ORDER` squared pairs, so
-    the work grows with the number of orders, whatever their size. Rows of several buckets of users add up.
+    A pair of an item with itself counts the item's users. An order gives at most `MAX_ORDER_ITEMS` squared pairs,
+    so the work grows with the number of orders, whatever their size. Rows of several buckets of users add up.
     """
     return (
         purchases(events)
@@ -66,7 +66,7 @@ def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
         .agg(pl.col(EVENT_ID).min())
         .with_columns(pl.col(ITEM_ID).cast(pl.Categorical))
         .group_by(ORDER_KEY)
-        .agg(pl.col(ITEM_ID).sort_by(EVENT_ID).head(LARGEST_ORDER))
+        .agg(pl.col(ITEM_ID).sort_by(EVENT_ID).head(MAX_ORDER_ITEMS))
         .select(USER_ID, ITEM_ID, pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
         .explode(ITEM_ID)
         .explode(OTHER_ITEM_ID)
@@ -77,18 +77,18 @@ def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def add_order_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
+def sum_order_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
     """Rows of `order_pairs` of any number of buckets, one below the other, as one row a pair."""
     return pairs.group_by(ITEM_ID, OTHER_ITEM_ID).agg(pl.col(USERS).sum())
 
 
-def rank_order_pairs(pairs: pl.LazyFrame, n: int, least_users: int = MIN_USERS) -> pl.LazyFrame:
+def rank_order_pairs(pairs: pl.LazyFrame, n: int, min_users: int = MIN_USERS) -> pl.LazyFrame:
     """`bought_with` from the pairs of all buckets, added up to one row a pair."""
     # No pair of an item has more users than its pair with itself, which therefore gives the item's users.
     item_users = pl.col(USERS).max().over(ITEM_ID).cast(pl.Float64)
     other_users = pl.col(USERS).max().over(OTHER_ITEM_ID)
     return (
-        pairs.filter(pl.col(USERS) >= least_users)
+        pairs.filter(pl.col(USERS) >= min_users)
         .select(
             pl.concat_list(ITEM_ID, OTHER_ITEM_ID),
             pl.concat_list(OTHER_ITEM_ID, ITEM_ID).alias(OTHER_ITEM_ID),

@@ -21,7 +21,7 @@ from recsys.schema import (
 )
 
 WINDOW_DAYS: Final = (1, 7, 30, 90)
-LARGEST_AMOUNT: Final = 1e12
+MAX_AMOUNT: Final = 1e12
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
@@ -32,18 +32,18 @@ ORDER_TIME: Final = "order_time"
 ORDER_KEY: Final = (USER_ID, SESSION_ID, ORDER_TIME)
 
 
-def before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+def events_before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """The events strictly before `as_of`, to the microsecond."""
     return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
 
 
-def in_memory(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _READ) -> pl.LazyFrame:
+def load_events(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _READ) -> pl.LazyFrame:
     """The events before `as_of`, collected in the columns to `read`, as far as they have them.
 
     User and item ids become an `Enum` in order of id, which is grouped and sorted as the number that it holds.
     """
     wanted = cs.by_name(*read, require_all=False)
-    known = before(events, as_of).select(wanted).collect(engine="streaming").lazy()
+    known = events_before(events, as_of).select(wanted).collect(engine="streaming").lazy()
     ids = pl.collect_all([known.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
     coded = [pl.col(found.columns[0]).cast(pl.Enum(found.to_series())) for found in ids]
     return known.with_columns(coded).collect(engine="streaming").lazy()
@@ -86,9 +86,9 @@ def weight(weights: Mapping[str, float]) -> pl.Expr:
 def exact_sum(amount: pl.Expr) -> pl.Expr:
     """The sum in fixed point with 20 decimals: the same to the last bit in any order and any split of the rows.
 
-    Nulls are left out, and so are amounts above `LARGEST_AMOUNT`, which no sum of a million rows can then overflow.
+    Nulls are left out, and so are amounts above `MAX_AMOUNT`, which no sum of a million rows can then overflow.
     """
-    known = pl.when(amount.abs() <= LARGEST_AMOUNT).then(amount)
+    known = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
     return known.cast(pl.Decimal(38, 20)).sum()
 
 

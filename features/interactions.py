@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import in_memory, packed, weight
+from features.events import load_events, packed, weight
 from features.feature import Feature, columns
 from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
@@ -66,10 +66,10 @@ def interactions(
 
     In order of user, then item.
     """
-    return interactions_of(user_item_pairs(in_memory(events, as_of), as_of, half_life_days, weights))
+    return interactions_from_pairs(user_item_pairs(load_events(events, as_of), as_of, half_life_days, weights))
 
 
-def interactions_of(pairs: pl.LazyFrame) -> pl.LazyFrame:
+def interactions_from_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
     """`interactions` from the rows of `user_item_pairs`."""
     ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(packed(pl.col(USER_ID), pl.col(ITEM_ID), 32))
     return ordered.select(columns(INTERACTIONS))
@@ -80,11 +80,11 @@ def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float
 
     In order of user, then time, then event id.
     """
-    return sequences_of(in_memory(events, as_of), weights)
+    return sequences_from_events(load_events(events, as_of), weights)
 
 
-def sequences_of(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """`sequences` from events `in_memory`."""
+def sequences_from_events(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
+    """`sequences` from events `load_events`."""
     since_first = pl.col(TIMESTAMP) - pl.col(TIMESTAMP).min()
     return (
         events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))

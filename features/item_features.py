@@ -25,8 +25,8 @@ from features.item_partials import (
     VIEWERS,
     VIEWERS_WHO_BOUGHT,
     VIEWERS_WHO_CARTED,
-    add_item_partials,
     item_partials,
+    sum_item_partials,
     users_in,
 )
 from features.item_prices import PRICE_RANK
@@ -225,7 +225,7 @@ def merge_item_partials(partials: pl.LazyFrame, items: pl.LazyFrame, as_of: date
     )
     created_at = pl.when(days_since(pl.col(CREATED_AT), as_of) > 0).then(pl.col(CREATED_AT))
     return (
-        catalogue.join(add_item_partials(partials), on=ITEM_ID, how="full", coalesce=True)
+        catalogue.join(sum_item_partials(partials), on=ITEM_ID, how="full", coalesce=True)
         .with_columns(
             pl.col(ADDED).fill_null(0),
             pl.coalesce(PRICE, LAST_PRICE),

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, exact_sum, in_memory
+from features.events import WINDOW_DAYS, exact_sum, load_events
 from features.pairs import (
     FIRST_DAY,
     LAST_DAY,
@@ -90,12 +90,12 @@ ADDED: Final = (*_SUMS, *_PRICE_SUMS)
 def item_partials(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
-    """One row an item of `events`, the events of one bucket of users, for `add_item_partials`."""
-    known = in_memory(events, as_of)
-    return item_partials_of(user_item_pairs(known, as_of, half_life_days, weights), known)
+    """One row an item of `events`, the events of one bucket of users, for `sum_item_partials`."""
+    known = load_events(events, as_of)
+    return item_partials_from_pairs(user_item_pairs(known, as_of, half_life_days, weights), known)
 
 
-def item_partials_of(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+def item_partials_from_pairs(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
     """`item_partials` from the rows of `user_item_pairs` and the events they were made of."""
     sums = pairs.group_by(ITEM_ID).agg(*_named(_SUMS), pl.col(FIRST_AT).min())
     prices = _priced(events).group_by(ITEM_ID).agg(_named(_PRICE_SUMS)).join(last_prices(events), on=ITEM_ID)
@@ -104,13 +104,13 @@ def item_partials_of(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def add_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
+def sum_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
     """One row an item, of the same columns, from the rows of `item_partials` of any number of buckets.
 
     It may be applied to some buckets first and the rest later, in any order: the result is the same to the bit.
     """
     sums = partials.group_by(ITEM_ID).agg(pl.col(*_SUMS).sum(), pl.col(FIRST_AT).min(), pl.col(*_PRICE_SUMS).sum())
-    prices = add_last_prices(partials.select(ITEM_ID, LAST_PRICE_AT, LAST_PRICE).drop_nulls())
+    prices = merge_last_prices(partials.select(ITEM_ID, LAST_PRICE_AT, LAST_PRICE).drop_nulls())
     return sums.join(prices, on=ITEM_ID, how="left")
 
 
@@ -121,12 +121,12 @@ def _named(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:
 def last_prices(events: pl.LazyFrame) -> pl.LazyFrame:
     """One row an item with a price in `events`: its latest price, the highest of several, and when."""
     priced = _priced(events)
-    return add_last_prices(
+    return merge_last_prices(
         priced.select(ITEM_ID, pl.col(PRICE).alias(LAST_PRICE), pl.col(TIMESTAMP).alias(LAST_PRICE_AT))
     )
 
 
-def add_last_prices(prices: pl.LazyFrame) -> pl.LazyFrame:
+def merge_last_prices(prices: pl.LazyFrame) -> pl.LazyFrame:
     """Rows of `last_prices` of any number of buckets, one below the other, as one row an item."""
     latest = prices.group_by(ITEM_ID).agg(pl.col(LAST_PRICE_AT).max())
     of_latest = prices.join(latest, on=[ITEM_ID, LAST_PRICE_AT])

@@ -49,7 +49,7 @@ def events_in(days: int) -> str:
 def user_item_pairs(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
-    """One row a user and item of events `in_memory`, in no order.
+    """One row a user and item of events `load_events`, in no order.
 
     `acts` counts all events but impressions, `weighed` those whose weight is not 0, `events` those of positive
     weight, `liked` those of them that are no impressions; columns named after an event count it. `confidence` is

@@ -7,19 +7,19 @@ from datetime import datetime
 
 import polars as pl
 
-from features.bought_with import MIN_USERS, add_order_pairs, order_pairs, rank_order_pairs
-from features.events import before, in_memory
-from features.interactions import interactions_of, sequences_of
+from features.bought_with import MIN_USERS, order_pairs, rank_order_pairs, sum_order_pairs
+from features.events import events_before, load_events
+from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
 from features.item_partials import (
     LAST_PRICE,
-    add_item_partials,
-    add_last_prices,
-    item_partials_of,
+    item_partials_from_pairs,
     last_prices,
+    merge_last_prices,
+    sum_item_partials,
 )
 from features.pairs import user_item_pairs
-from features.user_profile import user_profile_of
+from features.user_profile import user_profile_from_pairs
 from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID, PRICE
 
 
@@ -31,10 +31,10 @@ def feature_tables(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
     n: int = 50,
-    least_users: int = MIN_USERS,
+    min_users: int = MIN_USERS,
 ) -> Iterator[dict[str, pl.LazyFrame]]:
     """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
-    `user_profile/bucket=00`; last `bought_with`, with up to `n` items that at least `least_users` bought with each,
+    `user_profile/bucket=00`; last `bought_with`, with up to `n` items that at least `min_users` bought with each,
     and `item_features`.
 
     `buckets` has the events of each bucket of users, at least one. Two are in memory: while the caller collects or
@@ -45,18 +45,18 @@ def feature_tables(
     bought: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
     for number, bucket in enumerate(_prepared(buckets, as_of, half_life_days, weights)):
-        bought = _added(bought, bucket.order_pairs, add_order_pairs)
-        partials = _added(partials, bucket.item_partials, add_item_partials)
+        bought = _added(bought, bucket.order_pairs, sum_order_pairs)
+        partials = _added(partials, bucket.item_partials, sum_item_partials)
         name = f"bucket={number:02d}"
         yield {
-            f"user_profile/{name}": user_profile_of(bucket.pairs, bucket.events, priced, users, as_of),
+            f"user_profile/{name}": user_profile_from_pairs(bucket.pairs, bucket.events, priced, users, as_of),
             f"interactions/{name}": bucket.interactions.lazy(),
             f"sequences/{name}": bucket.sequences.lazy(),
         }
     assert bought is not None
     assert partials is not None
     yield {
-        "bought_with": rank_order_pairs(bought.lazy(), n, least_users),
+        "bought_with": rank_order_pairs(bought.lazy(), n, min_users),
         "item_features": merge_item_partials(partials.lazy(), items, as_of),
     }
 
@@ -79,11 +79,11 @@ def _prepared(
     """The buckets in turn, each made while the one before it is used."""
 
     def prepare(bucket: pl.LazyFrame) -> _Bucket:
-        events = in_memory(bucket, as_of)
+        events = load_events(bucket, as_of)
         pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
-        small = pl.collect_all([order_pairs(events), item_partials_of(pairs, events)], engine="streaming")
+        small = pl.collect_all([order_pairs(events), item_partials_from_pairs(pairs, events)], engine="streaming")
         # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
-        sorted_tables = pl.collect_all([interactions_of(pairs), sequences_of(events, weights)])
+        sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
         return _Bucket(events, pairs, *small, *sorted_tables)
 
     with ThreadPoolExecutor(1) as ahead:
@@ -102,8 +102,8 @@ def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_o
         return items
     prices: pl.DataFrame | None = None
     for bucket in buckets:
-        of_unpriced = before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
-        prices = _added(prices, last_prices(of_unpriced).collect(engine="streaming"), add_last_prices)
+        of_unpriced = events_before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
+        prices = _added(prices, last_prices(of_unpriced).collect(engine="streaming"), merge_last_prices)
     assert prices is not None
     filled = items.join(prices.lazy(), on=ITEM_ID, how="left")
     return filled.with_columns(pl.coalesce(PRICE, LAST_PRICE)).collect().lazy()

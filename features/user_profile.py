@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import in_memory
+from features.events import load_events
 from features.feature import Feature, columns
 from features.pairs import user_item_pairs
 from features.user_activity import USER_ACTIVITY, user_activity
@@ -42,11 +42,13 @@ def user_profile(
     Reads all events of the users it is given and none of others, so it may run on one bucket of users after the
     other. Price ranks come from the price that `items` gives, not from the events.
     """
-    known = in_memory(events, as_of)
-    return user_profile_of(user_item_pairs(known, as_of, half_life_days, weights), known, items, users, as_of)
+    known = load_events(events, as_of)
+    return user_profile_from_pairs(
+        user_item_pairs(known, as_of, half_life_days, weights), known, items, users, as_of
+    )
 
 
-def user_profile_of(
+def user_profile_from_pairs(
     pairs: pl.LazyFrame, events: pl.LazyFrame, items: pl.LazyFrame, users: pl.LazyFrame, as_of: datetime
 ) -> pl.LazyFrame:
     """`user_profile` from the rows of `user_item_pairs` and the events they were made of."""

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import fold_windows, windows
-from recsys.evaluation.comparison.comparison import ModelMeasurement, SegmentMeasurement
-from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAt
+from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
+from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAtThreshold
 from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.metrics.ranking import metric_names
-from recsys.evaluation.report.data import (
+from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
     CategoryExample,
@@ -17,15 +18,12 @@ from recsys.evaluation.report.data import (
     Example,
     Fold,
     ListedItem,
-    Quarantine,
     Report,
-    SchemaChange,
     ScreenComparison,
     ScreenedMetric,
     ScreeningSummary,
     SearchedModel,
-    SourceCounts,
-    Step,
+    StepUsage,
     Suspect,
 )
 from recsys.settings import Evaluation
@@ -102,7 +100,7 @@ def make_report() -> Report:
             SourceCounts("transactions", 1000000, 998500, 300, 1150, {"price_is_an_amount": 900, "late": 300}),
             SourceCounts("products", 92339, 92339, 0, 0, {}),
         ),
-        steps=(Step("ingest", 18.34, 612_000_000), Step("train als", 131.0, 1_300_000_000, 1_000_000)),
+        steps=(StepUsage("ingest", 18.34, 612_000_000), StepUsage("train als", 131.0, 1_300_000_000, 1_000_000)),
         examples=(
             Example(
                 user_id="u1",
@@ -140,7 +138,7 @@ def make_categories() -> CategorySummary:
                 LevelMeasurement(1, 21, 0.61, 0.104, 0.012, 0.034, 0.43, 0.55),
                 LevelMeasurement(2, 280, 0.16, 0.08, 0.031, 0.029, 0.025, 0.1),
             ),
-            proposals=(ProposalsAt(0.5, 0.72, 0.68, 1.1), ProposalsAt(0.95, 0.0, None, None)),
+            proposals=(ProposalsAtThreshold(0.5, 0.72, 0.68, 1.1), ProposalsAtThreshold(0.95, 0.0, None, None)),
         ),
         examples=(
             CategoryExample(ListedItem("i7", HOSTILE), "GROCERY>CHEESE", 0.97),
@@ -167,8 +165,8 @@ def make_screening() -> ScreeningSummary:
         ),
         bots=1,
         fine=3,
-        labelled_detector=False,
-        least_labels=200,
+        has_labeled_detector=False,
+        min_labels=200,
         comparison=ScreenComparison(
             910,
             (
@@ -204,7 +202,7 @@ def make_full_report() -> Report:
                 "light_gcn", None, 0.0, 0, 0.0, {}, "search.minutes = 15: the time was over before its turn came"
             ),
         ),
-        quarantine=Quarantine(
+        quarantine=QuarantineCounts(
             (
                 (date(2017, 3, 1), "price_is_an_amount", 4),
                 (date(2017, 3, 3), "event_is_known", 2),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from features.catalogue import describe
+from features.registry import describe
 from jobs.cli import render
 from jobs.cli.actions import (
     advance,

@@ -26,8 +26,8 @@ from jobs.pipeline.steps.evaluate import VALIDATION
 from jobs.pipeline.trending import Renewed
 from jobs.status import ScheduleStatus, Status
 from recsys.api_keys import SCOPES, ApiKey
-from recsys.evaluation.comparison.comparison import ModelMeasurement
-from recsys.evaluation.report.data import Example, Suspect
+from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.report.contents import Example, Suspect
 from recsys.store.flags import Flag
 from recsys.store.publish.publish import Published
 from recsys.store.publish.versions import RolledBack

@@ -240,9 +240,11 @@ def _measured(field: Field, known: Interactions, settings: Settings) -> _Measure
     """Users with wishes in the test window, at most `MEASURED_USERS`."""
     history = known.user_items if settings.repeat == "exclude" else None
     pairs = sample_users(field.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID), MEASURED_USERS, 0)
-    truth = build_ground_truth(pairs, known, settings.evaluation, history)
-    wanted = truth.returning
-    return _Measured(truth.user_rows, wanted.relevant, wanted.relevant_counts, wanted.candidate_counts, history)
+    ground_truth = build_ground_truth(pairs, known, settings.evaluation, history)
+    wanted = ground_truth.returning
+    return _Measured(
+        ground_truth.user_rows, wanted.relevant, wanted.relevant_counts, wanted.candidate_counts, history
+    )
 
 
 def _serve(known: Interactions, measured: _Measured, model: str, settings: Settings) -> _Served:
@@ -250,8 +252,8 @@ def _serve(known: Interactions, measured: _Measured, model: str, settings: Setti
     fitted = build_candidate(model, settings).fit(known)
     exclude = Exclude(known.user_items if measured.exclude is not None else None)
     lists, _ = fitted.recommend(measured.user_rows, LIST_LENGTH, exclude)
-    truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
-    return _Served(lists, float(evaluate_lists(lists, *truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))
+    ground_truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
+    return _Served(lists, float(evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))
 
 
 def _with_attack(known: Interactions, attack: Attack, weight: float, half_life_days: float) -> Interactions:

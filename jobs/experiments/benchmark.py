@@ -22,8 +22,8 @@ from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SourceError
 from recsys.evaluation.comparison.blend_search import BlendChoice
-from recsys.evaluation.comparison.comparison import check_metric, measure
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
+from recsys.evaluation.comparison.measurement import check_metric, measure_model
 from recsys.models.base import Model
 from recsys.models.blend import Blend
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
@@ -96,9 +96,9 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
         model = build_candidate(name, settings)
     model.fit(exam.known)
     fitted = time.perf_counter()
-    rows, _ = model.recommend(exam.truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
+    rows, _ = model.recommend(exam.ground_truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
-    measurement = measure(name, rows, exam.truth, settings.evaluation, settings.seed)
+    measurement = measure_model(name, rows, exam.ground_truth, settings.evaluation, settings.seed)
     return {
         **measurement.metrics,
         **measurement.catalogue,

@@ -15,8 +15,8 @@ from jobs.ingest.schema_drift import keep_columns
 from jobs.ingest.validation import Staged, stage
 from jobs.ingest.watermark import keep_watermark, later
 from jobs.lake import Lake, scan
+from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
-from recsys.evaluation.report.data import SchemaChange
 from recsys.files import read_json, write_json, written_whole
 from recsys.settings import Sources
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from jobs.lake import Lake
-from recsys.evaluation.report.data import SchemaChange
+from recsys.data.quality import SchemaChange
 from recsys.files import read_json, write_json
 
 UNKNOWN = str(pl.Null())  # nothing but nulls: any type

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobs.pipeline.steps.screen import last_screening
 from jobs.pipeline.steps.screening_summary import suspected
-from recsys.evaluation.report.data import Suspect
+from recsys.evaluation.report.contents import Suspect
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.flags import Flag, is_released, read_flag

@@ -20,7 +20,7 @@ from jobs.pipeline.steps.screen import nightly_flags, screen
 from jobs.pipeline.steps.search import search_in_run
 from jobs.pipeline.steps.train import train, write_lists
 from jobs.progress import Progress
-from recsys.evaluation.comparison.comparison import check_metric
+from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys

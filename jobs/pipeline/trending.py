@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import polars as pl
 
-from features.events import before, days_since, decay, exact_sum
+from features.events import days_since, decay, events_before, exact_sum
 from jobs.lake import Lake, lake_of
 from jobs.pipeline.candidates import build_candidate
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
@@ -85,7 +85,7 @@ def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -
     wanted = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (
-        before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
+        events_before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
         .filter(pl.col(EVENT).is_in(sorted(wanted)))
         .select(
             USER_ID,

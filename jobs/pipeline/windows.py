@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from features.events import in_memory
-from features.interactions import interactions_of, sequences_of
+from features.events import load_events
+from features.interactions import interactions_from_pairs, sequences_from_events
 from features.pairs import user_item_pairs
 from jobs.lake import Lake
 from recsys.data.interactions import Interactions, build_interactions
@@ -25,9 +25,12 @@ def known_at(lake: Lake, sources: Sources, moment: datetime) -> Interactions:
     pairs: list[pl.DataFrame] = []
     ordered: list[pl.DataFrame] = []
     for bucket in range(lake.buckets):
-        events = in_memory(lake.events(bucket).select(READ), moment)
+        events = load_events(lake.events(bucket).select(READ), moment)
         together = user_item_pairs(events, moment, sources.half_life_days, weights)
-        tables = interactions_of(together).select(PAIRS), sequences_of(events, weights).select(EVENTS)
+        tables = (
+            interactions_from_pairs(together).select(PAIRS),
+            sequences_from_events(events, weights).select(EVENTS),
+        )
         for parts, table in zip((pairs, ordered), pl.collect_all(tables), strict=True):
             parts.append(table)
     return build_interactions(pl.concat(pairs), pl.concat(ordered), moment)

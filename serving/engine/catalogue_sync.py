@@ -70,7 +70,7 @@ class CatalogueSync:
         """Take what the last process left, then the live version, if Redis answers, and follow it."""
         await asyncio.to_thread(self._restore)
         with suppress(StoreError):
-            await self.beat()
+            await self.refresh()
         if self._adopting is not None:
             await self._adopting
         self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._save())]
@@ -82,7 +82,7 @@ class CatalogueSync:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def beat(self) -> asyncio.Future[None]:
+    def refresh(self) -> asyncio.Future[None]:
         """Look at the pointer and the changes, once for all who ask in this turn of the loop.
 
         What is asked after it in the same turn is answered after it, so that whoever waits for both wakes up once.
@@ -101,7 +101,7 @@ class CatalogueSync:
         """The catalogue of a version that is still known here."""
         return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
 
-    def hear(self, item_id: str, facts: Facts) -> None:
+    def apply_local(self, item_id: str, facts: Facts) -> None:
         """A change that this process has just made: it holds here even if Redis does not answer from now on."""
         self._put([(item_id, facts)])
 
@@ -253,7 +253,7 @@ class CatalogueSync:
     async def _follow(self) -> None:
         while True:
             with suppress(StoreError):
-                await self.beat()
+                await self.refresh()
             await asyncio.sleep(BEAT_SECONDS)
 
     # What a start without Redis begins from.

@@ -12,7 +12,6 @@ from functools import lru_cache, partial
 from math import ceil
 from typing import Final
 
-from recsys.anomaly.acts import Act
 from recsys.anomaly.circuit_breaker import DAY_MS, has_prices
 from recsys.anomaly.limits import LIMITS
 from recsys.anomaly.networks import is_within, networks_of
@@ -23,7 +22,7 @@ from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Command, Reply
 from recsys.store.keys import Keys
-from serving.engine.user_state import acts_of
+from serving.engine.user_state import parse_session
 from serving.guard.counters import KEPT_WINDOWS, Cell, Origin, Rates, sliding_counts
 from serving.guard.flagger import Flagger
 from serving.guard.observation import HOUR, HOUR_MS, UNKNOWN, Batch, Counting, Happened, Watched
@@ -233,7 +232,7 @@ class Guard:
         }
         return Seen(
             at_ms,
-            [Act(act.at, act.item_id, act.event) for act in acts_of(acts)],
+            parse_session(acts),
             counts["user"],
             counts.get("session", NO_COUNTS),
             counts.get("address", NO_COUNTS),

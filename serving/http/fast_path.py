@@ -9,7 +9,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec.structs import replace
 
 from serving.api import Accepted
-from serving.engine.engine import Answered
+from serving.engine.engine import EngineResult
 from serving.http.auth import Headers
 from serving.http.errors import new_request_id, told
 from serving.http.query import InvalidValueError, ListRequest, asked_of, guest, id_of, parsed
@@ -45,7 +45,7 @@ async def answered_hot(worker: Worker, scope: Scope, receive: Receive, send: Sen
     return False
 
 
-async def recommend(worker: Worker, headers: Headers, asked: ListRequest, request_id: str) -> Answered:
+async def recommend(worker: Worker, headers: Headers, asked: ListRequest, request_id: str) -> EngineResult:
     """What a user is shown; raises `AccessError` unless the request shows a key for it, and what `Engine.recommend`
     does. A look behind the scenes is noted.
     """
@@ -77,7 +77,7 @@ def of_guest(query: bytes) -> ListRequest:
 
 async def _recommendations(worker: Worker, scope: Scope, send: Send) -> None:
     started, request_id = perf_counter(), new_request_id()
-    answered: Answered | None = None
+    answered: EngineResult | None = None
     asked: ListRequest | None = None
     more: Mapping[str, str] = {}
     try:

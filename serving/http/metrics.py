@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 
 from recsys.files import written_whole
 
+DIRECTORY: Final = "serving"
+"""Where the server keeps its files, below the settings' `directory`."""
 WRITE_SECONDS: Final = 1.0
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.0002, 0.0005),
@@ -53,6 +55,11 @@ GAUGES: Final = {
 }
 
 Labels = tuple[str, ...]
+
+
+def metrics_directory(data_directory: Path) -> Path:
+    """Return where the workers of a server leave their counts for each other."""
+    return data_directory / DIRECTORY / "metrics"
 
 
 class Metrics:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote
 from msgspec import Struct
 
 from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID, is_id
-from serving.engine.catalogue import ANYTHING, ItemFilter
+from serving.engine.catalogue import NO_FILTER, ItemFilter
 
 Context = Literal["home", "product", "cart", "mail"]
 
@@ -89,7 +89,7 @@ class ListRequest(Struct, frozen=True):
     n: int = DEFAULT_N
     offset: int = 0
     cursor: Cursor | None = None
-    wanted: ItemFilter = ANYTHING
+    item_filter: ItemFilter = NO_FILTER
     exclude: frozenset[str] = frozenset()
     context: Context = "home"
     debug: bool = False
@@ -127,7 +127,7 @@ def wanted_of(given: Mapping[str, Sequence[str]]) -> ItemFilter:
     category, brand = _text(given, "category"), _text(given, "brand")
     price_min, price_max = _price(given, "price_min"), _price(given, "price_max")
     if category is None and brand is None and price_min is None and price_max is None:
-        return ANYTHING
+        return NO_FILTER
     return ItemFilter(category, brand, price_min, price_max)
 
 

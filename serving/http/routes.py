@@ -253,7 +253,7 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     note(request, "user", wanted)
     known, profile = await worker.engine.user(wanted)
     session = [
-        RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at / 1e3, UTC).isoformat())
+        RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
         for act in known.acts
     ]
     found = User(wanted, known.version, request_id, profile, len(known.items), session, known.flag)

@@ -82,7 +82,7 @@ class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 
 
 @dataclass(frozen=True)
-class Taken:
+class IntakeResult:
     """What became of a batch: how many are in the stream, what is wrong with others, how many found no room."""
 
     accepted: int
@@ -114,7 +114,7 @@ class EventWriter:
         self._session_part = part(int(settings.serving.session_days * DAY_MS))
         self._beyond = parts(0, -settings.serving.session_events - 1)
 
-    async def take(self, body: bytes) -> Taken:
+    async def take(self, body: bytes) -> IntakeResult:
         """Take one event, a JSON object, or a batch, an array of them.
 
         An event is accepted when it is in the stream and in its user's session; the same `event_id` again changes
@@ -133,7 +133,7 @@ class EventWriter:
         ]
         if room:
             await self._write([event for event, _ in room], [origin for _, origin in room])
-        return Taken(len(room), errors, len(received) - len(room))
+        return IntakeResult(len(room), errors, len(received) - len(room))
 
     def _checked(self, rows: Sequence[Raw], now: datetime) -> tuple[list[tuple[Event, Origin]], list[RowError]]:
         """The events that break no rule, each with where it came from."""

@@ -49,7 +49,7 @@ class LoadShedder:
 
     def takes(self, event: str, weight: float) -> bool:
         """Whether there is room for an event of this name and weight."""
-        return self.share < most_share(event, weight)
+        return self.share < max_share(event, weight)
 
     def refused(self) -> None:
         """Redis has refused a write for want of memory."""
@@ -79,7 +79,7 @@ class LoadShedder:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def most_share(event: str, weight: float) -> float:
+def max_share(event: str, weight: float) -> float:
     """Up to which share in use an event is taken: the more it says of what a user wants, the longer."""
     if event == IMPRESSION:
         return IMPRESSIONS_UP_TO

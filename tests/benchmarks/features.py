@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from features.catalogue import TABLES
+from features.registry import TABLES
 from features.tables import feature_tables
 from jobs.lake import Lake, scan
 from jobs.pipeline.steps.features import write_tables

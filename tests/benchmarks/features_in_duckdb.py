@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from features.bought_with import LARGEST_ORDER, MIN_USERS
+from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -120,7 +120,7 @@ def _bought_with(n: int) -> str:
             SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
             FROM events WHERE event = 'purchase' GROUP BY ALL
         ), orders AS (
-            SELECT unnest(list(item_id ORDER BY event_id)[:{LARGEST_ORDER}]) AS item_id, user_id,
+            SELECT unnest(list(item_id ORDER BY event_id)[:{MAX_ORDER_ITEMS}]) AS item_id, user_id,
                 row_number() OVER () AS number
             FROM lines GROUP BY user_id, session_id, order_time
         ), together AS (

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from features.bought_with import LARGEST_ORDER, MIN_USERS
+from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
@@ -123,7 +123,7 @@ def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     lines = known.loc[known["event"] == "purchase"]
     orders = lines.assign(order=_order(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
     orders = orders.drop_duplicates()
-    orders = orders[orders.groupby("order").cumcount() < LARGEST_ORDER]
+    orders = orders[orders.groupby("order").cumcount() < MAX_ORDER_ITEMS]
     others = orders[["order", "item_id"]].rename(columns={"item_id": "other_item_id"})
     together = orders.merge(others, on="order")[["user_id", "item_id", "other_item_id"]].drop_duplicates()
     counts = together.groupby(["item_id", "other_item_id"], observed=True).size().rename("users").reset_index()

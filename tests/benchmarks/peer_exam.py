@@ -8,7 +8,7 @@ import polars as pl
 
 from jobs.experiments.benchmark import Protocol, read_split, split_evaluation_window
 from jobs.pipeline.steps.evaluate import EvaluationWindow
-from recsys.evaluation.comparison.comparison import measure
+from recsys.evaluation.comparison.measurement import measure_model
 from recsys.ids import UNKNOWN, Rows
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
@@ -48,14 +48,14 @@ class PeerExam:
         asked = {USER_ID: known.users.ids(self.exam.truth.user_rows)}
         pl.DataFrame(asked).cast(pl.Int64).write_parquet(directory / USERS)
 
-    def measure(self, name: str, lists: Path) -> dict[str, float]:
+    def measure_model(self, name: str, lists: Path) -> dict[str, float]:
         """Every metric of a peer's table of `user_id`, `item_id` and `rank` from 1; who is left out gets nothing.
 
         An item that the user has, as `implicit` fills short lists with, takes its place and was not wanted.
         Raises `UnusableListsError` for a user or an item that is not known, or that is twice in a list.
         """
         truth = self.exam.truth
-        return measure(name, self._read(lists), truth, self.settings.evaluation, self.settings.seed).metrics
+        return measure_model(name, self._read(lists), truth, self.settings.evaluation, self.settings.seed).metrics
 
     def _read(self, lists: Path) -> Rows:
         """The table as item rows, (U, k), -1 where a list has no item."""

@@ -28,6 +28,7 @@ from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from tests.benchmarks.peers import install
+from tests.serving.processes import worker_ids
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 USERS: Final = 100_000
@@ -233,8 +234,8 @@ def served(directory: Path, url: str, **variables: str) -> Generator[tuple[str, 
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
     def resident_bytes() -> int:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        resident_pages = Path(f"/proc/{children[0]}/statm").read_text().split()[1]
+        (worker,) = worker_ids(process.pid)
+        resident_pages = Path(f"/proc/{worker}/statm").read_text().split()[1]
         return int(resident_pages) * os.sysconf("SC_PAGE_SIZE")
 
     with _ended(process):

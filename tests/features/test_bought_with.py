@@ -2,7 +2,7 @@ from math import sqrt
 
 import pytest
 
-from features.bought_with import LARGEST_ORDER, bought_with
+from features.bought_with import MAX_ORDER_ITEMS, bought_with
 
 
 def baskets(*orders: str):
@@ -22,8 +22,8 @@ def weekly(users: range, items: str, times: int):
 
 @pytest.fixture
 def pairs(make_events, as_of):
-    def of(rows, n: int = 10, least_users: int = 3):
-        return bought_with(make_events(rows), as_of, n, least_users).collect(engine="streaming")
+    def of(rows, n: int = 10, min_users: int = 3):
+        return bought_with(make_events(rows), as_of, n, min_users).collect(engine="streaming")
 
     return of
 
@@ -53,19 +53,19 @@ def test_a_user_counts_once_however_many_the_orders(pairs):
     assert table["cosine"].max() == pytest.approx(10 / sqrt(13 * 10))
 
 
-@pytest.mark.parametrize("least_users", [2, 3])
-def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(pairs, least_users: int):
+@pytest.mark.parametrize("min_users", [2, 3])
+def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(pairs, min_users: int):
     shop = baskets(*["ab"] * 10)
-    few = pairs([*shop, *weekly(range(least_users - 1), "at", times=1_000)], least_users=least_users)
+    few = pairs([*shop, *weekly(range(min_users - 1), "at", times=1_000)], min_users=min_users)
     assert set(few["item_id"]) | set(few["other_item_id"]) == {"a", "b"}
-    enough = pairs([*shop, *weekly(range(least_users), "at", times=1)], least_users=least_users)
+    enough = pairs([*shop, *weekly(range(min_users), "at", times=1)], min_users=min_users)
     assert enough.filter(item_id="a")["other_item_id"].to_list() == ["b", "t"]
     assert enough.filter(item_id="t")["other_item_id"].to_list() == ["a"]
 
 
 def test_an_order_is_of_one_user_and_one_session_or_moment(pairs):
     apart = [(user, "purchase", item, 1, {"session_id": "s"}) for user, item in ["ua", "vb"] * 3]
-    assert pairs(apart, least_users=1).filter(other_item_id="b").is_empty()
+    assert pairs(apart, min_users=1).filter(other_item_id="b").is_empty()
     together = [(user, "purchase", item, 1) for user in "uvw" for item in "ab"]
     assert pairs(together)["users"].to_list() == [3, 3]
     minutes_apart = [(user, "purchase", item, 1 + (item == "a") / 1440) for user in "uvw" for item in "ab"]
@@ -77,13 +77,13 @@ def test_only_purchases_before_as_of_count(pairs):
     assert pairs(views).is_empty()
     late = [(user, "purchase", item, days) for days, user in enumerate("uvw") for item in "ab"]
     assert pairs(late).is_empty()
-    assert pairs(late, least_users=2)["users"].to_list() == [2, 2]
+    assert pairs(late, min_users=2)["users"].to_list() == [2, 2]
 
 
 def test_of_a_very_large_order_only_the_first_event_ids_count(pairs):
-    names = [f"i{number:03d}" for number in range(LARGEST_ORDER + 10)]
+    names = [f"i{number:03d}" for number in range(MAX_ORDER_ITEMS + 10)]
     rows = [(user, "purchase", name, 1, {"session_id": "s"}) for user in "uvw" for name in names]
     table = pairs(rows, n=1000)
-    assert table["item_id"].unique().sort().to_list() == names[:LARGEST_ORDER]
-    assert table.height == LARGEST_ORDER * (LARGEST_ORDER - 1)
+    assert table["item_id"].unique().sort().to_list() == names[:MAX_ORDER_ITEMS]
+    assert table.height == MAX_ORDER_ITEMS * (MAX_ORDER_ITEMS - 1)
     assert table["cosine"].unique().to_list() == [1.0]

@@ -1,6 +1,4 @@
 import asyncio
-import os
-import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -87,7 +85,7 @@ Talk = Callable[..., list[httpx.Response]]
 
 @pytest.fixture
 def server_directory(tmp_path: Path) -> Iterator[Path]:
-    """An embedded server's directory, with a port nobody else chooses."""
+    """Return the directory of an embedded server of the test's own, with a port that nobody else chooses."""
     directory = tmp_path / "var" / "valkey"
     directory.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -97,15 +95,22 @@ def server_directory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def client(server_directory: Path) -> Iterator[redis.Redis]:
-    address = start_server(server_directory)
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """Connect to the shared Valkey, emptied; to one of the test's own where the test uses `server_directory`.
+
+    A test that stops, pauses or restarts the server uses `server_directory`.
+    """
+    if "server_directory" not in request.fixturenames:
+        yield request.getfixturevalue("valkey")
+        return
+    address = start_server(request.getfixturevalue("server_directory"))
     with redis.Redis(host=address.host, port=address.port) as client:
         yield client
 
 
 @pytest.fixture
 def url(client: redis.Redis) -> str:
-    """The running server's address."""
+    """Return the address of the running server."""
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
@@ -140,28 +145,18 @@ def settings(url: str, tmp_path: Path) -> Settings:
     return replace(given, serving=replace(given.serving, read_timeout_ms=500.0, impressions=False))
 
 
-@dataclass(frozen=True)
-class Faulty:
-    """A server, its process id, and the proxy before it."""
-
-    proxy: Proxy
-    process_id: int
+@pytest.fixture
+def proxy(client: redis.Redis) -> Iterator[Proxy]:
+    """Start a proxy with faults to switch on before the server."""
+    with proxied(client.connection_pool.connection_kwargs["port"]) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def faulty(client: redis.Redis) -> Iterator[Faulty]:
-    facts: Any = client.info("server")
-    port: int = client.connection_pool.connection_kwargs["port"]
-    with proxied(port) as proxy:
-        yield Faulty(proxy, int(facts["process_id"]))
-        os.kill(int(facts["process_id"]), signal.SIGCONT)
-
-
-@pytest.fixture
-def behind(settings: Settings, faulty: Faulty) -> Settings:
-    """Of an application that reaches Redis through the proxy, in the time that is the default for reads."""
+def proxied_settings(settings: Settings, proxy: Proxy) -> Settings:
+    """Return settings of an application that reaches Redis through the proxy, with the default read timeout."""
     serving = replace(settings.serving, read_timeout_ms=Settings().serving.read_timeout_ms, write_timeout_ms=200.0)
-    return replace(settings, redis=Redis(url=f"redis://127.0.0.1:{faulty.proxy.port}"), serving=serving)
+    return replace(settings, redis=Redis(url=f"redis://127.0.0.1:{proxy.port}"), serving=serving)
 
 
 @asynccontextmanager

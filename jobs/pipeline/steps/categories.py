@@ -20,7 +20,7 @@ from jobs.pipeline.windows import known_in_run
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
-from recsys.evaluation.report.data import CategoryExample, CategorySummary, ListedItem
+from recsys.evaluation.report.contents import CategoryExample, CategorySummary, ListedItem
 from recsys.files import read_json, write_json
 from recsys.models.categories.levels import MIN_CONFIDENCE, Classified, Proposals, category_path, classify
 from recsys.models.light_gcn import LightGcn

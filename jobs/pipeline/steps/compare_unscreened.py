@@ -21,9 +21,9 @@ from jobs.pipeline.steps.evaluate import (
 )
 from jobs.progress import Progress
 from recsys.data.splits import windows
-from recsys.evaluation.comparison.bootstrap import interval_of
-from recsys.evaluation.comparison.comparison import measure
-from recsys.evaluation.report.data import ScreenComparison, ScreenedMetric
+from recsys.evaluation.comparison.bootstrap import confidence_interval
+from recsys.evaluation.comparison.measurement import measure_model
+from recsys.evaluation.report.contents import ScreenComparison, ScreenedMetric
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.settings import Settings
@@ -73,14 +73,16 @@ def compare_exams(
     for metric in (f"{name}@{settings.evaluation.cutoff}" for name in METRICS):
         evaluation = replace(settings.evaluation, metric=metric)
         without, with_all = (
-            measure(metric, lists, exam.truth, evaluation, settings.seed)
+            measure_model(metric, lists, exam.ground_truth, evaluation, settings.seed)
             for lists, exam in ((kept, clean), (ranked, mixed))
         )
         resampled = np.array(without.resampled) - np.array(with_all.resampled)
         found.append(
-            ScreenedMetric(metric, without.metrics[metric], with_all.metrics[metric], interval_of(resampled))
+            ScreenedMetric(
+                metric, without.metrics[metric], with_all.metrics[metric], confidence_interval(resampled)
+            )
         )
-    return ScreenComparison(len(clean.truth.user_rows), tuple(found))
+    return ScreenComparison(len(clean.ground_truth.user_rows), tuple(found))
 
 
 def read_comparison(run: Run) -> ScreenComparison | None:

@@ -20,8 +20,8 @@ from jobs.pipeline.steps.evaluate import (
 from jobs.progress import Progress
 from recsys.data.splits import fold_windows, require_folds
 from recsys.errors import NotEnoughDataError
-from recsys.evaluation.comparison.comparison import ModelMeasurement
-from recsys.evaluation.report.data import Fold
+from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.report.contents import Fold
 from recsys.files import read_json, write_json
 from recsys.settings import Settings
 

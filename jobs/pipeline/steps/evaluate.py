@@ -17,8 +17,8 @@ from jobs.progress import Progress
 from recsys.data.interactions import Interactions
 from recsys.data.splits import Windows, relevant_pairs, require_events, sample_users, windows
 from recsys.evaluation.comparison.blend_search import BlendChoice, choose_blend
-from recsys.evaluation.comparison.comparison import ModelMeasurement, measure
 from recsys.evaluation.comparison.ground_truth import GroundTruth, build_ground_truth
+from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_model
 from recsys.evaluation.comparison.segments import HEAVY, LIGHT
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
@@ -43,20 +43,20 @@ class EvaluationWindow:
     """One window to measure models on: what was known before it, and what users wanted in it."""
 
     known: Interactions
-    truth: GroundTruth
+    ground_truth: GroundTruth
     exclude: Exclude
     fallback: Rows  # the list of users without history
 
     @classmethod
-    def of(cls, known: Interactions, truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
+    def of(cls, known: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
         """The exam that `repeat` asks for."""
         exclude = Exclude(known.user_items if settings.repeat == "exclude" else None)
         popular = Popularity().fit(known).recommend(NOBODY, max(settings.evaluation.cutoffs))[0][0]
-        return cls(known, truth, exclude, popular)
+        return cls(known, ground_truth, exclude, popular)
 
     def sample(self, most: int, seed: int) -> "EvaluationWindow":
         """The same for at most so many of its users, drawn at random."""
-        return replace(self, truth=self.truth.sample(most, seed))
+        return replace(self, ground_truth=self.ground_truth.sample(most, seed))
 
 
 def evaluate(run: Run, lake: Lake, settings: Settings, progress: Progress) -> str:
@@ -136,12 +136,12 @@ def prepare_evaluation_window(
 def rank(model: Model, exam: EvaluationWindow, settings: Settings) -> Rows:
     """Fit a model on what was known; the lists it gives, (U, `LIST_DEPTH` at least)."""
     depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
-    return model.fit(exam.known).recommend(exam.truth.user_rows, depth, exam.exclude)[0]
+    return model.fit(exam.known).recommend(exam.ground_truth.user_rows, depth, exam.exclude)[0]
 
 
 def measure_lists(name: str, recommended: Rows, exam: EvaluationWindow, settings: Settings) -> ModelMeasurement:
     """Measure the lists of the model called `name`."""
-    return measure(name, recommended, exam.truth, settings.evaluation, settings.seed, exam.fallback)
+    return measure_model(name, recommended, exam.ground_truth, settings.evaluation, settings.seed, exam.fallback)
 
 
 def examine(name: str, exam: EvaluationWindow, settings: Settings) -> ModelMeasurement:
@@ -151,7 +151,7 @@ def examine(name: str, exam: EvaluationWindow, settings: Settings) -> ModelMeasu
 
 def choose(lists: Mapping[str, Rows], exam: EvaluationWindow, settings: Settings) -> BlendChoice:
     """The weights of the blend of the candidates' lists on the exam of the validation window."""
-    return choose_blend(lists, exam.truth, settings.evaluation.cutoff, settings.seed)
+    return choose_blend(lists, exam.ground_truth, settings.evaluation.cutoff, settings.seed)
 
 
 def blend_lists(choice: BlendChoice, lists: Mapping[str, Rows], exam: EvaluationWindow, settings: Settings) -> Rows:
@@ -159,7 +159,7 @@ def blend_lists(choice: BlendChoice, lists: Mapping[str, Rows], exam: Evaluation
     if winner_of(choice) != BLEND:
         return lists[winner_of(choice)]
     config = blend_config(choice, settings.evaluation)
-    weights = member_weights(config, exam.truth.segments[LIGHT])
+    weights = member_weights(config, exam.ground_truth.segments[LIGHT])
     members = [lists[name] for name in config.members]
     return merge_lists(members, weights, max(settings.evaluation.cutoffs))[0]
 

@@ -7,7 +7,7 @@ import polars as pl
 from jobs.lake import Lake
 from jobs.pipeline.run import Run
 from recsys.evaluation.comparison.segments import HEAVY, LIGHT, NEW
-from recsys.evaluation.report.data import Example, ListedItem
+from recsys.evaluation.report.contents import Example, ListedItem
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
 from recsys.store.keys import POPULAR

@@ -28,7 +28,7 @@ def write_features(run: Run, lake: Lake, settings: Settings, progress: Progress)
             run.as_of,
             sources.half_life_days,
             sources.event_weights,
-            least_users=settings.anomalies.min_support,
+            min_users=settings.anomalies.min_support,
         ):
             write_tables(directory, tables)
             progress.advance(len(tables))

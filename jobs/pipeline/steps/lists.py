@@ -57,11 +57,11 @@ def write_similar_lists(
     known: Interactions,
     exclude: Exclude,
     n: int,
-    least_users: int,
+    min_users: int,
     progress: Progress,
 ) -> None:
-    """The n items most like each item, without those that share fewer users with it than `least_users`."""
-    shared = SharedUsers(known.wanted, least_users)
+    """The n items most like each item, without those that share fewer users with it than `min_users`."""
+    shared = SharedUsers(known.wanted, min_users)
     blocks = ((rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(known.items)))
     _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from features.events import before
+from features.events import events_before
 from jobs.ingest.ingest import ingest_history
 from jobs.ingest.quarantine import read_quarantine
 from jobs.ingest.schema_drift import schema_changes
@@ -19,15 +19,15 @@ from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.screen import SCREEN
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import search_result
+from recsys.data.quality import SourceCounts
 from recsys.data.splits import fold_windows, windows
-from recsys.evaluation.report.data import (
+from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
     DataSummary,
     Report,
     SearchedModel,
-    SourceCounts,
-    Step,
+    StepUsage,
 )
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
@@ -52,7 +52,7 @@ def report(run: Run, lake: Lake, settings: Settings, winner: str) -> Path:
 
 
 def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
-    data = _summarize(before(lake.events(), run.as_of))
+    data = _summarize(events_before(lake.events(), run.as_of))
     return Report(
         title="Recommendations report",
         windows=windows(run.as_of, settings.evaluation),
@@ -159,7 +159,7 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
     }
 
 
-def _steps(run: Run, settings: Settings, data: DataSummary) -> tuple[Step, ...]:
+def _steps(run: Run, settings: Settings, data: DataSummary) -> tuple[StepUsage, ...]:
     until = _learned_until(run, settings)
 
     def events_of(name: str) -> int | None:
@@ -169,7 +169,7 @@ def _steps(run: Run, settings: Settings, data: DataSummary) -> tuple[Step, ...]:
         return sum(events for day, events in data.events_per_day if day < moment.date())
 
     return tuple(
-        Step(name, step["seconds"], step["peak_memory_bytes"], events_of(name))
+        StepUsage(name, step["seconds"], step["peak_memory_bytes"], events_of(name))
         for name, step in run.manifest()["steps"].items()
     )
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
-from features.events import before, weight
+from features.events import events_before, weight
 from jobs.lake import Lake
 from jobs.pipeline.run import Run, runs
 from jobs.progress import Progress
@@ -221,7 +221,7 @@ def _tables(
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
         pairs.append(
-            wanted_pairs(before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
+            wanted_pairs(events_before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
         )
         progress.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)

@@ -6,7 +6,7 @@ from jobs.pipeline.run import Run
 from jobs.pipeline.steps.compare_unscreened import read_comparison
 from jobs.pipeline.steps.screen import read_screened, screen_summary
 from recsys.anomaly.labelled import FOLDS, MIN_LABELS
-from recsys.evaluation.report.data import ScreeningSummary, Suspect
+from recsys.evaluation.report.contents import ScreeningSummary, Suspect
 from recsys.schema import EVENTS, FLAGGED, REASONS, SCORE, SOURCE, USER_ID
 from recsys.settings import Settings
 
@@ -33,8 +33,8 @@ def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None
         suspects=_suspects(found.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)),
         bots=summary.bots,
         fine=summary.fine,
-        labelled_detector=summary.bots + summary.fine >= MIN_LABELS and min(summary.bots, summary.fine) >= FOLDS,
-        least_labels=MIN_LABELS,
+        has_labeled_detector=summary.bots + summary.fine >= MIN_LABELS and min(summary.bots, summary.fine) >= FOLDS,
+        min_labels=MIN_LABELS,
         comparison=read_comparison(run),
     )
 

@@ -239,7 +239,7 @@ def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Setti
 
 def _metric(lists: Rows, exam: EvaluationWindow, settings: Settings) -> float:
     """Mean of the metric that models are chosen by."""
-    wanted, evaluation = exam.truth.returning, settings.evaluation
+    wanted, evaluation = exam.ground_truth.returning, settings.evaluation
     arrays = (wanted.relevant, wanted.relevant_counts, wanted.candidate_counts)
     return float(evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric].mean())
 

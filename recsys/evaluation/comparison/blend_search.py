@@ -60,8 +60,8 @@ class _Pool:
         return _Pool(self.values[users], self.hits[users], self.ideal[users], self.k)
 
 
-def choose_blend(lists: Mapping[str, Rows], truth: GroundTruth, k: int, seed: int) -> BlendChoice:
-    """Weights for models whose lists (U, depth) for `truth.user_rows` are given by name.
+def choose_blend(lists: Mapping[str, Rows], ground_truth: GroundTruth, k: int, seed: int) -> BlendChoice:
+    """Weights for models whose lists (U, depth) for `ground_truth.user_rows` are given by name.
 
     From the best single model on, weights are changed one at a time as long as the mean gain in NDCG@k over that
     model, less `PENALTY` standard deviations of it over bootstrap resamples of the users, grows: an ensemble
@@ -70,18 +70,20 @@ def choose_blend(lists: Mapping[str, Rows], truth: GroundTruth, k: int, seed: in
     over those of everyone.
     """
     names = list(lists)
-    chosen = _sample(len(truth.user_rows), seed)
-    pool = _pool([lists[name][chosen, :SEARCHED_PLACES] for name in names], truth.returning.select(chosen), k)
+    chosen = _sample(len(ground_truth.user_rows), seed)
+    pool = _pool(
+        [lists[name][chosen, :SEARCHED_PLACES] for name in names], ground_truth.returning.select(chosen), k
+    )
     single = [pool.ndcg(weights) for weights in np.eye(len(names), dtype=np.float32)]
     best = int(np.argmax([values.mean() for values in single]))
     start = np.eye(len(names), dtype=np.float32)[best]
     everyone = _climb(pool, start, seed)
     of_segment = {EVERYONE: everyone}
     for segment in (LIGHT, HEAVY):
-        users = truth.segments[segment][chosen]
+        users = ground_truth.segments[segment][chosen]
         enough = users.sum() >= MIN_USERS
         of_segment[segment] = _climb(pool.select(users), everyone, seed) if enough else everyone
-    gains = _of_segments(pool, truth, chosen, of_segment) - single[best]
+    gains = _of_segments(pool, ground_truth, chosen, of_segment) - single[best]
     return BlendChoice(
         weights=_named(names, of_segment),
         gain=float(gains.mean()),
@@ -147,10 +149,10 @@ def _resample(users: int, seed: int) -> Values:
     return np.bincount((rows + drawn).ravel(), minlength=RESAMPLES * users).reshape(RESAMPLES, users) / users
 
 
-def _of_segments(pool: _Pool, truth: GroundTruth, chosen: Mask, of_segment: Mapping[str, Weights]) -> Values:
+def _of_segments(pool: _Pool, ground_truth: GroundTruth, chosen: Mask, of_segment: Mapping[str, Weights]) -> Values:
     values = pool.ndcg(of_segment[EVERYONE])
     for segment in (LIGHT, HEAVY):
-        users = truth.segments[segment][chosen]
+        users = ground_truth.segments[segment][chosen]
         values[users] = pool.select(users).ndcg(of_segment[segment]) if users.any() else values[users]
     return values
 

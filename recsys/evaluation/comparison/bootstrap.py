@@ -41,7 +41,7 @@ def bootstrap_means(values: Values, resamples: int, seed: int) -> Values:
     return means
 
 
-def interval_of(resampled: Values) -> tuple[float, float]:
+def confidence_interval(resampled: Values) -> tuple[float, float]:
     """The 95 % interval that resampled means (resamples,) span; those that are not a number do not count."""
     low, high = np.nanpercentile(resampled, INTERVAL)
     return float(low), float(high)

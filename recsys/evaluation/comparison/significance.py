@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from scipy.special import stdtr
 
-from recsys.evaluation.comparison.bootstrap import interval_of
-from recsys.evaluation.comparison.comparison import ModelMeasurement, choose
+from recsys.evaluation.comparison.bootstrap import confidence_interval
+from recsys.evaluation.comparison.measurement import ModelMeasurement, choose
 from recsys.evaluation.metrics.ranking import Values
 
 SIGNIFICANCE: Final = 0.05
@@ -40,7 +40,7 @@ class Difference:
     """The same, by Holm, for all the pairs that were compared."""
 
     @property
-    def is_clear(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference stands after the correction, at 5 %."""
         return self.corrected < SIGNIFICANCE
 
@@ -57,7 +57,7 @@ def find_lead(measurements: Sequence[ModelMeasurement], winner: str, metric: str
         return None
     second = models[choose(list(models.values()), metric)]
     differences = np.array(first.resampled) - np.array(second.resampled)
-    return Lead(second.name, first.metrics[metric] - second.metrics[metric], interval_of(differences))
+    return Lead(second.name, first.metrics[metric] - second.metrics[metric], confidence_interval(differences))
 
 
 def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tuple[Difference, ...]:
@@ -71,9 +71,9 @@ def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tupl
         for pair, difference, means in zip(pairs, differences, resampled, strict=True)
     ]
     return tuple(
-        Difference(better.name, worse.name, difference, interval_of(means), p_value, corrected)
+        Difference(better.name, worse.name, difference, confidence_interval(means), p_value, corrected)
         for (better, worse), difference, means, p_value, corrected in zip(
-            pairs, differences, resampled, p_values, correct_by_holm(p_values), strict=True
+            pairs, differences, resampled, p_values, holm_correction(p_values), strict=True
         )
     )
 
@@ -93,7 +93,7 @@ def paired_p_value(difference: float, resampled: Values, users: int) -> float:
     return float(2 * stdtr(users - 1, -abs(difference) / error))  # pyright: ignore[reportUnknownArgumentType]
 
 
-def correct_by_holm(p_values: Sequence[float]) -> list[float]:
+def holm_correction(p_values: Sequence[float]) -> list[float]:
     """Each p-value for all of them together, at most 1.
 
     Below a level alpha is, with a chance of at most alpha, any that only chance put there, however they depend

@@ -9,7 +9,7 @@ from recsys.evaluation.metrics.ranking import Values
 
 
 @dataclass(frozen=True)
-class OverFolds:
+class FoldStatistics:
     """One model over several windows."""
 
     name: str
@@ -22,11 +22,11 @@ class OverFolds:
     """Windows on which no other model was better."""
 
 
-def summarize_folds(folds: Sequence[Mapping[str, float]]) -> tuple[OverFolds, ...]:
+def summarize_folds(folds: Sequence[Mapping[str, float]]) -> tuple[FoldStatistics, ...]:
     """Every model over two folds or more, each a model's name -> its metric, the best mean first."""
     best = [max(fold.values()) for fold in folds]
     models = [
-        OverFolds(
+        FoldStatistics(
             name=name,
             mean=float(np.mean(values)),
             spread=float(np.std(values, ddof=1)),

@@ -38,8 +38,8 @@ class LevelMeasurement:
 
 
 @dataclass(frozen=True)
-class ProposalsAt:
-    """What is proposed where a certain confidence is asked for, on labelled items that nothing was learned from."""
+class ProposalsAtThreshold:
+    """Coverage and accuracy of the proposals at one confidence threshold, on held-out labeled items."""
 
     confidence: float
     coverage: float
@@ -58,15 +58,15 @@ class CategoryMeasurement:
     calibrated_on: int
     measured_on: int
     levels: tuple[LevelMeasurement, ...]
-    proposals: tuple[ProposalsAt, ...]
+    proposals: tuple[ProposalsAtThreshold, ...]
     """Of the deepest level that is sure enough, by rising confidence."""
 
 
-def macro_f1(truth: Rows, proposed: Rows) -> float:
-    """The mean over the classes in `truth` of 2 x hits / (items of the class + items it was proposed for)."""
-    classes = int(max(truth.max(), proposed.max())) + 1
+def macro_f1(labels: Rows, proposed: Rows) -> float:
+    """Average 2 x hits / (items of the class + items it was proposed for) over the classes in `labels`."""
+    classes = int(max(labels.max(), proposed.max())) + 1
     hits, items, named = (
-        np.bincount(rows, minlength=classes) for rows in (truth[truth == proposed], truth, proposed)
+        np.bincount(rows, minlength=classes) for rows in (labels[labels == proposed], labels, proposed)
     )
     there = items > 0
     return float(np.mean(2 * hits[there] / (items + named)[there]))
@@ -82,24 +82,26 @@ def calibration_error(confidence: Numbers, right: Flags, bins: int = BINS) -> fl
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def deepest_sure(confidence: Numbers, asked: float) -> Rows:
-    """The last row of `confidence` (levels, items) that is at least `asked`, `UNKNOWN` where none is, (items,).
+def deepest_confident_level(confidence: Numbers, threshold: float) -> Rows:
+    """The last row of `confidence` (levels, items) that is at least `threshold`, `UNKNOWN` where none is, (items,).
 
-    >>> deepest_sure(np.array([[0.9, 0.9, 0.4], [0.2, 0.6, 0.1]]), 0.5).tolist()
+    >>> deepest_confident_level(np.array([[0.9, 0.9, 0.4], [0.2, 0.6, 0.1]]), 0.5).tolist()
     [0, 1, -1]
     """
     levels = np.arange(len(confidence), dtype=np.int32)[:, None]
-    return np.where(confidence >= asked, levels, np.int32(UNKNOWN)).max(axis=0)
+    return np.where(confidence >= threshold, levels, np.int32(UNKNOWN)).max(axis=0)
 
 
-def measure_proposals(confidence: Numbers, right: Flags, depths: Rows, asked: float) -> ProposalsAt:
-    """Coverage and accuracy of the deepest level whose confidence is at least `asked`.
+def measure_proposals(confidence: Numbers, right: Flags, depths: Rows, threshold: float) -> ProposalsAtThreshold:
+    """Coverage and accuracy of the deepest level whose confidence is at least `threshold`.
 
     All are (levels, items): the confidence of each level's proposal, whether it is right, how deep it goes.
     """
-    deepest = deepest_sure(confidence, asked)
+    deepest = deepest_confident_level(confidence, threshold)
     items = np.flatnonzero(deepest != UNKNOWN)
     if len(items) == 0:
-        return ProposalsAt(asked, 0, None, None)
+        return ProposalsAtThreshold(threshold, 0, None, None)
     made = deepest[items], items
-    return ProposalsAt(asked, len(items) / len(deepest), float(right[made].mean()), float(depths[made].mean()))
+    return ProposalsAtThreshold(
+        threshold, len(items) / len(deepest), float(right[made].mean()), float(depths[made].mean())
+    )

@@ -46,21 +46,21 @@ class PopularityBias:
         return _lift(self.recommended, self.wanted)
 
 
-def measure_popularity_bias(recommended: Rows, truth: GroundTruth) -> dict[str, PopularityBias]:
+def measure_popularity_bias(recommended: Rows, ground_truth: GroundTruth) -> dict[str, PopularityBias]:
     """The bias of lists (U, n) for all users and for each of their segments that has any."""
-    popularity = truth.item_users / truth.users
-    head = truth.head.astype(np.float64)
+    popularity = ground_truth.item_users / ground_truth.users
+    head = ground_truth.head.astype(np.float64)
     columns = [
-        np.column_stack([mean_of_lists(recommended, of_items) for of_items in (popularity, head)]),
-        truth.had,
-        _mean_of_wanted(truth, np.column_stack([popularity, head])),
+        np.column_stack([mean_over_lists(recommended, of_items) for of_items in (popularity, head)]),
+        ground_truth.had,
+        _mean_of_wanted(ground_truth, np.column_stack([popularity, head])),
     ]
-    everyone = np.ones(len(truth.user_rows), dtype=np.bool_)
-    parts = {ALL: everyone, **truth.segments}
+    everyone = np.ones(len(ground_truth.user_rows), dtype=np.bool_)
+    parts = {ALL: everyone, **ground_truth.segments}
     return {name: _bias_of(columns, users) for name, users in parts.items() if users.any()}
 
 
-def mean_of_lists(recommended: Rows, of_items: Values) -> Values:
+def mean_over_lists(recommended: Rows, of_items: Values) -> Values:
     """The mean of `of_items` (items,) over each list (U, n), (U,); not a number for an empty list.
 
     Of an item's popularity the mean over users is the average recommendation popularity (Yin et al.,
@@ -71,9 +71,9 @@ def mean_of_lists(recommended: Rows, of_items: Values) -> Values:
     return np.divide(sums, places, out=np.full(len(sums), np.nan), where=places > 0)
 
 
-def _mean_of_wanted(truth: GroundTruth, of_items: Values) -> Values:
+def _mean_of_wanted(ground_truth: GroundTruth, of_items: Values) -> Values:
     """Means over what each user wanted; an item that is new in the window is one that nobody had before."""
-    return (truth.returning.relevant @ of_items) / truth.returning.relevant_counts[:, None]
+    return (ground_truth.returning.relevant @ of_items) / ground_truth.returning.relevant_counts[:, None]
 
 
 def _bias_of(columns: list[Values], users: Mask) -> PopularityBias:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.comparison.segments import FEW_USERS, HEAD, HEAVY, LIGHT, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
-from recsys.evaluation.report.data import Report
+from recsys.evaluation.report.contents import Report
 from recsys.evaluation.report.formatting import interval, metric_name, percent, several, times, value, whole
 from recsys.evaluation.report.model_plots import SEGMENT_LABELS
 

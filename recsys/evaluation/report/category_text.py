@@ -1,7 +1,7 @@
 """What the report says in words of the categories that are proposed for items without one."""
 
 from recsys.evaluation.metrics.classification import CategoryMeasurement
-from recsys.evaluation.report.data import CategorySummary
+from recsys.evaluation.report.contents import CategorySummary
 from recsys.evaluation.report.formatting import count, percent, several, whole
 
 SMALL_GAP = 0.02  # of confidence and accuracy, that is called small

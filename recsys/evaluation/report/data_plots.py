@@ -12,8 +12,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from recsys.data.quality import QuarantineCounts
 from recsys.data.splits import Windows
-from recsys.evaluation.report.data import Quarantine, Step
+from recsys.evaluation.report.contents import StepUsage
 from recsys.evaluation.report.drawing import (
     ACCENT,
     INK,
@@ -55,7 +56,7 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Window
         return to_svg(figure, "events")
 
 
-def plot_quarantine(quarantine: Quarantine, first_day: date, last_day: date) -> str:
+def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: date) -> str:
     """Rows set aside of each day, one rule on the other, the most broken at the bottom."""
     of_rules: Counter[str] = Counter()
     for _, rule, rows in quarantine.per_day:
@@ -84,7 +85,7 @@ def plot_quarantine(quarantine: Quarantine, first_day: date, last_day: date) -> 
 
 
 def plot_steps(
-    name: str, steps: Sequence[Step], of_step: Callable[[Step], float], told: Callable[[float], str]
+    name: str, steps: Sequence[StepUsage], of_step: Callable[[StepUsage], float], told: Callable[[float], str]
 ) -> str:
     """One bar for each of the steps that took the most of something, the most on top, with it in words."""
     most = sorted(steps, key=lambda step: (-of_step(step), step.name))[:PLOTTED_STEPS]

@@ -4,8 +4,9 @@ from collections import Counter
 from datetime import date
 from statistics import median
 
+from recsys.data.quality import SchemaChange
 from recsys.evaluation.comparison.segments import NEW
-from recsys.evaluation.report.data import Report, SchemaChange, Step
+from recsys.evaluation.report.contents import Report, StepUsage
 from recsys.evaluation.report.formatting import count, day, duration, memory, percent, rule_in_words, several, whole
 
 NAMED_RULES = 3
@@ -108,7 +109,7 @@ def memory_sentence(report: Report) -> str:
     )
 
 
-def events_per_second(step: Step) -> float | None:
+def events_per_second(step: StepUsage) -> float | None:
     """How fast a step went through its events; None where that says nothing."""
     return step.events / step.seconds if step.events and step.seconds >= SHORTEST else None
 

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.comparison.segments import FEW_USERS, HEAD, HEAVY, LIGHT, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
-from recsys.evaluation.report.data import Fold
+from recsys.evaluation.report.contents import Fold
 from recsys.evaluation.report.drawing import (
     ACCENT,
     DASHED,

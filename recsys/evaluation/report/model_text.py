@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.comparison.significance import Difference, Lead, compare_pairs, find_lead
 from recsys.evaluation.comparison.stability import concordance, summarize_folds
-from recsys.evaluation.report.data import BlendMember, BlendSummary, Report
+from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
 from recsys.evaluation.report.formatting import count, day, interval, metric_name, percent, several, value
 
 NAMED_PAIRS = 3
@@ -90,7 +90,7 @@ def differences_sentence(report: Report) -> str:
     if ahead:
         parts.append(_in_words(ahead[0], len(pairs)))
     parts += _leads_in_words(ahead[1:])
-    alike = [pair for pair in pairs if not pair.is_clear and report.winner not in (pair.better, pair.worse)]
+    alike = [pair for pair in pairs if not pair.is_significant and report.winner not in (pair.better, pair.worse)]
     if alike:
         named = [f"{pair.better} from {pair.worse}" for pair in alike[:NAMED_PAIRS]]
         rest = f", nor {count(len(alike) - NAMED_PAIRS, 'more pair')}" if len(alike) > NAMED_PAIRS else ""
@@ -199,7 +199,7 @@ def _leads_in_words(leads: Sequence[Difference]) -> list[str]:
     """Which of the leads that are not told one by one are clear."""
     told: list[str] = []
     for clear, verdict in ((False, "may be chance"), (True, "clear")):
-        names = [pair.worse for pair in leads if pair.is_clear == clear]
+        names = [pair.worse for pair in leads if pair.is_significant == clear]
         verb = "" if not clear else "is " if len(names) == 1 else "are "
         if names:
             told.append(f"Its lead{'s' if len(names) > 1 else ''} over {several(names)} {verb}{verdict}.")
@@ -209,7 +209,7 @@ def _leads_in_words(leads: Sequence[Difference]) -> list[str]:
 def _in_words(pair: Difference, pairs: int) -> str:
     if pair.difference == 0:
         return f"{pair.better} and {pair.worse} are equal."
-    surely = "clear" if pair.is_clear else "which may be chance"
+    surely = "clear" if pair.is_significant else "which may be chance"
     return (
         f"On the test window {pair.better} is better than {pair.worse} by {value(pair.difference)} "
         f"({interval(pair.interval)}), {surely} after correction for {count(pairs, 'comparison')}."

@@ -7,10 +7,10 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.comparison.segments import FEW_USERS, HEAVY, LIGHT
 from recsys.evaluation.comparison.significance import Difference, compare_pairs
-from recsys.evaluation.comparison.stability import OverFolds, summarize_folds
+from recsys.evaluation.comparison.stability import FoldStatistics, summarize_folds
 from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.metrics.ranking import METRICS
 from recsys.evaluation.report import (
@@ -21,7 +21,7 @@ from recsys.evaluation.report import (
     model_text,
     screening_text,
 )
-from recsys.evaluation.report.data import Report
+from recsys.evaluation.report.contents import Report
 from recsys.evaluation.report.data_plots import plot_events_per_day, plot_quarantine, plot_steps
 from recsys.evaluation.report.metric_explanations import EXPLANATIONS
 from recsys.evaluation.report.model_plots import (
@@ -121,7 +121,7 @@ def _blend_segments(report: Report) -> list[str]:
     return sorted(found, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
 
 
-def _over_folds(report: Report) -> tuple[OverFolds, ...]:
+def _over_folds(report: Report) -> tuple[FoldStatistics, ...]:
     return summarize_folds(model_text.fold_metrics(report)) if report.folds else ()
 
 

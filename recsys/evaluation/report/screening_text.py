@@ -1,6 +1,6 @@
 """What the report says in words of the users who were screened out, and of what that changed."""
 
-from recsys.evaluation.report.data import ScreenComparison, ScreenedMetric, ScreeningSummary
+from recsys.evaluation.report.contents import ScreenComparison, ScreenedMetric, ScreeningSummary
 from recsys.evaluation.report.formatting import count, interval, metric_name, percent, several, value, whole
 
 ORIGINS = {
@@ -48,9 +48,9 @@ def labels_sentence(screening: ScreeningSummary) -> str:
             f"Analysts have labelled {count(known, 'user')}: {whole(screening.bots)} as bots, "
             f"{whole(screening.fine)} as fine"
         )
-    if screening.labelled_detector:
+    if screening.has_labeled_detector:
         return f"{said}; a detector that learns from these labels took part."
-    return f"{said}; from {whole(screening.least_labels)} labels of both kinds on, a detector learns from them."
+    return f"{said}; from {whole(screening.min_labels)} labels of both kinds on, a detector learns from them."
 
 
 def comparison_sentence(comparison: ScreenComparison) -> str:

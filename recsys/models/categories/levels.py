@@ -14,7 +14,7 @@ from recsys.evaluation.metrics.classification import (
     CategoryMeasurement,
     LevelMeasurement,
     calibration_error,
-    deepest_sure,
+    deepest_confident_level,
     macro_f1,
     measure_proposals,
 )
@@ -104,7 +104,7 @@ class Proposals:
     def sure(self, asked: float = MIN_CONFIDENCE) -> list[tuple[int, list[str], float]]:
         """Row, path and confidence of the deepest level of each item that is sure enough."""
         found: list[tuple[int, list[str], float]] = []
-        for place, level in enumerate(deepest_sure(self.confidence, asked).tolist()):
+        for place, level in enumerate(deepest_confident_level(self.confidence, asked).tolist()):
             if level != UNKNOWN:
                 path = self.paths[level][self.codes[level, place]]
                 found.append((int(self.item_rows[place]), path, float(self.confidence[level, place])))

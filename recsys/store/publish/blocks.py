@@ -37,7 +37,7 @@ WHOLE: Final = 2**31
 
 @dataclass(frozen=True)
 class Block:
-    """Some lists of one file; the arrays are as `list_protocol.set_commands` has them, `rows` the lists not empty."""
+    """Some lists of one file; arrays are as in `list_protocol.set_commands`, `rows` are the non-empty lists."""
 
     prefix: bytes
     suffix: bytes
@@ -175,7 +175,7 @@ def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> 
         (USER_ITEMS_FILE, USER_ID, keys.user_items, True),
         (SIMILAR_ITEMS_FILE, ITEM_ID, keys.similar_items, True),
         (POPULAR_FILE, NAME, keys.ranking, False),
-        (BOUGHT_WITH_FILE, ITEM_ID, keys.bought_with, True),
+        (BOUGHT_WITH_FILE, ITEM_ID, keys.bought_together, True),
         (HISTORY_FILE, USER_ID, keys.history, False),
         (PROFILES_FILE, USER_ID, keys.profile, False),
     )

@@ -11,8 +11,8 @@ import pytest
 from jobs.ingest.ingest import AHEAD, ingest
 from jobs.ingest.schema_drift import schema_changes
 from jobs.lake import Lake
+from recsys.data.quality import SchemaChange
 from recsys.errors import SourceError
-from recsys.evaluation.report.data import SchemaChange
 from recsys.settings import Sources, Table
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer

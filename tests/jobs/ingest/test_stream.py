@@ -22,7 +22,7 @@ from jobs.ingest import stream as archiving
 from jobs.ingest.quarantine import read_quarantine
 from jobs.ingest.stream import Archived, archive
 from jobs.lake import Lake
-from recsys.evaluation.report.data import Quarantine
+from recsys.data.quality import QuarantineCounts
 from recsys.schema import Events, Items
 from recsys.settings import Sources
 from recsys.store.embedded import start_server, stop_server
@@ -217,7 +217,7 @@ def test_what_is_wrong_is_set_aside_and_holds_nothing_up(stream: redis.Redis, la
     ]
     assert [reject["price"] for reject in rejects(lake, "items")] == ["-1.0"]
     day = LATEST.date()
-    assert read_quarantine(lake, day, day) == Quarantine(((day, "timestamp_is_in_range", 1),), 3)
+    assert read_quarantine(lake, day, day) == QuarantineCounts(((day, "timestamp_is_in_range", 1),), 3)
 
 
 def test_items_keep_what_is_not_given_and_later_changes_win(stream: redis.Redis, lake: Lake) -> None:

@@ -20,7 +20,7 @@ LISTS = pl.List(pl.String)
 Event = tuple[str, str, int, float]
 
 
-def interactions_of(events: list[Event]) -> Interactions:
+def interactions_from_pairs(events: list[Event]) -> Interactions:
     """Pairs of summed weight, and the events."""
     rows = [(user, item, AS_OF - timedelta(hours=age), weight) for user, item, age, weight in events]
     sequences = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
@@ -31,7 +31,7 @@ def interactions_of(events: list[Event]) -> Interactions:
 def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
     # Ann has had everything: no item is left for her, two are for bob and three for zoe, jug the most popular.
     had = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
-    known = interactions_of([(user, item, 0, 1.0) for user, items in had.items() for item in items])
+    known = interactions_from_pairs([(user, item, 0, 1.0) for user, items in had.items() for item in items])
     model = Popularity().fit(known)
     write_user_lists(tmp_path, model, known, Exclude(known.user_items), 5, LogProgress())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
@@ -41,7 +41,7 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
 
 def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
     # Ann came back to the cup, gave the pot back, and took jug and tea at one moment.
-    known = interactions_of(
+    known = interactions_from_pairs(
         [
             ("ann", "cup", 90, 1.0),
             ("ann", "pot", 50, 5.0),
@@ -70,7 +70,7 @@ def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: in
     monkeypatch.setattr("jobs.pipeline.steps.lists.BLOCK", block)
     generator = np.random.default_rng(0)
     drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
-    known = interactions_of([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
+    known = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
     write_history(tmp_path, known, Exclude(known.user_items), 1_000, LogProgress())
     listed = dict(pl.read_parquet(tmp_path / "history.parquet").rows())
     assert list(listed) == known.users.values.to_list()
@@ -99,7 +99,7 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
 def similar_lists(
     directory: Path, events: list[Event], similarity: Literal["cosine", "bm25"]
 ) -> dict[str, list[str]]:
-    known = interactions_of(events)
+    known = interactions_from_pairs(events)
     model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
     write_similar_lists(directory, model, known, Exclude(), 9, 3, LogProgress())
     return dict(pl.read_parquet(directory / "similar_items.parquet").rows())

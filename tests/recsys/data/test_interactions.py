@@ -19,7 +19,7 @@ def pairs_of(*rows: tuple[str, str, float]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def sequences_of(*rows: tuple[str, str, datetime, float]) -> pl.DataFrame:
+def sequences_from_events(*rows: tuple[str, str, datetime, float]) -> pl.DataFrame:
     schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": TIMESTAMP_DTYPE, "weight": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -28,7 +28,7 @@ PAIRS = pairs_of(("zoe", "tea", 2.5), ("ann", "tea", -3.0), ("ann", "cup", 1.0),
 
 
 def built(*rows: tuple[str, str, datetime, float]) -> Interactions:
-    return build_interactions(PAIRS, sequences_of(*rows), AS_OF)
+    return build_interactions(PAIRS, sequences_from_events(*rows), AS_OF)
 
 
 def test_rows_are_the_places_of_the_ids_in_order():
@@ -86,4 +86,4 @@ def test_pairs_without_events_are_accepted():
 )
 def test_nothing_wanted_is_not_enough_data(pairs: pl.DataFrame):
     with pytest.raises(NotEnoughDataError, match="no interactions before the cut"):
-        build_interactions(pairs, sequences_of(), AS_OF)
+        build_interactions(pairs, sequences_from_events(), AS_OF)

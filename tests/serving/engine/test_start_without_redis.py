@@ -7,25 +7,26 @@ from pathlib import Path
 import pytest
 
 from recsys.settings import Settings
-from tests.serving.conftest import VERSION, Faulty, Publish, application, ids
+from tests.serving.conftest import VERSION, Publish, application, ids
 from tests.serving.outages import NOBODY, SHOP, USER, assert_refused, is_fresh
+from tests.serving.proxy import Proxy
 from tests.serving.waiting import until, until_async
 
 
 def test_a_start_without_redis_answers_from_what_was_kept(
-    publish_shop: Publish, behind: Settings, settings: Settings, faulty: Faulty, tmp_path: Path
+    publish_shop: Publish, proxied_settings: Settings, settings: Settings, proxy: Proxy, tmp_path: Path
 ) -> None:
     publish_shop(SHOP)
-    kept = behind.directory / "serving" / "unavailable.txt"
+    kept = proxied_settings.directory / "serving" / "unavailable.txt"
 
     async def scenario() -> None:
-        async with application(behind) as http:
+        async with application(proxied_settings) as http:
             await until(lambda: is_fresh(http))
             assert (await http.put("/v1/items/ap2", json={"available": False})).status_code == 200
             await until_async(lambda: kept.exists() and set(kept.read_text().split()) == {"a3", "ap2"})
 
-        faulty.proxy.stop()
-        async with application(behind) as http:
+        proxy.stop()
+        async with application(proxied_settings) as http:
             for path in (USER, NOBODY, "/v1/popular?n=5"):
                 answer = await http.get(path)
                 assert answer.json()["degraded"] is True
@@ -36,7 +37,7 @@ def test_a_start_without_redis_answers_from_what_was_kept(
             async with application(elsewhere) as other:
                 assert (await other.put("/v1/items/ap1", json={"available": False})).status_code == 200
                 assert (await other.put("/v1/items/ap2", json={"available": True})).status_code == 200
-            faulty.proxy.heal()
+            proxy.heal()
             await until(lambda: is_fresh(http))
             assert ids(await http.get(NOBODY))[:2] == ["ap2", "ap3"]
 
@@ -44,18 +45,18 @@ def test_a_start_without_redis_answers_from_what_was_kept(
 
 
 def test_what_was_kept_and_cannot_be_read_is_left_out(
-    publish_shop: Publish, behind: Settings, faulty: Faulty
+    publish_shop: Publish, proxied_settings: Settings, proxy: Proxy
 ) -> None:
     publish_shop(SHOP)
-    kept = behind.directory / "serving" / f"catalogue-{VERSION}.parquet"
+    kept = proxied_settings.directory / "serving" / f"catalogue-{VERSION}.parquet"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"half of a file")
 
     async def scenario() -> None:
-        faulty.proxy.stop()
-        async with application(behind) as http:
+        proxy.stop()
+        async with application(proxied_settings) as http:
             assert (await http.get(NOBODY)).status_code == 503
-            faulty.proxy.heal()
+            proxy.heal()
 
             async def answered() -> bool:
                 return (await http.get(NOBODY)).status_code == 200
@@ -67,15 +68,15 @@ def test_what_was_kept_and_cannot_be_read_is_left_out(
 
 @pytest.mark.parametrize("down", [True, False], ids=["without Redis", "with Redis"])
 def test_where_nothing_was_published_there_is_the_static_list(
-    behind: Settings, faulty: Faulty, tmp_path: Path, down: bool
+    proxied_settings: Settings, proxy: Proxy, tmp_path: Path, down: bool
 ) -> None:
     file = tmp_path / "favourites.txt"
     file.write_text("s1\ns2\ns3\n")
-    static = replace(behind, serving=replace(behind.serving, static_list=file))
+    static = replace(proxied_settings, serving=replace(proxied_settings.serving, static_list=file))
 
     async def scenario() -> None:
         if down:
-            faulty.proxy.stop()
+            proxy.stop()
         async with application(static) as http:
             if not down:
                 await until(lambda: is_fresh(http))

@@ -182,6 +182,12 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
     assert "Traceback" not in served.log.read_text()
 
 
+def test_settings_that_are_checked_with_polars_do_not_stop_its_workers(tmp_path: Path) -> None:
+    """The check starts threads in the parent process, whose locks a forked worker would wait for."""
+    with serving(tmp_path, '[redis]\nurl = "redis://127.0.0.1:1"\n[sources]\ntime_zone = "UTC"\n') as served:
+        assert served.http.get("/live").json() == {"status": "live"}
+
+
 @pytest.mark.usefixtures("valkey_directory")
 def test_packages_of_the_shop_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
     for name in OURS:

@@ -98,4 +98,7 @@ def test_as_memory_fills_what_matters_least_is_refused_first(
                 async with with_share(http, least, most) as post:
                     await assert_taken(http, post, taken)
 
-    asyncio.run(scenario())
+    try:
+        asyncio.run(scenario())
+    finally:
+        client.config_set("maxmemory", 0)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from recsys.evaluation.comparison.bootstrap import bootstrap_means
-from recsys.evaluation.comparison.comparison import ModelMeasurement
-from recsys.evaluation.comparison.significance import compare_pairs, correct_by_holm, find_lead, paired_p_value
+from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.comparison.significance import compare_pairs, find_lead, holm_correction, paired_p_value
 
 METRIC = "ndcg@20"
 USERS = 400
@@ -73,16 +73,16 @@ def test_p_values_without_chance():
 
 def test_holm_by_hand():
     # .01 * 4; then .02 * 3; then .03 * 2, which is no more; then .04 * 1, held up by the one before.
-    assert correct_by_holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert correct_by_holm([0.5, 0.001, 0.4]) == pytest.approx([0.8, 0.003, 0.8])
-    assert correct_by_holm([0.9, 0.6]) == [1, 1]
-    assert correct_by_holm([0.02]) == [0.02]
-    assert correct_by_holm([]) == []
+    assert holm_correction([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm_correction([0.5, 0.001, 0.4]) == pytest.approx([0.8, 0.003, 0.8])
+    assert holm_correction([0.9, 0.6]) == [1, 1]
+    assert holm_correction([0.02]) == [0.02]
+    assert holm_correction([]) == []
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=20))
 def test_holm_is_between_none_and_all(p_values: list[float]):
-    corrected = correct_by_holm(p_values)
+    corrected = holm_correction(p_values)
     pairs = list(zip(p_values, corrected, strict=True))
     assert all(p <= q <= min(1, len(p_values) * p) + 1e-12 for p, q in pairs)
     assert [q for _, q in sorted(pairs)] == sorted(corrected)
@@ -98,8 +98,8 @@ def test_every_pair_is_compared_the_better_first():
     for pair in found:
         assert pair.difference == pytest.approx(means[pair.better] - means[pair.worse])
         assert pair.interval[0] < pair.difference < pair.interval[1]
-    assert [pair.is_clear for pair in found] == [True, True, False]
-    assert [pair.corrected for pair in found] == correct_by_holm([pair.p_value for pair in found])
+    assert [pair.is_significant for pair in found] == [True, True, False]
+    assert [pair.corrected for pair in found] == holm_correction([pair.p_value for pair in found])
 
 
 def test_a_difference_may_be_clear_alone_and_not_among_many():
@@ -109,10 +109,10 @@ def test_a_difference_may_be_clear_alone_and_not_among_many():
     step = (step - step.mean()) / step.std(ddof=1) * USERS**0.5 * 0.01
     alone = compare_pairs(models(first=base + step + 0.01 * 2.35, second=base), METRIC)
     assert 0.01 < alone[0].p_value < 0.03
-    assert alone[0].is_clear
+    assert alone[0].is_significant
     others = {f"noise{seed}": noise(seed) - 0.1 for seed in range(10, 16)}
     crowd = compare_pairs(models(first=base + step + 0.01 * 2.35, second=base, **others), METRIC)
     pair = next(found for found in crowd if {found.better, found.worse} == {"first", "second"})
     assert len(crowd) == 28
     assert pair.p_value < 0.05
-    assert not pair.is_clear
+    assert not pair.is_significant

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from recsys.evaluation.report.data import ScreenComparison, ScreenedMetric
+from recsys.evaluation.report.contents import ScreenComparison, ScreenedMetric
 from recsys.evaluation.report.screening_text import comparison_sentence, labels_sentence, screening_sentence
 from tests.reports import make_screening
 
@@ -27,7 +27,7 @@ def test_labels_and_whether_they_are_enough():
         "from them."
     )
     assert labels_sentence(replace(SCREENING, bots=0, fine=0)).startswith("No analyst has labelled a user yet")
-    enough = replace(SCREENING, bots=100, fine=120, labelled_detector=True)
+    enough = replace(SCREENING, bots=100, fine=120, has_labeled_detector=True)
     assert labels_sentence(enough).endswith("a detector that learns from these labels took part.")
 
 

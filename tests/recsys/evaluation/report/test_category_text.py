@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from recsys.evaluation.report.category_text import accuracy_sentence, calibration_sentence, categories_sentence
-from recsys.evaluation.report.data import CategorySummary
+from recsys.evaluation.report.contents import CategorySummary
 from tests.reports import make_categories
 
 CATEGORIES = make_categories()

@@ -11,9 +11,9 @@ from polars.testing import assert_frame_equal
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
 from features.bought_with import bought_with
-from features.catalogue import OTHER_TABLES, TABLES, describe
 from features.interactions import interactions, sequences
 from features.item_features import item_features
+from features.registry import OTHER_TABLES, TABLES, describe
 from features.tables import feature_tables
 from features.user_profile import user_profile
 from recsys.schema import DEFAULT_WEIGHTS, Events, Items, Users
@@ -70,7 +70,7 @@ def all_tables(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
     tables = {
         "user_profile": user_profile(lazy, ITEMS, USERS, AS_OF, HALF_LIFE),
         "item_features": item_features(lazy, ITEMS, AS_OF, HALF_LIFE),
-        "bought_with": bought_with(lazy, AS_OF, 3, least_users=1),
+        "bought_with": bought_with(lazy, AS_OF, 3, min_users=1),
         "interactions": interactions(lazy, AS_OF, DEFAULT_WEIGHTS, HALF_LIFE),
         "sequences": sequences(lazy, AS_OF, DEFAULT_WEIGHTS),
         "behavior": behavior_by_bucket([lazy]),
@@ -120,7 +120,7 @@ def test_splitting_users_into_buckets_changes_nothing(past: list[dict[str, Any]]
 def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
     """The tables of the buckets, those that are made bucket by bucket put together."""
     parts: dict[str, list[pl.DataFrame]] = {}
-    for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3, least_users=1):
+    for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3, min_users=1):
         for name, table in together.items():
             parts.setdefault(name.partition("/")[0], []).append(table.collect(engine="streaming"))
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.evaluation.comparison.comparison import SegmentMeasurement
+from recsys.evaluation.comparison.measurement import SegmentMeasurement
 from recsys.evaluation.report import formatting
 from recsys.evaluation.report.report import render_report, write_report
 from tests.reports import HOSTILE, make_full_report, make_report, measurement

@@ -3,7 +3,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from features.events import LARGEST_AMOUNT, exact_sum
+from features.events import MAX_AMOUNT, exact_sum
 from features.interactions import interactions, sequences
 from recsys.schema import DEFAULT_WEIGHTS
 
@@ -78,5 +78,5 @@ def test_exact_sums_do_not_depend_on_order():
 
 
 def test_exact_sums_leave_out_what_is_unknown_or_absurd():
-    amounts = pl.DataFrame({"amount": [1.5, None, float("nan"), float("inf"), LARGEST_AMOUNT * 2]})
+    amounts = pl.DataFrame({"amount": [1.5, None, float("nan"), float("inf"), MAX_AMOUNT * 2]})
     assert amounts.select(exact_sum(pl.col("amount")).cast(pl.Float64)).item() == 1.5

@@ -5,19 +5,11 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from recsys.evaluation.comparison.comparison import ModelMeasurement, SegmentMeasurement
+from recsys.data.quality import QuarantineCounts, SchemaChange
+from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.report import catalogue_text, data_text, model_text
-from recsys.evaluation.report.data import (
-    BlendMember,
-    BlendSummary,
-    Example,
-    ListedItem,
-    Quarantine,
-    Report,
-    SchemaChange,
-    Step,
-)
+from recsys.evaluation.report.contents import BlendMember, BlendSummary, Example, ListedItem, Report, StepUsage
 from tests.reports import make_folds, make_full_report, make_report, measurement
 
 
@@ -214,20 +206,20 @@ def test_busy_days_and_windows():
 @pytest.mark.parametrize(
     ("quarantine", "expected"),
     [
-        (Quarantine((), 0), ""),
-        (Quarantine((), 1), "1 row tells no day, or one outside the plot."),
+        (QuarantineCounts((), 0), ""),
+        (QuarantineCounts((), 1), "1 row tells no day, or one outside the plot."),
         (
-            Quarantine(((date(2017, 1, 1), "late", 1000), (date(2017, 1, 1), "early", 1000)), 0),
+            QuarantineCounts(((date(2017, 1, 1), "late", 1000), (date(2017, 1, 1), "early", 1000)), 0),
             "The most rows, 2,000, were set aside of 1 January 2017: 33% of that day's.",
         ),
         (
-            Quarantine(((date(2017, 1, 1), "late", 4), (date(2017, 1, 4), "late", 997)), 3),
+            QuarantineCounts(((date(2017, 1, 1), "late", 4), (date(2017, 1, 4), "late", 997)), 3),
             "The most rows, 997, were set aside of 4 January 2017: 20% of that day's, where a usual day with any "
             "has 500. 3 rows tell no day, or one outside the plot.",
         ),
     ],
 )
-def test_quarantine_by_day(quarantine: Quarantine, expected: str):
+def test_quarantine_by_day(quarantine: QuarantineCounts, expected: str):
     report = replace(make_report(), quarantine=quarantine)
     assert data_text.quarantine_days_sentence(report) == expected
 
@@ -241,9 +233,9 @@ def test_changed_columns_are_counted():
 
 def test_long_large_and_slow_steps_are_named():
     steps = (
-        Step("features", 10, 300_000_000, 5_000_000),
-        Step("fit", 30, 900_000_000, 3_000_000),
-        Step("lists", 60, 0),
+        StepUsage("features", 10, 300_000_000, 5_000_000),
+        StepUsage("fit", 30, 900_000_000, 3_000_000),
+        StepUsage("lists", 60, 0),
     )
     report = replace(make_report(), steps=steps)
     assert data_text.steps_sentence(report) == (
@@ -252,7 +244,7 @@ def test_long_large_and_slow_steps_are_named():
     assert data_text.memory_sentence(replace(report, steps=steps[:2])).startswith(
         "The most memory was in use in fit, 900 MB; no step was below 300 MB"
     )
-    assert data_text.events_per_second(Step("short", 0.01, 0, 1000)) is None
+    assert data_text.events_per_second(StepUsage("short", 0.01, 0, 1000)) is None
 
 
 def test_examples_tell_repeats():

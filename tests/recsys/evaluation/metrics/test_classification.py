@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.metrics.classification import ProposalsAt, calibration_error, macro_f1, measure_proposals
+from recsys.evaluation.metrics.classification import (
+    ProposalsAtThreshold,
+    calibration_error,
+    macro_f1,
+    measure_proposals,
+)
 
 
 def rows(*values: int) -> np.ndarray:
@@ -30,5 +35,5 @@ def test_the_deepest_level_that_is_sure_enough_is_proposed():
     depths = np.array([[1, 1, 1, 1], [2, 2, 1, 2]], np.int32)
     found = measure_proposals(confidence, right, depths, 0.7)
     assert (found.coverage, found.accuracy, found.mean_level) == pytest.approx((0.75, 2 / 3, 4 / 3))
-    assert measure_proposals(confidence, right, depths, 0.94) == ProposalsAt(0.94, 0.25, 1.0, 1.0)
-    assert measure_proposals(confidence, right, depths, 0.99) == ProposalsAt(0.99, 0, None, None)
+    assert measure_proposals(confidence, right, depths, 0.94) == ProposalsAtThreshold(0.94, 0.25, 1.0, 1.0)
+    assert measure_proposals(confidence, right, depths, 0.99) == ProposalsAtThreshold(0.99, 0, None, None)

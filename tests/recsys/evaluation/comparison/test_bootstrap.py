@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.comparison import bootstrap
-from recsys.evaluation.comparison.bootstrap import bootstrap_means, interval_of
+from recsys.evaluation.comparison.bootstrap import bootstrap_means, confidence_interval
 
 
 def test_bootstrap_agrees_with_the_standard_error():
@@ -36,4 +36,4 @@ def test_draws_without_any_user_of_a_part_do_not_count():
     means = bootstrap_means(values, 200, 0)[:, 0]
     assert set(means[~np.isnan(means)]) == {0.5}
     assert np.isnan(means).mean() == pytest.approx((2 / 3) ** 3, abs=0.1)
-    assert interval_of(means) == (0.5, 0.5)
+    assert confidence_interval(means) == (0.5, 0.5)

@@ -6,7 +6,7 @@ import pytest
 
 from recsys.data.interactions import build_interactions
 from recsys.evaluation.comparison.ground_truth import GroundTruth, build_ground_truth
-from recsys.evaluation.metrics.popularity_bias import mean_of_lists, measure_popularity_bias
+from recsys.evaluation.metrics.popularity_bias import mean_over_lists, measure_popularity_bias
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 
@@ -18,7 +18,7 @@ WINDOW = ["1a", "2b", "2x", "3d"]
 
 
 @pytest.fixture(scope="module")
-def truth() -> GroundTruth:
+def ground_truth() -> GroundTruth:
     pairs, wanted = (
         pl.DataFrame({"user_id": [pair[0] for pair in rows], "item_id": [pair[1] for pair in rows]})
         for rows in (TRAIN, WINDOW)
@@ -33,12 +33,12 @@ def truth() -> GroundTruth:
 
 def test_the_mean_of_a_list_leaves_empty_places_out():
     lists = np.array([[0, 1], [1, -1], [-1, -1]], dtype=np.int32)
-    assert mean_of_lists(lists, np.array([1.0, 0.5])) == pytest.approx([0.75, 0.5, np.nan], nan_ok=True)
+    assert mean_over_lists(lists, np.array([1.0, 0.5])) == pytest.approx([0.75, 0.5, np.nan], nan_ok=True)
 
 
-def test_bias_by_hand(truth: GroundTruth):
+def test_bias_by_hand(ground_truth: GroundTruth):
     # The lists of users 1, 2, 3.
-    bias = measure_popularity_bias(np.array([[0, 1], [0, 2], [1, -1]], dtype=np.int32), truth)
+    bias = measure_popularity_bias(np.array([[0, 1], [0, 2], [1, -1]], dtype=np.int32), ground_truth)
     assert {name: part.users for name, part in bias.items()} == {"all": 3, "light": 1, "heavy": 2}
 
     everyone = bias["all"]
@@ -56,7 +56,7 @@ def test_bias_by_hand(truth: GroundTruth):
     assert bias["heavy"].wanted.share_of_users == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_empty_lists_have_no_bias(truth: GroundTruth):
-    bias = measure_popularity_bias(np.full((3, 2), -1, dtype=np.int32), truth)
+def test_empty_lists_have_no_bias(ground_truth: GroundTruth):
+    bias = measure_popularity_bias(np.full((3, 2), -1, dtype=np.int32), ground_truth)
     assert bias["all"].recommended.share_of_users == 0
     assert bias["all"].lift == -1

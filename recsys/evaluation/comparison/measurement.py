@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from recsys.errors import SettingsError
-from recsys.evaluation.comparison.bootstrap import RESAMPLES, bootstrap_means, interval_of
+from recsys.evaluation.comparison.bootstrap import RESAMPLES, bootstrap_means, confidence_interval
 from recsys.evaluation.comparison.ground_truth import GroundTruth, Relevance, restrict
 from recsys.evaluation.comparison.segments import HEAD, NEW, TAIL, Mask
 from recsys.evaluation.metrics.catalogue import count_exposure, coverage, exposure_curve, gini, novelty
 from recsys.evaluation.metrics.diversity import path_diversity, user_diversity
-from recsys.evaluation.metrics.popularity_bias import PopularityBias, mean_of_lists, measure_popularity_bias
+from recsys.evaluation.metrics.popularity_bias import PopularityBias, mean_over_lists, measure_popularity_bias
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists, metric_names
 from recsys.ids import Rows
 from recsys.settings import Evaluation
@@ -65,47 +65,47 @@ def check_metric(evaluation: Evaluation) -> None:
         raise SettingsError(f"evaluation.metric = {evaluation.metric!r}: expected one of {', '.join(names)}")
 
 
-def measure(
+def measure_model(
     name: str,
     recommended: Rows,
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     evaluation: Evaluation,
     seed: int,
     fallback: Rows | None = None,
 ) -> ModelMeasurement:
-    """Measure a model's lists, (U, n) item rows for `truth.user_rows`, n at least the largest cutoff.
+    """Measure a model's lists, (U, n) item rows for `ground_truth.user_rows`, n at least the largest cutoff.
 
     `fallback` (n,) is the list that users without history get; without one they are only counted.
     Raises `SettingsError` when `evaluation.metric` is not among what is measured.
     """
     check_metric(evaluation)
     names = metric_names(evaluation.cutoffs)
-    values = _evaluate(recommended, truth.returning, evaluation)
+    values = _evaluate(recommended, ground_truth.returning, evaluation)
     parts = {
-        **{segment: _measure_users(values, users) for segment, users in truth.segments.items()},
-        HEAD: _measure_items(recommended, truth, truth.head, evaluation, with_unknown=False),
-        TAIL: _measure_items(recommended, truth, ~truth.head, evaluation, with_unknown=True),
+        **{segment: _measure_users(values, users) for segment, users in ground_truth.segments.items()},
+        HEAD: _measure_items(recommended, ground_truth, ground_truth.head, evaluation, with_unknown=False),
+        TAIL: _measure_items(recommended, ground_truth, ~ground_truth.head, evaluation, with_unknown=True),
     }
     columns = [*(values[metric] for metric in names), *(part[evaluation.metric] for part in parts.values())]
     resampled = bootstrap_means(np.column_stack(columns), RESAMPLES, seed)
-    exposure = count_exposure(recommended[:, : max(evaluation.cutoffs)], len(truth.head))
+    exposure = count_exposure(recommended[:, : max(evaluation.cutoffs)], len(ground_truth.head))
     k = evaluation.cutoff
     return ModelMeasurement(
         name=name,
-        users=len(truth.user_rows),
-        cold_users=len(truth.new.relevant_counts),
+        users=len(ground_truth.user_rows),
+        cold_users=len(ground_truth.new.relevant_counts),
         metrics=_means(values),
-        intervals={metric: interval_of(resampled[:, column]) for column, metric in enumerate(names)},
+        intervals={metric: confidence_interval(resampled[:, column]) for column, metric in enumerate(names)},
         segments={
-            NEW: _measure_new_users(fallback, truth.new, evaluation, seed),
+            NEW: _measure_new_users(fallback, ground_truth.new, evaluation, seed),
             **{
                 part: _summarize(of_users, resampled[:, len(names) + number], evaluation.metric)
                 for number, (part, of_users) in enumerate(parts.items())
             },
         },
-        catalogue=_measure_catalogue(recommended, truth, evaluation, seed),
-        diversity_by="shoppers" if truth.item_paths is None else "categories",
-        popularity_bias=measure_popularity_bias(recommended[:, :k], truth),
+        catalogue=_measure_catalogue(recommended, ground_truth, evaluation, seed),
+        diversity_by="shoppers" if ground_truth.item_paths is None else "categories",
+        popularity_bias=measure_popularity_bias(recommended[:, :k], ground_truth),
         exposure_curve=tuple(exposure_curve(exposure, CURVE_POINTS).tolist()),
         resampled=tuple(resampled[:, names.index(evaluation.metric)].tolist()),
     )
@@ -149,10 +149,10 @@ def _measure_users(values: dict[str, Values], users: Mask) -> dict[str, Values]:
 
 
 def _measure_items(
-    recommended: Rows, truth: GroundTruth, items: Mask, evaluation: Evaluation, *, with_unknown: bool
+    recommended: Rows, ground_truth: GroundTruth, items: Mask, evaluation: Evaluation, *, with_unknown: bool
 ) -> dict[str, Values]:
     """The values of the users who wanted some of the items, by those alone; not a number for the others."""
-    wanted, users = restrict(truth.returning, items, with_unknown=with_unknown)
+    wanted, users = restrict(ground_truth.returning, items, with_unknown=with_unknown)
     values = {metric: np.full(len(users), np.nan) for metric in metric_names(evaluation.cutoffs)}
     for metric, of_users in _evaluate(recommended[users], wanted, evaluation).items():
         values[metric][users] = of_users
@@ -165,27 +165,27 @@ def _summarize(values: dict[str, Values], resampled: Values, metric: str) -> Seg
     if users == 0:
         return SegmentMeasurement(0, {})
     means = {name: float(np.nanmean(of_users)) for name, of_users in values.items()}
-    return SegmentMeasurement(users, means, interval_of(resampled))
+    return SegmentMeasurement(users, means, confidence_interval(resampled))
 
 
 def _measure_catalogue(
-    recommended: Rows, truth: GroundTruth, evaluation: Evaluation, seed: int
+    recommended: Rows, ground_truth: GroundTruth, evaluation: Evaluation, seed: int
 ) -> dict[str, float]:
     values: dict[str, float] = {}
-    popularity = truth.item_users / truth.users
+    popularity = ground_truth.item_users / ground_truth.users
     diversity = (
-        user_diversity(recommended, truth.user_items, evaluation.cutoffs, seed)
-        if truth.item_paths is None
-        else path_diversity(recommended, truth.item_paths, evaluation.cutoffs)
+        user_diversity(recommended, ground_truth.user_items, evaluation.cutoffs, seed)
+        if ground_truth.item_paths is None
+        else path_diversity(recommended, ground_truth.item_paths, evaluation.cutoffs)
     )
     for k in evaluation.cutoffs:
         lists = recommended[:, :k]
-        exposure = count_exposure(lists, len(truth.head))
+        exposure = count_exposure(lists, len(ground_truth.head))
         values[f"coverage@{k}"] = coverage(exposure)
         values[f"gini@{k}"] = gini(exposure)
-        values[f"novelty@{k}"] = novelty(exposure, truth.item_users, truth.users)
-        values[f"popularity@{k}"] = _mean_of_known(mean_of_lists(lists, popularity))
-        values[f"head_share@{k}"] = float(exposure[truth.head].sum() / max(1, exposure.sum()))
+        values[f"novelty@{k}"] = novelty(exposure, ground_truth.item_users, ground_truth.users)
+        values[f"popularity@{k}"] = _mean_of_known(mean_over_lists(lists, popularity))
+        values[f"head_share@{k}"] = float(exposure[ground_truth.head].sum() / max(1, exposure.sum()))
         if not np.isnan(diversity[k]).all():
             values[f"diversity@{k}"] = _mean_of_known(diversity[k])
     return values

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.evaluation.comparison.comparison import ModelMeasurement, choose, measure
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
+from recsys.evaluation.comparison.measurement import ModelMeasurement, choose, measure_model
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 
@@ -44,30 +44,30 @@ def interactions() -> Interactions:
 
 
 def test_truth_when_items_may_repeat(interactions: Interactions):
-    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
-    assert truth.user_rows.tolist() == [0, 1, 2]
-    assert truth.returning.relevant.toarray().tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
-    assert truth.returning.relevant_counts.tolist() == [2, 2, 1]
-    assert truth.returning.candidate_counts.tolist() == [5, 5, 5]
-    assert truth.new.relevant.toarray().tolist() == [[1, 0, 0, 0, 0]]
-    assert truth.new.relevant_counts.tolist() == [2]
-    assert truth.segments["heavy"].tolist() == [True, False, True]
-    assert truth.segments["light"].tolist() == [False, True, False]
-    assert truth.head.tolist() == [True, False, False, False, False]
-    assert truth.item_users.tolist() == [3, 1, 1, 1, 1]
-    assert truth.users == 3
+    ground_truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
+    assert ground_truth.user_rows.tolist() == [0, 1, 2]
+    assert ground_truth.returning.relevant.toarray().tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
+    assert ground_truth.returning.relevant_counts.tolist() == [2, 2, 1]
+    assert ground_truth.returning.candidate_counts.tolist() == [5, 5, 5]
+    assert ground_truth.new.relevant.toarray().tolist() == [[1, 0, 0, 0, 0]]
+    assert ground_truth.new.relevant_counts.tolist() == [2]
+    assert ground_truth.segments["heavy"].tolist() == [True, False, True]
+    assert ground_truth.segments["light"].tolist() == [False, True, False]
+    assert ground_truth.head.tolist() == [True, False, False, False, False]
+    assert ground_truth.item_users.tolist() == [3, 1, 1, 1, 1]
+    assert ground_truth.users == 3
 
 
 def test_truth_when_history_is_excluded(interactions: Interactions):
     history = interactions.user_items.copy()
     history.data[:] = 0  # an explicit zero is history too
-    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, history)
-    assert truth.user_rows.tolist() == [0, 1]  # all that u3 wanted, it had
-    assert truth.returning.relevant.toarray().tolist() == [[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
-    assert truth.returning.relevant_counts.tolist() == [1, 2]
-    assert truth.returning.candidate_counts.tolist() == [2, 4]
-    assert truth.new.candidate_counts.tolist() == [5]
-    assert truth.new.relevant_counts.tolist() == [2]
+    ground_truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, history)
+    assert ground_truth.user_rows.tolist() == [0, 1]  # all that u3 wanted, it had
+    assert ground_truth.returning.relevant.toarray().tolist() == [[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
+    assert ground_truth.returning.relevant_counts.tolist() == [1, 2]
+    assert ground_truth.returning.candidate_counts.tolist() == [2, 4]
+    assert ground_truth.new.candidate_counts.tolist() == [5]
+    assert ground_truth.new.relevant_counts.tolist() == [2]
     assert set(history.data) == {0}
 
 
@@ -79,9 +79,9 @@ def test_a_window_without_returning_users_is_not_enough(interactions: Interactio
 def measure_lists(
     interactions: Interactions, lists: list[list[int]], name: str = "model", fallback: list[int] | None = None
 ) -> ModelMeasurement:
-    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
+    ground_truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     popular = None if fallback is None else np.array(fallback, dtype=np.int32)
-    return measure(name, np.array(lists, dtype=np.int32), truth, EVALUATION, 0, popular)
+    return measure_model(name, np.array(lists, dtype=np.int32), ground_truth, EVALUATION, 0, popular)
 
 
 LISTS = [[0, 3], [4, 1], [4, 2]]
@@ -133,10 +133,10 @@ def test_the_same_seed_gives_the_same_measurement(interactions: Interactions):
 
 
 def test_an_unmeasured_metric_is_refused(interactions: Interactions):
-    truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
+    ground_truth = build_ground_truth(frame(WINDOW), interactions, EVALUATION, None)
     wrong = replace(EVALUATION, metric="ndcg@7")
     with pytest.raises(SettingsError, match=r"evaluation\.metric = 'ndcg@7': expected one of recall@1"):
-        measure("model", np.array(LISTS, dtype=np.int32), truth, wrong, 0)
+        measure_model("model", np.array(LISTS, dtype=np.int32), ground_truth, wrong, 0)
 
 
 def test_choose_takes_the_highest_mean_and_of_equals_the_first_name(interactions: Interactions):

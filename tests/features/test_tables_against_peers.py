@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.catalogue import TABLES
+from features.registry import TABLES
 from tests.benchmarks.features import read_table, write_data, write_features
 from tests.benchmarks.generate import Shop, Size, generate_events
 

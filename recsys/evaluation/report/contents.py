@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import Windows
-from recsys.evaluation.comparison.comparison import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.settings import Evaluation
 
@@ -28,45 +29,7 @@ class DataSummary:
 
 
 @dataclass(frozen=True)
-class SourceCounts:
-    """What became of the rows of one source."""
-
-    name: str
-    rows_read: int
-    accepted: int
-    duplicates: int
-    quarantined: int
-    """Rows set aside."""
-    rules: Mapping[str, int]
-    """Rule -> rows that broke it; a row may break several."""
-
-
-@dataclass(frozen=True)
-class Quarantine:
-    """Rows of events that were set aside, by the day that they tell."""
-
-    per_day: tuple[tuple[date, str, int], ...]
-    """Day, the first rule that the row broke, rows; in order of day."""
-    undated: int
-    """Rows whose day cannot be read, or lies outside the days of the other events."""
-
-
-@dataclass(frozen=True)
-class SchemaChange:
-    """A column of a source that came, went, or changed its type between two ingests."""
-
-    table: str
-    column: str
-    before: str | None
-    """Its type; None where it was not there."""
-    after: str | None
-    """Its type; None where it has gone."""
-    when: datetime
-    """The clock at the ingest that saw it."""
-
-
-@dataclass(frozen=True)
-class Step:
+class StepUsage:
     """What one step of the run took."""
 
     name: str
@@ -231,9 +194,9 @@ class ScreeningSummary:
     """Users whom analysts call bots."""
     fine: int
     """Users whom analysts call fine."""
-    labelled_detector: bool
+    has_labeled_detector: bool
     """Whether there were labels enough for a detector to learn from them."""
-    least_labels: int
+    min_labels: int
     """How many that takes."""
     comparison: ScreenComparison | None = None
 
@@ -253,10 +216,10 @@ class Report:
     test: tuple[ModelMeasurement, ...]
     data: DataSummary
     sources: tuple[SourceCounts, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[StepUsage, ...]
     examples: tuple[Example, ...]
     settings: Mapping[str, str]
-    quarantine: Quarantine = Quarantine((), 0)
+    quarantine: QuarantineCounts = QuarantineCounts((), 0)
     schema_changes: tuple[SchemaChange, ...] = ()
     folds: tuple[Fold, ...] = ()
     """The oldest first, the test window last; none without cross-validation."""
