@@ -1,4 +1,4 @@
-"""Generate docs/settings.md and docs/features.md from the code: `python -m tests.docs.generated_pages` or `make docs`."""
+"""Generate docs/settings.md and docs/features.md from the code, by `make docs`."""
 
 import ast
 import inspect
@@ -8,9 +8,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from features.registry import describe
 from pydantic import TypeAdapter
 
-from features.catalogue import describe
 from recsys.models.registry import MODELS
 from recsys.settings import SECTIONS, Settings, Table
 
@@ -20,7 +20,7 @@ SETTINGS_INTRODUCTION = """# Settings
 
 Settings come from `recsys.toml` and, over it, from environment variables: `RECSYS_<FIELD>` or
 `RECSYS_<SECTION>_<FIELD>`, as in `RECSYS_REPEAT` or `RECSYS_SOURCES_HALF_LIFE_DAYS`. `--config FILE` or
-`RECSYS_SETTINGS_FILE` names another file. A value that is not valid ends the command with exit status 2 and one line
+`RECSYS_SETTINGS_FILE` names another file. An invalid value ends the command with exit status 2 and one line
 that names the field, the value and what was expected.
 
 `make docs` generates this page from the code.
@@ -111,7 +111,13 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return " or ".join(kinds)
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items') or {'type': 'string'})}"
-    names = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "object": "table"}
+    names = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "string": "text",
+        "object": "table",
+    }
     name = names.get(schema.get("type", ""), "value")
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]

@@ -2,8 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
+from click import Group
+from typer.main import get_command
 
 from jobs.cli.app import app
 from recsys.store.keys import TRENDING, Keys, popular_name
@@ -47,7 +50,7 @@ def test_redis_keys_are_the_code_s() -> None:
 
 
 def test_commands_named_are_commands() -> None:
-    commands = {command.name or "" for command in (*app.registered_commands, *app.registered_groups)}
+    commands = set(cast(Group, get_command(app)).commands)
     named = {name for page in PAGES for name in re.findall(r"`recsys ([a-z]+)", page.read_text())}
     readme = (ROOT / "README.md").read_text()
     assert named <= commands
