@@ -8,9 +8,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from features.registry import describe
 from pydantic import TypeAdapter
 
+from features.registry import describe
 from recsys.models.registry import MODELS
 from recsys.settings import SECTIONS, Settings, Table
 
