@@ -91,7 +91,7 @@ class Lake:
         )
 
     def stored_id(self, user_id: str) -> str:
-        """Return a user's id in the lake and all that is computed from it: the pseudonym, if there is a key."""
+        """Return a user's id in the lake and all that is computed from it: with a key, the pseudonym."""
         return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
 
     def partition(self, bucket: int, date: str) -> Path:
