@@ -24,7 +24,7 @@ import polars_hash
 
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
-from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
+from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
 from recsys.schema import (
     EVENT_ID,
@@ -39,7 +39,7 @@ from recsys.schema import (
     Users,
 )
 from recsys.settings import Settings
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 BUCKET = "bucket"
 DATE = "date"
@@ -74,7 +74,7 @@ class Lake:
             if self.pseudonym_key is not None:
                 write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
             remove_partial(self.directory)
-            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL_SUFFIX, dir=self.directory) as scratch:
                 yield Path(scratch)
 
     def check_pseudonyms(self) -> None:
@@ -86,8 +86,8 @@ class Lake:
             return
         made = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
         raise SettingsError(
-            f"pseudonym_key = {NOT_SHOWN if expected else None}: {self.directory} was made {made}, which must not be "
-            "mixed; ingest into another directory"
+            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was made {made}, which must not "
+            "be mixed; ingest into another directory"
         )
 
     def stored_id(self, user_id: str) -> str:
@@ -154,7 +154,7 @@ class Lake:
             existing_ids = scan_files(existing).select(EVENT_ID).collect()
             new = new.join(existing_ids, on=EVENT_ID, how="anti", maintain_order="left")
         if new.height:
-            with written_whole(target / f"{part}-{len(existing):04d}.parquet") as temporary:
+            with atomic_write(target / f"{part}-{len(existing):04d}.parquet") as temporary:
                 new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(temporary)
         return new.height
 
@@ -168,7 +168,7 @@ class Lake:
         _, key = TABLES[table]
         last = rows.unique(key, keep="last", maintain_order=True)
         kept = self._table(table).collect().join(last, on=key, how="anti")
-        with written_whole(self.directory / f"{table}.parquet") as temporary:
+        with atomic_write(self.directory / f"{table}.parquet") as temporary:
             pl.concat([kept, last]).sort(key).write_parquet(temporary)
         return last.height
 
@@ -203,7 +203,7 @@ class Lake:
         )
         for (day,), day_rows in days.items():
             files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
-            with written_whole(files[-1]) as temporary:
+            with atomic_write(files[-1]) as temporary:
                 day_rows.write_parquet(temporary)
         return files
 

@@ -15,8 +15,8 @@ from jobs.scheduler.scheduler import SCHEDULER, job_triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
-from recsys.store.client.connect import address_of, connect, store_errors
-from recsys.store.event_stream import StreamState, stream_state
+from recsys.store.client.connect import connect, describe_server, store_errors
+from recsys.store.event_stream import StreamState, read_stream_state
 from recsys.store.keys import Keys
 from recsys.store.publish.memory import used_memory
 from recsys.store.read import Version, versions
@@ -113,9 +113,9 @@ def _redis(settings: Settings, now: datetime) -> RedisStatus:
     keys = Keys(settings.redis.namespace)
     with store_errors(client):
         memory = used_memory(client)
-    stream = stream_state(client, keys)
+    stream = read_stream_state(client, keys)
     age = max((now - stream.oldest).total_seconds(), 0.0) if stream.oldest else None
-    return RedisStatus(address_of(client), memory, versions(client, keys), stream, age)
+    return RedisStatus(describe_server(client), memory, versions(client, keys), stream, age)
 
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:

@@ -5,10 +5,10 @@ from pathlib import Path
 import polars as pl
 
 from jobs.ingest.queries import read_query, resolve_connection
-from recsys.settings import Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Sources, Table
 from tests.database_servers import DatabaseServer
 
-CONTRACT: dict[str, Mapped] = {
+CONTRACT: dict[str, ColumnMapping] = {
     name: name for name in ("event_id", "user_id", "item_id", "event", "timestamp", "price")
 }
 NEXT = iter(range(10**6))
@@ -24,7 +24,7 @@ def new_table(database: DatabaseServer, columns: str, *rows: str) -> str:
     return name
 
 
-def sources_of(database: DatabaseServer, query: str, columns: dict[str, Mapped] | None = None) -> Sources:
+def sources_of(database: DatabaseServer, query: str, columns: dict[str, ColumnMapping] | None = None) -> Sources:
     """One table of events with a query."""
     table = Table("orders", "events", columns=columns or CONTRACT, query=query, connection="shop")
     return Sources(tables=(table,), connections={"shop": database.uri})

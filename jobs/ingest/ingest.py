@@ -17,7 +17,7 @@ from jobs.ingest.watermark import later_watermark, store_watermark
 from jobs.lake import Lake, scan_files
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
-from recsys.files import read_json, write_json, written_whole
+from recsys.files import atomic_write, read_json, write_json
 from recsys.settings import Sources
 
 log = structlog.get_logger(__name__)
@@ -155,5 +155,5 @@ def _write_quarantine(staged: StagedTable, file: Path) -> None:
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)
         return
-    with written_whole(file) as temporary:
+    with atomic_write(file) as temporary:
         scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(temporary)

@@ -23,7 +23,7 @@ from jobs.lake import Lake
 from recsys.errors import SourceError
 from recsys.files import fingerprint, read_json
 from recsys.settings import Sources, Table
-from recsys.settings.types import shown_address
+from recsys.settings.types import redact_address
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class IngestPlan:
 
     def query_fingerprint(self, table: Table) -> str:
         """Return a hash of what a table reads and how; a watermark holds only while it stays the same."""
-        address = shown_address(table.connection or "")
+        address = redact_address(table.connection or "")
         names = sorted(self.sources.event_weights)
         return _hash(f"{_mapping(table, self.sources)} {table.query!r} {address} {table.watermark} {names!r}")
 
@@ -100,7 +100,7 @@ class IngestPlan:
         remote = tuple(path for path in paths if is_remote(path))
         local = tuple(path for path in paths if path not in remote)
         named = {str(absolute_path(Path(path))) for path in local if Path(path).is_file()}
-        named |= set(map(shown_address, remote))
+        named |= set(map(redact_address, remote))
         files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
         files += find_remote_files(remote, self.sources.storage_options)
         ingested = {table.name: self.ingested_files(table) for table in self.sources.file_tables}
@@ -119,7 +119,7 @@ class IngestPlan:
                 read += 1
                 yield source
         if not matching:
-            raise SourceError(f"{', '.join(map(shown_address, paths))}: no table reads any of the files there")
+            raise SourceError(f"{', '.join(map(redact_address, paths))}: no table reads any of the files there")
         if matching > read:
             log.info("files skipped, ingested before", files=matching - read)
 

@@ -12,7 +12,7 @@ from jobs.ingest.files import Chunk, first_line
 from jobs.ingest.watermark import Watermark, check_watermark, is_applicable
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import Sources, Table
-from recsys.settings.types import NOT_SHOWN, shown_address
+from recsys.settings.types import REDACTED, redact_address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class Connection:
         """Return a driver's message without the URI and the password that it may repeat."""
         password = urlsplit(self.uri).password or ""
         for secret in (self.uri, password, unquote(password)):
-            text = text.replace(secret, NOT_SHOWN) if secret else text
+            text = text.replace(secret, REDACTED) if secret else text
         return text
 
 
@@ -63,7 +63,7 @@ def resolve_connection(table: Table, sources: Sources) -> Connection:
         raise SettingsError(f"{setting}: not a URI; in a password @ is written %40, / is %2F and : is %3A")
     if scheme == "sqlite" and not rest.startswith("/"):
         raise SettingsError(f"{setting}: expected a path after sqlite:///, an absolute one after sqlite:////")
-    return Connection(shown_address(name), uri)
+    return Connection(redact_address(name), uri)
 
 
 def read_query(

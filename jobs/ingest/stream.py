@@ -26,15 +26,15 @@ from jobs.ingest.stream_entries import (
 )
 from jobs.ingest.validation import rejected_rows
 from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
-from recsys.files import flush, written_whole
+from recsys.files import atomic_write, flush
 from recsys.schema import ITEM_ID, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
     Entry,
-    first_entries,
-    id_order,
-    last_entry,
+    entry_sort_key,
+    last_entry_id,
+    read_entries,
     remove_entries,
 )
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD, Keys
@@ -84,11 +84,11 @@ def archive(
     killed. Raises `StoreError` when Redis does not answer; entries that were not moved are still in the stream.
     """
     started = time.perf_counter()
-    until, total = last_entry(client, keys), ArchiveResult()
+    until, total = last_entry_id(client, keys), ArchiveResult()
     while until is not None:
         # Read under the lock too: another archive may just have moved these entries.
         with lake.locked():
-            block = first_entries(client, keys, until, BLOCK_ENTRIES)
+            block = read_entries(client, keys, until, BLOCK_ENTRIES)
             if not block:
                 break
             total = total.plus(_write_block(block, lake, sources, latest))
@@ -110,18 +110,18 @@ class _Block:
         """Write rejected rows to quarantine, if there are any; return how many."""
         if rows.height:
             file = self.lake.directory / "quarantine" / f"{PART}-{kind}-{self.first}.parquet"
-            with written_whole(file) as temporary:
+            with atomic_write(file) as temporary:
                 rows.write_parquet(temporary)
             self.written.append(file)
         return rows.height
 
     def finish(self) -> None:
         """Remove files that an earlier archive wrote for the same entries; wait until all is on disk."""
-        directory, first, last = self.lake.directory, id_order(self.first), id_order(self.last)
+        directory, first, last = self.lake.directory, entry_sort_key(self.first), entry_sort_key(self.last)
         daily = (file for table in DAILY_TABLES for file in directory.glob(f"{table}/*/*.parquet"))
         blocks = [*daily, *directory.glob(f"quarantine/{PART}-*.parquet")]
         for file in set(blocks) - set(self.written):
-            if first <= id_order("-".join(file.stem.split("-")[-2:])) <= last:
+            if first <= entry_sort_key("-".join(file.stem.split("-")[-2:])) <= last:
                 file.unlink()
         tables = [file for name in ("items", LABELS) if (file := directory / f"{name}.parquet").exists()]
         flush([*self.written, *tables, *directory.glob(f"events/*/*/{PART}-{self.first}-*.parquet")])

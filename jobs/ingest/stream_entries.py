@@ -13,7 +13,7 @@ from jobs.ingest.validation import RULES
 from recsys.schema import (
     CONTEXT,
     ITEM_ID,
-    LABELLED_AT,
+    LABELED_AT,
     RANK,
     REQUEST_ID,
     SOURCE,
@@ -100,7 +100,7 @@ def flag_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
 
 def label_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
     """Return labels in the columns of `Labels`."""
-    return _frame(rows, JSON_SCHEMAS["labels"]).with_columns(_time(LABELLED_AT))
+    return _frame(rows, JSON_SCHEMAS["labels"]).with_columns(_time(LABELED_AT))
 
 
 def _time(name: str) -> pl.Expr:

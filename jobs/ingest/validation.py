@@ -16,10 +16,10 @@ from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark
 from jobs.lake import TABLES, Lake, scan_files
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
-from recsys.pseudonyms import hide_users
+from recsys.pseudonyms import pseudonymize_users
 from recsys.schema import EVENT, TIMESTAMP, events_schema
 from recsys.settings import Sources, Table
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 RULES = "rules"  # column of quarantine files: the names of the rules that a row broke, separated by commas
 DAY_LENGTH = len("2017-12-30")
@@ -83,8 +83,8 @@ def stage(
         rules.update({_rule_name(rule): count for rule, count in failure.counts().items()})
         rules.update({BROKEN_LINE: broken.height} if broken.height else {})
         if pseudonym_key is not None:
-            accepted, rejected = (hide_users(part, pseudonym_key) for part in (accepted, rejected))
-            broken = broken.with_columns(pl.lit(NOT_SHOWN).alias("line"))
+            accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
+            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _deduplicate(accepted, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined_rows(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)

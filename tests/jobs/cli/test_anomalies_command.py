@@ -13,7 +13,7 @@ import redis
 
 from jobs.lake import Lake, open_lake
 from jobs.pipeline.run import open_run
-from jobs.pipeline.steps.screen import last_screened, screen, screened_users
+from jobs.pipeline.steps.screen import read_latest_screened_users, screen, screened_users
 from jobs.progress import LogProgress
 from recsys.pseudonyms import pseudonym
 from recsys.schema import Flags
@@ -136,7 +136,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
     assert shown(recsys("anomalies", "release", "bot")) == "bot is released.\n"
     assert told(recsys("archive", "--json"))["labels"] == 1
     assert night(AS_OF + timedelta(days=1)) == ["eve"]
-    latest = last_screened(data_directory)
+    latest = read_latest_screened_users(data_directory)
     assert latest is not None
     assert latest.to_list() == ["eve"]
     after = told(recsys("anomalies", "explain", "bot", "--json"))

@@ -15,7 +15,7 @@ from jobs.ingest.ingest import ingest
 from jobs.ingest.queries import read_query, resolve_connection
 from jobs.lake import Lake
 from recsys.errors import SettingsError, SourceError
-from recsys.settings import Kind, Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Kind, Sources, Table
 from tests.commands import run_recsys
 from tests.database_servers import PASSWORD, QUOTED_PASSWORD, DatabaseServer
 from tests.queries import CONTRACT, new_table, read, sources_of
@@ -46,7 +46,7 @@ def test_the_rows_of_a_query_are_events(database: DatabaseServer, lake: Lake):
         "3, 'a b', 42, 'sold', '2024-05-01 10:00:00', 3, 1",
         "4, 'ann', 42, 'sold', NULL, 3, 1",
     )
-    columns: dict[str, Mapped] = {
+    columns: dict[str, ColumnMapping] = {
         "event_id": "id",
         "user_id": "customer",
         "item_id": "sku",

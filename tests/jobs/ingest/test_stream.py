@@ -26,7 +26,7 @@ from recsys.data.quality import QuarantineCounts
 from recsys.schema import Events, Items
 from recsys.settings import Sources
 from recsys.store.embedded import start_server, stop_server
-from recsys.store.event_stream import StreamState, remove_entries, stream_state
+from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from recsys.store.keys import Keys
 
 KEYS = Keys("recsys")
@@ -60,9 +60,9 @@ from jobs.lake import Lake
 from recsys.settings import Sources
 from recsys.store.keys import Keys
 
-archive.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stream.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 client = redis.Redis(port=int(sys.argv[2]))
-archive.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
+stream.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
 """
 
 
@@ -331,10 +331,10 @@ def test_a_block_leaves_the_stream_when_its_files_are_on_disk(
 
 
 def test_the_state_of_the_stream(stream: redis.Redis) -> None:
-    assert stream_state(stream, KEYS) == StreamState(0, None)
+    assert read_stream_state(stream, KEYS) == StreamState(0, None)
     append(stream, "event", EVENT, entry_id="1514764799123-0")
     append(stream, "event", EVENT)
-    assert stream_state(stream, KEYS) == StreamState(2, LATEST - timedelta(milliseconds=877))
+    assert read_stream_state(stream, KEYS) == StreamState(2, LATEST - timedelta(milliseconds=877))
 
 
 ACTIONS = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["archive", "killed"])), max_size=30)

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from jobs.lake import Lake
-from jobs.pipeline.steps.screen import LABELLED, flagged_online, judge
+from jobs.pipeline.steps.screen import LABELLED, combine_verdicts, read_online_flags
 from recsys.schema import Flags, Labels
 from recsys.store.embedded import server_status, stop_server
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
@@ -47,7 +47,7 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
         ("f", 70, False, ["odd"]),
     )
     online = verdicts(("d", 85, True, ["burst"]), ("f", 88, True, ["burst", "odd"]), ("gone", 90, True, []))
-    judged = judge(known, found, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
+    judged = combine_verdicts(known, found, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
     rows = {row["user_id"]: row for row in judged.iter_rows(named=True)}
     assert {user: row["flagged"] for user, row in rows.items()} == {
         "a": True,
@@ -181,8 +181,8 @@ def test_flags_of_the_last_days_count_and_those_in_shadow_do_not(tmp_path: Path)
     rows = [(user, score, ["burst"], as_of - timedelta(days=age), shadow) for user, score, age, shadow in ages]
     lake = Lake(tmp_path / "lake")
     lake.write_days("flags", pl.DataFrame(rows, pl.Schema(Flags), orient="row"), "part")
-    assert flagged_online(lake, as_of).rows() == [("a", 95, True, ["burst"])]
-    assert flagged_online(Lake(tmp_path / "empty"), as_of).height == 0
+    assert read_online_flags(lake, as_of).rows() == [("a", 95, True, ["burst"])]
+    assert read_online_flags(Lake(tmp_path / "empty"), as_of).height == 0
 
 
 def test_a_lake_without_users_reads_as_if_they_had_done_nothing(tmp_path: Path, shop: Path):
