@@ -12,8 +12,8 @@ from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, UnansweredError
-from recsys.store.encoding import decode
+from recsys.store.client.connection import Command, RedisUnavailableError
+from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
 from serving.api import ItemList, Recommendation, Recommendations
 from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
@@ -23,7 +23,7 @@ from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wa
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import DEEPEST, Cursor, ListRequest, guest
+from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
@@ -100,7 +100,7 @@ class Engine:
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
-        more = len(taken) == asked.n and place < DEEPEST
+        more = len(taken) == asked.n and place < MAX_OFFSET
         answer = Recommendations(
             asked.user_id,
             catalogue.version,
@@ -171,12 +171,12 @@ class Engine:
         )
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """A user as Redis knows it, and the profile; raises `UnansweredError` when it does not answer."""
+        """A user as Redis knows it, and the profile; raises `RedisUnavailableError` when it does not answer."""
         stored_id = self._stored_id(user_id)
         version = self.catalogue().version
         known = await self._reader.user(stored_id, version)
         if not known.fresh:
-            raise UnansweredError("Redis does not answer")
+            raise RedisUnavailableError("Redis does not answer")
         return known, await self._profile(stored_id, version)
 
     async def _sources(
@@ -206,7 +206,7 @@ class Engine:
         return self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
 
     def _guest_id(self, asked: ListRequest) -> str | None:
-        return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
+        return None if asked.session_id is None else self._stored_id(guest_user_id(asked.session_id))
 
     def _page(
         self, order: Iterable[Candidate], asked: ListRequest, barred: Exclusions, catalogue: Catalogue
@@ -247,11 +247,11 @@ class Engine:
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
         try:
-            found = await self._links.each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
+            found = await self._links.execute_each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
         except StoreError:
             return (), False
         return [
-            Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
+            Neighbours(act, weight, decode_list(lists[0])[:NEIGHBOURS], decode_list(lists[1])[:NEIGHBOURS])
             for (act, weight), lists in zip(wanted, found, strict=True)
         ], True
 
@@ -265,18 +265,18 @@ class Engine:
 
     async def _profile(self, stored_id: str, version: str) -> dict[str, Any]:
         key = self._keys.profile(version, stored_id)
-        (value,) = await self._links.call(key, ("GET", key))
+        (value,) = await self._links.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
 
     async def _list(self, key: str) -> tuple[list[str], bool]:
         """A list of everybody's, and whether Redis answered."""
         looked = self._live.refresh()
         try:
-            (value,) = await self._links.call(key, ("GET", key))
+            (value,) = await self._links.execute(key, ("GET", key))
             await looked
         except StoreError:
             return [], False
-        return decode(value), True
+        return decode_list(value), True
 
     async def _looked(self) -> bool:
         """Whether Redis has told what was changed up to now."""

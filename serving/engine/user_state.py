@@ -12,7 +12,7 @@ from recsys.errors import StoreError
 from recsys.schema import PURCHASE
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Command, Reply
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from serving.engine.catalogue_sync import CatalogueSync
 
@@ -53,12 +53,12 @@ class UserStateReader:
         """The user's list of a version, session, history, flag; with `guest_id` that session too."""
         try:
             beat = self._live.refresh()
-            own = self._links.call(self._keys.flag(user_id), *self._commands(user_id, version))
+            own = self._links.execute(self._keys.flag(user_id), *self._commands(user_id, version))
             if guest_id is None:
                 values, session = await own
             else:
                 (values, session), (of_guest,) = await asyncio.gather(
-                    own, self._links.call(self._keys.session(guest_id), self._session(guest_id))
+                    own, self._links.execute(self._keys.session(guest_id), self._session(guest_id))
                 )
                 session = [*session, *of_guest]
             await beat
@@ -104,7 +104,7 @@ def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fres
         items.decode().split(" ") if items else (),
         parse_session(session) if session else (),
         f" {had.decode()} " if had else "",
-        None if flag is None else text(flag),
+        None if flag is None else decode_text(flag),
         fresh,
     )
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from recsys.api_keys import FILE
+from recsys.api_keys import API_KEYS_FILE
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -59,7 +59,7 @@ class Worker:
         self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.apply_local)
         self.flags = FlagStore(self.writes, keys, now)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
-        self.access = Access(settings.directory / FILE, serving.workers)
+        self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
 
@@ -74,7 +74,9 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER)
         await self.reads.open()
         await self.writes.open()
-        await asyncio.gather(self.reads.wait(START_SECONDS), self.writes.wait(START_SECONDS))
+        await asyncio.gather(
+            self.reads.wait_until_available(START_SECONDS), self.writes.wait_until_available(START_SECONDS)
+        )
         await self.live.open()
         self.pressure.open()
         self.metrics.open()
@@ -110,12 +112,12 @@ class Worker:
     def _gauges(self) -> dict[str, float]:
         metrics: Any = self.metrics
         metrics.set("impressions_lost", self.impressions.lost)
-        metrics.set("redis_outages", sum(link.opened for link in self.reads.all))
+        metrics.set("redis_outages", sum(link.outages for link in self.reads.connections))
         return {
             "stream_entries": self.pressure.stream_entries,
             "stream_lag_seconds": self.pressure.oldest_seconds,
             "redis_memory_bytes": self.pressure.used_memory,
             "redis_share": self.pressure.share,
-            "redis_able": float(self.reads.able),
+            "redis_able": float(self.reads.available),
             "flags_active": self.pressure.flags_active,
         }
