@@ -32,7 +32,7 @@ from serving.api import (
 )
 from serving.http.anomaly_routes import LabelRequest
 from serving.http.routes import BatchRequest, RankRequest
-from serving.intake.events import Event
+from serving.intake.event_parsing import Event
 from serving.intake.items import ItemChange
 
 PATH: Final = "/schema"

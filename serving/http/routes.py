@@ -54,7 +54,7 @@ from serving.http.query import (
 )
 from serving.http.requests import FACTS, AnyRequest, Id, answer, needs, note, request_id_of, worker_of
 from serving.http.responses import INVALID, LISTED, NOTHING, REFUSED, TAKEN, TOO_LONG, UNANSWERED
-from serving.intake.events import Event
+from serving.intake.event_parsing import Event
 from serving.intake.items import ItemChange
 
 AT_ONCE: Final = 50

@@ -23,7 +23,7 @@ from serving.api import AcceptedEvents, InvalidValue
 from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
 from serving.http import query, routes
-from serving.intake import events, items
+from serving.intake import event_parsing, items
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.serving.http.test_recommendations import ODD_IDS
 from tests.serving.processes import free_port, serving
@@ -278,8 +278,8 @@ def test_its_types_are_what_the_server_takes() -> None:
     assert set(calls.ListOptions.__annotations__) == listed
     assert set(calls.UserListOptions.__annotations__) == listed | of_user
     assert calls.Context == query.Context
-    assert calls.MAX_EVENTS == events.MAX_EVENTS
-    assert set(calls.Event.__annotations__) == set(events.Event.__struct_fields__)
+    assert calls.MAX_EVENTS == event_parsing.MAX_EVENTS
+    assert set(calls.Event.__annotations__) == set(event_parsing.Event.__struct_fields__)
     assert set(calls.ItemFacts.__annotations__) == set(items.ItemChange.__struct_fields__)
 
 

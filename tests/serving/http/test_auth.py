@@ -15,7 +15,7 @@ from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, creat
 from recsys.settings import Settings
 from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
 from serving.http.query import MAX_EXCLUDED, MAX_RANKED, MAX_USERS
-from serving.intake.events import MAX_EVENTS
+from serving.intake.event_parsing import MAX_EVENTS
 from tests.serving.conftest import Publish, Shop
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
