@@ -15,7 +15,7 @@ import polars_hash
 
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
-from recsys.files import PARTIAL, read_json, remove_partial, write_json, written_whole
+from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
 from recsys.schema import (
     EVENT_ID,
@@ -30,7 +30,7 @@ from recsys.schema import (
     Users,
 )
 from recsys.settings import Settings
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 BUCKET = "bucket"
 DATE = "date"
@@ -52,7 +52,7 @@ class Lake:
     buckets: int = 1
     pseudonym_key: str | None = field(default=None, repr=False)
     """With it, users are kept by their pseudonyms alone."""
-    screened: pl.Series | None = field(default=None, repr=False, compare=False)
+    excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
     """Users, by their ids in the lake, whose events are not read."""
 
     @contextmanager
@@ -65,7 +65,7 @@ class Lake:
             if self.pseudonym_key is not None:
                 write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
             remove_partial(self.directory)
-            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=self.directory) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL_SUFFIX, dir=self.directory) as scratch:
                 yield Path(scratch)
 
     def check_pseudonyms(self) -> None:
@@ -77,7 +77,7 @@ class Lake:
             return
         made = "without pseudonyms" if found is None else f"with {'another key' if asked else 'pseudonyms'}"
         raise SettingsError(
-            f"pseudonym_key = {NOT_SHOWN if asked else None}: {self.directory} was made {made}, which must not be "
+            f"pseudonym_key = {REDACTED if asked else None}: {self.directory} was made {made}, which must not be "
             "mixed; ingest into another directory"
         )
 
@@ -89,9 +89,9 @@ class Lake:
         """Where the events of a bucket and a day (as in 2017-12-30) lie."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
-    def without(self, users: pl.Series) -> "Lake":
+    def excluding(self, users: pl.Series) -> "Lake":
         """The same lake as if these users had never done anything."""
-        return replace(self, screened=users)
+        return replace(self, excluded_users=users)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
@@ -103,10 +103,10 @@ class Lake:
             files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
             return pl.LazyFrame(schema=pl.Schema(Events))
-        events = scan(files)
-        if self.screened is None:
+        events = scan_files(files)
+        if self.excluded_users is None:
             return events
-        left_out = self.screened.rename(USER_ID).to_frame().lazy()
+        left_out = self.excluded_users.rename(USER_ID).to_frame().lazy()
         return events.join(left_out, on=USER_ID, how="anti", maintain_order="left")
 
     def items(self) -> pl.LazyFrame:
@@ -144,24 +144,24 @@ class Lake:
         new = new.unique(EVENT_ID, keep="first", maintain_order=True)
         existing = sorted(target.glob("*.parquet"))
         if existing:
-            known = scan(existing).select(EVENT_ID).collect()
+            known = scan_files(existing).select(EVENT_ID).collect()
             new = new.join(known, on=EVENT_ID, how="anti", maintain_order="left")
         if new.height:
-            with written_whole(target / f"{part}-{len(existing):04d}.parquet") as aside:
+            with atomic_write(target / f"{part}-{len(existing):04d}.parquet") as aside:
                 new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(aside)
         return new.height
 
-    def brought_by(self, part: str) -> int:
+    def count_events_of_part(self, part: str) -> int:
         """How many events lie in files whose names begin with `part`."""
         files = sorted((self.directory / "events").glob(f"*/*/{part}-*.parquet"))
-        return scan(files).select(pl.len()).collect().item() if files else 0
+        return scan_files(files).select(pl.len()).collect().item() if files else 0
 
-    def put(self, table: str, rows: pl.DataFrame) -> int:
+    def upsert(self, table: str, rows: pl.DataFrame) -> int:
         """Put rows of a table of `TABLES` over those of the same id; returns how many."""
         _, key = TABLES[table]
         last = rows.unique(key, keep="last", maintain_order=True)
         kept = self._table(table).collect().join(last, on=key, how="anti")
-        with written_whole(self.directory / f"{table}.parquet") as aside:
+        with atomic_write(self.directory / f"{table}.parquet") as aside:
             pl.concat([kept, last]).sort(key).write_parquet(aside)
         return last.height
 
@@ -174,7 +174,7 @@ class Lake:
         known = self.items().select(ITEM_ID, *(pl.col(name).alias(f"known_{name}") for name in facts))
         merged = changes.lazy().join(known, on=ITEM_ID, how="left", maintain_order="left")
         both = [pl.coalesce(name, f"known_{name}").alias(name) for name in facts]
-        return self.put("items", merged.with_columns(both).select(*pl.Schema(Items)).collect())
+        return self.upsert("items", merged.with_columns(both).select(*pl.Schema(Items)).collect())
 
     def impressions(self) -> pl.LazyFrame:
         """Everything shown online, in the columns of `Impressions`."""
@@ -188,7 +188,7 @@ class Lake:
         """What analysts say of users, in the columns of `Labels`."""
         return self._table(LABELS)
 
-    def put_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
+    def write_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
         """Write rows of a table of `DAILY_TABLES`, a file of this name for each day, over one that is there.
 
         Returns the files.
@@ -199,17 +199,17 @@ class Lake:
         )
         for (day,), shown in days.items():
             files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
-            with written_whole(files[-1]) as aside:
+            with atomic_write(files[-1]) as aside:
                 shown.write_parquet(aside)
         return files
 
     def _days(self, table: str) -> pl.LazyFrame:
         files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
-        return scan(files) if files else pl.LazyFrame(schema=pl.Schema(DAILY_TABLES[table]))
+        return scan_files(files) if files else pl.LazyFrame(schema=pl.Schema(DAILY_TABLES[table]))
 
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"
-        return scan([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
+        return scan_files([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
 
     def _keep_buckets(self) -> None:
         """Write down the number of buckets, which holds for all events that will ever be added."""
@@ -217,7 +217,7 @@ class Lake:
             write_json(self.directory / BUCKETS_FILE, self.buckets)
 
 
-def lake_of(settings: Settings) -> Lake:
+def open_lake(settings: Settings) -> Lake:
     """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets, or
     its users have other names.
     """
@@ -232,7 +232,7 @@ def lake_of(settings: Settings) -> Lake:
     return lake
 
 
-def scan(files: list[Path]) -> pl.LazyFrame:
+def scan_files(files: list[Path]) -> pl.LazyFrame:
     """The rows of Parquet files, whose paths are taken as they are."""
     return pl.scan_parquet(files, glob=False, hive_partitioning=False)
 

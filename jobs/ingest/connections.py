@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from recsys.errors import SettingsError
 from recsys.settings import Sources, Table
-from recsys.settings.types import NOT_SHOWN, shown_address
+from recsys.settings.types import REDACTED, redact_address
 
 SCHEMES = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 
@@ -26,11 +26,11 @@ class Connection:
         """What a driver says, without what it may repeat of the URI."""
         password = urlsplit(self.uri).password or ""
         for secret in (self.uri, password, unquote(password)):
-            text = text.replace(secret, NOT_SHOWN) if secret else text
+            text = text.replace(secret, REDACTED) if secret else text
         return text
 
 
-def connection_of(table: Table, sources: Sources) -> Connection:
+def resolve_connection(table: Table, sources: Sources) -> Connection:
     """Where a table's query runs; raises `SettingsError` when it is not said, or in no form that is understood."""
     named = table.connection or ""
     setting = f"sources.connections.{named}" if "://" not in named else f"sources.tables.{table.name}.connection"
@@ -55,4 +55,4 @@ def connection_of(table: Table, sources: Sources) -> Connection:
         raise SettingsError(f"{setting}: not a URI; in a password @ is written %40, / is %2F and : is %3A")
     if scheme == "sqlite" and not rest.startswith("/"):
         raise SettingsError(f"{setting}: expected a path after sqlite:///, an absolute one after sqlite:////")
-    return Connection(shown_address(named), uri)
+    return Connection(redact_address(named), uri)

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import structlog
 
-from jobs.ingest.connections import connection_of
+from jobs.ingest.connections import resolve_connection
 from jobs.ingest.mapping import check_table
 from jobs.ingest.plan import Request, file_readings, query_readings
 from jobs.ingest.schema_drift import keep_columns
 from jobs.ingest.validation import Staged, stage
 from jobs.ingest.watermark import keep_watermark, later
-from jobs.lake import Lake, scan
+from jobs.lake import Lake, scan_files
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
-from recsys.files import read_json, write_json, written_whole
+from recsys.files import atomic_write, read_json, write_json
 from recsys.settings import Sources
 
 log = structlog.get_logger(__name__)
 
-AHEAD = timedelta(days=1)  # of the clock, that an event may be
+MAX_CLOCK_SKEW = timedelta(days=1)  # of the clock, that an event may be
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ def ingest(
     full: bool = False,
 ) -> list[TableCount]:
     """Read every file under `paths`, and every table's query, into the lake; events later than `latest`, which is
-    `AHEAD` of the clock, are quarantined.
+    `MAX_CLOCK_SKEW` of the clock, are quarantined.
 
     All is read and checked before the first row enters the lake: when something cannot be read (`SourceError`), the
     lake is as it was. Reading the same again changes nothing. A table with a watermark is read from where its last
     ingest ended, less its lateness, unless `full`; where it ended is written down when its rows are in the lake.
     """
     _check_tables(sources)
-    connections = {table.name: connection_of(table, sources) for table in sources.queries} if queries else {}
+    connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     request = Request(sources, lake, full)
     with lake.locked() as scratch:
         staged: list[Staged] = []
@@ -67,7 +67,7 @@ def ingest(
             staged.append(
                 stage(reading, sources, latest, scratch / f"{len(staged):04d}", on_rows, lake.pseudonym_key)
             )
-        changes = _keep_schemas(staged, lake, latest - AHEAD)
+        changes = _keep_schemas(staged, lake, latest - MAX_CLOCK_SKEW)
         counts = [_commit(part, lake) for part in staged]
         _keep_watermarks(staged, request)
     return [replace(count, schema_changes=tuple(changes.pop(count.table, ()))) for count in counts]
@@ -115,12 +115,12 @@ def _keep_watermarks(staged: list[Staged], request: Request) -> None:
 def _commit(staged: Staged, lake: Lake) -> TableCount:
     """Move what was staged into the lake, its rejects into quarantine, and write down the counts."""
     table, mark = staged.table, staged.reading.fingerprint
-    valid = scan(sorted((staged.directory / "valid").iterdir()))
+    valid = scan_files(sorted((staged.directory / "valid").iterdir()))
     if table.kind == "events":
         accepted = lake.add_events(valid, mark)
-        brought = lake.brought_by(mark)
+        brought = lake.count_events_of_part(mark)
     else:
-        accepted = brought = lake.put(table.kind, valid.collect())
+        accepted = brought = lake.upsert(table.kind, valid.collect())
     record = _record(staged, lake)
     _keep_rejects(staged, lake.directory / "quarantine" / f"{record.stem}.parquet")
     count = TableCount(
@@ -152,5 +152,5 @@ def _keep_rejects(staged: Staged, file: Path) -> None:
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)
         return
-    with written_whole(file) as aside:
-        scan(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(aside)
+    with atomic_write(file) as aside:
+        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(aside)

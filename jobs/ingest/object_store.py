@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from jobs.ingest.files import FORMATS, check_format, first_line, has_known_format
 from recsys.errors import SettingsError, SourceError
-from recsys.settings.types import NOT_SHOWN, shown_address
+from recsys.settings.types import REDACTED, redact_address
 
 SECONDS = 10  # to connect, and to wait for the next bytes
 ATTEMPTS = 3
@@ -173,7 +173,7 @@ def is_remote(path: str) -> bool:
     scheme, separator, _ = path.partition("://")
     if separator and scheme not in SCHEMES:
         raise SettingsError(
-            f"{shown_address(path)}: expected an address that begins with one of {', '.join(SCHEMES)}://"
+            f"{redact_address(path)}: expected an address that begins with one of {', '.join(SCHEMES)}://"
         )
     return bool(separator)
 
@@ -188,7 +188,7 @@ def find_remote_files(paths: tuple[str, ...], options: Mapping[str, str]) -> lis
     for address in paths:
         scheme, _, path = address.partition("://")
         if scheme not in stores:
-            with _told(shown_address(address), Web()):
+            with _told(redact_address(address), Web()):
                 stores[scheme] = _store(scheme, options)
         files = _expand(address, path, stores[scheme])
         found |= {file.shown: file for file in files}
@@ -199,8 +199,8 @@ def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
     scheme = address.partition("://")[0]
     if scheme in WEB:
         name = PurePosixPath(unquote(urlsplit(address).path)).name
-        check_format(shown_address(address), name)
-        return [RemoteFile(shown_address(address), name, address, store)]
+        check_format(redact_address(address), name)
+        return [RemoteFile(redact_address(address), name, address, store)]
     with _told(address, store):
         found = store.find(path)
     if not found:
@@ -267,5 +267,5 @@ def _told(shown: str, store: Store) -> Generator[None]:
     except (OSError, ValueError, pa.ArrowException, http.client.HTTPException) as error:
         reason = first_line(error)
         for secret in store.secrets:
-            reason = reason.replace(secret, NOT_SHOWN)
+            reason = reason.replace(secret, REDACTED)
         raise SourceError(f"{shown}: cannot be read: {reason}") from None

@@ -17,7 +17,7 @@ from jobs.lake import Lake
 from recsys.errors import SourceError
 from recsys.files import fingerprint, read_json
 from recsys.settings import Sources, Table
-from recsys.settings.types import shown_address
+from recsys.settings.types import redact_address
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Request:
 
     def mark(self, table: Table) -> str:
         """Changes with what a table reads and how, so that a watermark of before does not hold for it."""
-        place = shown_address(table.connection or "")
+        place = redact_address(table.connection or "")
         names = sorted(self.sources.event_weights)
         return _hash(f"{_mapping(table, self.sources)} {table.query!r} {place} {table.watermark} {names!r}")
 
@@ -70,7 +70,7 @@ def file_readings(paths: Sequence[str], request: Request, scratch: Path) -> Iter
     """
     remote = tuple(path for path in paths if is_remote(path))
     local = tuple(path for path in paths if path not in remote)
-    named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(map(shown_address, remote))
+    named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(map(redact_address, remote))
     files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
     files += find_remote_files(remote, request.sources.storage_options)
     known = {table.name: request.known(table) for table in request.sources.file_tables}
@@ -87,7 +87,7 @@ def file_readings(paths: Sequence[str], request: Request, scratch: Path) -> Iter
             read += 1
             yield reading
     if not due:
-        raise SourceError(f"{', '.join(map(shown_address, paths))}: no table reads any of the files there")
+        raise SourceError(f"{', '.join(map(redact_address, paths))}: no table reads any of the files there")
     if due > read:
         log.info("files that are known already are not read again", files=due - read)
 

@@ -25,15 +25,15 @@ from jobs.ingest.stream_entries import (
 )
 from jobs.ingest.validation import rejects
 from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
-from recsys.files import flush, written_whole
+from recsys.files import atomic_write, flush
 from recsys.schema import ITEM_ID, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
     Entry,
-    first_entries,
-    id_order,
-    last_entry,
+    entry_sort_key,
+    last_entry_id,
+    read_entries,
     remove_entries,
 )
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD, Keys
@@ -43,7 +43,7 @@ PART: Final = "online"  # begins the names of a block's files among those of oth
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveResult:
     """What an archive brought into the lake."""
 
     events: int = 0
@@ -64,9 +64,9 @@ class Archived:
     """Taken from the stream."""
     seconds: float = 0.0
 
-    def plus(self, other: "Archived") -> "Archived":
+    def plus(self, other: "ArchiveResult") -> "ArchiveResult":
         """The sums of both."""
-        return Archived(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return ArchiveResult(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 def archive(
@@ -76,18 +76,18 @@ def archive(
     keys: Keys,
     latest: datetime,
     on_rows: Callable[[int], None] = lambda _rows: None,
-) -> Archived:
+) -> ArchiveResult:
     """Move what the stream holds now into the lake; what comes meanwhile stays for the next archive.
 
     Events later than `latest` break a rule, as in an ingest. Each event is in the lake once, whatever was killed
     when. Raises `StoreError` when Redis does not answer: what was not moved is still in the stream.
     """
     started = time.perf_counter()
-    until, total = last_entry(client, keys), Archived()
+    until, total = last_entry_id(client, keys), ArchiveResult()
     while until is not None:
         # Read under the lock too: another archive may just have moved these entries.
         with lake.locked():
-            block = first_entries(client, keys, until, BLOCK_ENTRIES)
+            block = read_entries(client, keys, until, BLOCK_ENTRIES)
             if not block:
                 break
             total = total.plus(_write(block, lake, sources, latest))
@@ -109,24 +109,24 @@ class _Block:
         """Keep what is not accepted, where there is any; returns how many rows."""
         if rows.height:
             file = self.lake.directory / "quarantine" / f"{PART}-{kind}-{self.first}.parquet"
-            with written_whole(file) as aside:
+            with atomic_write(file) as aside:
                 rows.write_parquet(aside)
             self.written.append(file)
         return rows.height
 
     def finish(self) -> None:
         """Remove what other blocks of the same entries left behind; wait until all is on disk."""
-        directory, first, last = self.lake.directory, id_order(self.first), id_order(self.last)
+        directory, first, last = self.lake.directory, entry_sort_key(self.first), entry_sort_key(self.last)
         daily = (file for table in DAILY_TABLES for file in directory.glob(f"{table}/*/*.parquet"))
         blocks = [*daily, *directory.glob(f"quarantine/{PART}-*.parquet")]
         for file in set(blocks) - set(self.written):
-            if first <= id_order("-".join(file.stem.split("-")[-2:])) <= last:
+            if first <= entry_sort_key("-".join(file.stem.split("-")[-2:])) <= last:
                 file.unlink()
         tables = [file for name in ("items", LABELS) if (file := directory / f"{name}.parquet").exists()]
         flush([*self.written, *tables, *directory.glob(f"events/*/*/{PART}-{self.first}-*.parquet")])
 
 
-def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> Archived:
+def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
     """Put a block on disk, and wait until it is there."""
     block = _Block(lake, entries[0].id, entries[-1].id, [])
     found, unreadable = read(entries)
@@ -139,7 +139,7 @@ def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datet
 
     shown, failure = impressions_schema(latest).filter(shown_items(found[IMPRESSIONS_FIELD]), cast=True)
     invalid += block.set_aside(IMPRESSIONS, rejects(failure))
-    block.written.extend(lake.put_days(IMPRESSIONS, shown, block.first))
+    block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
     facts, failure = Items.filter(mapped(found[ITEM_FIELD], ITEMS, sources), cast=True)
     invalid += block.set_aside("items", rejects(failure))
@@ -147,15 +147,15 @@ def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datet
 
     flags, failure = flags_schema(latest).filter(raised_flags(found[FLAG_FIELD]), cast=True)
     invalid += block.set_aside(FLAGS, rejects(failure))
-    block.written.extend(lake.put_days(FLAGS, flags, block.first))
+    block.written.extend(lake.write_days(FLAGS, flags, block.first))
 
     given, failure = Labels.filter(given_labels(found[LABEL_FIELD]), cast=True)
     invalid += block.set_aside(LABELS, rejects(failure))
-    labels = lake.put(LABELS, given) if given.height else 0
+    labels = lake.upsert(LABELS, given) if given.height else 0
 
     block.finish()
     duplicates = events.height - added
-    return Archived(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
+    return ArchiveResult(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
 
 
 def _last_given(facts: pl.DataFrame) -> pl.DataFrame:

@@ -9,11 +9,11 @@ import msgspec
 import polars as pl
 
 from jobs.ingest.mapping import map_rows
-from jobs.ingest.quarantine import RULES
+from jobs.ingest.validation import RULES
 from recsys.schema import (
     CONTEXT,
     ITEM_ID,
-    LABELLED_AT,
+    LABELED_AT,
     RANK,
     REQUEST_ID,
     SOURCE,
@@ -100,7 +100,7 @@ def raised_flags(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
 
 def given_labels(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
     """Labels in the columns of `Labels`."""
-    return _frame(rows, TEXT_TIMES["labels"]).with_columns(_time(LABELLED_AT))
+    return _frame(rows, TEXT_TIMES["labels"]).with_columns(_time(LABELED_AT))
 
 
 def _time(name: str) -> pl.Expr:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import dataframely as dy
@@ -11,15 +11,17 @@ import polars as pl
 
 from jobs.ingest.files import SCHEMAS, Chunk, first_line
 from jobs.ingest.mapping import map_rows
-from jobs.ingest.quarantine import RULES
 from jobs.ingest.watermark import Watermark, check_watermark, greatest, later, rows_from
-from jobs.lake import TABLES
+from jobs.lake import TABLES, Lake
+from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
-from recsys.pseudonyms import hide_users
-from recsys.schema import TIMESTAMP, events_schema
+from recsys.pseudonyms import pseudonymize_users
+from recsys.schema import EVENT, TIMESTAMP, events_schema
 from recsys.settings import Sources, Table
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
+RULES = "rules"  # the column of quarantine files that names the rules a row broke, one after the other
+DAY_LENGTH = len("2017-12-30")
 BROKEN_LINE = "line_is_whole"
 RULE_WORDS = {"nullability": "is_given", "dtype": "is_readable"}
 UNREADABLE_TIME = f"{TIMESTAMP}|nullability"  # a time that cannot be read is null
@@ -99,8 +101,8 @@ def stage(
         rules.update({_readable_rule(rule): count for rule, count in failure.counts().items()})
         rules.update({BROKEN_LINE: broken.height} if broken.height else {})
         if pseudonym_key is not None:
-            good, rejected = (hide_users(part, pseudonym_key) for part in (good, rejected))
-            broken = broken.with_columns(pl.lit(NOT_SHOWN).alias("line"))
+            good, rejected = (pseudonymize_users(part, pseudonym_key) for part in (good, rejected))
+            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _last_of_each(good, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
@@ -163,3 +165,20 @@ def _shown(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.List):
         return pl.col(name).cast(pl.List(pl.String)).list.join(">").alias(name)
     return pl.col(name).cast(pl.String)
+
+
+def read_quarantine(lake: Lake, first_day: date, last_day: date) -> QuarantineCounts:
+    """Rows of events that were set aside, by the day their own time tells, from `first_day` to `last_day`."""
+    files = sorted((lake.directory / "quarantine").glob("*.parquet"))
+    frames = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
+    of_events = [frame for frame in frames if EVENT in frame.collect_schema().names()]
+    if not of_events:
+        return QuarantineCounts((), 0)
+    day = pl.col(TIMESTAMP).str.head(DAY_LENGTH).str.to_date("%Y-%m-%d", strict=False)
+    known = pl.when(day.is_between(first_day, last_day)).then(day)
+    rule = pl.col(RULES).str.split(", ").list.first()
+    rows = pl.concat([frame.select(known.alias("day"), rule.alias("rule")) for frame in of_events])
+    counted = rows.group_by("day", "rule").len().sort("day", "rule").collect()
+    dated = counted.filter(pl.col("day").is_not_null())
+    undated = counted.filter(pl.col("day").is_null())
+    return QuarantineCounts(tuple(dated.rows()), int(undated["len"].sum()))

@@ -8,7 +8,7 @@ import structlog
 
 from jobs.pipeline.run import run_id
 from jobs.scheduler.child_process import POLL_SECONDS, Ended, Stop, run_child
-from jobs.scheduler.history import Attempt, AttemptOutcome, record
+from jobs.scheduler.history import Attempt, AttemptOutcome, record_attempt
 from recsys.errors import RecsysError
 from recsys.settings import Schedule, Settings
 from recsys.store.client.connect import connect
@@ -62,7 +62,7 @@ def backoff(schedule: Schedule, attempt: int) -> float:
 def record_skipped(job: str, due: datetime, settings: Settings, reason: str) -> None:
     """Write down that a job was not begun."""
     now = datetime.now(UTC)
-    record(settings.directory, Attempt(job, due, now, 1, None, AttemptOutcome.SKIPPED, now, reason))
+    record_attempt(settings.directory, Attempt(job, due, now, 1, None, AttemptOutcome.SKIPPED, now, reason))
     log.warning("job skipped", job=job, reason=reason)
 
 
@@ -70,12 +70,12 @@ def _attempt(job: Job, due: datetime, number: int, settings: Settings, stop: Sto
     as_of = job.as_of(due)
     dated = () if as_of is None else ("--as-of", as_of.isoformat())
     begun = Attempt(job.name, due, datetime.now(UTC), number, None if as_of is None else run_id(as_of))
-    record(settings.directory, begun)
+    record_attempt(settings.directory, begun)
     log.info("job started", job=job.name, attempt=number, due=due.isoformat(), run=begun.run_id)
     started = time.perf_counter()
     ended = run_child((*job.command, *dated), stop, settings.schedule.stop_seconds)
     attempt = replace(begun, outcome=ended.outcome, ended=datetime.now(UTC), error=ended.error)
-    record(settings.directory, attempt)
+    record_attempt(settings.directory, attempt)
     _log_end(job.name, ended, round(time.perf_counter() - started, 1))
     return attempt
 

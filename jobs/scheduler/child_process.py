@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from jobs.scheduler.history import AttemptOutcome
 
-BUSY = 75  # exit status of a scheduled job that another process is doing; EX_TEMPFAIL of sysexits.h
+EXIT_BUSY = 75  # exit status of a scheduled job that another process is doing; EX_TEMPFAIL of sysexits.h
 POLL_SECONDS = 0.1
 
 
@@ -110,7 +110,7 @@ def _ended(status: int, stopped: bool, last_line: str) -> Ended:
     error = last_line.removeprefix("recsys: ").strip()
     if stopped:
         return Ended(AttemptOutcome.INTERRUPTED, "the scheduler was told to stop")
-    if status == BUSY:
+    if status == EXIT_BUSY:
         return Ended(AttemptOutcome.SKIPPED, error)
     if status < 0:
         return Ended(AttemptOutcome.FAILED, f"its process was ended by {signal.Signals(-status).name}")

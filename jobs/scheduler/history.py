@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.scheduler.lock import holder
+from jobs.scheduler.lock import lock_holder
 
 TAIL_BYTES = 1 << 20  # read of the end of the file, some thousand attempts
 
@@ -41,7 +41,7 @@ class Attempt:
 ATTEMPT = TypeAdapter(Attempt)
 
 
-def record(directory: Path, attempt: Attempt) -> None:
+def record_attempt(directory: Path, attempt: Attempt) -> None:
     """Add the attempt as it now is to the history of a data directory; it is on disk when this returns."""
     path = _path(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def record(directory: Path, attempt: Attempt) -> None:
         os.fsync(file.fileno())
 
 
-def history(directory: Path) -> list[Attempt]:
+def read_history(directory: Path) -> list[Attempt]:
     """The latest attempts, the last to start at the end.
 
     One that never ended, and whose job nobody does any more, was interrupted.
@@ -69,7 +69,7 @@ def history(directory: Path) -> list[Attempt]:
     known = [attempt for attempt in map(_parse, lines) if attempt is not None]
     last = sorted({(each.job, each.started): each for each in known}.values(), key=lambda each: each.started)
     unended = {each.job: each.started for each in last if each.outcome == AttemptOutcome.RUNNING}
-    running = {(job, started) for job, started in unended.items() if holder(directory, job)}
+    running = {(job, started) for job, started in unended.items() if lock_holder(directory, job)}
     return [
         replace(each, outcome=AttemptOutcome.INTERRUPTED)
         if each.outcome == AttemptOutcome.RUNNING and (each.job, each.started) not in running

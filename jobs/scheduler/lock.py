@@ -18,7 +18,7 @@ WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """The process that does a job; None where it has not yet said so."""
 
     pid: int | None
@@ -46,7 +46,7 @@ def job_lock(directory: Path, job: str) -> Generator[None]:
         yield
 
 
-def holder(directory: Path, job: str) -> Holder | None:
+def lock_holder(directory: Path, job: str) -> LockHolder | None:
     """Who does the job now."""
     if not _path(directory, job).exists():
         return None
@@ -72,10 +72,10 @@ def _take(file: TextIOWrapper) -> bool:
     return True
 
 
-def _read(file: TextIOWrapper) -> Holder:
+def _read(file: TextIOWrapper) -> LockHolder:
     file.seek(0)
     try:
         found = json.loads(file.read())
-        return Holder(found["pid"], datetime.fromisoformat(found["since"]))
+        return LockHolder(found["pid"], datetime.fromisoformat(found["since"]))
     except json.JSONDecodeError:
-        return Holder(None, None)  # taken this moment, not yet written
+        return LockHolder(None, None)  # taken this moment, not yet written

@@ -21,7 +21,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from jobs.scheduler.attempts import Job, record_skipped, run_job
 from jobs.scheduler.child_process import POLL_SECONDS, Stop
-from jobs.scheduler.history import Attempt, AttemptOutcome, history
+from jobs.scheduler.history import Attempt, AttemptOutcome, read_history
 from jobs.scheduler.lock import job_lock
 from recsys.cron import Cron
 from recsys.errors import SettingsError
@@ -56,16 +56,18 @@ class CronTrigger(BaseTrigger):
 
 
 @dataclass(frozen=True)
-class Timed:
+class ScheduledJob:
     """A job and when it is due."""
 
     job: Job
     trigger: BaseTrigger
 
 
-def timed_jobs(settings: Settings, config: Path | None) -> list[Timed]:
+def scheduled_jobs(settings: Settings, config: Path | None) -> list[ScheduledJob]:
     """The jobs that have a time in the settings; raises `SettingsError` where none has."""
-    jobs = [Timed(job_of(name, config), trigger) for name, trigger in triggers(settings.schedule).items()]
+    jobs = [
+        ScheduledJob(create_job(name, config), trigger) for name, trigger in job_triggers(settings.schedule).items()
+    ]
     if not jobs:
         raise SettingsError(
             "schedule.nightly, schedule.trending, schedule.archive = '': there is nothing to schedule"
@@ -73,14 +75,14 @@ def timed_jobs(settings: Settings, config: Path | None) -> list[Timed]:
     return jobs
 
 
-def job_of(name: JobName, config: Path | None) -> Job:
+def create_job(name: JobName, config: Path | None) -> Job:
     """The job of a name; its process reads the settings again, from the same file."""
     given = () if config is None else ("--config", str(config))
     command = (sys.executable, "-P", "-m", "jobs.cli.app", *given, name.value, "--scheduled")
     return Job(name.value, command, dated=name == JobName.NIGHTLY)
 
 
-def triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
+def job_triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
     """When each job is due, those left out that never are."""
     given = {
         JobName.NIGHTLY: schedule.nightly,
@@ -91,7 +93,7 @@ def triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
     return {name: CronTrigger(Cron.parse(text), zone) for name, text in given.items() if text}
 
 
-def run_schedule(settings: Settings, jobs: list[Timed], stop: Stop) -> None:
+def run_schedule(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> None:
     """Run jobs at their times until `stop` is requested; what they do then is ended.
 
     Times missed while jobs, or this process, could not run count as one. Raises `BusyError` where another
@@ -113,7 +115,7 @@ def run_schedule(settings: Settings, jobs: list[Timed], stop: Stop) -> None:
         log.info("schedule stopped")
 
 
-def last_due(trigger: BaseTrigger, now: datetime, grace_seconds: int) -> datetime | None:
+def last_due_time(trigger: BaseTrigger, now: datetime, grace_seconds: int) -> datetime | None:
     """The last time the trigger was due, up to now, within the grace period."""
     found = None
     following = trigger.get_next_fire_time(None, now - timedelta(seconds=grace_seconds))
@@ -122,7 +124,7 @@ def last_due(trigger: BaseTrigger, now: datetime, grace_seconds: int) -> datetim
     return found
 
 
-def _scheduler(settings: Settings, jobs: list[Timed], stop: Stop) -> BackgroundScheduler:
+def _scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> BackgroundScheduler:
     # What it would log goes to our log, by the listeners.
     logging.getLogger("apscheduler").addHandler(logging.NullHandler())
     logging.getLogger("apscheduler").propagate = False
@@ -133,7 +135,7 @@ def _scheduler(settings: Settings, jobs: list[Timed], stop: Stop) -> BackgroundS
     scheduler.add_listener(partial(_on_skipped, settings=settings), EVENT_JOB_MAX_INSTANCES)
     scheduler.add_listener(_on_missed, EVENT_JOB_MISSED)
     scheduler.add_listener(_on_error, EVENT_JOB_ERROR)
-    now, known = datetime.now(UTC), history(settings.directory)
+    now, known = datetime.now(UTC), read_history(settings.directory)
     for timed in jobs:
         missed = _missed(timed, now, known, settings.schedule)
         first: dict[str, Any] = {} if missed is None else {"next_run_time": missed}
@@ -142,9 +144,9 @@ def _scheduler(settings: Settings, jobs: list[Timed], stop: Stop) -> BackgroundS
     return scheduler
 
 
-def _missed(timed: Timed, now: datetime, known: list[Attempt], schedule: Schedule) -> datetime | None:
+def _missed(timed: ScheduledJob, now: datetime, known: list[Attempt], schedule: Schedule) -> datetime | None:
     """The last time the job was due, where the history knows no end of it: it was not begun, or interrupted."""
-    due = last_due(timed.trigger, now, schedule.misfire_grace_seconds)
+    due = last_due_time(timed.trigger, now, schedule.misfire_grace_seconds)
     if due is None:
         return None
     ends = [each for each in known if each.job == timed.job.name and each.scheduled >= due]
@@ -154,9 +156,9 @@ def _missed(timed: Timed, now: datetime, known: list[Attempt], schedule: Schedul
     return None if given_up else due
 
 
-def _work(timed: Timed, settings: Settings, stop: Stop) -> None:
+def _work(timed: ScheduledJob, settings: Settings, stop: Stop) -> None:
     now = datetime.now(UTC)
-    due = last_due(timed.trigger, now, settings.schedule.misfire_grace_seconds) or now
+    due = last_due_time(timed.trigger, now, settings.schedule.misfire_grace_seconds) or now
     run_job(timed.job, due, settings, stop)
 
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.trust import backed_sums
+from recsys.data.trust import trusted_item_counts
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import NOTHING, Model
@@ -37,7 +37,7 @@ class Popularity(Model):
         wanted = interactions.wanted
         say = wanted.data / (wanted.data + self.config.saturation)
         trust = np.repeat(interactions.trust, np.diff(wanted.indptr))
-        self.item_popularity = backed_sums(wanted.indices, say, trust, wanted.shape[1]).astype(np.float32)
+        self.item_popularity = trusted_item_counts(wanted.indices, say, trust, wanted.shape[1]).astype(np.float32)
         check_finite("popularity", scores=self.item_popularity)
         return self
 

@@ -19,8 +19,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
+DIRECTORY: Final = "serving"
+"""Where the server keeps its files, below the settings' `directory`."""
 WRITE_SECONDS: Final = 1.0
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.0002, 0.0005),
@@ -53,6 +55,11 @@ GAUGES: Final = {
 }
 
 Labels = tuple[str, ...]
+
+
+def metrics_directory(data_directory: Path) -> Path:
+    """Return where the workers of a server leave their counts for each other."""
+    return data_directory / DIRECTORY / "metrics"
 
 
 class Metrics:
@@ -143,7 +150,7 @@ class Metrics:
         }
 
     def _write(self, snapshot: dict[str, Any]) -> None:
-        with suppress(OSError), written_whole(self._directory / f"{os.getpid()}.json") as aside:
+        with suppress(OSError), atomic_write(self._directory / f"{os.getpid()}.json") as aside:
             aside.write_bytes(msgspec.json.encode(snapshot))
 
     def _all(self) -> list[dict[str, Any]]:

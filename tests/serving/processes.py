@@ -39,13 +39,18 @@ class Served:
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(child) for child in children]
+        return worker_ids(self.process.pid)
 
     def kill_workers(self, count: int | None = None) -> None:
         """SIGKILL so many workers, or every one; the server starts others."""
         for worker in self.workers()[:count]:
             os.kill(worker, signal.SIGKILL)
+
+
+def worker_ids(server_id: int) -> list[int]:
+    """Return the process ids of a server's workers; its other child is the resource tracker of Python."""
+    children = Path(f"/proc/{server_id}/task/{server_id}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def free_port() -> int:

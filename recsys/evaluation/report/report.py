@@ -33,7 +33,7 @@ from recsys.evaluation.report.model_plots import (
     plot_segments,
     plot_tradeoff,
 )
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
 MAX_EXAMPLES = 10
 MAX_EXAMPLE_ITEMS = 10
@@ -56,8 +56,8 @@ CATALOGUE_METRICS = ("coverage", "gini", "novelty", "diversity", "popularity", "
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report to `path` atomically."""
-    with written_whole(path) as aside:
-        aside.write_text(render_report(report), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(render_report(report), encoding="utf-8")
 
 
 def render_report(report: Report) -> str:

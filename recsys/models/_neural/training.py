@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys.errors import ModelError
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.models._neural.long_fit import Training
 from recsys.models.artifacts import not_finite
 from recsys.settings.types import Device
@@ -235,7 +235,7 @@ def _write(path: Path, state: _State, plan: Plan) -> None:
     for number, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
     arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         save_file(arrays, aside, {STATE: json.dumps({"history": asdict(state.history), "plan": asdict(plan)})})
 
 

@@ -16,12 +16,12 @@ from jobs.ingest.ingest import TableCount, ingest, ingest_history
 from jobs.ingest.watermark import Watermark, greatest, later, rows_from
 from jobs.lake import Lake
 from recsys.errors import SourceError
-from recsys.settings import Mapped, Sources, Table, load_settings
+from recsys.settings import ColumnMapping, Sources, Table, load_settings
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer
 
 LATEST = datetime(2025, 1, 1, tzinfo=UTC)
-COLUMNS: dict[str, Mapped] = {
+COLUMNS: dict[str, ColumnMapping] = {
     "event_id": "id",
     "user_id": "user_name",
     "item_id": "item",

@@ -35,7 +35,12 @@ OURS = ("recsys", "serving", "jobs", "features", "litestar", "redis")
 HEAVY = (
     *("torch", "torch_geometric", "implicit", "scipy", "numba", "pyarrow", "pandas", "matplotlib", "lightgbm"),
     *("optuna", "sklearn", "pyod", "recsys.models", "recsys.evaluation", "features", "jobs"),
-    *("recsys.anomaly.screening", "recsys.anomaly.crowds", "recsys.anomaly.labelled", "recsys.anomaly.outliers"),
+    *(
+        "recsys.anomaly.screening",
+        "recsys.anomaly.attack_groups",
+        "recsys.anomaly.label_classifier",
+        "recsys.anomaly.outliers",
+    ),
 )
 PATIENT = "[serving]\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
 TWO_WORKERS = ("--workers", "2")
@@ -180,6 +185,12 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
         assert served.process.wait(PATIENCE_SECONDS) == 0
     assert answered == [202] * 4
     assert "Traceback" not in served.log.read_text()
+
+
+def test_settings_that_are_checked_with_polars_do_not_stop_its_workers(tmp_path: Path) -> None:
+    """The check starts threads in the parent process, whose locks a forked worker would wait for."""
+    with serving(tmp_path, '[redis]\nurl = "redis://127.0.0.1:1"\n[sources]\ntime_zone = "UTC"\n') as served:
+        assert served.http.get("/live").json() == {"status": "live"}
 
 
 @pytest.mark.usefixtures("valkey_directory")

@@ -99,7 +99,7 @@ def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
 
 @pytest.mark.parametrize(("gainers", "members"), [(3, 1), (300, 2)])
 def test_a_gain_within_its_uncertainty_is_not_taken(gainers: int, members: int):
-    """Make two models that rank `agreed` first only when blended; it is relevant to all users but two."""
+    """Blending ranks `agreed` first, relevant to `gainers` users; `alone`, first in one list, to two users."""
     alone, other, agreed = 0, 1, 2
     first = np.tile(np.array([alone, agreed, *range(3, 21)], np.int32), (USERS, 1))
     second = np.tile(np.array([other, agreed, *range(21, 39)], np.int32), (USERS, 1))

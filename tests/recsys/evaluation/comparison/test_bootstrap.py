@@ -23,7 +23,7 @@ def test_bootstrap_does_not_depend_on_its_batches():
 
 
 def test_a_mean_over_some_users_is_over_those_drawn():
-    """Half of the second column is NaN; its means equal those of the first column with zeros in these rows."""
+    """The second column is NaN for half of the users; its means are over the drawn users of the other half."""
     values = np.random.default_rng(1).random((300, 1))
     half = np.where(np.arange(300) < 150, values[:, 0], np.nan)
     means = bootstrap_means(np.column_stack([values[:, 0], half]), 2000, 0)

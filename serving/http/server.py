@@ -1,0 +1,55 @@
+"""The server: granian, with as many worker processes as the settings say."""
+
+import multiprocessing
+import shutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from granian import Granian
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+
+from recsys.settings import load_settings, settings_file
+from serving.http.metrics import metrics_directory
+
+if TYPE_CHECKING:
+    from serving.http.app import Application
+
+APP_MODULE: Final = "serving.http.app"
+STOP_SECONDS: Final = 30
+
+
+def load_app(module: str) -> "Application":
+    """Make the application; runs in the worker process that answers with it."""
+    return import_module(module).create_app()
+
+
+def run_server() -> None:
+    """Serve until SIGTERM or SIGINT: open requests are answered, and a worker that dies is replaced.
+
+    Workers are spawned, not forked: libraries that the settings are checked with start threads in this process,
+    and a forked worker would wait for ever on locks that those threads hold.
+    """
+    multiprocessing.set_start_method("spawn")
+    settings = load_settings(settings_file())
+    serving = settings.serving
+    shutil.rmtree(metrics_directory(settings.directory), ignore_errors=True)
+    server = Granian(
+        APP_MODULE,
+        address=serving.host,
+        port=serving.port,
+        workers=serving.workers,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        ssl_cert=serving.tls_certificate,
+        ssl_key=serving.tls_key,
+        log_level=LogLevels.warning,
+    )
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
+    scheme = "http" if serving.tls_certificate is None else "https"
+    address = f"{scheme}://{host}:{serving.port}/v1/recommendations/<user_id>"
+    server.on_startup(lambda: print(f"Serving at {address}", flush=True))
+    server.serve(target_loader=load_app)
