@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
-from recsys.store.publish.blocks import count_lists
 
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
@@ -14,6 +13,7 @@ from jobs.progress import Progress
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
+from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.nightly_flags import replace_nightly_flags
 from recsys.store.publish.publish import PublishResult
 from recsys.store.publish.publish import publish as publish_version
