@@ -1,4 +1,4 @@
-"""How loops are compiled; imported where they are used, as numba takes longer to import than all else of a list."""
+"""Compilation of loops by numba; imported only where needed, as importing numba is slow."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,8 +9,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compiled when first called; what was compiled is kept beside its file or in the user's cache directory."""
+    """Compile a function at its first call; cache the result beside its file or in the user's cache directory."""
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba's answer when it may write to neither: compiled anew in every process
+    except RuntimeError:  # neither directory is writable: compile in every process
         return njit(nogil=True)(function)
