@@ -31,14 +31,13 @@ from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
-from serving.api import RowError
+from serving.api import MAX_EVENTS, RowError
 from serving.guard.counters import Origin
 from serving.guard.guard import Guard, KeyedCommand
 from serving.guard.observation import UNKNOWN, Batch, Watched
 from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 from serving.intake.load_shedding import LoadShedder
 
-MAX_EVENTS: Final = 500
 MAX_BODY_BYTES: Final = 2_000_000
 AHEAD: Final = timedelta(days=1)
 MAX_TEXT_LENGTH: Final = 1_000
