@@ -4,8 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.ingest.connections import resolve_connection
-from jobs.ingest.queries import read_query
+from jobs.ingest.queries import read_query, resolve_connection
 from recsys.settings import ColumnMapping, Sources, Table
 from tests.database_servers import DatabaseServer
 

@@ -21,7 +21,8 @@ from serving.api import (
 from serving.http import anomaly_handlers, handlers
 from serving.http.query import ListOptions, ListRequest, PageRequest
 from serving.http.routing import Response, Route
-from serving.intake.events import MAX_BODY_BYTES, Event
+from serving.intake.event_parsing import Event
+from serving.intake.events import MAX_BODY_BYTES
 from serving.intake.items import ItemChange
 
 LISTS: Final = "Lists"

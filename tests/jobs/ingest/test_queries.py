@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ingest.connections import resolve_connection
 from jobs.ingest.ingest import ingest
-from jobs.ingest.queries import read_query
+from jobs.ingest.queries import read_query, resolve_connection
 from jobs.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import ColumnMapping, Kind, Sources, Table

@@ -60,9 +60,9 @@ from jobs.lake import Lake
 from recsys.settings import Sources
 from recsys.store.keys import Keys
 
-archive.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stream.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 client = redis.Redis(port=int(sys.argv[2]))
-archive.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
+stream.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
 """
 
 

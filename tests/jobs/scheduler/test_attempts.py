@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.scheduler.attempts import Job, backoff, run_job
+from jobs.scheduler.attempts import Job, backoff_seconds, run_job
 from jobs.scheduler.child_process import Stop
 from jobs.scheduler.history import AttemptOutcome, read_history
 from recsys.settings import Redis, Schedule, Settings
@@ -67,7 +67,14 @@ def test_a_job_that_keeps_failing_is_given_up(settings: Settings) -> None:
 
 def test_the_wait_doubles_up_to_the_longest() -> None:
     schedule = Schedule(backoff_seconds=60, max_backoff_seconds=300)
-    assert [backoff(schedule, attempt) for attempt in (1, 2, 3, 4, 5, 5_000)] == [60, 120, 240, 300, 300, 300]
+    assert [backoff_seconds(schedule, attempt) for attempt in (1, 2, 3, 4, 5, 5_000)] == [
+        60,
+        120,
+        240,
+        300,
+        300,
+        300,
+    ]
 
 
 @pytest.mark.parametrize(

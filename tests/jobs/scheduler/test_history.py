@@ -61,7 +61,7 @@ def test_a_job_is_done_by_one_process_and_free_when_that_is_killed(
     assert found.pid == holding.pid
     assert found.since is not None
     assert timedelta(0) < datetime.now(UTC) - found.since < timedelta(minutes=1)
-    told = rf"^nightly: process {holding.pid} is doing it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
+    told = rf"^nightly: process {holding.pid} has been running it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
     with pytest.raises(BusyError, match=told), job_lock(tmp_path, "nightly"):
         pytest.fail("two hold it")
     with job_lock(tmp_path, "trending"):

@@ -90,7 +90,7 @@ def test_jobs_run_at_their_times_never_two_at_once(settings: Settings) -> None:
     assert ran[0].ended < ran[1].started
     skipped = [each for each in found if each.outcome == AttemptOutcome.SKIPPED]
     assert skipped
-    assert {each.error for each in skipped} == {"the one before it is not done yet"}
+    assert {each.error for each in skipped} == {"the previous run of the job has not ended"}
     assert all(0 <= (each.started - each.scheduled).total_seconds() < 5 for each in ran)
 
 
@@ -133,7 +133,7 @@ def test_what_is_too_late_waits_for_its_next_time(settings: Settings) -> None:
 def test_there_is_one_schedule_for_a_data_directory(settings: Settings) -> None:
     with (
         job_lock(settings.directory, SCHEDULER),
-        pytest.raises(BusyError, match=r"^schedule: process \d+ is doing"),
+        pytest.raises(BusyError, match=r"^schedule: process \d+ has been running it"),
     ):
         run_schedule(settings, timed(IntervalTrigger(seconds=1)), Stop())
 
@@ -209,8 +209,8 @@ def test_an_interrupt_stops_the_schedule_and_its_job(tmp_path: Path) -> None:
     assert [each.outcome for each in read_history(tmp_path)] == [AttemptOutcome.INTERRUPTED]
     lines = [json.loads(line) for line in told.splitlines()]
     told_of = [line["event"] for line in lines]
-    assert told_of[:2] == ["job is due", "job started"]
-    assert sorted(told_of[2:4]) == ["job interrupted", "schedule stops"]
+    assert told_of[:2] == ["job scheduled", "job started"]
+    assert sorted(told_of[2:4]) == ["job interrupted", "schedule stopping"]
     assert told_of[4:] == ["schedule stopped"]
     assert (lines[1]["job"], lines[1]["attempt"], lines[1]["level"]) == ("nightly", 1, "info")
 

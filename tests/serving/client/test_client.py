@@ -24,7 +24,7 @@ from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
 from serving.http import query
 from serving.http.query import ListOptions, ListRequest, query_fields
-from serving.intake import events, items
+from serving.intake import event_parsing, items
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.serving.http.test_recommendations import ODD_IDS
 from tests.serving.processes import free_port, serving
@@ -279,7 +279,7 @@ def test_its_types_are_what_the_server_takes() -> None:
     for arguments, request in ((calls.ListOptions, ListOptions), (calls.UserListOptions, ListRequest)):
         fields = query_fields(request)
         assert get_type_hints(arguments) == {name: CLIENT_TYPES.get(name, fields[name].type) for name in fields}
-    assert set(calls.Event.__annotations__) == set(events.Event.__struct_fields__)
+    assert set(calls.Event.__annotations__) == set(event_parsing.Event.__struct_fields__)
     assert set(calls.ItemFacts.__annotations__) == set(items.ItemChange.__struct_fields__)
 
 
