@@ -68,14 +68,14 @@ def write_catalogue_file(
 def item_vectors(known: Interactions, seed: int) -> NDArray[np.int8]:
     """Which users want each item, in `VECTOR_SIZE` whole numbers and `VECTOR_LENGTH` long, (items, `VECTOR_SIZE`).
 
-    The cosine of two vectors is about that of the two columns of `known.wanted`, by its truncated SVD. An item that
-    nobody wants, or of which so few numbers say nothing, has zeros.
+    The cosine of two vectors is about that of the two columns of `known.positives`, by its truncated SVD. An item
+    that nobody wants, or of which so few numbers say nothing, has zeros.
     """
-    values, right = truncated_svd(known.wanted, VECTOR_SIZE, seed)
+    values, right = truncated_svd(known.positives, VECTOR_SIZE, seed)
     scaled = np.zeros((len(known.items), VECTOR_SIZE), np.float32)
     scaled[:, : len(values)] = right * values
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
-    whole = np.sqrt(np.asarray(known.wanted.power(2).sum(axis=0)).reshape(-1, 1))
+    whole = np.sqrt(np.asarray(known.positives.power(2).sum(axis=0)).reshape(-1, 1))
     told = lengths > NOTHING * whole
     units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=told)
     return np.rint(VECTOR_LENGTH * units).astype(np.int8)

@@ -22,7 +22,7 @@ from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report.contents import CategoryExample, CategorySummary, ListedItem
 from recsys.files import read_json, write_json
-from recsys.models.categories.levels import MIN_CONFIDENCE, Classified, Proposals, category_path, classify
+from recsys.models.categories.levels import MIN_CONFIDENCE, Classification, Proposals, category_path, classify
 from recsys.models.light_gcn import LightGcn
 from recsys.schema import (
     CATEGORY,
@@ -75,13 +75,13 @@ def _write(directory: Path, run: Run, lake: Lake, settings: Settings) -> None:
     if reason is None:
         vectors = LightGcn.load(run.directory / model_step(LightGcn.name)).item_factors
         try:
-            found = classify(vectors, known.wanted, categories, settings.seed)
+            found = classify(vectors, known.positives, categories, settings.seed)
         except NotEnoughDataError as error:
             reason = str(error)
         else:
-            rows = found.without.sure()
+            rows = found.unlabeled.confident()
             examples = _examples(found, known, catalogue)
-            summary = replace(summary, proposed=len(rows), measured=found.measured, examples=examples)
+            summary = replace(summary, proposed=len(rows), measured=found.measurement, examples=examples)
     if reason is not None:
         log.info("no categories are proposed", run=run.id, reason=reason)
     write_json(directory / EVALUATION, asdict(replace(summary, skipped=reason)))
@@ -125,9 +125,9 @@ def _reason(run: Run, summary: CategorySummary, categories: pl.Series) -> str | 
     return None
 
 
-def _examples(found: Classified, known: Interactions, catalogue: pl.DataFrame) -> tuple[CategoryExample, ...]:
+def _examples(found: Classification, known: Interactions, catalogue: pl.DataFrame) -> tuple[CategoryExample, ...]:
     """Proposals evenly from the surest down: for items without a category, then for held-out ones where few are."""
-    without = _spread(found.without, EXAMPLES)
+    without = _spread(found.unlabeled, EXAMPLES)
     chosen = [*without, *_spread(found.test, EXAMPLES - len(without))]
     ids = known.items.ids(np.array([row for row, _, _ in chosen], np.int32)).to_list()
     rows = catalogue.filter(pl.col(ITEM_ID).is_in(ids)).with_columns(pl.col(CATEGORY).list.join(CATEGORY_SEPARATOR))
@@ -141,5 +141,5 @@ def _examples(found: Classified, known: Interactions, catalogue: pl.DataFrame) -
 
 
 def _spread(proposals: Proposals, count: int) -> list[tuple[int, list[str], float]]:
-    ordered = sorted(proposals.sure(), key=lambda found: (-found[2], found[0]))
+    ordered = sorted(proposals.confident(), key=lambda found: (-found[2], found[0]))
     return ordered[:: max(1, len(ordered) // max(1, count))][:count]

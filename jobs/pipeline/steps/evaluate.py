@@ -25,7 +25,7 @@ from recsys.ids import Rows
 from recsys.models.base import Model
 from recsys.models.blend import BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.settings import Evaluation, Settings
 
 VALIDATION, TEST = "validation", "test"
@@ -44,13 +44,13 @@ class EvaluationWindow:
 
     known: Interactions
     ground_truth: GroundTruth
-    exclude: Exclude
+    exclude: Exclusion
     fallback: Rows  # the list of users without history
 
     @classmethod
     def of(cls, known: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
         """The exam that `repeat` asks for."""
-        exclude = Exclude(known.user_items if settings.repeat == "exclude" else None)
+        exclude = Exclusion(known.user_items if settings.repeat == "exclude" else None)
         popular = Popularity().fit(known).recommend(NOBODY, max(settings.evaluation.cutoffs))[0][0]
         return cls(known, ground_truth, exclude, popular)
 

@@ -14,9 +14,9 @@ from jobs.progress import Progress
 from recsys.data.interactions import Interactions
 from recsys.files import written_whole
 from recsys.ids import UNKNOWN, IdMap, Rows
-from recsys.models._item_item.shared_users import SharedUsers
+from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
-from recsys.ranking.top_k import Exclude, top_k
+from recsys.ranking.top_k import Exclusion, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists
 from recsys.store.keys import POPULAR, TRENDING, popular_name
@@ -44,7 +44,7 @@ def unavailable_items(known: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
 
 
 def write_user_lists(
-    directory: Path, model: Model, known: Interactions, exclude: Exclude, n: int, progress: Progress
+    directory: Path, model: Model, known: Interactions, exclude: Exclusion, n: int, progress: Progress
 ) -> None:
     """The best n items of every user."""
     blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(known.users)))
@@ -55,14 +55,14 @@ def write_similar_lists(
     directory: Path,
     model: ItemModel,
     known: Interactions,
-    exclude: Exclude,
+    exclude: Exclusion,
     n: int,
     min_users: int,
     progress: Progress,
 ) -> None:
     """The n items most like each item, without those that share fewer users with it than `min_users`."""
-    shared = SharedUsers(known.wanted, min_users)
-    blocks = ((rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(known.items)))
+    shared = SupportFilter(known.positives, min_users)
+    blocks = ((rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(known.items)))
     _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
 
 
@@ -79,7 +79,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
         lists.collect().write_parquet(aside, row_group_size=BLOCK * GROUP_BLOCKS)
 
 
-def write_history(directory: Path, known: Interactions, exclude: Exclude, n: int, progress: Progress) -> None:
+def write_history(directory: Path, known: Interactions, exclude: Exclusion, n: int, progress: Progress) -> None:
     """The n latest items of each user that `exclude` leaves out of the user's list; no row where it leaves none."""
     users = 0 if exclude.user_items is None else len(known.users)
     blocks = ((rows, _latest(known, rows, n)) for rows in _blocks(users))

@@ -20,9 +20,9 @@ from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.memory import available_bytes
-from recsys.models._neural.long_fit import Training
-from recsys.models.light_gcn import LightGcn
-from recsys.models.search_spaces import SEARCH_SPACES, Range
+from recsys.models.base import NeuralModel, TrainingOptions
+from recsys.models.config import Range
+from recsys.models.registry import model_type
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -30,8 +30,7 @@ log = structlog.get_logger(__name__)
 TUNING_USERS: Final = 2_000
 # Of the best candidate's metric: a model below it is not worth tuning.
 WORTH_TUNING: Final = 0.5
-# Takes what time there is, so that its turn comes last; the others are tuned in this share of what is left before.
-LAST: Final = LightGcn.name
+# Neural models use all the time that is left, so they come last; the others are tuned in this share of it before.
 TUNING_SHARE: Final = 0.6
 RESULT: Final = "search.json"
 
@@ -100,13 +99,15 @@ def search(exam: EvaluationWindow, settings: Settings, progress: Progress) -> tu
     progress.start("choose models and their settings", len(settings.models))
     tried: dict[str, CandidateResult] = {}
     lists: Lists = {}
-    for name in sorted(settings.models, key=lambda name: name == LAST):
-        if name == LAST:
-            _tune_best(tried, lists, exam, settings, _Clock(TUNING_SHARE * clock.left))
+    neural = [name for name in settings.models if issubclass(model_type(name), NeuralModel)]
+    for name in settings.models:
+        if name not in neural:
+            tried[name] = _try(name, exam, settings, clock, lists)
+            progress.advance(1)
+    _tune_best(tried, lists, exam, settings, _Clock(TUNING_SHARE * clock.left) if neural else clock)
+    for name in neural:
         tried[name] = _try(name, exam, settings, clock, lists)
         progress.advance(1)
-    if LAST not in settings.models:
-        _tune_best(tried, lists, exam, settings, clock)
     progress.done()
     if not lists:
         raise ModelError(f"no candidate could be fitted: {tried[settings.models[0]].left_out}")
@@ -163,14 +164,14 @@ def _fit(
     """Fit and measure; the lists join the others. What can end early does after so many seconds, for good."""
     started = time.monotonic()
     model = build_candidate(name, settings)
-    if isinstance(model, LightGcn):
-        model.training = Training(seconds=seconds)
+    if isinstance(model, NeuralModel):
+        model.training = TrainingOptions(seconds=seconds)
     try:
         ranked = rank(model, exam, settings)
     except ModelError as error:
         return _left_out(name, str(error))
     lists[name] = ranked
-    values = {"epochs": model.epochs} if isinstance(model, LightGcn) else None
+    values = {"epochs": model.epochs} if isinstance(model, NeuralModel) else None
     return CandidateResult(name, _metric(ranked, exam, settings), round(time.monotonic() - started, 1), values)
 
 
@@ -227,7 +228,7 @@ def _tune(
 def _space(name: str, settings: Settings) -> dict[str, Range]:
     """What may be tuned of a model: nothing that the settings fix."""
     fixed = settings.model_settings.get(name, {})
-    return {field: limits for field, limits in SEARCH_SPACES.get(name, {}).items() if field not in fixed}
+    return {field: limits for field, limits in model_type(name).search_space.items() if field not in fixed}
 
 
 def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Settings:

@@ -23,8 +23,7 @@ from jobs.pipeline.steps.profiles import write_profiles
 from jobs.pipeline.windows import known_in_run
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
-from recsys.models._neural.long_fit import Training
-from recsys.models.base import Model
+from recsys.models.base import Model, NeuralModel, TrainingOptions
 from recsys.models.blend import Blend
 from recsys.models.categories.levels import category_path
 from recsys.models.item_knn import ItemKnn
@@ -32,7 +31,7 @@ from recsys.models.light_gcn import LightGcn
 from recsys.models.popularity import Popularity
 from recsys.models.registry import model_type
 from recsys.models.trending import Trending
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.settings import Settings
 
 # What is published beside every user's list: popular, trending and similar items.
@@ -76,10 +75,10 @@ def write_lists(run: Run, lake: Lake, settings: Settings, winner: str, progress:
 def build_for_run(run: Run, name: str, settings: Settings, progress: Progress) -> Model:
     """The model called `name`, not yet fitted; a long fit keeps its state in the run, and goes on from there."""
     model = build_candidate(name, settings)
-    progress.start(f"fit {name} on all events", model.config.epochs if isinstance(model, LightGcn) else None)
-    if isinstance(model, LightGcn):
+    progress.start(f"fit {name} on all events", model.config.epochs if isinstance(model, NeuralModel) else None)
+    if isinstance(model, NeuralModel):
         checkpoint = run.directory / CHECKPOINTS / f"{name}.safetensors"
-        model.training = Training(checkpoint, on_epoch=lambda _done, _epochs: progress.advance(1))
+        model.training = TrainingOptions(checkpoint, on_epoch=lambda _done, _epochs: progress.advance(1))
     return model
 
 
@@ -94,7 +93,7 @@ def _write_lists(
     known = known_in_run(features, run.as_of)
     items = lake.items().collect()
     unavailable = unavailable_items(known.items, items)
-    exclude = Exclude(known.user_items if settings.repeat == "exclude" else None, unavailable)
+    exclude = Exclusion(known.user_items if settings.repeat == "exclude" else None, unavailable)
     users, rows = known.shape
     progress.start(f"rank {rows:,} items for {users:,} users, and for each other", users + rows)
     model = _published(run, settings, winner, known)
@@ -104,7 +103,7 @@ def _write_lists(
         directory,
         similar,
         known,
-        Exclude(items=unavailable),
+        Exclusion(items=unavailable),
         settings.lists.similar_items,
         settings.anomalies.min_support,
         progress,
