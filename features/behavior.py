@@ -17,8 +17,8 @@ from features.behavior_partials import (
     RATING_SUM,
     RATINGS,
     USERS,
-    acts,
-    rated,
+    exclude_impressions,
+    rating_value,
 )
 from features.events import days_since, exact_sum, load_events, packed
 from features.feature import Feature, columns
@@ -101,7 +101,7 @@ def _figure(name: str, unit: str, meaning: str, expression: pl.Expr) -> Feature:
     return Feature(name, pl.Float64(), unit, meaning, expression)
 
 
-# Over all events of a user, with their values as `rated`.
+# Over all events of a user, with their values as `rating_value`.
 _DOINGS: Final = (
     _total(EVENTS, "events", "All events but impressions", pl.len()),
     _figure("days_since_first", "days", "Days since the first event", pl.col(_AGE).max()),
@@ -272,7 +272,9 @@ def behavior(events: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame, ips: pl
     `items` are the `item_counts` of the whole shop, `ips` its `ip_counts`; addresses that are not among these count
     for nothing. Takes the events into memory.
     """
-    known = acts(load_events(events.select(_READ), as_of, _READ)).with_columns(rated().alias(VALUE))
+    known = exclude_impressions(load_events(events.select(_READ), as_of, _READ)).with_columns(
+        rating_value().alias(VALUE)
+    )
     shop = items.select(pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max())
     ordered = _in_order(known)
     hours = _counted(known, pl.col(TIMESTAMP).dt.truncate("1h").alias(_CLOCK_HOUR))

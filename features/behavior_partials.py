@@ -15,12 +15,12 @@ MIN_RATING: Final = "least_rating"
 GREATEST_RATING: Final = "greatest_rating"
 
 
-def acts(events: pl.LazyFrame) -> pl.LazyFrame:
+def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
     """The events that are the users' doing: all but impressions."""
     return events.filter(pl.col(EVENT) != IMPRESSION)
 
 
-def rated() -> pl.Expr:
+def rating_value() -> pl.Expr:
     """The stars that an event gives, null for any other event."""
     return pl.when(pl.col(EVENT) == RATING).then(pl.col(VALUE))
 
@@ -31,8 +31,8 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     `users` that did something with it, its `ratings`, their exact sum, the least and the greatest of them.
     """
     return (
-        acts(events_before(events, as_of))
-        .with_columns(rated().alias(VALUE))
+        exclude_impressions(events_before(events, as_of))
+        .with_columns(rating_value().alias(VALUE))
         .group_by(ITEM_ID)
         .agg(
             pl.col(USER_ID).n_unique().alias(USERS),
@@ -53,7 +53,7 @@ def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
 
 def ip_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """One row an IP address of `events`, those of one bucket of users before `as_of`: how many `users` it had."""
-    known = acts(events_before(events, as_of)).filter(pl.col(IP).is_not_null())
+    known = exclude_impressions(events_before(events, as_of)).filter(pl.col(IP).is_not_null())
     return known.group_by(IP).agg(pl.col(USER_ID).n_unique().alias(USERS))
 
 

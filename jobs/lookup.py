@@ -5,13 +5,13 @@ from functools import cached_property
 
 import polars as pl
 
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from recsys.errors import StoreError
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
-from recsys.store.client.connect import Client, address_of, connect
+from recsys.store.client.connect import Client, connect, describe_server
 from recsys.store.keys import Keys
-from recsys.store.read import bought_with_items, live_version, similar_items, user_items
+from recsys.store.read import bought_together_items, live_version, similar_items, user_items
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Lookup:
     def of(cls, settings: Settings) -> "Lookup":
         """Connect to the settings' Redis; raises `StoreError` when it does not answer."""
         client = connect(settings.redis, settings.directory)
-        return cls(client, Keys(settings.redis.namespace), lake_of(settings))
+        return cls(client, Keys(settings.redis.namespace), open_lake(settings))
 
     def user(self, user_id: str, n: int) -> Found:
         """The first n items of the list of a user, given by the shop's own id; of the popular list without one."""
@@ -63,7 +63,7 @@ class Lookup:
 
     def goes_with(self, item_id: str) -> list[str]:
         """The items bought with one; none where it has no such list."""
-        return bought_with_items(self.client, self.keys, item_id, 1)
+        return bought_together_items(self.client, self.keys, item_id, 1)
 
     def show(self, item_ids: list[str]) -> tuple[Shown, ...]:
         """The items with their titles, in the given order."""
@@ -74,7 +74,7 @@ class Lookup:
     @property
     def address(self) -> str:
         """Host and port of the server, or the path of its socket."""
-        return address_of(self.client)
+        return describe_server(self.client)
 
     @cached_property
     def _facts(self) -> pl.DataFrame:

@@ -7,16 +7,16 @@ from typing import Any
 
 import polars as pl
 
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.run import runs
-from jobs.scheduler.history import Attempt, history
-from jobs.scheduler.lock import Holder, holder
-from jobs.scheduler.scheduler import SCHEDULER, triggers
+from jobs.scheduler.history import Attempt, read_history
+from jobs.scheduler.lock import LockHolder, lock_holder
+from jobs.scheduler.scheduler import SCHEDULER, job_triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
-from recsys.store.client.connect import address_of, connect, store_errors
-from recsys.store.event_stream import StreamState, stream_state
+from recsys.store.client.connect import connect, describe_server, store_errors
+from recsys.store.event_stream import StreamState, read_stream_state
 from recsys.store.keys import Keys
 from recsys.store.publish.memory import used_memory
 from recsys.store.read import Version, versions
@@ -63,7 +63,7 @@ class RedisStatus:
 class ScheduleStatus:
     """Who runs the schedule, when each job is due next, and the latest attempts at them, the last at the end."""
 
-    scheduler: Holder | None
+    scheduler: LockHolder | None
     due: dict[str, datetime]
     attempts: list[Attempt]
 
@@ -90,7 +90,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
 
 
 def _lake(settings: Settings) -> LakeStatus:
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     time = pl.col(TIMESTAMP)
     events, first, last = lake.events().select(pl.len(), first=time.min(), last=time.max()).collect().row(0)
     items, users = (table.select(pl.len()).collect().item() for table in (lake.items(), lake.users()))
@@ -113,14 +113,15 @@ def _redis(settings: Settings, now: datetime) -> RedisStatus:
     keys = Keys(settings.redis.namespace)
     with store_errors(client):
         memory = used_memory(client)
-    stream = stream_state(client, keys)
+    stream = read_stream_state(client, keys)
     age = max((now - stream.oldest).total_seconds(), 0.0) if stream.oldest else None
-    return RedisStatus(address_of(client), memory, versions(client, keys), stream, age)
+    return RedisStatus(describe_server(client), memory, versions(client, keys), stream, age)
 
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:
     due = {
-        name.value: trigger.get_next_fire_time(None, now) for name, trigger in triggers(settings.schedule).items()
+        name.value: trigger.get_next_fire_time(None, now)
+        for name, trigger in job_triggers(settings.schedule).items()
     }
-    attempts = history(settings.directory)[-SHOWN_ATTEMPTS:]
-    return ScheduleStatus(holder(settings.directory, SCHEDULER), due, attempts)
+    attempts = read_history(settings.directory)[-SHOWN_ATTEMPTS:]
+    return ScheduleStatus(lock_holder(settings.directory, SCHEDULER), due, attempts)

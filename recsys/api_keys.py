@@ -19,17 +19,17 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from recsys.errors import ApiKeyError
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
 Scope = Literal["read", "write", "admin"]
 
-FILE: Final = "api_keys.json"
+API_KEYS_FILE: Final = "api_keys.json"
 SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")
 """Each includes those before it."""
 NAME_PATTERN: Final = r"^[A-Za-z0-9.-]{1,32}$"
 TOKEN_BYTES: Final = 32
 PREFIX: Final = "rk"
-NOBODY: Final = "0" * 64
+UNMATCHED_HASH: Final = "0" * 64
 """What the token of an unknown name is compared with; no token has this hash."""
 
 
@@ -64,16 +64,16 @@ class ApiKeys:
         digest = _digest(token)
         _, _, rest = token.partition("_")
         key = self.keys.get(rest.partition("_")[0])
-        same = hmac.compare_digest(digest, NOBODY if key is None else key.sha256)
+        same = hmac.compare_digest(digest, UNMATCHED_HASH if key is None else key.sha256)
         return key if same else None
 
-    def adding(self, key: ApiKey) -> "ApiKeys":
+    def with_key(self, key: ApiKey) -> "ApiKeys":
         """With one more; raises `ApiKeyError` when its name is taken."""
         if key.name in self.keys:
             raise ApiKeyError(f"key {key.name!r}: is there already; revoke it first, or choose another name")
         return ApiKeys({**self.keys, key.name: key})
 
-    def without(self, name: str) -> "ApiKeys":
+    def without_key(self, name: str) -> "ApiKeys":
         """With one less; raises `ApiKeyError` when there is none of this name."""
         if name not in self.keys:
             known = ", ".join(sorted(self.keys)) or "none"
@@ -81,7 +81,7 @@ class ApiKeys:
         return ApiKeys({known: key for known, key in self.keys.items() if known != name})
 
 
-KEPT: Final = TypeAdapter(tuple[ApiKey, ...])
+STORED_KEYS: Final = TypeAdapter(tuple[ApiKey, ...])
 
 
 def create_key(
@@ -102,7 +102,7 @@ def create_key(
 def load_keys(file: Path) -> ApiKeys:
     """The keys in a file, none where it is not there; raises `ApiKeyError` when it cannot be read."""
     try:
-        found = KEPT.validate_json(file.read_bytes())
+        found = STORED_KEYS.validate_json(file.read_bytes())
     except FileNotFoundError:
         return ApiKeys()
     except OSError as error:
@@ -117,10 +117,10 @@ def load_keys(file: Path) -> ApiKeys:
 def save_keys(file: Path, keys: ApiKeys) -> None:
     """Write the keys, whole or not at all, for this user alone to read."""
     kept = sorted(keys.keys.values(), key=lambda key: key.name)
-    with written_whole(file) as aside:
+    with atomic_write(file) as aside:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
-            out.write(KEPT.dump_json(tuple(kept), indent=2) + b"\n")
+            out.write(STORED_KEYS.dump_json(tuple(kept), indent=2) + b"\n")
 
 
 def _digest(token: str) -> str:

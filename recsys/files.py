@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial"
+PARTIAL_SUFFIX = ".partial"
 
 
 @contextmanager
-def written_whole(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """A path beside `path` to write a file or directory to; it replaces `path` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     _remove(aside)
     try:
         yield aside
@@ -29,7 +29,7 @@ def written_whole(path: Path) -> Generator[Path]:
 
 def remove_partial(directory: Path) -> None:
     """Remove what killed processes left unfinished under `directory`, where nobody else is writing."""
-    for path in list(directory.rglob(f".*{PARTIAL}")):
+    for path in list(directory.rglob(f".*{PARTIAL_SUFFIX}")):
         _remove(path)
 
 
@@ -46,7 +46,7 @@ def flush(files: Iterable[Path]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` with sorted keys, whole or not at all."""
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
 
 

@@ -21,18 +21,18 @@ def pseudonym(key: str, user_id: str) -> str:
     return _digest(key, user_id)[:LENGTH]
 
 
-def pseudonymise(column: pl.Series, key: str) -> pl.Series:
+def pseudonymize(column: pl.Series, key: str) -> pl.Series:
     """The pseudonym of each id of a column; null stays null."""
     ids = column.drop_nulls().unique()
     pseudonyms = pl.Series([pseudonym(key, user_id) for user_id in ids], dtype=pl.String)
     return column.replace_strict(ids, pseudonyms, default=None, return_dtype=pl.String)
 
 
-def hide_users(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+def pseudonymize_users(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     """Rows of any table with pseudonyms in place of user ids, and without addresses and browsers."""
     hidden = [pl.lit(None, rows.schema[name]).alias(name) for name in (IP, USER_AGENT) if name in rows.columns]
     if USER_ID in rows.columns:
-        hidden.append(pl.lit(pseudonymise(rows[USER_ID], key)).alias(USER_ID))
+        hidden.append(pl.lit(pseudonymize(rows[USER_ID], key)).alias(USER_ID))
     return rows.with_columns(hidden)
 
 

@@ -38,7 +38,7 @@ SCORE: Final = "score"
 REASONS: Final = "reasons"
 SHADOW: Final = "shadow"
 LABEL: Final = "label"
-LABELLED_AT: Final = "labelled_at"
+LABELED_AT: Final = "labelled_at"
 BOT: Final = "bot"
 FINE: Final = "fine"
 FLAGGED: Final = "flagged"
@@ -73,12 +73,12 @@ DEFAULT_WEIGHTS: Final = {
     REFUND: -5.0,
 }
 
-ID_LENGTH: Final = 128
-ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{ID_LENGTH}}}$"
+MAX_ID_LENGTH: Final = 128
+ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{MAX_ID_LENGTH}}}$"
 CATEGORY_SEPARATOR: Final = ">"
 VECTOR_SIZE: Final = 32  # numbers in the vector of an item
-VECTOR_LENGTH: Final = 127  # its length, as its numbers are whole and take a byte each
-EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+VECTOR_NORM: Final = 127  # its length, as its numbers are whole and take a byte each
+MIN_TIMESTAMP: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
 
 
@@ -89,9 +89,9 @@ def is_id(text: str) -> bool:
     (True, False, False)
     """
     if text.isascii():
-        return 0 < len(text) <= ID_LENGTH and text.isprintable() and " " not in text
+        return 0 < len(text) <= MAX_ID_LENGTH and text.isprintable() and " " not in text
     # Beyond ASCII the pattern itself decides: its tables of Unicode and those of Python are of different years.
-    return len(text) <= ID_LENGTH and bool(pl.select(pl.lit(text).str.contains(ID_PATTERN)).item())
+    return len(text) <= MAX_ID_LENGTH and bool(pl.select(pl.lit(text).str.contains(ID_PATTERN)).item())
 
 
 def _is_id(name: str) -> pl.Expr:
@@ -233,7 +233,7 @@ def flags_schema(latest: datetime) -> type[Flags]:
     class KnownFlags(Flags):
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
-            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownFlags
 
@@ -244,7 +244,7 @@ def impressions_schema(latest: datetime) -> type[Impressions]:
     class KnownImpressions(Impressions):
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
-            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownImpressions
 
@@ -259,12 +259,12 @@ def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
 
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
-            return pl.col(TIMESTAMP).is_between(pl.lit(EARLIEST), pl.lit(latest))
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownEvents
 
 
-def broken_event_rule(
+def find_broken_event_rule(
     event_id: str,
     user_id: str,
     item_id: str,
@@ -286,6 +286,6 @@ def broken_event_rule(
         ("price_is_an_amount", price is None or (isfinite(price) and price >= 0)),
         ("quantity_is_an_amount", quantity is None or (isfinite(quantity) and quantity >= 0)),
         ("event_is_known", event in names),
-        ("timestamp_is_in_range", EARLIEST <= timestamp <= latest),
+        ("timestamp_is_in_range", MIN_TIMESTAMP <= timestamp <= latest),
     )
     return next((rule for rule, kept in checks if not kept), None)

@@ -18,7 +18,7 @@ class Recommendation(Struct, frozen=True):
     reason: str
 
 
-class Removed(Struct, frozen=True):
+class Removal(Struct, frozen=True):
     """Items that a filter left out, and why."""
 
     reason: str
@@ -31,7 +31,7 @@ class Stage(Struct, frozen=True):
     name: str
     microseconds: float
     items: list[str] | UnsetType = UNSET
-    removed: list[Removed] | UnsetType = UNSET
+    removed: list[Removal] | UnsetType = UNSET
     note: str | UnsetType = UNSET
 
 
@@ -96,7 +96,7 @@ class RowError(Struct, frozen=True):
     expected: str
 
 
-class Accepted(Struct, frozen=True):
+class AcceptedEvents(Struct, frozen=True):
     """How many events are in the stream, how many found no room, and what is wrong with the others."""
 
     request_id: str
@@ -113,7 +113,7 @@ class ItemState(Struct, frozen=True):
     updated_at: str
 
 
-class FlagOfUser(Struct, frozen=True):
+class UserFlag(Struct, frozen=True):
     """Why a user is held back, and how long: `score` from 0 to 100, `reasons` the weightiest first.
 
     `user_id` is as it is kept: a pseudonym, where there is a key for it.
@@ -132,7 +132,7 @@ class Anomalies(Struct, frozen=True):
 
     request_id: str
     total: int
-    flags: list[FlagOfUser]
+    flags: list[UserFlag]
 
 
 class Anomaly(Struct, frozen=True):
@@ -140,11 +140,11 @@ class Anomaly(Struct, frozen=True):
 
     user_id: str
     request_id: str
-    flag: FlagOfUser | None
+    flag: UserFlag | None
     released: bool
 
 
-class Labelled(Struct, frozen=True):
+class UserLabel(Struct, frozen=True):
     """What an analyst has said of a user."""
 
     user_id: str
@@ -152,7 +152,7 @@ class Labelled(Struct, frozen=True):
     label: Literal["bot", "fine"]
 
 
-class Invalid(Struct, frozen=True):
+class InvalidValue(Struct, frozen=True):
     """Which value of the request is not accepted, and what would be."""
 
     field: str
@@ -174,7 +174,7 @@ class LiveStatus(Struct, frozen=True):
     status: Literal["live"]
 
 
-class Ready(Struct, frozen=True):
+class ReadyStatus(Struct, frozen=True):
     """There are lists to answer with; degraded while Redis does not answer."""
 
     status: Literal["ready", "degraded"]

@@ -1,18 +1,50 @@
-"""The installed command, run as a user would."""
+"""The `recsys` command, run in the test's process or in one of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
+from unittest.mock import patch
+
+import structlog
+from typer.testing import CliRunner
+
+from jobs.cli.app import app
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
+WIDTH = "120"
 
 
 def run_recsys(
     work_directory: Path, data_directory: Path, *arguments: str | Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `recsys` in a directory, its data in another; what it printed and its exit status."""
-    variables = {**os.environ, "RECSYS_DIRECTORY": str(data_directory), "COLUMNS": "120", **environment}
+    """Run `recsys` in this process, in `work_directory`, with its data in `data_directory`.
+
+    Returns the exit status and what was printed, as `run_recsys_process` does, without the seconds that a new
+    process takes to import everything. Not for commands that receive signals, run beside others, or become another
+    program.
+    """
+    variables = {"RECSYS_DIRECTORY": str(data_directory), "COLUMNS": WIDTH, **environment}
+    logging = structlog.get_config()
+    try:
+        with contextlib.chdir(work_directory), patch("os.execve", _refuse_to_become):
+            result = CliRunner().invoke(
+                app, [*map(str, arguments)], env=variables, catch_exceptions=False, prog_name="recsys"
+            )
+    finally:
+        structlog.configure(**logging)
+    return subprocess.CompletedProcess(
+        ["recsys", *map(str, arguments)], result.exit_code, result.stdout, result.stderr
+    )
+
+
+def run_recsys_process(
+    work_directory: Path, data_directory: Path, *arguments: str | Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed `recsys` as a user would, in a process of its own."""
+    variables = {**os.environ, "RECSYS_DIRECTORY": str(data_directory), "COLUMNS": WIDTH, **environment}
     return subprocess.run(
         [RECSYS, *map(str, arguments)],
         cwd=work_directory,
@@ -21,3 +53,7 @@ def run_recsys(
         text=True,
         timeout=300,
     )
+
+
+def _refuse_to_become(*_: object) -> NoReturn:
+    raise AssertionError("the command would replace the test's process: use run_recsys_process")

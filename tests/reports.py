@@ -199,7 +199,13 @@ def make_full_report() -> Report:
             SearchedModel("bpr", 0.079, 30.0, 0, 0.0, {}, None),
             SearchedModel("popularity", 0.05, 0.1, 0, 0.0, {}, None),
             SearchedModel(
-                "light_gcn", None, 0.0, 0, 0.0, {}, "search.minutes = 15: the time was over before its turn came"
+                "light_gcn",
+                None,
+                0.0,
+                0,
+                0.0,
+                {},
+                "search.max_minutes = 15: the time was over before its turn came",
             ),
         ),
         quarantine=QuarantineCounts(

@@ -8,16 +8,16 @@ import structlog
 import typer
 
 from jobs.cli import render
-from jobs.ingest.ingest import AHEAD, TableCount, ingest
-from jobs.ingest.stream import Archived, archive
-from jobs.lake import lake_of
+from jobs.ingest.ingest import MAX_CLOCK_SKEW, TableCount, ingest
+from jobs.ingest.stream import ArchiveResult, archive
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, Until, advance_run
 from jobs.pipeline.run import COMPLETE, Run, run_id, runs
 from jobs.pipeline.steps.evaluate import TEST, VALIDATION, measurements
 from jobs.pipeline.steps.features import FEATURES
 from jobs.progress import Progress, shown
-from jobs.scheduler.child_process import BUSY
-from jobs.scheduler.lock import holder, job_lock
+from jobs.scheduler.child_process import EXIT_BUSY
+from jobs.scheduler.lock import job_lock, lock_holder
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import BusyError, RunError, SettingsError, StoreError
 from recsys.settings import Settings
@@ -32,31 +32,31 @@ def take_in(
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings where asked to."""
     progress.start("read sources")
-    latest = datetime.now(UTC) + AHEAD
-    counts = ingest(paths, settings.sources, lake_of(settings), latest, progress.advance, queries, full)
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    counts = ingest(paths, settings.sources, open_lake(settings), latest, progress.advance, queries, full)
     progress.done()
     return counts
 
 
-def archive_online(settings: Settings, progress: Progress) -> Archived:
+def archive_online(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move what was taken in online into the lake; raises `StoreError` when Redis does not answer."""
     client = connect(settings.redis, settings.directory)
     progress.start("archive what was taken in online")
-    latest = datetime.now(UTC) + AHEAD
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     archived = archive(
-        lake_of(settings), settings.sources, client, Keys(settings.redis.namespace), latest, progress.advance
+        open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, progress.advance
     )
     progress.done()
     return archived
 
 
-def archive_first(settings: Settings, progress: Progress) -> Archived:
+def archive_first(settings: Settings, progress: Progress) -> ArchiveResult:
     """The same before other work, which goes on when Redis does not answer: what is in the stream stays there."""
     try:
         return archive_online(settings, progress)
     except StoreError as error:
         log.warning("what was taken in online is not archived", error=str(error))
-        return Archived()
+        return ArchiveResult()
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
     What a nightly run reads does not change under it, so nothing is archived meanwhile.
     """
     try:
-        nightly = holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
+        nightly = lock_holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
         if nightly is not None:
             raise BusyError(f"{job}: waits for {JobName.NIGHTLY}: {nightly}")
         with job_lock(settings.directory, job):
@@ -75,7 +75,7 @@ def alone(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
         if not scheduled:
             raise
         typer.echo(f"recsys: {error}", err=True)
-        raise typer.Exit(BUSY) from None
+        raise typer.Exit(EXIT_BUSY) from None
 
 
 def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:

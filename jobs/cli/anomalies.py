@@ -10,13 +10,13 @@ import typer
 from jobs.cli import render
 from jobs.cli.options import AsJson
 from jobs.experiments.backtest import backtest, days
-from jobs.lake import lake_of
-from jobs.pipeline.explanation import explained
+from jobs.lake import open_lake
+from jobs.pipeline.explanation import explain_user
 from recsys.errors import SettingsError
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
-from recsys.store.flags import put_label, read_flags
+from recsys.store.flags import list_flags, put_label
 from recsys.store.keys import Keys
 
 anomalies_app = typer.Typer(
@@ -43,7 +43,7 @@ def list_command(
 ) -> None:
     """Print who is held back, those held back longest first."""
     client, keys = _store(context)
-    flags = read_flags(client, keys, datetime.now(UTC), n, offset)
+    flags = list_flags(client, keys, datetime.now(UTC), n, offset)
     if as_json:
         render.print_json([asdict(flag) for flag in flags])
     else:
@@ -53,11 +53,11 @@ def list_command(
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_json: AsJson = False) -> None:
     """Print why a user is held back, and what the latest nightly run says of the user."""
-    found = explained(context.obj, _stored_id(context, user, is_hidden))
+    found = explain_user(context.obj, _stored_id(context, user, is_hidden))
     if as_json:
         render.print_json(asdict(found))
     else:
-        render.show_explained(user, found)
+        render.show_explanation(user, found)
 
 
 @anomalies_app.command("release")
@@ -91,7 +91,7 @@ def backtest_command(
 ) -> None:
     """Replay a day's events: who would have been flagged, when and why, with the settings as they are."""
     settings: Settings = context.obj
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     found = backtest(lake, settings, _day(day) if day is not None else _latest(days(lake)))
     if as_json:
         render.print_json(asdict(found) | {"share": found.share})
@@ -109,7 +109,7 @@ def _stored_id(context: typer.Context, user: str, is_hidden: bool) -> str:
         raise SettingsError(
             f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
         )
-    lake = lake_of(context.obj)
+    lake = open_lake(context.obj)
     return user if is_hidden else lake.stored_id(user)
 
 

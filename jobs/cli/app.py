@@ -36,8 +36,8 @@ from jobs.progress import shown
 from jobs.scheduler.attempts import run_job
 from jobs.scheduler.child_process import stop_on_signals
 from jobs.scheduler.history import AttemptOutcome as Ended
-from jobs.scheduler.lock import holder
-from jobs.scheduler.scheduler import JobName, job_of, run_schedule, timed_jobs
+from jobs.scheduler.lock import lock_holder
+from jobs.scheduler.scheduler import JobName, create_job, run_schedule, scheduled_jobs
 from jobs.status import read_status
 from recsys.errors import RecsysError, RunError
 from recsys.logs import configure_logging
@@ -248,7 +248,7 @@ def trending(context: typer.Context, as_json: AsJson = False, scheduled: Schedul
     with alone(settings, JobName.TRENDING, scheduled), shown() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
         named = settings.sources.paths or settings.sources.queries
-        free = holder(settings.directory, JobName.NIGHTLY) is None
+        free = lock_holder(settings.directory, JobName.NIGHTLY) is None
         if free:
             archive_first(settings, progress)
         if free and named:
@@ -282,9 +282,9 @@ def schedule(
     config: Path | None = context.find_root().params["config"]
     with stop_on_signals() as stop:
         if once is None:
-            run_schedule(settings, timed_jobs(settings, config), stop)
+            run_schedule(settings, scheduled_jobs(settings, config), stop)
             return
-        ended = run_job(job_of(once, config), datetime.now(UTC), settings, stop)
+        ended = run_job(create_job(once, config), datetime.now(UTC), settings, stop)
     if ended.outcome != Ended.SUCCEEDED:
         raise RunError(f"{once} {ended.outcome} (attempt {ended.attempt}): {ended.error}")
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from jobs.cli import render
 from jobs.cli.actions import moment_of
-from jobs.experiments.attack_simulation import AttackResult, attack_range, field_of_lake, field_of_split
-from jobs.lake import lake_of
+from jobs.experiments.attack_simulation import AttackResult, read_lake_dataset, read_split_dataset, simulate_attacks
+from jobs.lake import open_lake
 from jobs.progress import shown
 from recsys.anomaly.attacks import KINDS
 from recsys.errors import SettingsError
@@ -50,14 +50,14 @@ def attack_command(
     if unknown:
         raise SettingsError(f"--kind = {unknown[0]!r}: expected one of {', '.join(KINDS)}")
     field = (
-        field_of_lake(lake_of(settings), settings, moment_of(as_of))
+        read_lake_dataset(open_lake(settings), settings, moment_of(as_of))
         if directory is None
-        else field_of_split(directory, settings)
+        else read_split_dataset(directory, settings)
     )
     wanted = range(first_seed, first_seed + seeds)
     with shown() as progress:
         outcomes = list(
-            attack_range(field, kind or KINDS, share or DEFAULT_SHARES, wanted, model, settings, progress)
+            simulate_attacks(field, kind or KINDS, share or DEFAULT_SHARES, wanted, model, settings, progress)
         )
     if out is not None:
         write_json(out, {"attacks": [asdict(outcome) for outcome in outcomes]})

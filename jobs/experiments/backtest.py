@@ -9,10 +9,19 @@ import polars as pl
 
 from jobs.lake import Lake
 from recsys.anomaly.acts import Act
-from recsys.anomaly.circuit_breaker import has_prices, stays_closed
-from recsys.anomaly.networks import is_within, networks_of
-from recsys.anomaly.scoring import BUSY_EVENTS, GLANCED, Seen, Verdict, busy, hasty, judged, order_events
-from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, sliding
+from recsys.anomaly.circuit_breaker import breaker_allows_flag, has_priced_purchases
+from recsys.anomaly.networks import is_within, parse_networks
+from recsys.anomaly.scoring import (
+    HIGH_TRAFFIC_EVENTS,
+    RECENT_ACTS,
+    UserSignals,
+    Verdict,
+    has_high_rate,
+    has_suspicious_timing,
+    score_user,
+    select_order_events,
+)
+from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, Counts, sliding_count
 from recsys.data.splits import in_window
 from recsys.schema import EVENT, EVENT_ID, IP, ITEM_ID, PRICE, SESSION_ID, TIMESTAMP, USER_AGENT, USER_ID
 from recsys.settings import Settings
@@ -22,7 +31,7 @@ COLUMNS = (USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, PRICE, SESSION_ID, IP, 
 
 
 @dataclass(frozen=True)
-class Raised:
+class BacktestFlag:
     """A flag that would have been raised; held back where the breaker would have stopped it."""
 
     user_id: str
@@ -39,7 +48,7 @@ class Backtest:
     day: date
     users: int
     events: int
-    flags: tuple[Raised, ...]
+    flags: tuple[BacktestFlag, ...]
 
     @property
     def share(self) -> float:
@@ -82,7 +91,7 @@ class _Counters:
         if name is None:
             return NO_COUNTS
         found = [
-            sliding(self.current[window].get(name, 0), self.previous[window].get(name, 0), at_ms, window_ms)
+            sliding_count(self.current[window].get(name, 0), self.previous[window].get(name, 0), at_ms, window_ms)
             for window, window_ms in enumerate(WINDOWS_MS)
         ]
         return found[0], found[1], found[2]
@@ -93,10 +102,10 @@ class _Replay:
 
     def __init__(self, settings: Settings, allowed: frozenset[str]) -> None:
         self._weights = settings.sources.event_weights
-        self._orders = order_events(self._weights)
+        self._orders = select_order_events(self._weights)
         self._anomalies = settings.anomalies
         self._allowed = allowed
-        self._networks = networks_of(settings.anomalies.allowed_networks)
+        self._networks = parse_networks(settings.anomalies.allowed_networks)
         self._session_events = settings.serving.session_events
         self._acts: dict[str, deque[Act]] = defaultdict(lambda: deque(maxlen=self._session_events))
         self._counters = _Counters()
@@ -110,7 +119,9 @@ class _Replay:
         self._flagged = 0
         self._purchases = self._priced = 0
 
-    def take(self, user: str, item: str, event: str, at: datetime, *more: str | float | None) -> Raised | None:
+    def take(
+        self, user: str, item: str, event: str, at: datetime, *more: str | float | None
+    ) -> BacktestFlag | None:
         """Take an event in; the flag that it raises."""
         _, price, session, ip, agent = more
         if not self._weights.get(event):
@@ -133,18 +144,18 @@ class _Replay:
             self._spread(user, item, address, device, at_ms)
         if is_line and (event, unpriced) in self._judged:
             return None
-        glanced = [float(act.at_ms) for act in sorted(self._acts[user], reverse=True)[:GLANCED]]
-        seen_now = not ordered and busy(self._counters.now(names[0] or ""))
-        if not (seen_now or hasty(glanced)):
+        glanced = [float(act.at_ms) for act in sorted(self._acts[user], reverse=True)[:RECENT_ACTS]]
+        seen_now = not ordered and has_high_rate(self._counters.now(names[0] or ""))
+        if not (seen_now or has_suspicious_timing(glanced)):
             return None
         if ordered:
             self._judged.add((event, unpriced))
-        verdict = judged(self._seen(user, names, at_ms, unpriced), self._orders)
+        verdict = score_user(self._seen(user, names, at_ms, unpriced), self._orders)
         return self._raised(user, at, verdict) if verdict.score >= self._anomalies.flag_threshold else None
 
     def _remember(self, user: str, act: Act) -> bool:
         """Add to a user's acts; whether it can only be one more line of an order at its moment, which tells nothing
-        new: a big order has hundreds, and is judged once.
+        new: a big order has hundreds, and is scored once.
         """
         if self._moment != (user, act.at_ms):
             self._moment, self._judged = (user, act.at_ms), set()
@@ -161,15 +172,15 @@ class _Replay:
 
     def _spread(self, user: str, item: str, address: str | None, device: str | None, at_ms: int) -> None:
         hour = at_ms // WINDOWS_MS[HOUR]
-        if address is not None and self._counters.now(address)[HOUR] >= BUSY_EVENTS:
+        if address is not None and self._counters.now(address)[HOUR] >= HIGH_TRAFFIC_EVENTS:
             self._items[address, hour].add(item)
-        if device is not None and self._counters.now(device)[HOUR] >= BUSY_EVENTS:
+        if device is not None and self._counters.now(device)[HOUR] >= HIGH_TRAFFIC_EVENTS:
             self._users[device, hour].add(user)
 
-    def _seen(self, user: str, names: list[str | None], at_ms: int, unpriced: bool) -> Seen:
+    def _seen(self, user: str, names: list[str | None], at_ms: int, unpriced: bool) -> UserSignals:
         hour = at_ms // WINDOWS_MS[HOUR]
         own, session, address, device = (self._counters.sliding(name, at_ms) for name in names)
-        return Seen(
+        return UserSignals(
             at_ms,
             list(self._acts[user]),
             own,
@@ -178,16 +189,16 @@ class _Replay:
             device,
             len(self._items.get((names[2] or "", hour), ())),
             len(self._users.get((names[3] or "", hour), ())),
-            unpriced and has_prices(self._purchases, self._priced),
+            unpriced and has_priced_purchases(self._purchases, self._priced),
             len(self._acts[user]) < self._session_events,
         )
 
-    def _raised(self, user: str, at: datetime, verdict: Verdict) -> Raised:
-        held_back = not stays_closed(self._flagged, len(self._active), self._anomalies.max_flagged_share)
+    def _raised(self, user: str, at: datetime, verdict: Verdict) -> BacktestFlag:
+        held_back = not breaker_allows_flag(self._flagged, len(self._active), self._anomalies.max_flagged_share)
         self._flagged += not held_back
         hours = timedelta(days=1) if held_back else timedelta(hours=self._anomalies.flag_hours)
         self._free_from[user] = at + hours
-        return Raised(user, at, verdict.score, verdict.reasons, held_back)
+        return BacktestFlag(user, at, verdict.score, verdict.reasons, held_back)
 
 
 def backtest(lake: Lake, settings: Settings, day: date) -> Backtest:

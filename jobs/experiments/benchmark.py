@@ -113,7 +113,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
 
 def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
     """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
-    wanted = sample_users(split.validation, settings.evaluation.users, settings.seed)
+    wanted = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     exam = split_evaluation_window(split.train, wanted, settings)
     result, lists = search(exam, settings, LogProgress())
     return choose(lists, exam, settings), result

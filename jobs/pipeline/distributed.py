@@ -12,7 +12,7 @@ import typer
 
 from jobs.cli.actions import moment_of
 from jobs.cli.app import AsOf, Config
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.run import Run, open_run, run_id
 from jobs.pipeline.steps.evaluate import SEARCH
 from jobs.pipeline.steps.features import FEATURES
@@ -46,7 +46,7 @@ def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
     known = known_in_run(run.directory / FEATURES, moment)
     fitted = build_for_run(run, name, found, LogProgress()).fit(known)
     if int(os.environ.get("RANK", "0")) == 0:
-        with open_run(settings, lake_of(settings), moment) as held:
+        with open_run(settings, open_lake(settings), moment) as held:
             held.step(model_step(name), fitted.save)
     return run.directory / model_step(name)
 

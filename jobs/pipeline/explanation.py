@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from jobs.pipeline.steps.screen import last_screening
-from jobs.pipeline.steps.screening_summary import suspected
+from jobs.pipeline.steps.screen import find_latest_screening
+from jobs.pipeline.steps.screening_summary import find_suspect
 from recsys.evaluation.report.contents import Suspect
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
@@ -12,7 +12,7 @@ from recsys.store.keys import Keys
 
 
 @dataclass(frozen=True)
-class Explained:
+class UserExplanation:
     """Why a user is held back now, and what the latest nightly run that looked says of the user."""
 
     user_id: str
@@ -27,11 +27,11 @@ class Explained:
     """None where the run wrote nothing down of the user."""
 
 
-def explained(settings: Settings, user_id: str) -> Explained:
+def explain_user(settings: Settings, user_id: str) -> UserExplanation:
     """What is known of a user, by the id that is stored; raises `StoreError`."""
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     flag, released = read_flag(client, keys, user_id), is_released(client, keys, user_id)
-    run = last_screening(settings.directory)
+    run = find_latest_screening(settings.directory)
     if run is None:
-        return Explained(user_id, flag, released, None, None)
-    return Explained(user_id, flag, released, run.id, suspected(run, user_id))
+        return UserExplanation(user_id, flag, released, None, None)
+    return UserExplanation(user_id, flag, released, run.id, find_suspect(run, user_id))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.candidates import check_candidates
 from jobs.pipeline.run import COMPLETE, Run, open_run
 from jobs.pipeline.steps.categories import propose_categories
@@ -16,7 +16,7 @@ from jobs.pipeline.steps.cross_validate import check_folds, cross_validate
 from jobs.pipeline.steps.evaluate import evaluate
 from jobs.pipeline.steps.features import write_features
 from jobs.pipeline.steps.report import REPORT, REPORT_FILE, report
-from jobs.pipeline.steps.screen import nightly_flags, screen
+from jobs.pipeline.steps.screen import build_nightly_flags, screen
 from jobs.pipeline.steps.search import search_in_run
 from jobs.pipeline.steps.train import train, write_lists
 from jobs.progress import Progress
@@ -26,7 +26,7 @@ from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import count_lists
 from recsys.store.publish.nightly_flags import replace_nightly_flags
-from recsys.store.publish.publish import Published, publish
+from recsys.store.publish.publish import PublishResult, publish
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class RunResult:
     run: Run
     winner: str | None = None
     report: Path | None = None
-    published: Published | None = None
+    published: PublishResult | None = None
 
 
 def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> RunResult:
@@ -57,7 +57,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_candidates(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], run.directory / REPORT / REPORT_FILE)
@@ -85,7 +85,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
         return RunResult(run, winner, written, published)
 
 
-def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
+def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
     """Load the run's lists into Redis and make them live, and hold back the users who were screened out."""
     lists = run.directory / "lists"
     progress.start("publish lists", count_lists(lists))
@@ -108,7 +108,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> Published:
         settings.redis.max_memory,
     )
     now = datetime.now(UTC)
-    replace_nightly_flags(client, keys, nightly_flags(run, settings, now), now)
+    replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
     progress.done()
     if published.cut_to is not None:
         log.warning("lists were cut to fit redis.max_memory", run=run.id, longest=published.cut_to)

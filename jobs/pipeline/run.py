@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from jobs.lake import DATE, FLAGS, TABLES, Lake
 from recsys.errors import RunError
-from recsys.files import fingerprint, read_json, remove_partial, write_json, written_whole
+from recsys.files import atomic_write, fingerprint, read_json, remove_partial, write_json
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class Run:
         log.debug("step started", run=self.id, step=name)
         started = time.perf_counter()
         _reset_peak_memory()
-        with written_whole(target) as aside:
+        with atomic_write(target) as aside:
             aside.mkdir()
             work(aside)
         self.record_step(name, time.perf_counter() - started)

@@ -8,15 +8,15 @@ from typing import Final, cast
 import polars as pl
 
 from features.events import days_since, decay, events_before, exact_sum
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from jobs.pipeline.candidates import build_candidate
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
-from jobs.pipeline.steps.screen import last_screened
+from jobs.pipeline.steps.screen import read_latest_screened_users
 from jobs.progress import Progress
-from recsys.data.trust import backed, trust_of
+from recsys.data.trust import trust_from_active_days, trusted_counts
 from recsys.ids import IdMap
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.schema import EARLIEST, EVENT, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.schema import EVENT, ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.flags import flagged_users
@@ -54,9 +54,9 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> R
     progress.start("renew the trending list")
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     held_back = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
-    screened = last_screened(settings.directory)
+    screened = read_latest_screened_users(settings.directory)
     left_out = held_back if screened is None else pl.concat([held_back, screened])
-    items = trending_items(lake_of(settings).without(left_out), settings, as_of)
+    items = trending_items(open_lake(settings).excluding(left_out), settings, as_of)
     version = replace_trending(client, keys, items)
     progress.done()
     return Renewed(version, len(items), time.perf_counter() - started)
@@ -71,7 +71,7 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
         return []
     known = IdMap.of(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
-    trend = model.fit_rates(backed(recent, trusted_recent), backed(usual, trusted_usual)).item_trend
+    trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
     unavailable = unavailable_items(known, lake.items().collect())
     return trending_list(trend, known, unavailable, settings.lists.popular_items)
 
@@ -98,7 +98,7 @@ def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -
         .collect(engine="streaming")
     )
     users = counted.group_by(USER_ID).agg(pl.col(DAY).n_unique())
-    trust = users.select(USER_ID, pl.Series(TRUST, trust_of(users[DAY].to_numpy())))
+    trust = users.select(USER_ID, pl.Series(TRUST, trust_from_active_days(users[DAY].to_numpy())))
     rates = [decay(pl.col(AGE), days) for days in (config.recent_days, config.usual_days)]
     sums = [*(exact_sum(rate) for rate in rates), *(exact_sum(rate * pl.col(TRUST)) for rate in rates)]
     named = [total.alias(name) for total, name in zip(sums, SUMS, strict=True)]
@@ -107,4 +107,4 @@ def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -
 
 def _first_day(config: TrendingConfig, as_of: datetime) -> datetime:
     days = USUAL_HALF_LIVES * max(config.recent_days, config.usual_days)
-    return as_of - timedelta(days=min(days, (as_of - EARLIEST).days))
+    return as_of - timedelta(days=min(days, (as_of - MIN_TIMESTAMP).days))

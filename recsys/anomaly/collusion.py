@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsys.anomaly.crowds import normal_scores
+from recsys.anomaly.attack_groups import normal_scores
 
 MIN_SHARED: Final = 3
 MAX_USERS: Final = 200
-"""Items of more users than this say nothing of companions: a bestseller makes no ring."""
+"""Items of more users than this say nothing about collusion: a bestseller makes no ring."""
 BLOCK: Final = 2_048
 BINS: Final = 100
 
 Numbers = NDArray[np.float64]
 
 
-def companions(user_items: csr_matrix) -> Numbers:
+def count_co_raters(user_items: csr_matrix) -> Numbers:
     """With how many others each user shares at least `MIN_SHARED` items, (users,).
 
     Items of more than `MAX_USERS` users are left out, so that the work is linear in the entries; users are taken

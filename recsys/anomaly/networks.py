@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
-def networks_of(texts: Sequence[str]) -> Networks:
+def parse_networks(texts: Sequence[str]) -> Networks:
     """The networks that settings name, as in 10.0.0.0/8."""
     return [ip_network(text) for text in texts]
 
@@ -14,7 +14,7 @@ def networks_of(texts: Sequence[str]) -> Networks:
 def is_within(ip: str, networks: Networks) -> bool:
     """Whether an address lies in one of the networks; what is no address lies in none.
 
-    >>> is_within("10.1.2.3", networks_of(["10.0.0.0/8"])), is_within("unknown", networks_of(["10.0.0.0/8"]))
+    >>> is_within("10.1.2.3", parse_networks(["10.0.0.0/8"])), is_within("unknown", parse_networks(["10.0.0.0/8"]))
     (True, False)
     """
     try:

@@ -19,7 +19,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recsys.anomaly.wording import BEHAVIOR_IN_WORDS, in_words
+from recsys.anomaly.reason_texts import FEATURE_PHRASES, describe_value
 
 Scores = NDArray[np.float64]
 
@@ -48,13 +48,16 @@ class Outliers:
     usual: NDArray[np.float64]
     """(F, 2), what 90 % of the known values lie between; without bounds where nobody is scored."""
 
-    def reasons(self, row: int, most: int = REASONS, words: Mapping[str, str] = BEHAVIOR_IN_WORDS) -> list[str]:
+    def reasons(self, row: int, most: int = REASONS, words: Mapping[str, str] = FEATURE_PHRASES) -> list[str]:
         """The features outside the usual range that put a user the furthest out, in words, the furthest first."""
         values, tails = self.values[row], self.tails[row]
         outside = (values < self.usual[:, 0]) | (values > self.usual[:, 1])
         order = np.argsort(-tails, kind="stable")
         named: list[int] = order[outside[order]][:most].tolist()
-        return [in_words(self.names[column], float(values[column]), self._usual(column), words) for column in named]
+        return [
+            describe_value(self.names[column], float(values[column]), self._usual(column), words)
+            for column in named
+        ]
 
     def _usual(self, column: int) -> tuple[float, float]:
         return float(self.usual[column, 0]), float(self.usual[column, 1])
@@ -78,24 +81,24 @@ def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
         any_value = np.tile([-np.inf, np.inf], (len(names), 1))
         return Outliers(unknown, names, values, np.zeros_like(values), any_value)
     filled = numbers.select(pl.all().fill_null(pl.all().median()))
-    tails = np.column_stack([tails_of(filled[name].to_numpy()) for name in names]).astype(np.float32)
+    tails = np.column_stack([ecod_tails(filled[name].to_numpy()) for name in names]).astype(np.float32)
     tails[np.isnan(values)] = 0
     usual = numbers.select(pl.concat_list(pl.all().quantile(share, "nearest")).alias(f"{share}") for share in USUAL)
-    forest = forest_scores(filled.cast(pl.Float32).to_numpy(), seed)
-    scores = (as_ranks(tails.sum(axis=1, dtype=np.float64)) + as_ranks(forest)) / 2
+    forest = isolation_forest_scores(filled.cast(pl.Float32).to_numpy(), seed)
+    scores = (normalize_ranks(tails.sum(axis=1, dtype=np.float64)) + normalize_ranks(forest)) / 2
     return Outliers(
         scores, names, values, tails, np.column_stack([usual[column].item() for column in usual.columns])
     )
 
 
-def tails_of(values: Scores) -> Scores:
+def ecod_tails(values: Scores) -> Scores:
     """ECOD of one feature, (U,): 0 or more, the higher the fewer users lie as far out."""
     from pyod.models.ecod import ECOD  # imports matplotlib and compiles, which takes seconds
 
     return ECOD().fit(values[:, None]).O[:, 0]
 
 
-def forest_scores(values: NDArray[np.float32], seed: int) -> Scores:
+def isolation_forest_scores(values: NDArray[np.float32], seed: int) -> Scores:
     """Isolation Forest of all features, (U,), the higher the fewer cuts it takes."""
     from pyod.models.iforest import IForest  # see above
 
@@ -109,6 +112,6 @@ def forest_scores(values: NDArray[np.float32], seed: int) -> Scores:
     return np.concatenate(blocks)
 
 
-def as_ranks(values: Scores) -> Scores:
+def normalize_ranks(values: Scores) -> Scores:
     """Ranks as 0 to 1, ties at their mean, (U,) for at least two."""
     return (rankdata(values) - 1) / (len(values) - 1)

@@ -15,10 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsys.anomaly.collusion import collusion_scores, companions, split_point
-from recsys.anomaly.crowds import Crowd, find_crowds, normal_scores
-from recsys.anomaly.labelled import enough_labels, labelled_scores
-from recsys.anomaly.measures import (
+from recsys.anomaly.attack_groups import AttackGroup, find_attack_groups, normal_scores
+from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
+from recsys.anomaly.group_measures import (
     BLOCK_DENSITY,
     COHERENCE,
     COPIES,
@@ -27,8 +26,9 @@ from recsys.anomaly.measures import (
     measure_graph,
     one_sided,
 )
+from recsys.anomaly.label_classifier import has_enough_labels, score_with_labels
 from recsys.anomaly.outliers import find_outliers
-from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
+from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.ids import IdMap
 from recsys.schema import BOT, EVENTS, FLAGGED, ITEM_ID, LABEL, REASONS, SCORE, USER_ID
 from recsys.settings.anomalies import Anomalies
@@ -54,7 +54,7 @@ CROWD_REASON: Final = "made for an item: one of {users} users of {item} who are 
 RATE_REASON: Final = "rates that no shopper has: {rates}"
 LABEL_REASON: Final = "behaves like users whom analysts called bots: {probability:.0%}"
 RING_REASON: Final = (
-    "rates like a ring: shares three items and more with {companions:,.0f} others and agrees with them"
+    "rates like a ring: shares three items and more with {co_raters:,.0f} others and agrees with them"
 )
 BLOCK_REASON: Final = "part of a block that is denser than its users and items explain: {density:.0%} of its pairs"
 COPY_REASON: Final = "nearly the same items as others: {copies:,.0f} users"
@@ -95,7 +95,7 @@ def screen_users(
         _add_outliers(found, table, seed)
         _add_rings(found, table, user_items)
         _add_rates(found, table)
-        for crowd in find_crowds(user_items, normal_scores(one_sided(table))):
+        for crowd in find_attack_groups(user_items, normal_scores(one_sided(table))):
             reason = _crowd_reason(crowd, items)
             for row in crowd.users.tolist():
                 found.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / crowd.times), reason)
@@ -138,14 +138,14 @@ def _add_rings(found: _Found, table: pl.DataFrame, user_items: csr_matrix) -> No
     """Rings of reviewers, in a shop most of whose users rate."""
     if 2 * table["rating_mean"].count() < table.height:
         return
-    shared = companions(user_items)
+    shared = count_co_raters(user_items)
     coherence, deviation, dissent = (
         table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         for name in (COHERENCE, "rating_deviation", "rating_dissent")
     )
     scores = collusion_scores(coherence, table[SIMILARITY].to_numpy(), shared, deviation, dissent)
     for row in np.flatnonzero((scores > split_point(scores)) & (shared > 0)).tolist():
-        found.add(row, RING_SCORE, RING_REASON.format(companions=shared[row]))
+        found.add(row, RING_SCORE, RING_REASON.format(co_raters=shared[row]))
 
 
 def _add_rates(found: _Found, table: pl.DataFrame) -> None:
@@ -155,11 +155,11 @@ def _add_rates(found: _Found, table: pl.DataFrame) -> None:
     beyond = (rates > RATE_EXCESS * usual).sum(axis=1)
     for row in np.flatnonzero(beyond >= MIN_RATES).tolist():
         told = zip(RATES, rates[row], strict=True)
-        words = ", ".join(f"{BEHAVIOR_IN_WORDS[name]} {rate:,.0f}" for name, rate in told)
+        words = ", ".join(f"{FEATURE_PHRASES[name]} {rate:,.0f}" for name, rate in told)
         found.add(row, CERTAIN + 5.0 * (beyond[row] - MIN_RATES), RATE_REASON.format(rates=words))
 
 
-def _crowd_reason(crowd: Crowd, items: IdMap) -> str:
+def _crowd_reason(crowd: AttackGroup, items: IdMap) -> str:
     """What the crowd has in common, its farthest measures first."""
     order = np.argsort(-np.abs(crowd.shift), kind="stable")[:MAX_REASONS]
     said = [
@@ -182,8 +182,8 @@ def _add_labelled(
     """What was learned from labels, where there are enough."""
     said = {user: float(label == BOT) for user, label in labels.select(USER_ID, LABEL).rows()}
     bots = users.replace_strict(said, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
-    if not enough_labels(bots):
+    if not has_enough_labels(bots):
         return
-    learned = labelled_scores(table, bots, seed, user_items)
+    learned = score_with_labels(table, bots, seed, user_items)
     for row in np.flatnonzero(100 * learned > found.scores).tolist():
         found.add(row, 100 * learned[row], LABEL_REASON.format(probability=learned[row]))

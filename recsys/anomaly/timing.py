@@ -19,19 +19,19 @@ from recsys.anomaly.limits import (
 
 MIN_SECONDS: Final = 0.01
 MINUTE_MS: Final = 60_000
-MAX_OF_A_GAP: Final = 1.0
-MIN_OF_A_GAP: Final = -2.0
+MAX_GAP_EVIDENCE: Final = 1.0
+MIN_GAP_EVIDENCE: Final = -2.0
 """One gap counts no more, for or against: a double click is no script, a pause no proof of a person."""
-ACCEPTED: Final = log(0.05)
+ACCEPTANCE_BOUND: Final = log(0.05)
 """Wald's lower bound: the gaps are a shopper's."""
-ALIKE: Final = 0.25
+REGULAR_DEVIATION: Final = 0.25
 """Gaps whose logarithms lie closer to their mean speak for a script; a shopper's lie 0.75 from it on average."""
-LEARNED: Final = 3
+WARM_UP_GAPS: Final = 3
 """Gaps that the mean is learned from before any is compared with it."""
 
 
 @dataclass(frozen=True)
-class Gaps:
+class GapStatistics:
     """Mean and variance of the logarithm of seconds, over `count` gaps; 0 where there is none."""
 
     count: int
@@ -58,12 +58,12 @@ def log_gaps(times_ms: Sequence[int]) -> list[float]:
     return found
 
 
-def summary(gaps: Sequence[float]) -> Gaps:
+def summarize_gaps(gaps: Sequence[float]) -> GapStatistics:
     """Mean and variance of log gaps."""
     if not gaps:
-        return Gaps(0, 0.0, 0.0)
+        return GapStatistics(0, 0.0, 0.0)
     mean = sum(gaps) / len(gaps)
-    return Gaps(len(gaps), mean, sum((gap - mean) ** 2 for gap in gaps) / len(gaps))
+    return GapStatistics(len(gaps), mean, sum((gap - mean) ** 2 for gap in gaps) / len(gaps))
 
 
 def likelihood_ratio(gap: float) -> float:
@@ -71,32 +71,32 @@ def likelihood_ratio(gap: float) -> float:
     human = (gap - HUMAN_LOG_MEAN) / HUMAN_LOG_DEVIATION
     automated = (gap - AUTOMATED_LOG_MEAN) / AUTOMATED_LOG_DEVIATION
     ratio = (human**2 - automated**2) / 2 + log(HUMAN_LOG_DEVIATION / AUTOMATED_LOG_DEVIATION)
-    return min(MAX_OF_A_GAP, max(MIN_OF_A_GAP, ratio))
+    return min(MAX_GAP_EVIDENCE, max(MIN_GAP_EVIDENCE, ratio))
 
 
-def automation(gaps: Iterable[float]) -> float:
+def automation_statistic(gaps: Iterable[float]) -> float:
     """The statistic of the sequential likelihood-ratio test (Wald 1945) of a script against a shopper.
 
     0 and up, more is more like a script; the test begins anew whenever it accepts a shopper. Each gap adds at most
-    `MAX_OF_A_GAP`, so that as many gaps as the limit are the warm-up.
+    `MAX_GAP_EVIDENCE`, so that as many gaps as the limit are the warm-up.
     """
     total = 0.0
     for gap in gaps:
         total += likelihood_ratio(gap)
-        if total <= ACCEPTED:
+        if total <= ACCEPTANCE_BOUND:
             total = 0.0
     return max(total, 0.0)
 
 
-def regularity(gaps: Iterable[float]) -> float:
+def regularity_statistic(gaps: Iterable[float]) -> float:
     """A one-sided CUSUM (Page 1954) of how much closer log gaps lie to their mean so far than a shopper's.
 
     0 and up, more is more regular. A gap is compared with the mean of those before it, then learned; the first
-    `LEARNED` are learned alone, and each after them adds at most `ALIKE`: those are the warm-up.
+    `WARM_UP_GAPS` are learned alone, and each after them adds at most `REGULAR_DEVIATION`: those are the warm-up.
     """
     total = mean = 0.0
     for number, gap in enumerate(gaps):
-        if number >= LEARNED:
-            total = max(0.0, total + ALIKE - abs(gap - mean))
+        if number >= WARM_UP_GAPS:
+            total = max(0.0, total + REGULAR_DEVIATION - abs(gap - mean))
         mean += (gap - mean) / (number + 1)
     return total

@@ -11,29 +11,29 @@ WINDOW_NAMES: Final = ("10 s", "5 min", "an hour")
 Counts = tuple[float, float, float]
 """Events in each of `WINDOWS_MS`."""
 NO_COUNTS: Final[Counts] = (0.0, 0.0, 0.0)
-Kind = Literal["user", "session", "address", "device"]
+CounterSubject = Literal["user", "session", "address", "device"]
 """Of what events are counted, each in every window."""
 
 
-def bucket_of(at_ms: int, window_ms: int) -> int:
+def bucket_number(at_ms: int, window_ms: int) -> int:
     """The number of the bucket of a window's length that a moment lies in."""
     return at_ms // window_ms
 
 
-def counts_at(at_ms: int, now_ms: int, window_ms: int) -> bool:
+def is_countable(at_ms: int, now_ms: int, window_ms: int) -> bool:
     """Whether an event of a moment still counts for a window.
 
-    >>> counts_at(9_999, 10_000, 10_000), counts_at(9_999, 20_000, 10_000)
+    >>> is_countable(9_999, 10_000, 10_000), is_countable(9_999, 20_000, 10_000)
     (True, False)
     """
     return at_ms // window_ms >= now_ms // window_ms - 1
 
 
-def sliding(current: float, previous: float, at_ms: int, window_ms: int) -> float:
+def sliding_count(current: float, previous: float, at_ms: int, window_ms: int) -> float:
     """Events in the window that ends at `at_ms`: those of its bucket, and of the one before the share that still
     lies in the window, as if they had come evenly. 0 and up, more is more; there is no warm-up.
 
-    >>> sliding(6, 20, 12_500, 10_000)
+    >>> sliding_count(6, 20, 12_500, 10_000)
     21.0
     """
     return current + previous * (1 - at_ms % window_ms / window_ms)

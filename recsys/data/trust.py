@@ -29,7 +29,7 @@ NEW_TRUST: Final = 1 / 256
 HALF_TRUST_DAYS: Final = 4.0
 
 
-def trust_of(active_days: NDArray[np.integer]) -> Table:
+def trust_from_active_days(active_days: NDArray[np.integer]) -> Table:
     """`NEW_TRUST` to 1 for users who wanted something on so many different days."""
     before = np.maximum(active_days, 1) - 1.0
     return 1 - (1 - NEW_TRUST) * 0.5 ** ((before / HALF_TRUST_DAYS) ** 3)
@@ -38,10 +38,10 @@ def trust_of(active_days: NDArray[np.integer]) -> Table:
 def user_trust(user_rows: Rows, age_days: Table, users: int) -> Table:
     """The trust of every user, (users,), from events in order of user, then time."""
     of_user = user_rows[_begins_day(user_rows, age_days)]
-    return trust_of(np.bincount(of_user, minlength=users))
+    return trust_from_active_days(np.bincount(of_user, minlength=users))
 
 
-def once_a_day(user_rows: Rows, item_rows: Rows, age_days: Table) -> NDArray[np.intp]:
+def one_event_per_day(user_rows: Rows, item_rows: Rows, age_days: Table) -> NDArray[np.intp]:
     """Which events count where a user counts once an item and day: the latest of each, in order of user, then day.
 
     The events are in order of user, then time; a day is 24 hours back from the moment of the ages.
@@ -52,15 +52,15 @@ def once_a_day(user_rows: Rows, item_rows: Rows, age_days: Table) -> NDArray[np.
     return len(pair) - 1 - from_end
 
 
-def backed(amounts: Table, trusted: Table) -> Table:
+def trusted_counts(amounts: Table, trusted: Table) -> Table:
     """What is counted of each item, (items,): `amounts` is the sum over all users, `trusted` that times trust."""
     total = trusted.sum()
     return amounts if total == 0 else np.minimum(amounts, trusted * (amounts.sum() / total))
 
 
-def backed_sums(item_rows: Rows, amounts: Table, trust: Table, items: int) -> Table:
+def trusted_item_counts(item_rows: Rows, amounts: Table, trust: Table, items: int) -> Table:
     """`backed`, (items,), of amounts that each user, of so much trust, gives to an item; all of one length."""
-    return backed(_sums(item_rows, amounts, items), _sums(item_rows, amounts * trust, items))
+    return trusted_counts(_sums(item_rows, amounts, items), _sums(item_rows, amounts * trust, items))
 
 
 def _sums(item_rows: Rows, amounts: Table, items: int) -> Table:

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from scipy.sparse import csr_matrix
 
 from recsys.errors import ModelError
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
 FILE = "model.safetensors"
 FORMAT = "1"
@@ -37,7 +37,7 @@ def save_model(directory: Path, name: str, config: Any, arrays: dict[str, Array]
     header = {"model": name, "format": FORMAT, "config": asdict(config)}
     # One entry, because safetensors writes several in random order.
     metadata = {HEADER: json.dumps(header, sort_keys=True)}
-    with written_whole(directory / FILE) as aside:
+    with atomic_write(directory / FILE) as aside:
         save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, aside, metadata)
 
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.trust import backed_sums
+from recsys.data.trust import trusted_item_counts
 from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model
@@ -41,7 +41,7 @@ class Popularity(Model):
         positives = interactions.positives
         contributions = positives.data / (positives.data + self.config.saturation)
         trust = np.repeat(interactions.trust, np.diff(positives.indptr))
-        sums = backed_sums(positives.indices, contributions, trust, positives.shape[1])
+        sums = trusted_item_counts(positives.indices, contributions, trust, positives.shape[1])
         self.item_popularity = sums.astype(np.float32)
         check_finite(self.name, scores=self.item_popularity)
         return self

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
-from recsys.data.trust import backed_sums, once_a_day
+from recsys.data.trust import one_event_per_day, trusted_item_counts
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model
@@ -53,7 +53,9 @@ class Trending(Model):
         latest = _latest_by_day(interactions)
         items, trust = interactions.item_rows[latest], interactions.trust[interactions.user_rows[latest]]
         recent, usual = (
-            backed_sums(items, 0.5 ** (interactions.age_days[latest] / half_life), trust, interactions.shape[1])
+            trusted_item_counts(
+                items, 0.5 ** (interactions.age_days[latest] / half_life), trust, interactions.shape[1]
+            )
             for half_life in (config.recent_days, config.usual_days)
         )
         return self.fit_rates(recent, usual)
@@ -93,4 +95,4 @@ def _latest_by_day(interactions: Interactions) -> NDArray[np.intp]:
     """Select the events that count: of positive weight, and the latest of each user, item and day."""
     positive = np.flatnonzero(interactions.weights > 0)
     users, items = interactions.user_rows[positive], interactions.item_rows[positive]
-    return positive[once_a_day(users, items, interactions.age_days[positive])]
+    return positive[one_event_per_day(users, items, interactions.age_days[positive])]

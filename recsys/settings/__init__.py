@@ -13,7 +13,7 @@ from recsys.settings.loading import (
 )
 from recsys.settings.online import Redis, Serving
 from recsys.settings.settings import Settings
-from recsys.settings.sources import Kind, Mapped, Sources, Table
+from recsys.settings.sources import ColumnMapping, Kind, Sources, Table
 
 __all__ = [
     "DEFAULT_FILE",
@@ -25,7 +25,7 @@ __all__ = [
     "Kind",
     "Lake",
     "Lists",
-    "Mapped",
+    "ColumnMapping",
     "Redis",
     "Schedule",
     "Search",

@@ -1,4 +1,4 @@
-"""Settings of what is done about bots, click farms and shills."""
+"""Settings of bot and attack detection: bots, click farms, shill accounts."""
 
 from typing import Annotated, Literal
 
@@ -13,25 +13,27 @@ Score = Annotated[float, Field(ge=0, le=100)]
 
 @dataclass(frozen=True, config=STRICT)
 class Anomalies:
-    """Who is held back, and who is not taken for a shopper by the models."""
+    """Which users are flagged online, and which are excluded from training by the nightly run."""
 
     online: Literal["flag", "shadow", "off"] = "flag"
-    """What the server does with users whose events are no shopper's: flag them, only count them, nothing."""
+    """What the server does with users whose events look automated: `flag` them, `shadow` (only count them), or
+    `off` (do not check)."""
     flag_threshold: Score = 80.0
-    """Score, 0 to 100, from which a user is flagged online."""
+    """Anomaly score, 0 to 100, from which the server flags a user."""
     flag_hours: Annotated[float, Field(gt=0)] = 24.0
-    """How long an online flag holds."""
+    """Hours until a flag set by the server expires."""
     max_flagged_share: Share = 0.02
-    """Share of a day's users beyond which no more are flagged automatically until the next day."""
+    """Share of a day's active users; when more than this are flagged, no further user is flagged automatically
+    until the next day."""
     nightly: Literal["screen", "shadow", "off"] = "screen"
-    """What the nightly run does with users who are no shoppers: keep them out of training, only report them, or
-    not look."""
+    """What the nightly run does with users whose events look automated: `screen` (exclude them from training),
+    `shadow` (only report them), or `off` (do not check)."""
     screen_threshold: Score = 80.0
-    """Score, 0 to 100, from which the nightly run screens a user out."""
+    """Anomaly score, 0 to 100, from which the nightly run excludes a user."""
     allowed_users: tuple[str, ...] = ()
-    """Users who are never flagged or screened out, as test accounts."""
+    """Ids of users who are never flagged or excluded, such as test accounts."""
     allowed_networks: tuple[Network, ...] = ()
-    """Networks, as 10.0.0.0/8, whose addresses count for nothing: proxies, offices, monitoring."""
+    """Networks, such as 10.0.0.0/8, whose IP addresses are ignored as evidence: proxies, offices, monitoring."""
     min_support: Positive = 3
-    """So many different users have to stand behind an item that is published as similar to another, or bought with
-    it."""
+    """Minimum number of distinct users behind an item before it is published as similar to, or bought together
+    with, another item."""

@@ -5,15 +5,25 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from recsys.settings.types import STRICT, CronOrNever, Days, Length, Memory, Positive, TimeZone, zone_of_clock
+from recsys.settings.types import (
+    STRICT,
+    CronOrNever,
+    Days,
+    Length,
+    Memory,
+    Positive,
+    TimeZone,
+    check_clock_zone,
+)
 
 
 @dataclass(frozen=True, config=STRICT)
 class Lake:
-    """Where events are kept."""
+    """How events are stored in the lake."""
 
     buckets: Annotated[int, Field(ge=1, le=1000)] = 1
-    """A user's events lie in one of so many buckets; a step holds one in memory: about 5 million events."""
+    """Number of buckets that users are hashed into. A step holds one bucket in memory: plan for about 5 million
+    events per bucket."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -21,75 +31,80 @@ class Evaluation:
     """How models are compared."""
 
     validation_days: Days = 28.0
-    """Window on which the published model is chosen, just before the test window."""
+    """Length of the validation window, on which the published model is chosen; it ends where the test window
+    starts."""
     test_days: Days = 28.0
-    """Last window before `as_of`, only reported."""
+    """Length of the test window, which ends at `as_of`; its results are reported and choose nothing."""
     folds: Positive = 1
-    """Test windows, each before the other, that every model is measured on to see whether results last."""
+    """Number of consecutive test windows, each before the next, on which every model is measured to see whether its
+    results are stable over time."""
     relevant_events: tuple[str, ...] = ()
-    """Events that count as a hit; all of positive weight where none is named."""
+    """Names of the events that count as a hit; every event with a positive weight if empty."""
     cutoffs: tuple[Positive, ...] = (5, 10, 20)
-    """The k of every metric at k."""
+    """List lengths k at which metrics are computed, as in ndcg@k."""
     metric: str = "ndcg@20"
-    """What the published model is chosen by."""
+    """Metric by which the published model is chosen."""
     light_user_events: Positive = 20
-    """A user with fewer events than this is light, with none new, with more heavy."""
-    users: Positive = 20_000
-    """Most users that are measured on a window, drawn at random."""
+    """Number of events below which a user counts as light; users without events are new, the others heavy."""
+    max_users: Positive = 20_000
+    """Maximum number of users measured on a window; a random sample if there are more."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The share of all interactions that the head items make."""
+    """Share of all interactions that belongs to the head: the most popular items that together make up this
+    share."""
 
     @property
     def cutoff(self) -> int:
-        """The k of the metric that the published model is chosen by."""
+        """Return the k of `metric`."""
         return int(self.metric.partition("@")[2])
 
 
 @dataclass(frozen=True, config=STRICT)
 class Search:
-    """What may be spent on choosing models and their settings."""
+    """Limits of the search for the best models and their hyperparameters."""
 
-    minutes: Annotated[float, Field(gt=0)] = 10.0
-    """No candidate is fitted, and no other settings are tried, after so long; fits and lists come on top."""
-    memory: Memory | None = None
-    """Most that a fit may take, as `8GB`; without it what the machine has left."""
-    trials: Annotated[int, Field(ge=0)] = 24
-    """Most settings of a model that are tried, its own among them; 0 or 1 for none but its own."""
+    max_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes after which the search fits no further model and tries no further hyperparameters; the final fit and
+    the lists come after it."""
+    max_memory: Memory | None = None
+    """Memory limit of one fit, such as `8GB`; the memory available on the machine if not set."""
+    max_trials: Annotated[int, Field(ge=0)] = 24
+    """Maximum number of hyperparameter sets tried per model, the configured one included; 0 or 1 tries only that
+    one."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Lists:
-    """What is published."""
+    """Lengths of the published lists."""
 
     user_items: Length = 100
-    """Longest list of a user."""
+    """Maximum length of a user's list of recommendations."""
     similar_items: Length = 50
-    """Longest list of similar items."""
+    """Maximum length of a list of similar items."""
     popular_items: Length = 200
-    """Longest popular and trending list."""
+    """Maximum length of the popular and trending lists."""
     history_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Latest items of a user that serving keeps out of every answer, where `repeat` is exclude."""
+    """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Schedule:
-    """When `recsys schedule` runs what, and what it does when that fails."""
+    """When `recsys schedule` runs each job, and what it does when a job fails."""
 
     nightly: CronOrNever = "30 2 * * *"
-    """Cron expression of the nightly run; an empty one for never."""
+    """Cron expression of the nightly run; an empty string turns it off."""
     trending: CronOrNever = "15 * * * *"
-    """Cron expression of the trending list's renewal; an empty one for never."""
+    """Cron expression of the update of the trending list; an empty string turns it off."""
     archive: CronOrNever = "*/15 * * * *"
-    """Cron expression of the archive of what was taken in online; an empty one for never."""
-    time_zone: Annotated[TimeZone, AfterValidator(zone_of_clock)] = "UTC"
+    """Cron expression of the job that moves events received online to the lake; an empty string turns it off."""
+    time_zone: Annotated[TimeZone, AfterValidator(check_clock_zone)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600
-    """A job that could not start at its time starts up to so much later, after that not until its next time."""
+    """Seconds by which a job may start late; later than that, it waits for its next scheduled time."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """How often a failed job is tried again."""
+    """Number of times a failed job is retried."""
     backoff_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Wait before the first retry; it doubles with each."""
+    """Seconds before the first retry; the delay doubles with each retry."""
     max_backoff_seconds: Annotated[float, Field(gt=0)] = 3_600.0
-    """Longest wait before a retry."""
+    """Maximum seconds before a retry."""
     stop_seconds: Annotated[float, Field(ge=0)] = 30.0
-    """How long a job has to end when the scheduler is told to stop; then it is killed."""
+    """Seconds that a job has to finish when the scheduler is stopped; then it is killed."""

@@ -4,13 +4,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from recsys.errors import SettingsError
 from recsys.settings.settings import Settings
-from recsys.settings.types import NOT_SHOWN
+from recsys.settings.types import REDACTED
 
 ENVIRONMENT_PREFIX = "RECSYS_"
 FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
@@ -30,33 +30,67 @@ NOT_SECRET = (
     "redis.tls_key",
 )
 SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving", "anomalies")
+RENAMED_SETTINGS = {
+    "candidates": "models",
+    "anomalies.flag_score": "anomalies.flag_threshold",
+    "anomalies.screen_score": "anomalies.screen_threshold",
+    "anomalies.most_flagged": "anomalies.max_flagged_share",
+    "anomalies.neighbor_users": "anomalies.min_support",
+    "evaluation.users": "evaluation.max_users",
+    "schedule.longest_backoff_seconds": "schedule.max_backoff_seconds",
+    "search.memory": "search.max_memory",
+    "search.minutes": "search.max_minutes",
+    "search.trials": "search.max_trials",
+    "serving.most_per_brand": "serving.max_per_brand",
+    "serving.most_per_category": "serving.max_per_category",
+}
+"""Former name of a setting -> its present name."""
 SECRET_FIELDS = ("pseudonym_key",)
 SECRET_TABLES = ("connections", "storage_options")  # of `sources`
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up
 
 
 def settings_file(environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file that `RECSYS_SETTINGS_FILE` names, recsys.toml where it names none, None where that is not there."""
-    named = (os.environ if environment is None else environment).get(FILE_VARIABLE)
-    if named:
-        return Path(named)
+    """Return the file named by `RECSYS_SETTINGS_FILE`, else recsys.toml if it exists, else None."""
+    path = (os.environ if environment is None else environment).get(FILE_VARIABLE)
+    if path:
+        return Path(path)
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings file, if one is named, then `RECSYS_<FIELD>` and `RECSYS_<SECTION>_<FIELD>` over it.
+    """Read the settings file at `path`, if any, and override it by environment variables.
 
-    `RECSYS_SOURCES_CONNECTIONS_<NAME>` and `RECSYS_SOURCES_STORAGE_OPTIONS_<NAME>` set one entry, in lower case.
+    `RECSYS_<FIELD>` and `RECSYS_<SECTION>_<FIELD>` set a field; `RECSYS_SOURCES_CONNECTIONS_<NAME>` and
+    `RECSYS_SOURCES_STORAGE_OPTIONS_<NAME>` set one entry of a table, with its name in lower case.
 
     Raises `SettingsError` with the field, the value and what was expected.
     """
     values = {} if path is None else _read_toml(path)
+    if path is not None:
+        _reject_renamed_settings(values, str(path))
     _overlay(values, os.environ if environment is None else environment)
     return parse(TypeAdapter(Settings), values, "settings" if path is None else str(path))
 
 
+def _reject_renamed_settings(values: Mapping[str, Any], where: str) -> None:
+    """Raise `SettingsError` for a setting that is given by its former name, or as a former kind of table."""
+    for old, new in RENAMED_SETTINGS.items():
+        section, _, name = old.rpartition(".")
+        fields: object = values.get(section) if section else values
+        if isinstance(fields, Mapping) and name in fields:
+            raise SettingsError(f"{where}: {old} was renamed to {new}")
+    models = values.get("models")
+    if isinstance(models, Mapping):
+        name = next(iter(cast(Mapping[str, object], models)), "<name>")
+        raise SettingsError(
+            f"{where}: models.{name}: the settings of a model are in [model_settings.{name}]; "
+            "models is the list of models to try"
+        )
+
+
 def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
-    """`values` as the adapter's type.
+    """Return `values` as the adapter's type.
 
     Raises `SettingsError` naming `where`, the field, the value and what was expected.
     """
@@ -69,18 +103,18 @@ def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
             raise SettingsError(f"{where}: {name} is missing") from None
         unknown = first["type"] == "unexpected_keyword_argument"
         problem = "there is no such setting" if unknown else first["msg"]
-        raise SettingsError(f"{where}: {name} = {_shown(name, first['input'])}: {problem}") from None
+        raise SettingsError(f"{where}: {name} = {_redact_value(name, first['input'])}: {problem}") from None
 
 
-def _shown(name: str, value: Any) -> str:
-    """The value, unless it may hold a password; a misspelled field of `redis`, any address, or a whole table of
-    `sources` may.
+def _redact_value(name: str, value: object) -> str:
+    """Return the value as text, or `REDACTED` if it may hold a password.
+
+    Any address, an unknown field of `redis` and a whole table of `sources` may.
     """
     section, _, rest = name.partition(".")
-    given: object = value
     secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)
-    secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(given, dict))
-    return NOT_SHOWN if secret or "://" in repr(value) else repr(value)
+    secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(value, dict))
+    return REDACTED if secret or "://" in repr(value) else repr(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -93,16 +127,19 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put the values of environment variables over those of the file."""
     for variable, text in sorted(environment.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == FILE_VARIABLE:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         section, _, rest = name.partition("_")
         if section in SECTIONS and rest:
+            _reject_renamed_variable(variable, f"{section}.{rest}")
             if not isinstance(values.setdefault(section, {}), dict):
                 raise SettingsError(f"{section}: expected a table, [{section}], to put {variable} in")
             _put(values[section], section, rest, text)
         else:
+            _reject_renamed_variable(variable, name)
             values[name] = text if name in SECRET_FIELDS else _parse_value(text)
     endpoint = next((environment[variable] for variable in ENDPOINTS if environment.get(variable)), None)
     if endpoint and isinstance(values.setdefault("sources", {}), dict):
@@ -111,8 +148,15 @@ def _overlay(values: dict[str, Any], environment: Mapping[str, str]) -> None:
             values["sources"]["storage_options"] = {"aws_endpoint_url": endpoint, **options}
 
 
+def _reject_renamed_variable(variable: str, name: str) -> None:
+    new = RENAMED_SETTINGS.get(name)
+    if new is not None:
+        renamed = ENVIRONMENT_PREFIX + new.replace(".", "_").upper()
+        raise SettingsError(f"{variable}: was renamed to {renamed}: {name} is now {new}")
+
+
 def _put(values: dict[str, Any], section: str, name: str, text: str) -> None:
-    """Set a field of a section, or one entry of a table of secrets, which are text whatever they look like."""
+    """Set a field of a section, or one entry of a table of secrets, whose values are always text."""
     for table in SECRET_TABLES if section == "sources" else ():
         if name.startswith(f"{table}_") and isinstance(values.setdefault(table, {}), dict):
             values[table][name.removeprefix(f"{table}_")] = text
@@ -121,7 +165,7 @@ def _put(values: dict[str, Any], section: str, name: str, text: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    """A TOML value where the text is one, the text itself otherwise."""
+    """Return the TOML value that the text is, or the text itself if it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""Settings of what is online: Redis, and the server that answers from it."""
+"""Settings of the online half: Redis, and the server that answers from it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,28 +11,31 @@ from recsys.settings.types import STRICT, Days, Memory, Name, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class Redis:
-    """Where lists are served from."""
+    """Which Redis the lists are published to and served from."""
 
     url: str | None = None
-    """redis://, rediss:// or unix:// address; without one an embedded Valkey runs under `directory`."""
+    """redis://, rediss:// or unix:// address; an embedded Valkey runs under `directory` if not set."""
     cluster: bool = False
-    """Whether `url` names a node of a Redis Cluster; the other nodes are found by it."""
+    """Whether `url` is a node of a Redis Cluster; the other nodes are discovered through it."""
     sentinel: Name | None = None
-    """What the Sentinels at `url` (host:port, commas between several) call the primary; none without Sentinels."""
+    """Name of the primary as the Sentinels know it. `url` then names the Sentinels (host:port, separated by
+    commas)."""
     namespace: Name = "recsys"
     """First part of every key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
-    """How long one command of a job may take; the server's are bounded by `serving`."""
+    """Timeout of one command of a batch job; the server has its own timeouts in `serving`."""
     keep_versions: Annotated[int, Field(ge=2)] = 2
-    """Versions kept, the live one among them; older ones are removed after a publish."""
+    """Number of versions kept, the live one included; older versions are removed after a publish."""
     max_memory: Memory | None = None
-    """Most that Redis may hold, all nodes of a Cluster together, as `512MB` or `8GB`; lists are cut to fit."""
+    """Memory limit of Redis, all nodes of a Cluster together, such as `512MB` or `8GB`; lists are shortened to
+    fit."""
     tls_ca: Path | None = None
-    """Certificates that the server's must be signed by, for rediss://; the system's without it."""
+    """File of CA certificates that the server's certificate is verified with, for rediss://; the system's if not
+    set."""
     tls_certificate: Path | None = None
-    """Certificate to show to the server, with `tls_key`."""
+    """File of the client certificate sent to the server; needs `tls_key`."""
     tls_key: Path | None = None
-    """Private key of that certificate."""
+    """File of the private key of `tls_certificate`."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,38 +43,42 @@ class Serving:
     """How requests are answered over HTTP."""
 
     host: str = "127.0.0.1"
-    """Address to listen on, a loopback one while there are no API keys; 0.0.0.0 is every IPv4 address."""
+    """Address to listen on; must be a loopback address as long as there are no API keys. 0.0.0.0 is every IPv4
+    address."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
     """Port to listen on."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes that answer requests."""
+    """Number of worker processes."""
     tls_certificate: Path | None = None
-    """Certificate to answer HTTPS with, with `tls_key`; HTTP without."""
+    """File of the server's certificate; with it and `tls_key` the server speaks HTTPS."""
     tls_key: Path | None = None
-    """Private key of that certificate."""
+    """File of the private key of `tls_certificate`."""
     read_timeout_ms: Annotated[float, Field(gt=0)] = 20.0
-    """How long an answer waits for Redis before it is made of what the process knows."""
+    """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
-    """How long events wait for Redis before they are refused."""
+    """Milliseconds to wait for Redis before events are refused."""
     session_events: Annotated[int, Field(ge=1, le=1_000)] = 50
-    """Latest events of a user that are kept for the next answers."""
+    """Number of a user's latest events kept as the session that answers are based on."""
     session_days: Days = 7.0
-    """How long they are kept after the last of them."""
+    """Days after the last event until a session expires."""
     hide_seen: bool = False
-    """Whether items that the session has viewed or clicked are left out, as what was bought is."""
+    """Whether items viewed or clicked in the session are excluded from answers, as bought items are."""
     repeat_days: Days = 7.0
-    """Where `repeat` is allow: after so long a bought item may come back, unless its own cycle is known."""
+    """Days until a bought item may be recommended again if `repeat` is allow and the item's own repurchase cycle is
+    unknown."""
     max_per_brand: Annotated[int, Field(ge=0)] = 0
-    """Most items of one brand in an answer; 0 for any number."""
+    """Maximum number of items of one brand in an answer; 0 for no limit."""
     max_per_category: Annotated[int, Field(ge=0)] = 0
-    """Most items of one category in an answer; 0 for any number."""
+    """Maximum number of items of one category in an answer; 0 for no limit."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """What being unlike the items above counts beside the rank (MMR): 0 nothing, 1 all."""
+    """Weight of dissimilarity against rank when answers are diversified (MMR): 0 keeps the ranking, 1 ignores
+    it."""
     impressions: bool = True
-    """Whether what was shown is written to the stream of events."""
+    """Whether the items shown are recorded in the event stream."""
     stream_length: Positive = 1_000_000
-    """Most entries of the stream; as it fills, impressions, views, carts, then purchases are refused."""
+    """Maximum number of entries in the event stream. As it fills up, impressions are refused first, then views,
+    carts and purchases."""
     cached_users: Positive = 10_000
-    """Users whose last lists and sessions a worker remembers for when Redis does not answer."""
+    """Number of users whose last lists and sessions a worker caches for answers while Redis is unavailable."""
     static_list: Path | None = None
-    """File of item ids, a line each, to answer with where nothing else is known; nothing without it."""
+    """File of item ids, one per line, that is the answer of last resort; the answer is empty if not set."""

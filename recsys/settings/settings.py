@@ -18,17 +18,18 @@ class Settings:
     """All settings of one installation."""
 
     directory: Path = Path("var")
-    """Where the lake, the runs and the embedded server keep their files."""
+    """Directory of the lake, the runs and the embedded server."""
     repeat: Literal["allow", "exclude"] = "exclude"
-    """Whether items a user has had may be recommended again."""
+    """Whether items that a user already has may be recommended again."""
     seed: int = 0
-    """Where all randomness starts."""
+    """Seed of all random numbers."""
     device: Device = "auto"
-    """Where models compute that can on CUDA: cuda, cpu, or auto for CUDA where there is one."""
+    """Where models with CUDA support run: `cuda`, `cpu`, or `auto` for CUDA if there is one."""
     pseudonym_key: Secret | None = field(default=None, repr=False)
-    """With it user ids are replaced by their HMAC-SHA256 wherever they are kept; from RECSYS_PSEUDONYM_KEY."""
+    """Key with which user ids are replaced by their HMAC-SHA256 wherever they are stored. Set it by
+    RECSYS_PSEUDONYM_KEY."""
     log_format: Literal["text", "json"] = "text"
-    """How log lines are written to standard error."""
+    """Format of the log lines on standard error."""
     models: tuple[str, ...] = (
         "popularity",
         "trending",
@@ -42,15 +43,25 @@ class Settings:
         "ials",
         "light_gcn",
     )
-    """Models that are tried, within `search`; the blend of them that wins on the validation window is published."""
+    """Names of the models to try within the limits of `search`. The blend of them that is best on the validation
+    window is published."""
     model_settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """Model name -> values for fields of its config."""
+    """Name of a model -> values for fields of its config."""
     sources: Sources = field(default_factory=Sources)
+    """What to read: see `sources`."""
     lake: Lake = field(default_factory=Lake)
+    """How events are stored: see `lake`."""
     evaluation: Evaluation = field(default_factory=Evaluation)
+    """How models are compared: see `evaluation`."""
     search: Search = field(default_factory=Search)
+    """Limits of the search: see `search`."""
     lists: Lists = field(default_factory=Lists)
+    """Lengths of the published lists: see `lists`."""
     redis: Redis = field(default_factory=Redis)
+    """Where lists are published: see `redis`."""
     schedule: Schedule = field(default_factory=Schedule)
+    """When jobs run: see `schedule`."""
     serving: Serving = field(default_factory=Serving)
+    """How requests are answered: see `serving`."""
     anomalies: Anomalies = field(default_factory=Anomalies)
+    """How bots and attacks are detected: see `anomalies`."""

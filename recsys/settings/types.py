@@ -1,4 +1,4 @@
-"""What values of settings may be: ranges, names, addresses that may hold secrets, times and amounts of memory."""
+"""Types of settings: ranges, names, addresses that may hold secrets, time zones, memory sizes."""
 
 import re
 from ipaddress import ip_network
@@ -11,29 +11,29 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSe
 from pydantic_core import PydanticCustomError
 
 from recsys.cron import Cron
-from recsys.schema import EARLIEST
+from recsys.schema import MIN_TIMESTAMP
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-def _known_zone(name: str) -> str:
+def _check_polars_zone(name: str) -> str:
     try:
-        pl.select(pl.lit(EARLIEST).dt.convert_time_zone(name))
+        pl.select(pl.lit(MIN_TIMESTAMP).dt.convert_time_zone(name))
     except pl.exceptions.PolarsError:
         raise PydanticCustomError("time_zone", "expected a time zone such as Europe/London") from None
     return name
 
 
-def zone_of_clock(name: str) -> str:
-    """A zone whose clock the standard library knows as well."""
+def check_clock_zone(name: str) -> str:
+    """Return the name of a time zone; raises an error if the standard library does not have it."""
     try:
         ZoneInfo(name)
     except (OSError, ValueError):
-        raise PydanticCustomError("time_zone", "this system's time zones do not have it") from None
+        raise PydanticCustomError("time_zone", "expected a time zone of this system's database") from None
     return name
 
 
-def _cron_or_never(expression: str) -> str:
+def _check_cron(expression: str) -> str:
     if expression:
         try:
             Cron.parse(expression)
@@ -42,31 +42,31 @@ def _cron_or_never(expression: str) -> str:
     return expression
 
 
-def _known_network(network: str) -> str:
+def _check_network(network: str) -> str:
     try:
         return str(ip_network(network))
     except ValueError:
         raise PydanticCustomError("network", "expected a network such as 10.0.0.0/8") from None
 
 
-def shown_address(address: str) -> str:
-    """An address without user, password and query, which may hold secrets; what is no address stays as it is."""
+def redact_address(address: str) -> str:
+    """Return an address without user, password and query, which may be secret; other text is returned unchanged."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address
     try:
-        place = urlsplit(f"//{rest}")
+        parts = urlsplit(f"//{rest}")
     except ValueError:
-        return f"{scheme}://{NOT_SHOWN}"
-    return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+        return f"{scheme}://{REDACTED}"
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-NOT_SHOWN = "(not shown)"
-Secret = Annotated[str, PlainSerializer(lambda _value: NOT_SHOWN, return_type=str, when_used="json")]
-Address = Annotated[str, PlainSerializer(shown_address, return_type=str, when_used="json")]
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
-Network = Annotated[str, AfterValidator(_known_network)]
-CronOrNever = Annotated[str, AfterValidator(_cron_or_never)]
+REDACTED = "(not shown)"
+Secret = Annotated[str, PlainSerializer(lambda _value: REDACTED, return_type=str, when_used="json")]
+SourceAddress = Annotated[str, PlainSerializer(redact_address, return_type=str, when_used="json")]
+TimeZone = Annotated[str, AfterValidator(_check_polars_zone)]
+Network = Annotated[str, AfterValidator(_check_network)]
+CronOrNever = Annotated[str, AfterValidator(_check_cron)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]
 Days = Annotated[float, Field(gt=0)]
@@ -78,10 +78,10 @@ MEMORY_UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 def _memory_bytes(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]B)?", value.strip().upper())
-    if found is None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]B)?", value.strip().upper())
+    if match is None:
         raise PydanticCustomError("memory", "expected bytes, or text such as 512MB or 8GB")
-    return int(float(found[1]) * MEMORY_UNITS[found[2] or ""])
+    return int(float(match[1]) * MEMORY_UNITS[match[2] or ""])
 
 
 Memory = Annotated[int, BeforeValidator(_memory_bytes), Field(gt=0)]

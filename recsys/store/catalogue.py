@@ -16,10 +16,10 @@ from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
-PART_ITEMS: Final = 65_536
+ITEMS_PER_PART: Final = 65_536
 """Most items in a part, and in a row group of the file."""
 
-FACTS: Final = pl.Schema(
+CATALOGUE_SCHEMA: Final = pl.Schema(
     {
         ITEM_ID: pl.String(),
         TITLE: pl.String(),
@@ -31,7 +31,7 @@ FACTS: Final = pl.Schema(
     }
 )
 """A row an item: `category` is its path, joined; `repeat_days` how long a buyer waits to buy it again."""
-VECTORS: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
+VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
 """What items are like, for answers that are to differ in that: not there otherwise."""
 
 
@@ -62,10 +62,10 @@ def verify_catalogue(client: Client, keys: Keys, version: str, file: Path) -> in
     return size
 
 
-def read_parts(values: Mapping[bytes, bytes]) -> pl.DataFrame:
+def read_catalogue(values: Mapping[bytes, bytes]) -> pl.DataFrame:
     """The items of all parts of a catalogue, by field of its hash, in their order: `FACTS`, perhaps `VECTORS`."""
     parts = [pl.read_parquet(values[field]) for field in sorted(values, key=int)]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=FACTS)
+    return pl.concat(parts) if parts else pl.DataFrame(schema=CATALOGUE_SCHEMA)
 
 
 def catalogue_bytes(directory: Path) -> int:
@@ -75,11 +75,11 @@ def catalogue_bytes(directory: Path) -> int:
 
 
 def _parts(file: Path) -> Iterator[pl.DataFrame]:
-    """The file's items, `PART_ITEMS` at a time."""
+    """The file's items, `ITEMS_PER_PART` at a time."""
     items = pl.scan_parquet(file, glob=False)
     count: int = items.select(pl.len()).collect().item()
-    for start in range(0, count, PART_ITEMS):
-        yield items.slice(start, PART_ITEMS).collect()
+    for start in range(0, count, ITEMS_PER_PART):
+        yield items.slice(start, ITEMS_PER_PART).collect()
 
 
 def _holds(value: bytes, items: pl.DataFrame) -> bool:

@@ -3,7 +3,7 @@
 import polars as pl
 
 
-def encode(lists: pl.Series) -> pl.Series:
+def encode_lists(lists: pl.Series) -> pl.Series:
     """A series of lists of ids as a series of bytes, the values of their keys.
 
     >>> encode(pl.Series([["a", "b"], ["c"]])).to_list()
@@ -12,15 +12,15 @@ def encode(lists: pl.Series) -> pl.Series:
     return lists.list.join(" ").cast(pl.Binary)
 
 
-def decode(value: bytes | str | None) -> list[str]:
+def decode_list(value: bytes | str | None) -> list[str]:
     """The ids of one value; none where the key does not exist.
 
     >>> decode(b"a b")
     ['a', 'b']
     """
-    return text(value).split(" ") if value else []
+    return decode_text(value).split(" ") if value else []
 
 
-def text(value: bytes | str) -> str:
+def decode_text(value: bytes | str) -> str:
     """A reply as text, whether or not the client decodes replies."""
     return value.decode() if isinstance(value, bytes) else value

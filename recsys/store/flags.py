@@ -14,16 +14,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from recsys.schema import BOT, LABEL, LABELLED_AT, USER_ID
+from recsys.schema import BOT, LABEL, LABELED_AT, USER_ID
 from recsys.store.client.connect import Client, store_errors
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 from recsys.store.keys import LABEL_FIELD, Keys
 
 Label = Literal["bot", "fine"]
-Origin = Literal["online", "nightly", "label"]
+FlagSource = Literal["online", "nightly", "label"]
 
-BLOCK: Final = 1_000
-LABEL_DAYS: Final = 365
+FLAGS_PER_BATCH: Final = 1_000
+LABEL_FLAG_DAYS: Final = 365
 """How long a user whom an analyst calls a bot is held back."""
 LABEL_REASON: Final = "an analyst says so"
 
@@ -36,7 +36,7 @@ class Flag:
     """As it is stored: a pseudonym, where there is a key for it."""
     score: float
     reasons: tuple[str, ...]
-    source: Origin
+    source: FlagSource
     since: datetime
     until: datetime
 
@@ -57,17 +57,17 @@ def decode_flag(value: bytes | str) -> Flag | None:
         return None
 
 
-def labelled_bot(user_id: str, at: datetime) -> Flag:
+def labeled_bot_flag(user_id: str, at: datetime) -> Flag:
     """The flag of a user whom an analyst calls a bot."""
-    return Flag(user_id, 100.0, (LABEL_REASON,), "label", at, at + timedelta(days=LABEL_DAYS))
+    return Flag(user_id, 100.0, (LABEL_REASON,), "label", at, at + timedelta(days=LABEL_FLAG_DAYS))
 
 
 def encode_label(user_id: str, label: Label, at: datetime) -> bytes:
     """What an analyst says of a user, as an entry of the stream."""
-    return msgspec.json.encode({USER_ID: user_id, LABEL: label, LABELLED_AT: at})
+    return msgspec.json.encode({USER_ID: user_id, LABEL: label, LABELED_AT: at})
 
 
-def unix_ms(moment: datetime) -> int:
+def to_unix_ms(moment: datetime) -> int:
     """A moment in Unix milliseconds, rounded up: a flag is in the index as long as it is there."""
     return -(-int(moment.timestamp() * 1e6) // 1000)
 
@@ -80,8 +80,8 @@ def put_flags(client: Client, keys: Keys, flags: Sequence[Flag]) -> int:
     """
     count = 0
     with store_errors(client):
-        for start in range(0, len(flags), BLOCK):
-            part = _not_judged(client, keys, flags[start : start + BLOCK])
+        for start in range(0, len(flags), FLAGS_PER_BATCH):
+            part = _not_judged(client, keys, flags[start : start + FLAGS_PER_BATCH])
             if part:
                 _write(client, keys, part)
             count += len(part)
@@ -101,7 +101,7 @@ def is_released(client: Client, keys: Keys, user_id: str) -> bool:
         return bool(client.sismember(keys.unflaggable, user_id))
 
 
-def flags_of(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
+def read_user_flags(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | None]:
     """The flag of each user, None where there is none."""
     if not users:
         return []
@@ -113,22 +113,22 @@ def flags_of(client: Client, keys: Keys, users: Sequence[str]) -> list[Flag | No
     return [None if value is None else decode_flag(value) for value in values]
 
 
-def read_flags(client: Client, keys: Keys, now: datetime, n: int, offset: int = 0) -> list[Flag]:
+def list_flags(client: Client, keys: Keys, now: datetime, n: int, offset: int = 0) -> list[Flag]:
     """The `n` flags behind the first `offset`, those that expire last first."""
     with store_errors(client):
-        members: list[Any] = client.zrevrangebyscore(keys.flags, "+inf", f"({unix_ms(now)}", offset, n)
-        found = flags_of(client, keys, [text(member) for member in members])
+        members: list[Any] = client.zrevrangebyscore(keys.flags, "+inf", f"({to_unix_ms(now)}", offset, n)
+        found = read_user_flags(client, keys, [decode_text(member) for member in members])
     return [flag for flag in found if flag is not None]
 
 
 def flagged_users(client: Client, keys: Keys, now: datetime) -> list[str]:
     """Everyone who is held back at `now`, in no order."""
     with store_errors(client):
-        members: list[Any] = client.zrangebyscore(keys.flags, f"({unix_ms(now)}", "+inf")
-    return [text(member) for member in members]
+        members: list[Any] = client.zrangebyscore(keys.flags, f"({to_unix_ms(now)}", "+inf")
+    return [decode_text(member) for member in members]
 
 
-def release(client: Client, keys: Keys, user_id: str) -> bool:
+def release_user(client: Client, keys: Keys, user_id: str) -> bool:
     """Hold a user back no longer, nor again automatically; whether the user was held back."""
     with store_errors(client):
         client.sadd(keys.unflaggable, user_id)
@@ -141,7 +141,7 @@ def release(client: Client, keys: Keys, user_id: str) -> bool:
 def prune_flags(client: Client, keys: Keys, now: datetime) -> int:
     """Remove what has expired from the index; how many."""
     with store_errors(client):
-        removed: Any = client.zremrangebyscore(keys.flags, "-inf", unix_ms(now))
+        removed: Any = client.zremrangebyscore(keys.flags, "-inf", to_unix_ms(now))
     return int(removed)
 
 
@@ -152,16 +152,16 @@ def put_label(client: Client, keys: Keys, user_id: str, label: Label, at: dateti
         if label == BOT:
             client.srem(keys.unflaggable, user_id)
     if label == BOT:
-        put_flags(client, keys, [labelled_bot(user_id, at)])
+        put_flags(client, keys, [labeled_bot_flag(user_id, at)])
     else:
-        release(client, keys, user_id)
+        release_user(client, keys, user_id)
 
 
 def _not_judged(client: Client, keys: Keys, flags: Sequence[Flag]) -> list[Flag]:
     """The flags of users of whom no analyst has said anything, and those of analysts."""
     users = [flag.user_id for flag in flags]
     released: list[Any] = client.smismember(keys.unflaggable, users) if users else []
-    known = flags_of(client, keys, users)
+    known = read_user_flags(client, keys, users)
     return [
         flag
         for flag, allowed, before in zip(flags, released, known, strict=True)
@@ -170,8 +170,8 @@ def _not_judged(client: Client, keys: Keys, flags: Sequence[Flag]) -> list[Flag]
 
 
 def _write(client: Client, keys: Keys, flags: Sequence[Flag]) -> None:
-    client.zadd(keys.flags, {flag.user_id: unix_ms(flag.until) for flag in flags})
+    client.zadd(keys.flags, {flag.user_id: to_unix_ms(flag.until) for flag in flags})
     pipeline = client.pipeline(transaction=False)
     for flag in flags:
-        pipeline.execute_command("SET", keys.flag(flag.user_id), encode_flag(flag), "PXAT", unix_ms(flag.until))
+        pipeline.execute_command("SET", keys.flag(flag.user_id), encode_flag(flag), "PXAT", to_unix_ms(flag.until))
     pipeline.execute()

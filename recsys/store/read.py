@@ -9,7 +9,7 @@ from typing import Literal
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client, store_errors
-from recsys.store.encoding import decode, text
+from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import TRENDING, Keys, popular_name
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def live_version(client: Client, keys: Keys) -> str:
         version = client.get(keys.live)
     if version is None:
         raise StoreError(f"{keys.live}: no version is live: run `recsys nightly` to publish one")
-    return text(version)
+    return decode_text(version)
 
 
 def versions(client: Client, keys: Keys) -> list[Version]:
@@ -48,7 +48,8 @@ def versions(client: Client, keys: Keys) -> list[Version]:
         live = client.get(keys.live)
         states = client.hgetall(keys.versions)
     known = [
-        Version(text(name), _published_at(text(state)), live=name == live) for name, state in sorted(states.items())
+        Version(decode_text(name), _published_at(decode_text(state)), live=name == live)
+        for name, state in sorted(states.items())
     ]
     return sorted(known, key=lambda version: version.published_at or EPOCH, reverse=True)
 
@@ -67,7 +68,7 @@ def similar_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]
     return _items(client, keys.similar_items(live_version(client, keys), item_id), n)
 
 
-def bought_with_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
+def bought_together_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
     """The first `n` items bought together with an item, the closest first."""
     return _items(client, keys.bought_together(live_version(client, keys), item_id), n)
 
@@ -84,7 +85,7 @@ def trending_items(client: Client, keys: Keys, n: int) -> list[str]:
 
 def _items(client: Client, key: str, n: int) -> list[str]:
     with store_errors(client):
-        return decode(client.get(key))[:n]
+        return decode_list(client.get(key))[:n]
 
 
 def _published_at(state: str) -> datetime | None:

@@ -6,7 +6,7 @@ For what is sent with every event: packing it anew takes longer than all else th
 Part = str | bytes | int
 
 
-def part(value: Part) -> bytes:
+def encode_argument(value: Part) -> bytes:
     """One part of a command.
 
     >>> part("GET"), part(12)
@@ -19,15 +19,15 @@ def part(value: Part) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
-def parts(*values: Part) -> bytes:
+def encode_arguments(*values: Part) -> bytes:
     """Some parts of a command, one after the other."""
-    return b"".join(map(part, values))
+    return b"".join(map(encode_argument, values))
 
 
-def head(count: int, *values: Part) -> bytes:
+def encode_head(count: int, *values: Part) -> bytes:
     """The beginning of a command of `count` parts: how many there are, and the first of them.
 
     >>> head(2, "GET")
     b'*2\\r\\n$3\\r\\nGET\\r\\n'
     """
-    return b"*%d\r\n%b" % (count, parts(*values))
+    return b"*%d\r\n%b" % (count, encode_arguments(*values))

@@ -7,10 +7,10 @@ from serving.client.client import (
     Event,
     InvalidRequestError,
     ItemFacts,
+    ListOptions,
     RefusedError,
     UnavailableError,
-    Wanted,
-    WantedOfUser,
+    UserListOptions,
 )
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "ItemFacts",
     "RefusedError",
     "UnavailableError",
-    "Wanted",
-    "WantedOfUser",
+    "ListOptions",
+    "UserListOptions",
 ]

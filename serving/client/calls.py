@@ -11,19 +11,19 @@ from uuid import uuid4
 import msgspec
 
 from serving.api import (
-    Accepted,
+    AcceptedEvents,
     Anomalies,
     Anomaly,
     Batch,
     Failure,
-    Invalid,
+    InvalidValue,
     ItemList,
     ItemState,
-    Labelled,
-    Ready,
+    ReadyStatus,
     Recommendations,
     RowError,
     User,
+    UserLabel,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ClientError(Exception):
 class InvalidRequestError(ClientError):
     """A value of the request is not accepted: which, and what would be."""
 
-    def __init__(self, invalid: Invalid) -> None:
+    def __init__(self, invalid: InvalidValue) -> None:
         super().__init__(f"{invalid.field} = {invalid.value!r}: expected {invalid.expected}")
         self.field, self.value, self.expected = invalid.field, invalid.value, invalid.expected
         self.request_id = invalid.request_id
@@ -100,7 +100,7 @@ class ItemFacts(TypedDict, total=False):
     title: str
 
 
-class Wanted(TypedDict, total=False):
+class ListOptions(TypedDict, total=False):
     """Which items a list is to have."""
 
     n: int
@@ -112,7 +112,7 @@ class Wanted(TypedDict, total=False):
     exclude: Sequence[str]
 
 
-class WantedOfUser(Wanted, total=False):
+class UserListOptions(ListOptions, total=False):
     """Which items a user's list is to have, and what it is for."""
 
     cursor: str | None
@@ -135,26 +135,28 @@ class Call(Generic[Answer]):
 
 
 Reply: TypeAlias = "httpx.Response | UnavailableError"
-"""What came of a call: an answer of whatever status, or that there was none."""
+"""A response of any status, or the error that there was none."""
+EventsCalls = Generator[Call[AcceptedEvents], Reply, AcceptedEvents]
+"""Yields calls, receives the reply to each, and returns the totals of all."""
 
 
-def recommendations_call(user_id: str | None, wanted: WantedOfUser) -> Call[Recommendations]:
+def recommendations_call(user_id: str | None, wanted: UserListOptions) -> Call[Recommendations]:
     """For a user; without one for the guest whose `session_id` is given."""
     path = "/v1/recommendations" if user_id is None else f"/v1/recommendations/{_quoted(user_id)}"
     return Call(Recommendations, "GET", path, _query(wanted))
 
 
-def similar_call(item_id: str, wanted: Wanted) -> Call[ItemList]:
+def similar_call(item_id: str, wanted: ListOptions) -> Call[ItemList]:
     """For items like one."""
     return Call(ItemList, "GET", f"/v1/similar/{_quoted(item_id)}", _query(wanted))
 
 
-def trending_call(wanted: Wanted) -> Call[ItemList]:
+def trending_call(wanted: ListOptions) -> Call[ItemList]:
     """For items on the rise."""
     return Call(ItemList, "GET", "/v1/trending", _query(wanted))
 
 
-def popular_call(wanted: Wanted) -> Call[ItemList]:
+def popular_call(wanted: ListOptions) -> Call[ItemList]:
     """For popular items."""
     return Call(ItemList, "GET", "/v1/popular", _query(wanted))
 
@@ -191,30 +193,32 @@ def anomaly_call(user_id: str) -> Call[Anomaly]:
     return Call(Anomaly, "GET", f"/v1/anomalies/{_quoted(user_id)}")
 
 
-def release_call(user_id: str) -> Call[Labelled]:
+def release_call(user_id: str) -> Call[UserLabel]:
     """To hold a user back no longer."""
-    return Call(Labelled, "DELETE", f"/v1/anomalies/{_quoted(user_id)}")
+    return Call(UserLabel, "DELETE", f"/v1/anomalies/{_quoted(user_id)}")
 
 
-def label_call(user_id: str, label: Literal["bot", "fine"]) -> Call[Labelled]:
+def label_call(user_id: str, label: Literal["bot", "fine"]) -> Call[UserLabel]:
     """To say what a user is."""
     body = msgspec.json.encode({"label": label})
-    return Call(Labelled, "PUT", f"/v1/anomalies/{_quoted(user_id)}", body=body)
+    return Call(UserLabel, "PUT", f"/v1/anomalies/{_quoted(user_id)}", body=body)
 
 
-def ready_call() -> Call[Ready]:
+def ready_call() -> Call[ReadyStatus]:
     """Whether there are lists to answer with."""
-    return Call(Ready, "GET", "/ready")
+    return Call(ReadyStatus, "GET", "/ready")
 
 
-def events_calls(events: Iterable[Event], patience: float) -> Generator[Call[Accepted], Reply, Accepted]:
+def events_calls(
+    events: Iterable[Event], patience: float
+) -> Generator[Call[AcceptedEvents], Reply, AcceptedEvents]:
     """To send events in as many requests as they need, each again while there is no room or no answer.
 
     `patience` is how many seconds each may wait in all. The generator wants what came of each call, and returns
     what came of all events, rows counted over all of them. Raises `ClientError`.
     """
     rows = [_identified(event) for event in events]
-    total = Accepted("", 0, 0, [])
+    total = AcceptedEvents("", 0, 0, [])
     for start in range(0, len(rows), MAX_EVENTS):
         try:
             taken = yield from _until_taken(rows[start : start + MAX_EVENTS], patience)
@@ -222,7 +226,7 @@ def events_calls(events: Iterable[Event], patience: float) -> Generator[Call[Acc
             error.unsent = rows[start:]
             raise
         errors = [RowError(each.row + start, each.field, each.value, each.expected) for each in taken.errors]
-        total = Accepted(
+        total = AcceptedEvents(
             taken.request_id, total.accepted + taken.accepted, total.shed + taken.shed, total.errors + errors
         )
     return total
@@ -240,8 +244,8 @@ def answer_of(call: Call[Answer], reply: Reply) -> Answer:
         raise RefusedError(reply.status_code, "the answer is not one of recsys") from None
 
 
-def _until_taken(batch: Sequence[Event], patience: float) -> Generator[Call[Accepted], Reply, Accepted]:
-    call = Call(Accepted, "POST", "/v1/events", body=msgspec.json.encode(batch))
+def _until_taken(batch: Sequence[Event], patience: float) -> EventsCalls:
+    call = Call(AcceptedEvents, "POST", "/v1/events", body=msgspec.json.encode(batch))
     waited = 0.0
     while True:
         reply = yield call
@@ -261,11 +265,11 @@ def _wait(reply: Reply) -> float | None:
     return max(MIN_SECONDS, RETRY_SECONDS if (told := _retry_after(reply)) is None else told)
 
 
-def _taken(call: Call[Accepted], reply: Reply) -> Accepted:
+def _taken(call: Call[AcceptedEvents], reply: Reply) -> AcceptedEvents:
     """What became of a batch: that is told with 400 and 429 too."""
     if not isinstance(reply, UnavailableError):
         with suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(reply.content, type=Accepted)
+            return msgspec.json.decode(reply.content, type=AcceptedEvents)
     return answer_of(call, reply)
 
 
@@ -283,7 +287,7 @@ def _failure(response: "httpx.Response") -> ClientError:
     status = response.status_code
     if status == 400:
         with suppress(msgspec.MsgspecError):
-            return InvalidRequestError(msgspec.json.decode(response.content, type=Invalid))
+            return InvalidRequestError(msgspec.json.decode(response.content, type=InvalidValue))
     try:
         reason = msgspec.json.decode(response.content, type=Failure).error
     except msgspec.MsgspecError:

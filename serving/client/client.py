@@ -14,16 +14,16 @@ except ModuleNotFoundError:
     raise ImportError("serving.client needs httpx: pip install 'recsys-engine[client]'") from None
 
 from serving.api import (
-    Accepted,
+    AcceptedEvents,
     Anomalies,
     Anomaly,
     Batch,
     ItemList,
     ItemState,
-    Labelled,
-    Ready,
+    ReadyStatus,
     Recommendations,
     User,
+    UserLabel,
 )
 from serving.client.calls import (
     Answer,
@@ -33,11 +33,11 @@ from serving.client.calls import (
     Event,
     InvalidRequestError,
     ItemFacts,
+    ListOptions,
     RefusedError,
     Reply,
     UnavailableError,
-    Wanted,
-    WantedOfUser,
+    UserListOptions,
     anomalies_call,
     anomaly_call,
     answer_of,
@@ -64,8 +64,8 @@ __all__ = [
     "ItemFacts",
     "RefusedError",
     "UnavailableError",
-    "Wanted",
-    "WantedOfUser",
+    "ListOptions",
+    "UserListOptions",
 ]
 
 
@@ -90,21 +90,21 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def recommendations(self, user_id: str | None = None, **wanted: Unpack[WantedOfUser]) -> Recommendations:
+    def recommendations(self, user_id: str | None = None, **options: Unpack[UserListOptions]) -> Recommendations:
         """The best items for a user now; without one for the guest whose `session_id` is given."""
-        return self._ask(recommendations_call(user_id, wanted))
+        return self._ask(recommendations_call(user_id, options))
 
-    def similar(self, item_id: str, **wanted: Unpack[Wanted]) -> ItemList:
+    def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
         """Items like one."""
-        return self._ask(similar_call(item_id, wanted))
+        return self._ask(similar_call(item_id, options))
 
-    def trending(self, **wanted: Unpack[Wanted]) -> ItemList:
+    def trending(self, **options: Unpack[ListOptions]) -> ItemList:
         """Items on the rise."""
-        return self._ask(trending_call(wanted))
+        return self._ask(trending_call(options))
 
-    def popular(self, **wanted: Unpack[Wanted]) -> ItemList:
+    def popular(self, **options: Unpack[ListOptions]) -> ItemList:
         """Popular items."""
-        return self._ask(popular_call(wanted))
+        return self._ask(popular_call(options))
 
     def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
         """A list for each of up to 500 users."""
@@ -118,7 +118,7 @@ class Client:
         """What is known of a user; needs the scope admin."""
         return self._ask(user_call(user_id))
 
-    def send_events(self, events: Iterable[Event]) -> Accepted:
+    def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
         """Tell what users did; any number of events, sent again where that is needed."""
         calls = events_calls(events, self._patience)
         try:
@@ -140,15 +140,15 @@ class Client:
         """Why a user is held back."""
         return self._ask(anomaly_call(user_id))
 
-    def release(self, user_id: str) -> Labelled:
+    def release(self, user_id: str) -> UserLabel:
         """Hold a user back no longer, nor again automatically."""
         return self._ask(release_call(user_id))
 
-    def label(self, user_id: str, label: Literal["bot", "fine"]) -> Labelled:
+    def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
         """Say what a user is; a bot is held back at once."""
         return self._ask(label_call(user_id, label))
 
-    def ready(self) -> Ready:
+    def ready(self) -> ReadyStatus:
         """Whether there are lists to answer with; raises `UnavailableError` while there are none."""
         return self._ask(ready_call())
 
@@ -181,21 +181,23 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def recommendations(self, user_id: str | None = None, **wanted: Unpack[WantedOfUser]) -> Recommendations:
+    async def recommendations(
+        self, user_id: str | None = None, **options: Unpack[UserListOptions]
+    ) -> Recommendations:
         """As of `Client`."""
-        return await self._ask(recommendations_call(user_id, wanted))
+        return await self._ask(recommendations_call(user_id, options))
 
-    async def similar(self, item_id: str, **wanted: Unpack[Wanted]) -> ItemList:
+    async def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
         """As of `Client`."""
-        return await self._ask(similar_call(item_id, wanted))
+        return await self._ask(similar_call(item_id, options))
 
-    async def trending(self, **wanted: Unpack[Wanted]) -> ItemList:
+    async def trending(self, **options: Unpack[ListOptions]) -> ItemList:
         """As of `Client`."""
-        return await self._ask(trending_call(wanted))
+        return await self._ask(trending_call(options))
 
-    async def popular(self, **wanted: Unpack[Wanted]) -> ItemList:
+    async def popular(self, **options: Unpack[ListOptions]) -> ItemList:
         """As of `Client`."""
-        return await self._ask(popular_call(wanted))
+        return await self._ask(popular_call(options))
 
     async def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
         """As of `Client`."""
@@ -209,7 +211,7 @@ class AsyncClient:
         """As of `Client`."""
         return await self._ask(user_call(user_id))
 
-    async def send_events(self, events: Iterable[Event]) -> Accepted:
+    async def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
         """As of `Client`."""
         calls = events_calls(events, self._patience)
         try:
@@ -231,15 +233,15 @@ class AsyncClient:
         """As of `Client`."""
         return await self._ask(anomaly_call(user_id))
 
-    async def release(self, user_id: str) -> Labelled:
+    async def release(self, user_id: str) -> UserLabel:
         """As of `Client`."""
         return await self._ask(release_call(user_id))
 
-    async def label(self, user_id: str, label: Literal["bot", "fine"]) -> Labelled:
+    async def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
         """As of `Client`."""
         return await self._ask(label_call(user_id, label))
 
-    async def ready(self) -> Ready:
+    async def ready(self) -> ReadyStatus:
         """As of `Client`."""
         return await self._ask(ready_call())
 

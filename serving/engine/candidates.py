@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recsys.anomaly.acts import Act
 from recsys.schema import CART, PURCHASE
 from serving.api import Source
-from serving.engine.catalogue import ANYTHING, Catalogue, ItemFilter
+from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
 from serving.engine.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates, of_source
-from serving.engine.user_state import Act, UserState
+from serving.engine.user_state import UserState
 from serving.http.query import Context, ListRequest
 
 ANCHORS: Final = 10
@@ -123,7 +124,7 @@ def popular(wanted: ItemFilter, catalogue: Catalogue) -> Iterator[Candidate]:
     """What is popular among the items that are wanted."""
     source: Source
     source, reason = ("static", STATIC) if catalogue.version == "static" else ("popular", POPULAR)
-    if wanted != ANYTHING:
+    if wanted != NO_FILTER:
         reason = "popular" + "".join(
             f" {word} {value}"
             for word, value in (

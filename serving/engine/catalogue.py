@@ -25,7 +25,7 @@ class ItemFilter:
     price_max: float | None = None
 
 
-ANYTHING: Final = ItemFilter()
+NO_FILTER: Final = ItemFilter()
 
 
 class _Labels:
@@ -161,14 +161,14 @@ class Catalogue:
 
     def passes(self, wanted: ItemFilter, item_ids: Iterable[str]) -> list[bool]:
         """Whether each item is as wanted; one that is not known is not, unless anything is."""
-        if wanted == ANYTHING:
+        if wanted == NO_FILTER:
             return [True for _ in item_ids]
         mask, rows = self.mask(wanted), self.rows
         return [(row := rows.get(item_id)) is not None and bool(mask[row]) for item_id in item_ids]
 
-    def popular(self, wanted: ItemFilter = ANYTHING) -> Iterator[str]:
+    def popular(self, wanted: ItemFilter = NO_FILTER) -> Iterator[str]:
         """Available items as wanted, the most popular first."""
-        if wanted == ANYTHING:
+        if wanted == NO_FILTER:
             return (item_id for item_id in self.ids if item_id not in self.unavailable)
         rows = np.flatnonzero(self.mask(wanted) & self.available)
         return (self.ids[row] for row in rows)

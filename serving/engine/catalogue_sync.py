@@ -18,11 +18,11 @@ import polars as pl
 import structlog
 
 from recsys.errors import StoreError
-from recsys.files import written_whole
-from recsys.store.catalogue import read_parts
+from recsys.files import atomic_write
+from recsys.store.catalogue import read_catalogue
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, Reply, pack
-from recsys.store.encoding import decode, text
+from recsys.store.client.connection import Command, Reply, encode_commands
+from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import Keys, popular_name
 from serving.engine.catalogue import Catalogue, without_facts
 
@@ -70,7 +70,7 @@ class CatalogueSync:
         """Take what the last process left, then the live version, if Redis answers, and follow it."""
         await asyncio.to_thread(self._restore)
         with suppress(StoreError):
-            await self.beat()
+            await self.refresh()
         if self._adopting is not None:
             await self._adopting
         self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._save())]
@@ -82,7 +82,7 @@ class CatalogueSync:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def beat(self) -> asyncio.Future[None]:
+    def refresh(self) -> asyncio.Future[None]:
         """Look at the pointer and the changes, once for all who ask in this turn of the loop.
 
         What is asked after it in the same turn is answered after it, so that whoever waits for both wakes up once.
@@ -101,23 +101,26 @@ class CatalogueSync:
         """The catalogue of a version that is still known here."""
         return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
 
-    def hear(self, item_id: str, facts: Facts) -> None:
+    def apply_local(self, item_id: str, facts: Facts) -> None:
         """A change that this process has just made: it holds here even if Redis does not answer from now on."""
         self._put([(item_id, facts)])
 
     def _look(self, beat: asyncio.Future[None]) -> None:
-        pointer = pack(("GET", self._keys.live))
-        changes = pack(self._changes())
+        pointer = encode_commands(("GET", self._keys.live))
+        changes = encode_commands(self._changes())
         try:
-            first, second = self._links.of(self._keys.live), self._links.of(self._keys.item_changes)
+            first, second = (
+                self._links.connection_for(self._keys.live),
+                self._links.connection_for(self._keys.item_changes),
+            )
         except StoreError as error:
             _fail(beat, error)
             return
         if first is second:
-            asked = first.ask(pointer + changes, 2)
+            asked = first.send(pointer + changes, 2)
             asked.add_done_callback(lambda done: self._told(beat, done))
             return
-        both = asyncio.gather(first.ask(pointer, 1), second.ask(changes, 1))
+        both = asyncio.gather(first.send(pointer, 1), second.send(changes, 1))
         both.add_done_callback(lambda done: self._told(beat, done))
 
     def _told(self, beat: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
@@ -151,7 +154,7 @@ class CatalogueSync:
         pointer, changes = ("GET", self._keys.live), self._changes()
         try:
             found = await asyncio.gather(
-                self._links.call(self._keys.live, pointer), self._links.call(self._keys.item_changes, changes)
+                self._links.execute(self._keys.live, pointer), self._links.execute(self._keys.item_changes, changes)
             )
         except StoreError as error:
             _fail(beat, error)
@@ -162,8 +165,8 @@ class CatalogueSync:
         return ("XREAD", "COUNT", CHANGES_AT_ONCE, "STREAMS", self._keys.item_changes, self._last_change)
 
     def _point(self, pointer: Reply) -> None:
-        self.pointer = None if pointer is None else text(pointer)
-        opened = sum(link.opened for link in self._links.all)
+        self.pointer = None if pointer is None else decode_text(pointer)
+        opened = sum(link.outages for link in self._links.connections)
         known = self.catalogue is not None and self.catalogue.version == self.pointer
         if self._adopting is None and self.pointer is not None and (not known or opened != self._opened):
             self._opened = opened
@@ -174,7 +177,7 @@ class CatalogueSync:
             return
         found: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
-            self._last_change = text(entry_id)
+            self._last_change = decode_text(entry_id)
             found += _read_facts(fields[0], fields[1])
         self._put(found)
 
@@ -219,16 +222,16 @@ class CatalogueSync:
         names = None if parts else await self._ask("GET", popular)
         await self._check_kept(version)
         if parts:
-            return await asyncio.to_thread(lambda: Catalogue(version, read_parts(parts)))
-        return without_facts(version, decode(names))
+            return await asyncio.to_thread(lambda: Catalogue(version, read_catalogue(parts)))
+        return without_facts(version, decode_list(names))
 
     async def _check_kept(self, version: str) -> None:
         """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
         pointer = await self._ask("GET", self._keys.live)
-        if pointer is not None and text(pointer) == version:
+        if pointer is not None and decode_text(pointer) == version:
             return
         state = await self._ask("HGET", self._keys.versions, version)
-        if state is None or not text(state).isdecimal():
+        if state is None or not decode_text(state).isdecimal():
             raise StoreError("it is live no longer, and is being removed")
 
     async def _changed(self) -> list[tuple[str, Facts]]:
@@ -243,17 +246,17 @@ class CatalogueSync:
                 return found
 
     async def _switched_off(self) -> list[str]:
-        return [text(item_id) for item_id in await self._ask("SMEMBERS", self._keys.unavailable)]
+        return [decode_text(item_id) for item_id in await self._ask("SMEMBERS", self._keys.unavailable)]
 
     async def _ask(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
         """What may take longer than a request may."""
-        (reply,) = await self._bulk.call(key, (verb, key, *arguments))
+        (reply,) = await self._bulk.execute(key, (verb, key, *arguments))
         return reply
 
     async def _follow(self) -> None:
         while True:
             with suppress(StoreError):
-                await self.beat()
+                await self.refresh()
             await asyncio.sleep(BEAT_SECONDS)
 
     # What a start without Redis begins from.
@@ -272,7 +275,7 @@ class CatalogueSync:
     def _keep(self, catalogue: Catalogue) -> None:
         file = self._directory / f"catalogue-{catalogue.version}.parquet"
         try:
-            with written_whole(file) as aside:
+            with atomic_write(file) as aside:
                 catalogue.table().write_parquet(aside)
             for other in self._directory.glob(CATALOGUE_GLOB):
                 if other != file:
@@ -298,7 +301,7 @@ class CatalogueSync:
 def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
     """A change of an item, if it can be read."""
     try:
-        return [(text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
+        return [(decode_text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         log.error("a change of an item is no JSON object")
         return []
@@ -321,5 +324,5 @@ def _fail(beat: asyncio.Future[None], error: BaseException) -> None:
 
 
 def _write_lines(file: Path, lines: frozenset[str]) -> None:
-    with written_whole(file) as aside:
+    with atomic_write(file) as aside:
         aside.write_text("\n".join(sorted(lines)))

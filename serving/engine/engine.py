@@ -12,8 +12,8 @@ from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, UnansweredError
-from recsys.store.encoding import decode
+from recsys.store.client.connection import Command, RedisUnavailableError
+from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
 from serving.api import ItemList, Recommendation, Recommendations
 from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
@@ -22,13 +22,13 @@ from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wanted
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.engine.trace import Trace
-from serving.engine.user_state import Reader, UserState
-from serving.http.query import DEEPEST, Cursor, ListRequest, guest
+from serving.engine.user_state import UserState, UserStateReader
+from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
 
-class Answered(Struct, frozen=True):
+class EngineResult(Struct, frozen=True):
     """An answer, and what the books want of it."""
 
     answer: Recommendations
@@ -51,7 +51,7 @@ class Engine:
         serving = settings.serving
         self._links, self._keys, self._live = links, keys, live
         self._stored_id, self._now = stored_id, now
-        self._reader = Reader(links, keys, live, serving.session_events, serving.cached_users)
+        self._reader = UserStateReader(links, keys, live, serving.session_events, serving.cached_users)
         self._policy = Policy.of(settings.repeat, serving)
         self._weights = settings.sources.event_weights
         self._diversity = serving.diversity
@@ -64,7 +64,7 @@ class Engine:
             raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
         return self._live.catalogue
 
-    async def recommend(self, asked: ListRequest, request_id: str) -> Answered:
+    async def recommend(self, asked: ListRequest, request_id: str) -> EngineResult:
         """The list of a user."""
         trace = Trace.start(asked.debug)
         cursor = asked.cursor
@@ -93,14 +93,14 @@ class Engine:
 
         if len(taken) < asked.n:
             liked = await self._favourites(stored_id, catalogue.version) if lists and fresh else ()
-            below = chain(segment(liked, asked.wanted, catalogue), popular(asked.wanted, catalogue))
+            below = chain(segment(liked, asked.item_filter, catalogue), popular(asked.item_filter, catalogue))
             order, _ = self._ordered(lists, asked, catalogue)
             order = once(chain(order, below)) if lists or liked else below
             taken, place, removed = self._page(order, asked, barred, catalogue)
             trace.done("fill", _ids(taken) if asked.debug else (), removed)
 
         shown = cursor.shown if cursor else asked.offset
-        more = len(taken) == asked.n and place < DEEPEST
+        more = len(taken) == asked.n and place < MAX_OFFSET
         answer = Recommendations(
             asked.user_id,
             catalogue.version,
@@ -110,7 +110,7 @@ class Engine:
             Cursor(catalogue.version, at, place, shown + len(taken)).encode() if more else None,
             trace.stages if trace.stages is not None else UNSET,
         )
-        return Answered(answer, trace.seconds)
+        return EngineResult(answer, trace.seconds)
 
     async def similar(self, item_id: str, asked: ListRequest, request_id: str) -> ItemList:
         """Items like one, then what is popular in its category, and in the shop."""
@@ -125,7 +125,7 @@ class Engine:
             fuse([own]),
             (
                 Candidate(each.item_id, "popular", f"popular in {facts.get(CATEGORY)}, as {title} is")
-                for each in segment(within, asked.wanted, catalogue)
+                for each in segment(within, asked.item_filter, catalogue)
             ),
         )
         return self._everybody(
@@ -171,12 +171,12 @@ class Engine:
         )
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """A user as Redis knows it, and the profile; raises `UnansweredError` when it does not answer."""
+        """A user as Redis knows it, and the profile; raises `RedisUnavailableError` when it does not answer."""
         stored_id = self._stored_id(user_id)
         version = self.catalogue().version
         known = await self._reader.user(stored_id, version)
         if not known.fresh:
-            raise UnansweredError("Redis does not answer")
+            raise RedisUnavailableError("Redis does not answer")
         return known, await self._profile(stored_id, version)
 
     async def _sources(
@@ -198,15 +198,15 @@ class Engine:
         kept, unlike = unlike_wanted(order, asked, catalogue)
         return (list(kept) if asked.debug else kept), unlike
 
-    def hear(self, user_id: str, session: Sequence[Any]) -> None:
+    def apply_local(self, user_id: str, session: Sequence[Any]) -> None:
         """Members and scores that were just put into a user's session, for when Redis does not answer."""
-        self._reader.hear(user_id, session)
+        self._reader.apply_local(user_id, session)
 
     def _known(self, asked: ListRequest, stored_id: str, catalogue: Catalogue) -> Awaitable[UserState]:
         return self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
 
     def _guest_id(self, asked: ListRequest) -> str | None:
-        return None if asked.session_id is None else self._stored_id(guest(asked.session_id))
+        return None if asked.session_id is None else self._stored_id(guest_user_id(asked.session_id))
 
     def _page(
         self, order: Iterable[Candidate], asked: ListRequest, barred: Exclusions, catalogue: Catalogue
@@ -221,7 +221,7 @@ class Engine:
         """Items that are nobody's own, filled with popular ones."""
         kept, _ = unlike_wanted(list(order), asked, catalogue)
         barred = Exclusions(excluded=asked.exclude, unavailable=catalogue.unavailable)
-        taken, _, _ = self._page(once(chain(kept, popular(asked.wanted, catalogue))), asked, barred, catalogue)
+        taken, _, _ = self._page(once(chain(kept, popular(asked.item_filter, catalogue))), asked, barred, catalogue)
         return ItemList(catalogue.version, request_id, not fresh, ranked(taken, asked.offset))
 
     async def _previous(
@@ -243,15 +243,15 @@ class Engine:
         """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
         it is not waited for again where it has not.
         """
-        acts = [act for act in known.acts if act.at <= at]
+        acts = [act for act in known.acts if act.at_ms <= at]
         wanted = anchors(acts, asked.context, self._weights)
         keys = self._keys
         try:
-            found = await self._links.each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
+            found = await self._links.execute_each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
         except StoreError:
             return (), False
         return [
-            Neighbours(act, weight, decode(lists[0])[:NEIGHBOURS], decode(lists[1])[:NEIGHBOURS])
+            Neighbours(act, weight, decode_list(lists[0])[:NEIGHBOURS], decode_list(lists[1])[:NEIGHBOURS])
             for (act, weight), lists in zip(wanted, found, strict=True)
         ], True
 
@@ -265,23 +265,23 @@ class Engine:
 
     async def _profile(self, stored_id: str, version: str) -> dict[str, Any]:
         key = self._keys.profile(version, stored_id)
-        (value,) = await self._links.call(key, ("GET", key))
+        (value,) = await self._links.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
 
     async def _list(self, key: str) -> tuple[list[str], bool]:
         """A list of everybody's, and whether Redis answered."""
-        looked = self._live.beat()
+        looked = self._live.refresh()
         try:
-            (value,) = await self._links.call(key, ("GET", key))
+            (value,) = await self._links.execute(key, ("GET", key))
             await looked
         except StoreError:
             return [], False
-        return decode(value), True
+        return decode_list(value), True
 
     async def _looked(self) -> bool:
         """Whether Redis has told what was changed up to now."""
         try:
-            await self._live.beat()
+            await self._live.refresh()
         except StoreError:
             return False
         return True

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from recsys.schema import CLICK, VIEW
 from recsys.settings.online import Serving
-from serving.engine.catalogue import ANYTHING, Catalogue
+from serving.engine.catalogue import NO_FILTER, Catalogue
 from serving.engine.ranking import Candidate
 from serving.engine.user_state import UserState
 from serving.http.query import ListRequest
@@ -72,8 +72,8 @@ class Policy:
             bought = frozenset(
                 act.item_id
                 for act in known.bought
-                if act.at >= catalogue.as_of_ms
-                and now_ms < act.at + DAY_MS * self._cycle_days(act.item_id, catalogue)
+                if act.at_ms >= catalogue.as_of_ms
+                and now_ms < act.at_ms + DAY_MS * self._cycle_days(act.item_id, catalogue)
             )
         seen = frozenset(act.item_id for act in known.acts if act.event in SEEN) if self.hide_seen else frozenset()
         return Exclusions(had, bought, seen, asked.exclude, catalogue.unavailable)
@@ -89,10 +89,10 @@ def unlike_wanted(
     order: Iterable[Candidate], asked: ListRequest, catalogue: Catalogue
 ) -> tuple[Iterable[Candidate], Removals]:
     """The items that are as the request wants them, and those that are not."""
-    if asked.wanted is ANYTHING:
+    if asked.item_filter is NO_FILTER:
         return order, {}
     order = list(order)
-    passes = catalogue.passes(asked.wanted, (candidate.item_id for candidate in order))
+    passes = catalogue.passes(asked.item_filter, (candidate.item_id for candidate in order))
     kept = [candidate for candidate, passed in zip(order, passes, strict=True) if passed]
     lost = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
     return kept, {"category, brand or price": lost} if lost else {}

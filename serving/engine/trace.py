@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from serving.api import Removed, Stage
+from serving.api import Removal, Stage
 from serving.engine.filters import Removals
 
 
@@ -31,5 +31,5 @@ class Trace:
         taken, self.at = now - self.at, now
         self.seconds[name] = self.seconds.get(name, 0.0) + taken
         if self.stages is not None:
-            lost = [Removed(reason, ids) for reason, ids in (removed or {}).items()]
+            lost = [Removal(reason, ids) for reason, ids in (removed or {}).items()]
             self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))

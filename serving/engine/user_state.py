@@ -3,26 +3,18 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
+from recsys.anomaly.acts import Act
 from recsys.errors import StoreError
 from recsys.schema import PURCHASE
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Command, Reply
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from serving.engine.catalogue_sync import CatalogueSync
-
-
-class Act(NamedTuple):
-    """An event of a session."""
-
-    event: str
-    item_id: str
-    at: int
-    """Unix milliseconds."""
 
 
 class UserState(Struct, frozen=True):
@@ -46,7 +38,7 @@ class UserState(Struct, frozen=True):
 NOTHING: Final[tuple[Reply, ...]] = (None, None, None)
 
 
-class Reader:
+class UserStateReader:
     """Reads users, and remembers the last ones as they came."""
 
     def __init__(
@@ -60,13 +52,13 @@ class Reader:
     async def user(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
         """The user's list of a version, session, history, flag; with `guest_id` that session too."""
         try:
-            beat = self._live.beat()
-            own = self._links.call(self._keys.flag(user_id), *self._commands(user_id, version))
+            beat = self._live.refresh()
+            own = self._links.execute(self._keys.flag(user_id), *self._commands(user_id, version))
             if guest_id is None:
                 values, session = await own
             else:
                 (values, session), (of_guest,) = await asyncio.gather(
-                    own, self._links.call(self._keys.session(guest_id), self._session(guest_id))
+                    own, self._links.execute(self._keys.session(guest_id), self._session(guest_id))
                 )
                 session = [*session, *of_guest]
             await beat
@@ -84,7 +76,7 @@ class Reader:
             session = [*session, *self._cache[guest_id][2]]
         return _known(version, values, session, False)
 
-    def hear(self, user_id: str, session: Sequence[Reply]) -> None:
+    def apply_local(self, user_id: str, session: Sequence[Reply]) -> None:
         """Members and scores that were just put into a user's session: what is remembered has them too."""
         version, values, known = self._cache.get(user_id, ("", NOTHING, ()))
         self._remember(user_id, version, values, [*session, *known][: 2 * self._session_events])
@@ -110,18 +102,18 @@ def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fres
     return UserState(
         version,
         items.decode().split(" ") if items else (),
-        acts_of(session) if session else (),
+        parse_session(session) if session else (),
         f" {had.decode()} " if had else "",
-        None if flag is None else text(flag),
+        None if flag is None else decode_text(flag),
         fresh,
     )
 
 
-def acts_of(session: Sequence[Reply]) -> list[Act]:
+def parse_session(session: Sequence[Reply]) -> list[Act]:
     """Members and scores of a session's sorted set, the latest first; members are as `Keys.session` says."""
     acts: list[Act] = []
     for member, score in zip(session[::2], session[1::2], strict=True):
         _, item_id, event = member.decode().split(" ", 2)
-        acts.append(Act(event, item_id, int(float(score))))
-    acts.sort(key=lambda act: -act.at)
+        acts.append(Act(int(float(score)), item_id, event))
+    acts.sort(key=lambda act: -act.at_ms)
     return acts

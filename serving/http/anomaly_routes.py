@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from recsys.schema import USER_ID
 from recsys.store.flags import Label
-from serving.api import Anomalies, Anomaly, Labelled
+from serving.api import Anomalies, Anomaly, UserLabel
 from serving.http.parameters import Offset, UserId
-from serving.http.query import id_of
+from serving.http.query import parse_id
 from serving.http.requests import AnyRequest, answer, needs, note, request_id_of, worker_of
 from serving.http.responses import INVALID, REFUSED, TOO_LONG, UNANSWERED
 
@@ -21,7 +21,7 @@ MAX_LISTED: Final = 1_000
 Count = Annotated[int, Parameter(ge=1, le=MAX_LISTED, description=f"Most users to list, up to {MAX_LISTED:,}")]
 
 
-class LabelOfUser(Struct, forbid_unknown_fields=True):
+class LabelRequest(Struct, forbid_unknown_fields=True):
     """What an analyst says of a user: `bot`, held back from now on, or `fine`, released and never flagged again."""
 
     label: Label
@@ -55,7 +55,7 @@ async def anomaly(request: AnyRequest, user_id: UserId) -> Response[Anomaly]:
     """Flag and whether an analyst has released the user. Needs the scope admin, and is noted in the audit log."""
     del user_id
     worker, request_id = worker_of(request), request_id_of(request)
-    wanted = id_of(request.scope["raw_path"], PATH, USER_ID)
+    wanted = parse_id(request.scope["raw_path"], PATH, USER_ID)
     note(request, "anomaly", wanted)
     flag, released = await worker.flags.read(worker.stored_id(wanted))
     return answer(Anomaly(wanted, request_id, flag, released), request_id)
@@ -70,7 +70,7 @@ async def anomaly(request: AnyRequest, user_id: UserId) -> Response[Anomaly]:
     tags=ANOMALIES,
     guards=[needs("admin")],
 )
-async def release(request: AnyRequest, user_id: UserId) -> Response[Labelled]:
+async def release(request: AnyRequest, user_id: UserId) -> Response[UserLabel]:
     """The flag goes, and the user is never flagged automatically again. Needs the scope admin, and is noted in the
     audit log.
     """
@@ -87,7 +87,7 @@ async def release(request: AnyRequest, user_id: UserId) -> Response[Labelled]:
     tags=ANOMALIES,
     guards=[needs("admin")],
 )
-async def label(request: AnyRequest, user_id: UserId, data: JSONBody[LabelOfUser]) -> Response[Labelled]:
+async def label(request: AnyRequest, user_id: UserId, data: JSONBody[LabelRequest]) -> Response[UserLabel]:
     """A bot is held back at once, who is fine is released. Needs the scope admin, and is noted in the audit log."""
     del user_id
     return await _labelled(request, "label", data.label)
@@ -96,9 +96,9 @@ async def label(request: AnyRequest, user_id: UserId, data: JSONBody[LabelOfUser
 HANDLERS: Final = (anomalies, anomaly, release, label)
 
 
-async def _labelled(request: AnyRequest, action: str, given: Label) -> Response[Labelled]:
+async def _labelled(request: AnyRequest, action: str, given: Label) -> Response[UserLabel]:
     worker, request_id = worker_of(request), request_id_of(request)
-    user_id = id_of(request.scope["raw_path"], PATH, USER_ID)
+    user_id = parse_id(request.scope["raw_path"], PATH, USER_ID)
     note(request, action, user_id)
     await worker.flags.label(worker.stored_id(user_id), given)
-    return answer(Labelled(user_id, request_id, given), request_id)
+    return answer(UserLabel(user_id, request_id, given), request_id)

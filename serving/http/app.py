@@ -10,7 +10,7 @@ from litestar import Litestar, Request, Response
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
 from serving.http.anomaly_routes import PATH
-from serving.http.errors import NOT_SHOWN, REQUEST_ID_HEADER, new_request_id, told
+from serving.http.errors import REDACTED, REQUEST_ID_HEADER, new_request_id, told
 from serving.http.fast_path import answered_hot
 from serving.http.openapi import describe_bodies, documentation, page_files
 from serving.http.query import InvalidValueError
@@ -32,7 +32,7 @@ class TextRequest(Request[Any, Any, Any]):
         try:
             body.decode()
         except UnicodeDecodeError:
-            raise InvalidValueError("body", NOT_SHOWN, "JSON in UTF-8") from None
+            raise InvalidValueError("body", REDACTED, "JSON in UTF-8") from None
         return body
 
 

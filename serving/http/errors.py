@@ -11,14 +11,14 @@ import structlog
 from litestar.exceptions import HTTPException, ValidationException
 
 from recsys.errors import NothingPublishedError, StoreError
-from serving.api import Failure, Invalid
+from serving.api import Failure, InvalidValue
 from serving.http.auth import AccessError
 from serving.http.query import EXPECTED, InvalidValueError
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
 SHOWN_CHARACTERS: Final = 200
-NOT_SHOWN: Final = "(not shown)"
+REDACTED: Final = "(not shown)"
 BODY_PARAMETER: Final = "data"
 """What the framework calls the body."""
 LOG_SECONDS: Final = 10.0
@@ -26,7 +26,7 @@ LOG_SECONDS: Final = 10.0
 _PROCESS: Final = os.urandom(8).hex()
 _NUMBERS: Final = count()
 
-Told = tuple[int, Invalid | Failure, Mapping[str, str]]
+Told = tuple[int, InvalidValue | Failure, Mapping[str, str]]
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Ou
     """Status, content and headers for what went wrong; `query` has the parameters of the request."""
     match error:
         case InvalidValueError():
-            content = Invalid(error.field, error.value[:SHOWN_CHARACTERS], error.expected, request_id)
+            content = InvalidValue(error.field, error.value[:SHOWN_CHARACTERS], error.expected, request_id)
             return 400, content, {}
         case AccessError():
             return error.status, Failure(error.message, request_id), error.headers
@@ -68,7 +68,7 @@ def told(error: Exception, query: Mapping[str, Any], request_id: str, outage: Ou
         case ValidationException():
             return 400, _unreadable(error, query, request_id), {}
         case HTTPException(status_code=400) | RecursionError():  # JSON that goes too deep is what recurses here
-            return 400, Invalid("body", NOT_SHOWN, EXPECTED["body"], request_id), {}
+            return 400, InvalidValue("body", REDACTED, EXPECTED["body"], request_id), {}
         case HTTPException() if error.status_code < 500:
             return error.status_code, Failure(error.detail, request_id), error.headers or {}
         case _:
@@ -82,7 +82,7 @@ def _unavailable(reason: str, request_id: str) -> Told:
     return 503, Failure(reason, request_id), {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id: str) -> Invalid:
+def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id: str) -> InvalidValue:
     """What the framework found: a parameter without the declared type or range, a body not as described."""
     details: Any = error.extra or [{}]
     first: dict[str, Any] = details[0] if isinstance(details, list) else {}
@@ -90,11 +90,11 @@ def _unreadable(error: ValidationException, query: Mapping[str, Any], request_id
     if name in query:
         value = query[name]
         value = value[-1] if isinstance(value, list) else value
-        return Invalid(name, str(value)[:SHOWN_CHARACTERS], EXPECTED.get(name, "another value"), request_id)
+        return InvalidValue(name, str(value)[:SHOWN_CHARACTERS], EXPECTED.get(name, "another value"), request_id)
     problem = str(first.get("message") or "")
     if name == BODY_PARAMETER:
         # Of a body: nothing at all, or what is wrong and where, as in "Expected `int` - at `$.n`".
         problem, _, place = problem.partition(" - at `$.")
         name = place.rstrip("`") or "body"
     expected = problem if " " in problem else EXPECTED["body"]
-    return Invalid(name, NOT_SHOWN, expected[:SHOWN_CHARACTERS], request_id)
+    return InvalidValue(name, REDACTED, expected[:SHOWN_CHARACTERS], request_id)

@@ -8,11 +8,11 @@ import msgspec
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec.structs import replace
 
-from serving.api import Accepted
-from serving.engine.engine import Answered
+from serving.api import AcceptedEvents
+from serving.engine.engine import EngineResult
 from serving.http.auth import Headers
 from serving.http.errors import new_request_id, told
-from serving.http.query import InvalidValueError, ListRequest, asked_of, guest, id_of, parsed
+from serving.http.query import InvalidValueError, ListRequest, guest_user_id, parse_id, parse_list_request, parsed
 from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
@@ -45,7 +45,7 @@ async def answered_hot(worker: Worker, scope: Scope, receive: Receive, send: Sen
     return False
 
 
-async def recommend(worker: Worker, headers: Headers, asked: ListRequest, request_id: str) -> Answered:
+async def recommend(worker: Worker, headers: Headers, asked: ListRequest, request_id: str) -> EngineResult:
     """What a user is shown; raises `AccessError` unless the request shows a key for it, and what `Engine.recommend`
     does. A look behind the scenes is noted.
     """
@@ -57,11 +57,11 @@ async def recommend(worker: Worker, headers: Headers, asked: ListRequest, reques
     return await worker.engine.recommend(asked, request_id)
 
 
-async def take(worker: Worker, body: bytes, request_id: str) -> tuple[int, Accepted, Mapping[str, str]]:
+async def take(worker: Worker, body: bytes, request_id: str) -> tuple[int, AcceptedEvents, Mapping[str, str]]:
     """Status, content and headers for events that came; raises what `EventWriter.take` does."""
     taken = await worker.events.take(body)
     worker.count_events(taken)
-    accepted = Accepted(request_id, taken.accepted, taken.shed, taken.errors)
+    accepted = AcceptedEvents(request_id, taken.accepted, taken.shed, taken.errors)
     if taken.shed:
         return 429, accepted, {"Retry-After": str(ROOM_SECONDS)}
     return (202 if taken.accepted else 400), accepted, {}
@@ -69,15 +69,15 @@ async def take(worker: Worker, body: bytes, request_id: str) -> tuple[int, Accep
 
 def of_guest(query: bytes) -> ListRequest:
     """What is asked for the guest whose session the query string names."""
-    asked = asked_of("", query)
+    asked = parse_list_request("", query)
     if asked.session_id is None:
         raise InvalidValueError("user_id", "")
-    return replace(asked, user_id=guest(asked.session_id), session_id=None)
+    return replace(asked, user_id=guest_user_id(asked.session_id), session_id=None)
 
 
 async def _recommendations(worker: Worker, scope: Scope, send: Send) -> None:
     started, request_id = perf_counter(), new_request_id()
-    answered: Answered | None = None
+    answered: EngineResult | None = None
     asked: ListRequest | None = None
     more: Mapping[str, str] = {}
     try:
@@ -108,7 +108,7 @@ async def _events(worker: Worker, scope: Scope, receive: Receive, send: Send) ->
 def _asked(raw_path: bytes, query: bytes) -> ListRequest:
     """What is asked, and for whom: without a user for the guest whose session is named."""
     if raw_path.rstrip(b"/") != _PREFIX[:-1]:
-        return asked_of(id_of(raw_path, _PREFIX), query)
+        return parse_list_request(parse_id(raw_path, _PREFIX), query)
     return of_guest(query)
 
 

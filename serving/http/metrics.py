@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
 DIRECTORY: Final = "serving"
 """Where the server keeps its files, below the settings' `directory`."""
@@ -150,7 +150,7 @@ class Metrics:
         }
 
     def _write(self, snapshot: dict[str, Any]) -> None:
-        with suppress(OSError), written_whole(self._directory / f"{os.getpid()}.json") as aside:
+        with suppress(OSError), atomic_write(self._directory / f"{os.getpid()}.json") as aside:
             aside.write_bytes(msgspec.json.encode(snapshot))
 
     def _all(self) -> list[dict[str, Any]]:

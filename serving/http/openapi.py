@@ -16,23 +16,23 @@ from litestar.static_files import create_static_files_router
 
 import recsys
 from serving.api import (
-    Accepted,
+    AcceptedEvents,
     Anomalies,
     Anomaly,
     Batch,
     Failure,
-    Invalid,
+    InvalidValue,
     ItemList,
     ItemState,
-    Labelled,
     LiveStatus,
-    Ready,
+    ReadyStatus,
     Recommendations,
     User,
+    UserLabel,
 )
-from serving.http.anomaly_routes import LabelOfUser
-from serving.http.routes import BatchOfUsers, ItemsToRank
-from serving.intake.events import Event
+from serving.http.anomaly_routes import LabelRequest
+from serving.http.routes import BatchRequest, RankRequest
+from serving.intake.event_parsing import Event
 from serving.intake.items import ItemChange
 
 PATH: Final = "/schema"
@@ -45,15 +45,26 @@ Where there are API keys, a request shows one as `Authorization: Bearer …` or 
 before it: read, write, admin. Ids go percent-encoded into a path, their slashes too. Answers under /v1
 have an `X-Request-ID`; one that is no success is JSON and says why."""
 BODIES: Final = (
-    *(Recommendations, ItemList, Batch, User, Accepted, ItemState, LiveStatus, Ready, Invalid, Failure),
-    *(Anomalies, Anomaly, Labelled, LabelOfUser),
-    *(BatchOfUsers, ItemsToRank, Event, ItemChange),
+    *(
+        Recommendations,
+        ItemList,
+        Batch,
+        User,
+        AcceptedEvents,
+        ItemState,
+        LiveStatus,
+        ReadyStatus,
+        InvalidValue,
+        Failure,
+    ),
+    *(Anomalies, Anomaly, UserLabel, LabelRequest),
+    *(BatchRequest, RankRequest, Event, ItemChange),
 )
 EXAMPLES: Final[dict[str, Any]] = {
-    "BatchOfUsers": {"user_ids": ["7", "8"], "n": 10},
-    "ItemsToRank": {"user_id": "7", "item_ids": ["1082185", "995242"]},
+    "BatchRequest": {"user_ids": ["7", "8"], "n": 10},
+    "RankRequest": {"user_id": "7", "item_ids": ["1082185", "995242"]},
     "Event": {"user_id": "7", "event": "purchase", "item_id": "1082185", "quantity": 2, "price": 3.5},
-    "LabelOfUser": {"label": "bot"},
+    "LabelRequest": {"label": "bot"},
     "ItemChange": {"available": False, "price": 3.5},
 }
 

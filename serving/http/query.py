@@ -7,34 +7,34 @@ from urllib.parse import parse_qs, unquote
 
 from msgspec import Struct
 
-from recsys.schema import ID_LENGTH, ITEM_ID, SESSION_ID, USER_ID, is_id
-from serving.engine.catalogue import ANYTHING, ItemFilter
+from recsys.schema import ITEM_ID, MAX_ID_LENGTH, SESSION_ID, USER_ID, is_id
+from serving.engine.catalogue import NO_FILTER, ItemFilter
 
 Context = Literal["home", "product", "cart", "mail"]
 
 DEFAULT_N: Final = 20
 MAX_N: Final = 1_000
-DEEPEST: Final = 10_000
+MAX_OFFSET: Final = 10_000
 LATEST_MS: Final = 1 << 53
 MAX_EXCLUDED: Final = 1_000
 MAX_USERS: Final = 500
 MAX_RANKED: Final = 1_000
-TEXT_LENGTH: Final = 1_000
+MAX_TEXT_LENGTH: Final = 1_000
 GUEST: Final = "guest:"
 """Begins the user id of a guest, whose session id follows."""
-SESSION_LENGTH: Final = ID_LENGTH - len(GUEST)
+MAX_SESSION_ID_LENGTH: Final = MAX_ID_LENGTH - len(GUEST)
 N: Final = "n"
 
 _ID: Final = "characters in percent-encoded UTF-8, none white space or a control character"
 EXPECTED: Final = {
-    USER_ID: f"1 to {ID_LENGTH} {_ID}",
-    ITEM_ID: f"1 to {ID_LENGTH} {_ID}",
-    SESSION_ID: f"1 to {SESSION_LENGTH} {_ID}",
+    USER_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
+    ITEM_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
+    SESSION_ID: f"1 to {MAX_SESSION_ID_LENGTH} {_ID}",
     N: f"a whole number from 1 to {MAX_N}",
-    "offset": f"a whole number from 0 to {DEEPEST}",
+    "offset": f"a whole number from 0 to {MAX_OFFSET}",
     "cursor": "the cursor of an answer, without offset",
-    "category": f"a category path as in GROCERY>CHEESE, of at most {TEXT_LENGTH} characters",
-    "brand": f"a brand of at most {TEXT_LENGTH} characters",
+    "category": f"a category path as in GROCERY>CHEESE, of at most {MAX_TEXT_LENGTH} characters",
+    "brand": f"a brand of at most {MAX_TEXT_LENGTH} characters",
     "price_min": "a number not below 0",
     "price_max": "a number not below 0",
     "exclude": f"at most {MAX_EXCLUDED} item ids, commas between them or the parameter repeated",
@@ -76,7 +76,7 @@ class Cursor(Struct, frozen=True):
         if len(numbers) != 3 or not all(each.isascii() and each.isdecimal() and len(each) < 17 for each in numbers):
             raise InvalidValueError("cursor", encoded)
         at, place, shown = map(int, numbers)
-        if not is_id(version) or place > DEEPEST or shown > DEEPEST or at > LATEST_MS:
+        if not is_id(version) or place > MAX_OFFSET or shown > MAX_OFFSET or at > LATEST_MS:
             raise InvalidValueError("cursor", encoded)
         return cls(version, at, place, shown)
 
@@ -89,19 +89,19 @@ class ListRequest(Struct, frozen=True):
     n: int = DEFAULT_N
     offset: int = 0
     cursor: Cursor | None = None
-    wanted: ItemFilter = ANYTHING
+    item_filter: ItemFilter = NO_FILTER
     exclude: frozenset[str] = frozenset()
     context: Context = "home"
     debug: bool = False
 
 
-def asked_of(user_id: str, query: bytes) -> ListRequest:
+def parse_list_request(user_id: str, query: bytes) -> ListRequest:
     """What the query string of a request for recommendations asks; raises `InvalidValueError`."""
     if not query:
         return ListRequest(user_id)
     given = parsed(query)
     session_id = _one(given, SESSION_ID)
-    if session_id is not None and not (is_id(session_id) and len(session_id) <= SESSION_LENGTH):
+    if session_id is not None and not (is_id(session_id) and len(session_id) <= MAX_SESSION_ID_LENGTH):
         raise InvalidValueError(SESSION_ID, session_id)
     cursor = _one(given, "cursor")
     if cursor is not None and "offset" in given:
@@ -113,7 +113,7 @@ def asked_of(user_id: str, query: bytes) -> ListRequest:
         user_id,
         session_id,
         number(given, N, DEFAULT_N, 1, MAX_N),
-        number(given, "offset", 0, 0, DEEPEST),
+        number(given, "offset", 0, 0, MAX_OFFSET),
         None if cursor is None else Cursor.decode(cursor),
         wanted_of(given),
         _excluded(given),
@@ -127,7 +127,7 @@ def wanted_of(given: Mapping[str, Sequence[str]]) -> ItemFilter:
     category, brand = _text(given, "category"), _text(given, "brand")
     price_min, price_max = _price(given, "price_min"), _price(given, "price_max")
     if category is None and brand is None and price_min is None and price_max is None:
-        return ANYTHING
+        return NO_FILTER
     return ItemFilter(category, brand, price_min, price_max)
 
 
@@ -146,10 +146,10 @@ def number(given: Mapping[str, Sequence[str]], name: str, default: int, least: i
     return int(value)
 
 
-def id_of(raw_path: bytes, prefix: bytes, field: str = USER_ID) -> str:
+def parse_id(raw_path: bytes, prefix: bytes, field: str = USER_ID) -> str:
     """The id that stands percent-encoded behind the prefix of a path, slashes and all.
 
-    >>> id_of(b"/v1/recommendations/a%2Fb", b"/v1/recommendations/")
+    >>> parse_id(b"/v1/recommendations/a%2Fb", b"/v1/recommendations/")
     'a/b'
 
     Raises `InvalidValueError` when it is no id.
@@ -159,17 +159,17 @@ def id_of(raw_path: bytes, prefix: bytes, field: str = USER_ID) -> str:
         found = unquote(encoded, errors="strict") if "%" in encoded else encoded.encode("latin-1").decode()
     except UnicodeDecodeError:
         raise InvalidValueError(field, encoded) from None
-    return checked_id(found, field)
+    return check_id(found, field)
 
 
-def checked_id(value: str, field: str) -> str:
+def check_id(value: str, field: str) -> str:
     """The value, if it is an id; raises `InvalidValueError` when it is none."""
     if not is_id(value):
         raise InvalidValueError(field, value)
     return value
 
 
-def guest(session_id: str) -> str:
+def guest_user_id(session_id: str) -> str:
     """The user id that a guest's session is kept under."""
     return GUEST + session_id
 
@@ -181,7 +181,7 @@ def _one(given: Mapping[str, Sequence[str]], name: str) -> str | None:
 
 def _text(given: Mapping[str, Sequence[str]], name: str) -> str | None:
     value = _one(given, name)
-    if value is not None and not 0 < len(value) <= TEXT_LENGTH:
+    if value is not None and not 0 < len(value) <= MAX_TEXT_LENGTH:
         raise InvalidValueError(name, value)
     return value
 

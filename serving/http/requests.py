@@ -10,7 +10,7 @@ from litestar.types import Guard
 from msgspec import Meta
 
 from recsys.api_keys import Scope
-from recsys.schema import ID_LENGTH
+from recsys.schema import MAX_ID_LENGTH
 from serving.http.errors import REQUEST_ID_HEADER, new_request_id
 from serving.http.worker import Worker
 
@@ -19,8 +19,8 @@ Id = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=ID_LENGTH,
-        description=f"1 to {ID_LENGTH} characters, none white space or a control character",
+        max_length=MAX_ID_LENGTH,
+        description=f"1 to {MAX_ID_LENGTH} characters, none white space or a control character",
     ),
 ]
 FACTS: Final = ["Users, events and items"]

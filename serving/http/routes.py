@@ -13,12 +13,12 @@ from msgspec import Meta, Struct
 from recsys.errors import NothingPublishedError
 from recsys.schema import ITEM_ID, USER_ID
 from serving.api import (
-    Accepted,
+    AcceptedEvents,
     Batch,
     ItemList,
     ItemState,
     LiveStatus,
-    Ready,
+    ReadyStatus,
     RecentEvent,
     Recommendations,
     User,
@@ -48,13 +48,13 @@ from serving.http.query import (
     MAX_USERS,
     Context,
     ListRequest,
-    asked_of,
-    checked_id,
-    id_of,
+    check_id,
+    parse_id,
+    parse_list_request,
 )
 from serving.http.requests import FACTS, AnyRequest, Id, answer, needs, note, request_id_of, worker_of
 from serving.http.responses import INVALID, LISTED, NOTHING, REFUSED, TAKEN, TOO_LONG, UNANSWERED
-from serving.intake.events import Event
+from serving.intake.event_parsing import Event
 from serving.intake.items import ItemChange
 
 AT_ONCE: Final = 50
@@ -68,7 +68,7 @@ OPEN: Final[list[SecurityRequirement]] = [{}]
 """No key is needed."""
 
 
-class BatchOfUsers(Struct, forbid_unknown_fields=True):
+class BatchRequest(Struct, forbid_unknown_fields=True):
     """Whose lists are wanted."""
 
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
@@ -76,7 +76,7 @@ class BatchOfUsers(Struct, forbid_unknown_fields=True):
     context: Context = "home"
 
 
-class ItemsToRank(Struct, forbid_unknown_fields=True):
+class RankRequest(Struct, forbid_unknown_fields=True):
     """Items to put in order for a user."""
 
     user_id: Id
@@ -96,7 +96,7 @@ async def asked(
 ) -> ListRequest:
     """What the parameters of a list ask for."""
     del n, offset, category, brand, price_min, price_max, exclude
-    return asked_of("", request.scope["query_string"])
+    return parse_list_request("", request.scope["query_string"])
 
 
 @get(
@@ -120,7 +120,7 @@ async def recommendations(
     with it; then what is popular where the user buys, and in the shop. Needs the scope read.
     """
     del given, cursor, context, session_id, debug
-    wanted = asked_of(checked_id(user_id.removeprefix("/"), USER_ID), request.scope["query_string"])
+    wanted = parse_list_request(check_id(user_id.removeprefix("/"), USER_ID), request.scope["query_string"])
     return await _recommended(request, wanted)
 
 
@@ -158,7 +158,7 @@ async def similar(request: AnyRequest, given: Given, item_id: ItemId) -> Respons
     """The items most like one, then popular ones of its category, then of the shop. Needs the scope read."""
     del item_id
     worker = worker_of(request)
-    wanted = id_of(request.scope["raw_path"], b"/v1/similar/", ITEM_ID)
+    wanted = parse_id(request.scope["raw_path"], b"/v1/similar/", ITEM_ID)
     request_id = request_id_of(request)
     return answer(await worker.engine.similar(wanted, given, request_id), request_id)
 
@@ -202,10 +202,10 @@ async def popular(request: AnyRequest, given: Given) -> Response[ItemList]:
     tags=LISTS,
     guards=[needs("read")],
 )
-async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[Batch]:
+async def batch(request: AnyRequest, data: JSONBody[BatchRequest]) -> Response[Batch]:
     """A list for each of up to 500 users, as each alone would get it. Needs the scope read."""
     worker, request_id = worker_of(request), request_id_of(request)
-    users = [checked_id(user_id, USER_ID) for user_id in data.user_ids]
+    users = [check_id(user_id, USER_ID) for user_id in data.user_ids]
     wanted = [ListRequest(user_id, n=data.n, context=data.context) for user_id in users]
     answers: list[Recommendations] = []
     for start in range(0, len(wanted), AT_ONCE):
@@ -227,13 +227,13 @@ async def batch(request: AnyRequest, data: JSONBody[BatchOfUsers]) -> Response[B
     tags=LISTS,
     guards=[needs("read")],
 )
-async def rank(request: AnyRequest, data: JSONBody[ItemsToRank]) -> Response[Recommendations]:
+async def rank(request: AnyRequest, data: JSONBody[RankRequest]) -> Response[Recommendations]:
     """The given items, the best for the user first; those that must not be shown are left out.
     Needs the scope read.
     """
     worker, request_id = worker_of(request), request_id_of(request)
-    wanted = ListRequest(checked_id(data.user_id, USER_ID), context=data.context)
-    item_ids = [checked_id(item_id, ITEM_ID) for item_id in data.item_ids]
+    wanted = ListRequest(check_id(data.user_id, USER_ID), context=data.context)
+    item_ids = [check_id(item_id, ITEM_ID) for item_id in data.item_ids]
     return answer(await worker.engine.rank(wanted, item_ids, request_id), request_id)
 
 
@@ -249,11 +249,11 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     """Profile, session and flag. Needs the scope admin, and is noted in the audit log."""
     del user_id
     worker, request_id = worker_of(request), request_id_of(request)
-    wanted = id_of(request.scope["raw_path"], b"/v1/users/", USER_ID)
+    wanted = parse_id(request.scope["raw_path"], b"/v1/users/", USER_ID)
     note(request, "user", wanted)
     known, profile = await worker.engine.user(wanted)
     session = [
-        RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at / 1e3, UTC).isoformat())
+        RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
         for act in known.acts
     ]
     found = User(wanted, known.version, request_id, profile, len(known.items), session, known.flag)
@@ -269,7 +269,7 @@ async def user(request: AnyRequest, user_id: UserId) -> Response[User]:
     tags=FACTS,
     guards=[needs("write")],
 )
-async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[Accepted]:
+async def events(request: AnyRequest, data: JSONBody[Event | list[Event]]) -> Response[AcceptedEvents]:
     """One event or up to 500. 202 when all that are not listed as wrong are in the stream and in their users' next
     answers; 400 when each is wrong; 429 when there was no room for some. The same `event_id` again changes nothing.
     Needs the scope write.
@@ -295,7 +295,7 @@ async def item(request: AnyRequest, item_id: ItemId, data: JSONBody[ItemChange])
     """
     del item_id
     worker, request_id = worker_of(request), request_id_of(request)
-    changed = id_of(request.scope["raw_path"], b"/v1/items/", ITEM_ID)
+    changed = parse_id(request.scope["raw_path"], b"/v1/items/", ITEM_ID)
     when = await worker.items.put(changed, data)
     return answer(ItemState(changed, request_id, when.isoformat()), request_id)
 
@@ -314,13 +314,13 @@ async def live() -> LiveStatus:
     security=OPEN,
     tags=SERVER,
 )
-async def ready(request: AnyRequest) -> Ready:
+async def ready(request: AnyRequest) -> ReadyStatus:
     """200 with the version that is answered from; degraded while Redis does not answer."""
     worker = worker_of(request)
     catalogue = worker.live.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    return Ready("ready" if worker.reads.able else "degraded", catalogue.version)
+    return ReadyStatus("ready" if worker.reads.available else "degraded", catalogue.version)
 
 
 @get(

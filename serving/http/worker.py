@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from recsys.api_keys import FILE
+from recsys.api_keys import API_KEYS_FILE
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -23,7 +23,7 @@ from serving.http.auth import AUDIT_FILE, Access, AuditLog
 from serving.http.errors import Outage
 from serving.http.metrics import DIRECTORY, Metrics, metrics_directory
 from serving.http.query import ListRequest
-from serving.intake.events import EventWriter, Taken
+from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
@@ -54,12 +54,12 @@ class Worker:
         watching = settings.anomalies.online != "off"
         guard = Guard(settings, self.writes, keys, self.stored_id, now, self.metrics.count) if watching else None
         self.events = EventWriter(
-            settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.hear, guard
+            settings, self.writes, keys, self.pressure, self.stored_id, now, self.engine.apply_local, guard
         )
-        self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.hear)
+        self.items = ItemWriter(self.writes, keys, self.pressure, now, self.live.apply_local)
         self.flags = FlagStore(self.writes, keys, now)
         self.impressions = ImpressionWriter(self.writes, keys, self.pressure, now)
-        self.access = Access(settings.directory / FILE, serving.workers)
+        self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
         self.audit = AuditLog(settings.directory / AUDIT_FILE)
         self.outage = Outage()
 
@@ -74,7 +74,9 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER)
         await self.reads.open()
         await self.writes.open()
-        await asyncio.gather(self.reads.wait(START_SECONDS), self.writes.wait(START_SECONDS))
+        await asyncio.gather(
+            self.reads.wait_until_available(START_SECONDS), self.writes.wait_until_available(START_SECONDS)
+        )
         await self.live.open()
         self.pressure.open()
         self.metrics.open()
@@ -101,7 +103,7 @@ class Worker:
         if self.settings.serving.impressions and not asked.debug:
             self.impressions.write(answer, sources, self.stored_id(asked.user_id), asked.context)
 
-    def count_events(self, taken: Taken) -> None:
+    def count_events(self, taken: IntakeResult) -> None:
         """Count what became of a batch of events."""
         for outcome, count in (("accepted", taken.accepted), ("invalid", len(taken.errors)), ("shed", taken.shed)):
             if count:
@@ -110,12 +112,12 @@ class Worker:
     def _gauges(self) -> dict[str, float]:
         metrics: Any = self.metrics
         metrics.set("impressions_lost", self.impressions.lost)
-        metrics.set("redis_outages", sum(link.opened for link in self.reads.all))
+        metrics.set("redis_outages", sum(link.outages for link in self.reads.connections))
         return {
             "stream_entries": self.pressure.stream_entries,
             "stream_lag_seconds": self.pressure.oldest_seconds,
             "redis_memory_bytes": self.pressure.used_memory,
             "redis_share": self.pressure.share,
-            "redis_able": float(self.reads.able),
+            "redis_able": float(self.reads.available),
             "flags_active": self.pressure.flags_active,
         }

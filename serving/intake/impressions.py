@@ -1,4 +1,4 @@
-"""What was shown, written to the stream after the answer has gone."""
+"""Impressions: the items of each answer, written to the stream after the answer is sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,16 +12,17 @@ from msgspec import Struct
 from recsys.errors import StoreError
 from recsys.schema import IMPRESSION
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Reply, pack
+from recsys.store.client.connection import Reply, encode_commands
 from recsys.store.keys import IMPRESSIONS_FIELD, Keys
 from serving.api import Recommendations, Source
 from serving.intake.load_shedding import LoadShedder
 
 SEND_SECONDS: Final = 0.1
+"""Impressions of answers within this time are sent together."""
 
 
 class Impressions(Struct, frozen=True, gc=False):
-    """What one answer showed: the item at place i has rank `offset + i + 1`."""
+    """The items of one answer: the one at place i, from 0, has rank `offset + i + 1`."""
 
     request_id: str
     user_id: str
@@ -34,23 +35,27 @@ class Impressions(Struct, frozen=True, gc=False):
 
 
 class ImpressionWriter:
-    """Writes what was shown while there is room; nobody waits for it, and an answer without it is as good."""
+    """Writes impressions while there is room for them, without delaying any answer."""
 
-    def __init__(self, links: RedisClient, keys: Keys, pressure: LoadShedder, now: Callable[[], float]) -> None:
-        self._links, self._keys, self._pressure, self._now = links, keys, pressure, now
+    def __init__(self, redis: RedisClient, keys: Keys, load_shedder: LoadShedder, now: Callable[[], float]) -> None:
+        """Take what the writer needs; `now` gives Unix seconds."""
+        self._redis, self._keys, self._load_shedder, self._now = redis, keys, load_shedder, now
         self._waiting: list[bytes] = []
         self._sent: asyncio.Future[list[Reply]] | None = None
         self.lost = 0
-        """How many answers' impressions were not written."""
+        """Number of answers whose impressions were not written."""
 
     def write(self, answer: Recommendations, sources: list[Source], stored_id: str, context: str) -> None:
-        """Send one entry for all items of an answer, which have these sources, soon, with those of others."""
+        """Send one stream entry for all items of an answer, together with those of other answers.
+
+        `sources` has the source of each item; `stored_id` is the user's id in Redis.
+        """
         if not answer.items:
             return
-        if not self._pressure.takes(IMPRESSION, 0.0):
+        if not self._load_shedder.accepts(IMPRESSION, 0.0):
             self.lost += 1
             return
-        shown = Impressions(
+        impressions = Impressions(
             answer.request_id,
             stored_id,
             datetime.fromtimestamp(self._now(), UTC),
@@ -60,12 +65,13 @@ class ImpressionWriter:
             [item.item_id for item in answer.items],
             sources,
         )
-        self._waiting.append(pack(("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(shown))))
+        entry = ("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(impressions))
+        self._waiting.append(encode_commands(entry))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 
     async def close(self) -> None:
-        """Send what waits, and wait until it is written."""
+        """Send the impressions that wait, and wait until they are written."""
         self._send()
         if self._sent is not None:
             await asyncio.wait([self._sent])
@@ -75,14 +81,14 @@ class ImpressionWriter:
         if not waiting:
             return
         try:
-            self._sent = self._links.of(self._keys.events).ask(b"".join(waiting), len(waiting))
+            self._sent = self._redis.connection_for(self._keys.events).send(b"".join(waiting), len(waiting))
         except StoreError:
             self.lost += len(waiting)
             return
-        self._sent.add_done_callback(partial(self._done, len(waiting)))
+        self._sent.add_done_callback(partial(self._count_lost, len(waiting)))
 
-    def _done(self, count: int, asked: asyncio.Future[list[Reply]]) -> None:
-        if asked.cancelled() or asked.exception() is not None:
+    def _count_lost(self, count: int, replies: asyncio.Future[list[Reply]]) -> None:
+        if replies.cancelled() or replies.exception() is not None:
             self.lost += count
         else:
-            self.lost += sum(isinstance(reply, Exception) for reply in asked.result())
+            self.lost += sum(isinstance(reply, Exception) for reply in replies.result())

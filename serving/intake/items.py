@@ -1,4 +1,4 @@
-"""Items changed online: price, category, brand, title, and whether they may be shown."""
+"""Items changed online: price, category, brand, title and availability."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ from serving.http.query import InvalidValueError
 from serving.intake.load_shedding import LoadShedder
 
 KEPT_CHANGES: Final = 10_000
-# What is known of an item with the new facts over it, in one step whoever else changes it.
+"""Length of the stream that workers learn of changes from."""
+# Merges new facts of an item over the stored ones in one step, whoever else changes the item.
 MERGE: Final = """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-local facts = known and cjson.decode(known) or {}
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local facts = stored and cjson.decode(stored) or {}
 for name, value in pairs(cjson.decode(ARGV[2])) do facts[name] = value end
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
 return 1
@@ -32,7 +33,7 @@ Level = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=f"^[^{CATEGO
 
 
 class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Facts of an item; one that is not given stays as it is."""
+    """Facts of an item; a fact that is not given stays as it is."""
 
     available: bool | UnsetType = UNSET
     price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
@@ -42,48 +43,60 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class ItemWriter:
-    """Puts changes of items where every worker, the next start and the next night find them."""
+    """Writes item changes where every worker, a restarted server and the next nightly run read them."""
 
     def __init__(
         self,
-        links: RedisClient,
+        redis: RedisClient,
         keys: Keys,
-        pressure: LoadShedder,
+        load_shedder: LoadShedder,
         now: Callable[[], float],
-        hear: Callable[[str, dict[str, Any]], None],
+        on_change: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        """`links` waits long enough for a write; `hear` is told of a change that was made."""
-        self._links, self._keys, self._pressure, self._now, self._hear = links, keys, pressure, now, hear
+        """Take what the writer needs.
+
+        `redis` has the timeout of writes; `now` gives Unix seconds; `on_change` is called with an item and its
+        facts after each change.
+        """
+        self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
+        self._now, self._on_change = now, on_change
 
     async def put(self, item_id: str, change: ItemChange) -> datetime:
-        """Make the change; when it was made.
+        """Write a change of an item, and return the time it was made.
 
-        Workers hear of it last, when all else is written, and each has it in its next answer. Raises
-        `InvalidValueError`, and `StoreError` when Redis does not take it: it may then be in part, and sent again.
+        Raises `InvalidValueError`, and `StoreError` where Redis does not take the change: a part of it may then be
+        written, and it may be sent again.
         """
-        facts = _facts(change)
-        when = datetime.fromtimestamp(self._now(), UTC)
-        facts[UPDATED_AT] = when.isoformat()
-        encoded = msgspec.json.encode(facts)
-        keys = self._keys
+        facts = _validate_facts(change)
+        time = datetime.fromtimestamp(self._now(), UTC)
+        facts[UPDATED_AT] = time.isoformat()
         try:
-            if AVAILABLE in facts:
-                verb = "SREM" if facts[AVAILABLE] else "SADD"
-                await self._links.call(keys.unavailable, (verb, keys.unavailable, item_id))
-            await self._links.call(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
-            change_of_item = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, encoded)
-            await self._links.call(keys.item_changes, change_of_item)
-            archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
-            await self._links.call(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
+            await self._write(item_id, facts)
         except StoreError as error:
             if "OOM" in str(error):
-                self._pressure.refused()
+                self._load_shedder.report_full()
             raise
-        self._hear(item_id, facts)
-        return when
+        self._on_change(item_id, facts)
+        return time
+
+    async def _write(self, item_id: str, facts: dict[str, Any]) -> None:
+        """Write facts to the set of unavailable items, the hash of changes, and the two streams.
+
+        Workers follow the stream of item changes, so it comes after what they read at a start.
+        """
+        keys, encoded = self._keys, msgspec.json.encode(facts)
+        if AVAILABLE in facts:
+            verb = "SREM" if facts[AVAILABLE] else "SADD"
+            await self._redis.execute(keys.unavailable, (verb, keys.unavailable, item_id))
+        await self._redis.execute(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
+        change = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, encoded)
+        await self._redis.execute(keys.item_changes, change)
+        archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
+        await self._redis.execute(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
 
 
-def _facts(change: ItemChange) -> dict[str, Any]:
+def _validate_facts(change: ItemChange) -> dict[str, Any]:
+    """Return the facts of a change; raises `InvalidValueError` where there is none or the price is infinite."""
     facts: dict[str, Any] = msgspec.to_builtins(change)
     if not facts:
         raise InvalidValueError("body", "{}", "some of available, price, category, brand, title")

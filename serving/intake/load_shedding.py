@@ -1,4 +1,4 @@
-"""How full Redis is, and which events are refused therefore: what was shown first, purchases last."""
+"""Load shedding: as Redis fills up, events that say least about users are refused first, purchases last."""
 
 import asyncio
 from contextlib import suppress
@@ -12,82 +12,95 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
 
-LOOK_SECONDS: Final = 1.0
-IMPRESSIONS_UP_TO: Final = 0.80
-VIEWS_UP_TO: Final = 0.85
-CARTS_UP_TO: Final = 0.92
-PURCHASES_UP_TO: Final = 0.98
+MEASURE_SECONDS: Final = 1.0
+MAX_SHARE_FOR_IMPRESSIONS: Final = 0.80
+MAX_SHARE_FOR_VIEWS: Final = 0.85
+MAX_SHARE_FOR_CARTS: Final = 0.92
+MAX_SHARE_FOR_PURCHASES: Final = 0.98
 
 log = structlog.get_logger()
 
 
 class LoadShedder:
-    """The share of Redis' memory, or of the stream's greatest length, that is in use, whichever is more."""
+    """Measures how full Redis is, and says which events there is room for."""
 
-    def __init__(self, links: RedisClient, keys: Keys, stream_length: int) -> None:
-        """Memory counts where Redis has a limit of its own (`maxmemory`), of which lists must leave a part."""
-        self._links, self._keys = links, keys
+    def __init__(self, redis: RedisClient, keys: Keys, stream_length: int) -> None:
+        """Take the greatest length of the stream of events.
+
+        Memory counts only where Redis has a limit of its own, `maxmemory`.
+        """
+        self._redis, self._keys = redis, keys
         self._stream_length = stream_length
         self.share = 0.0
+        """Share in use of the stream's greatest length or of Redis' memory, whichever is greater."""
         self.stream_entries = 0
         self.oldest_seconds = 0.0
+        """Age of the oldest entry of the stream."""
         self.used_memory = 0
+        """Bytes, of all nodes together."""
         self.flags_active = 0
-        """Users who are held back."""
+        """Number of users who are flagged."""
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._follow())
+        """Start to measure, once every `MEASURE_SECONDS`."""
+        self._task = asyncio.create_task(self._keep_measuring())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def takes(self, event: str, weight: float) -> bool:
-        """Whether there is room for an event of this name and weight."""
-        return self.share < most_share(event, weight)
+    def accepts(self, event: str, weight: float) -> bool:
+        """Return whether there is room for an event of this name and weight."""
+        return self.share < max_share(event, weight)
 
-    def refused(self) -> None:
-        """Redis has refused a write for want of memory."""
+    def report_full(self) -> None:
+        """Count Redis as full until the next measurement, after it has refused a write for lack of memory."""
         self.share = max(self.share, 1.0)
 
-    async def look(self) -> None:
-        """Ask Redis once."""
-        events = self._keys.events
-        length, oldest = await self._links.call(events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1))
-        infos = [_info(await link.command("INFO", "memory")) for link in self._links.all if link.able]
-        seconds, _ = await self._links.of(events).command("TIME")
-        flags = self._keys.flags
-        (self.flags_active,) = await self._links.call(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
-        used = sum(int(info["used_memory"]) for info in infos)
-        shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in infos if int(info["maxmemory"])]
-        self.stream_entries, self.used_memory = int(length), used
+    async def measure(self) -> None:
+        """Read memory, stream and flags from Redis; raises `StoreError`."""
+        events, flags = self._keys.events, self._keys.flags
+        length, oldest = await self._redis.execute(
+            events, ("XLEN", events), ("XRANGE", events, "-", "+", "COUNT", 1)
+        )
+        memory = [
+            _parse_info(await connection.execute("INFO", "memory"))
+            for connection in self._redis.connections
+            if connection.available
+        ]
+        seconds, _ = await self._redis.connection_for(events).execute("TIME")
+        (self.flags_active,) = await self._redis.execute(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
+        self.stream_entries = int(length)
+        self.used_memory = sum(int(info["used_memory"]) for info in memory)
         self.oldest_seconds = max(0.0, int(seconds) - int(oldest[0][0].split(b"-")[0]) / 1e3) if oldest else 0.0
-        share = max([length / self._stream_length, *shares])
-        if (share >= IMPRESSIONS_UP_TO) != (self.share >= IMPRESSIONS_UP_TO):
+        shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in memory if int(info["maxmemory"])]
+        self._set_share(max([length / self._stream_length, *shares]))
+
+    def _set_share(self, share: float) -> None:
+        if (share >= MAX_SHARE_FOR_IMPRESSIONS) != (self.share >= MAX_SHARE_FOR_IMPRESSIONS):
             log.warning("Redis is filling up" if share > self.share else "Redis has room", share=round(share, 3))
         self.share = share
 
-    async def _follow(self) -> None:
+    async def _keep_measuring(self) -> None:
         while True:
             with suppress(StoreError):
-                await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+                await self.measure()
+            await asyncio.sleep(MEASURE_SECONDS)
 
 
-def most_share(event: str, weight: float) -> float:
-    """Up to which share in use an event is taken: the more it says of what a user wants, the longer."""
+def max_share(event: str, weight: float) -> float:
+    """Return the share in use below which an event is accepted: the greater its weight, the higher."""
     if event == IMPRESSION:
-        return IMPRESSIONS_UP_TO
+        return MAX_SHARE_FOR_IMPRESSIONS
     if abs(weight) >= DEFAULT_WEIGHTS[PURCHASE]:
-        return PURCHASES_UP_TO
-    return VIEWS_UP_TO if abs(weight) <= DEFAULT_WEIGHTS[VIEW] else CARTS_UP_TO
+        return MAX_SHARE_FOR_PURCHASES
+    return MAX_SHARE_FOR_VIEWS if abs(weight) <= DEFAULT_WEIGHTS[VIEW] else MAX_SHARE_FOR_CARTS
 
 
-def _info(reply: Reply) -> dict[str, Any]:
+def _parse_info(reply: Reply) -> dict[str, Any]:
     lines = reply.decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

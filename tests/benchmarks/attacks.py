@@ -11,14 +11,14 @@ import polars as pl
 from jobs.cli.actions import take_in
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.experiments.attack_simulation import (
+    AttackDataset,
     AttackResult,
-    Field,
-    attack_range,
-    field_of_lake,
-    field_of_split,
-    screen_field,
+    read_lake_dataset,
+    read_split_dataset,
+    screen_dataset,
+    simulate_attacks,
 )
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import KINDS
 from recsys.schema import FLAGGED, USER_ID
@@ -34,9 +34,9 @@ Figures = dict[str, float]
 def attacks(work: Path) -> Iterator[tuple[str, Figures]]:
     """Every kind of attack, in three sizes, five times: six hours on two cores."""
     for name, field, settings in _fields(work):
-        clean = float(screen_field(field, settings)[FLAGGED].sum()) / field.events[USER_ID].n_unique()
+        clean = float(screen_dataset(field, settings)[FLAGGED].sum()) / field.events[USER_ID].n_unique()
         outcomes: list[AttackResult] = []
-        for outcome in attack_range(field, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
+        for outcome in simulate_attacks(field, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
             outcomes.append(outcome)
             with (Path(".benchmarks") / f"attacks-{name}.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(outcome)) + "\n")
@@ -100,12 +100,12 @@ def _means(outcomes: Sequence[AttackResult]) -> Mapping[str, float]:
     return {name: float(frame[name].mean() or 0.0) for name in frame.columns}  # pyright: ignore[reportArgumentType]
 
 
-def _fields(work: Path) -> Iterator[tuple[str, Field, Settings]]:
+def _fields(work: Path) -> Iterator[tuple[str, AttackDataset, Settings]]:
     settings = demo_settings(Settings(directory=work))
     take_in(settings, (str(demo_directory()),), LogProgress())
-    yield "complete_journey", field_of_lake(lake_of(settings), settings, AS_OF), settings
+    yield "complete_journey", read_lake_dataset(open_lake(settings), settings, AS_OF), settings
     if GOWALLA.is_dir():
         exclude = replace(Settings(directory=work), repeat="exclude")
-        yield "gowalla", field_of_split(GOWALLA, exclude), exclude
+        yield "gowalla", read_split_dataset(GOWALLA, exclude), exclude
     else:
         print(f"\nno public data sets at {GOWALLA.parent}: Gowalla is left out")

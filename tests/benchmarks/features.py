@@ -20,7 +20,7 @@ import polars as pl
 
 from features.registry import TABLES
 from features.tables import feature_tables
-from jobs.lake import Lake, scan
+from jobs.lake import Lake, scan_files
 from jobs.pipeline.steps.features import write_tables
 from recsys.schema import DEFAULT_WEIGHTS, Events
 from tests.benchmarks import features_in_duckdb, features_in_pandas
@@ -70,7 +70,7 @@ def write_data(directory: Path, size: Size, buckets: int) -> None:
     lake = Lake(directory / "lake", buckets)
     empty = pl.DataFrame(schema=pl.Schema(Events))
     with lake.locked():
-        lake.put("items", shop.catalogue())
+        lake.upsert("items", shop.catalogue())
         for number, rows in enumerate(generate_events(shop)):
             rows.write_parquet(directory / "export" / f"events-{number:04d}.parquet")
             lake.add_events(pl.concat([empty, rows], how="diagonal").lazy(), f"part{number:04d}")
@@ -94,7 +94,7 @@ def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
 def read_table(directory: Path, way: str, name: str) -> pl.LazyFrame:
     """A table that `write_features` has written."""
     whole = directory / way / f"{name}.parquet"
-    return scan([whole] if whole.exists() else sorted((directory / way / name).iterdir()))
+    return scan_files([whole] if whole.exists() else sorted((directory / way / name).iterdir()))
 
 
 def _run(way: str, directory: Path) -> Watched:

@@ -88,8 +88,8 @@ def _measure(directory: Path, events: int) -> dict[str, dict[str, Any]]:
         **os.environ,
         "RECSYS_DIRECTORY": str(data),
         "RECSYS_MODELS": json.dumps(CANDIDATES),
-        "RECSYS_SEARCH_TRIALS": "0",
-        "RECSYS_SEARCH_MINUTES": "600",
+        "RECSYS_SEARCH_MAX_TRIALS": "0",
+        "RECSYS_SEARCH_MAX_MINUTES": "600",
         "RECSYS_LAKE_BUCKETS": str(math.ceil(events / BUCKET_EVENTS)),
     }
     ingest = watch([RECSYS, "ingest", str(directory / "shop")], environment)

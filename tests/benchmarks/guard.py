@@ -22,7 +22,7 @@ import redis
 import uvloop
 
 from jobs.ingest.stream import archive
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.trending import renew_trending, trending_items
 from jobs.progress import LogProgress
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VIEW, Events
@@ -151,7 +151,7 @@ def _burst(directory: Path, settings: Settings, client: redis.Redis) -> dict[str
     with served(directory / "flag", str(settings.redis.url), RECSYS_ANOMALIES_ONLINE="flag") as (address, _):
         flagged, read, during = uvloop.run(_clicked(address, settings, client))
     ended = time.perf_counter()
-    unknown = _place(trending_items(lake_of(settings), settings, datetime.now(UTC)))
+    unknown = _place(trending_items(open_lake(settings), settings, datetime.now(UTC)))
     after = _renewed(settings, client)
     *_, until_flagged, until_back = MOST
     return {
@@ -192,13 +192,13 @@ def _fill_lake(settings: Settings, now: datetime) -> None:
     )
     schema = pl.Schema(Events)
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
-    lake_of(settings).add_events(rows.with_columns(missing).select(*schema).lazy(), "history")
+    open_lake(settings).add_events(rows.with_columns(missing).select(*schema).lazy(), "history")
 
 
 def _renewed(settings: Settings, client: redis.Redis) -> str:
     """The item's place in the trending list, once what was taken in up to now is in it."""
     now = datetime.now(UTC)
-    archive(lake_of(settings), settings.sources, client, KEYS, now + timedelta(days=1))
+    archive(open_lake(settings), settings.sources, client, KEYS, now + timedelta(days=1))
     renew_trending(settings, now, LogProgress())
     found: Any = client.get(KEYS.ranking(VERSION, TRENDING))
     return _place(found.decode().split(" ") if found else [])

@@ -23,12 +23,12 @@ import redis
 from pyarrow.parquet import ParquetFile
 
 from recsys.store.embedded import start_server, stop_server
-from recsys.store.encoding import encode
+from recsys.store.encoding import encode_lists
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import BLOCK_LISTS, ITEMS, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
-from recsys.store.publish.memory import Forecast, used_memory
+from recsys.store.publish.memory import MemoryForecast, used_memory
 from recsys.store.publish.publish import publish as publish_lists
-from recsys.store.publish.removal import remove
+from recsys.store.publish.removal import remove_version
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import user_items
 
@@ -122,7 +122,7 @@ def _empty(client: redis.Redis) -> None:
 
 def _forecast_error(client: redis.Redis, lists: Path) -> float:
     _empty(client)
-    forecast = Forecast.of(client, KEYS, FIRST, lists)
+    forecast = MemoryForecast.from_files(client, KEYS, FIRST, lists)
     foretold = forecast.bytes(forecast.longest)
     before = used_memory(client)
     publish_lists(client, KEYS, FIRST, lists, 2)
@@ -134,7 +134,7 @@ def _by_pipelines(client: redis.Redis, lists: Path) -> None:
         for batch in file.iter_batches(PIPELINE, columns=["user_id", ITEMS]):
             frame = pl.DataFrame(batch)
             pipeline = client.pipeline(transaction=False)
-            for user, value in zip(frame["user_id"], encode(frame[ITEMS]), strict=True):
+            for user, value in zip(frame["user_id"], encode_lists(frame[ITEMS]), strict=True):
                 pipeline.set(KEYS.user_items(FIRST, user), value)
             assert all(pipeline.execute())
 
@@ -200,7 +200,7 @@ def _work(what: str, port: int, lists: Path, version: str) -> None:
     elif what == "publish":
         publish_lists(client, KEYS, version, lists, 2)
     else:
-        remove(client, KEYS, version)
+        remove_version(client, KEYS, version)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": time.perf_counter() - started, "peak_mb": peak}))
 

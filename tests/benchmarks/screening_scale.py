@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from jobs.lake import Lake
 from jobs.pipeline.run import open_run
-from jobs.pipeline.steps.screen import screen, screen_summary
+from jobs.pipeline.steps.screen import read_screen_summary, screen
 from jobs.progress import LogProgress
 from recsys.files import read_json, write_json
 from recsys.schema import ITEM_ID, USER_ID
@@ -109,13 +109,13 @@ def write_screen(directory: Path) -> None:
     settings = Settings(directory=directory)
     with open_run(settings, lake, AS_OF) as run:
         screen(run, lake, settings, LogProgress())
-        summary = screen_summary(run)
+        summary = read_screen_summary(run)
     write_json(directory / f"{SCREEN}.json", {"users": summary.users, "screened_users": summary.screened_users})
 
 
 def write_graph(directory: Path) -> None:
     """Seconds of what the graph under `directory` tells of its users."""
-    from recsys.anomaly.measures import measure_graph
+    from recsys.anomaly.group_measures import measure_graph
 
     events = csr_matrix(load_npz(directory / "graph.npz"))
     user_items = csr_matrix((np.ones(events.nnz, np.float32), events.indices, events.indptr), shape=events.shape)

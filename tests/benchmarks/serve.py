@@ -21,9 +21,9 @@ import redis
 import uvloop
 
 from recsys.settings.online import Redis
-from recsys.store.catalogue import CATALOGUE_FILE, FACTS
+from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import pack
+from recsys.store.client.connection import encode_commands
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
@@ -112,8 +112,12 @@ def write_lists(directory: Path, users: int = USERS) -> None:
     facts = pl.DataFrame({"item_id": name}).with_columns(
         title=pl.format("Item {}", "item_id"), category=pl.lit("A>B"), price=pl.lit(1.0), available=pl.lit(True)
     )
-    missing = [pl.lit(None, dtype).alias(column) for column, dtype in FACTS.items() if column not in facts.columns]
-    facts.with_columns(missing).select(*FACTS).write_parquet(directory / CATALOGUE_FILE)
+    missing = [
+        pl.lit(None, dtype).alias(column)
+        for column, dtype in CATALOGUE_SCHEMA.items()
+        if column not in facts.columns
+    ]
+    facts.with_columns(missing).select(*CATALOGUE_SCHEMA).write_parquet(directory / CATALOGUE_FILE)
 
 
 def _lists(owner: str, prefix: str, owners: int, length: int) -> pl.DataFrame:
@@ -177,19 +181,19 @@ async def _direct(url: str) -> float:
     """The p50 in milliseconds of what a request asks of Redis, asked by the server's own client alone."""
     links, keys = RedisClient(Redis(url=url), 1.0), Keys("recsys")
     await links.open()
-    await links.wait(5)
+    await links.wait_until_available(5)
     times: list[float] = []
     for number in range(READS):
         user = f"u{(number * 7919) % USERS}"
-        link = links.of(keys.flag(user))
+        link = links.connection_for(keys.flag(user))
         started = time.perf_counter()
-        asked = pack(
+        asked = encode_commands(
             ("MGET", keys.user_items(VERSION, user), keys.flag(user), keys.history(VERSION, user)),
             ("ZREVRANGE", keys.session(user), 0, 49, "WITHSCORES"),
             ("GET", keys.live),
             ("XREAD", "COUNT", 1000, "STREAMS", keys.item_changes, "0-0"),
         )
-        await link.ask(asked, 4)
+        await link.send(asked, 4)
         times.append((time.perf_counter() - started) * 1e3)
     await links.close()
     return statistics.median(times)

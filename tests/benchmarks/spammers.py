@@ -18,10 +18,10 @@ from scipy.stats import rankdata
 
 from features.behavior import behavior
 from features.behavior_partials import ip_counts, item_counts
-from recsys.anomaly.collusion import collusion_scores, companions, split_point
-from recsys.anomaly.crowds import normal_scores
-from recsys.anomaly.labelled import fit_and_score, stratified_folds
-from recsys.anomaly.measures import measure_graph
+from recsys.anomaly.attack_groups import normal_scores
+from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
+from recsys.anomaly.group_measures import measure_graph
+from recsys.anomaly.label_classifier import fit_and_score, stratified_folds
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, RATING, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VALUE, Events
 
 SPAMMERS: Final = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "spammers"
@@ -67,7 +67,7 @@ def _without_labels(table: pl.DataFrame, user_items: csr_matrix, bots: Floats) -
     signals = {
         "coherence": graph["coherence"].fill_null(np.nan).to_numpy(),
         "similarity to another profile": graph["similarity"].to_numpy(),
-        "users who share three items": companions(user_items),
+        "users who share three items": count_co_raters(user_items),
         "agreement with others' ratings": -table["rating_dissent"].fill_null(np.nan).to_numpy(),
         "evenness of the own ratings": -table["rating_deviation"].fill_null(np.nan).to_numpy(),
     }

@@ -22,7 +22,7 @@ validation_days = 14
 test_days = 14
 light_user_events = 5
 [search]
-trials = 0
+max_trials = 0
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from recsys.errors import SettingsError
 from recsys.schema import Events, Items, Users
 from recsys.settings import Lake as LakeSettings
@@ -104,14 +104,18 @@ def test_what_a_part_brought_is_counted_in_all_its_files(lake: Lake):
     add(lake, events("e1", "e2"), "one")
     add(lake, pl.concat([events("e3"), events("e1", days=3)]), "one")
     add(lake, events("e3", "e4"), "other")
-    assert (lake.brought_by("one"), lake.brought_by("other"), lake.brought_by("on")) == (4, 1, 0)
+    assert (
+        lake.count_events_of_part("one"),
+        lake.count_events_of_part("other"),
+        lake.count_events_of_part("on"),
+    ) == (4, 1, 0)
 
 
 def test_rows_of_a_table_go_over_those_of_the_same_id(lake: Lake):
     schema = pl.Schema(Users)
     first = pl.DataFrame([["bob", "1"], ["ann", "2"], ["bob", "3"]], schema=schema, orient="row")
-    assert lake.put("users", first) == 2
-    assert lake.put("users", pl.DataFrame([["ann", None], ["cat", "5"]], schema=schema, orient="row")) == 2
+    assert lake.upsert("users", first) == 2
+    assert lake.upsert("users", pl.DataFrame([["ann", None], ["cat", "5"]], schema=schema, orient="row")) == 2
     assert lake.users().collect().rows() == [("ann", None), ("bob", "3"), ("cat", "5")]
 
 
@@ -143,10 +147,10 @@ def test_one_process_at_a_time_holds_the_lake(lake: Lake):
 
 def test_a_lake_keeps_the_number_of_buckets_it_was_made_with(tmp_path: Path):
     settings = Settings(directory=tmp_path, lake=LakeSettings(buckets=4))
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     assert (lake.directory, lake.buckets) == (tmp_path / "lake", 4)
     add(lake, events("e1"), "part")
     assert json.loads((lake.directory / "buckets.json").read_text()) == 4
-    assert lake_of(settings) == lake
+    assert open_lake(settings) == lake
     with pytest.raises(SettingsError, match=r"^lake\.buckets = 2: expected 4, by which .*lake was made"):
-        lake_of(replace(settings, lake=LakeSettings(buckets=2)))
+        open_lake(replace(settings, lake=LakeSettings(buckets=2)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.api_keys import NOBODY, SCOPES, ApiKey, ApiKeys, Scope, create_key, load_keys, save_keys
+from recsys.api_keys import SCOPES, UNMATCHED_HASH, ApiKey, ApiKeys, Scope, create_key, load_keys, save_keys
 from recsys.errors import ApiKeyError
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -21,7 +21,7 @@ def made(*names: str) -> tuple[ApiKeys, list[str]]:
     keys, tokens = ApiKeys(), []
     for name in names:
         key, token = create_key(name, ["read"], 60, NOW)
-        keys = keys.adding(key)
+        keys = keys.with_key(key)
         tokens.append(token)
     return keys, tokens
 
@@ -89,7 +89,7 @@ def test_an_unknown_name_is_compared_as_a_known_one_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(hmac, "compare_digest", compare)
     for text in (token, "rk_nobody_x", "no token"):
         keys.find(text)
-    assert [other for _, other in compared] == [keys.keys["web"].sha256, NOBODY, NOBODY]
+    assert [other for _, other in compared] == [keys.keys["web"].sha256, UNMATCHED_HASH, UNMATCHED_HASH]
     assert {len(one) for one, _ in compared} == {64}
 
 
@@ -103,16 +103,16 @@ def test_keys_are_kept_without_tokens_for_their_owner_alone(tmp_path: Path) -> N
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not any(token in file.read_text() for token in tokens)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
-    save_keys(file, keys.without("web"))
+    save_keys(file, keys.without_key("web"))
     assert [load_keys(file).find(token) is not None for token in tokens] == [False, True]
 
 
 def test_names_are_taken_and_missed() -> None:
     keys, _ = made("web")
     with pytest.raises(ApiKeyError, match="key 'web': is there already"):
-        keys.adding(keys.keys["web"])
+        keys.with_key(keys.keys["web"])
     with pytest.raises(ApiKeyError, match="key 'app': there is no such key; there are: web"):
-        keys.without("app")
+        keys.without_key("app")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_names_are_taken_and_missed() -> None:
         ("{", "Invalid JSON"),
         ("{}", "valid array"),
         (json.dumps([{"name": "web"}]), "0.sha256: Field required"),
-        (json.dumps([{"name": "a_b", "sha256": NOBODY}]), "0.name: String should match"),
+        (json.dumps([{"name": "a_b", "sha256": UNMATCHED_HASH}]), "0.name: String should match"),
     ],
 )
 def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, content: str, problem: str) -> None:

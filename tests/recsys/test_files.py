@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.files import fingerprint, flush, read_json, remove_partial, write_json, written_whole
+from recsys.files import atomic_write, fingerprint, flush, read_json, remove_partial, write_json
 
 
 def names(directory: Path) -> list[str]:
@@ -13,7 +13,7 @@ def names(directory: Path) -> list[str]:
 
 def test_a_file_is_there_when_it_is_whole_and_not_before(tmp_path: Path):
     target = tmp_path / "deep" / "a.txt"
-    with written_whole(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text("new")
         assert not target.exists()
     assert target.read_text() == "new"
@@ -25,7 +25,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path):
     target.write_text("old")
 
     def fail() -> None:
-        with written_whole(target) as aside:
+        with atomic_write(target) as aside:
             aside.write_text("half")
             raise ValueError("no space")
 
@@ -38,7 +38,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path):
 def test_a_directory_replaces_the_old_one_with_all_that_was_in_it(tmp_path: Path):
     target = tmp_path / "model"
     for name in ("old", "new"):
-        with written_whole(target) as aside:
+        with atomic_write(target) as aside:
             aside.mkdir()
             (aside / name).touch()
     assert names(target) == ["new"]
@@ -51,7 +51,7 @@ def test_a_directory_that_could_not_be_written_leaves_the_old_one(tmp_path: Path
     (target / "old").touch()
 
     def fail() -> None:
-        with written_whole(target) as aside:
+        with atomic_write(target) as aside:
             aside.mkdir()
             (aside / "half").touch()
             raise ValueError("no space")
@@ -66,7 +66,7 @@ def test_what_an_earlier_try_left_is_not_taken_for_new(tmp_path: Path):
     left = tmp_path / f".model.{os.getpid()}.partial"
     left.mkdir()
     (left / "half").touch()
-    with written_whole(tmp_path / "model") as aside:
+    with atomic_write(tmp_path / "model") as aside:
         aside.mkdir()
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == []

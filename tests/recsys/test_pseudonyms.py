@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.pseudonyms import hide_users, key_check, pseudonym, pseudonymise
+from recsys.pseudonyms import key_check, pseudonym, pseudonymize, pseudonymize_users
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -22,14 +22,17 @@ def test_a_column_s_pseudonyms_are_its_ids_(key: str, ids: list[str | None]) -> 
         None if each is None else hmac.new(key.encode(), each.encode(), hashlib.sha256).hexdigest()[:32]
         for each in ids
     ]
-    assert pseudonymise(pl.Series(ids, dtype=pl.String), key).to_list() == expected
+    assert pseudonymize(pl.Series(ids, dtype=pl.String), key).to_list() == expected
 
 
 def test_addresses_and_browsers_go_and_nothing_else() -> None:
     rows = pl.DataFrame(
         {"user_id": ["7", None], "ip": ["::1", None], "user_agent": ["x", "y"], "session_id": ["s", "t"]}
     )
-    assert hide_users(rows, "key").rows() == [(pseudonym("key", "7"), None, None, "s"), (None, None, None, "t")]
-    assert hide_users(rows, "key").schema == rows.schema
+    assert pseudonymize_users(rows, "key").rows() == [
+        (pseudonym("key", "7"), None, None, "s"),
+        (None, None, None, "t"),
+    ]
+    assert pseudonymize_users(rows, "key").schema == rows.schema
     items = pl.DataFrame({"item_id": ["tea"]})
-    assert hide_users(items, "key").equals(items)
+    assert pseudonymize_users(items, "key").equals(items)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.schema import DEFAULT_WEIGHTS, EARLIEST, ID_PATTERN, Events, Items, Users, events_schema
+from recsys.schema import DEFAULT_WEIGHTS, ID_PATTERN, MIN_TIMESTAMP, Events, Items, Users, events_schema
 
 LATEST = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_what_an_event_must_have_may_not_be_null(name: str):
         ("quantity", float("inf"), "quantity_is_an_amount"),
         ("quantity", -1.0, "quantity_is_an_amount"),
         ("event", "wave", "event_is_known"),
-        ("timestamp", EARLIEST - timedelta(microseconds=1), "timestamp_is_in_range"),
+        ("timestamp", MIN_TIMESTAMP - timedelta(microseconds=1), "timestamp_is_in_range"),
         ("timestamp", LATEST + timedelta(microseconds=1), "timestamp_is_in_range"),
         ("event_id", "a b", "event_id_is_an_id"),
         ("user_id", "", "user_id_is_an_id"),
@@ -73,7 +73,7 @@ def test_a_wrong_value_breaks_one_rule(name: str, value: object, rule: str):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("value", -5.0), ("price", 0.0), ("quantity", 0.0), ("timestamp", EARLIEST), ("timestamp", LATEST)],
+    [("value", -5.0), ("price", 0.0), ("quantity", 0.0), ("timestamp", MIN_TIMESTAMP), ("timestamp", LATEST)],
 )
 def test_a_value_on_the_bound_keeps_the_rules(name: str, value: object):
     assert broken_rules(KNOWN, EVENT | {name: value}) == set()

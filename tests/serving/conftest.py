@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 import redis
 
-from recsys.schema import VECTOR, VECTOR_LENGTH, VECTOR_SIZE
+from recsys.schema import VECTOR, VECTOR_NORM, VECTOR_SIZE
 from recsys.settings import Redis, Settings
-from recsys.store.catalogue import CATALOGUE_FILE, FACTS, VECTORS
+from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, VECTOR_SCHEMA
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
@@ -65,14 +65,14 @@ class Shop:
         rows = [
             {"item_id": item_id, "available": True} | told.pop(item_id, {}) for item_id in dict.fromkeys(listed)
         ]
-        items = pl.DataFrame([*rows, *({"available": True} | facts for facts in told.values())], schema=FACTS)
+        items = pl.DataFrame(
+            [*rows, *({"available": True} | facts for facts in told.values())], schema=CATALOGUE_SCHEMA
+        )
         if not self.alike:
             return items
         vectors = np.zeros((items.height, VECTOR_SIZE), np.int8)
-        vectors[np.arange(items.height), items["item_id"].is_in(self.alike).cast(pl.Int8).to_numpy()] = (
-            VECTOR_LENGTH
-        )
-        return items.with_columns(pl.Series(VECTOR, vectors, dtype=VECTORS[VECTOR]))
+        vectors[np.arange(items.height), items["item_id"].is_in(self.alike).cast(pl.Int8).to_numpy()] = VECTOR_NORM
+        return items.with_columns(pl.Series(VECTOR, vectors, dtype=VECTOR_SCHEMA[VECTOR]))
 
     def _items(self, kind: str) -> list[str]:
         return [f"{self.letter}{kind}{rank}" for rank in range(1, LISTED + 1)]

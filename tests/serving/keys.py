@@ -22,7 +22,7 @@ def keep(file: Path, *keys: tuple[str, Sequence[Scope], int]) -> dict[str, str]:
     kept, tokens = ApiKeys(), dict[str, str]()
     for name, scopes, per_minute in keys:
         key, tokens[name] = create_key(name, scopes, per_minute, NOW)
-        kept = kept.adding(key)
+        kept = kept.with_key(key)
     file.parent.mkdir(parents=True, exist_ok=True)
     save_keys(file, kept)
     return tokens

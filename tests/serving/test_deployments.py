@@ -17,7 +17,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from recsys.settings import Redis, Settings
-from recsys.store.client.client import Address
+from recsys.store.client.client import RedisAddress
 from recsys.store.client.connect import Client, connect
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
@@ -108,7 +108,9 @@ async def assert_whole(http: httpx.AsyncClient, client: Client, number: int) -> 
 
 
 def test_sentinels_have_a_port_of_their_own() -> None:
-    places = [Address.of(Redis(url="redis://one,two:7", sentinel=name)).places for name in (NAME, None)]
+    places = [
+        RedisAddress.from_settings(Redis(url="redis://one,two:7", sentinel=name)).places for name in (NAME, None)
+    ]
     assert [[place.port for place in each] for each in places] == [[26_379, 7], [6_379, 7]]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from features.item_features import CYCLE_DAYS
 from recsys.data.interactions import Interactions
 from recsys.data.truncated_svd import truncated_svd
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import (
     AVAILABLE,
@@ -20,10 +20,10 @@ from recsys.schema import (
     REPEAT_DAYS,
     TITLE,
     VECTOR,
-    VECTOR_LENGTH,
+    VECTOR_NORM,
     VECTOR_SIZE,
 )
-from recsys.store.catalogue import CATALOGUE_FILE, FACTS, PART_ITEMS
+from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, ITEMS_PER_PART
 
 NOTHING = 1e-4  # of an item's length: what single precision leaves where the vectors say nothing of it
 
@@ -54,19 +54,19 @@ def write_catalogue_file(
         .join(learned, on=ITEM_ID, how="left")
         .with_columns(pl.coalesce(PRICE, "known_price"), pl.col(AVAILABLE).fill_null(True))
         .sort("score", ITEM_ID, descending=[True, False], nulls_last=True)
-        .select(*(pl.col(name).cast(dtype) for name, dtype in FACTS.items()), "row")
+        .select(*(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items()), "row")
         .collect()
     )
     if vectors is not None:
         blank = np.zeros((1, VECTOR_SIZE), np.int8)
         rows = facts["row"].fill_null(len(vectors)).to_numpy()
         facts = facts.with_columns(pl.Series(VECTOR, np.concatenate([vectors, blank])[rows]))
-    with written_whole(directory / CATALOGUE_FILE) as aside:
-        facts.drop("row").write_parquet(aside, compression="zstd", row_group_size=PART_ITEMS)
+    with atomic_write(directory / CATALOGUE_FILE) as aside:
+        facts.drop("row").write_parquet(aside, compression="zstd", row_group_size=ITEMS_PER_PART)
 
 
 def item_vectors(known: Interactions, seed: int) -> NDArray[np.int8]:
-    """Which users want each item, in `VECTOR_SIZE` whole numbers and `VECTOR_LENGTH` long, (items, `VECTOR_SIZE`).
+    """Which users want each item, in `VECTOR_SIZE` whole numbers and `VECTOR_NORM` long, (items, `VECTOR_SIZE`).
 
     The cosine of two vectors is about that of the two columns of `known.positives`, by its truncated SVD. An item
     that nobody wants, or of which so few numbers say nothing, has zeros.
@@ -78,4 +78,4 @@ def item_vectors(known: Interactions, seed: int) -> NDArray[np.int8]:
     whole = np.sqrt(np.asarray(known.positives.power(2).sum(axis=0)).reshape(-1, 1))
     told = lengths > NOTHING * whole
     units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=told)
-    return np.rint(VECTOR_LENGTH * units).astype(np.int8)
+    return np.rint(VECTOR_NORM * units).astype(np.int8)

@@ -39,7 +39,7 @@ def compare_unscreened(run: Run, lake: Lake, whole: Lake, settings: Settings, pr
     Both are measured on the test window by what the users who stay wanted. There is no such step where nobody was
     left out.
     """
-    if lake.screened is None or UNSCREENED in run.manifest()["steps"]:
+    if lake.excluded_users is None or UNSCREENED in run.manifest()["steps"]:
         return
 
     def work(directory: Path) -> None:
@@ -55,13 +55,13 @@ def compare_unscreened(run: Run, lake: Lake, whole: Lake, settings: Settings, pr
             refitted[name] = rank(build_candidate(name, settings), mixed, settings)
             progress.advance(1)
         ranked = blend_lists(choice, refitted, mixed, settings)
-        write_json(directory / COMPARISON_FILE, asdict(compare_exams(clean, kept, mixed, ranked, settings)))
+        write_json(directory / COMPARISON_FILE, asdict(compare_rankings(clean, kept, mixed, ranked, settings)))
         progress.done()
 
     run.step(UNSCREENED, work)
 
 
-def compare_exams(
+def compare_rankings(
     clean: EvaluationWindow, kept: Rows, mixed: EvaluationWindow, ranked: Rows, settings: Settings
 ) -> ScreenComparison:
     """The lists `kept` of models that learned from clean users alone beside those `ranked` by models of all users.

@@ -118,7 +118,7 @@ def _measure_window(
 def prepare_evaluation_window(
     lake: Lake, settings: Settings, start: datetime, end: datetime, wanted_by: Lake | None = None
 ) -> EvaluationWindow:
-    """What was known at `start`, and what users wanted from then to `end`, of at most `evaluation.users`.
+    """What was known at `start`, and what users wanted from then to `end`, of at most `evaluation.max_users`.
 
     What was wanted is read from `wanted_by`, where it is another lake, as one with fewer users.
     """
@@ -126,7 +126,7 @@ def prepare_evaluation_window(
     weights = settings.sources.event_weights
     events = (wanted_by or lake).events()
     pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
-    pairs = sample_users(pairs, settings.evaluation.users, settings.seed)
+    pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = known.user_items if settings.repeat == "exclude" else None
     return EvaluationWindow.of(
         known, build_ground_truth(pairs, known, settings.evaluation, history, lake.items()), settings

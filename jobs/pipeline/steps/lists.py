@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features.bought_with import OTHER_ITEM_ID, RANK
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
@@ -75,7 +75,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
         .group_by(ITEM_ID, maintain_order=True)
         .agg(pl.col(OTHER_ITEM_ID).head(n).alias(ITEMS))
     )
-    with written_whole(directory / BOUGHT_WITH_FILE) as aside:
+    with atomic_write(directory / BOUGHT_WITH_FILE) as aside:
         lists.collect().write_parquet(aside, row_group_size=BLOCK * GROUP_BLOCKS)
 
 
@@ -131,7 +131,7 @@ def write_popular_lists(
     )
     scores = pl.DataFrame({ITEM_ID: known.items.values, "score": shown}).filter(pl.col("score").is_finite())
     categories = _category_lists(scores, items, lists.popular_items)
-    with written_whole(directory / POPULAR_FILE) as aside:
+    with atomic_write(directory / POPULAR_FILE) as aside:
         pl.concat([everyone, categories]).write_parquet(aside)
 
 
@@ -183,7 +183,7 @@ def _write_lists(
     """Write a list for each owner, block by block, so that only one block is in memory."""
     schema = pa.schema([(key, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
     item_ids, owner_ids = _text(items), _text(owners)
-    with written_whole(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+    with atomic_write(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
         waiting: list[pa.Table] = []
         for rows, listed in blocks:
             columns = [owner_ids.take(pa.array(rows)), _lists(item_ids, listed)]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from features.events import exact_sum
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, CONFIDENCE, EVENTS, ITEM_ID, LAST_AT, USER_ID
 from recsys.store.publish.blocks import ITEMS, PROFILES_FILE
@@ -30,7 +30,7 @@ def write_profiles(directory: Path, features: Path, items: pl.DataFrame) -> None
     # No two texts are the same, so a dictionary of them would only take room.
     writer = pyarrow.parquet.ParquetWriter
     with (
-        written_whole(directory / PROFILES_FILE) as aside,
+        atomic_write(directory / PROFILES_FILE) as aside,
         writer(aside, schema, compression="zstd", use_dictionary=False) as out,
     ):
         for file in sorted((features / "user_profile").glob("*.parquet")):

@@ -7,8 +7,8 @@ import polars as pl
 
 from features.events import events_before
 from jobs.ingest.ingest import ingest_history
-from jobs.ingest.quarantine import read_quarantine
 from jobs.ingest.schema_drift import schema_changes
+from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.steps.categories import CATEGORIES, read_categories

@@ -16,7 +16,7 @@ from features.events import events_before, weight
 from jobs.lake import Lake
 from jobs.pipeline.run import Run, runs
 from jobs.progress import Progress
-from recsys.anomaly.networks import is_within, networks_of
+from recsys.anomaly.networks import is_within, parse_networks
 from recsys.files import read_json, write_json
 from recsys.schema import (
     BOT,
@@ -81,10 +81,10 @@ def screen(run: Run, lake: Lake, settings: Settings, progress: Progress) -> Lake
         return lake
     run.step(SCREEN, partial(_screen, run=run, lake=lake, settings=settings, progress=progress))
     found = screened_users(run)
-    return lake.without(found) if mode == "screen" and len(found) else lake
+    return lake.excluding(found) if mode == "screen" and len(found) else lake
 
 
-def screen_summary(run: Run) -> ScreenSummary:
+def read_screen_summary(run: Run) -> ScreenSummary:
     """What the screen step of a run found."""
     return TypeAdapter(ScreenSummary).validate_python(read_json(run.directory / SCREEN / SUMMARY_FILE))
 
@@ -101,7 +101,7 @@ def screened_users(run: Run) -> pl.Series:
     return read_screened(run).filter(FLAGGED)[USER_ID]
 
 
-def nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Flag]:
+def build_nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Flag]:
     """The flags of the users whom the run screened out, from `now` on; none where it only looks, or does not."""
     if settings.anomalies.nightly != "screen":
         return []
@@ -110,15 +110,15 @@ def nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Flag]:
     return [Flag(user, score, tuple(reasons), "nightly", now, until) for user, score, reasons in rows]
 
 
-def last_screening(directory: Path) -> Run | None:
+def find_latest_screening(directory: Path) -> Run | None:
     """The latest run under the data directory that looked for users who are no shoppers; None where none did."""
     return next((run for run in runs(directory) if SCREEN in run.manifest()["steps"]), None)
 
 
-def last_screened(directory: Path) -> pl.Series | None:
+def read_latest_screened_users(directory: Path) -> pl.Series | None:
     """The users whom the latest run under the data directory screened out; None where none looked for any."""
-    run = last_screening(directory)
-    return None if run is None or screen_summary(run).mode == "shadow" else screened_users(run)
+    run = find_latest_screening(directory)
+    return None if run is None or read_screen_summary(run).mode == "shadow" else screened_users(run)
 
 
 def _screen(directory: Path, run: Run, lake: Lake, settings: Settings, progress: Progress) -> None:
@@ -131,13 +131,13 @@ def _screen(directory: Path, run: Run, lake: Lake, settings: Settings, progress:
     found = screen_users(pairs, table, labels, anomalies, settings.seed)
     known = table.select(USER_ID, EVENTS)
     allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
-    verdicts = judge(known, found, labels, flagged_online(lake, run.as_of), allowed)
+    verdicts = combine_verdicts(known, found, labels, read_online_flags(lake, run.as_of), allowed)
     _reported(verdicts).write_parquet(directory / USERS_FILE)
     write_json(directory / SUMMARY_FILE, asdict(_summarize(known, verdicts, labels, anomalies)))
     progress.done()
 
 
-def judge(
+def combine_verdicts(
     known: pl.DataFrame,
     found: pl.DataFrame,
     labels: pl.DataFrame,
@@ -221,13 +221,15 @@ def _tables(
     for events in buckets:
         tables.append(behavior(events, as_of, shop_items.lazy(), shop_ips.lazy()).collect())
         pairs.append(
-            wanted_pairs(events_before(events, as_of), settings.sources.event_weights).collect(engine="streaming")
+            count_user_item_events(events_before(events, as_of), settings.sources.event_weights).collect(
+                engine="streaming"
+            )
         )
         progress.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)
 
 
-def wanted_pairs(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
+def count_user_item_events(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
     """One row a user and item: how many events say that the user wants the item, the first and the last of them."""
     wanted = events.filter(weight(weights) > 0)
     return wanted.group_by(USER_ID, ITEM_ID).agg(
@@ -237,13 +239,13 @@ def wanted_pairs(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyF
 
 def _counted_ips(ips: pl.DataFrame, allowed: Sequence[str]) -> pl.DataFrame:
     """The addresses that lie in no allowed network."""
-    networks = networks_of(allowed)
+    networks = parse_networks(allowed)
     if not networks:
         return ips
     return ips.filter(pl.Series([not is_within(ip, networks) for ip in ips[IP]], dtype=pl.Boolean))
 
 
-def flagged_online(lake: Lake, as_of: datetime) -> pl.DataFrame:
+def read_online_flags(lake: Lake, as_of: datetime) -> pl.DataFrame:
     """Users whom the online half held back in the last days, each with the flag of the highest score."""
     since = as_of - timedelta(days=ONLINE_DAYS)
     recent = pl.col(TIMESTAMP).is_between(pl.lit(since), pl.lit(as_of), closed="left")

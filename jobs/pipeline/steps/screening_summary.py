@@ -4,8 +4,8 @@ import polars as pl
 
 from jobs.pipeline.run import Run
 from jobs.pipeline.steps.compare_unscreened import read_comparison
-from jobs.pipeline.steps.screen import read_screened, screen_summary
-from recsys.anomaly.labelled import FOLDS, MIN_LABELS
+from jobs.pipeline.steps.screen import read_screen_summary, read_screened
+from recsys.anomaly.label_classifier import FOLDS, MIN_LABELS
 from recsys.evaluation.report.contents import ScreeningSummary, Suspect
 from recsys.schema import EVENTS, FLAGGED, REASONS, SCORE, SOURCE, USER_ID
 from recsys.settings import Settings
@@ -21,7 +21,7 @@ def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None
     """Who was screened out of a run, why, and what that changed; None where nobody was looked for."""
     if settings.anomalies.nightly == "off":
         return None
-    summary, found = screen_summary(run), read_screened(run)
+    summary, found = read_screen_summary(run), read_screened(run)
     return ScreeningSummary(
         shadow=summary.mode == "shadow",
         users=summary.users,
@@ -47,7 +47,7 @@ def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
     return tuple(counts.head(TOP_REASONS).rows())
 
 
-def suspected(run: Run, user_id: str) -> Suspect | None:
+def find_suspect(run: Run, user_id: str) -> Suspect | None:
     """What a run says of a user, by the id in the lake; None where it wrote nothing down."""
     return next(iter(_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
 

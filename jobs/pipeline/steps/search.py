@@ -89,13 +89,13 @@ class _Clock:
 def search(exam: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
     """Fit every candidate on the validation exam's history, tune the best; the lists of each that stays.
 
-    A candidate is left out when it needs more than `search.memory`, when its turn comes after `search.minutes`,
+    A candidate is left out when it needs more than `search.max_memory`, when it comes after `search.max_minutes`,
     or when its fit fails. Settings are tuned by the metric on at most `TUNING_USERS` of the exam's users, with
     Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
     2011). The time decides how much is tried: two runs find the same where it sufficed for both. Raises
     `ModelError` when no candidate stays.
     """
-    clock = _Clock(60 * settings.search.minutes)
+    clock = _Clock(60 * settings.search.max_minutes)
     progress.start("choose models and their settings", len(settings.models))
     tried: dict[str, CandidateResult] = {}
     lists: Lists = {}
@@ -146,14 +146,14 @@ def searched(settings: Settings, result: SearchResult) -> Settings:
 def _try(name: str, exam: EvaluationWindow, settings: Settings, clock: _Clock, lists: Lists) -> CandidateResult:
     """Fit and measure a candidate with its settings as they are."""
     needed = build_candidate(name, settings).bytes_needed(*exam.known.shape, exam.known.user_items.nnz)
-    most = settings.search.memory or available_bytes()
+    most = settings.search.max_memory or available_bytes()
     if needed > most:
         return _left_out(
             name, f"it needs {needed / 2**20:,.0f} MB of memory, and {most / 2**20:,.0f} MB may be taken"
         )
     if not clock.left:
         return _left_out(
-            name, f"search.minutes = {settings.search.minutes:g}: the time was over before its turn came"
+            name, f"search.max_minutes = {settings.search.max_minutes:g}: the time was over before its turn came"
         )
     return _fit(name, exam, settings, lists, clock.left)
 
@@ -199,7 +199,7 @@ def _tune(
     name: str, exam: EvaluationWindow, settings: Settings, seconds: float, seconds_of_fit: float
 ) -> list[Trial]:
     """What was tried, the given settings first; nothing where there is no time for a few."""
-    if seconds < 3 * seconds_of_fit or not settings.search.trials:
+    if seconds < 3 * seconds_of_fit or not settings.search.max_trials:
         return []
     import optuna  # takes a second, which a command that tunes nothing shall not wait
 
@@ -221,7 +221,7 @@ def _tune(
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
     config = vars(build_candidate(name, settings))["config"]
     study.enqueue_trial({field: getattr(config, field) for field in space})
-    study.optimize(worth, n_trials=settings.search.trials, timeout=seconds)
+    study.optimize(worth, n_trials=settings.search.max_trials, timeout=seconds)
     return trials
 
 

@@ -33,7 +33,7 @@ from recsys.evaluation.report.model_plots import (
     plot_segments,
     plot_tradeoff,
 )
-from recsys.files import written_whole
+from recsys.files import atomic_write
 
 EXAMPLES = 10
 EXAMPLE_ITEMS = 10
@@ -56,7 +56,7 @@ CATALOGUE_METRICS = ("coverage", "gini", "novelty", "diversity", "popularity", "
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report to `path`, whole or not at all."""
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(render_report(report), encoding="utf-8")
 
 

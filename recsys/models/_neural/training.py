@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys.errors import ModelError
-from recsys.files import written_whole
+from recsys.files import atomic_write
 from recsys.models.artifacts import not_finite_error
 from recsys.models.base import TrainingOptions
 from recsys.settings.types import Device
@@ -242,7 +242,7 @@ def _write(path: Path, state: _State, schedule: Schedule) -> None:
     for number, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
     arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(
             arrays, temporary, {STATE: json.dumps({"history": asdict(state.history), "plan": asdict(schedule)})}
         )

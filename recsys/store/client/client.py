@@ -28,12 +28,12 @@ from recsys.store.client.connection import (
     Command,
     Endpoint,
     PipelinedConnection,
+    RedisUnavailableError,
     Reply,
     Resolve,
-    UnansweredError,
-    pack,
+    encode_commands,
 )
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 
 SCHEMES: Final = ("redis", "rediss", "unix")
 DEFAULT_PORT: Final = 6379
@@ -51,13 +51,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Address:
+class RedisAddress:
     """What `redis.url` says: one place, or those of several Sentinels or nodes."""
 
     places: tuple[Endpoint, ...]
 
     @classmethod
-    def of(cls, settings: Redis) -> "Address":
+    def from_settings(cls, settings: Redis) -> "RedisAddress":
         """Read the settings; raises `StoreError`, which shows nothing secret, when they name no place."""
         if settings.url is None:
             raise StoreError("redis.url: is not set: `recsys serve` tells its workers where the embedded server is")
@@ -104,10 +104,10 @@ class RedisClient:
     """Which connection a key is read and written through."""
 
     def __init__(self, settings: Redis, timeout: float) -> None:
-        """`timeout` in seconds bounds every answer. Raises `StoreError` as `Address.of` does."""
+        """`timeout` in seconds bounds every answer. Raises `StoreError` as `RedisAddress.from_settings` does."""
         self._settings = settings
         self._timeout = timeout
-        self._address = Address.of(settings)
+        self._address = RedisAddress.from_settings(settings)
         self._by_node: dict[tuple[str, int], PipelinedConnection] = {}
         self._leaving: list[asyncio.Task[None]] = []
         self._primary: PipelinedConnection | None = None
@@ -133,65 +133,65 @@ class RedisClient:
         await asyncio.gather(*(link.close() for link in links), *self._leaving, *learning, return_exceptions=True)
 
     @property
-    def clustered(self) -> bool:
+    def is_cluster(self) -> bool:
         """Whether one command can only be about keys that share a slot."""
         return self._settings.cluster
 
     @property
-    def able(self) -> bool:
+    def available(self) -> bool:
         """Whether every server is believed to answer."""
         if self._primary is not None:
-            return self._primary.able
-        return bool(self._slots) and all(link.able for link in self._by_node.values())
+            return self._primary.available
+        return bool(self._slots) and all(link.available for link in self._by_node.values())
 
     @property
-    def all(self) -> Sequence[PipelinedConnection]:
+    def connections(self) -> Sequence[PipelinedConnection]:
         """The connections there are, one to each primary."""
         return [self._primary] if self._primary is not None else list(self._by_node.values())
 
-    async def wait(self, seconds: float) -> bool:
+    async def wait_until_available(self, seconds: float) -> bool:
         """Wait until all answer, but no longer than so many seconds; whether they do."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not self.able:
+                while not self.available:
                     await asyncio.sleep(0.01)
-        return self.able
+        return self.available
 
-    def of(self, key: str) -> PipelinedConnection:
-        """The connection that a key is read and written through; raises `UnansweredError` where none is known."""
+    def connection_for(self, key: str) -> PipelinedConnection:
+        """Return the connection to the node of a key; raises `RedisUnavailableError` when no node is known."""
         if self._primary is not None:
             return self._primary
         if not self._slots:
-            self.relearn()
-            raise UnansweredError("Redis Cluster: no node answers")
+            self.refresh_topology()
+            raise RedisUnavailableError("Redis Cluster: no node answers")
         link = self._slots[key_slot(key.encode())]
-        if not link.able:
-            self.relearn()  # another node may have taken its place
+        if not link.available:
+            self.refresh_topology()  # another node may have taken its place
         return link
 
-    def relearn(self) -> None:
+    def refresh_topology(self) -> None:
         """The nodes of the Cluster may have changed: ask for them in the background."""
         if self._settings.cluster and self._learning is None:
             self._learning = asyncio.get_running_loop().create_task(self._relearn())
 
-    def call(self, key: str, *commands: Command) -> Awaitable[list[Reply]]:
+    def execute(self, key: str, *commands: Command) -> Awaitable[list[Reply]]:
         """The replies to commands about keys that share the slot of `key`, which is followed where it has moved.
 
-        Raises `UnansweredError`, and `StoreError` where the first refused command is refused.
+        Raises `RedisUnavailableError`, and `StoreError` where the first refused command is refused.
         """
-        return self._ask(self.of(key), commands)
+        return self._send(self.connection_for(key), commands)
 
-    async def each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
+    async def execute_each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
         """The reply to each of some commands, each about keys that share the slot of the key it comes with.
 
-        What goes to one node goes together. Raises as `call` does.
+        What goes to one node goes together. Raises as `execute` does.
         """
         if self._primary is not None and commands:
-            return await self._ask(self._primary, [command for _, command in commands])
+            return await self._send(self._primary, [command for _, command in commands])
         places: dict[PipelinedConnection, list[int]] = {}
         for place, (key, _) in enumerate(commands):
-            places.setdefault(self.of(key), []).append(place)
-        asked = [self._ask(link, [commands[place][1] for place in found]) for link, found in places.items()]
+            places.setdefault(self.connection_for(key), []).append(place)
+        asked = [self._send(link, [commands[place][1] for place in found]) for link, found in places.items()]
         answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         replies: list[Reply] = [None] * len(commands)
         for found, answered in zip(places.values(), answers, strict=True):
@@ -199,9 +199,9 @@ class RedisClient:
                 replies[place] = reply
         return replies
 
-    async def _ask(self, link: PipelinedConnection, commands: Sequence[Command]) -> list[Reply]:
+    async def _send(self, link: PipelinedConnection, commands: Sequence[Command]) -> list[Reply]:
         """The replies of a connection, or of those that it refers to."""
-        replies = await link.ask(pack(*commands), len(commands))
+        replies = await link.send(encode_commands(*commands), len(commands))
         for _ in range(MOVES):
             refused = [number for number, reply in enumerate(replies) if isinstance(reply, Exception)]
             if not refused:
@@ -210,35 +210,35 @@ class RedisClient:
             wrong = next((refusal for refusal in told if refusal.split(" ")[0] not in REDIRECTIONS), None)
             if wrong is not None:
                 raise StoreError(f"Redis: {wrong}")
-            link, found = await self._ask_elsewhere(link, told[0], [commands[number] for number in refused])
+            link, found = await self._send_redirected(link, told[0], [commands[number] for number in refused])
             for number, reply in zip(refused, found, strict=True):
                 replies[number] = reply
-        raise UnansweredError("Redis Cluster: keys keep moving")
+        raise RedisUnavailableError("Redis Cluster: keys keep moving")
 
-    async def _ask_elsewhere(
+    async def _send_redirected(
         self, link: PipelinedConnection, refusal: str, commands: Sequence[Command]
     ) -> tuple[PipelinedConnection, list[Reply]]:
         """The replies of the node that a refusal names, and the connection to it."""
         kind, *where = refusal.split(" ")
         if kind == "TRYAGAIN":
-            raise UnansweredError("Redis Cluster: keys are being moved")
+            raise RedisUnavailableError("Redis Cluster: keys are being moved")
         link = await self._redirected(link, where[0], where[1])
         if kind == "MOVED":
             self._slots[int(where[0])] = link
-            self.relearn()
-            return link, await link.ask(pack(*commands), len(commands))
+            self.refresh_topology()
+            return link, await link.send(encode_commands(*commands), len(commands))
         # A node that a slot is being moved to answers only who says that it knows.
-        packed = pack(*(each for command in commands for each in (("ASKING",), command)))
-        return link, (await link.ask(packed, 2 * len(commands)))[1::2]
+        packed = encode_commands(*(each for command in commands for each in (("ASKING",), command)))
+        return link, (await link.send(packed, 2 * len(commands)))[1::2]
 
     async def _redirected(self, link: PipelinedConnection, slot: str, node: str) -> PipelinedConnection:
         """The connection to the node that another says has a slot, now or soon; it may have to be made first."""
         host, _, port = node.rpartition(":")
         if not (self._slots and slot.isdecimal() and port.isdecimal()):
-            raise UnansweredError("Redis Cluster: no node answers")
+            raise RedisUnavailableError("Redis Cluster: no node answers")
         asked = next((name for (name, _), each in self._by_node.items() if each is link), "")
         found = self._node((host or asked, int(port)))
-        if not found.able:
+        if not found.available:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):
                     await found.ready.wait()
@@ -264,7 +264,7 @@ class RedisClient:
         finally:
             await asyncio.gather(*(each.aclose() for each in sentinels.sentinels))
         host, port = found
-        return replace(place, host=text(host), port=int(port))
+        return replace(place, host=decode_text(host), port=int(port))
 
     def _options(self, place: Endpoint, seconds: float) -> dict[str, Any]:
         """How redis-py is let in, for the few questions that are asked through it."""
@@ -292,7 +292,7 @@ class RedisClient:
     async def _learn(self) -> None:
         """Ask any node which holds which slots, and keep one connection to each primary."""
         login = self._address.places[0]
-        nodes = sorted(self._by_node, key=lambda node: not self._by_node[node].able)
+        nodes = sorted(self._by_node, key=lambda node: not self._by_node[node].available)
         known = [replace(login, host=host, port=port) for host, port in nodes]
         for place in [*known, *self._address.places]:
             client = AsyncRedis(host=place.host, port=place.port, **self._options(place, CONNECT_SECONDS))
@@ -310,12 +310,12 @@ class RedisClient:
             self._adopt(reply, place)
             return
         self._told = True
-        raise UnansweredError("Redis Cluster: no node answers")
+        raise RedisUnavailableError("Redis Cluster: no node answers")
 
     def _adopt(self, ranges: Any, asked: Endpoint) -> None:
         slots: dict[int, PipelinedConnection] = {}
         for first, last, (host, port, *_), *_ in ranges:
-            link = self._node((text(host or b"") or asked.host, int(port)))
+            link = self._node((decode_text(host or b"") or asked.host, int(port)))
             slots |= dict.fromkeys(range(first, last + 1), link)
         if len(slots) < SLOTS:
             return  # it is being put together, or taken apart

@@ -55,15 +55,19 @@ def store_errors(client: Client) -> Generator[None]:
         yield
     except MovedError:
         if isinstance(client, RedisCluster):
-            raise StoreError(f"Redis at {address_of(client)}: keys have moved to another node: try again") from None
+            raise StoreError(
+                f"Redis at {describe_server(client)}: keys have moved to another node: try again"
+            ) from None
         raise StoreError(
-            f"Redis at {address_of(client)}: is a node of a Cluster: set redis.cluster = true"
+            f"Redis at {describe_server(client)}: is a node of a Cluster: set redis.cluster = true"
         ) from None
     except MasterNotFoundError:
         # The text of the error has all that the Sentinels are asked with, the password too.
-        raise StoreError(f"Redis at {address_of(client)}: no Sentinel answers that this primary is there") from None
+        raise StoreError(
+            f"Redis at {describe_server(client)}: no Sentinel answers that this primary is there"
+        ) from None
     except ERRORS as error:
-        raise StoreError(f"Redis at {address_of(client)}: {' '.join(str(error).split())}") from None
+        raise StoreError(f"Redis at {describe_server(client)}: {' '.join(str(error).split())}") from None
 
 
 def primaries(client: Client) -> list[redis.Redis]:
@@ -74,7 +78,7 @@ def primaries(client: Client) -> list[redis.Redis]:
     return [client.get_redis_connection(node) for node in nodes]
 
 
-def holder_of(client: Client, key: str) -> redis.Redis:
+def node_for_key(client: Client, key: str) -> redis.Redis:
     """The server that holds a key."""
     if isinstance(client, redis.Redis):
         return client
@@ -172,7 +176,7 @@ def _embedded(settings: Redis, directory: Path) -> redis.Redis:
     )
 
 
-def address_of(client: Client) -> str:
+def describe_server(client: Client) -> str:
     """Host and port of the server, or the path of its socket; of a Cluster, of one of its nodes; of a primary
     behind Sentinels, where these have not named it yet, its name and theirs.
     """
@@ -181,12 +185,12 @@ def address_of(client: Client) -> str:
         return f"{node.host}:{node.port}"
     pool = client.connection_pool
     if isinstance(pool, SentinelConnectionPool):
-        return _known_primary(pool)
+        return _describe_primary(pool)
     where = pool.connection_kwargs
     return str(where["path"]) if "path" in where else f"{where.get('host')}:{where.get('port')}"
 
 
-def _known_primary(pool: Any) -> str:
+def _describe_primary(pool: Any) -> str:
     if pool.master_address is not None:
         host, port = pool.master_address
         return f"{host}:{port}"

@@ -65,12 +65,12 @@ Resolve = Callable[[], Awaitable[Endpoint]]
 _pack = cast(Callable[[tuple[str | bytes | int | float, ...]], bytes], hiredis.pack_command)
 
 
-def pack(*commands: Command) -> bytes:
+def encode_commands(*commands: Command) -> bytes:
     """Commands as the bytes of Redis' protocol."""
     return b"".join([command if isinstance(command, bytes) else _pack(command) for command in commands])
 
 
-class UnansweredError(StoreError):
+class RedisUnavailableError(StoreError):
     """Redis did not answer in time, or is known not to answer."""
 
 
@@ -87,8 +87,8 @@ class _Sent:
 class PipelinedConnection(asyncio.Protocol):
     """A connection that keeps itself open, and fails fast while it is not.
 
-    `ask` may be called at any time from the event loop; its future fails with `UnansweredError`, never later than
-    `timeout` seconds on. Replies are bytes, integers, lists, None, or an error for a command that was refused.
+    `send` may be called at any time from the event loop; its future fails with `RedisUnavailableError` at the
+    latest after `timeout` seconds. Replies are bytes, integers, lists, None, or an error for a refused command.
     """
 
     def __init__(self, resolve: Resolve, timeout: float) -> None:
@@ -102,38 +102,38 @@ class PipelinedConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._flushing = False
         self._failures = 0
-        self._able = False
+        self._available = False
         self._reason = "not connected yet"
         self._closed = False
         self._told = False
         self._lost = asyncio.Event()
-        self.opened: int = 0
+        self.outages: int = 0
         """How often it has been found not to answer."""
         self._keeper = self._loop.create_task(self._keep())
         self.ready = asyncio.Event()
 
     @property
-    def able(self) -> bool:
+    def available(self) -> bool:
         """Whether the server is believed to answer."""
-        return self._able
+        return self._available
 
     @property
     def reason(self) -> str:
         """Why it does not."""
         return self._reason
 
-    def ask(self, packed: bytes, count: int) -> asyncio.Future[list[Reply]]:
+    def send(self, packed: bytes, count: int) -> asyncio.Future[list[Reply]]:
         """Send `count` packed commands with whatever else this turn of the loop sends; their replies, in order."""
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
-        if not self._able:
-            future.set_exception(UnansweredError(f"Redis: {self._reason}"))
+        if not self._available:
+            future.set_exception(RedisUnavailableError(f"Redis: {self._reason}"))
             return future
-        self._send(packed, count, future)
+        self._queue(packed, count, future)
         return future
 
-    async def command(self, *command: Any) -> Reply:
+    async def execute(self, *command: Any) -> Reply:
         """The reply to one command; raises `StoreError` where it is refused."""
-        (reply,) = await self.ask(pack(command), 1)
+        (reply,) = await self.send(encode_commands(command), 1)
         if isinstance(reply, Exception):
             raise StoreError(f"Redis: {reply}")
         return reply
@@ -144,12 +144,12 @@ class PipelinedConnection(asyncio.Protocol):
         self._keeper.cancel()
         with suppress(asyncio.CancelledError):
             await self._keeper
-        self._able, self._reason = False, "closed"
+        self._available, self._reason = False, "closed"
         if self._transport is not None:
             self._transport.abort()
         self._fail_all("closed")
 
-    def distrust(self, reason: str) -> None:
+    def drop(self, reason: str) -> None:
         """Ask nothing more on this connection: it leads to a server that is not the right one any longer."""
         self._disable(reason)
         if self._transport is not None:
@@ -177,7 +177,7 @@ class PipelinedConnection(asyncio.Protocol):
                     self._answer(first)
         except hiredis.ProtocolError as error:
             log.error("what Redis sent is no reply", error=str(error))
-            self.distrust("what it sent is no reply")
+            self.drop("what it sent is no reply")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended; what waits for a reply fails now."""
@@ -188,7 +188,7 @@ class PipelinedConnection(asyncio.Protocol):
 
     # Sending.
 
-    def _send(self, packed: bytes, count: int, future: asyncio.Future[list[Reply]]) -> None:
+    def _queue(self, packed: bytes, count: int, future: asyncio.Future[list[Reply]]) -> None:
         self._outgoing.append(packed)
         self._sent.append(_Sent(future, count, self._loop.time() + self._timeout, []))
         if not self._flushing:
@@ -214,10 +214,10 @@ class PipelinedConnection(asyncio.Protocol):
         for reply in sent.replies:
             if isinstance(reply, Exception) and str(reply).startswith(UNABLE):
                 self._refuse(str(reply))
-                future.set_exception(UnansweredError(f"Redis: {reply}"))
+                future.set_exception(RedisUnavailableError(f"Redis: {reply}"))
                 return
         self._failures = 0
-        if self._told and self._able:
+        if self._told and self._available:
             # Said of what was asked, not of a probe: a server may answer PING and nothing else.
             self._told = False
             log.info("Redis answers")
@@ -240,10 +240,12 @@ class PipelinedConnection(asyncio.Protocol):
             if sent.future is not None:
                 future, sent.future = sent.future, None
                 if not future.done():
-                    future.set_exception(UnansweredError(f"Redis: no answer within {self._timeout * 1e3:g} ms"))
+                    future.set_exception(
+                        RedisUnavailableError(f"Redis: no answer within {self._timeout * 1e3:g} ms")
+                    )
                     self._fail("no answer in time")
         if self._sent and now - self._sent[0].due > SILENCE_SECONDS:
-            self.distrust("no answer for long")
+            self.drop("no answer for long")
         elif self._sent and self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._check)
 
@@ -252,7 +254,7 @@ class PipelinedConnection(asyncio.Protocol):
     def _refuse(self, reason: str) -> None:
         """The server says itself that it cannot; where another is the primary now, it has to be asked for anew."""
         if reason.startswith("READONLY"):
-            self.distrust(reason)
+            self.drop(reason)
         else:
             self._disable(reason)
 
@@ -263,18 +265,18 @@ class PipelinedConnection(asyncio.Protocol):
 
     def _disable(self, reason: str) -> None:
         self._reason = reason
-        if self._able:
-            self._able = False
+        if self._available:
+            self._available = False
             self.ready.clear()
-            self.opened += 1
+            self.outages += 1
         if not self._closed and not self._told:
             self._told = True
             log.warning("Redis does not answer", reason=reason)
 
     def _enable(self) -> None:
         self._failures = 0
-        if not self._able:
-            self._able = True
+        if not self._available:
+            self._available = True
             self.ready.set()
 
     def _fail_all(self, reason: str) -> None:
@@ -282,7 +284,7 @@ class PipelinedConnection(asyncio.Protocol):
         self._outgoing.clear()
         for sent in waiting:
             if sent.future is not None and not sent.future.done():
-                sent.future.set_exception(UnansweredError(f"Redis: {reason}"))
+                sent.future.set_exception(RedisUnavailableError(f"Redis: {reason}"))
 
     # Keeping it open.
 
@@ -294,11 +296,11 @@ class PipelinedConnection(asyncio.Protocol):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PROBE_SECONDS)
                 continue
-            if not self._able and await self._probe():
+            if not self._available and await self._probe():
                 self._enable()
-            pause = PROBE_SECONDS if self._able else min(2 * pause, LONGEST_PROBE_SECONDS)
+            pause = PROBE_SECONDS if self._available else min(2 * pause, LONGEST_PROBE_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), PROBE_SECONDS if self._able else pause)
+                await asyncio.wait_for(self._lost.wait(), PROBE_SECONDS if self._available else pause)
 
     async def _connect(self) -> bool:
         self._lost.clear()
@@ -329,7 +331,7 @@ class PipelinedConnection(asyncio.Protocol):
             commands.append(("SELECT", endpoint.database))
         commands.append(("PING",))
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._send(pack(*commands), len(commands), future)
+        self._queue(encode_commands(*commands), len(commands), future)
         replies = await future
         for reply in replies:
             if isinstance(reply, Exception):
@@ -341,7 +343,7 @@ class PipelinedConnection(asyncio.Protocol):
         """Whether a PING is answered in time."""
         started = time.monotonic()
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._send(pack(("PING",)), 1, future)
+        self._queue(encode_commands(("PING",)), 1, future)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 (reply,) = await future

@@ -18,8 +18,8 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import catalogue_bytes
-from recsys.store.client.connect import Client, holder_of, primaries
-from recsys.store.encoding import text
+from recsys.store.client.connect import Client, node_for_key, primaries
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import Source, sources
 from recsys.store.publish.list_protocol import SLOTS, Numbers
@@ -38,7 +38,7 @@ HASHTABLE_SINCE: Final = (8, 1)
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """The most bytes that a Redis may hold, `versions` versions among them."""
 
     bytes: int
@@ -60,7 +60,7 @@ class _File:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class MemoryForecast:
     """What a run's lists would take in a server's memory."""
 
     client: Client
@@ -69,7 +69,7 @@ class Forecast:
     catalogue: int
 
     @classmethod
-    def of(cls, client: Client, keys: Keys, version: str, directory: Path) -> "Forecast":
+    def from_files(cls, client: Client, keys: Keys, version: str, directory: Path) -> "MemoryForecast":
         """Read the lists once for their sizes."""
         found = sources(keys, version, directory)
         files = tuple(_read(source) for source in found)
@@ -107,13 +107,13 @@ class Forecast:
         return before, after
 
 
-def fit(client: Client, keys: Keys, version: str, directory: Path, budget: Budget) -> int | None:
+def find_list_length(client: Client, keys: Keys, version: str, directory: Path, budget: MemoryBudget) -> int | None:
     """The length that lists have to be cut to so that as many versions as are kept fit the budget; None for none.
 
     The new version may take its share of what is not taken by other data, and no more than is free now. Raises
     `StoreError`, before a list is written, when lists of `SHORTEST` do not fit.
     """
-    forecast = Forecast.of(client, keys, version, directory)
+    forecast = MemoryForecast.from_files(client, keys, version, directory)
     used = used_memory(client)
     known = sum(size for name, (size, _) in _sizes(client, keys).items() if name != version)
     share = (budget.bytes - max(used - known, 0)) // budget.versions
@@ -139,19 +139,19 @@ def used_memory(client: Client) -> int:
     return sum(int(memory["used_memory"]) for memory in found)
 
 
-def note_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:
+def record_version_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:
     """Keep what a version takes and was cut to, for the next publish to reckon with."""
     client.hset(keys.sizes, version, f"{max(size, 0)} {longest or 0}")
 
 
-def noted_cut(client: Client, keys: Keys, version: str) -> int | None:
+def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
     """The length that a version's lists were cut to, None where they were not."""
     return _sizes(client, keys).get(version, (0, 0))[1] or None
 
 
 def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
     noted: dict[Any, Any] = client.hgetall(keys.sizes)
-    parts = {text(name): text(value).split(" ") for name, value in noted.items()}
+    parts = {decode_text(name): decode_text(value).split(" ") for name, value in noted.items()}
     return {name: (int(size), int(longest)) for name, (size, longest) in parts.items()}
 
 
@@ -188,7 +188,7 @@ def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
     """What some keys and values take; they are gone again."""
     nodes: defaultdict[redis.Redis, list[tuple[str, bytes]]] = defaultdict(list)
     for key, value in pairs:
-        nodes[holder_of(client, key)].append((key, value))
+        nodes[node_for_key(client, key)].append((key, value))
     total = 0
     for node, part in nodes.items():
         with node.pipeline(transaction=False) as pipeline:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from recsys.store.client.connect import Client, store_errors
-from recsys.store.flags import BLOCK, Flag, flagged_users, flags_of, put_flags
+from recsys.store.flags import FLAGS_PER_BATCH, Flag, flagged_users, put_flags, read_user_flags
 from recsys.store.keys import Keys
 
 NIGHTLY = "nightly"
@@ -21,9 +21,9 @@ def replace_nightly_flags(client: Client, keys: Keys, flags: Sequence[Flag], now
     wanted = {flag.user_id: flag for flag in flags}
     users = flagged_users(client, keys, now)
     gone: list[str] = []
-    for start in range(0, len(users), BLOCK):
-        part = users[start : start + BLOCK]
-        for user_id, flag in zip(part, flags_of(client, keys, part), strict=True):
+    for start in range(0, len(users), FLAGS_PER_BATCH):
+        part = users[start : start + FLAGS_PER_BATCH]
+        for user_id, flag in zip(part, read_user_flags(client, keys, part), strict=True):
             if flag is None:
                 continue
             if flag.source == NIGHTLY and user_id not in wanted:
@@ -37,8 +37,8 @@ def replace_nightly_flags(client: Client, keys: Keys, flags: Sequence[Flag], now
 def _drop(client: Client, keys: Keys, users: Sequence[str]) -> None:
     """Remove flags, the index last, which may name too many and never too few."""
     with store_errors(client):
-        for start in range(0, len(users), BLOCK):
-            part = users[start : start + BLOCK]
+        for start in range(0, len(users), FLAGS_PER_BATCH):
+            part = users[start : start + FLAGS_PER_BATCH]
             pipeline = client.pipeline(transaction=False)
             for user_id in part:
                 pipeline.unlink(keys.flag(user_id))

@@ -20,9 +20,20 @@ from recsys.store.keys import TRENDING, Keys
 from recsys.store.publish.blocks import BLOCK_LISTS, Block, sources
 from recsys.store.publish.bulk import key_hashes
 from recsys.store.publish.loading import Loader
-from recsys.store.publish.memory import Budget, fit, note_size, noted_cut, used_memory
-from recsys.store.publish.removal import abandon, clear, remove_leftovers, remove_old_versions
-from recsys.store.publish.versions import begin, go_live, live, settle
+from recsys.store.publish.memory import (
+    MemoryBudget,
+    find_list_length,
+    read_list_cut,
+    record_version_size,
+    used_memory,
+)
+from recsys.store.publish.removal import (
+    delete_version_keys,
+    remove_failed_load,
+    remove_old_versions,
+    remove_partial_versions,
+)
+from recsys.store.publish.versions import begin_load, find_live_version, make_live, repair_live_time
 from recsys.store.read import versions
 
 SAMPLE_STRIDE: Final = 2_000
@@ -31,7 +42,7 @@ Pairs = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishResult:
     """What a publish left in Redis: `keys` keys, whose values have `bytes` bytes, and which versions are gone.
 
     `memory_bytes` is what they take there, None where the server's memory did not grow by them; `cut_to` is the
@@ -64,7 +75,7 @@ def publish(
     keep_versions: int,
     progress: Callable[[int], None] | None = None,
     max_memory: int | None = None,
-) -> Published:
+) -> PublishResult:
     """Load the lists of a run as `version`, check them, make it live, and remove old versions.
 
     `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items)
@@ -83,9 +94,9 @@ def publish(
     started = time.perf_counter()
     sources(keys, version, lists_directory)
     with store_errors(client):
-        settle(client, keys)
-        previous = live(client, keys)
-        removed = remove_leftovers(client, keys, version)
+        repair_live_time(client, keys)
+        previous = find_live_version(client, keys)
+        removed = remove_partial_versions(client, keys, version)
         if previous == version:
             loaded = _compare(client, keys, version, lists_directory, progress)
             previous = _last_before(client, keys, version)
@@ -94,11 +105,11 @@ def publish(
             if max_memory is not None:
                 # What would go afterwards goes before, so that its memory is there to use.
                 removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
-                budget = Budget(max_memory, max(keep_versions, 2))
+                budget = MemoryBudget(max_memory, max(keep_versions, 2))
             loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
         removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
     seconds = time.perf_counter() - started
-    return Published(
+    return PublishResult(
         version,
         previous,
         loaded.keys,
@@ -121,14 +132,14 @@ def _load(
     version: str,
     previous: str | None,
     directory: Path,
-    budget: Budget | None,
+    budget: MemoryBudget | None,
     progress: Callable[[int], None] | None,
 ) -> _Loaded:
-    mark, known = begin(client, keys, version)
+    mark, known = begin_load(client, keys, version)
     try:
         if known:
-            clear(client, keys, version)
-        longest = None if budget is None else fit(client, keys, version, directory, budget)
+            delete_version_keys(client, keys, version)
+        longest = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
         count, size, sample = _write(client, version, _blocks(keys, version, directory, longest), progress)
         catalogue = _write_catalogue(client, keys, version, directory)
@@ -136,12 +147,12 @@ def _load(
         _verify_count(client, keys, version, count)
         _verify_values(client, version, sample)
         grown = used_memory(client) - before
-        note_size(client, keys, version, grown, longest)
-        go_live(client, keys, version, previous, mark)
+        record_version_size(client, keys, version, grown, longest)
+        make_live(client, keys, version, previous, mark)
     except (StoreError, *ERRORS):
         # Half a version would only take memory; where Redis is gone, the next publish clears it.
         with suppress(*ERRORS):
-            abandon(client, keys, version, mark)
+            remove_failed_load(client, keys, version, mark)
         raise
     return _Loaded(count, size, grown if grown > 0 else None, longest)
 
@@ -182,7 +193,7 @@ def _compare(
 ) -> _Loaded:
     """All of the live version is there as the files have it; readers notice nothing."""
     trending = keys.ranking(version, TRENDING)
-    longest = noted_cut(client, keys, version)
+    longest = read_list_cut(client, keys, version)
     count = size = 0
     for block in _blocks(keys, version, directory, longest):
         pairs = [(key, value) for key, value in block.pairs(block.rows) if key != trending]

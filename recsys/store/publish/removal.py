@@ -10,7 +10,7 @@ import redis
 
 from recsys.store.client.connect import Client, primaries
 from recsys.store.keys import Keys
-from recsys.store.publish.versions import live, note_live, touch
+from recsys.store.publish.versions import find_live_version, record_live_time, rewrite_pointer
 from recsys.store.read import versions
 
 SCAN_KEYS: Final = 500
@@ -18,11 +18,11 @@ SCAN_KEYS: Final = 500
 REMOVING: Final = "removing"
 
 
-def remove_leftovers(client: Client, keys: Keys, version: str) -> list[str]:
+def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
     """Remove what killed publishers have left, other than of `version`; the versions that are gone."""
     known = versions(client, keys)
     half = [each.name for each in known if not (each.published_at or each.live or each.name == version)]
-    return [name for name in half if remove(client, keys, name)]
+    return [name for name in half if remove_version(client, keys, name)]
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
@@ -30,37 +30,37 @@ def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versio
     known = versions(client, keys)
     whole = [*kept, *(each.name for each in known if each.published_at or each.live)]
     staying = list(dict.fromkeys(whole))[: max(keep_versions, len(kept))]
-    return [each.name for each in known if each.name not in staying and remove(client, keys, each.name)]
+    return [each.name for each in known if each.name not in staying and remove_version(client, keys, each.name)]
 
 
-def abandon(client: Client, keys: Keys, version: str, mark: str) -> None:
+def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> None:
     """Remove what a failed load has written, unless another load of the version has begun since."""
     state = client.hget(keys.versions, version)
     if state is None or state == mark.encode():
         # Nothing is written first: a server that is full still deletes.
-        clear(client, keys, version)
+        delete_version_keys(client, keys, version)
         client.hdel(keys.sizes, version)
         client.hdel(keys.versions, version)
 
 
-def remove(client: Client, keys: Keys, version: str) -> bool:
+def remove_version(client: Client, keys: Keys, version: str) -> bool:
     """Remove a version and its keys; False, and nothing is gone, where it has gone live meanwhile."""
     try:
         client.hset(keys.versions, version, REMOVING)
-        current = touch(client, keys)
+        current = rewrite_pointer(client, keys)
     except redis.OutOfMemoryError:
         # A full server refuses every write, a move of the pointer too, but deletes.
-        current = live(client, keys)
+        current = find_live_version(client, keys)
     if current == version:
-        note_live(client, keys, version)
+        record_live_time(client, keys, version)
         return False
-    clear(client, keys, version)
+    delete_version_keys(client, keys, version)
     client.hdel(keys.sizes, version)
     client.hdel(keys.versions, version)
     return True
 
 
-def clear(client: Client, keys: Keys, version: str) -> None:
+def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
     """Remove a version's keys."""
     for node in primaries(client):
         for found in _scan(node, keys.version_pattern(version)):

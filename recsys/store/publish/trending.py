@@ -9,7 +9,7 @@ import polars as pl
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client, store_errors
-from recsys.store.encoding import encode
+from recsys.store.encoding import encode_lists
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.read import live_version
 
@@ -27,7 +27,7 @@ def replace_trending(client: Client, keys: Keys, items: Sequence[str]) -> str:
         for _ in range(TRIES):
             key = keys.ranking(version, TRENDING)
             if items:
-                client.set(key, encode(pl.Series([list(items)], dtype=pl.List(pl.String)))[0])
+                client.set(key, encode_lists(pl.Series([list(items)], dtype=pl.List(pl.String)))[0])
             else:
                 client.unlink(key)
             written, version = version, live_version(client, keys)

@@ -18,16 +18,16 @@ from typing import Any, Final
 import redis
 
 from recsys.errors import StoreError
-from recsys.store.client.connect import Client, holder_of, store_errors
-from recsys.store.encoding import text
+from recsys.store.client.connect import Client, node_for_key, store_errors
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.read import Version, live_version, versions
 
-TOUCHES: Final = 100
+MAX_REWRITES: Final = 100
 
 
 @dataclass(frozen=True)
-class RolledBack:
+class RollbackResult:
     """The version that is live now, and the one that was."""
 
     version: str
@@ -35,7 +35,7 @@ class RolledBack:
     seconds: float
 
 
-def roll_back(client: Client, keys: Keys, version: str | None = None) -> RolledBack:
+def roll_back(client: Client, keys: Keys, version: str | None = None) -> RollbackResult:
     """Make an older version live again: `version`, or the one that was live before.
 
     Raises `StoreError`, with the pointer where it was, when there is no such version, when it is not whole or
@@ -44,12 +44,12 @@ def roll_back(client: Client, keys: Keys, version: str | None = None) -> RolledB
     started = time.perf_counter()
     with store_errors(client):
         previous = live_version(client, keys)
-        settle(client, keys)
+        repair_live_time(client, keys)
         wanted = _whole(versions(client, keys), previous, version)
         state = client.hget(keys.versions, wanted)
         if state is None or not _move(client, keys, wanted, previous, state):
             raise StoreError(f"version {wanted}: the live version or this one has changed meanwhile: try again")
-    return RolledBack(wanted, previous, time.perf_counter() - started)
+    return RollbackResult(wanted, previous, time.perf_counter() - started)
 
 
 def _whole(known: list[Version], live: str, wanted: str | None) -> str:
@@ -67,7 +67,7 @@ def _whole(known: list[Version], live: str, wanted: str | None) -> str:
     return wanted
 
 
-def begin(client: Client, keys: Keys, version: str) -> tuple[str, bool]:
+def begin_load(client: Client, keys: Keys, version: str) -> tuple[str, bool]:
     """Note that `version` is being loaded; the load's mark, and whether Redis may hold keys of the version.
 
     Raises `StoreError` when the version has just gone live.
@@ -75,43 +75,43 @@ def begin(client: Client, keys: Keys, version: str) -> tuple[str, bool]:
     mark = f"loading {uuid.uuid4().hex}"
     known = client.hget(keys.versions, version)
     client.hset(keys.versions, version, mark)
-    if touch(client, keys) == version:
-        note_live(client, keys, version)
-        raise StoreError(conflict(version))
+    if rewrite_pointer(client, keys) == version:
+        record_live_time(client, keys, version)
+        raise StoreError(conflict_message(version))
     return mark, known is not None
 
 
-def go_live(client: Client, keys: Keys, version: str, previous: str | None, mark: str) -> None:
+def make_live(client: Client, keys: Keys, version: str, previous: str | None, mark: str) -> None:
     """Move the pointer. Raises `StoreError` when it or the mark of this load has changed since the load began."""
     if not _move(client, keys, version, previous, mark.encode()):
-        raise StoreError(conflict(version))
+        raise StoreError(conflict_message(version))
 
 
-def conflict(version: str) -> str:
+def conflict_message(version: str) -> str:
     """What to say when two publishers met."""
     return f"version {version}: another publish or rollback came between; nothing has changed, publish again"
 
 
-def settle(client: Client, keys: Keys) -> None:
+def repair_live_time(client: Client, keys: Keys) -> None:
     """Give the live version its time where a publisher was killed between moving the pointer and noting it."""
-    version = live(client, keys)
+    version = find_live_version(client, keys)
     if version is not None:
         state = client.hget(keys.versions, version)
-        if state is None or not text(state).isdecimal():
-            note_live(client, keys, version)
+        if state is None or not decode_text(state).isdecimal():
+            record_live_time(client, keys, version)
 
 
-def live(client: Any, keys: Keys) -> str | None:
+def find_live_version(client: Any, keys: Keys) -> str | None:
     """The live version, None where nothing has been published."""
     found = client.get(keys.live)
-    return None if found is None else text(found)
+    return None if found is None else decode_text(found)
 
 
 def _move(client: Client, keys: Keys, version: str, previous: str | None, state: bytes | str) -> bool:
     """Point from `previous` to `version`, which is of `state`; False, unless both are so, and nothing moves."""
-    with holder_of(client, keys.live).pipeline() as pipeline:
+    with node_for_key(client, keys.live).pipeline() as pipeline:
         pipeline.watch(keys.live)
-        if live(pipeline, keys) != previous or client.hget(keys.versions, version) != state:
+        if find_live_version(pipeline, keys) != previous or client.hget(keys.versions, version) != state:
             return False
         pipeline.multi()
         pipeline.set(keys.live, version)
@@ -119,22 +119,22 @@ def _move(client: Client, keys: Keys, version: str, previous: str | None, state:
             pipeline.execute()
         except redis.WatchError:
             return False
-    note_live(client, keys, version)
+    record_live_time(client, keys, version)
     return True
 
 
-def note_live(client: Client, keys: Keys, version: str) -> None:
+def record_live_time(client: Client, keys: Keys, version: str) -> None:
     """Note that a version is whole and has just gone live, by the server's clock."""
-    seconds, microseconds = holder_of(client, keys.versions).time()
+    seconds, microseconds = node_for_key(client, keys.versions).time()
     client.hset(keys.versions, version, str(seconds * 1_000_000 + microseconds))
 
 
-def touch(client: Client, keys: Keys) -> str | None:
+def rewrite_pointer(client: Client, keys: Keys) -> str | None:
     """Write the pointer as it is, so that whoever watches it starts over; the live version at that moment."""
-    for _ in range(TOUCHES):
-        with holder_of(client, keys.live).pipeline() as pipeline:
+    for _ in range(MAX_REWRITES):
+        with node_for_key(client, keys.live).pipeline() as pipeline:
             pipeline.watch(keys.live)
-            version = live(pipeline, keys)
+            version = find_live_version(pipeline, keys)
             pipeline.multi()
             pipeline.set(keys.live, version or "")
             if version is None:

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 import redis
 
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from jobs.pipeline.run import open_run
-from jobs.pipeline.steps.screen import last_screened, screen, screened_users
+from jobs.pipeline.steps.screen import read_latest_screened_users, screen, screened_users
 from jobs.progress import LogProgress
 from recsys.pseudonyms import pseudonym
 from recsys.schema import Flags
@@ -106,7 +106,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
     rows = [row for user in ("ann", "bot", "eve") for row in acts(user, 12, 9.0)]
     lake = lake_with(data_directory, rows)
     raised = [(user, 91.5, [REASON], NOON, False) for user in ("bot", "eve")]
-    lake.put_days("flags", pl.DataFrame(raised, pl.Schema(Flags), orient="row"), "1-0")
+    lake.write_days("flags", pl.DataFrame(raised, pl.Schema(Flags), orient="row"), "1-0")
 
     def night(as_of: datetime) -> list[str]:
         with open_run(settings, lake, as_of) as run:
@@ -136,7 +136,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
     assert shown(recsys("anomalies", "release", "bot")) == "bot is released.\n"
     assert told(recsys("archive", "--json"))["labels"] == 1
     assert night(AS_OF + timedelta(days=1)) == ["eve"]
-    latest = last_screened(data_directory)
+    latest = read_latest_screened_users(data_directory)
     assert latest is not None
     assert latest.to_list() == ["eve"]
     after = told(recsys("anomalies", "explain", "bot", "--json"))
@@ -154,7 +154,7 @@ def test_users_are_known_by_their_pseudonyms(recsys: Recsys, store: redis.Redis,
     assert shown(recsys("anomalies", "release", "customer-4711", **private)) == "customer-4711 is released.\n"
     assert store.smembers(KEYS.unflaggable) == {hidden.encode()}
     assert told(recsys("archive", "--json", **private))["labels"] == 1
-    labels = lake_of(Settings(directory=data_directory, pseudonym_key=SECRET)).labels().collect()
+    labels = open_lake(Settings(directory=data_directory, pseudonym_key=SECRET)).labels().collect()
     assert labels.select("user_id", "label").rows() == [(hidden, "fine")]
     assert "4711" not in str(store.keys("*"))
     assert shown(recsys("anomalies", "label", hidden, "bot", "--pseudonym", **private))

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from jobs.lake import Lake
-from jobs.scheduler.child_process import BUSY
+from jobs.scheduler.child_process import EXIT_BUSY
 from jobs.scheduler.lock import job_lock
 from jobs.scheduler.scheduler import JobName
 from recsys.store.embedded import start_server
@@ -90,6 +90,6 @@ def test_it_waits_for_a_nightly_run_and_for_itself(
         ended = recsys("archive")
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr.startswith("recsys: archive: ")
-        assert recsys("archive", "--scheduled").returncode == BUSY
+        assert recsys("archive", "--scheduled").returncode == EXIT_BUSY
         assert recsys("trending", "--scheduled").returncode == 2
     assert stream.xlen(KEYS.events) == (2 if job == JobName.NIGHTLY else 0)

@@ -18,8 +18,8 @@ import redis
 
 from jobs.cli import render
 from jobs.pipeline.run import COMPLETE, runs
-from jobs.scheduler.history import AttemptOutcome, history
-from jobs.scheduler.lock import holder
+from jobs.scheduler.history import AttemptOutcome, read_history
+from jobs.scheduler.lock import lock_holder
 from jobs.scheduler.scheduler import SCHEDULER
 from jobs.status import read_status
 from recsys.settings import load_settings
@@ -112,7 +112,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     told = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
     failure = next(line for line in told if line["event"] == "job failed")
     assert (failure["attempt"], failure["next_try_in_seconds"]) == (1, None)
-    assert told[-1]["event"] == f"yesterday's lists of version {version} stay live"
+    assert told[-1]["event"] == f"lists of version {version} stay live"
     assert failed.stderr.splitlines()[-1].startswith("recsys: nightly failed (attempt 1): ")
     assert backend.get(KEYS.live) == version
     assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")} == before
@@ -156,31 +156,31 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
     }
     with lake_held(data_directory):
         scheduler = start(config, data_directory, "schedule", **times)
-        wait_for(lambda: holder(data_directory, "nightly") is not None)
+        wait_for(lambda: lock_holder(data_directory, "nightly") is not None)
         scheduler.send_signal(signal.SIGTERM)
         _, told = scheduler.communicate(timeout=60)
         assert scheduler.returncode == 0, told
-        assert holder(data_directory, "nightly") is None
-        assert [each.outcome for each in history(data_directory)] == [AttemptOutcome.INTERRUPTED]
+        assert lock_holder(data_directory, "nightly") is None
+        assert [each.outcome for each in read_history(data_directory)] == [AttemptOutcome.INTERRUPTED]
 
         scheduler = start(config, data_directory, "schedule", **times)
-        wait_for(lambda: holder(data_directory, "nightly") is not None)
-        child = holder(data_directory, "nightly")
+        wait_for(lambda: lock_holder(data_directory, "nightly") is not None)
+        child = lock_holder(data_directory, "nightly")
         assert child is not None
         assert child.pid != scheduler.pid
         scheduler.send_signal(signal.SIGKILL)  # its child goes on
         scheduler.communicate()
-        assert holder(data_directory, SCHEDULER) is None
+        assert lock_holder(data_directory, SCHEDULER) is None
 
         by_hand = recsys("--config", config, "nightly")
         assert by_hand.returncode == 2
-        assert by_hand.stderr.startswith(f"recsys: nightly: process {child.pid} is doing it since 20")
+        assert by_hand.stderr.startswith(f"recsys: nightly: process {child.pid} has been running it since 20")
         assert by_hand.stderr.count("\n") == 1
         again = recsys("--config", config, "schedule", "--once", "nightly")
         assert again.returncode == 2
         assert again.stderr.splitlines()[-1].startswith("recsys: nightly skipped (attempt 1): nightly: process")
-        outcomes = [each.outcome for each in history(data_directory)]
+        outcomes = [each.outcome for each in read_history(data_directory)]
         assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.RUNNING, AttemptOutcome.SKIPPED]
-    wait_for(lambda: holder(data_directory, "nightly") is None)
-    assert {each.scheduled for each in history(data_directory)[:2]} == {due.replace(second=0, microsecond=0)}
+    wait_for(lambda: lock_holder(data_directory, "nightly") is None)
+    assert {each.scheduled for each in read_history(data_directory)[:2]} == {due.replace(second=0, microsecond=0)}
     assert [run.manifest()["status"] for run in runs(data_directory)] == [COMPLETE]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli.serve import become_server
-from recsys.api_keys import FILE, ApiKeys, create_key, save_keys
+from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings
 from recsys.store.embedded import server_status, stop_server
@@ -79,7 +79,7 @@ def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
 def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict[str, Serving], line: str) -> None:
     key, _ = create_key("shop", ["read"], 0, datetime(2026, 3, 1, tzinfo=UTC))
     settings.directory.mkdir()
-    save_keys(settings.directory / FILE, ApiKeys().adding(key))
+    save_keys(settings.directory / API_KEYS_FILE, ApiKeys().with_key(key))
     with pytest.raises(RecsysError) as error:
         become_server(replace(settings, **changed), None)
     assert str(error.value).startswith(line)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.experiments.attack_simulation import AttackResult, attack_range, field_of_split
+from jobs.experiments.attack_simulation import AttackResult, read_split_dataset, simulate_attacks
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import CLICK_BURST, RANDOM
 from recsys.errors import SettingsError
@@ -42,8 +42,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def attacked(split: Path, kind: str, share: float = 0.05) -> AttackResult:
     settings = Settings()
-    field = field_of_split(split, settings)
-    return next(attack_range(field, [kind], [share], [0], "item_knn", settings, LogProgress()))
+    field = read_split_dataset(split, settings)
+    return next(simulate_attacks(field, [kind], [share], [0], "item_knn", settings, LogProgress()))
 
 
 def test_what_the_attack_pushes_is_found_and_undone(split: Path) -> None:

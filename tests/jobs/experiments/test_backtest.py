@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs.experiments import backtest as replaying
 from jobs.experiments.backtest import Backtest, backtest, days
 from jobs.lake import Lake
-from recsys.anomaly.circuit_breaker import FEWEST_FLAGGED
+from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.pseudonyms import pseudonym
 from recsys.schema import Events
 from recsys.settings import Settings
@@ -115,13 +115,13 @@ def test_a_crowd_behind_one_device_speaks_against_who_is_fast_unless_its_network
 def test_beyond_a_share_of_the_days_users_flags_are_held_back(tmp_path: Path) -> None:
     bots = [
         row
-        for number in range(FEWEST_FLAGGED + 3)
+        for number in range(MIN_DAILY_FLAG_LIMIT + 3)
         for row in acts(f"bot{number:03d}", 31, 0.1, NOON + timedelta(minutes=number))
     ]
     found = backtest(lake_with(tmp_path, bots), SETTINGS, DAY)
-    assert users(found) == [f"bot{number:03d}" for number in range(FEWEST_FLAGGED + 3)]
-    assert [flag.held_back for flag in found.flags] == [False] * FEWEST_FLAGGED + [True] * 3
-    assert found.share == FEWEST_FLAGGED / (FEWEST_FLAGGED + 3)
+    assert users(found) == [f"bot{number:03d}" for number in range(MIN_DAILY_FLAG_LIMIT + 3)]
+    assert [flag.held_back for flag in found.flags] == [False] * MIN_DAILY_FLAG_LIMIT + [True] * 3
+    assert found.share == MIN_DAILY_FLAG_LIMIT / (MIN_DAILY_FLAG_LIMIT + 3)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01], ids=["at one time", "one after the other"])
@@ -141,10 +141,10 @@ def test_a_big_order_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def counted(*given: Any) -> Any:
         calls.append(1)
-        return judged(*given)
+        return score_user(*given)
 
-    judged = replaying.judged
-    monkeypatch.setattr(replaying, "judged", counted)
+    score_user = replaying.score_user
+    monkeypatch.setattr(replaying, "score_user", counted)
     backtest(lake, SETTINGS, DAY)
     assert len(calls) == 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.ingest.files import Chunk, find_files, read_chunks, tables_of
+from jobs.ingest.files import Chunk, find_files, matching_tables, read_chunks
 from recsys.errors import SourceError
 from recsys.settings import Sources, Table
 
@@ -98,7 +98,7 @@ def test_a_file_of_an_unknown_format_is_refused_when_it_is_named(exports: Path):
 
 def test_without_tables_the_name_says_which_part_of_the_contract_a_file_holds():
     kinds = {
-        name: [table.kind for table in tables_of(name, Sources())]
+        name: [table.kind for table in matching_tables(name, Sources())]
         for name in ("events.csv", "events-2024-01.parquet", "items.jsonl", "users_new.csv", "orders.csv")
     }
     assert kinds == {
@@ -116,7 +116,7 @@ def test_one_file_feeds_every_table_whose_pattern_fits():
         Table("articles", "items", "*.csv", {}),
         Table("people", "users", "users*", {}),
     )
-    assert [table.name for table in tables_of("orders-1.csv", Sources(tables=tables))] == [
+    assert [table.name for table in matching_tables("orders-1.csv", Sources(tables=tables))] == [
         "lines",
         "articles",
     ]

@@ -10,7 +10,7 @@ import pytest
 from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
 from recsys.errors import RecsysError, SourceError
-from recsys.settings import Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Sources, Table
 
 LATEST = datetime(2025, 1, 1, tzinfo=UTC)
 EVENT = {"user_id": "ann", "item_id": "tea", "event": "view", "timestamp": "2024-05-01T10:00:00"}
@@ -119,7 +119,7 @@ def test_a_mapping_that_cannot_be_computed_leaves_the_lake_as_it_was(
 ):
     before = listing(lake)
     good = write_events(tmp_path / "events-1.csv", "new")
-    columns: dict[str, Mapped] = {**{name: name for name in EVENT}, "price": mapped}
+    columns: dict[str, ColumnMapping] = {**{name: name for name in EVENT}, "price": mapped}
     with pytest.raises(RecsysError, match=problem):
         ingest((str(good),), Sources(tables=(Table("log", "events", "*", columns),)), lake, LATEST)
     assert listing(lake) == before

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
-from recsys.schema import DEFAULT_WEIGHTS, EARLIEST, Events
+from recsys.schema import DEFAULT_WEIGHTS, MIN_TIMESTAMP, Events
 from recsys.settings import Sources
 
 LATEST = datetime(2030, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ events = st.fixed_dictionaries(
         "item_id": ids,
         "event": st.sampled_from(sorted(DEFAULT_WEIGHTS)),
         "timestamp": st.datetimes(
-            EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC)
+            MIN_TIMESTAMP.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC)
         ),
         "value": st.none() | st.floats(allow_infinity=False, allow_nan=False),
         "price": amounts,

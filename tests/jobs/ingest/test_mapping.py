@@ -8,7 +8,7 @@ import pytest
 from jobs.ingest.mapping import check_table, map_rows
 from recsys.errors import SettingsError, SourceError
 from recsys.schema import Events, Items
-from recsys.settings import Kind, Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Kind, Sources, Table
 
 ORDER = {"user_id": "customer", "item_id": "sku", "event": "'purchase'", "timestamp": "time"}
 TIME = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -21,11 +21,11 @@ def orders(**columns: list[object]) -> pl.DataFrame:
     return pl.DataFrame(usual | columns)
 
 
-def map_orders(rows: pl.DataFrame, **columns: Mapped) -> pl.DataFrame:
+def map_orders(rows: pl.DataFrame, **columns: ColumnMapping) -> pl.DataFrame:
     return map_rows(rows, Table("orders", "events", "*", {**ORDER, **columns}), Sources())
 
 
-def map_items(rows: pl.DataFrame, **columns: Mapped) -> pl.DataFrame:
+def map_items(rows: pl.DataFrame, **columns: ColumnMapping) -> pl.DataFrame:
     return map_rows(rows, Table("articles", "items", "*", {"item_id": "sku", **columns}), Sources())
 
 
@@ -94,7 +94,7 @@ def test_a_column_whose_name_is_no_sql_is_meant_by_its_name():
 
 
 def test_the_same_constant_stands_in_every_row_and_in_no_row_of_an_empty_file():
-    everything: dict[str, Mapped] = {
+    everything: dict[str, ColumnMapping] = {
         "user_id": "'ann'",
         "item_id": "'tea'",
         "event": "'view'",
@@ -210,7 +210,7 @@ def test_the_id_made_of_a_row_does_not_hang_on_how_the_file_writes_it():
 
 @pytest.mark.parametrize("name", [name for name in Events.column_names() if name != "event_id"])
 def test_every_column_is_part_of_the_id_made_of_a_row(name: str):
-    contract: dict[str, Mapped] = {column: column for column in Events.column_names()}
+    contract: dict[str, ColumnMapping] = {column: column for column in Events.column_names()}
     row = {"user_id": "u", "item_id": "i", "event": "view", "timestamp": TIME, "session_id": "s", "ip": "0"}
     row |= {"value": 1.0, "price": 1.0, "quantity": 1.0, "user_agent": "a"}
     other = TIME.replace(microsecond=1) if name == "timestamp" else 2.0 if isinstance(row[name], float) else "x"
@@ -229,7 +229,7 @@ def test_every_column_is_part_of_the_id_made_of_a_row(name: str):
     ],
 )
 def test_a_table_maps_to_the_contract_and_to_all_of_it_that_is_needed(
-    kind: Kind, columns: dict[str, Mapped], problem: str
+    kind: Kind, columns: dict[str, ColumnMapping], problem: str
 ):
     with pytest.raises(SettingsError) as error:
         check_table(Table("orders", kind, "*", columns))

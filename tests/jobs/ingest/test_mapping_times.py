@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from jobs.ingest.mapping import map_rows
 from recsys.schema import TIMESTAMP_DTYPE
-from recsys.settings import Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Sources, Table
 
-COLUMNS: dict[str, Mapped] = {"user_id": "user", "item_id": "item", "event": "'view'", "timestamp": "time"}
+COLUMNS: dict[str, ColumnMapping] = {"user_id": "user", "item_id": "item", "event": "'view'", "timestamp": "time"}
 
 
 def read_times(

@@ -12,7 +12,7 @@ import redis
 
 from jobs.ingest.ingest import ingest
 from jobs.ingest.stream import archive
-from jobs.lake import Lake, lake_of
+from jobs.lake import Lake, open_lake
 from recsys.errors import SettingsError
 from recsys.pseudonyms import key_check, pseudonym
 from recsys.settings import Settings, Sources
@@ -124,15 +124,15 @@ def test_what_comes_from_online_is_hidden_already(data_directory: Path) -> None:
 @pytest.mark.parametrize(("made", "asked"), [(KEY, None), (None, KEY), (KEY, "another"), ("", KEY)])
 def test_a_lake_is_of_one_kind(csv: Path, tmp_path: Path, made: str | None, asked: str | None) -> None:
     first, second = (Settings(directory=tmp_path, pseudonym_key=key) for key in (made, asked))
-    ingest((str(csv),), Sources(), lake_of(first), LATEST)
-    before = lake_of(first).events().collect()
+    ingest((str(csv),), Sources(), open_lake(first), LATEST)
+    before = open_lake(first).events().collect()
     with pytest.raises(SettingsError, match=r"^pseudonym_key = .* was made with.*; ingest into another") as told:
-        lake_of(second)
+        open_lake(second)
     assert KEY not in str(told.value)
     late = Lake(tmp_path / "lake", pseudonym_key=asked)
     with pytest.raises(SettingsError), late.locked():
         pass
-    assert lake_of(first).events().collect().equals(before)
+    assert open_lake(first).events().collect().equals(before)
 
 
 def test_the_lake_keeps_a_check_of_the_key_and_not_the_key(csv: Path, tmp_path: Path) -> None:

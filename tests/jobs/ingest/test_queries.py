@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ingest.connections import connection_of
 from jobs.ingest.ingest import ingest
-from jobs.ingest.queries import read_query
+from jobs.ingest.queries import read_query, resolve_connection
 from jobs.lake import Lake
 from recsys.errors import SettingsError, SourceError
-from recsys.settings import Kind, Mapped, Sources, Table
+from recsys.settings import ColumnMapping, Kind, Sources, Table
 from tests.commands import run_recsys
 from tests.database_servers import PASSWORD, QUOTED_PASSWORD, DatabaseServer
 from tests.queries import CONTRACT, new_table, read, sources_of
@@ -47,7 +46,7 @@ def test_the_rows_of_a_query_are_events(database: DatabaseServer, lake: Lake):
         "3, 'a b', 42, 'sold', '2024-05-01 10:00:00', 3, 1",
         "4, 'ann', 42, 'sold', NULL, 3, 1",
     )
-    columns: dict[str, Mapped] = {
+    columns: dict[str, ColumnMapping] = {
         "event_id": "id",
         "user_id": "customer",
         "item_id": "sku",
@@ -180,7 +179,7 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path, lake: Lake)
 def test_a_uri_that_is_not_understood_is_told_without_its_secrets(uri: str):
     sources = sources_of(DatabaseServer(uri, 0, print), "SELECT 1")
     with pytest.raises(SettingsError, match=r"^sources\.connections\.shop: ") as error:
-        connection_of(sources.tables[0], sources)
+        resolve_connection(sources.tables[0], sources)
     assert "ss-word" not in str(error.value)
 
 
@@ -190,7 +189,7 @@ def test_a_connection_that_is_not_named_is_told_with_those_that_are():
         connections={"shop": "sqlite:///shop.db"},
     )
     with pytest.raises(SettingsError, match=r"connection = 'shpo': expected a name of .* \(there: shop\) or a URI"):
-        connection_of(sources.tables[0], sources)
+        resolve_connection(sources.tables[0], sources)
 
 
 def test_a_connection_that_is_lost_while_postgresql_sends_leaves_the_lake_as_it_was(
@@ -335,7 +334,7 @@ def test_rows_are_never_all_in_memory(request: pytest.FixtureRequest, tmp_path: 
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     seen = 0
-    for chunk in read_query(table, connection_of(table, sources), 50_000, None, tmp_path):
+    for chunk in read_query(table, resolve_connection(table, sources), 50_000, None, tmp_path):
         seen += chunk.rows.height
     assert seen == rows
     assert memory("VmHWM") - before < rows * row_bytes

@@ -19,14 +19,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.ingest import stream as archiving
-from jobs.ingest.quarantine import read_quarantine
-from jobs.ingest.stream import Archived, archive
+from jobs.ingest.stream import ArchiveResult, archive
+from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
 from recsys.data.quality import QuarantineCounts
 from recsys.schema import Events, Items
 from recsys.settings import Sources
 from recsys.store.embedded import start_server, stop_server
-from recsys.store.event_stream import StreamState, remove_entries, stream_state
+from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from recsys.store.keys import Keys
 
 KEYS = Keys("recsys")
@@ -60,9 +60,9 @@ from jobs.lake import Lake
 from recsys.settings import Sources
 from recsys.store.keys import Keys
 
-archive.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stream.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 client = redis.Redis(port=int(sys.argv[2]))
-archive.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
+stream.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datetime(2018, 1, 1, tzinfo=UTC))
 """
 
 
@@ -93,7 +93,7 @@ def append(client: redis.Redis, field: str, *values: Any, entry_id: str = "*") -
         client.xadd(KEYS.events, {field: value if isinstance(value, bytes) else json.dumps(value)}, id=entry_id)
 
 
-def archived(lake: Lake, client: redis.Redis) -> Archived:
+def archived(lake: Lake, client: redis.Redis) -> ArchiveResult:
     return replace(archive(lake, SOURCES, client, KEYS, LATEST), seconds=0.0)
 
 
@@ -106,7 +106,7 @@ def test_each_kind_of_entry_comes_into_its_table(stream: redis.Redis, lake: Lake
     append(stream, "event", EVENT, {**EVENT, "event_id": "e2", "event": "purchase", "price": 2, "quantity": 3.0})
     append(stream, "impressions", SHOWN, {**SHOWN, "request_id": "r2", "items": [], "sources": []})
     append(stream, "item", {"item_id": "tea", "category": ["food", "drinks"], "available": False})
-    assert archived(lake, stream) == Archived(events=2, impressions=2, items=1, entries=5)
+    assert archived(lake, stream) == ArchiveResult(events=2, impressions=2, items=1, entries=5)
     assert stream.xlen(KEYS.events) == 0
 
     events = lake.events().sort("event_id").collect()
@@ -132,7 +132,7 @@ def test_each_kind_of_entry_comes_into_its_table(stream: redis.Redis, lake: Lake
     assert lake.items().select("item_id", "category", "available", "title").collect().rows() == [
         ("tea", ["food", "drinks"], False, None)
     ]
-    assert archived(lake, stream) == Archived()
+    assert archived(lake, stream) == ArchiveResult()
 
 
 FLAG = {
@@ -148,7 +148,7 @@ LABEL = {"user_id": "bob", "label": "bot", "labelled_at": "2017-12-31T10:00:00.5
 def test_flags_and_labels_come_into_their_tables(stream: redis.Redis, lake: Lake) -> None:
     append(stream, "flag", FLAG, {**FLAG, "user_id": "eve", "timestamp": "2017-12-30T10:00:00Z", "shadow": True})
     append(stream, "label", LABEL, {**LABEL, "label": "fine"}, {**LABEL, "user_id": "ann"})
-    assert archived(lake, stream) == Archived(flags=2, labels=2, entries=5)
+    assert archived(lake, stream) == ArchiveResult(flags=2, labels=2, entries=5)
     assert stream.xlen(KEYS.events) == 0
     moment = datetime(2017, 12, 31, 10, 0, 0, 500_000, tzinfo=UTC)
     assert lake.flags().sort("timestamp").collect().rows() == [
@@ -158,7 +158,7 @@ def test_flags_and_labels_come_into_their_tables(stream: redis.Redis, lake: Lake
     assert lake.labels().collect().rows() == [("ann", "bot", moment), ("bob", "fine", moment)]
 
     append(stream, "label", {**LABEL, "labelled_at": "2017-12-31T11:00:00Z"})
-    assert archived(lake, stream) == Archived(labels=1, entries=1)
+    assert archived(lake, stream) == ArchiveResult(labels=1, entries=1)
     assert lake.labels().select("user_id", "label").collect().rows() == [("ann", "bot"), ("bob", "bot")]
 
 
@@ -166,7 +166,7 @@ def test_flags_and_labels_that_are_wrong_are_set_aside(stream: redis.Redis, lake
     append(stream, "flag", {**FLAG, "score": 101.0}, {**FLAG, "timestamp": "soon"}, {**FLAG, "shadow": None})
     append(stream, "label", {**LABEL, "label": "maybe"}, {**LABEL, "user_id": "b b"}, {**LABEL, "label": 7})
     append(stream, "flag", FLAG)
-    assert archived(lake, stream) == Archived(flags=1, invalid=6, entries=7)
+    assert archived(lake, stream) == ArchiveResult(flags=1, invalid=6, entries=7)
     assert len(rejects(lake, "flags")) == 3
     assert [row["rules"] for row in rejects(lake, "labels")] == ["label_is_known", "user_id_is_an_id"]
     assert len(rejects(lake, "entries")) == 1
@@ -175,9 +175,9 @@ def test_flags_and_labels_that_are_wrong_are_set_aside(stream: redis.Redis, lake
 
 def test_what_comes_twice_is_in_the_lake_once(stream: redis.Redis, lake: Lake) -> None:
     append(stream, "event", EVENT, EVENT)
-    assert archived(lake, stream) == Archived(events=1, duplicates=1, entries=2)
+    assert archived(lake, stream) == ArchiveResult(events=1, duplicates=1, entries=2)
     append(stream, "event", EVENT, {**EVENT, "event_id": "e2"})
-    assert archived(lake, stream) == Archived(events=1, duplicates=1, entries=2)
+    assert archived(lake, stream) == ArchiveResult(events=1, duplicates=1, entries=2)
     assert sorted(lake.events().collect()["event_id"]) == ["e1", "e2"]
 
 
@@ -197,7 +197,9 @@ def test_what_is_wrong_is_set_aside_and_holds_nothing_up(stream: redis.Redis, la
     )
     append(stream, "item", {"item_id": "tea", "price": -1.0}, {"item_id": "tea", "price": 1.0})
     append(stream, "event", EVENT)
-    assert archived(lake, stream) == Archived(events=1, impressions=1, items=1, invalid=13 + 4 + 3 + 1, entries=22)
+    assert archived(lake, stream) == ArchiveResult(
+        events=1, impressions=1, items=1, invalid=13 + 4 + 3 + 1, entries=22
+    )
     assert stream.xlen(KEYS.events) == 0
 
     whole = rejects(lake, "entries")
@@ -226,7 +228,7 @@ def test_items_keep_what_is_not_given_and_later_changes_win(stream: redis.Redis,
         {"item_id": "milk", "title": "Milk", "available": True},
     ]
     with lake.locked():
-        lake.put("items", pl.DataFrame(rows, schema=pl.Schema(Items)))
+        lake.upsert("items", pl.DataFrame(rows, schema=pl.Schema(Items)))
     append(stream, "item", {"item_id": "tea", "price": 3.0, "available": True}, {"item_id": "new", "brand": "N"})
     append(stream, "item", {"item_id": "tea", "available": False, "updated_at": "2017-12-31T00:00:00Z"})
     assert archived(lake, stream).items == 2
@@ -288,7 +290,7 @@ def test_an_archive_killed_before_it_trims_is_made_good_by_the_next(stream: redi
     append(stream, "impressions", {**SHOWN, "request_id": "r2"})
     append(stream, "flag", {**FLAG, "user_id": "eve"})
     again = Lake(lake.directory)
-    taken = Archived(duplicates=2, impressions=4, items=1, flags=2, labels=1, invalid=1, entries=9)
+    taken = ArchiveResult(duplicates=2, impressions=4, items=1, flags=2, labels=1, invalid=1, entries=9)
     assert archived(again, stream) == taken
     assert sorted(again.flags().collect()["user_id"]) == ["bob", "eve"]
     assert again.labels().collect().height == 1
@@ -329,10 +331,10 @@ def test_a_block_leaves_the_stream_when_its_files_are_on_disk(
 
 
 def test_the_state_of_the_stream(stream: redis.Redis) -> None:
-    assert stream_state(stream, KEYS) == StreamState(0, None)
+    assert read_stream_state(stream, KEYS) == StreamState(0, None)
     append(stream, "event", EVENT, entry_id="1514764799123-0")
     append(stream, "event", EVENT)
-    assert stream_state(stream, KEYS) == StreamState(2, LATEST - timedelta(milliseconds=877))
+    assert read_stream_state(stream, KEYS) == StreamState(2, LATEST - timedelta(milliseconds=877))
 
 
 ACTIONS = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["archive", "killed"])), max_size=30)

@@ -13,15 +13,15 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import TableCount, ingest, ingest_history
-from jobs.ingest.watermark import Watermark, greatest, later, rows_from
+from jobs.ingest.watermark import Watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake import Lake
 from recsys.errors import SourceError
-from recsys.settings import Mapped, Sources, Table, load_settings
+from recsys.settings import ColumnMapping, Sources, Table, load_settings
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer
 
 LATEST = datetime(2025, 1, 1, tzinfo=UTC)
-COLUMNS: dict[str, Mapped] = {
+COLUMNS: dict[str, ColumnMapping] = {
     "event_id": "id",
     "user_id": "user_name",
     "item_id": "item",
@@ -219,14 +219,14 @@ def test_the_greatest_value_that_is_no_mistake_counts(
     values: list[object], table: dict[str, str], expected: Watermark | None
 ):
     named = Table("log", "events", "*", COLUMNS, watermark="mark", time_format=table.get("time_format"))
-    assert greatest(pl.DataFrame({"mark": values}), named, LATEST) == expected
+    assert greatest_watermark(pl.DataFrame({"mark": values}), named, LATEST) == expected
 
 
 @pytest.mark.parametrize("values", [["never", "soon"], [True]])
 def test_a_column_that_does_not_grow_is_told(values: list[object]):
     table = Table("log", "events", "*", COLUMNS, watermark="mark")
     with pytest.raises(SourceError, match="watermark 'mark' of table 'log'"):
-        greatest(pl.DataFrame({"mark": values}), table, LATEST)
+        greatest_watermark(pl.DataFrame({"mark": values}), table, LATEST)
 
 
 def test_lateness_is_days_of_times_and_units_of_numbers():
@@ -241,9 +241,9 @@ def test_a_column_of_another_kind_starts_anew():
     rows = pl.DataFrame({"mark": [1, 9]})
     assert rows_from(rows, table, day).height == 2
     assert rows_from(rows, table, number).height == 1
-    assert later(day, number) == number
-    assert later(number, Watermark("number", Decimal(4))) == number
-    assert later(None, number) == later(number, None) == number
+    assert later_watermark(day, number) == number
+    assert later_watermark(number, Watermark("number", Decimal(4))) == number
+    assert later_watermark(None, number) == later_watermark(number, None) == number
 
 
 KILLED = """

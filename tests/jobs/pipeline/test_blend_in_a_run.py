@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.steps import evaluate
 from jobs.pipeline.steps.evaluate import BLEND, TEST, VALIDATION, blend_choice, measurements
@@ -42,7 +42,7 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     monkeypatch.setattr(evaluate, "choose_blend", lambda *_: CHOICE)  # on a shop this small chance would choose
     settings = replace(load_settings(write_settings("allow"), {}), directory=data_directory)
     as_of = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
-    ingest((str(shop),), settings.sources, lake_of(settings), as_of)
+    ingest((str(shop),), settings.sources, open_lake(settings), as_of)
     outcome = advance_run(settings, as_of, Until.EVALUATE, LogProgress())
 
     assert outcome.winner == outcome.run.manifest()["winner"] == BLEND

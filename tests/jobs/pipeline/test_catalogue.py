@@ -9,7 +9,7 @@ from features.item_features import item_features
 from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.popularity import Popularity
-from recsys.store.catalogue import FACTS, VECTORS
+from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA
 from tests.tables import events_of, items_of
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
     features = item_features(events.lazy(), items.lazy(), AS_OF, 30.0)
     write_catalogue_file(tmp_path, known, popularity, items, features, None)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
-    assert written.schema == FACTS
+    assert written.schema == CATALOGUE_SCHEMA
     assert written.rows() == [
         ("tea", None, None, None, 1.25, True, 10.0),
         ("cup", "Cup", "Home", "Åse", 2.5, False, 10.0),
@@ -75,7 +75,7 @@ def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> Non
     vectors = item_vectors(known, 0)
     write_catalogue_file(tmp_path, known, popularity, items, features, vectors)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
-    assert written.schema == pl.Schema({**FACTS, **VECTORS})
+    assert written.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
     assert written["item_id"].to_list() == ["cup", "tea", "also-new", "new"]
     by_item = dict(zip(written["item_id"], written["vector"].to_numpy(), strict=True))
     for row, item in enumerate(known.items.values):

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, Until, advance_run
 from jobs.pipeline.steps.categories import read_categories, read_item_features
 from jobs.progress import LogProgress
@@ -55,7 +55,7 @@ def make_shop(tmp_path: Path, data_directory: Path) -> Make:
         path = tmp_path / "recsys.toml"
         path.write_text(f'models = ["{model}"]\n[model_settings.light_gcn]\nembedding_size = 8\nepochs = 3\n')
         settings = replace(load_settings(path, {}), directory=data_directory)
-        ingest((str(directory),), settings.sources, lake_of(settings), AS_OF)
+        ingest((str(directory),), settings.sources, open_lake(settings), AS_OF)
         return settings
 
     return make

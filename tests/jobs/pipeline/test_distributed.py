@@ -29,7 +29,7 @@ epochs = 3
 validation_days = 14
 test_days = 14
 [search]
-trials = 0
+max_trials = 0
 """
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import lake_of
+from jobs.lake import open_lake
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.steps.evaluate import EvaluationWindow, rank
 from jobs.pipeline.steps.search import CandidateResult, SearchResult, search, searched
@@ -28,7 +28,7 @@ CUT = datetime.fromisoformat("2026-03-01T00:00:00+00:00")
 SETTINGS = Settings(
     models=("popularity", "item_knn", "ease"),
     evaluation=Evaluation(cutoffs=(5,), metric="ndcg@5"),
-    search=Search(minutes=5, trials=6),
+    search=Search(max_minutes=5, max_trials=6),
 )
 
 
@@ -89,7 +89,7 @@ def test_what_the_settings_fix_is_not_tuned(exam: EvaluationWindow) -> None:
 
 
 def test_a_candidate_that_needs_too_much_memory_is_left_out(exam: EvaluationWindow) -> None:
-    result, lists = search(exam, replace(SETTINGS, search=Search(memory=30_000, trials=0)), LogProgress())
+    result, lists = search(exam, replace(SETTINGS, search=Search(max_memory=30_000, max_trials=0)), LogProgress())
     left_out = found(result, "ease").left_out
     assert left_out is not None
     assert "MB may be taken" in left_out
@@ -99,7 +99,7 @@ def test_a_candidate_that_needs_too_much_memory_is_left_out(exam: EvaluationWind
 
 def test_candidates_whose_turn_comes_too_late_are_left_out(exam: EvaluationWindow) -> None:
     with pytest.raises(ModelError, match=r"no candidate could be fitted: search\.minutes = 1e-09"):
-        search(exam, replace(SETTINGS, search=Search(minutes=1e-9)), LogProgress())
+        search(exam, replace(SETTINGS, search=Search(max_minutes=1e-9)), LogProgress())
 
 
 def test_a_fit_that_fails_leaves_the_others(exam: EvaluationWindow) -> None:
@@ -107,7 +107,7 @@ def test_a_fit_that_fails_leaves_the_others(exam: EvaluationWindow) -> None:
         SETTINGS,
         models=("popularity", "light_gcn"),
         model_settings={"light_gcn": {"learning_rate": 1e30, "epochs": 2}},
-        search=Search(trials=0),
+        search=Search(max_trials=0),
     )
     result, lists = search(exam, settings, LogProgress())
     assert list(lists) == ["popularity"]
@@ -126,9 +126,9 @@ def test_a_run_searches_on_the_validation_window_alone(
     shop: Path, write_settings: Callable[[str], Path], data_directory: Path
 ) -> None:
     settings = load_settings(write_settings("exclude"), {})
-    settings = replace(settings, directory=data_directory, search=Search(trials=4))
+    settings = replace(settings, directory=data_directory, search=Search(max_trials=4))
     as_of = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
-    ingest((str(shop),), settings.sources, lake_of(settings), as_of)
+    ingest((str(shop),), settings.sources, open_lake(settings), as_of)
     run = advance_run(settings, as_of, Until.TRAIN, LogProgress()).run
     search_file = run.directory / "evaluation" / "search" / "search.json"
     first = read_json(search_file)["tried"]
@@ -144,7 +144,7 @@ def test_a_run_searches_on_the_validation_window_alone(
     )
     changed.write_parquet(events)
     other = replace(settings, directory=data_directory / "other")
-    ingest((str(shop),), other.sources, lake_of(other), as_of)
+    ingest((str(shop),), other.sources, open_lake(other), as_of)
     run = advance_run(other, as_of, Until.TRAIN, LogProgress()).run
     again = read_json(run.directory / "evaluation" / "search" / "search.json")["tried"]
     assert [{**one, "seconds": 0} for one in again] == [{**one, "seconds": 0} for one in first]

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from jobs.ingest.ingest import ingest
-from jobs.ingest.quarantine import read_quarantine
+from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
 from jobs.pipeline.run import runs
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example

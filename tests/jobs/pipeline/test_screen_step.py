@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from jobs.lake import Lake
-from jobs.pipeline.steps.screen import LABELLED, flagged_online, judge
+from jobs.pipeline.steps.screen import LABELLED, combine_verdicts, read_online_flags
 from recsys.schema import Flags, Labels
 from recsys.store.embedded import server_status, stop_server
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
@@ -47,7 +47,7 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
         ("f", 70, False, ["odd"]),
     )
     online = verdicts(("d", 85, True, ["burst"]), ("f", 88, True, ["burst", "odd"]), ("gone", 90, True, []))
-    judged = judge(known, found, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
+    judged = combine_verdicts(known, found, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
     rows = {row["user_id"]: row for row in judged.iter_rows(named=True)}
     assert {user: row["flagged"] for user, row in rows.items()} == {
         "a": True,
@@ -90,7 +90,7 @@ def label_all(directory: Path) -> None:
     lake = Lake(directory / "lake")
     found = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
     with lake.locked():
-        lake.put("labels", labels(**found))
+        lake.upsert("labels", labels(**found))
 
 
 def content(directory: Path, *steps: str) -> dict[str, bytes]:
@@ -180,9 +180,9 @@ def test_flags_of_the_last_days_count_and_those_in_shadow_do_not(tmp_path: Path)
     ]
     rows = [(user, score, ["burst"], as_of - timedelta(days=age), shadow) for user, score, age, shadow in ages]
     lake = Lake(tmp_path / "lake")
-    lake.put_days("flags", pl.DataFrame(rows, pl.Schema(Flags), orient="row"), "part")
-    assert flagged_online(lake, as_of).rows() == [("a", 95, True, ["burst"])]
-    assert flagged_online(Lake(tmp_path / "empty"), as_of).height == 0
+    lake.write_days("flags", pl.DataFrame(rows, pl.Schema(Flags), orient="row"), "part")
+    assert read_online_flags(lake, as_of).rows() == [("a", 95, True, ["burst"])]
+    assert read_online_flags(Lake(tmp_path / "empty"), as_of).height == 0
 
 
 def test_a_lake_without_users_reads_as_if_they_had_done_nothing(tmp_path: Path, shop: Path):
@@ -192,7 +192,7 @@ def test_a_lake_without_users_reads_as_if_they_had_done_nothing(tmp_path: Path, 
     )
     with lake.locked():
         lake.add_events(events, "part")
-    left = lake.without(pl.Series(["user3", "nobody"]))
+    left = lake.excluding(pl.Series(["user3", "nobody"]))
     expected = lake.events().filter(pl.col("user_id") != "user3").collect()
     assert left.events().collect().equals(expected)
     assert sum(left.events(bucket).collect().height for bucket in range(3)) == expected.height

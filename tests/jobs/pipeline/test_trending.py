@@ -16,7 +16,7 @@ from recsys.models.trending import Trending, TrendingConfig
 from recsys.settings import Lists, Settings
 from recsys.store import read
 from recsys.store.client.connect import connect
-from recsys.store.flags import Flag, put_flags, release
+from recsys.store.flags import Flag, put_flags, release_user
 from recsys.store.keys import Keys
 from tests.shop import DAYS, FIRST_DAY, UNAVAILABLE
 
@@ -110,5 +110,5 @@ def test_users_who_are_held_back_move_nothing_until_they_are_released(shop: Path
     put_flags(client, keys, [Flag(user, 99.0, ("a click each 50 ms",), "online", NOW, until) for user in KNOWN])
     assert renewed(NOW) == []
     for user in KNOWN:
-        release(client, keys, user)
+        release_user(client, keys, user)
     assert renewed(NOW) == ["pushed"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.scheduler.attempts import Job, backoff, run_job
+from jobs.scheduler.attempts import Job, backoff_seconds, run_job
 from jobs.scheduler.child_process import Stop
-from jobs.scheduler.history import AttemptOutcome, history
+from jobs.scheduler.history import AttemptOutcome, read_history
 from recsys.settings import Redis, Schedule, Settings
 
 DUE = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
@@ -47,7 +47,7 @@ def test_a_failed_job_is_tried_again(
     ended = run_job(job(FAILS_TWICE, tmp_path / "tries"), DUE, settings, Stop())
     assert time.monotonic() - started >= 0.2 + 0.3
     assert (ended.outcome, ended.attempt, ended.error) == (AttemptOutcome.SUCCEEDED, 3, None)
-    found = history(settings.directory)
+    found = read_history(settings.directory)
     assert [(each.attempt, each.outcome, each.error) for each in found] == [
         (1, AttemptOutcome.FAILED, "failed at x"),
         (2, AttemptOutcome.FAILED, "failed at xx"),
@@ -62,12 +62,19 @@ def test_a_failed_job_is_tried_again(
 def test_a_job_that_keeps_failing_is_given_up(settings: Settings) -> None:
     ended = run_job(job("import sys; sys.exit(4)"), DUE, settings, Stop())
     assert (ended.outcome, ended.attempt) == (AttemptOutcome.FAILED, 3)
-    assert {each.error for each in history(settings.directory)} == {"its process ended with status 4"}
+    assert {each.error for each in read_history(settings.directory)} == {"its process ended with status 4"}
 
 
 def test_the_wait_doubles_up_to_the_longest() -> None:
     schedule = Schedule(backoff_seconds=60, max_backoff_seconds=300)
-    assert [backoff(schedule, attempt) for attempt in (1, 2, 3, 4, 5, 5_000)] == [60, 120, 240, 300, 300, 300]
+    assert [backoff_seconds(schedule, attempt) for attempt in (1, 2, 3, 4, 5, 5_000)] == [
+        60,
+        120,
+        240,
+        300,
+        300,
+        300,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,7 @@ def test_a_stop_ends_the_job_and_what_it_started(
     assert ended.ended is not None
     seconds = (ended.ended - ended.started).total_seconds()
     assert least < seconds < 10
-    assert [each.outcome for each in history(settings.directory)] == [AttemptOutcome.INTERRUPTED]
+    assert [each.outcome for each in read_history(settings.directory)] == [AttemptOutcome.INTERRUPTED]
     time.sleep(0.2)
     state = subprocess.run(["ps", "-o", "stat=", "-p", begun.read_text()], capture_output=True, text=True).stdout
     assert state.strip() in ("", "Z", "Zs")
@@ -143,7 +150,7 @@ def test_a_stop_ends_the_job_and_what_it_started(
 def test_a_stop_ends_the_wait_for_a_retry(tmp_path: Path) -> None:
     settings = Settings(directory=tmp_path, redis=NOWHERE, schedule=Schedule(backoff_seconds=600))
     stop, started = Stop(), time.monotonic()
-    stop_when(stop, lambda: any(each.outcome == AttemptOutcome.FAILED for each in history(tmp_path)))
+    stop_when(stop, lambda: any(each.outcome == AttemptOutcome.FAILED for each in read_history(tmp_path)))
     ended = run_job(job("import sys; sys.exit(1)"), DUE, settings, stop)
     assert (ended.outcome, ended.attempt) == (AttemptOutcome.FAILED, 1)
     assert time.monotonic() - started < 30

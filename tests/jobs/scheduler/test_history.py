@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.scheduler.history import Attempt, AttemptOutcome, history, record
-from jobs.scheduler.lock import holder, job_lock
+from jobs.scheduler.history import Attempt, AttemptOutcome, read_history, record_attempt
+from jobs.scheduler.lock import job_lock, lock_holder
 from recsys.errors import BusyError
 
 DUE = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
@@ -31,10 +31,10 @@ WRITER = """
 import sys
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
-from jobs.scheduler.history import Attempt, record
+from jobs.scheduler.history import Attempt, record_attempt
 start = datetime(2026, 3, 1, tzinfo=UTC)
 for number in range(int(sys.argv[2])):
-    record(Path(sys.argv[1]), Attempt(sys.argv[3], start, start + timedelta(seconds=number), number, None))
+    record_attempt(Path(sys.argv[1]), Attempt(sys.argv[3], start, start + timedelta(seconds=number), number, None))
     print(number, flush=True)
 """
 
@@ -56,27 +56,28 @@ def holding(tmp_path: Path) -> "subprocess.Popen[str]":
 def test_a_job_is_done_by_one_process_and_free_when_that_is_killed(
     tmp_path: Path, holding: "subprocess.Popen[str]"
 ) -> None:
-    found = holder(tmp_path, "nightly")
+    found = lock_holder(tmp_path, "nightly")
     assert found is not None
     assert found.pid == holding.pid
     assert found.since is not None
     assert timedelta(0) < datetime.now(UTC) - found.since < timedelta(minutes=1)
-    told = rf"^nightly: process {holding.pid} is doing it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
+    told = rf"^nightly: process {holding.pid} has been running it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
     with pytest.raises(BusyError, match=told), job_lock(tmp_path, "nightly"):
         pytest.fail("two hold it")
     with job_lock(tmp_path, "trending"):
-        assert holder(tmp_path, "trending") is not None
+        assert lock_holder(tmp_path, "trending") is not None
     holding.send_signal(signal.SIGKILL)
     holding.communicate()
-    assert holder(tmp_path, "nightly") is None
+    assert lock_holder(tmp_path, "nightly") is None
     with job_lock(tmp_path, "nightly"):
         pass
 
 
 def test_looking_who_does_a_job_keeps_nobody_from_it(tmp_path: Path) -> None:
     looker = python(
-        "import sys\nfrom pathlib import Path\nfrom jobs.scheduler.lock import holder\nprint('looks', flush=True)\n"
-        "while True: holder(Path(sys.argv[1]), 'nightly')",
+        "import sys\nfrom pathlib import Path\nfrom jobs.scheduler.lock import lock_holder\n"
+        "print('looks', flush=True)\n"
+        "while True: lock_holder(Path(sys.argv[1]), 'nightly')",
         tmp_path,
     )
     assert looker.stdout is not None
@@ -93,37 +94,37 @@ def test_looking_who_does_a_job_keeps_nobody_from_it(tmp_path: Path) -> None:
 
 
 def test_what_ended_is_told_by_its_last_line(tmp_path: Path) -> None:
-    assert history(tmp_path) == []
+    assert read_history(tmp_path) == []
     ended = replace(BEGUN, outcome=AttemptOutcome.FAILED, ended=DUE + timedelta(minutes=5), error="no\nluck: ü")
     later = replace(
         ended, started=DUE + timedelta(minutes=6), attempt=2, outcome=AttemptOutcome.SUCCEEDED, error=None
     )
     for attempt in (BEGUN, ended, later):
-        record(tmp_path, attempt)
-    assert history(tmp_path) == [ended, later]
+        record_attempt(tmp_path, attempt)
+    assert read_history(tmp_path) == [ended, later]
 
 
 def test_a_line_that_was_cut_short_costs_only_itself(tmp_path: Path) -> None:
     ended = replace(BEGUN, outcome=AttemptOutcome.SUCCEEDED, ended=DUE)
-    record(tmp_path, ended)
+    record_attempt(tmp_path, ended)
     with (tmp_path / FILE).open("ab") as file:
         file.write((tmp_path / FILE).read_bytes()[:50])
-    assert history(tmp_path) == [ended]
+    assert read_history(tmp_path) == [ended]
     later = replace(ended, started=DUE + timedelta(days=1))
-    record(tmp_path, later)
-    assert history(tmp_path) == [ended, later]
+    record_attempt(tmp_path, later)
+    assert read_history(tmp_path) == [ended, later]
 
 
 def test_what_never_ended_goes_on_or_was_interrupted(tmp_path: Path, holding: "subprocess.Popen[str]") -> None:
     again = replace(BEGUN, started=DUE + timedelta(minutes=1))
     skipped = replace(BEGUN, started=DUE + timedelta(minutes=2), outcome=AttemptOutcome.SKIPPED)
     for attempt in (BEGUN, again, skipped):
-        record(tmp_path, attempt)
-    outcomes = [attempt.outcome for attempt in history(tmp_path)]
+        record_attempt(tmp_path, attempt)
+    outcomes = [attempt.outcome for attempt in read_history(tmp_path)]
     assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.RUNNING, AttemptOutcome.SKIPPED]
     holding.kill()
     holding.communicate()
-    outcomes = [attempt.outcome for attempt in history(tmp_path)]
+    outcomes = [attempt.outcome for attempt in read_history(tmp_path)]
     assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.INTERRUPTED, AttemptOutcome.SKIPPED]
 
 
@@ -137,6 +138,6 @@ def test_writers_at_once_and_one_that_is_killed_lose_no_line(tmp_path: Path) -> 
     written = [0, *(int(line) for line in told.read().splitlines() if line)]
     writers[1].communicate(timeout=60)
     writers[0].communicate()
-    found = history(tmp_path)
+    found = read_history(tmp_path)
     assert [each.attempt for each in found if each.job == "whole"] == list(range(100))
     assert {each.attempt for each in found if each.job == "killed"} >= set(written[:-1])

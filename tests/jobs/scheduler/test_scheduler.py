@@ -21,9 +21,17 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.scheduler.attempts import Job
 from jobs.scheduler.child_process import Stop
-from jobs.scheduler.history import Attempt, AttemptOutcome, history, record
+from jobs.scheduler.history import Attempt, AttemptOutcome, read_history, record_attempt
 from jobs.scheduler.lock import job_lock
-from jobs.scheduler.scheduler import SCHEDULER, CronTrigger, Timed, last_due, run_schedule, timed_jobs, triggers
+from jobs.scheduler.scheduler import (
+    SCHEDULER,
+    CronTrigger,
+    ScheduledJob,
+    job_triggers,
+    last_due_time,
+    run_schedule,
+    scheduled_jobs,
+)
 from recsys.cron import Cron
 from recsys.errors import BusyError, SettingsError
 from recsys.settings import Redis, Schedule, Settings
@@ -48,11 +56,13 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(directory=tmp_path / "var", redis=NOWHERE, schedule=schedule)
 
 
-def timed(trigger: BaseTrigger, code: str = "") -> list[Timed]:
-    return [Timed(Job("nightly", (sys.executable, "-c", code)), trigger)]
+def timed(trigger: BaseTrigger, code: str = "") -> list[ScheduledJob]:
+    return [ScheduledJob(Job("nightly", (sys.executable, "-c", code)), trigger)]
 
 
-def run_until(settings: Settings, jobs: list[Timed], condition: Callable[[], bool], patience: float = 20) -> None:
+def run_until(
+    settings: Settings, jobs: list[ScheduledJob], condition: Callable[[], bool], patience: float = 20
+) -> None:
     """Run the schedule until a condition holds."""
     stop, give_up_at = Stop(), time.monotonic() + patience
 
@@ -68,19 +78,19 @@ def run_until(settings: Settings, jobs: list[Timed], condition: Callable[[], boo
 
 
 def outcomes(settings: Settings) -> list[AttemptOutcome]:
-    return [each.outcome for each in history(settings.directory)]
+    return [each.outcome for each in read_history(settings.directory)]
 
 
 def test_jobs_run_at_their_times_never_two_at_once(settings: Settings) -> None:
     jobs = timed(IntervalTrigger(seconds=1), "import time; time.sleep(1.5)")
     run_until(settings, jobs, lambda: outcomes(settings).count(AttemptOutcome.SUCCEEDED) == 2)
-    found = history(settings.directory)
+    found = read_history(settings.directory)
     ran = [each for each in found if each.outcome == AttemptOutcome.SUCCEEDED]
     assert ran[0].ended is not None
     assert ran[0].ended < ran[1].started
     skipped = [each for each in found if each.outcome == AttemptOutcome.SKIPPED]
     assert skipped
-    assert {each.error for each in skipped} == {"the one before it is not done yet"}
+    assert {each.error for each in skipped} == {"the previous run of the job has not ended"}
     assert all(0 <= (each.started - each.scheduled).total_seconds() < 5 for each in ran)
 
 
@@ -103,12 +113,12 @@ def test_a_time_that_nobody_was_there_for_is_made_up_at_the_start(
     earlier = due - timedelta(minutes=20)
     for number, (outcome, attempt) in enumerate(known):
         begun = due + timedelta(seconds=number)
-        record(settings.directory, Attempt("nightly", due, begun, attempt, None, outcome, begun))
-    record(settings.directory, Attempt("trending", due, due, 1, None, AttemptOutcome.SUCCEEDED, due))
+        record_attempt(settings.directory, Attempt("nightly", due, begun, attempt, None, outcome, begun))
+    record_attempt(settings.directory, Attempt("trending", due, due, 1, None, AttemptOutcome.SUCCEEDED, due))
     jobs = timed(At(earlier, due, due + timedelta(days=1)))
 
     def made_up() -> list[Attempt]:
-        return [each for each in history(settings.directory) if each.started > due + timedelta(minutes=1)]
+        return [each for each in read_history(settings.directory) if each.started > due + timedelta(minutes=1)]
 
     run_until(settings, jobs, lambda: any(each.ended for each in made_up()), patience=20 if runs else 0.7)
     assert [each.scheduled for each in made_up()] == ([due] if runs else [])
@@ -123,7 +133,7 @@ def test_what_is_too_late_waits_for_its_next_time(settings: Settings) -> None:
 def test_there_is_one_schedule_for_a_data_directory(settings: Settings) -> None:
     with (
         job_lock(settings.directory, SCHEDULER),
-        pytest.raises(BusyError, match=r"^schedule: process \d+ is doing"),
+        pytest.raises(BusyError, match=r"^schedule: process \d+ has been running it"),
     ):
         run_schedule(settings, timed(IntervalTrigger(seconds=1)), Stop())
 
@@ -132,7 +142,7 @@ def test_the_failure_of_one_time_does_not_end_the_schedule(settings: Settings) -
     settings = replace(settings, schedule=replace(settings.schedule, retries=0))
     jobs = timed(IntervalTrigger(seconds=1), "import os; os.abort()")
     run_until(settings, jobs, lambda: outcomes(settings).count(AttemptOutcome.FAILED) == 2)
-    assert {each.error for each in history(settings.directory)} == {"its process was ended by SIGABRT"}
+    assert {each.error for each in read_history(settings.directory)} == {"its process was ended by SIGABRT"}
 
 
 SCHEDULE = """
@@ -142,14 +152,14 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jobs.scheduler.attempts import Job
 from jobs.scheduler.child_process import stop_on_signals
 from recsys.logs import configure_logging
-from jobs.scheduler.scheduler import Timed, run_schedule
+from jobs.scheduler.scheduler import ScheduledJob, run_schedule
 from recsys.settings import Schedule, Settings, Redis
 schedule = Schedule(stop_seconds=5)
 settings = Settings(directory=Path(sys.argv[1]), schedule=schedule, redis=Redis(url="redis://127.0.0.1:1/0"))
 job = Job("nightly", (sys.executable, "-c", sys.argv[2]))
 configure_logging("json")
 with stop_on_signals() as stop:
-    run_schedule(settings, [Timed(job, IntervalTrigger(seconds=1))], stop)
+    run_schedule(settings, [ScheduledJob(job, IntervalTrigger(seconds=1))], stop)
 """
 
 
@@ -169,60 +179,64 @@ def wait_for(condition: Callable[[], bool], patience: float = 20) -> None:
 def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
     process = schedule_process(tmp_path, "")
     try:
-        wait_for(lambda: len(history(tmp_path)) >= 1 and history(tmp_path)[-1].outcome == AttemptOutcome.SUCCEEDED)
+        wait_for(
+            lambda: (
+                len(read_history(tmp_path)) >= 1 and read_history(tmp_path)[-1].outcome == AttemptOutcome.SUCCEEDED
+            )
+        )
         process.send_signal(signal.SIGSTOP)
-        before = len(history(tmp_path))
+        before = len(read_history(tmp_path))
         asleep = datetime.now(UTC)
         time.sleep(2.5)
         awake = datetime.now(UTC)
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: len(history(tmp_path)) > before + 1)
+        wait_for(lambda: len(read_history(tmp_path)) > before + 1)
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
-    due = [each.scheduled for each in history(tmp_path)]
+    due = [each.scheduled for each in read_history(tmp_path)]
     assert len(due) == len(set(due))
     assert len([moment for moment in due if asleep < moment <= awake]) <= 1
 
 
 def test_an_interrupt_stops_the_schedule_and_its_job(tmp_path: Path) -> None:
     process = schedule_process(tmp_path, "import time; time.sleep(60)")
-    wait_for(lambda: bool(history(tmp_path)))
+    wait_for(lambda: bool(read_history(tmp_path)))
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=20)
     assert process.returncode == 0, told
-    assert [each.outcome for each in history(tmp_path)] == [AttemptOutcome.INTERRUPTED]
+    assert [each.outcome for each in read_history(tmp_path)] == [AttemptOutcome.INTERRUPTED]
     lines = [json.loads(line) for line in told.splitlines()]
     told_of = [line["event"] for line in lines]
-    assert told_of[:2] == ["job is due", "job started"]
-    assert sorted(told_of[2:4]) == ["job interrupted", "schedule stops"]
+    assert told_of[:2] == ["job scheduled", "job started"]
+    assert sorted(told_of[2:4]) == ["job interrupted", "schedule stopping"]
     assert told_of[4:] == ["schedule stopped"]
     assert (lines[1]["job"], lines[1]["attempt"], lines[1]["level"]) == ("nightly", 1, "info")
 
 
 def test_the_triggers_are_those_of_the_settings() -> None:
     now = datetime(2026, 7, 1, 12, 20, tzinfo=UTC)
-    found = triggers(Schedule())
+    found = job_triggers(Schedule())
     assert {name: trigger.get_next_fire_time(None, now) for name, trigger in found.items()} == {
         "nightly": datetime(2026, 7, 2, 2, 30, tzinfo=UTC),
         "trending": datetime(2026, 7, 1, 13, 15, tzinfo=UTC),
         "archive": datetime(2026, 7, 1, 12, 30, tzinfo=UTC),
     }
-    berlin = triggers(Schedule(trending="", archive="", time_zone="Europe/Berlin"))
+    berlin = job_triggers(Schedule(trending="", archive="", time_zone="Europe/Berlin"))
     assert {name: trigger.get_next_fire_time(None, now) for name, trigger in berlin.items()} == {
         "nightly": datetime(2026, 7, 2, 0, 30, tzinfo=UTC)
     }
     with pytest.raises(SettingsError, match="there is nothing to schedule"):
-        timed_jobs(Settings(schedule=Schedule(nightly="", trending="", archive="")), None)
+        scheduled_jobs(Settings(schedule=Schedule(nightly="", trending="", archive="")), None)
 
 
 def test_the_last_time_it_was_due() -> None:
     trigger = CronTrigger(Cron.parse("15 * * * *"), ZoneInfo("UTC"))
-    assert last_due(trigger, datetime(2026, 7, 1, 12, 20, tzinfo=UTC), 21_600) == datetime(
+    assert last_due_time(trigger, datetime(2026, 7, 1, 12, 20, tzinfo=UTC), 21_600) == datetime(
         2026, 7, 1, 12, 15, tzinfo=UTC
     )
-    assert last_due(trigger, datetime(2026, 7, 1, 12, 15, tzinfo=UTC), 60) == datetime(
+    assert last_due_time(trigger, datetime(2026, 7, 1, 12, 15, tzinfo=UTC), 60) == datetime(
         2026, 7, 1, 12, 15, tzinfo=UTC
     )
-    assert last_due(trigger, datetime(2026, 7, 1, 12, 20, tzinfo=UTC), 60) is None
+    assert last_due_time(trigger, datetime(2026, 7, 1, 12, 20, tzinfo=UTC), 60) is None

@@ -2,7 +2,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly import collusion
-from recsys.anomaly.collusion import collusion_scores, companions, split_point
+from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
 from tests.recsys.anomaly.graphs import shoppers
 
 
@@ -13,13 +13,13 @@ def test_companions_are_counted_as_pair_by_pair() -> None:
         sum(len(one & other) >= 3 for place, other in enumerate(rows) if place != user)
         for user, one in enumerate(rows)
     ]
-    np.testing.assert_array_equal(companions(shop), expected)
+    np.testing.assert_array_equal(count_co_raters(shop), expected)
 
 
 def test_items_that_many_have_make_no_companions() -> None:
     everybody = csr_matrix(np.ones((collusion.MAX_USERS + 1, 5), np.float32))
-    assert (companions(everybody) == 0).all()
-    assert (companions(everybody[:50]) == 49).all()
+    assert (count_co_raters(everybody) == 0).all()
+    assert (count_co_raters(everybody[:50]) == 49).all()
 
 
 def test_each_sign_of_a_ring_raises_the_score_and_dissent_lowers_it() -> None:

@@ -1,8 +1,8 @@
 import pytest
 
-from recsys.anomaly.networks import is_within, networks_of
+from recsys.anomaly.networks import is_within, parse_networks
 
-NETWORKS = networks_of(["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"])
+NETWORKS = parse_networks(["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"])
 
 
 @pytest.mark.parametrize("ip", ["10.0.0.0", "10.255.255.255", "2001:db8::1", "192.0.2.7"])

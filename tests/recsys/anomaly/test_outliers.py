@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from pyod.models.ecod import ECOD
 
-from recsys.anomaly.outliers import MIN_USERS, Outliers, find_outliers, tails_of
+from recsys.anomaly.outliers import MIN_USERS, Outliers, ecod_tails, find_outliers
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,14 @@ def test_a_feature_at_a_time_adds_up_to_ecod_of_all():
         np.float64
     )
     together = ECOD().fit(values)
-    apart = np.column_stack([tails_of(values[:, column].copy()) for column in range(3)])
+    apart = np.column_stack([ecod_tails(values[:, column].copy()) for column in range(3)])
     np.testing.assert_allclose(apart, together.O)
     np.testing.assert_allclose(apart.sum(axis=1), together.decision_scores_)
 
 
 def test_tails_of_four_values():
     # Right-skewed, so that the right tail counts: of 0, 0, 1, 9 it is 1, 1, 1/2, 1/4; the left is 1/2 and more.
-    np.testing.assert_allclose(tails_of(np.array([0.0, 0.0, 1.0, 9.0])), np.log([2, 2, 2, 4]))
+    np.testing.assert_allclose(ecod_tails(np.array([0.0, 0.0, 1.0, 9.0])), np.log([2, 2, 2, 4]))
 
 
 def test_a_few_users_are_not_compared(features: pl.DataFrame):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys.anomaly.screening import MIN_USERS, screen_users
-from recsys.schema import BOT, EVENTS, FINE, FLAGGED, ITEM_ID, LABEL, LABELLED_AT, REASONS, SCORE, USER_ID
+from recsys.schema import BOT, EVENTS, FINE, FLAGGED, ITEM_ID, LABEL, LABELED_AT, REASONS, SCORE, USER_ID
 from recsys.settings.anomalies import Anomalies
 from tests.recsys.anomaly.graphs import added, shoppers
 
@@ -106,7 +106,7 @@ def test_rates_that_no_shopper_has_are_flagged_alone() -> None:
 def labels_of(bots: list[str], fine: list[str]) -> pl.DataFrame:
     said = [BOT] * len(bots) + [FINE] * len(fine)
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    return pl.DataFrame({USER_ID: bots + fine, LABEL: said, LABELLED_AT: [now] * len(said)})
+    return pl.DataFrame({USER_ID: bots + fine, LABEL: said, LABELED_AT: [now] * len(said)})
 
 
 def test_from_so_many_labels_on_what_analysts_see_is_learned() -> None:

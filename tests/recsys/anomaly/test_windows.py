@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.anomaly.windows import WINDOW_NAMES, WINDOWS_MS, bucket_of, counts_at, sliding
+from recsys.anomaly.windows import WINDOW_NAMES, WINDOWS_MS, bucket_number, is_countable, sliding_count
 
 WINDOWS = st.sampled_from(WINDOWS_MS)
 MOMENTS = st.integers(0, 4_102_444_800_000)
@@ -24,7 +24,7 @@ def test_the_windows_are_named() -> None:
 )
 def test_of_the_bucket_before_the_share_counts_that_is_in_the_window(at_ms: int, expected: float) -> None:
     """6 now and 20 before: at 12.5 s three quarters of the 20 lie in the last 10 s."""
-    assert sliding(6, 20, at_ms, 10_000) == pytest.approx(expected)
+    assert sliding_count(6, 20, at_ms, 10_000) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_of_the_bucket_before_the_share_counts_that_is_in_the_window(at_ms: int,
     ],
 )
 def test_an_event_counts_until_its_bucket_is_the_second_to_last(at_ms: int, now_ms: int, expected: bool) -> None:
-    assert counts_at(at_ms, now_ms, 10_000) is expected
+    assert is_countable(at_ms, now_ms, 10_000) is expected
 
 
 @given(MOMENTS, WINDOWS)
 def test_a_bucket_is_as_long_as_its_window(at_ms: int, window_ms: int) -> None:
-    bucket = bucket_of(at_ms, window_ms)
+    bucket = bucket_number(at_ms, window_ms)
     assert bucket * window_ms <= at_ms < (bucket + 1) * window_ms
 
 
@@ -50,21 +50,21 @@ def test_a_bucket_is_as_long_as_its_window(at_ms: int, window_ms: int) -> None:
 def test_a_rate_lies_between_what_is_new_and_all_there_is(
     current: int, previous: int, at_ms: int, window_ms: int
 ) -> None:
-    assert current <= sliding(current, previous, at_ms, window_ms) <= current + previous
+    assert current <= sliding_count(current, previous, at_ms, window_ms) <= current + previous
 
 
 @given(COUNTS, COUNTS, COUNTS, MOMENTS, WINDOWS)
 def test_more_events_are_never_a_lower_rate(
     current: int, previous: int, more: int, at_ms: int, window_ms: int
 ) -> None:
-    rate = sliding(current, previous, at_ms, window_ms)
-    assert sliding(current + more, previous, at_ms, window_ms) >= rate
-    assert sliding(current, previous + more, at_ms, window_ms) >= rate
+    rate = sliding_count(current, previous, at_ms, window_ms)
+    assert sliding_count(current + more, previous, at_ms, window_ms) >= rate
+    assert sliding_count(current, previous + more, at_ms, window_ms) >= rate
 
 
 @given(COUNTS, COUNTS, MOMENTS, WINDOWS)
 def test_no_event_is_lost_when_a_bucket_ends(current: int, previous: int, at_ms: int, window_ms: int) -> None:
     """The rate of the last millisecond of a bucket is, but for a millisecond's share, that of the next."""
-    end = (bucket_of(at_ms, window_ms) + 1) * window_ms
-    before, after = sliding(current, previous, end - 1, window_ms), sliding(0, current, end, window_ms)
+    end = (bucket_number(at_ms, window_ms) + 1) * window_ms
+    before, after = sliding_count(current, previous, end - 1, window_ms), sliding_count(0, current, end, window_ms)
     assert before - after == pytest.approx(previous / window_ms, abs=1e-6)

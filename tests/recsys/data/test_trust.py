@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.trust import NEW_TRUST, backed, backed_sums, once_a_day, trust_of, user_trust
+from recsys.data.trust import (
+    NEW_TRUST,
+    one_event_per_day,
+    trust_from_active_days,
+    trusted_counts,
+    trusted_item_counts,
+    user_trust,
+)
 
 AMOUNT = st.floats(1e-6, 1e6)
 AMOUNTS = st.lists(st.tuples(AMOUNT | st.just(0.0), st.floats(NEW_TRUST, 1)), min_size=1, max_size=20)
@@ -12,7 +19,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1,
 
 
 def test_trust_grows_with_the_days_before_the_latest():
-    trust = trust_of(np.array([0, 1, 2, 5, 9, 200]))
+    trust = trust_from_active_days(np.array([0, 1, 2, 5, 9, 200]))
     second_day, left = 0.5 ** (1 / 64), 255 / 256
     assert trust == pytest.approx([1 / 256, 1 / 256, 1 - left * second_day, 1 - left / 2, 1 - left / 256, 1])
     assert trust[2] < 0.02
@@ -23,7 +30,7 @@ def test_trust_grows_with_the_days_before_the_latest():
 def test_days_end_at_the_moment_and_at_whole_days_before():
     rows = np.array([0, 0, 0, 1, 1, 3], np.int32)
     ages = np.array([1.5, 1.0, 0.5, 2.0, 0.2, 7.0])
-    assert user_trust(rows, ages, 4) == pytest.approx(trust_of(np.array([2, 2, 0, 1])))
+    assert user_trust(rows, ages, 4) == pytest.approx(trust_from_active_days(np.array([2, 2, 0, 1])))
 
 
 @given(EVENTS)
@@ -34,7 +41,7 @@ def test_once_a_day_keeps_the_latest_event_of_a_user_item_and_day(drawn: list[tu
         if events
         else (np.zeros(0, np.int32) for _ in range(3))
     )
-    kept = once_a_day(users, items, half_days / 2)
+    kept = one_event_per_day(users, items, half_days / 2)
     latest: dict[tuple[int, int, int], float] = {}
     for user, item, age in events:
         key = (user, item, (age + 1) // 2)
@@ -46,19 +53,19 @@ def test_once_a_day_keeps_the_latest_event_of_a_user_item_and_day(drawn: list[tu
 
 def test_an_items_sum_is_what_trusted_users_give_scaled_up_and_no_more_than_all_give():
     # Mean trust is (4 * 1 + 0 + 2 * 0.5) / 10 = 0.5.
-    assert backed(np.array([4.0, 4.0, 2.0]), np.array([4.0, 0.0, 1.0])).tolist() == [4, 0, 2]
+    assert trusted_counts(np.array([4.0, 4.0, 2.0]), np.array([4.0, 0.0, 1.0])).tolist() == [4, 0, 2]
 
 
 def test_sums_of_items():
     rows = np.array([0, 1, 0, 2], np.int32)
-    found = backed_sums(rows, np.array([2.0, 4.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.5]), 4)
+    found = trusted_item_counts(rows, np.array([2.0, 4.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.5]), 4)
     assert found.tolist() == [4, 0, 2, 0]
 
 
 @given(AMOUNTS)
 def test_nothing_counts_more_than_all_users_give(drawn: list[tuple[float, float]]):
     amounts, trust = np.array(drawn).T
-    counted = backed(amounts, amounts * trust)
+    counted = trusted_counts(amounts, amounts * trust)
     assert (counted <= amounts).all()
     assert (counted >= 0).all()
 
@@ -66,5 +73,5 @@ def test_nothing_counts_more_than_all_users_give(drawn: list[tuple[float, float]
 @given(st.lists(AMOUNT, min_size=1, max_size=20))
 def test_where_all_users_are_new_nothing_changes_to_the_bit(drawn: list[float]):
     amounts = np.array(drawn)
-    assert backed(amounts, amounts * NEW_TRUST).tolist() == amounts.tolist()
-    assert backed(amounts, amounts * 0).tolist() == amounts.tolist()
+    assert trusted_counts(amounts, amounts * NEW_TRUST).tolist() == amounts.tolist()
+    assert trusted_counts(amounts, amounts * 0).tolist() == amounts.tolist()

@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.client.connect import Client, connect, holder_of, primaries
+from recsys.store.client.connect import Client, connect, node_for_key, primaries
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
@@ -102,7 +102,7 @@ def test_one_node_that_is_full_keeps_the_version_from_going_live(
     cluster: RedisCluster, keys: Keys, lists_of: ListsOf
 ) -> None:
     publish(cluster, keys, FIRST, lists_of(FIRST), 2)
-    busy = [holder_of(cluster, key) for key in (keys.live, keys.versions, keys.sizes)]
+    busy = [node_for_key(cluster, key) for key in (keys.live, keys.versions, keys.sizes)]
     node = next(node for node in primaries(cluster) if node not in busy)
     node.config_set("maxmemory", 1)
     with pytest.raises(StoreError, match=f"version {SECOND}: Redis refused .* lists, the first as: OOM"):

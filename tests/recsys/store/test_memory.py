@@ -11,7 +11,7 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.keys import Keys
-from recsys.store.publish.memory import Forecast, used_memory
+from recsys.store.publish.memory import MemoryForecast, used_memory
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version, popular_items, versions
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
@@ -48,7 +48,7 @@ def test_memory_is_foretold_within_a_twentieth(
     client: redis.Redis, keys: Keys, generate: Generate, users: int, longest: int, cut: int, id_length: int
 ) -> None:
     lists = generate(users, longest, id_length)
-    forecast = Forecast.of(client, keys, FIRST, lists)
+    forecast = MemoryForecast.from_files(client, keys, FIRST, lists)
     assert forecast.longest == longest
     foretold = forecast.bytes(cut)
     assert client.dbsize() == 0
@@ -67,7 +67,7 @@ def test_memory_of_a_cluster_is_that_of_all_its_nodes(
     cluster: RedisCluster, keys: Keys, generate: Generate
 ) -> None:
     lists = generate(40_000, 40)
-    foretold = Forecast.of(cluster, keys, FIRST, lists).bytes(40)
+    foretold = MemoryForecast.from_files(cluster, keys, FIRST, lists).bytes(40)
     before = used_memory(cluster)
     publish(cluster, keys, FIRST, lists, 2)
     assert foretold == pytest.approx(used_memory(cluster) - before, rel=0.05)
@@ -85,7 +85,7 @@ def test_lists_are_cut_so_that_the_versions_that_are_kept_fit(
 ) -> None:
     lists = generate(20_000, 100)
     empty = used_memory(client)
-    whole = Forecast.of(client, keys, FIRST, lists).bytes(100)
+    whole = MemoryForecast.from_files(client, keys, FIRST, lists).bytes(100)
     budget = empty + whole  # two versions of half the length
     other = new_client()
     most: list[int] = []
@@ -122,7 +122,7 @@ def test_lists_that_fit_are_not_cut(client: redis.Redis, keys: Keys, generate: G
 def test_other_data_leaves_less_for_lists(client: redis.Redis, keys: Keys, generate: Generate) -> None:
     lists = generate(20_000, 100)
     empty = used_memory(client)
-    budget = empty + Forecast.of(client, keys, FIRST, lists).bytes(100)
+    budget = empty + MemoryForecast.from_files(client, keys, FIRST, lists).bytes(100)
     alone = publish(client, keys, FIRST, lists, 2, max_memory=budget).cut_to
     client.flushall()
     client.set("of another program", bytes(2_000_000))

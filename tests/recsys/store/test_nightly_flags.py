@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys.store.client.connect import Client
-from recsys.store.flags import Flag, flagged_users, put_flags, put_label, read_flag, release
+from recsys.store.flags import Flag, flagged_users, put_flags, put_label, read_flag, release_user
 from recsys.store.keys import Keys
 from recsys.store.publish.nightly_flags import replace_nightly_flags
 
@@ -43,7 +43,7 @@ def test_flags_of_others_stay_as_long_as_they_last_longer(store: Client, keys: K
 
 def test_what_analysts_say_stands(store: Client, keys: Keys) -> None:
     put_label(store, keys, "bot", "bot", NOW)
-    release(store, keys, "released")
+    release_user(store, keys, "released")
     assert replace_nightly_flags(store, keys, [nightly("bot"), nightly("released")], NOW) == 0
     flag = read_flag(store, keys, "bot")
     assert flag is not None

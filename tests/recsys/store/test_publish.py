@@ -12,11 +12,11 @@ import redis
 from redis.client import Pipeline
 
 from recsys.errors import StoreError
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.publish.blocks import BLOCK_LISTS
 from recsys.store.publish.publish import publish
-from recsys.store.publish.versions import begin, roll_back
+from recsys.store.publish.versions import begin_load, roll_back
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions
 from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS
 
@@ -245,7 +245,7 @@ def test_what_happens_in_the_moment_of_the_move_stops_it(
             if other_does == "rolls back":
                 roll_back(other, keys, FIRST)
             else:
-                begin(other, keys, THIRD)
+                begin_load(other, keys, THIRD)
         multi(pipeline)
 
     monkeypatch.setattr(Pipeline, "multi", act_before)
@@ -277,11 +277,11 @@ def test_a_load_does_not_go_live_while_another_of_the_same_version_goes_on(
 ) -> None:
     other = new_client()
 
-    def begin(_: int) -> None:
+    def begin_load(_: int) -> None:
         other.hset(keys.versions, FIRST, "loading by another")
 
     with pytest.raises(StoreError, match="another publish or rollback came between"):
-        publish(client, keys, FIRST, lists_of(FIRST), 2, begin)
+        publish(client, keys, FIRST, lists_of(FIRST), 2, begin_load)
     assert client.get(keys.live) is None
     assert client.hget(keys.versions, FIRST) == b"loading by another"
     assert len(_keys_of(client, FIRST)) == USERS + 2
@@ -377,7 +377,7 @@ def test_readers_never_see_a_missing_or_mixed_list(
 
     def read(reader: redis.Redis, user: int) -> None:
         while not done.is_set():
-            version = text(reader.get("recsys:live") or b"")
+            version = decode_text(reader.get("recsys:live") or b"")
             seen.add(version)
             expires = time.monotonic() + 0.1
             while time.monotonic() < expires:

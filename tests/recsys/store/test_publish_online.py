@@ -12,13 +12,13 @@ import redis
 from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
-from recsys.store.catalogue import FACTS, VECTORS, read_parts, write_catalogue
+from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA, read_catalogue, write_catalogue
 from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
-from recsys.store.publish.memory import Forecast, used_memory
+from recsys.store.publish.memory import MemoryForecast, used_memory
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
-from recsys.store.read import bought_with_items, live_version
+from recsys.store.read import bought_together_items, live_version
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
 
 ListsOf = Callable[..., Path]
@@ -39,7 +39,7 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
         "available": row % 5 != 0,
         "repeat_days": row / 3,
     }
-    table = pl.DataFrame(facts).select(pl.col(name).cast(dtype) for name, dtype in FACTS.items())
+    table = pl.DataFrame(facts).select(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items())
     if not vectors:
         return table
     drawn = np.random.default_rng(0).integers(-127, 128, (items, 32)).astype(np.int8)
@@ -72,13 +72,13 @@ def _keys_of(client: redis.Redis, version: str) -> set[bytes | str]:
 
 def _assert_whole(client: Client, keys: Keys, version: str, items: int = 4) -> None:
     assert live_version(client, keys) == version
-    assert bought_with_items(client, keys, "a", 9) == [f"{version}-b", "c"]
-    assert bought_with_items(client, keys, "none", 9) == []
+    assert bought_together_items(client, keys, "a", 9) == [f"{version}-b", "c"]
+    assert bought_together_items(client, keys, "none", 9) == []
     assert client.get(keys.history(version, "1")) == " ".join(HISTORY).encode()
     assert client.get(keys.profile(version, "1")) == PROFILE.encode()
     assert client.get(keys.profile(version, "é {2}")) == (PROFILE + version).encode()
     parts: Any = client.hgetall(keys.catalogue(version))
-    assert read_parts(parts).equals(catalogue_of(items))
+    assert read_catalogue(parts).equals(catalogue_of(items))
 
 
 def test_all_is_published_compared_rolled_back_and_removed(
@@ -160,7 +160,7 @@ def test_what_a_run_without_history_or_items_leaves_out_is_no_key(
     assert publish(client, keys, FIRST, lists, 2).keys == 3
     assert publish(client, keys, FIRST, lists, 2).keys == 3
     assert not client.exists(keys.catalogue(FIRST))
-    assert read_parts({}).equals(catalogue_of(0))
+    assert read_catalogue({}).equals(catalogue_of(0))
 
 
 def test_a_large_catalogue_is_in_parts_in_order(client: redis.Redis, keys: Keys, tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_a_large_catalogue_is_in_parts_in_order(client: redis.Redis, keys: Keys,
     values: Any = client.hgetall(keys.catalogue(FIRST))
     assert size == sum(len(value) for value in values.values())
     assert set(values) == {str(number).encode() for number in range(12)}
-    found = read_parts(dict(sorted(values.items())))  # "10" before "2"
-    assert found.schema == pl.Schema({**FACTS, **VECTORS})
+    found = read_catalogue(dict(sorted(values.items())))  # "10" before "2"
+    assert found.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
     assert found.equals(items)
 
 
@@ -195,7 +195,7 @@ def test_memory_is_foretold_and_only_lists_to_recommend_are_cut(
         ("profiles", [[f"{PROFILE} {user} {row}"] for user, row in zip(users, long, strict=True)]),
     ):
         pl.DataFrame({"user_id": users, "items": rows}).write_parquet(lists / f"{file}.parquet")
-    forecast = Forecast.of(client, keys, FIRST, lists)
+    forecast = MemoryForecast.from_files(client, keys, FIRST, lists)
     assert forecast.longest == 40
     foretold, short = forecast.bytes(40), forecast.bytes(15)
     before = used_memory(client)

@@ -10,10 +10,10 @@ from redis.client import Pipeline
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client
-from recsys.store.encoding import text
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
-from recsys.store.publish.removal import remove
+from recsys.store.publish.removal import remove_version
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import live_version, versions
 from tests.recsys.store.versions import FIRST, FOURTH, SECOND, THIRD, USERS, assert_live_and_whole
@@ -104,7 +104,7 @@ def test_a_version_that_is_removed_in_the_moment_of_the_move_does_not_go_live(
 
     def remove_before(pipeline: Pipeline) -> None:
         monkeypatch.setattr(Pipeline, "multi", multi)
-        assert remove(other, keys, FIRST)
+        assert remove_version(other, keys, FIRST)
         multi(pipeline)
 
     monkeypatch.setattr(Pipeline, "multi", remove_before)
@@ -131,7 +131,7 @@ def test_a_version_that_goes_live_in_the_moment_of_its_removal_stays(
         return hset(self, *arguments)
 
     monkeypatch.setattr(redis.Redis, "hset", go_live_before)
-    assert not remove(client, keys, FIRST)
+    assert not remove_version(client, keys, FIRST)
     assert_live_and_whole(client, keys, FIRST)
     assert _whole(client, keys) == [FIRST, SECOND]
 
@@ -162,7 +162,7 @@ def test_readers_see_whole_versions_while_the_pointer_goes_back_and_forth(
 
     def read(reader: redis.Redis, user: int) -> None:
         while not done.is_set():
-            version = text(reader.get(keys.live) or b"")
+            version = decode_text(reader.get(keys.live) or b"")
             seen.add(version)
             for _ in range(20):
                 user = (user + 911) % USERS

@@ -9,7 +9,7 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
-from recsys.store.client.connect import address_of, connect
+from recsys.store.client.connect import connect, describe_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version
@@ -40,7 +40,7 @@ def test_lists_follow_the_primary(
     first, second = watched.servers
     with connect(Redis(url=url, sentinel=NAME), tmp_path) as client:
         assert publish(client, keys, FIRST, lists_of(FIRST), 2).keys == USERS + 2
-        assert address_of(client) == f"{HOST}:{first}"
+        assert describe_server(client) == f"{HOST}:{first}"
         assert_live_and_whole(client, keys, FIRST)
         with redis.Redis(port=second, password=PASSWORD) as replica:
             until(lambda: replica.get(keys.live) == FIRST.encode())
@@ -49,7 +49,7 @@ def test_lists_follow_the_primary(
         assert watched.primary() == second
         published = publish(client, keys, SECOND, lists_of(SECOND), 2)
         assert (published.previous, published.keys) == (FIRST, USERS + 2)
-        assert address_of(client) == f"{HOST}:{second}"
+        assert describe_server(client) == f"{HOST}:{second}"
     with connect(Redis(url=url, sentinel=NAME), tmp_path) as client:
         assert_live_and_whole(client, keys, SECOND)
     with redis.Redis(port=second, password=PASSWORD) as primary:

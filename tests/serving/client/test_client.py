@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from recsys.api_keys import FILE, ApiKeys, create_key, save_keys
-from serving.api import Accepted, Invalid
+from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
+from serving.api import AcceptedEvents, InvalidValue
 from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
 from serving.http import query, routes
-from serving.intake import events, items
+from serving.intake import event_parsing, items
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.serving.http.test_recommendations import ODD_IDS
 from tests.serving.processes import free_port, serving
@@ -67,7 +67,7 @@ def test_each_call_has_its_answer(url: str, publish_shop: Publish, tmp_path: Pat
     admin, admin_token = create_key("admin", ["admin"], 0, datetime.now(UTC))
     reader, reader_token = create_key("reader", ["read"], 0, datetime.now(UTC))
     (tmp_path / "var").mkdir(exist_ok=True)
-    save_keys(tmp_path / "var" / FILE, ApiKeys().adding(admin).adding(reader))
+    save_keys(tmp_path / "var" / API_KEYS_FILE, ApiKeys().with_key(admin).with_key(reader))
     with serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served:
         address = str(served.http.base_url)
         for kind in ("synchronous", "asynchronous"):
@@ -235,14 +235,14 @@ def test_patience_ends(kind: str, answering: Answering) -> None:
 def test_what_found_no_room_is_told(kind: str, answering: Answering) -> None:
     answering.answers = [(429, {"Retry-After": "5"}, {**ACCEPTED, "accepted": 0, "shed": 1})]
     with either(kind, answering.address, patience=1.0) as client:
-        assert client.send_events(seen(1)) == Accepted("r", 0, 1, [])
+        assert client.send_events(seen(1)) == AcceptedEvents("r", 0, 1, [])
 
 
 @KINDS
 @pytest.mark.parametrize(
     ("status", "content", "error"),
     [
-        (400, msgspec.to_builtins(Invalid("n", "0", "more", "r")), InvalidRequestError),
+        (400, msgspec.to_builtins(InvalidValue("n", "0", "more", "r")), InvalidRequestError),
         (401, {"error": "a valid API key is needed", "request_id": "r"}, RefusedError),
         (404, b"<html>", RefusedError),
         (429, {"error": "too many requests with this API key", "request_id": "r"}, UnavailableError),
@@ -268,18 +268,18 @@ def test_a_server_that_is_not_there_is_unavailable(kind: str) -> None:
             client.batch(["7"])
         with pytest.raises(UnavailableError):
             client.send_events(seen(1))
-        assert client.send_events([]) == Accepted("", 0, 0, [])
+        assert client.send_events([]) == AcceptedEvents("", 0, 0, [])
     assert "secret-key" not in f"{error.value!r}"
 
 
 def test_its_types_are_what_the_server_takes() -> None:
     listed = set(inspect.signature(routes.asked).parameters) - {"request"}
     of_user = set(inspect.signature(routes.recommendations.fn).parameters) - {"request", "given", "user_id"}
-    assert set(calls.Wanted.__annotations__) == listed
-    assert set(calls.WantedOfUser.__annotations__) == listed | of_user
+    assert set(calls.ListOptions.__annotations__) == listed
+    assert set(calls.UserListOptions.__annotations__) == listed | of_user
     assert calls.Context == query.Context
-    assert calls.MAX_EVENTS == events.MAX_EVENTS
-    assert set(calls.Event.__annotations__) == set(events.Event.__struct_fields__)
+    assert calls.MAX_EVENTS == event_parsing.MAX_EVENTS
+    assert set(calls.Event.__annotations__) == set(event_parsing.Event.__struct_fields__)
     assert set(calls.ItemFacts.__annotations__) == set(items.ItemChange.__struct_fields__)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from recsys.store.catalogue import FACTS
+from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue, ItemFilter, without_facts
 
 VERSION = "20180101T000000Z"
@@ -31,7 +31,9 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
             max_size=12,
         )
     )
-    return pl.DataFrame([{"item_id": f"i{number}", **row} for number, row in enumerate(rows)], schema=FACTS)
+    return pl.DataFrame(
+        [{"item_id": f"i{number}", **row} for number, row in enumerate(rows)], schema=CATALOGUE_SCHEMA
+    )
 
 
 wanted = st.builds(
@@ -90,7 +92,7 @@ def test_changes_are_as_if_the_table_had_had_them(
     for item_id, facts in changed.items():
         row = rows.setdefault(item_id, {"item_id": item_id, "available": True})
         row |= {**facts, **({"category": ">".join(facts["category"])} if facts.get("category") else {})}
-    expected = pl.DataFrame(list(rows.values()), schema=FACTS)
+    expected = pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA)
     assert list(catalogue.popular(asked)) == as_polars(expected, asked)
     assert catalogue.unavailable == set(expected.filter(~pl.col("available"))["item_id"])
     assert_frame_equal(catalogue.table().select(expected.columns), expected)

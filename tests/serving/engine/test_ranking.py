@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.schema import VECTOR
-from recsys.store.catalogue import FACTS
+from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue
 from serving.engine.filters import Exclusions, page
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
@@ -25,7 +25,7 @@ def candidate(item_id: str) -> Candidate:
 def catalogue(brands: dict[str, str | None], vectors: dict[str, list[int]] | None = None) -> Catalogue:
     """Items of these brands, and perhaps vectors of two numbers."""
     rows = [{"item_id": item_id, "brand": brand, "available": True} for item_id, brand in brands.items()]
-    items = pl.DataFrame(rows, schema=FACTS)
+    items = pl.DataFrame(rows, schema=CATALOGUE_SCHEMA)
     if vectors is not None:
         column = np.array([vectors[item_id] for item_id in brands], np.int8)
         items = items.with_columns(pl.Series(VECTOR, column))

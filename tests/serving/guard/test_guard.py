@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 from jobs.experiments.backtest import backtest
 from jobs.ingest.stream import archive
 from jobs.lake import Lake
-from recsys.anomaly.circuit_breaker import FEWEST_FLAGGED
+from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.settings import Settings
 from recsys.settings.anomalies import Anomalies
-from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release
+from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release_user
 from recsys.store.keys import Keys
 from serving.http.worker import Worker
 from tests.acts import Row, views
@@ -213,7 +213,7 @@ def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis
 
 
 def test_who_is_allowed_is_not_flagged(settings: Settings, client: redis.Redis) -> None:
-    release(client, KEYS, "released")
+    release_user(client, KEYS, "released")
     rows = [row for user in ("tester", "released", "bot") for row in acts(user, 40, 0.1)]
     take(changed(settings, allowed_users=("tester",)), *each(rows))
     assert flagged_users(client, KEYS, START) == ["bot"]
@@ -267,18 +267,18 @@ def test_an_allowed_network_counts_for_nothing(settings: Settings, client: redis
 
 
 def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Settings, client: redis.Redis) -> None:
-    bots = [f"bot{number:03d}" for number in range(FEWEST_FLAGGED + 20)]
+    bots = [f"bot{number:03d}" for number in range(MIN_DAILY_FLAG_LIMIT + 20)]
     with capture_logs() as logged:
         take(settings, *(acts(bot, 40, 0.1) for bot in bots))
     flagged = flagged_users(client, KEYS, START)
-    assert abs(len(flagged) - FEWEST_FLAGGED) <= 2
+    assert abs(len(flagged) - MIN_DAILY_FLAG_LIMIT) <= 2
     held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
     assert len(held_back) == len(bots) - len(flagged)
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
     assert left <= midnight - START
     told = [entry["event"] for entry in logged]
-    assert told.count("no more users are flagged automatically today") == 1
+    assert told.count("automatic flagging stopped for today") == 1
 
     take(settings, acts(held_back[0], 40, 0.1, midnight))
     assert len(flagged_users(client, KEYS, START)) == len(flagged)

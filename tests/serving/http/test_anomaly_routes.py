@@ -16,11 +16,11 @@ import redis
 
 from jobs.ingest.stream import archive
 from jobs.lake import Lake
-from jobs.pipeline.steps.screen import judge
-from recsys.api_keys import FILE
+from jobs.pipeline.steps.screen import combine_verdicts
+from recsys.api_keys import API_KEYS_FILE
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
-from recsys.store.flags import LABEL_DAYS, LABEL_REASON, Flag, flagged_users, put_flags, read_flag
+from recsys.store.flags import LABEL_FLAG_DAYS, LABEL_REASON, Flag, flagged_users, put_flags, read_flag
 from recsys.store.keys import Keys
 from serving.http.auth import AUDIT_FILE
 from tests.serving.conftest import Publish, Talk, ids
@@ -149,7 +149,9 @@ def test_who_is_released_is_held_back_no_longer_and_never_again(
     detected = pl.DataFrame(
         {"user_id": ["7", "other"], "score": [99.0, 99.0], "flagged": True, "reasons": [["fast"], ["fast"]]}
     )
-    judged = judge(pl.DataFrame({"user_id": ["7", "other"], "events": [50, 50]}), detected, labels, detected, [])
+    judged = combine_verdicts(
+        pl.DataFrame({"user_id": ["7", "other"], "events": [50, 50]}), detected, labels, detected, []
+    )
     assert dict(judged.select("user_id", "flagged").rows()) == {"7": False, "other": True}
 
 
@@ -173,7 +175,7 @@ def test_who_is_called_a_bot_is_held_back_at_once(
     assert not shown["released"]
     flag = read_flag(client, KEYS, "7")
     assert flag is not None
-    assert flag.until - flag.since == timedelta(days=LABEL_DAYS)
+    assert flag.until - flag.since == timedelta(days=LABEL_FLAG_DAYS)
     assert flagged_users(client, KEYS, NOW) == ["7"]
     labels = archived(settings, client, tmp_path / "lake").labels().collect()
     assert labels.select("user_id", "label", "labelled_at").rows() == [("7", "bot", flag.since)]
@@ -218,7 +220,7 @@ def sent(settings: Settings, headers: Mapping[str, str]) -> list[httpx.Response]
 
 def test_only_administrators_see_and_decide(settings: Settings, client: redis.Redis) -> None:
     hold_back(client, "bot")
-    tokens = keep(settings.directory / FILE, ("app", ["read", "write"], 0), ("boss", ["admin"], 0))
+    tokens = keep(settings.directory / API_KEYS_FILE, ("app", ["read", "write"], 0), ("boss", ["admin"], 0))
     refused = sent(settings, {"X-API-Key": tokens["app"]})
     assert [response.status_code for response in refused] == [403] * 4
     assert [response.status_code for response in sent(settings, {})] == [401] * 4
@@ -233,7 +235,7 @@ def test_the_audit_log_says_who_did_what_and_to_whom_by_a_hash(
     settings: Settings, client: redis.Redis, secret: str | None
 ) -> None:
     private = replace(settings, pseudonym_key=secret)
-    token = keep(settings.directory / FILE, ("boss", ["admin"], 0))["boss"]
+    token = keep(settings.directory / API_KEYS_FILE, ("boss", ["admin"], 0))["boss"]
     answers = sent(private, {"X-API-Key": token})
     assert [response.status_code for response in answers] == [200] * 4
     text = (settings.directory / AUDIT_FILE).read_text()

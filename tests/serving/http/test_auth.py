@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from recsys.api_keys import FILE, NOBODY, ApiKeys, Scope, create_key, save_keys
+from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, create_key, save_keys
 from recsys.settings import Settings
 from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
 from serving.http.query import MAX_EXCLUDED, MAX_RANKED, MAX_USERS
-from serving.intake.events import MAX_EVENTS
+from serving.intake.event_parsing import MAX_EVENTS
 from tests.serving.conftest import Publish, Shop
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
@@ -65,7 +65,7 @@ def refusal(access: Access, headers: Sequence[tuple[bytes, bytes]], scope: Scope
 def test_a_key_does_what_its_scope_says_and_no_more(settings: Settings, publish_shop: Publish) -> None:
     publish_shop(Shop(users=(USER,)))
     given: list[tuple[str, Sequence[Scope], int]] = [(scope, [scope], 0) for scope in SCOPES]
-    tokens = keep(settings.directory / FILE, *given)
+    tokens = keep(settings.directory / API_KEYS_FILE, *given)
     asked = [(shown, *request) for shown in SCOPES for request in REQUESTS]
     headers = {scope: {"Authorization": f"Bearer {tokens[scope]}"} for scope in SCOPES}
     answers = ask(settings, *((method, path, body, headers[shown]) for shown, _, method, path, body in asked))
@@ -80,7 +80,7 @@ def test_a_key_does_what_its_scope_says_and_no_more(settings: Settings, publish_
 def test_who_shows_no_key_is_told_nothing_else(settings: Settings, publish_shop: Publish) -> None:
     """Not even what is wrong with the request."""
     publish_shop()
-    tokens = keep(settings.directory / FILE, ("shop", ["admin"], 0))
+    tokens = keep(settings.directory / API_KEYS_FILE, ("shop", ["admin"], 0))
     wrong = (
         {},
         {"Authorization": "Bearer"},
@@ -101,7 +101,7 @@ def test_who_shows_no_key_is_told_nothing_else(settings: Settings, publish_shop:
 
 def test_a_key_is_shown_in_either_header(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
-    token = keep(settings.directory / FILE, ("shop", ["read"], 0))["shop"]
+    token = keep(settings.directory / API_KEYS_FILE, ("shop", ["read"], 0))["shop"]
     shown = ({"Authorization": f"bearer {token}"}, {"X-API-Key": token}, {"authorization": f"Bearer  {token} "})
     answers = ask(settings, *(("GET", "/v1/popular", None, headers) for headers in shown))
     assert [response.status_code for response in answers] == [200, 200, 200]
@@ -109,7 +109,7 @@ def test_a_key_is_shown_in_either_header(settings: Settings, publish_shop: Publi
 
 def test_what_watches_the_server_needs_no_key(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
-    keep(settings.directory / FILE, ("shop", ["read"], 0))
+    keep(settings.directory / API_KEYS_FILE, ("shop", ["read"], 0))
     paths = ("/live", "/ready", "/metrics", "/schema", "/schema/openapi.json")
     answers = ask(settings, *(("GET", path, None, {}) for path in paths))
     assert [response.status_code for response in answers] == [200] * len(paths)
@@ -117,7 +117,7 @@ def test_what_watches_the_server_needs_no_key(settings: Settings, publish_shop: 
 
 
 def test_a_key_made_or_revoked_is_noticed_without_a_start(tmp_path: Path) -> None:
-    clock, file = Clock(), tmp_path / FILE
+    clock, file = Clock(), tmp_path / API_KEYS_FILE
     access = Access(file, 1, clock)
     assert access.check([], "admin") is None
     tokens = keep(file, ("one", ["read"], 0), ("two", ["read"], 0))
@@ -138,7 +138,7 @@ def test_a_key_made_or_revoked_is_noticed_without_a_start(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["{", "[]x", '[{"name": "x"}]', ""])
 def test_a_broken_file_lets_nobody_in_that_was_not_before(tmp_path: Path, text: str) -> None:
     with capture_logs() as logged:
-        check_broken(tmp_path / FILE, text)
+        check_broken(tmp_path / API_KEYS_FILE, text)
     assert [line["log_level"] for line in logged] == ["error", "error"]
     assert all("is no file of API keys" in line["reason"] for line in logged)
 
@@ -173,22 +173,22 @@ def test_tokens_are_compared_in_the_same_time(tmp_path: Path, monkeypatch: pytes
         return first == second
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    token = keep(tmp_path / FILE, ("shop", ["read"], 0))["shop"]
-    access = Access(tmp_path / FILE, 1, Clock())
+    token = keep(tmp_path / API_KEYS_FILE, ("shop", ["read"], 0))["shop"]
+    access = Access(tmp_path / API_KEYS_FILE, 1, Clock())
     assert access.check(bearer(token), "read")
     refusal(access, bearer("rk_nobody_x"))
     refusal(access, [(b"x-api-key", b"\xe9\xff")])
     refusal(access, [])
     own = hashlib.sha256(token.encode()).hexdigest()
     assert compared[0] == (own, own)
-    assert [expected for _, expected in compared[1:]] == [NOBODY] * 3
+    assert [expected for _, expected in compared[1:]] == [UNMATCHED_HASH] * 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_key_has_its_requests_a_minute_over_all_workers(tmp_path: Path, workers: int) -> None:
     clock = Clock()
-    tokens = keep(tmp_path / FILE, ("slow", ["read"], 60 * workers), ("free", ["read"], 0))
-    access = Access(tmp_path / FILE, workers, clock)
+    tokens = keep(tmp_path / API_KEYS_FILE, ("slow", ["read"], 60 * workers), ("free", ["read"], 0))
+    access = Access(tmp_path / API_KEYS_FILE, workers, clock)
     slow = bearer(tokens["slow"])
     for _ in range(int(BURST_SECONDS)):
         access.check(slow, "read")
@@ -211,8 +211,8 @@ def test_a_key_has_its_requests_a_minute_over_all_workers(tmp_path: Path, worker
 
 def test_who_comes_when_told_to_is_let_in(tmp_path: Path) -> None:
     clock = Clock()
-    token = keep(tmp_path / FILE, ("slow", ["read"], 7))["slow"]
-    access = Access(tmp_path / FILE, 1, clock)
+    token = keep(tmp_path / API_KEYS_FILE, ("slow", ["read"], 7))["slow"]
+    access = Access(tmp_path / API_KEYS_FILE, 1, clock)
     access.check(bearer(token), "read")
     for _ in range(20):
         clock.seconds += int(refusal(access, bearer(token)).headers["Retry-After"])
@@ -221,7 +221,7 @@ def test_who_comes_when_told_to_is_let_in(tmp_path: Path) -> None:
 
 def test_too_many_requests_are_told(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
-    token = keep(settings.directory / FILE, ("slow", ["admin"], 1))["slow"]
+    token = keep(settings.directory / API_KEYS_FILE, ("slow", ["admin"], 1))["slow"]
     headers = {"X-API-Key": token}
     first, *others = ask(settings, *((*request[1:], headers) for request in (REQUESTS[0], *REQUESTS)))
     assert first.status_code == 200
@@ -233,7 +233,7 @@ def test_too_many_requests_are_told(settings: Settings, publish_shop: Publish) -
 
 def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: Publish) -> None:
     publish_shop(Shop(users=(USER,)))
-    tokens = keep(settings.directory / FILE, ("boss", ["admin"], 0), ("shop", ["read"], 0))
+    tokens = keep(settings.directory / API_KEYS_FILE, ("boss", ["admin"], 0), ("shop", ["read"], 0))
     file = settings.directory / AUDIT_FILE
     shown = {"X-API-Key": tokens["boss"]}
     looks = [(method, path, body, shown) for scope, method, path, body in REQUESTS if scope == "admin"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http.metrics import BUCKETS, Metrics
-from serving.intake.load_shedding import most_share
+from serving.intake.load_shedding import max_share
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -65,10 +65,10 @@ def test_counters_do_not_fall_when_they_are_read(tmp_path: Path) -> None:
 
 def test_what_says_most_is_taken_longest() -> None:
     shares = [
-        most_share(event, weight)
+        max_share(event, weight)
         for event, weight in (("impression", 0.0), ("view", 1.0), ("cart", 3.0), ("purchase", 5.0))
     ]
     assert shares == sorted(shares)
     assert len(set(shares)) == 4
     assert shares[-1] < 1
-    assert most_share("refund", -5.0) == shares[-1]
+    assert max_share("refund", -5.0) == shares[-1]

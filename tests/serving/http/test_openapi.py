@@ -57,11 +57,11 @@ PARAMETERS = {
     "item": {"item_id"},
 }
 TAKES = {
-    "batch": {"BatchOfUsers"},
-    "rank": {"ItemsToRank"},
+    "batch": {"BatchRequest"},
+    "rank": {"RankRequest"},
     "events": {"Event"},
     "item": {"ItemChange"},
-    "label": {"LabelOfUser"},
+    "label": {"LabelRequest"},
 }
 
 
@@ -127,12 +127,12 @@ def test_each_says_what_it_answers_and_to_whom(document: dict[str, Any]) -> None
         assert "Needs the scope " in operation["description"], path
         assert {"400", "401", "403", "429", "503"} <= set(answers), path
         assert ("413" in answers) == (method in {"post", "put"}), path
-        assert "Invalid" in named(answers["400"])
+        assert "InvalidValue" in named(answers["400"])
         for status in ("401", "403", "429", "503"):
             assert "Failure" in named(answers[status])
     events = document["paths"]["/v1/events"]["post"]["responses"]
-    assert named(events["400"]) == {"Invalid", "Accepted"}
-    assert named(events["429"]) == {"Failure", "Accepted"}
+    assert named(events["400"]) == {"InvalidValue", "AcceptedEvents"}
+    assert named(events["429"]) == {"Failure", "AcceptedEvents"}
 
 
 def test_nothing_in_it_is_made_up(document: dict[str, Any]) -> None:

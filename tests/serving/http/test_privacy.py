@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from jobs.cli.serve import become_server
-from recsys.api_keys import FILE
+from recsys.api_keys import API_KEYS_FILE
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Serving, Settings
@@ -92,7 +92,7 @@ def test_only_this_machine_is_answered_without_keys(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "expected a loopback address while there are no API keys" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    keep(tmp_path / "var" / FILE, ("shop", ["read"], 0))
+    keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["read"], 0))
     # An address for documentation, which no machine has: with a key it is tried.
     elsewhere = Settings(directory=tmp_path / "var", serving=Serving(host="192.0.2.1"))
     with pytest.raises(ServingError, match=r"cannot listen on 192\.0\.2\.1"):
@@ -117,7 +117,7 @@ def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
 ) -> None:
     secret = "a shop's own secret"
     publish_shop(Shop(users=(pseudonym(secret, USER),)))
-    tokens = keep(tmp_path / "var" / FILE, ("shop", ["read"], 0), ("boss", ["admin"], 0))
+    tokens = keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["read"], 0), ("boss", ["admin"], 0))
     settings = f'[serving]\ntls_certificate = "{certificate[0]}"\ntls_key = "{certificate[1]}"'
     environment = {"RECSYS_REDIS_URL": url, "RECSYS_PSEUDONYM_KEY": secret}
     with serving(tmp_path, settings, environment, certificate=certificate[0]) as served:

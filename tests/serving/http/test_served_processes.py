@@ -35,7 +35,12 @@ OURS = ("recsys", "serving", "jobs", "features", "litestar", "redis")
 HEAVY = (
     *("torch", "torch_geometric", "implicit", "scipy", "numba", "pyarrow", "pandas", "matplotlib", "lightgbm"),
     *("optuna", "sklearn", "pyod", "recsys.models", "recsys.evaluation", "features", "jobs"),
-    *("recsys.anomaly.screening", "recsys.anomaly.crowds", "recsys.anomaly.labelled", "recsys.anomaly.outliers"),
+    *(
+        "recsys.anomaly.screening",
+        "recsys.anomaly.attack_groups",
+        "recsys.anomaly.label_classifier",
+        "recsys.anomaly.outliers",
+    ),
 )
 PATIENT = "[serving]\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
 TWO_WORKERS = ("--workers", "2")

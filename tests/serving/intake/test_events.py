@@ -17,9 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.ingest.mapping import map_rows
-from jobs.ingest.stream import Archived, archive
+from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake import Lake
-from recsys.schema import DEFAULT_WEIGHTS, EARLIEST, Events, broken_event_rule, events_schema
+from recsys.schema import DEFAULT_WEIGHTS, MIN_TIMESTAMP, Events, events_schema, find_broken_event_rule
 from recsys.settings import Settings, Sources, Table
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
@@ -188,7 +188,7 @@ IDS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=4),
 )
 AMOUNTS = st.one_of(st.none(), st.sampled_from([0.0, -0.0, -5e-324, 1e308]), st.floats())
-EDGES = [edge + timedelta(microseconds=step) for edge in (EARLIEST, LATEST) for step in (-1, 0, 1)]
+EDGES = [edge + timedelta(microseconds=step) for edge in (MIN_TIMESTAMP, LATEST) for step in (-1, 0, 1)]
 TIMES = st.one_of(st.sampled_from(EDGES), st.datetimes(timezones=st.just(UTC)))
 NAMES = st.one_of(st.sampled_from([*DEFAULT_WEIGHTS, "", "View", "view "]), st.text(max_size=3))
 
@@ -211,7 +211,7 @@ def test_a_row_breaks_a_rule_as_a_table_does(
         for name, dtype in pl.Schema(Events).items()
     )
     _, failure = events_schema(DEFAULT_WEIGHTS, LATEST).filter(table, cast=True)
-    broken = broken_event_rule(event_id, user_id, item_id, event, timestamp, amounts, DEFAULT_WEIGHTS, LATEST)
+    broken = find_broken_event_rule(event_id, user_id, item_id, event, timestamp, amounts, DEFAULT_WEIGHTS, LATEST)
     rules = failure.counts()
     assert (broken is None) == (not rules)
     assert broken is None or broken in rules
@@ -317,7 +317,9 @@ def test_what_is_taken_in_comes_into_the_lake_once(
     lake = Lake(tmp_path / "lake")
     latest = datetime.now(UTC) + timedelta(days=1)
     archived = archive(lake, Sources(), client, KEYS, latest)
-    assert replace(archived, seconds=0.0) == Archived(events=5, duplicates=1, impressions=6, items=1, entries=10)
+    assert replace(archived, seconds=0.0) == ArchiveResult(
+        events=5, duplicates=1, impressions=6, items=1, entries=10
+    )
     again = archive(lake, Sources(), client, KEYS, latest)
     assert again.entries == 0
 

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-MIN_CROWD: Final = 8
+MIN_GROUP_SIZE: Final = 8
 MIN_DISTANCE: Final = 4.2
 OVERDISPERSION: Final = 2.5
 """By so many times more than chance alone do the means of an item's users differ: users who share one are alike."""
@@ -30,7 +30,7 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Crowd:
+class AttackGroup:
     """Users of one item who are unusual in the same way."""
 
     item: int
@@ -54,14 +54,14 @@ def normal_scores(measures: Numbers) -> Numbers:
     return scores
 
 
-def find_crowds(user_items: csr_matrix, measures: Numbers) -> list[Crowd]:
+def find_attack_groups(user_items: csr_matrix, measures: Numbers) -> list[AttackGroup]:
     """The crowds among the users of each item, the most distant first, each user in one at most.
 
     `user_items` (users x items) has ones, `measures` (users, measures) are `normal_scores`. A crowd that is found
     is taken out of the background before the next is looked for. Linear in entries times measures. Warm-up: none in
-    items of fewer than `MIN_CROWD` users.
+    items of fewer than `MIN_GROUP_SIZE` users.
     """
-    found: list[Crowd] = []
+    found: list[AttackGroup] = []
     active = np.ones(user_items.shape[0], np.bool_)
     by_item = csr_matrix(user_items.T)
     varying = measures.std(axis=0) > 0
@@ -73,7 +73,7 @@ def find_crowds(user_items: csr_matrix, measures: Numbers) -> list[Crowd]:
         for item, users, distance, times in crowds:
             shift = np.zeros(measures.shape[1])
             shift[varying] = scores[users].mean(axis=0)
-            found.append(Crowd(item, users, distance, times, shift))
+            found.append(AttackGroup(item, users, distance, times, shift))
     return sorted(found, key=lambda crowd: -crowd.distance)
 
 
@@ -88,7 +88,7 @@ def _round(
     counts = by_item @ active.astype(float)
     means = (by_item @ centred) / np.maximum(counts, 1)[:, None]
     distances = np.einsum("if,fg,ig->i", means, inverse, means)
-    large = counts >= MIN_CROWD
+    large = counts >= MIN_GROUP_SIZE
     chance = OVERDISPERSION * _greatest_by_chance(scores.shape[1], int(large.sum())) / np.maximum(counts, 1)
     times = np.where(large, distances / (MIN_DISTANCE + chance), 0.0)
     suspicious = np.flatnonzero(times >= 1)
@@ -96,12 +96,12 @@ def _round(
     for item in suspicious[np.argsort(-distances[suspicious], kind="stable")]:
         users = by_item.indices[by_item.indptr[item] : by_item.indptr[item + 1]]
         users = users[active[users]]
-        if len(users) < MIN_CROWD:
+        if len(users) < MIN_GROUP_SIZE:
             continue
         line = inverse @ means[item]
         line /= np.sqrt(line @ covariance @ line)
         members = users[_of_crowd(centred[users] @ line)]
-        if len(members) >= MIN_CROWD:
+        if len(members) >= MIN_GROUP_SIZE:
             active[members] = False
             found.append((int(item), members.astype(np.int64), float(distances[item]), float(times[item])))
     return found

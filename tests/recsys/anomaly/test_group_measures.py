@@ -2,8 +2,16 @@ import numpy as np
 import polars as pl
 
 from features.behavior import BEHAVIOR
-from recsys.anomaly.measures import COHERENCE, MAX_REPEATS, MEASURES, REPEATS, SIMILARITY, measure_graph, one_sided
-from recsys.anomaly.wording import BEHAVIOR_IN_WORDS
+from recsys.anomaly.group_measures import (
+    COHERENCE,
+    MAX_REPEATS,
+    MEASURES,
+    REPEATS,
+    SIMILARITY,
+    measure_graph,
+    one_sided,
+)
+from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.schema import USER_ID
 from tests.recsys.anomaly.graphs import shoppers
 
@@ -50,4 +58,4 @@ def test_the_graph_tells_how_often_an_item_comes_again() -> None:
 def test_every_figure_that_may_be_a_reason_has_words() -> None:
     table = measure_graph(shoppers(60, 80, 2, 6, seed=0), np.ones(shoppers(60, 80, 2, 6, seed=0).nnz), seed=0)
     figures = {feature.name for feature in BEHAVIOR} - {USER_ID} | set(table.columns)
-    assert figures == set(BEHAVIOR_IN_WORDS)
+    assert figures == set(FEATURE_PHRASES)

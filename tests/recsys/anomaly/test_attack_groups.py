@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from recsys.anomaly.crowds import MIN_CROWD, find_crowds, normal_scores
+from recsys.anomaly.attack_groups import MIN_GROUP_SIZE, find_attack_groups, normal_scores
 from tests.recsys.anomaly.graphs import added, shoppers
 
 SHOP = shoppers(1_000, 300, 3, 10, seed=0, unwanted=2)
@@ -28,7 +28,7 @@ def test_scores_are_normal_quantiles_of_ranks_ties_at_their_mean() -> None:
 def test_accounts_made_for_an_item_are_a_crowd(fake: int) -> None:
     random = np.random.default_rng(2)
     both = added(SHOP, [[300, *random.choice(250, 8, replace=False)] for _ in range(fake)])
-    crowds = find_crowds(both, measured(fake, shift=8.0))
+    crowds = find_attack_groups(both, measured(fake, shift=8.0))
     assert [crowd.item for crowd in crowds] == [300]
     assert set(crowds[0].users.tolist()) >= set(range(1_000, 1_000 + fake))
     assert len(crowds[0].users) <= fake + 1
@@ -38,13 +38,13 @@ def test_accounts_made_for_an_item_are_a_crowd(fake: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_shoppers_are_no_crowd(seed: int) -> None:
-    assert find_crowds(SHOP, measured(0, 0.0, seed)) == []
+    assert find_attack_groups(SHOP, measured(0, 0.0, seed)) == []
 
 
 def test_a_few_are_no_crowd_however_unusual() -> None:
-    few = MIN_CROWD - 5
+    few = MIN_GROUP_SIZE - 5
     both = added(SHOP, [[300, 1, 2, 3]] * few)
-    assert find_crowds(both, measured(few, 30.0)) == []
+    assert find_attack_groups(both, measured(few, 30.0)) == []
 
 
 def test_a_crowd_hides_no_other() -> None:
@@ -54,7 +54,7 @@ def test_a_crowd_hides_no_other() -> None:
     values = np.random.default_rng(4).standard_normal((1_080, 6))
     values[1_000:1_060, :3] += 12
     values[1_060:, 2:5] -= 12
-    crowds = find_crowds(added(SHOP, profiles), normal_scores(values))
+    crowds = find_attack_groups(added(SHOP, profiles), normal_scores(values))
     assert {crowd.item for crowd in crowds} == {300, 301}
 
 
@@ -64,5 +64,5 @@ def test_the_order_of_measures_is_irrelevant(order: list[int]) -> None:
     random = np.random.default_rng(2)
     both = added(SHOP, [[300, *random.choice(250, 8, replace=False)] for _ in range(30)])
     measures = measured(30, 8.0)
-    one, other = find_crowds(both, measures), find_crowds(both, measures[:, order])
+    one, other = find_attack_groups(both, measures), find_attack_groups(both, measures[:, order])
     assert [crowd.users.tolist() for crowd in one] == [crowd.users.tolist() for crowd in other]

@@ -1,5 +1,4 @@
 import dataclasses
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,8 @@ from pydantic import TypeAdapter
 from recsys.errors import SettingsError
 from recsys.schema import DEFAULT_WEIGHTS
 from recsys.settings import Evaluation, Lake, Settings, Sources, Table, load_settings, parse, settings_file
+from recsys.settings.loading import RENAMED_SETTINGS
+from tests.recsys.settings.files import load, problem
 
 SHOP = """
 repeat = "allow"
@@ -38,20 +39,6 @@ category = ["a", "b"]
 [lake]
 buckets = 8
 """
-
-
-def load(tmp_path: Path, text: str, **environment: str) -> Settings:
-    file = tmp_path / "recsys.toml"
-    file.write_text(text)
-    return load_settings(file, environment)
-
-
-def problem(tmp_path: Path, text: str, **environment: str) -> str:
-    """The one line that tells what is wrong, without the name of the file."""
-    with pytest.raises(SettingsError) as error:
-        load(tmp_path, text, **environment)
-    assert "\n" not in str(error.value)
-    return str(error.value).removeprefix(f"{tmp_path / 'recsys.toml'}: ")
 
 
 def test_without_a_file_everything_has_its_default():
@@ -209,32 +196,6 @@ def test_a_variable_of_a_section_that_the_file_makes_a_value_is_named(tmp_path: 
     )
 
 
-PASSWORD = "s3cret"
-URL = f"redis://:{PASSWORD}@10.0.0.1:6379"
-
-
-@pytest.mark.parametrize(
-    ("text", "environment"),
-    [
-        (f'[redis]\nurl = ["{URL}"]', {}),
-        (f'[redis]\nuri = "{URL}"', {}),
-        (f'[redis]\npassword = "{PASSWORD}"', {}),
-        (f'redis = "{URL}"', {}),
-        (f'redis = "{URL}"', {"RECSYS_REDIS_KEEP_VERSIONS": "3"}),
-        (f'[[redis]]\nurl = "{URL}"', {}),
-        (f'[redis]\nnamespace = "{URL}"', {}),
-        (f'[redis]\nurl = "{URL}"\nkeep_versions = 1', {}),
-        (f'[redis]\nurl = "{URL}', {}),
-        ("", {"RECSYS_REDIS": URL}),
-        ("", {"RECSYS_REDIS_URL": f'["{URL}"]'}),
-        ("", {"RECSYS_URL": URL}),
-        ("", {"RECSYS_REDIS_PASSWORD": PASSWORD}),
-    ],
-)
-def test_a_password_is_never_shown(tmp_path: Path, text: str, environment: dict[str, str]):
-    assert PASSWORD not in problem(tmp_path, text, **environment)
-
-
 def test_a_file_that_is_no_toml_or_cannot_be_read_is_named(tmp_path: Path):
     assert problem(tmp_path, "seed = \n") == "is not TOML: Invalid value (at line 1, column 8)"
     with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read: .*No such file"):
@@ -255,72 +216,35 @@ def test_the_settings_file_is_the_named_one_else_that_of_the_directory(
     assert load_settings(None, named) == Settings()
 
 
+@pytest.mark.parametrize("old", RENAMED_SETTINGS)
+def test_a_renamed_setting_is_reported_with_its_new_name(tmp_path: Path, old: str) -> None:
+    section, _, name = old.rpartition(".")
+    new = RENAMED_SETTINGS[old]
+    text = f"[{section}]\n{name} = 1" if section else f'{name} = ["als"]'
+    assert problem(tmp_path, text) == f"{old} was renamed to {new}"
+    variables = [f"RECSYS_{setting.replace('.', '_').upper()}" for setting in (old, new)]
+    assert problem(tmp_path, "", **{variables[0]: "1"}) == (
+        f"{variables[0]}: was renamed to {variables[1]}: {old} is now {new}"
+    )
+
+
+def test_the_new_name_of_a_renamed_setting_exists() -> None:
+    for new in RENAMED_SETTINGS.values():
+        value: object = Settings()
+        for name in new.split("."):
+            value = getattr(value, name)
+
+
+def test_settings_of_a_model_under_their_former_table_are_reported_with_the_new_one(tmp_path: Path) -> None:
+    assert problem(tmp_path, "[models.als]\nfactors = 32") == (
+        "models.als: the settings of a model are in [model_settings.als]; models is the list of models to try"
+    )
+
+
 def test_any_part_of_the_settings_is_parsed_alike():
     assert parse(TypeAdapter(Evaluation), {"test_days": 7}, "here") == Evaluation(test_days=7.0)
     with pytest.raises(SettingsError, match=r"^here: test_days = -7: Input should be greater than 0$"):
         parse(TypeAdapter(Evaluation), {"test_days": -7}, "here")
-
-
-def test_a_schedule_is_checked_when_it_is_read(tmp_path: Path):
-    assert problem(tmp_path, '[schedule]\nnightly = "61 2 * * *"') == (
-        "schedule.nightly = '61 2 * * *': minute '61': expected 0-59"
-    )
-    assert problem(tmp_path, "", RECSYS_SCHEDULE_TRENDING="hourly").startswith(
-        "schedule.trending = 'hourly': expected five fields"
-    )
-    assert problem(tmp_path, '[schedule]\ntime_zone = "Mars/Base"').startswith(
-        "schedule.time_zone = 'Mars/Base': expected a time zone such as"
-    )
-    schedule = load(tmp_path, "", RECSYS_SCHEDULE_TRENDING="", RECSYS_SCHEDULE_NIGHTLY="*/5 * * * *").schedule
-    assert (schedule.trending, schedule.nightly) == ("", "*/5 * * * *")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1000", 1_000), ('"512MB"', 512 * 2**20), ('"1.5 gb"', 3 * 2**29), ('"64"', 64), ('"2TB"', 2**41)],
-)
-def test_memory_is_bytes_or_text_with_a_unit(text: str, expected: int) -> None:
-    assert load_settings(None, {"RECSYS_REDIS_MAX_MEMORY": text}).redis.max_memory == expected
-
-
-SECRETS = """
-[sources]
-paths = ["https://reader:s3cr3t@shop.example/events.csv?signature=s3cr3t", "exports"]
-[sources.connections]
-shop = "postgresql://reader:s3cr3t@127.0.0.1/shop"
-[sources.storage_options]
-aws_secret_access_key = "s3cr3t"
-[[sources.tables]]
-name = "orders"
-kind = "events"
-query = "SELECT 1"
-connection = "postgresql://reader:s3cr3t@127.0.0.1:5432/shop?sslkey=s3cr3t"
-columns = {}
-"""
-
-
-def test_secrets_of_sources_are_neither_shown_nor_written(tmp_path: Path):
-    settings = load(tmp_path, SECRETS)
-    assert settings.sources.connections["shop"] == "postgresql://reader:s3cr3t@127.0.0.1/shop"
-    assert "s3cr3t" not in repr(replace(settings.sources, paths=()))
-    written = TypeAdapter(Settings).dump_python(settings, mode="json")
-    assert "s3cr3t" not in repr(written)
-    assert written["sources"]["paths"] == ["https://shop.example/events.csv", "exports"]
-    assert written["sources"]["tables"][0]["connection"] == "postgresql://127.0.0.1:5432/shop"
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ('[sources.connection]\nshop = "s3cr3t"', "sources.connection = (not shown): there is no such setting"),
-        ("[sources.connections]\nshop = 12345", "sources.connections.shop = (not shown): "),
-        ("[sources.storage_options]\naws_key = [12345]", "sources.storage_options.aws_key = (not shown): "),
-    ],
-)
-def test_a_mistake_in_a_table_of_secrets_is_told_without_them(tmp_path: Path, text: str, line: str):
-    told = problem(tmp_path, text)
-    assert told.startswith(line)
-    assert not any(secret in told for secret in ("s3cr3t", "12345"))
 
 
 def test_the_environment_sets_one_connection_or_option_as_text(tmp_path: Path):

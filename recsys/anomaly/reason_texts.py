@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-BEHAVIOR_IN_WORDS: Final[Mapping[str, str]] = {
+FEATURE_PHRASES: Final[Mapping[str, str]] = {
     "events": "number of events",
     "days_since_first": "days since the first event",
     "night_share": "share of events at night",
@@ -46,10 +46,10 @@ BEHAVIOR_IN_WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def in_words(name: str, value: float, usual_range: tuple[float, float], words: Mapping[str, str]) -> str:
+def describe_value(name: str, value: float, usual_range: tuple[float, float], words: Mapping[str, str]) -> str:
     """A feature's value beside its usual range.
 
-    >>> in_words("most_in_minute", 120.0, (1.0, 4.0), BEHAVIOR_IN_WORDS)
+    >>> describe_value("most_in_minute", 120.0, (1.0, 4.0), FEATURE_PHRASES)
     'most events within a minute: 120, usually 1 to 4'
     """
     low, high = usual_range

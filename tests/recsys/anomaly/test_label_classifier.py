@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsys.anomaly.labelled import (
+from recsys.anomaly.label_classifier import (
     MIN_LABELS,
-    enough_labels,
+    has_enough_labels,
     item_votes,
-    labelled_scores,
+    score_with_labels,
     stratified_folds,
 )
 
@@ -32,13 +32,13 @@ def features() -> pl.DataFrame:
 
 
 def test_bots_are_told_from_others_whether_labelled_or_not(features: pl.DataFrame, bots: np.ndarray):
-    scores = labelled_scores(features, bots, 0)
+    scores = score_with_labels(features, bots, 0)
     truth = np.arange(USERS) % 3 == 0
     for part in (slice(0, 500), slice(500, 600)):
         assert ((scores[part] > 0.5) == truth[part]).mean() > 0.93
     assert scores.min() >= 0
     assert scores.max() <= 1
-    assert np.array_equal(scores, labelled_scores(features, bots, 0))
+    assert np.array_equal(scores, score_with_labels(features, bots, 0))
 
 
 def test_a_label_has_no_part_in_the_score_of_its_own_user(features: pl.DataFrame, bots: np.ndarray):
@@ -47,7 +47,7 @@ def test_a_label_has_no_part_in_the_score_of_its_own_user(features: pl.DataFrame
     noise = features.select("noise")
     drawn = np.where(np.isnan(bots), np.nan, rng.permutation(USERS) % 2)
     items = csr_matrix((rng.random((USERS, 50)) < 0.1).astype(float))
-    scores = labelled_scores(noise, drawn, 0, items)
+    scores = score_with_labels(noise, drawn, 0, items)
     known = ~np.isnan(drawn)
     assert abs(np.corrcoef(scores[known], drawn[known])[0, 1]) < 0.12
 
@@ -78,8 +78,8 @@ def test_company_tells_where_behaviour_does_not(bots: np.ndarray):
     truth = np.arange(USERS) % 3 == 0
     liked = rng.random((USERS, 60)) < np.where(truth[:, None] == (np.arange(60) < 30)[None], 0.2, 0.05)
     noise = pl.DataFrame({"noise": rng.normal(size=USERS)})
-    alone = labelled_scores(noise, bots, 0)
-    together = labelled_scores(noise, bots, 0, csr_matrix(liked.astype(float)))
+    alone = score_with_labels(noise, bots, 0)
+    together = score_with_labels(noise, bots, 0, csr_matrix(liked.astype(float)))
     assert ((together > 0.5) == truth).mean() > 0.85 > ((alone > 0.5) == truth).mean()
 
 
@@ -95,10 +95,10 @@ def test_folds_hold_everyone_once_and_the_same_share_of_bots(bots: np.ndarray):
 def test_too_few_labels_are_refused(features: pl.DataFrame):
     few = np.full(USERS, np.nan)
     few[: MIN_LABELS - 1] = np.arange(MIN_LABELS - 1) % 2
-    assert not enough_labels(few)
+    assert not has_enough_labels(few)
     with pytest.raises(ValueError, match="199 labels: expected 200"):
-        labelled_scores(features, few, 0)
+        score_with_labels(features, few, 0)
     few[MIN_LABELS - 1] = 1
-    assert enough_labels(few)
+    assert has_enough_labels(few)
     one_kind = np.where(np.arange(USERS) < 4, 1.0, 0.0)
-    assert not enough_labels(one_kind)
+    assert not has_enough_labels(one_kind)

@@ -22,7 +22,7 @@ PRIOR_VOTERS: Final = 2.0  # users of the average label, added to those of each 
 TREES: Final = 200
 
 
-def labelled_scores(
+def score_with_labels(
     features: pl.DataFrame, bots: Floats, seed: int, user_items: csr_matrix | None = None
 ) -> Floats:
     """How likely each user is a bot, (U,) from 0 to 1, the higher the likelier.
@@ -34,7 +34,7 @@ def labelled_scores(
     `ValueError` below it.
     """
     known = np.flatnonzero(~np.isnan(bots))
-    if not enough_labels(bots):
+    if not has_enough_labels(bots):
         raise ValueError(f"{len(known)} labels: expected {MIN_LABELS} and more, {FOLDS} and more of each kind")
     values = features.select(cs.numeric().cast(pl.Float64)).to_numpy().reshape(features.height, -1)
     scores = np.empty(len(bots))
@@ -45,7 +45,7 @@ def labelled_scores(
     return scores
 
 
-def enough_labels(bots: Floats) -> bool:
+def has_enough_labels(bots: Floats) -> bool:
     """Whether there are `MIN_LABELS` labels, and at least one of each kind for every fold."""
     kinds = int((bots == 1).sum()), int((bots == 0).sum())
     return sum(kinds) >= MIN_LABELS and min(kinds) >= FOLDS

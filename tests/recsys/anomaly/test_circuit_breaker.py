@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.anomaly.circuit_breaker import FEWEST_FLAGGED, has_prices, stays_closed
+from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT, breaker_allows_flag, has_priced_purchases
 
 USERS = st.integers(0, 10_000_000)
 SHARES = st.floats(0, 1)
@@ -24,20 +24,20 @@ SHARES = st.floats(0, 1)
     ],
 )
 def test_a_hundred_are_flagged_and_of_more_users_one_in_fifty(flagged: int, active: int, expected: bool) -> None:
-    assert stays_closed(flagged, active, 0.02) is expected
+    assert breaker_allows_flag(flagged, active, 0.02) is expected
 
 
 @given(USERS, SHARES)
 def test_so_many_may_be_flagged_of_however_few_users(active: int, share: float) -> None:
-    assert stays_closed(FEWEST_FLAGGED - 1, active, share)
+    assert breaker_allows_flag(MIN_DAILY_FLAG_LIMIT - 1, active, share)
 
 
 @given(USERS, USERS, SHARES)
 def test_once_open_it_stays_open_while_nobody_new_comes(flagged: int, active: int, share: float) -> None:
-    if not stays_closed(flagged, active, share):
-        assert not stays_closed(flagged + 1, active, share)
+    if not breaker_allows_flag(flagged, active, share):
+        assert not breaker_allows_flag(flagged + 1, active, share)
     else:
-        assert stays_closed(flagged, active + 1, share)
+        assert breaker_allows_flag(flagged, active + 1, share)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_once_open_it_stays_open_while_nobody_new_comes(flagged: int, active: in
     [(0, 0, False), (99, 99, False), (100, 95, True), (100, 94, False), (2_000, 1_900, True), (2_000, 0, False)],
 )
 def test_a_shop_has_prices_if_nearly_all_of_its_purchases_do(purchases: int, priced: int, expected: bool) -> None:
-    assert has_prices(purchases, priced) is expected
+    assert has_priced_purchases(purchases, priced) is expected

@@ -1,0 +1,196 @@
+"""Events of a request body: parsed row by row, completed, and checked by the contract's rules."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+import polars as pl
+from msgspec import Raw, Struct
+
+from recsys.event_ids import row_hash
+from recsys.schema import (
+    EVENT,
+    EVENT_ID,
+    ITEM_ID,
+    PRICE,
+    QUANTITY,
+    SESSION_ID,
+    TIMESTAMP,
+    USER_ID,
+    VALUE,
+    Events,
+    find_broken_event_rule,
+    is_id,
+)
+from serving.api import RowError
+from serving.guard.counters import Origin
+from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
+
+MAX_EVENTS: Final = 500
+MAX_TEXT_LENGTH: Final = 1_000
+MAX_SHOWN_LENGTH: Final = 200
+"""Characters of a wrong value that the answer repeats."""
+MAX_AHEAD: Final = timedelta(days=1)
+"""How far in the future a timestamp may be."""
+NOT_SHOWN: Final = "(not shown)"
+AMOUNT: Final = "a finite number not below 0"
+EXPECTED_BY_RULE: Final = {
+    "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
+    "user_id_is_an_id": (USER_ID, EXPECTED[USER_ID]),
+    "item_id_is_an_id": (ITEM_ID, EXPECTED[ITEM_ID]),
+    "value_is_finite": (VALUE, "a finite number"),
+    "price_is_an_amount": (PRICE, AMOUNT),
+    "quantity_is_an_amount": (QUANTITY, AMOUNT),
+    "event_is_known": (EVENT, "one of "),
+    "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"),
+}
+"""Rule of `find_broken_event_rule` -> the field that it is about, and what that field should be."""
+
+
+class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An action of a user.
+
+    Without `user_id` it belongs to the guest named by `session_id`; without `timestamp` it happened now. Events
+    without both `event_id` and `timestamp` are never duplicates of each other.
+    """
+
+    item_id: str
+    event: str
+    user_id: str | None = None
+    event_id: str | None = None
+    timestamp: datetime | None = None
+    value: float | None = None
+    price: float | None = None
+    quantity: float | None = None
+    session_id: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+
+
+def split_rows(body: bytes) -> list[Raw]:
+    """Return the rows of a body, not yet parsed: a JSON object is one row, an array has one or more.
+
+    Raises `InvalidValueError` where the body is neither, or has no row or more than `MAX_EVENTS`.
+    """
+    expected = f"an event as a JSON object, or an array of 1 to {MAX_EVENTS} of them"
+    try:
+        if body.lstrip()[:1] != b"[":
+            msgspec.json.decode(body, type=dict[str, Raw])
+            return [Raw(body)]
+        rows = msgspec.json.decode(body, type=list[Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise InvalidValueError("body", NOT_SHOWN, expected) from None
+    if not 1 <= len(rows) <= MAX_EVENTS:
+        raise InvalidValueError("body", f"{len(rows)} events", expected)
+    return rows
+
+
+class EventParser:
+    """Parses and checks rows of events."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        stored_id: Callable[[str], str],
+        hash_origin: Callable[[str | None, str | None], Origin],
+        keeps_origin: bool,
+    ) -> None:
+        """Take the shop's event weights, and what to do with personal data.
+
+        `stored_id` maps a user id to the id in Redis; `hash_origin` hashes an address and a user agent; without
+        `keeps_origin` both are removed from the event afterwards.
+        """
+        self._weights = weights
+        self._stored_id = stored_id
+        self._hash_origin = hash_origin
+        self._keeps_origin = keeps_origin
+
+    def parse(self, rows: Sequence[Raw], now: datetime) -> tuple[list[tuple[Event, Origin]], list[RowError]]:
+        """Return the valid events, each with its hashed origin, and the errors of the other rows."""
+        valid: list[tuple[Event, Origin]] = []
+        errors: list[RowError] = []
+        for number, row in enumerate(rows):
+            try:
+                event = msgspec.json.decode(row, type=Event)
+                self._complete(event, now)
+                self._check(event, now + MAX_AHEAD)
+            except msgspec.MsgspecError as error:
+                errors.append(_decoding_error(number, error))
+            except (UnicodeDecodeError, RecursionError):
+                errors.append(RowError(number, "body", NOT_SHOWN, "an event as a JSON object in UTF-8"))
+            except InvalidValueError as error:
+                errors.append(RowError(number, error.field, error.value[:MAX_SHOWN_LENGTH], error.expected))
+            else:
+                valid.append((event, self._take_origin(event)))
+        _add_event_ids([event for event, _ in valid if event.event_id is None])
+        return valid, errors
+
+    def _complete(self, event: Event, now: datetime) -> None:
+        """Set the timestamp in UTC, and the user id of a guest."""
+        if event.timestamp is None:
+            event.timestamp = now
+        elif event.timestamp.tzinfo is None:
+            event.timestamp = event.timestamp.replace(tzinfo=UTC)
+        else:
+            try:
+                event.timestamp = event.timestamp.astimezone(UTC)
+            except OverflowError:
+                field, expected = EXPECTED_BY_RULE["timestamp_is_in_range"]
+                raise InvalidValueError(field, event.timestamp.isoformat(), expected) from None
+        session_id = event.session_id
+        if session_id is not None and not (is_id(session_id) and len(session_id) <= MAX_SESSION_ID_LENGTH):
+            raise InvalidValueError(SESSION_ID, session_id)
+        if event.user_id is None:
+            if session_id is None:
+                raise InvalidValueError(USER_ID, "null", "a user id, or the session id of a guest")
+            event.user_id = guest_user_id(session_id)
+
+    def _check(self, event: Event, latest: datetime) -> None:
+        """Check a completed event by the contract's rules, then replace the user id by the stored one."""
+        assert event.timestamp is not None
+        assert event.user_id is not None
+        for name in ("ip", "user_agent"):
+            text: str | None = getattr(event, name)
+            if text is not None and len(text) > MAX_TEXT_LENGTH:
+                raise InvalidValueError(name, text, f"at most {MAX_TEXT_LENGTH} characters")
+        rule = find_broken_event_rule(
+            "-" if event.event_id is None else event.event_id,
+            event.user_id,
+            event.item_id,
+            event.event,
+            event.timestamp,
+            (event.value, event.price, event.quantity),
+            self._weights,
+            latest,
+        )
+        if rule is not None:
+            field, expected = EXPECTED_BY_RULE[rule]
+            names = ", ".join(sorted(self._weights)) if field == EVENT else ""
+            raise InvalidValueError(field, str(getattr(event, field)), expected + names)
+        event.user_id = self._stored_id(event.user_id)
+
+    def _take_origin(self, event: Event) -> Origin:
+        """Return the hashed origin of an event; remove address and user agent where they must not be kept."""
+        origin = self._hash_origin(event.ip, event.user_agent)
+        if not self._keeps_origin:
+            event.ip = event.user_agent = None
+        return origin
+
+
+def _decoding_error(number: int, error: msgspec.MsgspecError) -> RowError:
+    """Return the field and the problem that msgspec names in its message."""
+    problem, _, place = str(error).partition(" - at `$.")
+    field = place.rstrip("`") or problem.partition(" field `")[2].rstrip("`")
+    return RowError(number, field or "body", NOT_SHOWN, problem)
+
+
+def _add_event_ids(events: Sequence[Event]) -> None:
+    """Give events without an id the hash that ingest gives such rows."""
+    if not events:
+        return
+    schema = pl.Schema(Events)
+    rows = pl.DataFrame([msgspec.to_builtins(event, builtin_types=(datetime,)) for event in events], schema=schema)
+    event_ids: list[str] = rows.select(row_hash(schema)).to_series().to_list()
+    for event, event_id in zip(events, event_ids, strict=True):
+        event.event_id = event_id

@@ -1,0 +1,79 @@
+"""Sessions in Redis: the latest events of each user, as a sorted set by time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from recsys.settings.online import Serving
+from recsys.store.keys import Keys
+from recsys.store.resp import encode_argument, encode_arguments, encode_head
+from serving.guard.counters import KeyedCommand
+from serving.http.query import guest_user_id
+from serving.intake.event_parsing import MAX_EVENTS, Event
+
+DAY_MS: Final = 86_400_000
+REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
+EXPIRE: Final = encode_head(3, "PEXPIRE")
+
+Entries = Sequence[Any]
+"""Members of a session and their scores, in turns, as Redis replies with them."""
+
+
+class SessionCommands:
+    """Encodes the commands that write and read sessions."""
+
+    def __init__(self, serving: Serving, keys: Keys) -> None:
+        """Take how many events a session keeps, and for how long."""
+        self._keys = keys
+        self._beyond_length = encode_arguments(0, -serving.session_events - 1)
+        self._lifetime = encode_argument(int(serving.session_days * DAY_MS))
+
+    def add(self, user_id: str, entries: Entries) -> list[KeyedCommand]:
+        """Return the commands that add entries to a session.
+
+        A sorted set keeps the latest events whatever order they arrive in, and an event that is sent twice once.
+        """
+        key = self._keys.session(user_id)
+        encoded_key = encode_argument(key)
+        # Members and scores in turns become scores and members, which is ZADD's order.
+        scored = b"".join([encode_argument(entries[place ^ 1]) for place in range(len(entries))])
+        return [
+            (key, _encode_add(len(entries)) + encoded_key + scored),
+            (key, REMOVE_BY_RANK + encoded_key + self._beyond_length),
+            (key, EXPIRE + encoded_key + self._lifetime),
+        ]
+
+    def read_all(self, user_id: str) -> KeyedCommand:
+        """Return the command that reads a whole session."""
+        key = self._keys.session(user_id)
+        return key, ("ZRANGE", key, 0, -1, "WITHSCORES")
+
+    def remove(self, user_id: str) -> KeyedCommand:
+        """Return the command that removes a session."""
+        key = self._keys.session(user_id)
+        return key, ("UNLINK", key)
+
+
+def collect_entries(events: Sequence[Event], weights: Mapping[str, float]) -> dict[str, list[Any]]:
+    """Return the session entries of each user, from the events whose weight is not zero."""
+    entries: dict[str, list[Any]] = {}
+    for event in events:
+        if event.event_id and event.user_id and event.timestamp and weights[event.event]:
+            member = f"{event.event_id} {event.item_id} {event.event}".encode()
+            entries.setdefault(event.user_id, []).extend((member, int(event.timestamp.timestamp() * 1e3)))
+    return entries
+
+
+def find_logins(events: Sequence[Event], stored_id: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Return the users whose events name the session of a guest, each with that guest's stored user id."""
+    pairs = {
+        (event.user_id, stored_id(guest_user_id(event.session_id)))
+        for event in events
+        if event.session_id is not None and event.user_id is not None
+    }
+    return sorted((user_id, guest_id) for user_id, guest_id in pairs if user_id != guest_id)
+
+
+@lru_cache(MAX_EVENTS)
+def _encode_add(length: int) -> bytes:
+    return encode_head(2 + length, "ZADD")
