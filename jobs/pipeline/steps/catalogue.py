@@ -73,8 +73,8 @@ def write_catalogue_file(
 def item_vectors(interactions: Interactions, seed: int) -> NDArray[np.int8]:
     """Compress each item's column of users to `VECTOR_SIZE` whole numbers, (items, `VECTOR_SIZE`).
 
-    The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD; each
-    vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
+    The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD.
+    Each vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
     """
     values, right = truncated_svd(interactions.positives, VECTOR_SIZE, seed)
     scaled = np.zeros((len(interactions.items), VECTOR_SIZE), np.float32)

@@ -34,7 +34,7 @@ MAX_TUNING_USERS: Final = 2_000
 MIN_TUNING_SHARE: Final = 0.5
 """Of the best model's metric: a model below it is not tuned."""
 TUNING_TIME_SHARE: Final = 0.6
-"""Of the time left before neural models are fitted, which take all of it: the other models are tuned in this share."""
+"""Of the time left before neural models, which use all of it, are fitted: other models are tuned in this share."""
 RESULT_FILE: Final = "search.json"
 
 Lists = dict[str, Rows]
