@@ -19,6 +19,7 @@ from litestar.openapi.spec import (
     Operation,
     Parameter,
     PathItem,
+    Reference,
     RequestBody,
     SecurityScheme,
 )
@@ -115,7 +116,7 @@ def _operation(route: Route) -> Operation:
     description = inspect.getdoc(route.handler) or ""
     if route.scope is not None:
         description += f"\n\nNeeds the scope {route.scope}."
-    responses = {
+    responses: dict[str, OpenAPIResponse | Reference] = {
         str(status): OpenAPIResponse(
             description=response.description, content={media_type: OpenAPIMediaType(_schema(response.content))}
         )
@@ -137,8 +138,8 @@ def _operation(route: Route) -> Operation:
     )
 
 
-def _parameters(route: Route) -> list[Parameter]:
-    parameters: list[Parameter] = []
+def _parameters(route: Route) -> list[Parameter | Reference]:
+    parameters: list[Parameter | Reference] = []
     if (name := route.id_name) is not None:
         schema: Any = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
         parameters.append(Parameter(name, "path", schema=schema, description=EXPECTED[name], required=True))

@@ -243,7 +243,9 @@ def query_fields(request: type[Struct]) -> dict[str, Field]:
     return fields
 
 
-_FIELDS: Final = {request: query_fields(request) for request in (ListRequest, PageRequest)}
+_FIELDS: Final[Mapping[type[Struct], Mapping[str, Field]]] = {
+    request: query_fields(request) for request in (ListRequest, PageRequest)
+}
 
 EXPECTED: Final = {name: field.expected for name, field in _FIELDS[ListRequest].items()} | {
     USER_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
