@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from jobs.lake import open_lake
-from jobs.pipeline.run import runs
+from jobs.pipeline.run import list_runs
 from jobs.scheduler.history import Attempt, read_history
 from jobs.scheduler.lock import LockHolder, lock_holder
 from jobs.scheduler.scheduler import SCHEDULER, job_triggers
@@ -85,7 +85,7 @@ def read_status(settings: Settings, now: datetime) -> Status:
         found, problem = _redis(settings, now), None
     except StoreError as error:
         found, problem = None, str(error)
-    known = [_run(run.directory, run.manifest()) for run in runs(settings.directory)]
+    known = [_run(run.directory, run.manifest()) for run in list_runs(settings.directory)]
     return Status(_lake(settings), known, found, problem, _schedule(settings, now))
 
 

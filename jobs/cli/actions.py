@@ -12,10 +12,10 @@ from jobs.ingest.ingest import MAX_CLOCK_SKEW, TableCount, ingest
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, Until, advance_run
-from jobs.pipeline.run import COMPLETE, Run, run_id, runs
-from jobs.pipeline.steps.evaluate import TEST, VALIDATION, measurements
-from jobs.pipeline.steps.features import FEATURES
-from jobs.progress import Progress, shown
+from jobs.pipeline.run import COMPLETE, Run, list_runs, run_id
+from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION
+from jobs.pipeline.steps.evaluate import read_measurements
+from jobs.progress import Progress, show_progress
 from jobs.scheduler.child_process import EXIT_BUSY
 from jobs.scheduler.lock import job_lock, lock_holder
 from jobs.scheduler.scheduler import JobName
@@ -31,23 +31,19 @@ def take_in(
     settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings where asked to."""
-    progress.start("read sources")
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
-    counts = ingest(paths, settings.sources, open_lake(settings), latest, progress.advance, queries, full)
-    progress.done()
-    return counts
+    with progress.task("read sources") as task:
+        return ingest(paths, settings.sources, open_lake(settings), latest, task.advance, queries, full)
 
 
 def archive_online(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move what was taken in online into the lake; raises `StoreError` when Redis does not answer."""
     client = connect(settings.redis, settings.directory)
-    progress.start("archive what was taken in online")
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
-    archived = archive(
-        open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, progress.advance
-    )
-    progress.done()
-    return archived
+    with progress.task("archive the stream of events") as task:
+        return archive(
+            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
+        )
 
 
 def archive_first(settings: Settings, progress: Progress) -> ArchiveResult:
@@ -86,7 +82,7 @@ def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ..
     return paths
 
 
-def moment_of(as_of: str | None) -> datetime:
+def parse_as_of(as_of: str | None) -> datetime:
     """What --as-of says, in UTC; the last midnight where it says nothing."""
     now = datetime.now(UTC)
     if as_of is None:
@@ -103,8 +99,8 @@ def moment_of(as_of: str | None) -> datetime:
 
 def advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
     """Take the run of `as_of` to `until`, and show what came of it."""
-    with shown() as progress:
-        outcome = advance_run(settings, moment_of(as_of), until, progress)
+    with show_progress() as progress:
+        outcome = advance_run(settings, parse_as_of(as_of), until, progress)
     if as_json:
         render.print_json(outcome.run.manifest())
     else:
@@ -113,8 +109,8 @@ def advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) 
 
 def complete_run(settings: Settings, as_of: str | None) -> Run:
     """The complete run of `as_of`, the latest where it says nothing; raises `RunError` when there is none."""
-    wanted = None if as_of is None else run_id(moment_of(as_of))
-    for run in runs(settings.directory):
+    wanted = None if as_of is None else run_id(parse_as_of(as_of))
+    for run in list_runs(settings.directory):
         if run.manifest()["status"] == COMPLETE and wanted in (None, run.id):
             return run
     raise RunError(
@@ -126,7 +122,7 @@ def show_outcome(settings: Settings, outcome: RunResult) -> None:
     """What a run measured, wrote and published."""
     if outcome.winner is not None:
         for window in (VALIDATION, TEST):
-            found = measurements(outcome.run, settings, window)
+            found = read_measurements(outcome.run, settings, window)
             render.show_measurements(found, outcome.winner, settings.evaluation.metric, window)
     if outcome.report is not None:
         render.show_path("Report", outcome.report)

@@ -29,10 +29,11 @@ from jobs.cli.serve import become_server
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.demo.live import try_live
 from jobs.lookup import Lookup
-from jobs.pipeline.pipeline import Until, advance_run, publish_run
+from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.steps.example_lists import find_examples
+from jobs.pipeline.steps.publish import publish_run
 from jobs.pipeline.trending import renew_trending
-from jobs.progress import shown
+from jobs.progress import show_progress
 from jobs.scheduler.attempts import run_job
 from jobs.scheduler.child_process import stop_on_signals
 from jobs.scheduler.history import AttemptOutcome as Ended
@@ -123,7 +124,7 @@ def demo(
     """
     paths = (str(data or demo_directory()),)
     settings = demo_settings(context.obj)
-    with shown() as progress:
+    with show_progress() as progress:
         counts = take_in(settings, paths, progress)
         outcome = advance_run(settings, AS_OF, Until.PUBLISH, progress)
     render.show_ingest(counts)
@@ -141,7 +142,7 @@ def ingest_command(
     context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
 ) -> None:
     """Read files and queries into the lake; bad rows go to quarantine, the same rows again change nothing."""
-    with shown() as progress:
+    with show_progress() as progress:
         counts = take_in(context.obj, source_paths(context.obj, sources), progress, queries=not sources, full=full)
     if as_json:
         render.print_json([asdict(count) for count in counts])
@@ -192,7 +193,7 @@ def evaluate(
 def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Load a complete run's lists into Redis once more, the latest run's without --as-of."""
     settings: Settings = context.obj
-    with shown() as progress:
+    with show_progress() as progress:
         published = publish_run(complete_run(settings, as_of), settings, progress)
     if as_json:
         render.print_json(asdict(published))
@@ -229,12 +230,12 @@ def nightly(
     """Everything, in one run directory: ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
     with alone(settings, JobName.NIGHTLY, scheduled):
-        with shown() as progress:
+        with show_progress() as progress:
             archived = archive_first(settings, progress)
         if archived.entries and not as_json:
             render.show_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:
-            with shown() as progress:
+            with show_progress() as progress:
                 counts = take_in(settings, source_paths(settings, sources), progress, queries=not sources)
             if not as_json:
                 render.show_ingest(counts)
@@ -245,7 +246,7 @@ def nightly(
 def trending(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Archive and ingest what is new, and renew the trending list of the live version as of now."""
     settings: Settings = context.obj
-    with alone(settings, JobName.TRENDING, scheduled), shown() as progress:
+    with alone(settings, JobName.TRENDING, scheduled), show_progress() as progress:
         # What a nightly run reads does not change under it; it has just taken in what there was.
         named = settings.sources.paths or settings.sources.queries
         free = lock_holder(settings.directory, JobName.NIGHTLY) is None
@@ -264,7 +265,7 @@ def trending(context: typer.Context, as_json: AsJson = False, scheduled: Schedul
 def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Move what was taken in online from Redis into the lake; what comes meanwhile is for the next archive."""
     settings: Settings = context.obj
-    with alone(settings, JobName.ARCHIVE, scheduled), shown() as progress:
+    with alone(settings, JobName.ARCHIVE, scheduled), show_progress() as progress:
         archived = archive_online(settings, progress)
     if as_json:
         render.print_json(asdict(archived))

@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from jobs.cli import render
-from jobs.cli.actions import moment_of
+from jobs.cli.actions import parse_as_of
 from jobs.experiments.attack_simulation import AttackResult, read_lake_dataset, read_split_dataset, simulate_attacks
 from jobs.lake import open_lake
-from jobs.progress import shown
+from jobs.progress import show_progress
 from recsys.anomaly.attacks import KINDS
 from recsys.errors import SettingsError
 from recsys.files import write_json
@@ -50,12 +50,12 @@ def attack_command(
     if unknown:
         raise SettingsError(f"--kind = {unknown[0]!r}: expected one of {', '.join(KINDS)}")
     field = (
-        read_lake_dataset(open_lake(settings), settings, moment_of(as_of))
+        read_lake_dataset(open_lake(settings), settings, parse_as_of(as_of))
         if directory is None
         else read_split_dataset(directory, settings)
     )
     wanted = range(first_seed, first_seed + seeds)
-    with shown() as progress:
+    with show_progress() as progress:
         outcomes = list(
             simulate_attacks(field, kind or KINDS, share or DEFAULT_SHARES, wanted, model, settings, progress)
         )

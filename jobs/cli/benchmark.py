@@ -9,7 +9,7 @@ import typer
 
 from jobs.cli import render
 from jobs.experiments.benchmark import AUTO, benchmark
-from jobs.progress import shown
+from jobs.progress import show_progress
 from recsys.files import write_json
 
 
@@ -48,7 +48,7 @@ def benchmark_command(
     evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
     settings = replace(context.obj, repeat=repeat.value, evaluation=evaluation)
     figures: dict[str, Any] = {}
-    with shown() as progress:
+    with show_progress() as progress:
         figures.update(benchmark(directory, model or [AUTO], protocol.value, settings, progress))
     if out is not None:
         write_json(out, {"models": figures})

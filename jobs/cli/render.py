@@ -22,8 +22,8 @@ from jobs.ingest.ingest import TableCount
 from jobs.ingest.stream import ArchiveResult
 from jobs.lookup import Found
 from jobs.pipeline.explanation import UserExplanation
-from jobs.pipeline.steps.evaluate import VALIDATION
-from jobs.pipeline.trending import Renewed
+from jobs.pipeline.step_names import VALIDATION
+from jobs.pipeline.trending import TrendingRenewal
 from jobs.status import ScheduleStatus, Status
 from recsys.api_keys import SCOPES, ApiKey
 from recsys.evaluation.comparison.measurement import ModelMeasurement
@@ -103,7 +103,7 @@ def show_rolled_back(done: RollbackResult) -> None:
     console.print(f"Version [bold]{done.version}[/] is live again; it was {done.previous}")
 
 
-def show_renewed(renewed: Renewed) -> None:
+def show_renewed(renewed: TrendingRenewal) -> None:
     """How long the trending list is now."""
     console.print(
         f"The trending list of version [bold]{renewed.version}[/] has {renewed.items:,} items now, "

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from jobs.lake import Lake, open_lake
+from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import open_run
 from jobs.pipeline.steps.screen import read_latest_screened_users, screen, screened_users
 from jobs.progress import LogProgress
@@ -110,7 +111,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
 
     def night(as_of: datetime) -> list[str]:
         with open_run(settings, lake, as_of) as run:
-            screen(run, lake, settings, LogProgress())
+            screen(RunContext(run, lake, settings, LogProgress()))
         return sorted(screened_users(run))
 
     assert night(AS_OF) == ["bot", "eve"]

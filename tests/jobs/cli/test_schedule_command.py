@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from jobs.cli import render
-from jobs.pipeline.run import COMPLETE, runs
+from jobs.pipeline.run import COMPLETE, list_runs
 from jobs.scheduler.history import AttemptOutcome, read_history
 from jobs.scheduler.lock import lock_holder
 from jobs.scheduler.scheduler import SCHEDULER
@@ -183,4 +183,4 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
         assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.RUNNING, AttemptOutcome.SKIPPED]
     wait_for(lambda: lock_holder(data_directory, "nightly") is None)
     assert {each.scheduled for each in read_history(data_directory)[:2]} == {due.replace(second=0, microsecond=0)}
-    assert [run.manifest()["status"] for run in runs(data_directory)] == [COMPLETE]
+    assert [run.manifest()["status"] for run in list_runs(data_directory)] == [COMPLETE]

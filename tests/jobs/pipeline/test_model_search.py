@@ -11,9 +11,9 @@ import pytest
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
+from jobs.pipeline.evaluation_window import EvaluationWindow, rank_items
 from jobs.pipeline.pipeline import Until, advance_run
-from jobs.pipeline.steps.evaluate import EvaluationWindow, rank
-from jobs.pipeline.steps.search import CandidateResult, SearchResult, search, searched
+from jobs.pipeline.steps.search import CandidateResult, SearchResult, apply_search, search
 from jobs.progress import LogProgress
 from recsys.data.interactions import build_interactions
 from recsys.errors import ModelError
@@ -43,7 +43,7 @@ def exam() -> EvaluationWindow:
     events = known.with_columns(pl.lit(CUT).alias(TIMESTAMP), pl.lit(1.0).alias(WEIGHT))
     interactions = build_interactions(pairs, events, CUT)
     wanted = frame.join(known, on=[USER_ID, ITEM_ID], how="anti").sort(USER_ID, ITEM_ID)
-    return EvaluationWindow.of(
+    return EvaluationWindow.build(
         interactions,
         build_ground_truth(wanted, interactions, SETTINGS.evaluation, interactions.user_items),
         SETTINGS,
@@ -70,10 +70,10 @@ def test_every_candidate_is_measured_and_the_best_are_tuned(exam: EvaluationWind
 
 def test_what_is_found_is_what_later_fits_use(exam: EvaluationWindow) -> None:
     result, lists = search(exam, SETTINGS, LogProgress())
-    later = searched(SETTINGS, result)
+    later = apply_search(SETTINGS, result)
     for name in SETTINGS.models:
         model = build_model(name, later.model_settings.get(name, {}), SETTINGS.seed)
-        np.testing.assert_array_equal(rank(model, exam, later), lists[name])
+        np.testing.assert_array_equal(rank_items(model, exam, later), lists[name])
 
 
 def test_the_same_seed_finds_the_same(exam: EvaluationWindow) -> None:
@@ -85,7 +85,7 @@ def test_what_the_settings_fix_is_not_tuned(exam: EvaluationWindow) -> None:
     fixed = {"ease": {"regularization": 2.0, "item_exponent": 0.0, "user_exponent": 0.0}}
     result, _ = search(exam, replace(SETTINGS, models=fixed), LogProgress())
     assert found(result, "ease").trials == ()
-    assert searched(replace(SETTINGS, model_settings=fixed), result).model_settings["ease"] == fixed["ease"]
+    assert apply_search(replace(SETTINGS, model_settings=fixed), result).model_settings["ease"] == fixed["ease"]
 
 
 def test_a_candidate_that_needs_too_much_memory_is_left_out(exam: EvaluationWindow) -> None:
@@ -94,7 +94,7 @@ def test_a_candidate_that_needs_too_much_memory_is_left_out(exam: EvaluationWind
     assert left_out is not None
     assert "MB may be taken" in left_out
     assert "ease" not in lists
-    assert searched(SETTINGS, result).models == ("popularity", "item_knn")
+    assert apply_search(SETTINGS, result).models == ("popularity", "item_knn")
 
 
 def test_candidates_whose_turn_comes_too_late_are_left_out(exam: EvaluationWindow) -> None:
@@ -118,7 +118,7 @@ def test_light_gcn_keeps_the_epochs_it_came_to(exam: EvaluationWindow) -> None:
     config = {"embedding_size": 4, "epochs": 3, "negatives": 8, "learning_rate": 0.05}
     settings = replace(SETTINGS, models=("popularity", "light_gcn"), model_settings={"light_gcn": config})
     result, _ = search(exam, settings, LogProgress())
-    epochs = searched(settings, result).model_settings["light_gcn"]["epochs"]
+    epochs = apply_search(settings, result).model_settings["light_gcn"]["epochs"]
     assert 1 <= epochs <= 3
 
 
