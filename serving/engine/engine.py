@@ -12,10 +12,11 @@ from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, RedisUnavailableError
+from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
-from serving.api import ItemList, Recommendation, Recommendations
+from recsys.store.resp import Command
+from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
 from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
@@ -23,7 +24,7 @@ from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wa
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
+from serving.http.query import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 

@@ -11,8 +11,8 @@ from jobs.progress import LogProgress
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
-from recsys.ranking.top_k import Exclude
-from tests.tables import items_of
+from recsys.ranking.top_k import Exclusion
+from tests.tables import make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 LISTS = pl.List(pl.String)
@@ -33,7 +33,7 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
     had = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
     known = interactions_from_pairs([(user, item, 0, 1.0) for user, items in had.items() for item in items])
     model = Popularity().fit(known)
-    write_user_lists(tmp_path, model, known, Exclude(known.user_items), 5, LogProgress())
+    write_user_lists(tmp_path, model, known, Exclusion(known.user_items), 5, LogProgress())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]
@@ -52,15 +52,15 @@ def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
             ("zoe", "tea", 7, 1.0),
         ]
     )
-    write_history(tmp_path, known, Exclude(known.user_items), 9, LogProgress())
+    write_history(tmp_path, known, Exclusion(known.user_items), 9, LogProgress())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", ["cup", "jug", "tea", "pot"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, known, Exclude(known.user_items), 2, LogProgress())
+    write_history(tmp_path, known, Exclusion(known.user_items), 2, LogProgress())
     assert pl.read_parquet(tmp_path / "history.parquet").rows() == [("ann", ["cup", "jug"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, known, Exclude(), 9, LogProgress())
+    write_history(tmp_path, known, Exclusion(), 9, LogProgress())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert (table.height, table.schema) == (0, {"user_id": pl.String, "items": LISTS})
 
@@ -71,7 +71,7 @@ def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: in
     generator = np.random.default_rng(0)
     drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
     known = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
-    write_history(tmp_path, known, Exclude(known.user_items), 1_000, LogProgress())
+    write_history(tmp_path, known, Exclusion(known.user_items), 1_000, LogProgress())
     listed = dict(pl.read_parquet(tmp_path / "history.parquet").rows())
     assert list(listed) == known.users.values.to_list()
     for row, items in enumerate(listed.values()):
@@ -89,7 +89,7 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
         ("gone", 1, "cup"),
     ]
     table = pl.LazyFrame(rows, schema=["item_id", "rank", "other_item_id"], orient="row")
-    items = items_of(item_id=["cup", "gone", "tea"], available=[True, False, None])
+    items = make_items(item_id=["cup", "gone", "tea"], available=[True, False, None])
     write_bought_with_lists(tmp_path, table, items, 2)
     written = pl.read_parquet(tmp_path / "bought_with.parquet")
     assert written.schema == {"item_id": pl.String, "items": LISTS}
@@ -101,7 +101,7 @@ def similar_lists(
 ) -> dict[str, list[str]]:
     known = interactions_from_pairs(events)
     model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
-    write_similar_lists(directory, model, known, Exclude(), 9, 3, LogProgress())
+    write_similar_lists(directory, model, known, Exclusion(), 9, 3, LogProgress())
     return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
 
 
