@@ -50,8 +50,8 @@ class ChildResult:
 def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> ChildResult:
     """Run a command to its end, and copy its standard error to this process's line by line.
 
-    When `stop` is requested, the child is sent SIGTERM; `stop_seconds` later it and all processes that it started are
-    sent SIGKILL.
+    When `stop` is requested, the child is sent SIGTERM; `stop_seconds` later it and all processes that it started
+    are sent SIGKILL.
     """
     # A file, not a pipe: a child that outlives this process can still write to it.
     with tempfile.TemporaryFile() as errors:
