@@ -34,7 +34,7 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
     interactions = interactions_from_pairs(
         [(user, item, 0, 1.0) for user, items in items_by_user.items() for item in items]
     )
-    model = Popularity().fit(known)
+    model = Popularity().fit(interactions)
     write_user_lists(tmp_path, model, interactions, Exclude(interactions.user_items), 5, SilentTask())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
@@ -102,7 +102,7 @@ def similar_lists(
     directory: Path, events: list[Event], similarity: Literal["cosine", "bm25"]
 ) -> dict[str, list[str]]:
     interactions = interactions_from_pairs(events)
-    model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
+    model = ItemKnn(ItemKnnConfig(similarity)).fit(interactions)
     write_similar_lists(directory, model, interactions, Exclude(), 9, 3, SilentTask())
     return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
 
