@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 from recsys.api_keys import API_KEYS_FILE, load_keys
 from recsys.errors import ServingError
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
-from recsys.store.client.client import RedisAddress
+from recsys.store.address import RedisAddress
 from recsys.store.embedded import start_server
 
 PROGRAM: Final = "serving"

@@ -12,9 +12,10 @@ from recsys.errors import NothingPublishedError, StoreError
 from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, RedisUnavailableError
+from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
+from recsys.store.resp import Command
 from serving.api import ItemList, Recommendation, Recommendations
 from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 from serving.engine.catalogue import Catalogue

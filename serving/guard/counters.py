@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_number, sliding_count
-from recsys.store.client.connection import Command, Reply
+from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
-from recsys.store.resp import encode_argument, encode_arguments, encode_head
+from recsys.store.resp import Command, encode_argument, encode_arguments, encode_head
 
 CELLS: Final = 1 << 18
 """Cells of users in a table, and as many for everything else: one megabyte. A window has at most 4 tables."""

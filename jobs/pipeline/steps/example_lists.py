@@ -12,7 +12,7 @@ from recsys.evaluation.report.contents import Example, ListedItem
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
 from recsys.store.keys import POPULAR
-from recsys.store.publish.blocks import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
+from recsys.store.publish.list_files import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
 
 EXAMPLE_ITEMS = 10
 POPULARITY = "popularity"

@@ -33,7 +33,7 @@ from recsys.ranking.top_k import Exclude, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
-from recsys.store.publish.blocks import (
+from recsys.store.publish.list_files import (
     BOUGHT_WITH_FILE,
     HISTORY_FILE,
     ITEMS,

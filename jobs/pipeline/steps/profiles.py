@@ -10,7 +10,7 @@ from features.events import exact_sum
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, CONFIDENCE, EVENTS, ITEM_ID, LAST_AT, USER_ID
-from recsys.store.publish.blocks import ITEMS, PROFILES_FILE
+from recsys.store.publish.list_files import ITEMS, PROFILES_FILE
 
 MAX_PREFERRED = 3
 GROUP_USERS = 16_384

@@ -15,9 +15,9 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client
-from recsys.store.publish.blocks import Block
-from recsys.store.publish.bulk import Channel, transfer
-from recsys.store.publish.list_protocol import SLOTS, Numbers
+from recsys.store.publish.bulk_transfer import Channel, transfer
+from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.publish.list_files import Block
 
 LISTS_PER_COMMAND: Final = 2048
 """One command takes the server two milliseconds or so, in which nobody else is answered; where it flushes its file

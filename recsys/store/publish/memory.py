@@ -21,8 +21,8 @@ from recsys.store.catalogue import catalogue_bytes
 from recsys.store.client.connect import Client, node_for_key, primaries
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
-from recsys.store.publish.blocks import Source, sources
-from recsys.store.publish.list_protocol import SLOTS, Numbers
+from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.publish.list_files import Source, sources
 
 SHORTEST: Final = 10
 """Lists are never cut below this."""

@@ -17,8 +17,8 @@ from recsys.errors import StoreError
 from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catalogue
 from recsys.store.client.connect import ERRORS, Client, primaries, store_errors
 from recsys.store.keys import TRENDING, Keys
-from recsys.store.publish.blocks import BLOCK_LISTS, Block, sources
-from recsys.store.publish.bulk import key_hashes
+from recsys.store.publish.bulk_transfer import key_hashes
+from recsys.store.publish.list_files import BLOCK_LISTS, Block, sources
 from recsys.store.publish.loading import Loader
 from recsys.store.publish.memory import (
     MemoryBudget,

@@ -67,5 +67,5 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     assert outcome.report is not None
     page = outcome.report.read_text()
     assert "A blend of 2 models is published" in page
-    assert "What the blend is made of" in page
+    assert "Weights of the blend" in page
     assert advance_run(settings, as_of, Until.EVALUATE, LogProgress()).winner == BLEND

@@ -90,5 +90,5 @@ def test_examples_are_of_every_segment(
 
     page = (run.directory / "report" / "report.html").read_text()
     assert page.count("<article>") == 10
-    assert page.count("Any new shopper") == 1
+    assert page.count("New users <span") == 1
     assert "›" in page

@@ -15,7 +15,8 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from recsys.store.publish.list_protocol import hash_keys
+from recsys.store.publish.list_commands import hash_keys
+from recsys.store.resp import encode_commands
 
 READ_BYTES: Final = 1 << 18
 SCAN_KEYS: Final = 1_000
@@ -126,7 +127,7 @@ def key_hashes(client: redis.Redis, pattern: str) -> Iterator[NDArray[np.uint64]
     try:
         cursor = b"0"
         while True:
-            channel.send(_command("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_KEYS))
+            channel.send(encode_commands(("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_KEYS)))
             transfer([channel], lambda channel: _scanned(channel.incoming) is not None)
             scanned = _scanned(channel.incoming)
             assert scanned is not None
@@ -137,11 +138,6 @@ def key_hashes(client: redis.Redis, pattern: str) -> Iterator[NDArray[np.uint64]
                 return
     finally:
         channel.close()
-
-
-def _command(*parts: bytes | str | int) -> bytes:
-    encoded = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in encoded)
 
 
 def _scanned(reply: bytearray) -> tuple[bytes, NDArray[np.uint64]] | None:

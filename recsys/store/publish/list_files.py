@@ -16,8 +16,8 @@ from pyarrow.parquet import ParquetFile, read_metadata
 from recsys.errors import StoreError
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.store.keys import Keys
-from recsys.store.publish import list_protocol
-from recsys.store.publish.list_protocol import Bytes, Numbers
+from recsys.store.publish import list_commands
+from recsys.store.publish.list_commands import Bytes, Numbers
 
 USER_ITEMS_FILE: Final = "user_items.parquet"
 SIMILAR_ITEMS_FILE: Final = "similar_items.parquet"
@@ -37,7 +37,7 @@ WHOLE: Final = 2**31
 
 @dataclass(frozen=True)
 class Block:
-    """Some lists of one file; arrays are as in `list_protocol.set_commands`, `rows` are the non-empty lists."""
+    """Some lists of one file; arrays are as in `list_commands.set_commands`, `rows` are the non-empty lists."""
 
     prefix: bytes
     suffix: bytes
@@ -52,7 +52,7 @@ class Block:
 
     def set_commands(self, rows: Numbers, per_command: int) -> tuple[Bytes, int]:
         """MSET commands for some rows, and the bytes of their values."""
-        return list_protocol.set_commands(
+        return list_commands.set_commands(
             self.prefix,
             self.suffix,
             self.owner_starts,
@@ -68,7 +68,7 @@ class Block:
 
     def slots(self) -> NDArray[np.int16]:
         """The Cluster slot of the key of each of `rows`."""
-        return list_protocol.slots(self.prefix, self.suffix, self.owner_starts, self.owners, self.rows)
+        return list_commands.slots(self.prefix, self.suffix, self.owner_starts, self.owners, self.rows)
 
     def key_bytes(self) -> int:
         """How long the keys of `rows` are together."""
@@ -77,7 +77,7 @@ class Block:
 
     def add_sizes(self, out: Numbers) -> None:
         """Add to `out[p]` the bytes of the ids at place p of every list, each with the space or end after it."""
-        list_protocol.add_sizes(self.list_starts, self.items, np.diff(self.id_starts), self.rows, out)
+        list_commands.add_sizes(self.list_starts, self.items, np.diff(self.id_starts), self.rows, out)
 
     def pairs(self, rows: Numbers) -> list[tuple[str, bytes]]:
         """Keys and values of some rows; slow, for samples."""
@@ -163,7 +163,7 @@ def _strings(array: Any) -> tuple[Numbers, Bytes]:
     _, starts, data = array.buffers()
     width = np.int64 if str(array.type).startswith("large") else np.int32
     offsets = np.frombuffer(starts, width)[array.offset : array.offset + len(array) + 1].astype(np.int64)
-    return offsets, list_protocol.padded(b"" if data is None else data)
+    return offsets, list_commands.padded(b"" if data is None else data)
 
 
 def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> Sequence[Source]:

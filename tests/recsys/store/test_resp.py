@@ -2,8 +2,7 @@
 
 import pytest
 
-from recsys.store.client.connection import encode_commands
-from recsys.store.resp import encode_argument, encode_arguments, encode_head
+from recsys.store.resp import encode_argument, encode_arguments, encode_commands, encode_head
 
 COMMANDS = [("GET", "ключ"), ("ZADD", "key", 1_772_366_400_123, b"e1 i1 view"), ("BITFIELD", "k", -51, b"")]
 
