@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "keys": ("keys", "Create, list and revoke API keys."),
     "anomalies": ("anomalies", "List, explain, release and label users who are flagged as bots."),
     "attack": ("attack", "Simulate attacks by fake accounts, and measure how screening holds against them."),
-    "benchmark": ("benchmark", "Train and measure models on a ready split into training and test rows."),
+    "benchmark": ("benchmark", "Train and measure models on a ready split."),
 }
 """Command -> its module in `jobs.cli`, and the line that `recsys --help` shows for it."""
 

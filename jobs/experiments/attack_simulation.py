@@ -28,7 +28,7 @@ from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.ids import IdMap, Rows
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.schema import (
     EVENT,
     EVENT_ID,
@@ -169,7 +169,7 @@ def simulate_attacks(
     with progress.task("attack", len(kinds) * len(shares) * len(seeds)) as task:
         for share, kind, seed in product(shares, kinds, seeds):
             accounts = max(1, round(share * len(known.users)))
-            attack = draw_attack(kind, known.wanted, accounts, days, seed)
+            attack = draw_attack(kind, known.positives, accounts, days, seed)
             yield _outcome(field, known, measured, clean, attack, share, seed, model, settings)
             task.advance(1)
 
@@ -248,7 +248,7 @@ def _measured(field: AttackDataset, known: Interactions, settings: Settings) -> 
 def _serve(known: Interactions, measured: _Measured, model: str, settings: Settings) -> _Served:
     """Fit the model, and rank for the users that are measured."""
     fitted = build_configured_model(model, settings).fit(known)
-    exclude = Exclude(known.user_items if measured.exclude is not None else None)
+    exclude = Exclusion(known.user_items if measured.exclude is not None else None)
     lists, _ = fitted.recommend(measured.user_rows, LIST_LENGTH, exclude)
     ground_truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
     return _Served(lists, float(evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))

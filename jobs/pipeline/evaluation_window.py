@@ -18,7 +18,7 @@ from recsys.ids import Rows
 from recsys.models.base import Model
 from recsys.models.blend import BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.settings import Evaluation, Settings
 
 BLEND = "blend"
@@ -33,14 +33,14 @@ class EvaluationWindow:
 
     interactions: Interactions
     ground_truth: GroundTruth
-    exclude: Exclude
+    exclude: Exclusion
     fallback: Rows
     """The popular list, which users without history get."""
 
     @classmethod
     def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
         """Exclude each user's history if `settings.repeat` says so, and rank the popular items."""
-        exclude = Exclude(interactions.user_items if settings.repeat == "exclude" else None)
+        exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None)
         popular = Popularity().fit(interactions).recommend(ANY_USER, max(settings.evaluation.cutoffs))[0][0]
         return cls(interactions, ground_truth, exclude, popular)
 

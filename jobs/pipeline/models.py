@@ -6,9 +6,7 @@ from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import model_step
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
-from recsys.models._neural.long_fit import Training
-from recsys.models.base import Model
-from recsys.models.light_gcn import LightGcn
+from recsys.models.base import Model, NeuralModel, TrainingOptions
 from recsys.models.registry import build_model, model_type
 from recsys.settings import Settings
 
@@ -33,11 +31,11 @@ def fit_on_all_events(
 ) -> Model:
     """Fit the model called `name`; a long fit keeps checkpoints in the run directory and resumes from them."""
     model = build_configured_model(name, settings)
-    epochs = model.config.epochs if isinstance(model, LightGcn) else None
+    epochs = model.config.epochs if isinstance(model, NeuralModel) else None
     with progress.task(f"fit {name} on all events", epochs) as task:
-        if isinstance(model, LightGcn):
+        if isinstance(model, NeuralModel):
             checkpoint = run.directory / CHECKPOINTS / f"{name}.safetensors"
-            model.training = Training(checkpoint, on_epoch=lambda _done, _epochs: task.advance(1))
+            model.training = TrainingOptions(checkpoint, on_epoch=lambda _done, _epochs: task.advance(1))
         return model.fit(interactions)
 
 

@@ -73,14 +73,14 @@ def write_catalogue_file(
 def item_vectors(interactions: Interactions, seed: int) -> NDArray[np.int8]:
     """Compress each item's column of users to `VECTOR_SIZE` whole numbers, (items, `VECTOR_SIZE`).
 
-    The cosine of two vectors is about that of the two columns of `interactions.wanted`, by its truncated SVD; each
-    vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
+    The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD.
+    Each vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
     """
-    values, right = truncated_svd(interactions.wanted, VECTOR_SIZE, seed)
+    values, right = truncated_svd(interactions.positives, VECTOR_SIZE, seed)
     scaled = np.zeros((len(interactions.items), VECTOR_SIZE), np.float32)
     scaled[:, : len(values)] = right * values
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
-    whole = np.sqrt(np.asarray(interactions.wanted.power(2).sum(axis=0)).reshape(-1, 1))
+    whole = np.sqrt(np.asarray(interactions.positives.power(2).sum(axis=0)).reshape(-1, 1))
     is_described = lengths > MIN_LENGTH_SHARE * whole
     units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=is_described)
     return np.rint(VECTOR_NORM * units).astype(np.int8)

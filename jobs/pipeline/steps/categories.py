@@ -20,7 +20,7 @@ from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report.contents import CategoryExample, CategorySummary, ListedItem
 from recsys.files import read_json, write_json
-from recsys.models.categories.levels import MIN_CONFIDENCE, Classified, Proposals, category_path, classify
+from recsys.models.categories.levels import MIN_CONFIDENCE, Classification, Proposals, category_path, classify
 from recsys.models.light_gcn import LightGcn
 from recsys.schema import (
     CATEGORY,
@@ -71,13 +71,13 @@ def _write(directory: Path, context: RunContext) -> None:
     if reason is None:
         vectors = LightGcn.load(run.directory / model_step(LightGcn.name)).item_factors
         try:
-            classified = classify(vectors, interactions.wanted, categories, settings.seed)
+            classified = classify(vectors, interactions.positives, categories, settings.seed)
         except NotEnoughDataError as error:
             reason = str(error)
         else:
-            rows = classified.without.sure()
+            rows = classified.unlabeled.confident()
             examples = _examples(classified, interactions, catalogue)
-            summary = replace(summary, proposed=len(rows), measured=classified.measured, examples=examples)
+            summary = replace(summary, proposed=len(rows), measured=classified.measurement, examples=examples)
     if reason is not None:
         log.info("no categories proposed", run=run.id, reason=reason)
     write_json(directory / EVALUATION_FILE, asdict(replace(summary, skipped=reason)))
@@ -124,10 +124,10 @@ def _reason_to_skip(run: Run, summary: CategorySummary, categories: pl.Series) -
 
 
 def _examples(
-    classified: Classified, interactions: Interactions, catalogue: pl.DataFrame
+    classified: Classification, interactions: Interactions, catalogue: pl.DataFrame
 ) -> tuple[CategoryExample, ...]:
     """Pick proposals evenly from the surest down, for items without a category, then for held-out items."""
-    without = _spread(classified.without, EXAMPLES)
+    without = _spread(classified.unlabeled, EXAMPLES)
     chosen = [*without, *_spread(classified.test, EXAMPLES - len(without))]
     ids = interactions.items.ids(np.array([row for row, _, _ in chosen], np.int32)).to_list()
     rows = catalogue.filter(pl.col(ITEM_ID).is_in(ids)).with_columns(pl.col(CATEGORY).list.join(CATEGORY_SEPARATOR))
@@ -141,5 +141,5 @@ def _examples(
 
 
 def _spread(proposals: Proposals, count: int) -> list[tuple[int, list[str], float]]:
-    ordered = sorted(proposals.sure(), key=lambda proposal: (-proposal[2], proposal[0]))
+    ordered = sorted(proposals.confident(), key=lambda proposal: (-proposal[2], proposal[0]))
     return ordered[:: max(1, len(ordered) // max(1, count))][:count]

@@ -23,13 +23,13 @@ from jobs.progress import Task
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
-from recsys.models._item_item.shared_users import SharedUsers
+from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend
 from recsys.models.item_knn import ItemKnn
 from recsys.models.popularity import Popularity
 from recsys.models.trending import Trending
-from recsys.ranking.top_k import Exclude, top_k
+from recsys.ranking.top_k import Exclusion, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
@@ -59,7 +59,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     interactions = read_interactions(run)
     items = context.lake.items().collect()
     unavailable = unavailable_items(interactions.items, items)
-    exclude = Exclude(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
+    exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
     popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     users, rows = interactions.shape
@@ -70,7 +70,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
             directory,
             ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
             interactions,
-            Exclude(items=unavailable),
+            Exclusion(items=unavailable),
             settings.lists.similar_items,
             settings.anomalies.min_support,
             task,
@@ -105,7 +105,7 @@ def unavailable_items(item_ids: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]
 
 
 def write_user_lists(
-    directory: Path, model: Model, interactions: Interactions, exclude: Exclude, n: int, task: Task
+    directory: Path, model: Model, interactions: Interactions, exclude: Exclusion, n: int, task: Task
 ) -> None:
     """Write the model's n best items for every user."""
     blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(interactions.users)))
@@ -116,15 +116,15 @@ def write_similar_lists(
     directory: Path,
     model: ItemModel,
     interactions: Interactions,
-    exclude: Exclude,
+    exclude: Exclusion,
     n: int,
     min_users: int,
     task: Task,
 ) -> None:
     """Write the n items most similar to each item, of those that share at least `min_users` users with it."""
-    shared = SharedUsers(interactions.wanted, min_users)
+    shared = SupportFilter(interactions.positives, min_users)
     blocks = (
-        (rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
+        (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
     )
     _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, interactions.items, interactions.items, blocks, task)
 
@@ -142,7 +142,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
         lists.collect().write_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS)
 
 
-def write_history(directory: Path, interactions: Interactions, exclude: Exclude, n: int, task: Task) -> None:
+def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
     """Write the n latest items of each user whom `exclude` keeps from getting them again; no row without such."""
     users = 0 if exclude.user_items is None else len(interactions.users)
     blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))

@@ -23,9 +23,9 @@ from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.memory import available_bytes
-from recsys.models._neural.long_fit import Training
-from recsys.models.light_gcn import LightGcn
-from recsys.models.search_spaces import SEARCH_SPACES, Range
+from recsys.models.base import NeuralModel, TrainingOptions
+from recsys.models.config import Range
+from recsys.models.registry import model_type
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,10 +33,8 @@ log = structlog.get_logger(__name__)
 MAX_TUNING_USERS: Final = 2_000
 MIN_TUNING_SHARE: Final = 0.5
 """Of the best model's metric: a model below it is not tuned."""
-LAST_MODEL: Final = LightGcn.name
-"""Fits for as long as there is time, so that it is fitted last."""
 TUNING_TIME_SHARE: Final = 0.6
-"""Of the time left before the last model is fitted: the others are tuned in it."""
+"""Of the time left before neural models, which use all of it, are fitted: other models are tuned in this share."""
 RESULT_FILE: Final = "search.json"
 
 Lists = dict[str, Rows]
@@ -111,13 +109,15 @@ def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> 
     results: dict[str, CandidateResult] = {}
     lists: Lists = {}
     with progress.task("choose models and their settings", len(settings.models)) as task:
-        for name in sorted(settings.models, key=lambda name: name == LAST_MODEL):
-            if name == LAST_MODEL:
-                _tune_best(results, lists, window, settings, _Clock(TUNING_TIME_SHARE * clock.left))
+        neural = [name for name in settings.models if issubclass(model_type(name), NeuralModel)]
+        for name in settings.models:
+            if name not in neural:
+                results[name] = _try(name, window, settings, clock, lists)
+                task.advance(1)
+        _tune_best(results, lists, window, settings, _Clock(TUNING_TIME_SHARE * clock.left) if neural else clock)
+        for name in neural:
             results[name] = _try(name, window, settings, clock, lists)
             task.advance(1)
-        if LAST_MODEL not in settings.models:
-            _tune_best(results, lists, window, settings, clock)
     if not lists:
         raise ModelError(f"no candidate could be fitted: {results[settings.models[0]].left_out}")
     return SearchResult(round(clock.spent, 1), tuple(results[name] for name in settings.models)), lists
@@ -173,14 +173,14 @@ def _fit(
     """Fit and measure a model, and add its lists to `lists`; a fit that can end early does after `seconds`."""
     started = time.monotonic()
     model = build_configured_model(name, settings)
-    if isinstance(model, LightGcn):
-        model.training = Training(seconds=seconds)
+    if isinstance(model, NeuralModel):
+        model.training = TrainingOptions(seconds=seconds)
     try:
         ranked = rank_items(model, window, settings)
     except ModelError as error:
         return _left_out(name, str(error))
     lists[name] = ranked
-    values = {"epochs": model.epochs} if isinstance(model, LightGcn) else None
+    values = {"epochs": model.epochs} if isinstance(model, NeuralModel) else None
     return CandidateResult(name, _metric(ranked, window, settings), round(time.monotonic() - started, 1), values)
 
 
@@ -239,7 +239,7 @@ def _tune(
 def _space(name: str, settings: Settings) -> dict[str, Range]:
     """Return the fields of a model's config to tune and their limits: none that the settings fix."""
     fixed = settings.model_settings.get(name, {})
-    return {field: limits for field, limits in SEARCH_SPACES.get(name, {}).items() if field not in fixed}
+    return {field: limits for field, limits in model_type(name).search_space.items() if field not in fixed}
 
 
 def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Settings:

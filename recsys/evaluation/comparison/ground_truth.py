@@ -87,7 +87,7 @@ def build_ground_truth(
             "no user with events before the window has a relevant item in it: "
             "the window is too short, or evaluation.relevant_events too narrow"
         )
-    item_users = interactions.wanted.getnnz(axis=0)
+    item_users = interactions.positives.getnnz(axis=0)
     head = head_items(item_users, evaluation.head_share)
     item_values = np.column_stack([item_users / len(interactions.users), head.astype(np.float64)])
     return GroundTruth(
@@ -98,8 +98,8 @@ def build_ground_truth(
         head=head,
         item_users=item_users,
         users=len(interactions.users),
-        history_popularity=_mean_over_history(interactions.wanted, item_values)[user_rows[returning]],
-        user_items=interactions.wanted,
+        history_popularity=_mean_over_history(interactions.positives, item_values)[user_rows[returning]],
+        user_items=interactions.positives,
         item_paths=None if catalogue is None else _item_paths(interactions.items, catalogue),
     )
 

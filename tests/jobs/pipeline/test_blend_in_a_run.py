@@ -23,7 +23,7 @@ from recsys.evaluation.comparison.segments import HEAVY, LIGHT
 from recsys.models.blend import Blend, BlendConfig
 from recsys.models.item_knn import ItemKnn
 from recsys.models.repurchase import Repurchase
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.settings import load_settings
 from tests.shop import AS_OF, UNAVAILABLE
 
@@ -58,7 +58,7 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     blend = Blend(config, {"repurchase": Repurchase(), "item_knn": ItemKnn()}).fit(known)
     everyone = np.arange(known.shape[0], dtype=np.int32)
     hidden = np.array([item == UNAVAILABLE for item in known.items.values])
-    expected, _ = blend.recommend(everyone, 100, Exclude(items=hidden))
+    expected, _ = blend.recommend(everyone, 100, Exclusion(items=hidden))
     lists = pl.read_parquet(outcome.run.directory / "lists" / "user_items.parquet")
     assert lists["user_id"].to_list() == known.users.values.to_list()
     for row, listed in zip(expected, lists["items"], strict=True):

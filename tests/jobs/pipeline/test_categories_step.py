@@ -31,7 +31,7 @@ def make_shop(tmp_path: Path, data_directory: Path) -> Make:
 
     def make(hidden: int = HIDDEN, model: str = "als") -> Settings:
         shop = make_communities(ITEMS, loyalty=0.95, signal=0)
-        users, items = shop.wanted.nonzero()
+        users, items = shop.positives.nonzero()
         directory = tmp_path / "shop"
         directory.mkdir()
         hours = np.random.default_rng(0).integers(1, 90 * 24, len(users)).tolist()

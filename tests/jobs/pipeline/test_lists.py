@@ -11,7 +11,7 @@ from jobs.progress import SilentTask
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from tests.tables import items_of
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
         [(user, item, 0, 1.0) for user, items in items_by_user.items() for item in items]
     )
     model = Popularity().fit(interactions)
-    write_user_lists(tmp_path, model, interactions, Exclude(interactions.user_items), 5, SilentTask())
+    write_user_lists(tmp_path, model, interactions, Exclusion(interactions.user_items), 5, SilentTask())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]
@@ -54,15 +54,15 @@ def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
             ("zoe", "tea", 7, 1.0),
         ]
     )
-    write_history(tmp_path, interactions, Exclude(interactions.user_items), 9, SilentTask())
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 9, SilentTask())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", ["cup", "jug", "tea", "pot"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, interactions, Exclude(interactions.user_items), 2, SilentTask())
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 2, SilentTask())
     assert pl.read_parquet(tmp_path / "history.parquet").rows() == [("ann", ["cup", "jug"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, interactions, Exclude(), 9, SilentTask())
+    write_history(tmp_path, interactions, Exclusion(), 9, SilentTask())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert (table.height, table.schema) == (0, {"user_id": pl.String, "items": LISTS})
 
@@ -73,7 +73,7 @@ def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: in
     generator = np.random.default_rng(0)
     drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
     interactions = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
-    write_history(tmp_path, interactions, Exclude(interactions.user_items), 1_000, SilentTask())
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 1_000, SilentTask())
     listed = dict(pl.read_parquet(tmp_path / "history.parquet").rows())
     assert list(listed) == interactions.users.values.to_list()
     for row, items in enumerate(listed.values()):
@@ -103,7 +103,7 @@ def similar_lists(
 ) -> dict[str, list[str]]:
     interactions = interactions_from_pairs(events)
     model = ItemKnn(ItemKnnConfig(similarity)).fit(interactions)
-    write_similar_lists(directory, model, interactions, Exclude(), 9, 3, SilentTask())
+    write_similar_lists(directory, model, interactions, Exclusion(), 9, 3, SilentTask())
     return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys.models.bspm import Bspm, BspmConfig
 from recsys.models.gf_cf import GfCf, GfCfConfig
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 
 ROWS = {"a": "xy", "b": "xyz", "c": "zw", "d": "w", "e": "xw"}
 EVENTS = [(user, item, 1.0, 1.0) for user, items in ROWS.items() for item in items]
@@ -71,5 +71,5 @@ def test_similar_items_are_what_their_only_shopper_would_be_shown(shop_of: Shop)
     others = np.array([0, 2, 3])
     np.testing.assert_array_equal(rows[0], others[np.argsort(-expected[others])])
     np.testing.assert_allclose(scores[0], np.sort(expected[others])[::-1], rtol=1e-5)
-    hidden, _ = model.similar(np.array([1], np.int32), 3, Exclude(items=np.array([False, False, True, False])))
+    hidden, _ = model.similar(np.array([1], np.int32), 3, Exclusion(items=np.array([False, False, True, False])))
     assert 2 not in hidden

@@ -1,10 +1,12 @@
-"""The compiled step of `Ials`: one side's vectors move while the other's stand still; imported where it is used."""
+"""Compiled solver of `Ials`: the vectors of one side are updated while those of the other are fixed.
+
+Import this module inside functions: numba takes long to import.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.compiled import compiled
-from recsys.models._factors.positive_definite import solve_positive_definite
+from recsys.compiled import compiled, solve_positive_definite
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -12,16 +14,16 @@ Offsets = NDArray[np.int64]
 
 
 @compiled
-def gathered(vectors: Floats, rows: Integers, first: int, last: int) -> Floats:
-    """Columns `first` up to, not with, `last` of some rows of `vectors`."""
-    found = np.empty((len(rows), last - first), np.float32)
+def gather(vectors: Floats, rows: Integers, first: int, last: int) -> Floats:
+    """Copy columns `first` (inclusive) to `last` (exclusive) of some rows of `vectors`."""
+    copied = np.empty((len(rows), last - first), np.float32)
     for place in range(len(rows)):
-        found[place] = vectors[rows[place], first:last]
-    return found
+        copied[place] = vectors[rows[place], first:last]
+    return copied
 
 
 @compiled
-def improve(
+def update_vectors(
     rows: Offsets,
     offsets: Offsets,
     columns: Integers,
@@ -32,10 +34,11 @@ def improve(
     chunk: int,
     vectors: Floats,
 ) -> None:
-    """Lower the loss of each of `rows` over its vector by a Newton step for each `block` of its coordinates.
+    """Minimize the loss over the vector of each of `rows`, by a Newton step for each `block` of its coordinates.
 
-    The entries of row r are `columns` from `offsets[r]` to `offsets[r + 1]`, copied `chunk` at a time; without any
-    it becomes 0. `others` are the vectors of the columns, `gram` their Gram matrix times the unobserved weight.
+    The entries of row r are `columns` from `offsets[r]` to `offsets[r + 1]`, gathered `chunk` at a time; a row
+    without entries becomes 0. `others` are the vectors of the columns, `gram` their Gram matrix times the weight of
+    an unobserved pair. `vectors` is changed in place.
     """
     size = vectors.shape[1]
     for row in rows:
@@ -46,7 +49,7 @@ def improve(
             continue
         errors = np.empty(stop - start, np.float32)
         for place in range(start, stop, chunk):
-            some = gathered(others, columns[place : min(place + chunk, stop)], 0, size)
+            some = gather(others, columns[place : min(place + chunk, stop)], 0, size)
             errors[place - start : place - start + len(some)] = np.dot(some, vector) - np.float32(1)
         for first in range(0, size, block):
             last = min(first + block, size)
@@ -56,7 +59,7 @@ def improve(
                 hessian[place, place] += penalties[row]
             for place in range(start, stop, chunk):
                 end = min(place + chunk, stop)
-                some = gathered(others, columns[place:end], first, last)
+                some = gather(others, columns[place:end], first, last)
                 gradient += np.dot(some.T, errors[place - start : end - start])
                 hessian += np.dot(some.T, some)
             step = solve_positive_definite(hessian, gradient)
@@ -64,5 +67,5 @@ def improve(
             if last < size:
                 for place in range(start, stop, chunk):
                     end = min(place + chunk, stop)
-                    some = gathered(others, columns[place:end], first, last)
+                    some = gather(others, columns[place:end], first, last)
                     errors[place - start : end - start] -= np.dot(some, step)

@@ -1,84 +1,78 @@
-"""What models of item-item weights share: an item's score is the sum of what the user's items say of it."""
+"""Base class of models of item-item weights: a score is the sum of the weights of a user's items."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
-from recsys.data.scaling import once_each
+from recsys.data.scaling import binarize
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import NOTHING, ItemModel
-from recsys.ranking.top_k import Exclude, Scores, rank_entries, top_k_of_entries
+from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.ranking.top_k import Exclusion, Scores, rank_entries, top_k_of_entries
 
 Dense = NDArray[np.float32]
 
 
 class ItemWeightModel(ItemModel):
-    """Scores by `user_items` (users x items, ones) times `weights` (items x items, a row what an item says).
+    """Scores by the product of `user_items` (users x items, ones) and `weights` (items x items).
 
-    The weights are sparse, or an array where most are not 0.
-    Items of which the user's say nothing good, a sum that is not above 0, come after all others, scored by their
-    share of the users less 1.
+    Row i of the weights is the contribution of a user's item i to the scores. The weights are a sparse matrix, or
+    an array when most are not 0. Items whose sum is not above 0 come after all others, scored by their share of the
+    users less 1.
     """
 
-    name: str
-    config: Any
-    config_type: type[Any]
     weights: csr_matrix | Dense
     user_items: csr_matrix
     item_share: NDArray[np.float32]
 
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def take(self, interactions: Interactions, weights: csr_matrix | Dense) -> Self:
-        """Take the fitted weights over; raises `ModelError` when they are not finite."""
-        wanted = interactions.wanted
+    def set_weights(self, interactions: Interactions, weights: csr_matrix | Dense) -> Self:
+        """Set the fitted weights and what scoring takes of the interactions; raise `ModelError` when not finite."""
+        positives = interactions.positives
         check_finite(self.name, weights=weights if isinstance(weights, np.ndarray) else weights.data)
         if not isinstance(weights, np.ndarray):
             weights = csr_matrix(weights, dtype=np.float32)
             weights.sort_indices()
         self.weights = weights
-        self.user_items = csr_matrix(once_each(wanted), dtype=np.float32)
-        item_users = np.bincount(wanted.indices, minlength=wanted.shape[1])
-        self.item_share = (item_users / wanted.shape[0]).astype(np.float32)
+        self.user_items = csr_matrix(binarize(positives), dtype=np.float32)
+        item_users = np.bincount(positives.indices, minlength=positives.shape[1])
+        self.item_share = (item_users / positives.shape[0]).astype(np.float32)
         return self
 
     def scores(self, user_rows: Rows) -> Scores:
-        """Sums of what the items of each user say, below them the share of users less 1."""
-        return over_share(self._entries(user_rows), self.item_share)
+        """Sum the weights of the items of each user; other items score their share of users less 1."""
+        return fill_with_popularity(self._entries(user_rows), self.item_share)
 
-    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """`Model.recommend` from what the user's items speak for, and the others by their share."""
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank like `Model.recommend`, from the sums above 0 alone, then by the share of users."""
         return rank_entries(self._entries, self.item_share - 1, user_rows, n, exclude)
 
     def _entries(self, user_rows: Rows) -> csr_matrix:
-        """The scores above 0, users x items."""
-        return above_zero(self.user_items[user_rows] @ self.weights)
+        """Compute the scores above 0, (len(user_rows), items)."""
+        return keep_positive(self.user_items[user_rows] @ self.weights)
 
-    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """The items that an item's neighbours are, by their weight; none of weight 0 or less."""
+    def similar(self, item_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank the neighbors of items by their weight; only weights above 0 count."""
         known = np.flatnonzero(item_rows != UNKNOWN)
-        neighbors = self.neighbors_of(item_rows[known]).tocoo()
+        neighbors = self.neighbor_weights(item_rows[known]).tocoo()
         shown = (neighbors.col != item_rows[known][neighbors.row]) & (neighbors.data > 0)
         if exclude.items is not None:
             shown &= ~exclude.items[neighbors.col]
         entries = (known[neighbors.row[shown]], neighbors.col[shown], neighbors.data[shown])
         return top_k_of_entries(*entries, len(item_rows), n)
 
-    def neighbors_of(self, item_rows: Rows) -> csr_matrix:
-        """The weights by which items are alike, (len(item_rows), items)."""
+    def neighbor_weights(self, item_rows: Rows) -> csr_matrix:
+        """Return the weights that rank similar items, (len(item_rows), items)."""
         return csr_matrix(self.weights[item_rows])
 
     def save(self, directory: Path) -> None:
         """Write the weights, the items of every user and the share of users of every item."""
-        found = self.weights
+        weights = self.weights
         arrays: dict[str, Array] = (
-            {"weights": found} if isinstance(found, np.ndarray) else sparse_arrays("weights", found)
+            {"weights": weights} if isinstance(weights, np.ndarray) else sparse_arrays("weights", weights)
         )
         arrays |= sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
         save_model(directory, self.name, self.config, arrays)
@@ -94,8 +88,8 @@ class ItemWeightModel(ItemModel):
         return model
 
 
-def above_zero(sums: csr_matrix | Dense) -> csr_matrix:
-    """The entries above 0; a sparse matrix may change in place."""
+def keep_positive(sums: csr_matrix | Dense) -> csr_matrix:
+    """Return the entries above 0 as a sparse matrix; a sparse argument may be changed in place."""
     if isinstance(sums, np.ndarray):
         return csr_matrix(np.maximum(sums, 0), dtype=np.float32)
     sums = csr_matrix(sums, dtype=np.float32)
@@ -105,8 +99,8 @@ def above_zero(sums: csr_matrix | Dense) -> csr_matrix:
     return sums
 
 
-def over_share(entries: csr_matrix, item_share: NDArray[np.float32]) -> Scores:
-    """Entries above 0 as scores for every item, below them the share of users less 1."""
+def fill_with_popularity(entries: csr_matrix, item_share: NDArray[np.float32]) -> Scores:
+    """Return entries above 0 as scores of every item, and the share of users less 1 for all other items."""
     scores = entries.toarray()
     np.copyto(scores, item_share - 1, where=scores <= 0)
     return scores

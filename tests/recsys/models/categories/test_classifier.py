@@ -28,7 +28,9 @@ def only(labels: np.ndarray, part: slice) -> np.ndarray:
 
 def fitted(shop: Communities, labels: np.ndarray, seed: int = 0) -> CategoryClassifier:
     config = CategoryClassifierConfig(hidden=32, seed=seed)
-    return CategoryClassifier(config).fit(shop.vectors, shop.wanted, only(labels, LEARN), only(labels, CALIBRATE))
+    return CategoryClassifier(config).fit(
+        shop.vectors, shop.positives, only(labels, LEARN), only(labels, CALIBRATE)
+    )
 
 
 def test_two_communities_are_told_apart_by_the_graph_alone():
@@ -75,7 +77,7 @@ def test_calibration_does_no_harm_on_noisy_labels():
     learn, calibrate, test = slice(0, 1000), slice(1000, 2000), slice(2000, 4000)
     config = CategoryClassifierConfig(learning_rate=0.02, dropout=0, hidden=256)
     classifier = CategoryClassifier(config).fit(
-        shop.vectors, shop.wanted, only(labels, learn), only(labels, calibrate)
+        shop.vectors, shop.positives, only(labels, learn), only(labels, calibrate)
     )
     logits, truth = classifier.logits(np.arange(2000, 4000, dtype=np.int32)), labels[test]
     calibrated = logits / np.float32(classifier.temperature)
@@ -109,13 +111,13 @@ def test_what_cannot_be_learned_is_said():
         fitted(shop, np.zeros(400, np.int32))
     few = only(shop.community, slice(0, 19))
     with pytest.raises(NotEnoughDataError, match="19 items of 2 categories"):
-        CategoryClassifier().fit(shop.vectors, shop.wanted, few, only(shop.community, CALIBRATE))
+        CategoryClassifier().fit(shop.vectors, shop.positives, few, only(shop.community, CALIBRATE))
     with pytest.raises(NotEnoughDataError, match="0 items of 0 categories"):
-        CategoryClassifier().fit(shop.vectors, shop.wanted, few * 0 - 1, few * 0 - 1)
+        CategoryClassifier().fit(shop.vectors, shop.positives, few * 0 - 1, few * 0 - 1)
     with pytest.raises(ModelError, match="not finite"):
         CategoryClassifier().fit(
             shop.vectors * np.float32(np.nan),
-            shop.wanted,
+            shop.positives,
             only(shop.community, LEARN),
             only(shop.community, CALIBRATE),
         )

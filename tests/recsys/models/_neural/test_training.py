@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from recsys.errors import ModelError
 from recsys.models._neural import training
-from recsys.models._neural.long_fit import Training
-from recsys.models._neural.training import History, Plan, Workers, train
+from recsys.models._neural.training import History, Schedule, Workers, train
+from recsys.models.base import TrainingOptions
 
-PLAN = Plan(epochs=6, batch_size=8, learning_rate=0.05, seed=1, patience=3)
+PLAN = Schedule(epochs=6, batch_size=8, learning_rate=0.05, seed=1, patience=3)
 ALONE = Workers(0, 1, torch.device("cpu"))
 
 
@@ -34,7 +34,9 @@ class Line(nn.Module):
         return (points * self.slope - 3 * points + noise).square().mean()
 
 
-def trained(training: Training, plan: Plan = PLAN, values: list[float] | None = None) -> tuple[Line, History]:
+def trained(
+    training: TrainingOptions, plan: Schedule = PLAN, values: list[float] | None = None
+) -> tuple[Line, History]:
     module = Line()
     left = iter(values or [])
     validate = (lambda: next(left)) if values else None
@@ -42,7 +44,7 @@ def trained(training: Training, plan: Plan = PLAN, values: list[float] | None = 
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
-    whole, history = trained(Training())
+    whole, history = trained(TrainingOptions())
     file = tmp_path / "state" / "line.safetensors"
 
     class KilledError(Exception):
@@ -53,9 +55,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
             raise KilledError
 
     with pytest.raises(KilledError):
-        trained(Training(checkpoint=file, on_epoch=kill))
+        trained(TrainingOptions(checkpoint=file, on_epoch=kill))
     seen: list[int] = []
-    resumed, history_of_both = trained(Training(checkpoint=file, on_epoch=lambda done, _: seen.append(done)))
+    resumed, history_of_both = trained(TrainingOptions(checkpoint=file, on_epoch=lambda done, _: seen.append(done)))
     assert seen == [4, 5, 6]
     assert resumed.slope.item() == whole.slope.item()
     assert history_of_both.losses == history.losses
@@ -63,37 +65,37 @@ def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tmp_path: Path):
     file = tmp_path / "line.safetensors"
-    trained(Training(checkpoint=file))
+    trained(TrainingOptions(checkpoint=file))
     with pytest.raises(ModelError, match="was written with other settings"):
-        trained(Training(checkpoint=file), replace(PLAN, learning_rate=0.1))
+        trained(TrainingOptions(checkpoint=file), replace(PLAN, learning_rate=0.1))
 
 
 def test_training_ends_after_epochs_without_a_better_value_and_keeps_the_best():
-    best, _ = trained(Training(), replace(PLAN, epochs=2))
-    module, history = trained(Training(), replace(PLAN, epochs=50), [0.1, 0.4, 0.3, 0.2, 0.35, 0.9, 0.9])
+    best, _ = trained(TrainingOptions(), replace(PLAN, epochs=2))
+    module, history = trained(TrainingOptions(), replace(PLAN, epochs=50), [0.1, 0.4, 0.3, 0.2, 0.35, 0.9, 0.9])
     assert history.values == [0.1, 0.4, 0.3, 0.2, 0.35]
     assert history.best == 1
     assert module.slope.item() == best.slope.item()
 
 
 def test_an_epoch_that_is_not_whole_in_time_does_not_count(monkeypatch: pytest.MonkeyPatch):
-    one, _ = trained(Training(), replace(PLAN, epochs=1))
+    one, _ = trained(TrainingOptions(), replace(PLAN, epochs=1))
     ticks = iter(range(100))
     monkeypatch.setattr(training.time, "monotonic", lambda: float(next(ticks)))
-    module, history = trained(Training(seconds=6.0))  # of four steps to an epoch, the seventh is too late
+    module, history = trained(TrainingOptions(seconds=6.0))  # of four steps to an epoch, the seventh is too late
     assert len(history.losses) == 1
     assert module.slope.item() == one.slope.item()
 
 
 def test_no_epoch_in_time_is_an_error():
     with pytest.raises(ModelError, match="line: not one epoch was done in -1 seconds"):
-        trained(Training(seconds=-1.0))
+        trained(TrainingOptions(seconds=-1.0))
 
 
 def test_weights_are_averaged_over_steps(monkeypatch: pytest.MonkeyPatch):
-    averaged, _ = trained(Training())
+    averaged, _ = trained(TrainingOptions())
     monkeypatch.setattr(training, "AVERAGED_STEPS", 1)
-    last, _ = trained(Training())
+    last, _ = trained(TrainingOptions())
     assert 0 < averaged.slope.item() < last.slope.item() < 3.3
 
 
@@ -102,7 +104,7 @@ import sys
 import numpy as np
 from recsys.models._graph import light_gcn_training
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
-from tests.recsys.models.test_neural_training import wanted_by_kind
+from tests.recsys.models._neural.test_training import wanted_by_kind
 import os
 
 class Shop:

@@ -7,7 +7,7 @@ from recsys.errors import SettingsError
 from recsys.models.als import Als, AlsConfig
 from recsys.models.base import ItemModel
 from recsys.models.bpr import BprConfig
-from recsys.models.registry import MODELS, build_model, model_type
+from recsys.models.registry import MODEL_NAMES, build_model, model_type
 
 
 def test_values_override_the_defaults_and_the_seed():
@@ -29,14 +29,14 @@ def test_cuda_where_there_is_none_is_refused_before_the_fit(monkeypatch: pytest.
     build_model("popularity", {}, 0, "cuda")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODEL_NAMES)
 def test_every_model_is_built_from_defaults_under_its_name(name: str):
     assert type(build_model(name, {}, 0)) is model_type(name)
 
 
 def test_which_models_know_likeness():
     knowing = {"item_knn", "ease", "slim", "rp3beta", "gf_cf", "bspm", "ials", "als", "bpr", "light_gcn"}
-    assert {name for name in MODELS if issubclass(model_type(name), ItemModel)} == knowing
+    assert {name for name in MODEL_NAMES if issubclass(model_type(name), ItemModel)} == knowing
     assert model_type("als") is Als
 
 
@@ -82,5 +82,5 @@ def test_a_wrong_value(name: str, field: str, value: Any, expected: str):
 
 
 def test_a_wrong_seed_of_the_settings():
-    with pytest.raises(SettingsError, match=r"models\.als: seed = -4: "):
+    with pytest.raises(SettingsError, match=r"^model_settings\.als: seed = -4: "):
         build_model("als", {}, -4)

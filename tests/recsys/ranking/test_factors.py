@@ -14,11 +14,12 @@ from scipy.sparse import csr_matrix
 
 from recsys.errors import ModelError, SettingsError
 from recsys.ids import Rows
-from recsys.ranking import factors
-from recsys.ranking.factors import FactorIndex, Factors, find_cuda, rank_factors
-from recsys.ranking.top_k import Exclude, Scores
+from recsys.ranking import factor_index, factors
+from recsys.ranking.factor_index import FactorIndex, Factors
+from recsys.ranking.factors import find_cuda, rank_factors
+from recsys.ranking.top_k import Exclusion, Scores
 
-NOTHING = Exclude()
+NOTHING = Exclusion()
 slow_start = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # "cpu" is the path of CUDA, taken on torch's CPU.
 both_paths = pytest.mark.parametrize("torch_device", [None, "cpu"], ids=["numpy", "torch"], indirect=True)
@@ -31,9 +32,9 @@ def torch_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 def rank(
-    users: Factors, items: Factors, bias: Factors, rows: Rows, n: int, exclude: Exclude = NOTHING
+    users: Factors, items: Factors, bias: Factors, rows: Rows, n: int, exclude: Exclusion = NOTHING
 ) -> tuple[Rows, Scores]:
-    return rank_factors(users, FactorIndex.of(items, bias, 1.0), rows, n, exclude)
+    return rank_factors(users, FactorIndex.build(items, bias, 1.0), rows, n, exclude)
 
 
 def exact_scores(users: Factors, items: Factors, bias: Factors) -> Scores:
@@ -80,7 +81,7 @@ def test_it_is_the_head_of_a_full_sort(data: st.DataObject, items: int, factors:
     scores[~user_vectors.any(axis=1)] = -np.inf
     scores[stored | mask] = -np.inf
     unknown = np.full((1, items), -np.inf, np.float32)
-    exclude = Exclude(csr_matrix(stored.astype(np.float32)), mask)
+    exclude = Exclusion(csr_matrix(stored.astype(np.float32)), mask)
     found = rank(user_vectors, item_vectors, bias, rows, n, exclude)
     assert_same(found, sort_all(np.concatenate([scores, unknown])[rows], n))
 
@@ -93,7 +94,7 @@ def test_many_items_in_many_tiles(factors: int):
     seen = csr_matrix(normal(4, 300, 3_000) > 1.5)
     scores = exact_scores(users, items, bias)
     scores[seen.toarray()] = -np.inf
-    found = rank(users, items, bias, np.arange(300, dtype=np.int32), 20, Exclude(seen))
+    found = rank(users, items, bias, np.arange(300, dtype=np.int32), 20, Exclusion(seen))
     assert_same(found, sort_all(scores, 20))
 
 
@@ -110,7 +111,7 @@ def test_what_a_product_rounds_away_decides_nothing():
     expected = sort_all(np.where(seen, -np.inf, exact_scores(users, items, bias)).astype(np.float32), 10)
     by_product = np.argsort(-np.where(seen, -np.inf, users @ items.T), axis=1, kind="stable")[:, :10]
     assert (by_product != expected[0]).any()
-    found = rank(users, items, bias, np.arange(40, dtype=np.int32), 10, Exclude(csr_matrix(seen)))
+    found = rank(users, items, bias, np.arange(40, dtype=np.int32), 10, Exclusion(csr_matrix(seen)))
     assert_same(found, expected)
 
 
@@ -125,7 +126,7 @@ def test_a_shorter_vector_that_points_the_users_way_is_found_behind_many_longer_
 def test_ties_go_by_item_row_even_where_the_later_item_was_tried_first():
     items, bias = np.ones((2_048, 1), np.float32), np.ones(2_048, np.float32)
     items[1_024:], bias[1_024:] = 2, 0
-    index = FactorIndex.of(items, bias, 9.0)
+    index = FactorIndex.build(items, bias, 9.0)
     assert index.rows[0] == 1_024
     found, _ = rank_factors(np.ones((1, 1), np.float32), index, np.zeros(1, np.int32), 3, NOTHING)
     assert found.tolist() == [[0, 1, 2]]
@@ -146,8 +147,8 @@ def test_blocks_tiles_and_threads_change_nothing(
     of_users, of_items, bias = normal(0, 150, 20), normal(1, 400, 20), normal(2, 400)
     rows = np.arange(150, dtype=np.int32)[::-1].copy()
     expected = rank(of_users, of_items, bias, rows, 12)
-    monkeypatch.setattr(factors, "USERS", users)
-    monkeypatch.setattr(factors, "ITEMS", items)
+    monkeypatch.setattr(factors, "BLOCK_USERS", users)
+    monkeypatch.setattr(factor_index, "TILE_ITEMS", items)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
     assert_same(rank(of_users, of_items, bias, rows, 12), expected)
 
@@ -164,21 +165,21 @@ def test_one_user_alone_gets_the_same_scores_to_the_last_bit():
 def test_a_few_items_allowed_of_many():
     users, items, bias = normal(0, 30, 8), normal(1, 2_000, 8), np.zeros(2_000, np.float32)
     allowed = np.isin(np.arange(2_000), [5, 700, 1_999])
-    found, scores = rank(users, items, bias, np.arange(30, dtype=np.int32), 4, Exclude(items=~allowed))
+    found, scores = rank(users, items, bias, np.arange(30, dtype=np.int32), 4, Exclusion(items=~allowed))
     assert {*found.flat} == {-1, 5, 700, 1_999}
     assert (found[:, 3] == -1).all()
     assert (scores[:, 3] == -np.inf).all()
-    nothing, _ = rank(users, items, bias, np.array([0], np.int32), 4, Exclude(items=np.ones(2_000, bool)))
+    nothing, _ = rank(users, items, bias, np.array([0], np.int32), 4, Exclusion(items=np.ones(2_000, bool)))
     assert nothing.tolist() == [[-1] * 4]
 
 
 def test_memory_does_not_grow_with_users_times_items():
     users, items = normal(0, 4_000, 4), normal(1, 60_000, 4)
-    index = FactorIndex.of(items, np.zeros(60_000, np.float32), 1.0)
+    index = FactorIndex.build(items, np.zeros(60_000, np.float32), 1.0)
     rows = np.arange(4_000, dtype=np.int32)
-    rank_factors(users, index, rows[:1], 10, Exclude())
+    rank_factors(users, index, rows[:1], 10, Exclusion())
     tracemalloc.start()
-    rank_factors(users, index, rows, 10, Exclude())
+    rank_factors(users, index, rows, 10, Exclusion())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6  # all scores are 960 MB

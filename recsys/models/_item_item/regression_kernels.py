@@ -1,6 +1,6 @@
-"""Each item's regression on its neighbours, from a Gram matrix of these alone: no matrix of all pairs is made.
+"""Compiled regressions of items on their neighbors, from Gram matrices of these alone instead of all pairs.
 
-Compiled loops; imported where they are used.
+Import this module inside functions: numba takes long to import.
 """
 
 from typing import Any
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.compiled import compiled
-from recsys.models._factors.positive_definite import solve_positive_definite
+from recsys.compiled import compiled, solve_positive_definite
 
 Integers = NDArray[np.int32]
 Offsets = NDArray[np.int64]
@@ -17,18 +16,19 @@ Floats = NDArray[np.float64]
 
 
 @compiled
-def gram_of(support: Integers, offsets: Offsets, users: Integers, weights: Floats, last: Integers) -> Floats:
-    """Dot products of the columns of `support`, weighted by user: the lower triangle, (support, support).
+def weighted_gram(support: Integers, offsets: Offsets, users: Integers, weights: Floats, last: Integers) -> Floats:
+    """Compute the user-weighted dot products of the columns of `support`: the lower triangle, (support, support).
 
-    The users of item i are `users[offsets[i]:offsets[i + 1]]`. `last` has an entry a user, before and after all -1.
+    The users of item i are `users[offsets[i]:offsets[i + 1]]`. `last` is scratch space with an entry
+    of -1 for each user, which is restored.
     """
     size = len(support)
     gram = np.zeros((size, size))
     entries = 0
     for item in support:
         entries += offsets[item + 1] - offsets[item]
-    columns = np.empty(entries, np.int32)  # of each entry, its column; those of a user are a list
-    before = np.empty(entries, np.int32)  # of each entry, the same user's entry before it
+    columns = np.empty(entries, np.int32)  # the column of each entry; the entries of a user form a linked list
+    before = np.empty(entries, np.int32)  # the user's previous entry
     entry = 0
     for column in range(size):
         row = gram[column]
@@ -49,8 +49,8 @@ def gram_of(support: Integers, offsets: Offsets, users: Integers, weights: Float
 
 
 @compiled
-def ridge(gram: Floats, penalties: Floats, target: Floats) -> Floats:
-    """The w that solves (gram + diagonal of penalties) w = target, from the lower triangle of the gram."""
+def solve_ridge(gram: Floats, penalties: Floats, target: Floats) -> Floats:
+    """Solve (gram + diagonal of penalties) w = target for w, from the lower triangle of `gram`."""
     matrix = gram.copy()
     for place in range(len(target)):
         matrix[place, place] += penalties[place]
@@ -66,50 +66,50 @@ def regress_ridge(
     users: Integers,
     weights: Floats,
     penalties: Floats,
-    found: NDArray[np.float32],
+    solutions: NDArray[np.float32],
 ) -> None:
-    """Regress each of `items` on its neighbours by ridge regression; `found` is parallel to `neighbors`."""
+    """Regress each of `items` on its neighbors by ridge regression, into `solutions`, parallel to `neighbors`."""
     last = np.full(len(weights), -1, np.int32)
     for item in items:
         start, stop = neighbor_offsets[item], neighbor_offsets[item + 1]
         if start == stop:
             continue
         support = np.append(neighbors[start:stop], np.int32(item))
-        gram = gram_of(support, offsets, users, weights, last)
-        solution = ridge(gram[:-1, :-1], penalties[support[:-1]], gram[-1, :-1])
+        gram = weighted_gram(support, offsets, users, weights, last)
+        solution = solve_ridge(gram[:-1, :-1], penalties[support[:-1]], gram[-1, :-1])
         for place in range(stop - start):
-            found[start + place] = solution[place]
+            solutions[start + place] = solution[place]
 
 
 @compiled
-def non_negative_net(gram: Floats, target: Floats, l1: Any, l2: Floats, sweeps: int, tolerance: Any) -> Floats:
-    """The w >= 0 that makes (w'Gw + sum of l2 w^2) / 2 + l1 sum(w) - w'target least, by coordinate descent.
+def solve_elastic_net(gram: Floats, target: Floats, l1: Any, l2: Floats, sweeps: int, tolerance: Any) -> Floats:
+    """Minimize (w'Gw + sum of l2 w^2) / 2 + l1 sum(w) - w'target over w >= 0 by coordinate descent.
 
-    `gram` is the lower triangle of G. It ends after a sweep in which no weight moved by more than `tolerance`.
+    `gram` is the lower triangle of G. Ends after a sweep in which no weight changed by more than `tolerance`.
     """
     size = len(target)
     solution = np.zeros(size)
-    left = target.copy()  # target - G w
+    residual = target.copy()  # target - G w
     full = gram + gram.T
     for place in range(size):
         full[place, place] = gram[place, place]
     for _ in range(sweeps):
-        moved = 0.0
+        change = 0.0
         for place in range(size):
             own = full[place, place]
-            wanted = max(0.0, (left[place] + own * solution[place] - l1) / (own + l2[place]))
-            step = wanted - solution[place]
+            target_weight = max(0.0, (residual[place] + own * solution[place] - l1) / (own + l2[place]))
+            step = target_weight - solution[place]
             if step != 0:
-                left -= step * full[place]
-                solution[place] = wanted
-                moved = max(moved, abs(step))
-        if moved <= tolerance:
+                residual -= step * full[place]
+                solution[place] = target_weight
+                change = max(change, abs(step))
+        if change <= tolerance:
             break
     return solution
 
 
 @compiled
-def regress_non_negative(
+def regress_elastic_net(
     items: Offsets,
     neighbor_offsets: Offsets,
     neighbors: Integers,
@@ -120,16 +120,16 @@ def regress_non_negative(
     l1: Any,
     sweeps: int,
     tolerance: Any,
-    found: NDArray[np.float32],
+    solutions: NDArray[np.float32],
 ) -> None:
-    """Regress each of `items` on its neighbours by a non-negative elastic net; `found` is as in `regress_ridge`."""
+    """Regress each of `items` on its neighbors by a non-negative elastic net, like `regress_ridge`."""
     last = np.full(len(weights), -1, np.int32)
     for item in items:
         start, stop = neighbor_offsets[item], neighbor_offsets[item + 1]
         if start == stop:
             continue
         support = np.append(neighbors[start:stop], np.int32(item))
-        gram = gram_of(support, offsets, users, weights, last)
-        solution = non_negative_net(gram[:-1, :-1], gram[-1, :-1], l1, l2[support[:-1]], sweeps, tolerance)
+        gram = weighted_gram(support, offsets, users, weights, last)
+        solution = solve_elastic_net(gram[:-1, :-1], gram[-1, :-1], l1, l2[support[:-1]], sweeps, tolerance)
         for place in range(stop - start):
-            found[start + place] = solution[place]
+            solutions[start + place] = solution[place]
