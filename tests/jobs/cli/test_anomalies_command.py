@@ -20,9 +20,8 @@ from recsys.pseudonyms import pseudonym
 from recsys.schema import Flags
 from recsys.settings import Settings
 from recsys.store.embedded import start_server
-from recsys.store.flags import LABEL_REASON, Flag, put_flags, read_flag
+from recsys.store.flags import LABEL_REASON, Flag, put_flags, read_flag, replace_nightly_flags
 from recsys.store.keys import Keys
-from recsys.store.publish.nightly_flags import replace_nightly_flags
 from tests.jobs.experiments.test_backtest import DAY, NOON, acts, lake_with
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
