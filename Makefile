@@ -2,19 +2,22 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench
+.PHONY: demo test check docs bench
 
 demo: .venv/demo
 	.venv/bin/recsys demo
 
 test: .venv/test
-	.venv/bin/pytest -n 2
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 check: test
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+docs: .venv/test
+	.venv/bin/python -m tests.docs.generated_pages
 
 bench: .venv/test
 	.venv/bin/python -m tests.benchmarks

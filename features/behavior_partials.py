@@ -1,4 +1,4 @@
-"""What a bucket of users says of each item and each IP address, in counts and sums that add up over buckets."""
+"""Counts and sums of each item and each IP address over a bucket of users, which add up over buckets."""
 
 from datetime import datetime
 from typing import Final
@@ -16,19 +16,19 @@ GREATEST_RATING: Final = "greatest_rating"
 
 
 def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The events that are the users' doing: all but impressions."""
+    """Return the events that are actions of users: all but impressions."""
     return events.filter(pl.col(EVENT) != IMPRESSION)
 
 
 def rating_value() -> pl.Expr:
-    """The stars that an event gives, null for any other event."""
+    """Return the value of a rating, and null for any other event."""
     return pl.when(pl.col(EVENT) == RATING).then(pl.col(VALUE))
 
 
 def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """One row an item of `events`, those of one bucket of users before `as_of`, for `add_item_counts`.
+    """Count users and ratings: one row per item of the events before `as_of`, of one bucket of users.
 
-    `users` that did something with it, its `ratings`, their exact sum, the least and the greatest of them.
+    Columns: number of `users`, number of `ratings`, their exact sum, the lowest and the highest rating.
     """
     return (
         exclude_impressions(events_before(events, as_of))
@@ -45,18 +45,18 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
 
 
 def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
-    """One row an item from the rows of `item_counts` of any number of buckets, the same to the bit in any order."""
+    """Add up the rows of `item_counts` of any number of buckets, with the same result to the bit in any order."""
     return partials.group_by(ITEM_ID).agg(
         pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max()
     )
 
 
 def ip_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """One row an IP address of `events`, those of one bucket of users before `as_of`: how many `users` it had."""
-    known = exclude_impressions(events_before(events, as_of)).filter(pl.col(IP).is_not_null())
-    return known.group_by(IP).agg(pl.col(USER_ID).n_unique().alias(USERS))
+    """Count users: one row per IP address of the events before `as_of`, of one bucket of users."""
+    addressed = exclude_impressions(events_before(events, as_of)).filter(pl.col(IP).is_not_null())
+    return addressed.group_by(IP).agg(pl.col(USER_ID).n_unique().alias(USERS))
 
 
 def add_ip_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
-    """One row an IP address from the rows of `ip_counts` of any number of buckets."""
+    """Add up the rows of `ip_counts` of any number of buckets."""
     return partials.group_by(IP).agg(pl.col(USERS).sum())

@@ -1,5 +1,14 @@
-"""The lake: events by bucket of users and by day, which are only added to, the catalogue, the users, and what is
-said of them.
+"""The lake: everything that was ever ingested or archived, in Parquet files of one directory.
+
+    events/bucket=BB/date=YYYY-MM-DD/PART-NNNN.parquet    events; files are added and never change
+    items.parquet, users.parquet, labels.parquet          the catalogue, user attributes, analysts' labels
+    impressions/date=YYYY-MM-DD/PART.parquet              items shown online
+    flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
+    quarantine/*.parquet                                  rows that broke a rule, as they came
+    ingests/*.json, schemas/*.json, watermarks/*.json     what each ingest read of each table
+    buckets.json, pseudonyms.json                         number of buckets; check of the pseudonym key
+
+A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, in UTC.
 """
 
 import fcntl
@@ -39,25 +48,25 @@ PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
-BATCH_ROWS = 500_000  # split by bucket and day at a time
+MAX_ROWS_IN_MEMORY = 500_000  # added at a time, unless a single day has more
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID), LABELS: (Labels, USER_ID)}
 DAILY_TABLES = {IMPRESSIONS: Impressions, FLAGS: Flags}
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A directory that holds everything ever taken in."""
+    """A lake's directory, and how its users are bucketed and named."""
 
     directory: Path
     buckets: int = 1
     pseudonym_key: str | None = field(default=None, repr=False)
-    """With it, users are kept by their pseudonyms alone."""
+    """Key of the pseudonyms under which users are stored; None stores their own ids."""
     excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
-    """Users, by their ids in the lake, whose events are not read."""
+    """Users, by their ids in the lake, whose events `events` leaves out."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
-        """Only one process at a time writes to the lake, others wait; gives a directory for what is on its way."""
+        """Lock the lake for writing, waiting for other processes; yields a directory for temporary files."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -71,34 +80,32 @@ class Lake:
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
         file = self.directory / PSEUDONYMS_FILE
-        found = read_json(file) if file.exists() else None
-        asked = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
-        if found == asked or (found is None and not any(self.directory.glob("[!.]*"))):
+        stored = read_json(file) if file.exists() else None
+        expected = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
+        if stored == expected or (stored is None and not any(self.directory.glob("[!.]*"))):
             return
-        made = "without pseudonyms" if found is None else f"with {'another key' if asked else 'pseudonyms'}"
+        made = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
         raise SettingsError(
-            f"pseudonym_key = {REDACTED if asked else None}: {self.directory} was made {made}, which must not be "
-            "mixed; ingest into another directory"
+            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was made {made}, which must not "
+            "be mixed; ingest into another directory"
         )
 
     def stored_id(self, user_id: str) -> str:
-        """What a user is called in the lake, and in all that is made of it."""
+        """Return a user's id in the lake and all that is computed from it: with a key, the pseudonym."""
         return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
 
     def partition(self, bucket: int, date: str) -> Path:
-        """Where the events of a bucket and a day (as in 2017-12-30) lie."""
+        """Return the directory of the events of a bucket and a day, as in 2017-12-30."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
     def excluding(self, users: pl.Series) -> "Lake":
-        """The same lake as if these users had never done anything."""
+        """Return the same lake without the events of these users."""
         return replace(self, excluded_users=users)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
-        """All events, or those of one bucket, or those of the UTC day of `since` and later, in the columns
-        of `Events`.
-        """
-        which = "*" if bucket is None else f"{BUCKET}={bucket:02d}"
-        files = sorted((self.directory / "events").glob(f"{which}/{DATE}=*/*.parquet"))
+        """Return all events, those of one bucket, or of the UTC day of `since` and later; columns of `Events`."""
+        buckets = "*" if bucket is None else f"{BUCKET}={bucket:02d}"
+        files = sorted((self.directory / "events").glob(f"{buckets}/{DATE}=*/*.parquet"))
         if since is not None:
             files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
@@ -106,24 +113,24 @@ class Lake:
         events = scan_files(files)
         if self.excluded_users is None:
             return events
-        left_out = self.excluded_users.rename(USER_ID).to_frame().lazy()
-        return events.join(left_out, on=USER_ID, how="anti", maintain_order="left")
+        excluded = self.excluded_users.rename(USER_ID).to_frame().lazy()
+        return events.join(excluded, on=USER_ID, how="anti", maintain_order="left")
 
     def items(self) -> pl.LazyFrame:
-        """The catalogue, in the columns of `Items`."""
+        """Return the catalogue, in the columns of `Items`."""
         return self._table("items")
 
     def users(self) -> pl.LazyFrame:
-        """The users, in the columns of `Users`."""
+        """Return the users, in the columns of `Users`."""
         return self._table("users")
 
     def add_events(self, staged: pl.LazyFrame, part: str) -> int:
-        """Add the events of `staged` whose ids their bucket and day do not have yet; returns how many.
+        """Add the events of `staged` whose ids their bucket and day do not have yet; return how many.
 
-        `part` begins the names of the new files. Each file appears whole and never changes; adding the same events
-        again adds nothing. Some days are in memory at a time, or one, where it has more than `BATCH_ROWS`.
+        `part` is the prefix of the new files' names. Each file appears whole and never changes; adding the same
+        events again adds nothing. Up to `MAX_ROWS_IN_MEMORY` are in memory at a time, or one day if it has more.
         """
-        self._keep_buckets()
+        self._store_buckets()
         keys = {BUCKET: pl.col(USER_ID).pipe(_stable_hash) % self.buckets, DATE: pl.col(TIMESTAMP).dt.date()}
         days = staged.group_by(keys[DATE].alias(DATE)).len().sort(DATE).collect(engine="streaming")
         added = 0
@@ -144,66 +151,63 @@ class Lake:
         new = new.unique(EVENT_ID, keep="first", maintain_order=True)
         existing = sorted(target.glob("*.parquet"))
         if existing:
-            known = scan_files(existing).select(EVENT_ID).collect()
-            new = new.join(known, on=EVENT_ID, how="anti", maintain_order="left")
+            existing_ids = scan_files(existing).select(EVENT_ID).collect()
+            new = new.join(existing_ids, on=EVENT_ID, how="anti", maintain_order="left")
         if new.height:
-            with atomic_write(target / f"{part}-{len(existing):04d}.parquet") as aside:
-                new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(aside)
+            with atomic_write(target / f"{part}-{len(existing):04d}.parquet") as temporary:
+                new.sort(USER_ID, TIMESTAMP, EVENT_ID).write_parquet(temporary)
         return new.height
 
     def count_events_of_part(self, part: str) -> int:
-        """How many events lie in files whose names begin with `part`."""
+        """Return the number of events in files whose names begin with `part`."""
         files = sorted((self.directory / "events").glob(f"*/*/{part}-*.parquet"))
         return scan_files(files).select(pl.len()).collect().item() if files else 0
 
     def upsert(self, table: str, rows: pl.DataFrame) -> int:
-        """Put rows of a table of `TABLES` over those of the same id; returns how many."""
+        """Insert rows into a table of `TABLES`, replacing those of the same id; return how many."""
         _, key = TABLES[table]
         last = rows.unique(key, keep="last", maintain_order=True)
         kept = self._table(table).collect().join(last, on=key, how="anti")
-        with atomic_write(self.directory / f"{table}.parquet") as aside:
-            pl.concat([kept, last]).sort(key).write_parquet(aside)
+        with atomic_write(self.directory / f"{table}.parquet") as temporary:
+            pl.concat([kept, last]).sort(key).write_parquet(temporary)
         return last.height
 
     def merge_items(self, changes: pl.DataFrame) -> int:
-        """Put what is given of each item over what is known of it, and add new items; returns how many.
+        """Update items with the non-null values of `changes`, and add new items; return how many.
 
-        `changes` has the columns of `Items`, and each item once; null is what is not given.
+        `changes` has the columns of `Items`, and one row for each item.
         """
-        facts = [name for name in pl.Schema(Items) if name != ITEM_ID]
-        known = self.items().select(ITEM_ID, *(pl.col(name).alias(f"known_{name}") for name in facts))
-        merged = changes.lazy().join(known, on=ITEM_ID, how="left", maintain_order="left")
-        both = [pl.coalesce(name, f"known_{name}").alias(name) for name in facts]
-        return self.upsert("items", merged.with_columns(both).select(*pl.Schema(Items)).collect())
+        columns = [name for name in pl.Schema(Items) if name != ITEM_ID]
+        current = self.items().select(ITEM_ID, *(pl.col(name).alias(f"current_{name}") for name in columns))
+        joined = changes.lazy().join(current, on=ITEM_ID, how="left", maintain_order="left")
+        merged = [pl.coalesce(name, f"current_{name}").alias(name) for name in columns]
+        return self.upsert("items", joined.with_columns(merged).select(*pl.Schema(Items)).collect())
 
     def impressions(self) -> pl.LazyFrame:
-        """Everything shown online, in the columns of `Impressions`."""
-        return self._days(IMPRESSIONS)
+        """Return the items shown online, in the columns of `Impressions`."""
+        return self._daily_table(IMPRESSIONS)
 
     def flags(self) -> pl.LazyFrame:
-        """Everyone flagged online, in the columns of `Flags`."""
-        return self._days(FLAGS)
+        """Return the flags raised online, in the columns of `Flags`."""
+        return self._daily_table(FLAGS)
 
     def labels(self) -> pl.LazyFrame:
-        """What analysts say of users, in the columns of `Labels`."""
+        """Return the labels given by analysts, in the columns of `Labels`."""
         return self._table(LABELS)
 
     def write_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
-        """Write rows of a table of `DAILY_TABLES`, a file of this name for each day, over one that is there.
-
-        Returns the files.
-        """
+        """Write rows of a table of `DAILY_TABLES` to a file `part` for each day, replacing it; return the files."""
         files: list[Path] = []
         days = rows.with_columns(pl.col(TIMESTAMP).dt.date().alias(DATE)).partition_by(
             DATE, as_dict=True, include_key=False
         )
-        for (day,), shown in days.items():
+        for (day,), day_rows in days.items():
             files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
-            with atomic_write(files[-1]) as aside:
-                shown.write_parquet(aside)
+            with atomic_write(files[-1]) as temporary:
+                day_rows.write_parquet(temporary)
         return files
 
-    def _days(self, table: str) -> pl.LazyFrame:
+    def _daily_table(self, table: str) -> pl.LazyFrame:
         files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
         return scan_files(files) if files else pl.LazyFrame(schema=pl.Schema(DAILY_TABLES[table]))
 
@@ -211,15 +215,16 @@ class Lake:
         file = self.directory / f"{table}.parquet"
         return scan_files([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
 
-    def _keep_buckets(self) -> None:
-        """Write down the number of buckets, which holds for all events that will ever be added."""
+    def _store_buckets(self) -> None:
+        """Store the number of buckets, which can never change."""
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
 
 
 def open_lake(settings: Settings) -> Lake:
-    """The lake of an installation; raises `SettingsError` when its events lie in another number of buckets, or
-    its users have other names.
+    """Return the lake of an installation.
+
+    Raises `SettingsError` when it was made with another number of buckets or another pseudonym key.
     """
     lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
     lake.check_pseudonyms()
@@ -233,16 +238,16 @@ def open_lake(settings: Settings) -> Lake:
 
 
 def scan_files(files: list[Path]) -> pl.LazyFrame:
-    """The rows of Parquet files, whose paths are taken as they are."""
+    """Scan Parquet files by their literal paths, without globs or columns from directory names."""
     return pl.scan_parquet(files, glob=False, hive_partitioning=False)
 
 
 def _spans(days: pl.DataFrame) -> Iterator[tuple[date, date]]:
-    """First and last of successive days that have up to `BATCH_ROWS` rows together, or of one that has more."""
+    """Yield first and last of successive days with up to `MAX_ROWS_IN_MEMORY` rows together, or of a larger day."""
     span: list[date] = []
     size = 0
     for day, rows in days.rows():
-        if span and size + rows > BATCH_ROWS:
+        if span and size + rows > MAX_ROWS_IN_MEMORY:
             yield span[0], span[-1]
             span, size = [], 0
         span.append(day)

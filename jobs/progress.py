@@ -1,9 +1,9 @@
-"""What long work tells the person or the log that waits for it."""
+"""Progress of long work: bars on a terminal, log lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import structlog
@@ -14,60 +14,69 @@ from rich.progress import Progress as Bars
 log = structlog.get_logger(__name__)
 
 
-class Progress(Protocol):
-    """Takes news of one piece of work at a time."""
-
-    def start(self, work: str, total: int | None = None) -> None:
-        """Work has begun; `total` is how many units it has, where that is known."""
+class Task(Protocol):
+    """One piece of work in progress."""
 
     def advance(self, units: int) -> None:
-        """So many more units are done."""
+        """Count `units` more units as finished."""
 
-    def done(self) -> None:
-        """The work is finished."""
+
+class Progress(Protocol):
+    """Shows pieces of work from their start to their end."""
+
+    def task(self, description: str, total: int | None = None) -> AbstractContextManager[Task]:
+        """Show a piece of work while the context is open; `total` is its number of units, None if unknown."""
+        ...
+
+
+class SilentTask:
+    """A task that shows nothing until it is finished."""
+
+    def advance(self, units: int) -> None:
+        """Show nothing."""
 
 
 class LogProgress:
-    """A line in the log for each piece of work: for cron, containers and pipes."""
+    """Logs one line for each finished piece of work: for cron, containers and pipes."""
 
-    def start(self, work: str, total: int | None = None) -> None:
-        """Note the time."""
-        self._work, self._total, self._started = work, total, time.perf_counter()
-
-    def advance(self, units: int) -> None:
-        """Say nothing: only whole pieces of work are logged."""
-
-    def done(self) -> None:
-        """Log the work and its seconds."""
-        log.info(self._work, seconds=round(time.perf_counter() - self._started, 2))
+    @contextmanager
+    def task(self, description: str, total: int | None = None) -> Generator[Task]:  # noqa: ARG002 bars need it
+        """Log the description and the seconds that the work took, unless it fails."""
+        started = time.perf_counter()
+        yield SilentTask()
+        log.info(description, seconds=round(time.perf_counter() - started, 2))
 
 
 class BarProgress:
-    """A bar on the terminal for each piece of work."""
+    """Shows a bar on the terminal for each piece of work."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._task: TaskID | None = None
 
-    def start(self, work: str, total: int | None = None) -> None:
-        """Show a new bar."""
-        self._task = self._bars.add_task(work, total=total)
+    @contextmanager
+    def task(self, description: str, total: int | None = None) -> Generator[Task]:
+        """Show a bar that is full at the end, unless the work fails."""
+        task_id = self._bars.add_task(description, total=total)
+        yield _Bar(self._bars, task_id)
+        completed = self._bars.tasks[task_id].completed or 1
+        self._bars.update(task_id, total=completed, completed=completed)
+
+
+class _Bar:
+    """The task of `BarProgress`."""
+
+    def __init__(self, bars: Bars, task_id: TaskID) -> None:
+        self._bars = bars
+        self._task_id = task_id
 
     def advance(self, units: int) -> None:
         """Move the bar."""
-        if self._task is not None:
-            self._bars.advance(self._task, units)
-
-    def done(self) -> None:
-        """Leave the bar full."""
-        if self._task is not None:
-            total = self._bars.tasks[self._task].completed or 1
-            self._bars.update(self._task, total=total, completed=total)
+        self._bars.advance(self._task_id, units)
 
 
 @contextmanager
-def shown() -> Generator[Progress]:
-    """Bars where standard error is a terminal, log lines where it is not."""
+def show_progress() -> Generator[Progress]:
+    """Show bars if standard error is a terminal, log lines otherwise."""
     if not sys.stderr.isatty():
         yield LogProgress()
         return

@@ -12,7 +12,7 @@ VECTOR = 8
 class Communities:
     """A graph, vectors of its items that tell a little of their community, and the communities."""
 
-    wanted: csr_matrix  # users x items
+    positives: csr_matrix  # users x items
     vectors: np.ndarray  # items x 8, float32
     community: np.ndarray  # (items,), int32
 
@@ -26,8 +26,8 @@ def make_communities(items: int, loyalty: float, signal: float, communities: int
     place = generator.integers(items // communities, size=len(own)) * communities
     side = np.where(generator.random(len(own)) < loyalty, own, generator.integers(communities, size=len(own)))
     edges = np.ones(len(own), np.float32), (np.repeat(np.arange(users), 10), place + side)
-    wanted = csr_matrix(edges, shape=(users, items))
-    wanted.sum_duplicates()
+    positives = csr_matrix(edges, shape=(users, items))
+    positives.sum_duplicates()
     noise = generator.standard_normal((items, VECTOR))
     noise[:, :communities] += signal * np.eye(communities)[community]
-    return Communities(wanted, noise.astype(np.float32), community)
+    return Communities(positives, noise.astype(np.float32), community)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts
 from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
 from jobs.lake import Lake
-from jobs.pipeline.candidates import build_candidate
+from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.screen import count_user_item_events
 from jobs.progress import Progress
 from recsys.anomaly.attacks import Attack, draw_attack
@@ -27,7 +28,7 @@ from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.ids import IdMap, Rows
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.schema import (
     EVENT,
     EVENT_ID,
@@ -164,16 +165,13 @@ def simulate_attacks(
     known = _known(field.events, field.as_of, settings)
     measured = _measured(field, known, settings)
     clean = _serve(known, measured, model, settings)
-    progress.start("attack", len(kinds) * len(shares) * len(seeds))
     days = float(known.age_days.max()) if field.timed else 0.0
-    for share in shares:
-        for kind in kinds:
-            for seed in seeds:
-                accounts = max(1, round(share * len(known.users)))
-                attack = draw_attack(kind, known.wanted, accounts, days, seed)
-                yield _outcome(field, known, measured, clean, attack, share, seed, model, settings)
-                progress.advance(1)
-    progress.done()
+    with progress.task("attack", len(kinds) * len(shares) * len(seeds)) as task:
+        for share, kind, seed in product(shares, kinds, seeds):
+            accounts = max(1, round(share * len(known.users)))
+            attack = draw_attack(kind, known.positives, accounts, days, seed)
+            yield _outcome(field, known, measured, clean, attack, share, seed, model, settings)
+            task.advance(1)
 
 
 def _outcome(
@@ -249,8 +247,8 @@ def _measured(field: AttackDataset, known: Interactions, settings: Settings) -> 
 
 def _serve(known: Interactions, measured: _Measured, model: str, settings: Settings) -> _Served:
     """Fit the model, and rank for the users that are measured."""
-    fitted = build_candidate(model, settings).fit(known)
-    exclude = Exclude(known.user_items if measured.exclude is not None else None)
+    fitted = build_configured_model(model, settings).fit(known)
+    exclude = Exclusion(known.user_items if measured.exclude is not None else None)
     lists, _ = fitted.recommend(measured.user_rows, LIST_LENGTH, exclude)
     ground_truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
     return _Served(lists, float(evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
-from jobs.pipeline.candidates import build_candidate, check_candidates
-from jobs.pipeline.steps.evaluate import BLEND, EvaluationWindow, blend_config, choose, winner_of
-from jobs.pipeline.steps.search import SearchResult, search, searched
+from jobs.pipeline.evaluation_window import BLEND, EvaluationWindow, blend_config, choose_weights, winner_name
+from jobs.pipeline.models import build_configured_model, check_models
+from jobs.pipeline.steps.search import SearchResult, apply_search, search
 from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
@@ -55,15 +55,14 @@ def benchmark(
 
     `auto` is the default pipeline: the blend of candidates that wins on validation data, fitted on all.
     """
-    check_candidates(settings.models, settings)
+    check_models(settings.models, settings)
     check_metric(settings.evaluation)
-    check_candidates((name for name in names if name != AUTO), settings)
+    check_models((name for name in names if name != AUTO), settings)
     for name in names:
         context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own
-        progress.start(f"train and measure {name}")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            yield name, pool.submit(_measure_model, directory, name, protocol, settings).result()
-        progress.done()
+        with progress.task(f"train and measure {name}"), ProcessPoolExecutor(1, mp_context=context) as pool:
+            figures = pool.submit(_measure_model, directory, name, protocol, settings).result()
+        yield name, figures
 
 
 def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split:
@@ -90,11 +89,11 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     found: dict[str, Any] = {}
     if name == AUTO:
         choice, result = _choose(split, settings)
-        model = _build(choice, searched(settings, result))
-        found = {"chosen": winner_of(choice), "weights": choice.weights, "search": asdict(result)}
+        model = _build(choice, apply_search(settings, result))
+        found = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
     else:
-        model = build_candidate(name, settings)
-    model.fit(exam.known)
+        model = build_configured_model(name, settings)
+    model.fit(exam.interactions)
     fitted = time.perf_counter()
     rows, _ = model.recommend(exam.ground_truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
     recommended = time.perf_counter()
@@ -116,14 +115,14 @@ def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult
     wanted = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     exam = split_evaluation_window(split.train, wanted, settings)
     result, lists = search(exam, settings, LogProgress())
-    return choose(lists, exam, settings), result
+    return choose_weights(lists, exam, settings), result
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:
-    if winner_of(choice) != BLEND:
-        return build_candidate(winner_of(choice), settings)
+    if winner_name(choice) != BLEND:
+        return build_configured_model(winner_name(choice), settings)
     config = blend_config(choice, settings.evaluation)
-    return Blend(config, {name: build_candidate(name, settings) for name in config.members})
+    return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
 
 
 def split_evaluation_window(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> EvaluationWindow:
@@ -136,7 +135,7 @@ def split_evaluation_window(history: pl.DataFrame, wanted: pl.DataFrame, setting
     known = build_interactions(pairs, sequences(history.lazy(), as_of, weights).collect(), as_of)
     seen = known.user_items if settings.repeat == "exclude" else None
     relevant = wanted.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
-    return EvaluationWindow.of(known, build_ground_truth(relevant, known, settings.evaluation, seen), settings)
+    return EvaluationWindow.build(known, build_ground_truth(relevant, known, settings.evaluation, seen), settings)
 
 
 def _read(path: Path) -> pl.DataFrame:

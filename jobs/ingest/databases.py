@@ -1,8 +1,8 @@
-"""PostgreSQL, MySQL and SQLite: the rows of a query in batches, in types that the mapping computes with.
+"""Database drivers: read the rows of a query in batches from PostgreSQL, MySQL or MariaDB, and SQLite.
 
-A query is read as `SELECT <columns> FROM (<query>) AS source_rows [WHERE <watermark>]`, so that it can only read.
-A column of a type that Arrow lacks is cast by the database, most to text; a number of any precision becomes a
-decimal.
+A user's query is never edited. It is wrapped as a subquery, `SELECT <columns> FROM (<query>) AS source_rows
+[WHERE <watermark>]`, so it can only read. The database casts a column whose type Arrow lacks, usually to text;
+numbers of any precision become decimals.
 """
 
 import json
@@ -10,7 +10,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,65 +32,73 @@ from recsys.errors import SourceError
 
 CONNECT_SECONDS = 10
 DECIMAL = pl.Decimal(38, 10)
+NOT_NUMBERS = ("nan", "inf", "-inf")  # spelled as ADBC writes them; they become null
 DRIVER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a query: how it is selected, the type in which it arrives, and the one that it is given then."""
+    """A column of a query: its SQL expression, the Arrow type it is read in, and the Polars type it is cast to."""
 
     name: str
     expression: str
-    arrives: pa.DataType
-    becomes: pl.DataType | None = None
+    arrow_type: pa.DataType
+    cast_to: pl.DataType | None = None
 
 
 class Database(Protocol):
-    """An open connection; errors are `DRIVER_ERRORS` or a `SourceError`."""
+    """An open connection; its methods raise `DRIVER_ERRORS` or a `SourceError`."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_error: object) -> None: ...
 
-    def columns(self, query: str) -> list[Column]:
-        """The columns of a query."""
+    def describe(self, query: str) -> list[Column]:
+        """Return the columns of a query."""
         ...
 
-    def condition(self, column: Column, since: Watermark) -> str:
-        """SQL that is true from a watermark on, and where there is none."""
+    def watermark_condition(self, column: Column, start: Watermark) -> str:
+        """Return an SQL condition that holds for rows from a watermark on, and for rows without one."""
         ...
 
-    def rows(self, query: str, columns: list[Column]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, which are never all in memory."""
+    def read_batches(self, query: str, columns: list[Column], condition: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query for which the condition holds; they are never all in memory."""
         ...
 
 
-def select(columns: list[Column], query: str, condition: str | None = None) -> str:
-    """The rows of a query in the given columns, those for which the condition holds."""
-    chosen = ", ".join(column.expression for column in columns) or "*"
+def open_database(uri: str, scratch: Path) -> Database:
+    """Return the driver for a URI, to be entered as a context; `scratch` is a directory for temporary files."""
+    return DRIVERS[uri.partition("://")[0]](uri, scratch)
+
+
+def select(expressions: Sequence[str], query: str, condition: str | None = None) -> str:
+    """Return SQL that selects expressions from a query, without expressions all of its columns.
+
+    The query stands on lines of its own, so that a comment at its end does not hide what follows.
+    """
     where = f" WHERE {condition}" if condition else ""
-    return f"SELECT {chosen} FROM ({query}\n) AS source_rows{where}"
+    return f"SELECT {', '.join(expressions) or '*'} FROM ({query}\n) AS source_rows{where}"
 
 
 class PostgreSQL:
-    """By ADBC, which streams what `COPY` sends."""
+    """A PostgreSQL connection by ADBC, which streams the output of `COPY`."""
 
     def __init__(self, uri: str, _scratch: Path) -> None:
         separator = "&" if urlsplit(uri).query else "?"
-        limited = "" if "connect_timeout=" in uri else f"{separator}connect_timeout={CONNECT_SECONDS}"
-        self._uri = uri + limited
-        self._open = ExitStack()
+        timeout = "" if "connect_timeout=" in uri else f"{separator}connect_timeout={CONNECT_SECONDS}"
+        self._uri = uri + timeout
+        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
-        connection = self._open.enter_context(adbc_driver_postgresql.dbapi.connect(self._uri))
-        self._cursor = self._open.enter_context(connection.cursor())
+        connection = self._resources.enter_context(adbc_driver_postgresql.dbapi.connect(self._uri))
+        self._cursor = self._resources.enter_context(connection.cursor())
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._open.close()
+        self._resources.close()
 
-    def columns(self, query: str) -> list[Column]:
-        """The columns of a query."""
+    def describe(self, query: str) -> list[Column]:
+        """Return the columns of a query."""
         return [self._column(field) for field in self._cursor.adbc_execute_schema(select([], query))]
 
     def _column(self, field: pa.Field) -> Column:
@@ -99,8 +107,9 @@ class PostgreSQL:
         if sql_type in ("numeric", "money"):
             modifier = int(metadata.get(b"POSTGRESQL:typmod", b"-1")) - 4
             precision, scale = modifier >> 16, modifier & 0xFFFF
-            becomes = pl.Decimal(precision, scale) if modifier >= 0 and scale <= precision <= 38 else DECIMAL
-            return Column(field.name, f"{name}::numeric AS {name}", pa.string(), becomes)
+            is_bounded = modifier >= 0 and scale <= precision <= 38
+            decimal = pl.Decimal(precision, scale) if is_bounded else DECIMAL
+            return Column(field.name, f"{name}::numeric AS {name}", pa.string(), decimal)
         if isinstance(field.type, pa.JsonType):
             return Column(field.name, name, pa.string())
         if sql_type == "inet":
@@ -111,17 +120,17 @@ class PostgreSQL:
             return Column(field.name, f"{name}::text AS {name}", pa.string())
         return Column(field.name, name, field.type)
 
-    def condition(self, column: Column, since: Watermark) -> str:
-        """SQL that is true from a watermark on, and where there is none."""
+    def watermark_condition(self, column: Column, start: Watermark) -> str:
+        """Return an SQL condition that holds for rows from a watermark on, and for rows without one."""
         name = _quoted(column.name, '"')
         types = {"moment": "TIMESTAMPTZ ", "local": "TIMESTAMP ", "date": "DATE ", "number": ""}
-        is_text = pa.types.is_string(column.arrives) and column.becomes is None
-        compared = f'{name} COLLATE "C" >= ' if is_text else f"{name} >= {types[since.kind]}"
-        return f"{compared}{_literal(since)} OR {name} IS NULL"
+        is_text = pa.types.is_string(column.arrow_type) and column.cast_to is None
+        comparison = f'{name} COLLATE "C" >= ' if is_text else f"{name} >= {types[start.kind]}"
+        return f"{comparison}{_literal(start)} OR {name} IS NULL"
 
-    def rows(self, query: str, columns: list[Column]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, which are never all in memory."""
-        self._cursor.execute(query)
+    def read_batches(self, query: str, columns: list[Column], condition: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query for which the condition holds; they are never all in memory."""
+        self._cursor.execute(_select_columns(columns, query, condition))
         schema = _schema(columns)
         for batch in self._cursor.fetch_record_batch():
             plain = [array.storage if isinstance(array, pa.ExtensionArray) else array for array in batch.columns]
@@ -129,10 +138,13 @@ class PostgreSQL:
 
 
 class SQLite:
-    """By ADBC, which takes a column's type from its first rows; so those are asked for beforehand, of all rows."""
+    """An SQLite file by ADBC.
+
+    ADBC takes a column's type from its first rows, so the types of all rows are queried first.
+    """
 
     BATCH_ROWS = "50000"
-    # What the values of a column are: the cast that makes them one, a value that says so to ADBC, and its type.
+    # Type of a column's values: cast to it, a value of that type for ADBC to infer it from, Arrow type.
     TYPES = (
         ("text", "CAST({} AS TEXT)", "''", pa.string()),
         ("blob", "{}", "x''", pa.binary()),
@@ -142,7 +154,7 @@ class SQLite:
 
     def __init__(self, uri: str, _scratch: Path) -> None:
         self._file = Path(unquote(uri.partition(":///")[2].partition("?")[0]))
-        self._open = ExitStack()
+        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
         if not self._file.is_file():
@@ -150,55 +162,61 @@ class SQLite:
                 f"no file is at {self._file}; an absolute path is written as in sqlite:////data/shop.db"
             )
         address = f"file:{quote(str(self._file.resolve()))}?mode=ro"
-        connection = self._open.enter_context(adbc_driver_sqlite.dbapi.connect(address))
-        self._cursor = self._open.enter_context(connection.cursor())
+        connection = self._resources.enter_context(adbc_driver_sqlite.dbapi.connect(address))
+        self._cursor = self._resources.enter_context(connection.cursor())
         self._cursor.adbc_statement.set_options(**{StatementOptions.BATCH_ROWS.value: self.BATCH_ROWS})
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._open.close()
+        self._resources.close()
 
-    def columns(self, query: str) -> list[Column]:
-        """The columns of a query."""
+    def describe(self, query: str) -> list[Column]:
+        """Return the columns of a query."""
         self._cursor.execute(f"{select([], query)} LIMIT 0")
         names = self._cursor.fetch_record_batch().schema.names
-        kinds = [kind for kind, *_ in self.TYPES]
-        asked = ", ".join(
-            f"MAX(TYPEOF({_quoted(name, chr(34))}) = '{kind}')" for name in dict.fromkeys(names) for kind in kinds
-        )
-        self._cursor.execute(f"SELECT {asked} FROM ({query}\n) AS source_rows")
-        found = iter(self._cursor.fetchone() or ())
-        present = {name: [bool(next(found)) for _ in kinds] for name in dict.fromkeys(names)}
-        return [self._column(name, present[name]) for name in names]
+        sql_types = [sql_type for sql_type, *_ in self.TYPES]
+        checks = [
+            f"MAX(TYPEOF({_quoted(name, chr(34))}) = '{sql_type}')"
+            for name in dict.fromkeys(names)
+            for sql_type in sql_types
+        ]
+        self._cursor.execute(select(checks, query))
+        results = iter(self._cursor.fetchone() or ())
+        occurring = {name: [bool(next(results)) for _ in sql_types] for name in dict.fromkeys(names)}
+        return [self._column(name, occurring[name]) for name in names]
 
-    def _column(self, name: str, present: list[bool]) -> Column:
+    def _column(self, name: str, occurring: list[bool]) -> Column:
         quoted = _quoted(name, '"')
-        for (_, cast, _, arrives), is_there in zip(self.TYPES, present, strict=True):
-            if is_there:
-                return Column(name, f"{cast.format(quoted)} AS {quoted}", arrives)
+        for (_, cast, _, arrow_type), occurs in zip(self.TYPES, occurring, strict=True):
+            if occurs:
+                return Column(name, f"{cast.format(quoted)} AS {quoted}", arrow_type)
         return Column(name, quoted, pa.int64(), pl.Null())
 
-    def condition(self, column: Column, since: Watermark) -> str:
-        """SQL that is true from a watermark on, and where there is none."""
+    def watermark_condition(self, column: Column, start: Watermark) -> str:
+        """Return an SQL condition that holds for rows from a watermark on, and for rows without one."""
         name = _quoted(column.name, '"')
-        return f"{name} >= {_literal(since)} OR {name} IS NULL"
+        return f"{name} >= {_literal(start)} OR {name} IS NULL"
 
-    def rows(self, query: str, columns: list[Column]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, which are never all in memory."""
-        examples = {str(arrives): example for _, _, example, arrives in self.TYPES}
-        first = ", ".join(
-            f"{examples[str(column.arrives)]} AS {_quoted(column.name, chr(34))}" for column in columns
+    def read_batches(self, query: str, columns: list[Column], condition: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query for which the condition holds; they are never all in memory."""
+        # The first row exists to show ADBC the type of each column; its first value, 1, marks it for removal.
+        examples = {str(arrow_type): example for _, _, example, arrow_type in self.TYPES}
+        typed = ", ".join(
+            f"{examples[str(column.arrow_type)]} AS {_quoted(column.name, chr(34))}" for column in columns
         )
-        marked = query.replace("SELECT ", "SELECT 0, ", 1)
-        self._cursor.execute(f"SELECT 1, {first} UNION ALL {marked}")
+        rows = select(["0", *(column.expression for column in columns)], query, condition)
+        self._cursor.execute(f"SELECT 1, {typed} UNION ALL {rows}")
         schema = _schema(columns)
         for batch in self._cursor.fetch_record_batch():
-            own = batch.filter(pc.equal(batch.column(0), 0))  # pyright: ignore[reportAttributeAccessIssue]
-            yield pa.RecordBatch.from_arrays(own.columns[1:], schema=schema)
+            kept = batch.filter(pc.equal(batch.column(0), 0))  # pyright: ignore[reportAttributeAccessIssue]
+            yield pa.RecordBatch.from_arrays(kept.columns[1:], schema=schema)
 
 
 class MySQL:
-    """By connectorx, in a process of its own that puts the rows on disk: see `jobs/ingest/mysql_spool.py`."""
+    """A MySQL or MariaDB connection by connectorx.
+
+    It runs in a child process that writes the rows to disk: see `jobs/ingest/mysql_spool.py`.
+    """
 
     REFUSED = " ERROR r2d2] "
 
@@ -207,9 +225,11 @@ class MySQL:
         self._file = scratch / "mysql.arrow"
 
     def __enter__(self) -> Self:
-        place = urlsplit(self._uri)
+        address = urlsplit(self._uri)
         try:
-            socket.create_connection((place.hostname or "localhost", place.port or 3306), CONNECT_SECONDS).close()
+            socket.create_connection(
+                (address.hostname or "localhost", address.port or 3306), CONNECT_SECONDS
+            ).close()
         except OSError as error:
             raise SourceError(f"cannot be reached: {error}") from None
         return self
@@ -217,8 +237,8 @@ class MySQL:
     def __exit__(self, *_error: object) -> None:
         self._file.unlink(missing_ok=True)
 
-    def columns(self, query: str) -> list[Column]:
-        """The columns of a query."""
+    def describe(self, query: str) -> list[Column]:
+        """Return the columns of a query."""
         self._spool(f"{select([], query)} LIMIT 0")
         with pa.OSFile(str(self._file)) as file, pa.ipc.open_stream(file) as stream:
             return [self._column(field) for field in stream.schema]
@@ -229,15 +249,15 @@ class MySQL:
             return Column(field.name, f"CAST({name} AS CHAR) AS {name}", pa.string(), DECIMAL)
         return Column(field.name, name, field.type)
 
-    def condition(self, column: Column, since: Watermark) -> str:
-        """SQL that is true from a watermark on, and where there is none."""
+    def watermark_condition(self, column: Column, start: Watermark) -> str:
+        """Return an SQL condition that holds for rows from a watermark on, and for rows without one."""
         name = _quoted(column.name, "`")
-        types = "TIMESTAMP " if since.kind == "local" else ""
-        return f"{name} >= {types}{_literal(since)} OR {name} IS NULL"
+        sql_type = "TIMESTAMP " if start.kind == "local" else ""
+        return f"{name} >= {sql_type}{_literal(start)} OR {name} IS NULL"
 
-    def rows(self, query: str, columns: list[Column]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, which are never all in memory."""
-        self._spool(query)
+    def read_batches(self, query: str, columns: list[Column], condition: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query for which the condition holds; they are never all in memory."""
+        self._spool(_select_columns(columns, query, condition))
         schema = _schema(columns)
         with pa.OSFile(str(self._file)) as file, pa.ipc.open_stream(file) as stream:
             for batch in stream:
@@ -259,37 +279,36 @@ class MySQL:
                     process.kill()
                     break
         if process.returncode != 0:
-            said = line.partition(self.REFUSED)[2] or line.removeprefix(mysql_spool.FAILED)
-            if "MYSQL_TYPE_NULL" in said:
+            message = line.partition(self.REFUSED)[2] or line.removeprefix(mysql_spool.FAILED)
+            if "MYSQL_TYPE_NULL" in message:
                 raise SourceError("a column is NULL without a type; give it one, as in CAST(NULL AS CHAR)")
-            wrapped = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*) \}", said)
-            raise SourceError((wrapped[1] if wrapped else said).strip() or "the process that reads it was killed")
+            driver_error = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*) \}", message)
+            raise SourceError(
+                (driver_error[1] if driver_error else message).strip() or "the process that reads it was killed"
+            )
 
 
-def _quoted(name: str, mark: str) -> str:
-    return mark + name.replace(mark, mark * 2) + mark
+DRIVERS: dict[str, type[PostgreSQL] | type[MySQL] | type[SQLite]] = {
+    "postgresql": PostgreSQL,
+    "postgres": PostgreSQL,
+    "mysql": MySQL,
+    "mariadb": MySQL,
+    "sqlite": SQLite,
+}
 
 
-def _literal(since: Watermark) -> str:
-    """A watermark in SQL: made of digits alone, whatever the source has in it."""
-    if isinstance(since.value, Decimal):
-        return str(int(since.value))
-    return f"'{since.value.isoformat(*(() if since.kind == 'date' else (' ', 'microseconds')))}'"
+def frame_from_batches(batches: list[pa.RecordBatch], columns: list[Column]) -> pl.DataFrame:
+    """Return batches of a query as a frame in the columns' final types.
 
-
-def _schema(columns: list[Column]) -> pa.Schema:
-    return pa.schema([(column.name, column.arrives) for column in columns])
-
-
-def frame_of(batches: list[pa.RecordBatch], columns: list[Column]) -> pl.DataFrame:
-    """Batches of a query as a frame; raises `SourceError` for a number of more than 28 digits before the point."""
+    Raises `SourceError` for a number with more than 28 digits before the point.
+    """
     frame: Any = pl.from_arrow(pa.Table.from_batches(batches, _schema(columns)))
     for column in columns:
-        if column.becomes == pl.Null():
+        if column.cast_to == pl.Null():
             frame = frame.with_columns(pl.lit(None).alias(column.name))
-        elif column.becomes is not None:
+        elif column.cast_to is not None:
             text = frame[column.name]
-            number = text.cast(column.becomes, strict=False)
+            number = text.cast(column.cast_to, strict=False)
             lost = text.filter(number.is_null() & text.is_in(NOT_NUMBERS).not_())
             if lost.len():
                 raise SourceError(
@@ -299,4 +318,20 @@ def frame_of(batches: list[pa.RecordBatch], columns: list[Column]) -> pl.DataFra
     return frame
 
 
-NOT_NUMBERS = ("nan", "inf", "-inf")  # as ADBC writes them; they become null
+def _select_columns(columns: list[Column], query: str, condition: str | None) -> str:
+    return select([column.expression for column in columns], query, condition)
+
+
+def _quoted(name: str, mark: str) -> str:
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def _literal(watermark: Watermark) -> str:
+    """Return a watermark as an SQL literal, which is formatted from a number or a date and never from text."""
+    if isinstance(watermark.value, Decimal):
+        return str(int(watermark.value))
+    return f"'{watermark.value.isoformat(*(() if watermark.kind == 'date' else (' ', 'microseconds')))}'"
+
+
+def _schema(columns: list[Column]) -> pa.Schema:
+    return pa.schema([(column.name, column.arrow_type) for column in columns])

@@ -1,4 +1,4 @@
-"""Source files: found by path, directory or glob, and read in chunks, whatever their format."""
+"""Source files: find them by path, directory or glob, and read any format in chunks."""
 
 import glob
 from collections.abc import Callable, Generator, Iterator
@@ -34,16 +34,16 @@ REQUIRED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,),
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a file, and the lines among them that are no rows at all."""
+    """Some rows of a file, and the lines among them that could not be parsed as rows."""
 
     rows: pl.DataFrame
     broken_lines: tuple[str, ...] = ()
 
 
 def find_files(paths: tuple[str, ...]) -> list[Path]:
-    """Every readable file under the given files, directories and globs, sorted, each once.
+    """Return every readable file under the given files, directories and globs, sorted and without duplicates.
 
-    Raises `SourceError` for a path that leads to no file, or names one of an unknown format.
+    Raises `SourceError` for a path without a file, or with one of an unknown format.
     """
     return sorted({file for path in paths for file in _expand(path)})
 
@@ -52,37 +52,37 @@ def _expand(path: str) -> list[Path]:
     given = Path(path)
     if given.is_file():
         check_format(path, given.name)
-        return [located(given)]
-    inside = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
-    found = [located(file) for file in inside if file.is_file() and has_known_format(file.name)]
-    if not found:
-        raise SourceError(f"{path}: no {', '.join(FORMATS)} file is there")
-    return found
+        return [absolute_path(given)]
+    candidates = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
+    files = [absolute_path(file) for file in candidates if file.is_file() and has_known_format(file.name)]
+    if not files:
+        raise SourceError(f"{path}: no {', '.join(FORMATS)} file found")
+    return files
 
 
-def located(file: Path) -> Path:
-    """The absolute path of a file, under the name it was given: a link's name says which table reads it."""
+def absolute_path(file: Path) -> Path:
+    """Return the absolute path of a file; a link keeps its own name, by which tables are matched."""
     return file.parent.resolve() / file.name
 
 
 def has_known_format(name: str) -> bool:
-    """Whether a file of this name is one that is read."""
+    """Return whether a file of this name has a readable format."""
     return name.lower().endswith(tuple(FORMATS))
 
 
 def check_format(path: str, name: str) -> None:
-    """Raise `SourceError`, naming the path, when a file of this name is none that is read."""
+    """Raise `SourceError` with the path when a file of this name has no readable format."""
     if not has_known_format(name):
-        raise SourceError(f"{path}: its format is not known; expected one of {', '.join(FORMATS)}")
+        raise SourceError(f"{path}: unknown format; expected one of {', '.join(FORMATS)}")
 
 
-def guesses_types(name: str) -> bool:
-    """Whether the types of a file of this name are guessed from its values."""
+def has_inferred_types(name: str) -> bool:
+    """Return whether the column types of a file of this name are inferred from its values."""
     return name.lower().endswith((".jsonl", ".ndjson"))
 
 
-def tables_of(name: str, sources: Sources) -> list[Table]:
-    """The tables that a file of this name feeds; a file in the contract's own columns needs no mapping."""
+def matching_tables(name: str, sources: Sources) -> list[Table]:
+    """Return the tables that read a file of this name; without tables, files are in the contract's own columns."""
     return [table for table in sources.file_tables or _contract_tables() if fnmatch(name, table.files)]
 
 
@@ -93,25 +93,25 @@ def _contract_tables() -> list[Table]:
     ]
 
 
-def read_chunks(file: Path, table: Table, chunk_rows: int, shown: str | None = None) -> Iterator[Chunk]:
-    """The rows of a file in order, all chunks in the columns of the first, which has no rows.
+def read_chunks(file: Path, table: Table, chunk_rows: int, display_name: str | None = None) -> Iterator[Chunk]:
+    """Yield the rows of a file in order; all chunks have the columns of the first, which has no rows.
 
-    Raises `SourceError` with the file, or what it is shown as, and the reason it cannot be read.
+    Raises `SourceError` with the file, by its display name if there is one, and the reason it cannot be read.
     """
-    form = next(form for suffix, form in FORMATS.items() if file.name.lower().endswith(suffix))
-    shown = shown or str(file)
+    file_format = next(value for suffix, value in FORMATS.items() if file.name.lower().endswith(suffix))
+    display_name = display_name or str(file)
     readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_json_lines}
     try:
         if file.stat().st_size == 0:
-            raise SourceError(f"{shown}: the file is empty")
-        yield from readers[form](file, table, chunk_rows)
+            raise SourceError(f"{display_name}: the file is empty")
+        yield from readers[file_format](file, table, chunk_rows)
     except (OSError, LookupError, UnicodeDecodeError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        expected = form if form == "parquet" else f"{form} in {table.encoding}"
-        raise SourceError(f"{shown}: cannot be read as {expected}: {first_line(error)}") from None
+        expected = file_format if file_format == "parquet" else f"{file_format} in {table.encoding}"
+        raise SourceError(f"{display_name}: cannot be read as {expected}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the lines that explain it to a programmer."""
+    """Return the first line of an error's message, which is the part for users."""
     return str(error).strip().partition("\n")[0]
 
 
@@ -123,18 +123,18 @@ def _read_parquet(file: Path, _table: Table, chunk_rows: int) -> Iterator[Chunk]
 
 
 def _read_csv(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """Every field is text, so that ids keep their zeros; a line of too few or many fields is broken."""
+    """Read every field as text, so that ids keep their zeros; a line with too few or many fields is broken."""
     broken: list[str] = []
 
     def keep_broken(row: pyarrow.csv.InvalidRow) -> str:
         broken.append(row.text)
         return "skip"
 
-    with _opened_csv(file, table, [], lambda _row: "skip") as reader:
+    with _open_csv(file, table, [], lambda _row: "skip") as reader:
         names = reader.schema.names
     empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     yield Chunk(empty)
-    with _opened_csv(file, table, names, keep_broken) as batches:
+    with _open_csv(file, table, names, keep_broken) as batches:
         pending: list[pa.RecordBatch] = []
         for batch in batches:
             pending.append(batch)
@@ -146,10 +146,10 @@ def _read_csv(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
 
 
 @contextmanager
-def _opened_csv(
+def _open_csv(
     file: Path, table: Table, text_columns: list[str], on_broken: Callable[[pyarrow.csv.InvalidRow], str]
 ) -> Generator[pyarrow.csv.CSVStreamingReader]:
-    """A CSV file as batches, one a block of the file."""
+    """Open a CSV file as a stream of batches, one for each block of the file."""
     compression = "gzip" if file.name.lower().endswith(".gz") else None
     with pa.input_stream(str(file), compression=compression) as stream:
         yield pyarrow.csv.open_csv(
@@ -171,22 +171,22 @@ def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
 
 
 def _read_json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """One object a line; a line that is none is broken.
+    """Read one JSON object from each line; any other line is broken.
 
-    The file is read twice: the columns and their types are those of all lines, not of a chunk.
+    The file is read twice, because the columns and their types depend on all lines.
     """
     empty = pl.DataFrame()
     for text, _ in _json_lines(file, table, chunk_rows):
         if text:
-            found = pl.read_ndjson(text, infer_schema_length=None).clear()
-            empty = pl.concat([empty, found], how="diagonal_relaxed")
+            columns = pl.read_ndjson(text, infer_schema_length=None).clear()
+            empty = pl.concat([empty, columns], how="diagonal_relaxed")
     yield Chunk(empty)
     for text, broken in _json_lines(file, table, chunk_rows):
         yield Chunk(pl.read_ndjson(text, schema=empty.schema) if text else empty, broken)
 
 
 def _json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[tuple[bytes, tuple[str, ...]]]:
-    """The objects of so many lines at a time, one a line, and the lines that are none."""
+    """Yield the objects of `chunk_rows` lines at a time, as JSON Lines, with the lines that are not objects."""
     with file.open(encoding=table.encoding) as lines:
         while chunk := list(islice(lines, chunk_rows)):
             written = [line for line in chunk if line.strip()]

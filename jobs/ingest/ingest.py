@@ -1,4 +1,4 @@
-"""Files and queries into the lake: rows that break a rule go to quarantine, an unreadable source stops it all."""
+"""Ingest files and queries into the lake; bad rows go to quarantine, an unreadable source stops the ingest."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from jobs.ingest.connections import resolve_connection
 from jobs.ingest.mapping import check_table
-from jobs.ingest.plan import Request, file_readings, query_readings
-from jobs.ingest.schema_drift import keep_columns
-from jobs.ingest.validation import Staged, stage
-from jobs.ingest.watermark import keep_watermark, later
+from jobs.ingest.plan import IngestPlan
+from jobs.ingest.queries import resolve_connection
+from jobs.ingest.schema_drift import update_columns
+from jobs.ingest.validation import StagedTable, stage
+from jobs.ingest.watermark import later_watermark, store_watermark
 from jobs.lake import Lake, scan_files
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
@@ -22,23 +22,28 @@ from recsys.settings import Sources
 
 log = structlog.get_logger(__name__)
 
-MAX_CLOCK_SKEW = timedelta(days=1)  # of the clock, that an event may be
+MAX_CLOCK_SKEW = timedelta(days=1)  # how far an event may lie ahead of the clock
 
 
 @dataclass(frozen=True)
 class TableCount:
-    """What became of the rows that one table read from one file, or by its query."""
+    """The rows that one table read from one file, or by its query, by what happened to them."""
 
     file: str
     table: str
     kind: str
     rows: int
-    accepted: int  # events new to the lake; items and users, each once, put over what was known of them
-    duplicates: int  # valid, but there already, or twice in the file
+    accepted: int
+    """Events that are new to the lake; items and users, each once, that replaced what the lake had of them."""
+    duplicates: int
+    """Valid rows that the lake had already, or that came twice."""
     quarantined: int
-    rules: dict[str, int] = field(default_factory=dict[str, int])  # rule broken -> rows; a row may break several
-    passed_over: int = 0  # rows of a file that lie below the table's watermark
-    schema_changes: tuple[SchemaChange, ...] = ()  # of all that the table read, told with its first count
+    rules: dict[str, int] = field(default_factory=dict[str, int])
+    """Rule -> rows that broke it; a row may break several."""
+    passed_over: int = 0
+    """Rows of a file with a watermark below the one that the ingest starts from."""
+    schema_changes: tuple[SchemaChange, ...] = ()
+    """Changes of all sources of the table; on the table's first count only."""
 
 
 def ingest(
@@ -50,33 +55,30 @@ def ingest(
     queries: bool = True,
     full: bool = False,
 ) -> list[TableCount]:
-    """Read every file under `paths`, and every table's query, into the lake; events later than `latest`, which is
-    `MAX_CLOCK_SKEW` of the clock, are quarantined.
+    """Read every file under `paths`, and the query of every table, into the lake.
 
-    All is read and checked before the first row enters the lake: when something cannot be read (`SourceError`), the
-    lake is as it was. Reading the same again changes nothing. A table with a watermark is read from where its last
-    ingest ended, less its lateness, unless `full`; where it ended is written down when its rows are in the lake.
+    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined. All sources are read
+    and checked before the first row enters the lake: when one cannot be read (`SourceError`), the lake stays as it
+    was. Reading the same again changes nothing. A table with a watermark is read from the end of its last ingest,
+    less its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
     """
     _check_tables(sources)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
-    request = Request(sources, lake, full)
+    plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
-        staged: list[Staged] = []
-        of_files = file_readings(paths, request, scratch) if paths else ()
-        for reading in chain(of_files, query_readings(connections, request, scratch)):
-            staged.append(
-                stage(reading, sources, latest, scratch / f"{len(staged):04d}", on_rows, lake.pseudonym_key)
-            )
-        changes = _keep_schemas(staged, lake, latest - MAX_CLOCK_SKEW)
+        staged: list[StagedTable] = []
+        files = plan.file_sources(paths, scratch) if paths else ()
+        for source in chain(files, plan.query_sources(connections, scratch)):
+            directory = scratch / f"{len(staged):04d}"
+            staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonym_key))
+        changes = _update_schemas(staged, lake, latest - MAX_CLOCK_SKEW)
         counts = [_commit(part, lake) for part in staged]
-        _keep_watermarks(staged, request)
+        _store_watermarks(staged, plan)
     return [replace(count, schema_changes=tuple(changes.pop(count.table, ()))) for count in counts]
 
 
 def ingest_history(lake: Lake) -> list[TableCount]:
-    """What every file ever taken in brought to the lake, all its ingests together, by table; of a query, what it
-    brought from each watermark on.
-    """
+    """Return what every file has brought to the lake, all its ingests together; queries per watermark; by table."""
     records = [read_json(record) for record in sorted((lake.directory / "ingests").glob("*.json"))]
     return [TableCount(**{name: value for name, value in record.items() if name != "state"}) for record in records]
 
@@ -89,42 +91,43 @@ def _check_tables(sources: Sources) -> None:
             raise SettingsError(f"sources.tables.{table.name}: two tables have this name")
 
 
-def _keep_schemas(staged: list[Staged], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
-    """Write down the columns of all that was not read before, a table at a time; what has changed, by table."""
+def _update_schemas(staged: list[StagedTable], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
+    """Store the columns of every source that was not read before, and return what has changed, by table."""
     new = [part for part in staged if part.table.query is not None or not _record(part, lake).exists()]
     changes: dict[str, list[SchemaChange]] = {}
     for name in dict.fromkeys(part.table.name for part in new):
         parts = [part for part in new if part.table.name == name]
-        guessed = any(part.reading.guessed for part in parts)
-        changes[name] = keep_columns(lake, name, [part.schema for part in parts], guessed, when)
+        has_inferred_types = any(part.source.has_inferred_types for part in parts)
+        changes[name] = update_columns(lake, name, [part.schema for part in parts], has_inferred_types, when)
         for change in changes[name]:
-            log.warning("a source's columns have changed", **asdict(change) | {"when": change.when.isoformat()})
+            log.warning("source column changed", **asdict(change) | {"when": change.when.isoformat()})
     return changes
 
 
-def _keep_watermarks(staged: list[Staged], request: Request) -> None:
+def _store_watermarks(staged: list[StagedTable], plan: IngestPlan) -> None:
     for name in dict.fromkeys(part.table.name for part in staged if part.table.watermark):
         parts = [part for part in staged if part.table.name == name]
-        reached = request.reached(parts[0].table)
+        table = parts[0].table
+        watermark = plan.last_watermark(table)
         for part in parts:
-            reached = later(reached, part.watermark)
-        if reached is not None:
-            keep_watermark(request.lake, parts[0].table, request.mark(parts[0].table), reached)
+            watermark = later_watermark(watermark, part.watermark)
+        if watermark is not None:
+            store_watermark(plan.lake, table, plan.query_fingerprint(table), watermark)
 
 
-def _commit(staged: Staged, lake: Lake) -> TableCount:
-    """Move what was staged into the lake, its rejects into quarantine, and write down the counts."""
-    table, mark = staged.table, staged.reading.fingerprint
+def _commit(staged: StagedTable, lake: Lake) -> TableCount:
+    """Move the staged rows into the lake and its quarantine, and record the counts."""
+    table, fingerprint = staged.table, staged.source.fingerprint
     valid = scan_files(sorted((staged.directory / "valid").iterdir()))
     if table.kind == "events":
-        accepted = lake.add_events(valid, mark)
-        brought = lake.count_events_of_part(mark)
+        accepted = lake.add_events(valid, fingerprint)
+        all_accepted = lake.count_events_of_part(fingerprint)
     else:
-        accepted = brought = lake.upsert(table.kind, valid.collect())
+        accepted = all_accepted = lake.upsert(table.kind, valid.collect())
     record = _record(staged, lake)
-    _keep_rejects(staged, lake.directory / "quarantine" / f"{record.stem}.parquet")
+    _write_quarantine(staged, lake.directory / "quarantine" / f"{record.stem}.parquet")
     count = TableCount(
-        file=staged.reading.file,
+        file=staged.source.file,
         table=table.name,
         kind=table.kind,
         rows=staged.rows,
@@ -132,25 +135,25 @@ def _commit(staged: Staged, lake: Lake) -> TableCount:
         duplicates=staged.valid - accepted,
         quarantined=staged.rows - staged.valid,
         rules=staged.rules,
-        passed_over=staged.passed_over,
+        passed_over=staged.skipped,
     )
-    # Fewer may be valid now than were once taken in: an event's name may have left the settings.
-    history = asdict(replace(count, accepted=brought, duplicates=max(staged.valid - brought, 0)))
+    # Fewer rows may be valid now than were accepted earlier: the settings may have dropped an event's name.
+    history = asdict(replace(count, accepted=all_accepted, duplicates=max(staged.valid - all_accepted, 0)))
     del history["schema_changes"]
-    write_json(record, history | ({"state": staged.reading.state} if staged.reading.state else {}))
-    log.debug("ingested", **asdict(count))
+    write_json(record, history | ({"state": staged.source.version} if staged.source.version else {}))
+    log.debug("source ingested", **asdict(count))
     return count
 
 
-def _record(staged: Staged, lake: Lake) -> Path:
-    """Where the counts of a reading are kept."""
-    return lake.directory / "ingests" / f"{staged.table.name}-{staged.reading.fingerprint}.json"
+def _record(staged: StagedTable, lake: Lake) -> Path:
+    """Return the file that records the counts of a table source."""
+    return lake.directory / "ingests" / f"{staged.table.name}-{staged.source.fingerprint}.json"
 
 
-def _keep_rejects(staged: Staged, file: Path) -> None:
-    """Write the rows that broke a rule to `file`; without any, it is not there."""
+def _write_quarantine(staged: StagedTable, file: Path) -> None:
+    """Write the rejected rows to `file`, or remove it when there are none."""
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)
         return
-    with atomic_write(file) as aside:
-        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(aside)
+    with atomic_write(file) as temporary:
+        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(temporary)

@@ -1,4 +1,4 @@
-"""A shop's columns, event names and times mapped to the contract."""
+"""Map the columns, event names and times of a source to the contract (`recsys.schema`)."""
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -26,17 +26,18 @@ FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def check_table(table: Table) -> None:
-    """Raise `SettingsError` when a table reads nothing or two things, maps to a column the contract lacks, or
-    leaves out one it needs.
+    """Raise `SettingsError` for a table that no ingest could read.
+
+    It must have either files or a query, map only columns of the contract, and map all required ones.
     """
     if bool(table.files) == (table.query is not None):
         raise SettingsError(f"sources.tables.{table.name}: expected either files or query")
-    known = SCHEMAS[table.kind].column_names()
+    contract = SCHEMAS[table.kind].column_names()
     for name in table.columns:
-        if name not in known:
+        if name not in contract:
             raise SettingsError(
-                f"sources.tables.{table.name}.columns: {name!r} is no column of {table.kind}; "
-                f"expected some of {', '.join(known)}"
+                f"sources.tables.{table.name}.columns: {name!r} is not a column of {table.kind}; "
+                f"expected some of {', '.join(contract)}"
             )
     missing = [name for name in REQUIRED[table.kind] if name not in table.columns]
     if missing:
@@ -44,16 +45,16 @@ def check_table(table: Table) -> None:
 
 
 def map_rows(
-    rows: pl.DataFrame, table: Table, sources: Sources, gone: Collection[str] = frozenset()
+    rows: pl.DataFrame, table: Table, sources: Sources, earlier_columns: Collection[str] = frozenset()
 ) -> pl.DataFrame:
-    """The rows in the contract's columns, not yet checked.
+    """Return the rows in the contract's columns, not yet checked.
 
-    What is made of a column that has `gone` from the source is null where the contract allows it. A number that
-    cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when a column that the
-    mapping names is not there, and `PolarsError` when it has a type that nothing is computed from.
+    An optional column that is computed from one of `earlier_columns`, which the source no longer has, is null. A
+    number that cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when the
+    source lacks another column that the mapping names, and `PolarsError` when a column's type cannot be converted.
     """
     schema = pl.Schema(SCHEMAS[table.kind])
-    expressions = (_expression(name, rows, table, gone).alias(name) for name in schema)
+    expressions = (_expression(name, rows, table, earlier_columns).alias(name) for name in schema)
     mapped = rows.with_columns(expressions).select(*schema)
     converted = mapped.select(
         _convert(name, mapped.schema[name], schema[name], table, sources).alias(name) for name in schema
@@ -63,13 +64,13 @@ def map_rows(
     return converted.with_columns(pl.coalesce(EVENT_ID, row_hash(schema)).alias(EVENT_ID))
 
 
-def _expression(name: str, rows: pl.DataFrame, table: Table, gone: Collection[str]) -> pl.Expr:
-    """What the mapping says of one contract column, over the source's columns."""
+def _expression(name: str, rows: pl.DataFrame, table: Table, earlier_columns: Collection[str]) -> pl.Expr:
+    """Return one contract column as an expression over the source's columns."""
     mapped = table.columns.get(name)
     required = name in REQUIRED[table.kind]
     if mapped is None or (mapped == name and not required and name not in rows.columns):
         return pl.lit(None)
-    dispensable = frozenset() if required else gone
+    dispensable = frozenset() if required else earlier_columns
     if isinstance(mapped, str):
         return _column(mapped, name, rows, table, dispensable)
     columns = [_column(part, name, rows, table, dispensable) for part in mapped]
@@ -100,7 +101,7 @@ def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table, dispensabl
     root = next(root for root in missing if root not in dispensable)
     source = "file" if table.query is None else "query"
     raise SourceError(
-        f"column {root!r} of table {table.name!r} is not there; the {source} has {', '.join(rows.columns)}"
+        f"column {root!r} of table {table.name!r} is missing; the {source} has {', '.join(rows.columns)}"
     )
 
 
@@ -118,7 +119,7 @@ def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table,
 
 
 def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Numbers as their decimal text, one without a fraction as an integer; what is not a number is null."""
+    """Return numbers as decimal text, whole ones without a point; NaN and infinity become null."""
     if dtype.is_decimal():  # of any length
         return column.cast(pl.String).str.replace(r"\.0*$", "")
     if dtype.is_float():
@@ -147,26 +148,28 @@ def _as_time(column: pl.Expr, dtype: pl.DataType, table: Table, sources: Sources
         return _in_calendar(microseconds.cast(pl.Int64, strict=False).cast(TIMESTAMP_DTYPE))
     text = column.cast(pl.String).str.strip_chars()
     if table.time_format is None:
-        return pl.coalesce(_read(text, ISO_FORMATS_WITH_OFFSET, "UTC"), _localized(_read(text, ISO_FORMATS), zone))
+        return pl.coalesce(
+            _parse(text, ISO_FORMATS_WITH_OFFSET, "UTC"), _localized(_parse(text, ISO_FORMATS), zone)
+        )
     if any(offset in table.time_format for offset in OFFSETS):
-        return _read(text, [table.time_format], "UTC")
-    return _localized(_read(text, [table.time_format]), zone)
+        return _parse(text, [table.time_format], "UTC")
+    return _localized(_parse(text, [table.time_format]), zone)
 
 
-def _read(text: pl.Expr, formats: Iterable[str], zone: str | None = None) -> pl.Expr:
-    """The text as a time in the first format that fits; null where none does."""
+def _parse(text: pl.Expr, formats: Iterable[str], zone: str | None = None) -> pl.Expr:
+    """Parse a text as a time by the first format that fits; null where none does."""
     return pl.coalesce(
-        [text.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False) for form in formats]
+        [text.str.to_datetime(time_format, time_unit="us", time_zone=zone, strict=False) for time_format in formats]
     )
 
 
 def _localized(naive: pl.Expr, zone: str) -> pl.Expr:
-    """Local times in UTC; the hour that autumn repeats is its first, the hour that spring skips is null."""
+    """Convert local times to UTC; the repeated hour in autumn is the first, the skipped one in spring is null."""
     time = _in_calendar(naive.dt.replace_time_zone("UTC")).dt.replace_time_zone(None)
     local = time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC")
 
 
 def _in_calendar(time: pl.Expr) -> pl.Expr:
-    """Times in UTC; null outside the years that calendars have, where Polars stops."""
+    """Return times in UTC; null outside the years 1 to 9999, which Polars cannot convert."""
     return pl.when(time.is_between(FIRST, LAST)).then(time)

@@ -1,8 +1,8 @@
-"""Writes the rows of a MySQL query to a file, in a process of its own: `python mysql_spool.py < request.json`.
+"""Write the rows of a MySQL query to a file, in a child process: `python mysql_spool.py < request.json`.
 
-connectorx holds the rows that its reader has not asked for yet in memory, without a limit, so the reader has to do
-nothing but write; it also explains a failure in many lines on standard error, and repeats a refused connection for
-half a minute. The process that starts this one reads those lines, and ends it at the first.
+connectorx buffers the rows that its reader has not consumed yet in memory without a limit, so the reader must do
+nothing but write. It also reports a failure in many lines on standard error, and retries a refused connection for
+half a minute. The parent process reads those lines, and kills this one at the first.
 """
 
 import json
@@ -25,12 +25,12 @@ def spool(uri: str, query: str, path: str) -> None:
 
 
 def main() -> None:
-    """Do what standard input asks for; say in one line what went wrong."""
+    """Run the request from standard input; print an error in one line."""
     try:
         spool(**json.load(sys.stdin))
-    except BaseException as error:  # a panic of connectorx is no Exception
-        said = " ".join(str(error).partition("Stack backtrace")[0].split())
-        print(f"{FAILED}{said}", flush=True)
+    except BaseException as error:  # a panic of connectorx is not an Exception
+        message = " ".join(str(error).partition("Stack backtrace")[0].split())
+        print(f"{FAILED}{message}", flush=True)
         sys.exit(1)
 
 

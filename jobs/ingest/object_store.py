@@ -1,4 +1,4 @@
-"""Files in object stores and on the web: found by path or glob, and copied one at a time to be read as any file."""
+"""Files in object stores and on the web: find them by path or glob, and copy them one at a time to read them."""
 
 import http.client
 import re
@@ -20,14 +20,14 @@ from jobs.ingest.files import FORMATS, check_format, first_line, has_known_forma
 from recsys.errors import SettingsError, SourceError
 from recsys.settings.types import REDACTED, redact_address
 
-SECONDS = 10  # to connect, and to wait for the next bytes
-ATTEMPTS = 3
+TIMEOUT_SECONDS = 10  # to connect, and to wait for the next bytes
+MAX_ATTEMPTS = 3
 BLOCK_BYTES = 4 * 2**20
 GLOB = re.compile(r"[*?\[]")
 WEB = ("https", "http")
 SCHEMES = ("s3", "gs", "az", *WEB)
 
-# Setting, as Polars names it -> argument of the file system.
+# Name of the setting in Polars -> argument of the file system.
 S3_OPTIONS = {
     "aws_access_key_id": "access_key",
     "aws_secret_access_key": "secret_key",
@@ -52,23 +52,23 @@ SECRET_OPTIONS = (
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file in a store; `shown` is its address without secrets, `name` says which tables read it."""
+    """A file in a store; `shown` is its address without secrets, `name` is matched with tables."""
 
     shown: str
     name: str
     path: str
     store: "Store"
 
-    def state(self) -> str:
-        """What changes with its content, asked without reading it; empty where the store tells nothing."""
-        with _told(self.shown, self.store):
-            return self.store.state(self.path)
+    def version(self) -> str:
+        """Return a text that changes with the content, without reading it; empty if the store has none."""
+        with _source_errors(self.shown, self.store):
+            return self.store.version(self.path)
 
     def fetch(self, directory: Path) -> Path:
-        """Copy it into a directory under its name; raises `SourceError` when it cannot be read to its end."""
+        """Copy the file into a directory under its name; raises `SourceError` when it cannot be read to its end."""
         directory.mkdir(parents=True, exist_ok=True)
         target = directory / self.name
-        with _told(self.shown, self.store), self.store.opened(self.path) as (source, size):
+        with _source_errors(self.shown, self.store), self.store.open(self.path) as (source, size):
             with target.open("wb") as file:
                 shutil.copyfileobj(source, file, BLOCK_BYTES)
             if size is not None and target.stat().st_size != size:
@@ -77,32 +77,32 @@ class RemoteFile:
 
 
 class Store(Protocol):
-    """Where files lie."""
+    """A place that holds files."""
 
     secrets: tuple[str, ...]
 
     def find(self, path: str) -> list[str]:
-        """Paths of the files at a path, in a directory, or of a glob."""
+        """Return the paths of the files at a path, in a directory, or of a glob."""
         ...
 
-    def state(self, path: str) -> str:
-        """What changes with a file's content."""
+    def version(self, path: str) -> str:
+        """Return a text that changes with a file's content."""
         ...
 
-    def opened(self, path: str) -> Any:
-        """A context manager that gives a file's bytes as a stream, and how many there are if that is known."""
+    def open(self, path: str) -> Any:
+        """Open a file in a context: its bytes as a stream, and their number if it is known."""
         ...
 
 
 class Bucket:
-    """An object store, by Arrow's file systems."""
+    """An object store, read by Arrow's file systems."""
 
     def __init__(self, filesystem: fs.FileSystem, secrets: tuple[str, ...]) -> None:
         self._filesystem = filesystem
         self.secrets = secrets
 
     def find(self, path: str) -> list[str]:
-        """Paths of the files at a path, under a directory, or of a glob."""
+        """Return the paths of the files at a path, under a directory, or of a glob."""
         bucket = path.partition("/")[0]
         if GLOB.search(bucket) or not bucket:
             raise OSError("a bucket has a name without * ? [")
@@ -111,65 +111,65 @@ class Bucket:
             if info.type == fs.FileType.File:
                 return [info.path]
         fixed, pattern = _split(path)
-        found = [file for file in self._under(fixed) if has_known_format(file) and pattern.fullmatch(file)]
-        if not found and self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
-            raise OSError("the bucket is not there")
-        return found
+        files = [file for file in self._files_under(fixed) if has_known_format(file) and pattern.fullmatch(file)]
+        if not files and self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise OSError("the bucket does not exist")
+        return files
 
-    def _under(self, directory: str) -> Iterator[str]:
+    def _files_under(self, directory: str) -> Iterator[str]:
         selector = fs.FileSelector(directory, allow_not_found=True, recursive=True)
         for info in self._filesystem.get_file_info(selector):
             if info.type == fs.FileType.File:
                 yield info.path
 
-    def state(self, path: str) -> str:
-        """The entity tag where there is one, the time of the last change otherwise, and the size."""
+    def version(self, path: str) -> str:
+        """Return the entity tag, or the time of the last change if there is none, and the size."""
         info = self._filesystem.get_file_info(path)
         with self._filesystem.open_input_stream(path, compression=None) as stream:
             tag = (stream.metadata() or {}).get("ETag", b"").decode()
         return f"{tag or info.mtime_ns} {info.size}"
 
     @contextmanager
-    def opened(self, path: str) -> Generator[tuple[Any, int | None]]:
-        """A file's bytes as a stream, and how many there are."""
+    def open(self, path: str) -> Generator[tuple[Any, int | None]]:
+        """Open a file: its bytes as a stream, and their number."""
         size = self._filesystem.get_file_info(path).size
         with self._filesystem.open_input_stream(path, compression=None) as stream:
             yield stream, size
 
 
 class Web:
-    """Single files by https."""
+    """Single files on web servers, read over HTTP."""
 
     secrets = ()
 
     def find(self, path: str) -> list[str]:
-        """The path itself."""
+        """Return the path itself."""
         return [path]
 
-    def state(self, path: str) -> str:
-        """What the server says of the file's version; empty where that is nothing."""
-        with _answer(urllib.request.Request(path, method="HEAD")) as answer:
-            tag = answer.headers["ETag"] or answer.headers["Last-Modified"]
-            return f"{tag} {answer.headers['Content-Length']}" if tag else ""
+    def version(self, path: str) -> str:
+        """Return the entity tag or time of the last change, and the size; empty if the server sends neither."""
+        with _open_url(urllib.request.Request(path, method="HEAD")) as response:
+            tag = response.headers["ETag"] or response.headers["Last-Modified"]
+            return f"{tag} {response.headers['Content-Length']}" if tag else ""
 
     @contextmanager
-    def opened(self, path: str) -> Generator[tuple[Any, int | None]]:
-        """A file's bytes as a stream, and how many there are if the server says so."""
-        with _answer(urllib.request.Request(path)) as answer:
-            size = answer.headers["Content-Length"]
-            yield answer, None if size is None else int(size)
+    def open(self, path: str) -> Generator[tuple[Any, int | None]]:
+        """Open a file: its bytes as a stream, and their number if the server sends it."""
+        with _open_url(urllib.request.Request(path)) as response:
+            size = response.headers["Content-Length"]
+            yield response, None if size is None else int(size)
 
 
-def _answer(request: urllib.request.Request) -> Any:
+def _open_url(request: urllib.request.Request) -> Any:
     try:
-        return urllib.request.urlopen(request, timeout=SECONDS)
+        return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise OSError(f"HTTP error {error.code} {error.reason}") from None
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is an address; raises `SettingsError` for one of a kind that is not read."""
+    """Return whether a path is an address; raises `SettingsError` for an unknown scheme."""
     scheme, separator, _ = path.partition("://")
     if separator and scheme not in SCHEMES:
         raise SettingsError(
@@ -179,20 +179,19 @@ def is_remote(path: str) -> bool:
 
 
 def find_remote_files(paths: tuple[str, ...], options: Mapping[str, str]) -> list[RemoteFile]:
-    """Every readable file at the given addresses, sorted, each once.
+    """Return every readable file at the given addresses, sorted and without duplicates.
 
-    Raises `SourceError` for an address at which there is none, or of an unknown format.
+    Raises `SourceError` for an address without a file, or with one of an unknown format.
     """
     stores: dict[str, Store] = {}
-    found: dict[str, RemoteFile] = {}
+    files: dict[str, RemoteFile] = {}
     for address in paths:
         scheme, _, path = address.partition("://")
         if scheme not in stores:
-            with _told(redact_address(address), Web()):
-                stores[scheme] = _store(scheme, options)
-        files = _expand(address, path, stores[scheme])
-        found |= {file.shown: file for file in files}
-    return [found[shown] for shown in sorted(found)]
+            with _source_errors(redact_address(address), Web()):
+                stores[scheme] = _connect(scheme, options)
+        files |= {file.shown: file for file in _expand(address, path, stores[scheme])}
+    return [files[shown] for shown in sorted(files)]
 
 
 def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
@@ -201,16 +200,16 @@ def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
         name = PurePosixPath(unquote(urlsplit(address).path)).name
         check_format(redact_address(address), name)
         return [RemoteFile(redact_address(address), name, address, store)]
-    with _told(address, store):
-        found = store.find(path)
-    if not found:
-        raise SourceError(f"{address}: no {', '.join(FORMATS)} file is there")
-    for place in found:
-        check_format(f"{scheme}://{place}", place)
-    return [RemoteFile(f"{scheme}://{place}", PurePosixPath(place).name, place, store) for place in found]
+    with _source_errors(address, store):
+        keys = store.find(path)
+    if not keys:
+        raise SourceError(f"{address}: no {', '.join(FORMATS)} file found")
+    for key in keys:
+        check_format(f"{scheme}://{key}", key)
+    return [RemoteFile(f"{scheme}://{key}", PurePosixPath(key).name, key, store) for key in keys]
 
 
-def _store(scheme: str, options: Mapping[str, str]) -> Store:
+def _connect(scheme: str, options: Mapping[str, str]) -> Store:
     unknown = next((name for name in options if name not in OPTIONS), None)
     if unknown is not None:
         raise SettingsError(f"sources.storage_options.{unknown}: expected one of {', '.join(OPTIONS)}")
@@ -222,16 +221,16 @@ def _store(scheme: str, options: Mapping[str, str]) -> Store:
         return Bucket(
             fs.S3FileSystem(
                 anonymous=anonymous,
-                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-                request_timeout=SECONDS,
-                connect_timeout=SECONDS,
+                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
+                request_timeout=TIMEOUT_SECONDS,
+                connect_timeout=TIMEOUT_SECONDS,
                 **_arguments(S3_OPTIONS, options),
             ),
             secrets,
         )
     if scheme == "gs":
-        patience = timedelta(seconds=SECONDS * ATTEMPTS)
-        return Bucket(fs.GcsFileSystem(anonymous=anonymous, retry_time_limit=patience), secrets)
+        time_limit = timedelta(seconds=TIMEOUT_SECONDS * MAX_ATTEMPTS)
+        return Bucket(fs.GcsFileSystem(anonymous=anonymous, retry_time_limit=time_limit), secrets)
     if not options.get("azure_storage_account_name"):
         raise SettingsError("sources.storage_options.azure_storage_account_name is missing")
     return Bucket(fs.AzureFileSystem(**_arguments(AZURE_OPTIONS, options)), secrets)
@@ -242,7 +241,7 @@ def _arguments(names: Mapping[str, str], options: Mapping[str, str]) -> dict[str
 
 
 def _split(path: str) -> tuple[str, re.Pattern[str]]:
-    """The directory to search, and what matches the paths of files in it; for no glob, all of them do."""
+    """Return the directory to search, and a pattern for the files in it; without a glob it matches all of them."""
     first = GLOB.search(path)
     if first is None:
         return path.rstrip("/"), re.compile(".*", re.DOTALL)
@@ -250,18 +249,21 @@ def _split(path: str) -> tuple[str, re.Pattern[str]]:
 
 
 def _as_regex(pattern: str) -> str:
-    """A glob as `glob.glob` reads it: `*` and `?` stay within a part of the path, `**` is any number of parts."""
+    """Return a glob as a regular expression.
+
+    As in `glob.glob`, `*` and `?` match within a part of the path, `**` matches any number of parts.
+    """
     parts = re.split(r"(\*\*/|\*|\?|\[!?[^\]]+\])", pattern)
-    signs = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    wildcards = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return "".join(
-        signs.get(part) or (re.sub(r"^\[!", "[^", part) if part.startswith("[") else re.escape(part))
+        wildcards.get(part) or (re.sub(r"^\[!", "[^", part) if part.startswith("[") else re.escape(part))
         for part in parts
     )
 
 
 @contextmanager
-def _told(shown: str, store: Store) -> Generator[None]:
-    """What goes wrong, as one line with the address."""
+def _source_errors(shown: str, store: Store) -> Generator[None]:
+    """Raise what goes wrong as a `SourceError`: one line with the address and without secrets."""
     try:
         yield
     except (OSError, ValueError, pa.ArrowException, http.client.HTTPException) as error:

@@ -1,17 +1,23 @@
-"""What an ingest reads: every table with every file it reads, and every table's query."""
+"""What an ingest reads: every table with each of its files, or with its query."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
 
-from jobs.ingest.connections import Connection
-from jobs.ingest.files import find_files, guesses_types, located, read_chunks, tables_of
+from jobs.ingest.files import (
+    Chunk,
+    absolute_path,
+    find_files,
+    has_inferred_types,
+    matching_tables,
+    read_chunks,
+)
 from jobs.ingest.object_store import RemoteFile, find_remote_files, is_remote
-from jobs.ingest.schema_drift import known_columns
-from jobs.ingest.validation import Reading
+from jobs.ingest.queries import Connection, read_query
+from jobs.ingest.schema_drift import load_columns
 from jobs.ingest.watermark import Watermark, load_watermark
 from jobs.lake import Lake
 from recsys.errors import SourceError
@@ -21,144 +27,160 @@ from recsys.settings.types import redact_address
 
 log = structlog.get_logger(__name__)
 
+# Settings of a table that do not change how a row is mapped.
 NOT_MAPPING = ("query", "connection", "watermark", "lateness")
-# Rules that rows may keep at another time, or with other settings, though the file is the same.
-PASSING_RULES = {"timestamp_is_in_range", "event_is_known"}
+# Rules that depend on the clock or on other settings, so that a rejected row may pass them later.
+CHANGING_RULES = {"timestamp_is_in_range", "event_is_known"}
 
 
 @dataclass(frozen=True)
-class Request:
-    """What an ingest is asked to do; `full` is to read everything, whatever is known of it."""
+class TableSource:
+    """One table with one source that it reads: a file, or its query."""
+
+    table: Table
+    display_name: str
+    """Its name in messages."""
+    file: str
+    """Its name in counts."""
+    chunks: Iterator[Chunk]
+    fingerprint: str
+    """A hash of the content and the mapping."""
+    version: str = ""
+    """A hash of a remote file's version and the mapping, known without reading the file."""
+    start: Watermark | None = None
+    """Rows with a lower watermark are skipped."""
+    earlier_columns: Collection[str] = frozenset()
+    """All columns that the table had in earlier ingests."""
+    has_inferred_types: bool = False
+    """Whether types are inferred from values, as for JSON Lines."""
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """The sources of an ingest and the lake's records of earlier ones, which `full` ignores."""
 
     sources: Sources
     lake: Lake
     full: bool = False
 
-    def mark(self, table: Table) -> str:
-        """Changes with what a table reads and how, so that a watermark of before does not hold for it."""
-        place = redact_address(table.connection or "")
+    def query_fingerprint(self, table: Table) -> str:
+        """Return a hash of what a table reads and how; a watermark holds only while it stays the same."""
+        address = redact_address(table.connection or "")
         names = sorted(self.sources.event_weights)
-        return _hash(f"{_mapping(table, self.sources)} {table.query!r} {place} {table.watermark} {names!r}")
+        return _hash(f"{_mapping(table, self.sources)} {table.query!r} {address} {table.watermark} {names!r}")
 
-    def reached(self, table: Table) -> Watermark | None:
-        """Where the table's last ingest ended."""
-        return load_watermark(self.lake, table, self.mark(table)) if table.watermark else None
+    def last_watermark(self, table: Table) -> Watermark | None:
+        """Return the greatest watermark of the table's earlier ingests."""
+        return load_watermark(self.lake, table, self.query_fingerprint(table)) if table.watermark else None
 
-    def since(self, table: Table) -> Watermark | None:
-        """Where the table is read from."""
-        reached = None if self.full else self.reached(table)
-        return None if reached is None else reached.lowered(table.lateness)
+    def start_watermark(self, table: Table) -> Watermark | None:
+        """Return the watermark from which the table is read: the last one, less its lateness."""
+        last = None if self.full else self.last_watermark(table)
+        return None if last is None else last.lowered(table.lateness)
 
-    def columns(self, table: Table) -> frozenset[str]:
-        """Every column that the table ever had."""
-        known = known_columns(self.lake, table.name)
-        return frozenset() if known is None else frozenset(known)
+    def earlier_columns(self, table: Table) -> frozenset[str]:
+        """Return every column that the table has had in earlier ingests."""
+        return frozenset(load_columns(self.lake, table.name) or ())
 
-    def known(self, table: Table) -> frozenset[str]:
-        """Fingerprints and states of the files that need not be read again: they would bring the same."""
+    def ingested_files(self, table: Table) -> frozenset[str]:
+        """Return fingerprints and versions of the files that would bring the same rows if they were read again."""
         if self.full or table.watermark is None:
             return frozenset()
         files = (self.lake.directory / "ingests").glob(f"{table.name}-*.json")
         records = {file.stem.removeprefix(f"{table.name}-"): read_json(file) for file in files}
-        done = {mark: record for mark, record in records.items() if not PASSING_RULES & record["rules"].keys()}
-        return frozenset(done) | {record["state"] for record in done.values() if record.get("state")}
+        final = {name: record for name, record in records.items() if not CHANGING_RULES & record["rules"].keys()}
+        return frozenset(final) | {record["state"] for record in final.values() if record.get("state")}
 
+    def file_sources(self, paths: Sequence[str], scratch: Path) -> Iterator[TableSource]:
+        """Yield each file under the paths with each table that reads it, except files that were ingested before.
 
-def file_readings(paths: Sequence[str], request: Request, scratch: Path) -> Iterator[Reading]:
-    """Each file under the paths with each table that reads it, but for those that are known; a file in a store lies
-    in `scratch` until the next reading is asked for.
-    """
-    remote = tuple(path for path in paths if is_remote(path))
-    local = tuple(path for path in paths if path not in remote)
-    named = {str(located(Path(path))) for path in local if Path(path).is_file()} | set(map(redact_address, remote))
-    files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
-    files += find_remote_files(remote, request.sources.storage_options)
-    known = {table.name: request.known(table) for table in request.sources.file_tables}
-    read = due = 0
-    for file in files:
-        tables = tables_of(file.name, request.sources)
-        shown = str(file) if isinstance(file, Path) else file.shown
-        if not tables and shown in named:
-            patterns = ", ".join(table.files for table in request.sources.file_tables)
-            expected = patterns or "events*, items*, users*"
-            raise SourceError(f"{shown}: no table reads a file of this name; expected one like {expected}")
-        due += len(tables)
-        for reading in _of_file(file, tables, known, request, scratch):
-            read += 1
-            yield reading
-    if not due:
-        raise SourceError(f"{', '.join(map(redact_address, paths))}: no table reads any of the files there")
-    if due > read:
-        log.info("files that are known already are not read again", files=due - read)
+        A remote file is copied to `scratch`, where it lies until the next source is requested. Raises `SourceError`
+        when no table reads any of the files, or one that was named.
+        """
+        remote = tuple(path for path in paths if is_remote(path))
+        local = tuple(path for path in paths if path not in remote)
+        named = {str(absolute_path(Path(path))) for path in local if Path(path).is_file()}
+        named |= set(map(redact_address, remote))
+        files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
+        files += find_remote_files(remote, self.sources.storage_options)
+        ingested = {table.name: self.ingested_files(table) for table in self.sources.file_tables}
+        read = matching = 0
+        for file in files:
+            tables = matching_tables(file.name, self.sources)
+            display_name = str(file) if isinstance(file, Path) else file.shown
+            if not tables and display_name in named:
+                patterns = ", ".join(table.files for table in self.sources.file_tables)
+                expected = patterns or "events*, items*, users*"
+                raise SourceError(
+                    f"{display_name}: no table reads a file of this name; expected one like {expected}"
+                )
+            matching += len(tables)
+            for source in self._file_sources(file, tables, ingested, scratch):
+                read += 1
+                yield source
+        if not matching:
+            raise SourceError(f"{', '.join(map(redact_address, paths))}: no table reads any of the files there")
+        if matching > read:
+            log.info("files skipped, ingested before", files=matching - read)
 
+    def _file_sources(
+        self, file: Path | RemoteFile, tables: list[Table], ingested: dict[str, frozenset[str]], scratch: Path
+    ) -> Iterator[TableSource]:
+        """Yield the sources of one file; a remote file is copied first, unless its version was ingested before."""
+        if isinstance(file, Path):
+            yield from self._copy_sources(file, str(file), [(table, "") for table in tables], ingested)
+            return
+        versions = [(table, _version(file, table, self.sources)) for table in tables]
+        due = [(table, version) for table, version in versions if version not in ingested.get(table.name, ())]
+        if due:
+            copy = file.fetch(scratch / "fetched")
+            yield from self._copy_sources(copy, file.shown, due, ingested)
+            copy.unlink()
 
-def _of_file(
-    file: Path | RemoteFile, tables: list[Table], known: dict[str, frozenset[str]], request: Request, scratch: Path
-) -> Iterator[Reading]:
-    """The readings of one file that are due; one in a store is copied first, unless its state is known."""
-    if isinstance(file, Path):
-        yield from _of_copy(file, str(file), [(table, "") for table in tables], known, request)
-        return
-    states = [(table, _state(file, table, request.sources)) for table in tables]
-    due = [(table, state) for table, state in states if state not in known.get(table.name, ())]
-    if due:
-        copy = file.fetch(scratch / "fetched")
-        yield from _of_copy(copy, file.shown, due, known, request)
-        copy.unlink()
+    def _copy_sources(
+        self, file: Path, display_name: str, tables: list[tuple[Table, str]], ingested: dict[str, frozenset[str]]
+    ) -> Iterator[TableSource]:
+        content = fingerprint(file) if tables else ""
+        for table, version in tables:
+            name = _hash(f"{file.name} {content} {_mapping(table, self.sources)}")
+            if name not in ingested.get(table.name, ()):
+                yield TableSource(
+                    table,
+                    display_name,
+                    file.name,
+                    read_chunks(file, table, self.sources.chunk_rows, display_name),
+                    name,
+                    version,
+                    self.start_watermark(table),
+                    self.earlier_columns(table),
+                    has_inferred_types(file.name),
+                )
 
-
-def _of_copy(
-    file: Path,
-    shown: str,
-    tables: list[tuple[Table, str]],
-    known: dict[str, frozenset[str]],
-    request: Request,
-) -> Iterator[Reading]:
-    content = fingerprint(file) if tables else ""
-    for table, state in tables:
-        name = _hash(f"{file.name} {content} {_mapping(table, request.sources)}")
-        if name not in known.get(table.name, ()):
-            yield Reading(
+    def query_sources(self, connections: dict[str, Connection], scratch: Path) -> Iterator[TableSource]:
+        """Yield each table whose query has a connection in `connections`, by table name, from its watermark on."""
+        for table in self.sources.queries:
+            if table.name not in connections:
+                continue
+            connection, start = connections[table.name], self.start_watermark(table)
+            yield TableSource(
                 table,
-                shown,
-                file.name,
-                read_chunks(file, table, request.sources.chunk_rows, shown),
-                name,
-                state,
-                request.since(table),
-                request.columns(table),
-                guesses_types(file.name),
+                f"table {table.name!r} on connection {connection.name!r}",
+                connection.name,
+                read_query(table, connection, self.sources.chunk_rows, start, scratch),
+                _hash(f"{self.query_fingerprint(table)} {start!r}"),
+                earlier_columns=self.earlier_columns(table),
+                has_inferred_types=connection.scheme == "sqlite",
             )
 
 
-def _state(file: RemoteFile, table: Table, sources: Sources) -> str:
-    """Names a version of a file in a store and its mapping, for a table with a watermark; else empty."""
-    state = file.state() if table.watermark else ""
-    return _hash(f"{file.shown} {state} {_mapping(table, sources)}") if state else ""
-
-
-def query_readings(connections: dict[str, Connection], request: Request, scratch: Path) -> Iterator[Reading]:
-    """Each table that has a query, from its watermark on."""
-    from jobs.ingest.queries import read_query  # its drivers take a second, which files shall not wait
-
-    for table in request.sources.queries:
-        if table.name not in connections:
-            continue
-        connection, since = connections[table.name], request.since(table)
-        mark = f"{request.mark(table)} {since!r}"
-        yield Reading(
-            table,
-            f"table {table.name!r} on connection {connection.name!r}",
-            connection.name,
-            read_query(table, connection, request.sources.chunk_rows, since, scratch),
-            _hash(mark),
-            gone=request.columns(table),
-            guessed=connection.scheme == "sqlite",
-        )
+def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
+    """Return a hash of a remote file's version and its mapping; empty for a table without a watermark."""
+    version = file.version() if table.watermark else ""
+    return _hash(f"{file.shown} {version} {_mapping(table, sources)}") if version else ""
 
 
 def _mapping(table: Table, sources: Sources) -> str:
-    """How rows are mapped, in full."""
+    """Return the settings that say how a table's rows are mapped, as text."""
     values = sorted((name, value) for name, value in asdict(table).items() if name not in NOT_MAPPING)
     return f"{sources.time_zone} {values!r}"
 

@@ -1,4 +1,7 @@
-"""Columns and types of each table from one ingest to the next."""
+"""Schema drift: the columns and types of each table, compared from one ingest to the next.
+
+They are stored in the lake, `schemas/<table>.json`, with every change so far.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,56 +14,56 @@ from jobs.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.files import read_json, write_json
 
-UNKNOWN = str(pl.Null())  # nothing but nulls: any type
+UNKNOWN = str(pl.Null())  # the type of a column of nulls, which may be any
 NARROWER = (str(pl.Int64()), str(pl.Float64()))
 
 
-def known_columns(lake: Lake, table: str) -> dict[str, str | None] | None:
-    """The type of every column that a table has ever had, none for one that has gone; none before it was read."""
+def load_columns(lake: Lake, table: str) -> dict[str, str | None] | None:
+    """Return every column that a table has ever had with its type, None once removed; None before an ingest."""
     file = _file(lake, table)
     return read_json(file)["columns"] if file.exists() else None
 
 
 def schema_changes(lake: Lake) -> list[SchemaChange]:
-    """Every change of a source's columns that an ingest met, oldest first."""
+    """Return every change of a table's columns that an ingest detected, oldest first."""
     files = sorted((lake.directory / "schemas").glob("*.json"))
     changes = [_change(values) for file in files for values in read_json(file)["changes"]]
     return sorted(changes, key=lambda change: change.when)
 
 
-def keep_columns(
-    lake: Lake, table: str, schemas: Sequence[pl.Schema], guessed: bool, when: datetime
+def update_columns(
+    lake: Lake, table: str, schemas: Sequence[pl.Schema], has_inferred_types: bool, when: datetime
 ) -> list[SchemaChange]:
-    """Write down the columns that one ingest saw in all that it read of a table; returns what has changed.
+    """Store the columns of all sources that one ingest read of a table, and return what has changed.
 
-    `guessed` says that types come from the values: then whole numbers in a column of fractions are no change.
+    With `has_inferred_types`, whole numbers in a column of floats are not a change.
     """
-    known, seen = known_columns(lake, table), _joined(schemas)
-    old = known or {}
-    types: dict[str, str | None] = {name: seen.get(name) for name in {**old, **seen}}
-    for name, dtype in seen.items():
-        earlier = old.get(name)
-        if earlier is not None and (dtype == UNKNOWN or (guessed and (dtype, earlier) == NARROWER)):
-            types[name] = earlier
-    found = [
-        SchemaChange(table, name, old.get(name), types[name], when)
+    stored, current = load_columns(lake, table), _merge(schemas)
+    earlier = stored or {}
+    types: dict[str, str | None] = {name: current.get(name) for name in {**earlier, **current}}
+    for name, dtype in current.items():
+        before = earlier.get(name)
+        if before is not None and (dtype == UNKNOWN or (has_inferred_types and (dtype, before) == NARROWER)):
+            types[name] = before
+    changes = [
+        SchemaChange(table, name, earlier.get(name), types[name], when)
         for name in types
-        if known is not None and old.get(name) != types[name] and old.get(name) != UNKNOWN
+        if stored is not None and earlier.get(name) != types[name] and earlier.get(name) != UNKNOWN
     ]
-    if types != known:
-        earlier_changes = [] if known is None else read_json(_file(lake, table))["changes"]
-        changes = [*earlier_changes, *(asdict(change) | {"when": when.isoformat()} for change in found)]
-        write_json(_file(lake, table), {"columns": types, "changes": changes})
-    return found
+    if types != stored:
+        earlier_changes = [] if stored is None else read_json(_file(lake, table))["changes"]
+        all_changes = [*earlier_changes, *(asdict(change) | {"when": when.isoformat()} for change in changes)]
+        write_json(_file(lake, table), {"columns": types, "changes": all_changes})
+    return changes
 
 
-def _joined(schemas: Iterable[pl.Schema]) -> dict[str, str]:
-    """Column -> its type, or its types where files differ."""
+def _merge(schemas: Iterable[pl.Schema]) -> dict[str, str]:
+    """Return the type of each column, or its types joined by `or` if the schemas differ."""
     types: dict[str, set[str]] = {}
     for schema in schemas:
         for name, dtype in schema.items():
             types.setdefault(name, set()).add(str(dtype))
-    return {name: " or ".join(sorted(found - {UNKNOWN})) or UNKNOWN for name, found in types.items()}
+    return {name: " or ".join(sorted(dtypes - {UNKNOWN})) or UNKNOWN for name, dtypes in types.items()}
 
 
 def _change(values: Mapping[str, str]) -> SchemaChange:

@@ -1,7 +1,8 @@
-"""What was taken in online, from the stream in Redis into the lake, block by block.
+"""Archive the online event stream: move its entries from Redis into the lake, block by block.
 
-A block leaves the stream only when all of it is on disk. What an archive that was killed had written already is
-written again by the next: events are known by their ids, the other files by the block's first entry.
+A block is removed from the stream only when all of it is on disk. If an archive is killed, the next one writes the
+same entries again: events are deduplicated by their ids; the other files are named by the block's first entry and
+replaced.
 """
 
 import time
@@ -16,14 +17,14 @@ import polars as pl
 from jobs.ingest.stream_entries import (
     EVENTS,
     ITEMS,
-    given_labels,
-    mapped,
-    raised_flags,
-    read,
-    shown_items,
+    decode_entries,
+    flag_rows,
+    impression_rows,
+    label_rows,
+    mapped_rows,
     unreadable_rows,
 )
-from jobs.ingest.validation import rejects
+from jobs.ingest.validation import rejected_rows
 from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
 from recsys.files import atomic_write, flush
 from recsys.schema import ITEM_ID, Items, Labels, events_schema, flags_schema, impressions_schema
@@ -39,33 +40,33 @@ from recsys.store.event_stream import (
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD, Keys
 
 BLOCK_ENTRIES: Final = 10_000
-PART: Final = "online"  # begins the names of a block's files among those of others
+PART: Final = "online"  # prefix of the names of a block's files in directories shared with ingests
 
 
 @dataclass(frozen=True)
 class ArchiveResult:
-    """What an archive brought into the lake."""
+    """The numbers of rows that an archive has moved into the lake."""
 
     events: int = 0
-    """New to the lake."""
+    """Events that are new to the lake."""
     duplicates: int = 0
-    """Events that were there already, or came twice."""
+    """Events that the lake had already, or that came twice."""
     impressions: int = 0
     """Items shown."""
     items: int = 0
-    """Items whose facts were changed, counted once in each block."""
+    """Items with changes, counted once in each block."""
     flags: int = 0
-    """Flags that were raised online, or would have been."""
+    """Flags raised online, in shadow mode too."""
     labels: int = 0
-    """Users whom analysts labelled, counted once in each block."""
+    """Users labeled by analysts, counted once in each block."""
     invalid: int = 0
-    """Rows that broke a rule, and entries that are none of these."""
+    """Rows that broke a rule, and entries that cannot be read."""
     entries: int = 0
-    """Taken from the stream."""
+    """Entries removed from the stream."""
     seconds: float = 0.0
 
     def plus(self, other: "ArchiveResult") -> "ArchiveResult":
-        """The sums of both."""
+        """Return the sums of two results."""
         return ArchiveResult(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
@@ -77,10 +78,10 @@ def archive(
     latest: datetime,
     on_rows: Callable[[int], None] = lambda _rows: None,
 ) -> ArchiveResult:
-    """Move what the stream holds now into the lake; what comes meanwhile stays for the next archive.
+    """Move all entries of the stream into the lake; entries that arrive meanwhile stay for the next archive.
 
-    Events later than `latest` break a rule, as in an ingest. Each event is in the lake once, whatever was killed
-    when. Raises `StoreError` when Redis does not answer: what was not moved is still in the stream.
+    Events later than `latest` break a rule, as in an ingest. Each event is in the lake once, even if an archive is
+    killed. Raises `StoreError` when Redis does not answer; entries that were not moved are still in the stream.
     """
     started = time.perf_counter()
     until, total = last_entry_id(client, keys), ArchiveResult()
@@ -90,7 +91,7 @@ def archive(
             block = read_entries(client, keys, until, BLOCK_ENTRIES)
             if not block:
                 break
-            total = total.plus(_write(block, lake, sources, latest))
+            total = total.plus(_write_block(block, lake, sources, latest))
             remove_entries(client, keys, block[-1].id)
         on_rows(len(block))
     return replace(total, seconds=time.perf_counter() - started)
@@ -98,24 +99,24 @@ def archive(
 
 @dataclass(frozen=True)
 class _Block:
-    """The files of one block, named after its first entry so that writing it again replaces them."""
+    """The files of one block, named by its first entry, so that writing the block again replaces them."""
 
     lake: Lake
     first: str
     last: str
     written: list[Path]
 
-    def set_aside(self, kind: str, rows: pl.DataFrame) -> int:
-        """Keep what is not accepted, where there is any; returns how many rows."""
+    def quarantine(self, kind: str, rows: pl.DataFrame) -> int:
+        """Write rejected rows to quarantine, if there are any; return how many."""
         if rows.height:
             file = self.lake.directory / "quarantine" / f"{PART}-{kind}-{self.first}.parquet"
-            with atomic_write(file) as aside:
-                rows.write_parquet(aside)
+            with atomic_write(file) as temporary:
+                rows.write_parquet(temporary)
             self.written.append(file)
         return rows.height
 
     def finish(self) -> None:
-        """Remove what other blocks of the same entries left behind; wait until all is on disk."""
+        """Remove files that an earlier archive wrote for the same entries; wait until all is on disk."""
         directory, first, last = self.lake.directory, entry_sort_key(self.first), entry_sort_key(self.last)
         daily = (file for table in DAILY_TABLES for file in directory.glob(f"{table}/*/*.parquet"))
         blocks = [*daily, *directory.glob(f"quarantine/{PART}-*.parquet")]
@@ -126,38 +127,38 @@ class _Block:
         flush([*self.written, *tables, *directory.glob(f"events/*/*/{PART}-{self.first}-*.parquet")])
 
 
-def _write(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
-    """Put a block on disk, and wait until it is there."""
+def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
+    """Write a block to the lake, and wait until it is on disk."""
     block = _Block(lake, entries[0].id, entries[-1].id, [])
-    found, unreadable = read(entries)
-    invalid = block.set_aside("entries", unreadable_rows(unreadable))
+    rows, unreadable = decode_entries(entries)
+    invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
-    known = events_schema(sources.event_weights, latest)
-    events, failure = known.filter(mapped(found[EVENT_FIELD], EVENTS, sources), cast=True)
-    invalid += block.set_aside("events", rejects(failure))
+    schema = events_schema(sources.event_weights, latest)
+    events, failure = schema.filter(mapped_rows(rows[EVENT_FIELD], EVENTS, sources), cast=True)
+    invalid += block.quarantine("events", rejected_rows(failure))
     added = lake.add_events(events.lazy(), f"{PART}-{block.first}") if events.height else 0
 
-    shown, failure = impressions_schema(latest).filter(shown_items(found[IMPRESSIONS_FIELD]), cast=True)
-    invalid += block.set_aside(IMPRESSIONS, rejects(failure))
+    shown, failure = impressions_schema(latest).filter(impression_rows(rows[IMPRESSIONS_FIELD]), cast=True)
+    invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
-    facts, failure = Items.filter(mapped(found[ITEM_FIELD], ITEMS, sources), cast=True)
-    invalid += block.set_aside("items", rejects(failure))
-    items = lake.merge_items(_last_given(facts)) if facts.height else 0
+    changes, failure = Items.filter(mapped_rows(rows[ITEM_FIELD], ITEMS, sources), cast=True)
+    invalid += block.quarantine("items", rejected_rows(failure))
+    items = lake.merge_items(_last_values(changes)) if changes.height else 0
 
-    flags, failure = flags_schema(latest).filter(raised_flags(found[FLAG_FIELD]), cast=True)
-    invalid += block.set_aside(FLAGS, rejects(failure))
+    flags, failure = flags_schema(latest).filter(flag_rows(rows[FLAG_FIELD]), cast=True)
+    invalid += block.quarantine(FLAGS, rejected_rows(failure))
     block.written.extend(lake.write_days(FLAGS, flags, block.first))
 
-    given, failure = Labels.filter(given_labels(found[LABEL_FIELD]), cast=True)
-    invalid += block.set_aside(LABELS, rejects(failure))
-    labels = lake.upsert(LABELS, given) if given.height else 0
+    new_labels, failure = Labels.filter(label_rows(rows[LABEL_FIELD]), cast=True)
+    invalid += block.quarantine(LABELS, rejected_rows(failure))
+    labels = lake.upsert(LABELS, new_labels) if new_labels.height else 0
 
     block.finish()
     duplicates = events.height - added
     return ArchiveResult(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
 
 
-def _last_given(facts: pl.DataFrame) -> pl.DataFrame:
-    """Each item once, with the latest value that any of its changes gives of each column."""
-    return facts.group_by(ITEM_ID, maintain_order=True).agg(pl.all().drop_nulls().last()).select(facts.columns)
+def _last_values(changes: pl.DataFrame) -> pl.DataFrame:
+    """Return one row for each item, with the last non-null value of each column among its changes."""
+    return changes.group_by(ITEM_ID, maintain_order=True).agg(pl.all().drop_nulls().last()).select(changes.columns)

@@ -1,4 +1,4 @@
-"""What the entries of the stream hold, in the columns of the lake's tables."""
+"""Decode the entries of the event stream into rows of the lake's tables."""
 
 import json
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_F
 UNREADABLE: Final = "entry_is_readable"
 
 
-class _Answer(msgspec.Struct):
-    """What one answer showed; `sources` says of each of `items` which list it is from."""
+class _Impressions(msgspec.Struct):
+    """The items of one answer, and for each of them the list that it came from."""
 
     items: list[str]
     sources: list[str]
@@ -51,9 +51,9 @@ class _Answer(msgspec.Struct):
             raise ValueError("expected a source for each item")
 
 
-def read(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
-    """What the entries hold, by their field, and the text of those that hold nothing that is known."""
-    found: dict[str, list[Any]] = {field: [] for field in DECODERS}
+def decode_entries(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the decoded entries by their field, and as text the entries that cannot be decoded."""
+    decoded: dict[str, list[Any]] = {field: [] for field in DECODERS}
     unreadable: list[str] = []
     for entry in entries:
         fields = {name.decode(errors="replace"): value for name, value in entry.fields.items()}
@@ -61,31 +61,31 @@ def read(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
         try:
             if len(fields) > 1:
                 raise KeyError(field)
-            found[field].append(DECODERS[field].decode(fields[field]))
+            decoded[field].append(DECODERS[field].decode(fields[field]))
         except (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             texts = {name: value.decode(errors="replace") for name, value in fields.items()}
             unreadable.append(json.dumps(texts, ensure_ascii=False))
-    return found, unreadable
+    return decoded, unreadable
 
 
 def unreadable_rows(entries: Sequence[str]) -> pl.DataFrame:
-    """Entries that hold nothing that is known, as rows to set aside."""
+    """Return entries that cannot be decoded as rows for quarantine."""
     return pl.DataFrame({"entry": entries}, schema={"entry": pl.String}).select(
         pl.lit(UNREADABLE).alias(RULES), "entry"
     )
 
 
-def mapped(rows: Sequence[msgspec.Struct], table: Table, sources: Sources) -> pl.DataFrame:
-    """Events or items in the columns of their contract, as an ingest of them would have them."""
-    return map_rows(_frame(rows, TEXT_TIMES[table.kind]), table, sources)
+def mapped_rows(rows: Sequence[msgspec.Struct], table: Table, sources: Sources) -> pl.DataFrame:
+    """Return events or items in the columns of their contract, mapped as an ingest maps them."""
+    return map_rows(_frame(rows, JSON_SCHEMAS[table.kind]), table, sources)
 
 
-def shown_items(answers: Sequence[msgspec.Struct]) -> pl.DataFrame:
-    """Answers in the columns of `Impressions`: a row an item."""
-    given = _frame(answers, ANSWER).filter(pl.col("items").list.len() > 0)
+def impression_rows(answers: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Return answers in the columns of `Impressions`: one row for each item."""
+    shown = _frame(answers, ANSWER).filter(pl.col("items").list.len() > 0)
     first = pl.col("offset") + 1
     return (
-        given.with_columns(pl.int_ranges(first, first + pl.col("items").list.len()).alias(RANK))
+        shown.with_columns(pl.int_ranges(first, first + pl.col("items").list.len()).alias(RANK))
         .explode("items", "sources", RANK)
         .rename({"items": ITEM_ID, "sources": SOURCE})
         .with_columns(_time(TIMESTAMP))
@@ -93,14 +93,14 @@ def shown_items(answers: Sequence[msgspec.Struct]) -> pl.DataFrame:
     )
 
 
-def raised_flags(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
-    """Flags in the columns of `Flags`."""
-    return _frame(rows, TEXT_TIMES["flags"]).with_columns(_time(TIMESTAMP))
+def flag_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Return flags in the columns of `Flags`."""
+    return _frame(rows, JSON_SCHEMAS["flags"]).with_columns(_time(TIMESTAMP))
 
 
-def given_labels(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
-    """Labels in the columns of `Labels`."""
-    return _frame(rows, TEXT_TIMES["labels"]).with_columns(_time(LABELED_AT))
+def label_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Return labels in the columns of `Labels`."""
+    return _frame(rows, JSON_SCHEMAS["labels"]).with_columns(_time(LABELED_AT))
 
 
 def _time(name: str) -> pl.Expr:
@@ -111,15 +111,15 @@ def _frame(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
     return pl.DataFrame([msgspec.structs.asdict(row) for row in rows], schema=schema)
 
 
-def _text_times(schema: type[dy.Schema]) -> pl.Schema:
-    """The columns of a contract as JSON has them."""
+def _json_schema(schema: type[dy.Schema]) -> pl.Schema:
+    """Return the columns of a contract as they are in JSON: times are text."""
     return pl.Schema(
         {name: pl.String() if dtype == TIMESTAMP_DTYPE else dtype for name, dtype in pl.Schema(schema).items()}
     )
 
 
 def _decoder(schema: pl.Schema) -> msgspec.json.Decoder[Any]:
-    """Reads a JSON object of these columns, any of which may be left out."""
+    """Return a decoder of JSON objects with these columns, all of them optional."""
     types: dict[pl.DataType, Any] = {
         pl.String(): str,
         pl.Float64(): float,
@@ -130,11 +130,11 @@ def _decoder(schema: pl.Schema) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("Row", fields))
 
 
-TEXT_TIMES = {
-    "events": _text_times(Events),
-    "items": _text_times(Items),
-    "flags": _text_times(Flags),
-    "labels": _text_times(Labels),
+JSON_SCHEMAS = {
+    "events": _json_schema(Events),
+    "items": _json_schema(Items),
+    "flags": _json_schema(Flags),
+    "labels": _json_schema(Labels),
 }
 ANSWER = pl.Schema(
     {
@@ -149,11 +149,11 @@ ANSWER = pl.Schema(
     }
 )
 DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    EVENT_FIELD: _decoder(TEXT_TIMES["events"]),
-    IMPRESSIONS_FIELD: msgspec.json.Decoder(_Answer),
-    ITEM_FIELD: _decoder(TEXT_TIMES["items"]),
-    FLAG_FIELD: _decoder(TEXT_TIMES["flags"]),
-    LABEL_FIELD: _decoder(TEXT_TIMES["labels"]),
+    EVENT_FIELD: _decoder(JSON_SCHEMAS["events"]),
+    IMPRESSIONS_FIELD: msgspec.json.Decoder(_Impressions),
+    ITEM_FIELD: _decoder(JSON_SCHEMAS["items"]),
+    FLAG_FIELD: _decoder(JSON_SCHEMAS["flags"]),
+    LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
 }
-EVENTS = Table("online", "events", columns={name: name for name in TEXT_TIMES["events"]}, time_zone="UTC")
-ITEMS = Table("online", "items", columns={name: name for name in TEXT_TIMES["items"]}, time_zone="UTC")
+EVENTS = Table("online", "events", columns={name: name for name in JSON_SCHEMAS["events"]}, time_zone="UTC")
+ITEMS = Table("online", "items", columns={name: name for name in JSON_SCHEMAS["items"]}, time_zone="UTC")

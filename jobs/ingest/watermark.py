@@ -1,4 +1,7 @@
-"""How far a table has been read: the greatest value of its watermark column, kept beside the rows in the lake."""
+"""Watermarks: the greatest value of a table's watermark column so far, from which its next ingest starts.
+
+They are stored in the lake, `watermarks/<table>.json`, once all rows up to them are in the lake.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,52 +18,52 @@ from recsys.files import read_json, write_json
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Table
 
-MAX_AHEAD = timedelta(hours=14)  # of UTC, that a local time may be
-PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000}
+MAX_UTC_OFFSET = timedelta(hours=14)  # the most that a local time is ahead of UTC
+UNITS_PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000}
 DAY_LENGTH = len("2024-01-31")
 Kind = Literal["moment", "local", "date", "number"]
 
 
 @dataclass(frozen=True)
 class Watermark:
-    """A moment in UTC, a local time, a date (of text: its first ten characters), or a number."""
+    """A time in UTC (`moment`), a local time, a date (of text: its first ten characters), or a number."""
 
     kind: Kind
     value: datetime | date | Decimal
 
     def lowered(self, lateness: float) -> "Watermark":
-        """Where an ingest starts that allows for rows so late: dates and numbers are rounded down."""
+        """Return the watermark less the lateness: days of times, units of numbers; dates and numbers round down."""
         if isinstance(self.value, Decimal):
             return Watermark(self.kind, Decimal(math.floor(self.value - Decimal(str(lateness)))))
         days = math.ceil(lateness) if self.kind == "date" else lateness
         return Watermark(self.kind, self.value - timedelta(days=days))
 
 
-def kind_of(dtype: pl.DataType, table: Table) -> Kind:
-    """What a watermark in a column of this type is; raises `SourceError` for a type that does not grow."""
+def watermark_kind(dtype: pl.DataType, table: Table) -> Kind:
+    """Return the kind of watermark in a column of this type; raises `SourceError` for a type that has no order."""
     if isinstance(dtype, pl.Datetime):
         return "local" if dtype.time_zone is None else "moment"
     if dtype == pl.String:
-        return "number" if table.time_format in PER_SECOND else "date"
+        return "number" if table.time_format in UNITS_PER_SECOND else "date"
     if dtype == pl.Date:
         return "date"
     if dtype.is_numeric():
         return "number"
-    raise SourceError(f"{_called(table)} is of type {dtype}; expected a time or a number")
+    raise SourceError(f"{_display_name(table)} is of type {dtype}; expected a time or a number")
 
 
 def check_watermark(schema: pl.Schema, table: Table) -> None:
-    """Raise `SourceError` when the column is not there, or is nothing that grows."""
+    """Raise `SourceError` when the watermark column is missing, or is neither a time nor a number."""
     if table.watermark is None:
         return
     if table.watermark not in schema:
-        raise SourceError(f"{_called(table)} is not there; the columns are {', '.join(schema)}")
+        raise SourceError(f"{_display_name(table)} is missing; the columns are {', '.join(schema)}")
     if schema[table.watermark] != pl.Null:
-        kind_of(schema[table.watermark], table)
+        watermark_kind(schema[table.watermark], table)
 
 
-def greatest(rows: pl.DataFrame, table: Table, latest: datetime) -> Watermark | None:
-    """The greatest watermark of some rows; what lies after `latest` is of a wrong clock and does not count.
+def greatest_watermark(rows: pl.DataFrame, table: Table, latest: datetime) -> Watermark | None:
+    """Return the greatest watermark of some rows; values after `latest` come from a wrong clock and are ignored.
 
     Raises `SourceError` when the column has values and none can be read.
     """
@@ -68,19 +71,19 @@ def greatest(rows: pl.DataFrame, table: Table, latest: datetime) -> Watermark | 
     column = rows[table.watermark]
     if column.null_count() == column.len():
         return None
-    kind = kind_of(column.dtype, table)
-    values = rows.select(_value(table.watermark, kind, column.dtype)).to_series()
+    kind = watermark_kind(column.dtype, table)
+    values = rows.select(_comparable(table.watermark, kind, column.dtype)).to_series()
     if values.null_count() == values.len():
-        raise SourceError(f"{_called(table)}: {column.drop_nulls()[0]!r} is no time such as 2024-01-31")
+        raise SourceError(f"{_display_name(table)}: {column.drop_nulls()[0]!r} is not a time such as 2024-01-31")
     limit = _limit(kind, table, latest)
-    found = (values if limit is None else values.filter(values <= limit)).max()
-    if found is None:
+    greatest = (values if limit is None else values.filter(values <= limit)).max()
+    if greatest is None:
         return None
-    return Watermark(kind, found if isinstance(found, date) else Decimal(str(found)))
+    return Watermark(kind, greatest if isinstance(greatest, date) else Decimal(str(greatest)))
 
 
-def later(first: Watermark | None, second: Watermark | None) -> Watermark | None:
-    """The greater of two; the second where the column has changed its kind in between."""
+def later_watermark(first: Watermark | None, second: Watermark | None) -> Watermark | None:
+    """Return the greater of two watermarks; the second if the column has changed its kind in between."""
     if first is None or second is None:
         return first or second
     if first.kind != second.kind:
@@ -88,24 +91,42 @@ def later(first: Watermark | None, second: Watermark | None) -> Watermark | None
     return max(first, second, key=lambda watermark: watermark.value)
 
 
-def rows_from(rows: pl.DataFrame, table: Table, since: Watermark | None) -> pl.DataFrame:
-    """The rows from a watermark on and those that have none; all where the column is of another kind now."""
+def rows_from(rows: pl.DataFrame, table: Table, start: Watermark | None) -> pl.DataFrame:
+    """Return the rows from a watermark on and those without one; all rows if the column is of another kind now."""
     name = table.watermark
-    if since is None or name is None or not applies(since, rows.schema, table):
+    if start is None or name is None or not is_applicable(start, rows.schema, table):
         return rows
-    value = _value(name, since.kind, rows.schema[name])
-    bound = int(since.value) if isinstance(since.value, Decimal) else since.value
+    value = _comparable(name, start.kind, rows.schema[name])
+    bound = int(start.value) if isinstance(start.value, Decimal) else start.value
     return rows.filter(value.is_null() | (value >= bound))
 
 
-def applies(since: Watermark, schema: pl.Schema, table: Table) -> bool:
-    """Whether a watermark is of the kind that its column is now."""
+def is_applicable(start: Watermark, schema: pl.Schema, table: Table) -> bool:
+    """Return whether a watermark has the kind that its column has now."""
     dtype = schema[table.watermark or ""]
-    return dtype != pl.Null and kind_of(dtype, table) == since.kind
+    return dtype != pl.Null and watermark_kind(dtype, table) == start.kind
 
 
-def _value(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
-    """The column as something to compare; null where it cannot be read."""
+def load_watermark(lake: Lake, table: Table, query_fingerprint: str) -> Watermark | None:
+    """Return the table's stored watermark; None if there is none, or it was stored with another fingerprint."""
+    file = _file(lake, table)
+    if not file.exists():
+        return None
+    stored = read_json(file)
+    if stored["mark"] != query_fingerprint:
+        return None
+    parsers = {"moment": datetime.fromisoformat, "local": datetime.fromisoformat, "date": date.fromisoformat}
+    return Watermark(stored["kind"], parsers.get(stored["kind"], Decimal)(stored["value"]))
+
+
+def store_watermark(lake: Lake, table: Table, query_fingerprint: str, watermark: Watermark) -> None:
+    """Store the table's watermark, once all rows up to it are in the lake."""
+    value = watermark.value if isinstance(watermark.value, Decimal) else watermark.value.isoformat()
+    write_json(_file(lake, table), {"mark": query_fingerprint, "kind": watermark.kind, "value": str(value)})
+
+
+def _comparable(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
+    """Return the column in a type that compares with watermarks; null where it cannot be read."""
     column = pl.col(name)
     if kind == "moment":
         return column.cast(TIMESTAMP_DTYPE)
@@ -119,39 +140,21 @@ def _value(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
 
 
 def _limit(kind: Kind, table: Table, latest: datetime) -> datetime | date | int | None:
-    """The last value that is no mistake; a number has one only when it is a time."""
+    """Return the greatest plausible value; a number has one only if it is a time."""
     if kind == "moment":
         return latest
-    local = latest.astimezone(UTC).replace(tzinfo=None) + MAX_AHEAD
+    local = latest.astimezone(UTC).replace(tzinfo=None) + MAX_UTC_OFFSET
     if kind == "local":
         return local
     if kind == "date":
         return local.date()
-    if table.time_format in PER_SECOND:
-        return math.ceil(latest.timestamp() * PER_SECOND[table.time_format])
+    if table.time_format in UNITS_PER_SECOND:
+        return math.ceil(latest.timestamp() * UNITS_PER_SECOND[table.time_format])
     return None
 
 
-def _called(table: Table) -> str:
+def _display_name(table: Table) -> str:
     return f"watermark {table.watermark!r} of table {table.name!r}"
-
-
-def load_watermark(lake: Lake, table: Table, mark: str) -> Watermark | None:
-    """Where the table's last ingest ended; none where `mark`, which stands for what it reads, was another."""
-    file = _file(lake, table)
-    if not file.exists():
-        return None
-    stored = read_json(file)
-    if stored["mark"] != mark:
-        return None
-    read = {"moment": datetime.fromisoformat, "local": datetime.fromisoformat, "date": date.fromisoformat}
-    return Watermark(stored["kind"], read.get(stored["kind"], Decimal)(stored["value"]))
-
-
-def keep_watermark(lake: Lake, table: Table, mark: str, watermark: Watermark) -> None:
-    """Write down how far the table has been read, once all of its rows are in the lake."""
-    value = watermark.value if isinstance(watermark.value, Decimal) else watermark.value.isoformat()
-    write_json(_file(lake, table), {"mark": mark, "kind": watermark.kind, "value": str(value)})
 
 
 def _file(lake: Lake, table: Table) -> Path:

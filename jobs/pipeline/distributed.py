@@ -1,7 +1,7 @@
 """`torchrun --nproc-per-node 2 -m jobs.pipeline.distributed`: fit LightGCN for a run in several processes.
 
-Each process runs this, on one machine or many that share the run's directory; the first one writes the step, and
-`recsys nightly` of the same `--as-of` goes on with it.
+Each process runs this, on one machine or on several that share the run's directory; the first one writes the step,
+and `recsys nightly` of the same `--as-of` continues with it.
 """
 
 import os
@@ -10,15 +10,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.actions import moment_of
-from jobs.cli.app import AsOf, Config
+from jobs.cli.options import AsOf, Config, parse_as_of
 from jobs.lake import open_lake
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.models import fit_on_all_events
 from jobs.pipeline.run import Run, open_run, run_id
-from jobs.pipeline.steps.evaluate import SEARCH
-from jobs.pipeline.steps.features import FEATURES
-from jobs.pipeline.steps.search import search_result, searched
-from jobs.pipeline.steps.train import build_for_run, model_step
-from jobs.pipeline.windows import known_in_run
+from jobs.pipeline.step_names import FEATURES, SEARCH, model_step
+from jobs.pipeline.steps.features import read_interactions
+from jobs.pipeline.steps.search import apply_search, read_search_result
 from jobs.progress import LogProgress
 from recsys.errors import RecsysError, RunError
 from recsys.logs import configure_logging
@@ -26,7 +25,7 @@ from recsys.settings import Settings, load_settings, settings_file
 
 
 def main(as_of: AsOf = None, config: Config = None, model: Annotated[str, typer.Option()] = "light_gcn") -> None:
-    """Fit a model of a run whose features are computed, with the settings that its search found."""
+    """Fit a model of a run whose features are computed, with the settings that the run's search found."""
     try:
         settings = load_settings(config or settings_file())
         configure_logging(settings.log_format)
@@ -37,17 +36,22 @@ def main(as_of: AsOf = None, config: Config = None, model: Annotated[str, typer.
 
 
 def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
-    """Fit as one of the processes that torchrun started; the directory of the fitted model."""
-    moment = moment_of(as_of)
+    """Fit as one of the processes that torchrun started; returns the directory of the fitted model.
+
+    Raises `RunError` if the run has no features yet.
+    """
+    moment = parse_as_of(as_of)
     run = Run(settings.directory / "runs" / run_id(moment), moment)
     if not (run.directory / FEATURES).is_dir():
         raise RunError(f"{run.directory}: features are not computed; run `recsys features` or `recsys train` first")
-    found = searched(settings, search_result(run)) if (run.directory / SEARCH).is_dir() else settings
-    known = known_in_run(run.directory / FEATURES, moment)
-    fitted = build_for_run(run, name, found, LogProgress()).fit(known)
+    has_search = (run.directory / SEARCH).is_dir()
+    run_settings = apply_search(settings, read_search_result(run)) if has_search else settings
+    fitted = fit_on_all_events(run, name, read_interactions(run), run_settings, LogProgress())
     if int(os.environ.get("RANK", "0")) == 0:
-        with open_run(settings, open_lake(settings), moment) as held:
-            held.step(model_step(name), fitted.save)
+        lake = open_lake(settings)
+        with open_run(settings, lake, moment) as locked_run:
+            context = RunContext(locked_run, lake, run_settings, LogProgress())
+            context.write_outputs({model_step(name): fitted.save})
     return run.directory / model_step(name)
 
 

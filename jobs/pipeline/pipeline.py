@@ -1,34 +1,31 @@
-"""The nightly run, from features over models and lists to publishing, each step resumed where it was left."""
+"""The nightly run: its steps in order, from screening to publishing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-
-import structlog
+from typing import Final
 
 from jobs.lake import open_lake
-from jobs.pipeline.candidates import check_candidates
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run
 from jobs.pipeline.steps.categories import propose_categories
 from jobs.pipeline.steps.compare_unscreened import compare_unscreened
-from jobs.pipeline.steps.cross_validate import check_folds, cross_validate
-from jobs.pipeline.steps.evaluate import evaluate
+from jobs.pipeline.steps.cross_validate import cross_validate
+from jobs.pipeline.steps.evaluate import evaluate_models
 from jobs.pipeline.steps.features import write_features
-from jobs.pipeline.steps.report import REPORT, REPORT_FILE, report
-from jobs.pipeline.steps.screen import build_nightly_flags, screen
-from jobs.pipeline.steps.search import search_in_run
-from jobs.pipeline.steps.train import train, write_lists
+from jobs.pipeline.steps.lists import write_lists
+from jobs.pipeline.steps.publish import publish
+from jobs.pipeline.steps.report import report_file, write_report_page
+from jobs.pipeline.steps.screen import screen
+from jobs.pipeline.steps.search import search_models
+from jobs.pipeline.steps.train import train_models
 from jobs.progress import Progress
 from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
-from recsys.store.client.connect import connect
-from recsys.store.keys import Keys
-from recsys.store.publish.blocks import count_lists
-from recsys.store.publish.nightly_flags import replace_nightly_flags
-from recsys.store.publish.publish import PublishResult, publish
-
-log = structlog.get_logger(__name__)
+from recsys.store.publish.publish import PublishResult
 
 
 class Until(IntEnum):
@@ -41,75 +38,58 @@ class Until(IntEnum):
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of a run."""
+
+    name: str
+    until: Until
+    """The shortest run that includes the step."""
+    work: Callable[[RunContext], RunContext]
+    """Writes the outputs that the run lacks; returns the context of the steps after it."""
+
+
+STEPS: Final = (
+    Step("screen", Until.FEATURES, screen),
+    Step("features", Until.FEATURES, write_features),
+    Step("search", Until.TRAIN, search_models),
+    Step("evaluate", Until.TRAIN, evaluate_models),
+    Step("train", Until.TRAIN, train_models),
+    Step("categories", Until.TRAIN, propose_categories),
+    Step("lists", Until.EVALUATE, write_lists),
+    Step("cross_validate", Until.EVALUATE, cross_validate),
+    Step("compare_unscreened", Until.EVALUATE, compare_unscreened),
+    Step("report", Until.EVALUATE, write_report_page),
+    Step("publish", Until.PUBLISH, publish),
+)
+
+
+@dataclass(frozen=True)
 class RunResult:
-    """What a run came to."""
+    """A run, and what it has written so far."""
 
     run: Run
     winner: str | None = None
     report: Path | None = None
     published: PublishResult | None = None
+    """None for a run that was complete already."""
 
 
 def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> RunResult:
-    """Take the run of `as_of` from where it is to `until`; a complete run is only read.
+    """Take the run of `as_of` through the steps to `until`; a complete run is only read.
 
-    Nothing after `as_of` changes what it writes.
+    No event at or after `as_of` changes what it writes. Raises `RunError` if another process is working on it.
     """
-    check_candidates(settings.models, settings)
+    check_models(settings.models, settings)
     check_metric(settings.evaluation)
     lake = open_lake(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
-            return RunResult(run, run.manifest()["winner"], run.directory / REPORT / REPORT_FILE)
-        whole, lake = lake, screen(run, lake, settings, progress)
-        write_features(run, lake, settings, progress)
-        if until == Until.FEATURES:
-            return RunResult(run)
-        check_folds(run, lake, settings)
-        settings = search_in_run(run, lake, settings, progress)
-        winner = evaluate(run, lake, settings, progress)
-        run.update(winner=winner)
-        train(run, lake, settings, winner, progress)
-        propose_categories(run, lake, settings, progress)
-        if until == Until.TRAIN:
-            return RunResult(run, winner)
-        write_lists(run, lake, settings, winner, progress)
-        cross_validate(run, lake, settings, progress)
-        compare_unscreened(run, lake, whole, settings, progress)
-        written = report(run, lake, settings, winner)
-        if until == Until.EVALUATE:
-            return RunResult(run, winner, written)
-        published = publish_run(run, settings, progress)
-        run.record_step("publish", published.seconds)
-        run.update(status=COMPLETE)
-        return RunResult(run, winner, written, published)
-
-
-def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
-    """Load the run's lists into Redis and make them live, and hold back the users who were screened out."""
-    lists = run.directory / "lists"
-    progress.start("publish lists", count_lists(lists))
-    done = 0
-
-    def advance(lists_done: int) -> None:
-        nonlocal done
-        progress.advance(lists_done - done)
-        done = lists_done
-
-    client = connect(settings.redis, settings.directory)
-    keys = Keys(settings.redis.namespace)
-    published = publish(
-        client,
-        keys,
-        run.id,
-        lists,
-        settings.redis.keep_versions,
-        advance,
-        settings.redis.max_memory,
-    )
-    now = datetime.now(UTC)
-    replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
-    progress.done()
-    if published.cut_to is not None:
-        log.warning("lists were cut to fit redis.max_memory", run=run.id, longest=published.cut_to)
-    return published
+            return RunResult(run, run.manifest()["winner"], report_file(run))
+        context = RunContext(run, lake, settings, progress)
+        for step in STEPS:
+            if step.until <= until:
+                context = step.work(context)
+        if until == Until.PUBLISH:
+            run.update(status=COMPLETE)
+        report = report_file(run) if until >= Until.EVALUATE else None
+        return RunResult(run, context.winner, report, context.published)

@@ -1,4 +1,4 @@
-"""A run: a directory written step by step, resumed where it was killed, and never changed once it is complete."""
+"""A run: a directory written step by step, resumed after a kill, and never changed once it is complete."""
 
 import fcntl
 import hashlib
@@ -28,14 +28,14 @@ log = structlog.get_logger(__name__)
 MANIFEST = "manifest.json"
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
 PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
-# What does not change any output, and may hold a password.
+# Settings that change no output, or may hold a password.
 NOT_IN_MANIFEST = {
     "redis": True,
     "schedule": True,
     "serving": True,
     "directory": True,
     "log_format": True,
-    # Who is allowed counts by what users are called in the lake, as an input.
+    # Allowed users count as an input, by their ids in the lake.
     "anomalies": {
         "online": True,
         "flag_threshold": True,
@@ -49,38 +49,35 @@ NOT_IN_MANIFEST = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory; its id is `as_of`, the moment up to which everything is known."""
+    """A run directory; its id is `as_of`, the moment up to which it reads events."""
 
     directory: Path
     as_of: datetime
 
     @property
     def id(self) -> str:
-        """The run id, which is also the version of its lists."""
+        """Return the run id, which is also the version of its lists."""
         return run_id(self.as_of)
 
     def manifest(self) -> dict[str, Any]:
-        """Settings, inputs, versions, steps and status as written so far."""
+        """Read the settings, inputs, versions, steps and status written so far."""
         return read_json(self.directory / MANIFEST)
 
-    def step(self, name: str, work: Callable[[Path], None]) -> Path:
-        """The directory of a step, made by `work` unless it is there: `work` gets a directory that is renamed
-        into place when it is whole.
+    def write_step(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write a step's output with `write`, which gets an empty directory, and record the step.
+
+        The directory is renamed to its name when it is complete.
         """
-        target = self.directory / name
-        if name in self.manifest()["steps"]:
-            return target
         log.debug("step started", run=self.id, step=name)
         started = time.perf_counter()
         _reset_peak_memory()
-        with atomic_write(target) as aside:
-            aside.mkdir()
-            work(aside)
+        with atomic_write(self.directory / name) as partial_directory:
+            partial_directory.mkdir()
+            write(partial_directory)
         self.record_step(name, time.perf_counter() - started)
-        return target
 
     def record_step(self, name: str, seconds: float) -> None:
-        """Write down that a step is done."""
+        """Record in the manifest that a step is done."""
         manifest = self.manifest()
         manifest["steps"][name] = {"seconds": round(seconds, 3), "peak_memory_bytes": _peak_memory()}
         write_json(self.directory / MANIFEST, manifest)
@@ -93,10 +90,10 @@ class Run:
 
 @contextmanager
 def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
-    """The run of `as_of`, new or where it was left, held by this process alone.
+    """Open the run of `as_of`, new or as it was left, and lock it for this process.
 
-    A run whose settings or input have changed starts over, unless it is complete. Raises `RunError` when another
-    process holds it, or when it is complete with other settings.
+    A run whose settings or input have changed starts over, unless it is complete. Raises `RunError` if another
+    process holds the lock, or if the run is complete with other settings.
     """
     run = Run(settings.directory / "runs" / run_id(as_of), as_of)
     run.directory.mkdir(parents=True, exist_ok=True)
@@ -115,36 +112,36 @@ def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
             raise
 
 
-def runs(directory: Path) -> list[Run]:
-    """Every run under the data directory, the latest first."""
+def list_runs(directory: Path) -> list[Run]:
+    """List every run under the data directory, the latest first."""
     manifests = sorted((directory / "runs").glob(f"*/{MANIFEST}"), reverse=True)
     return [Run(manifest.parent, datetime.fromisoformat(read_json(manifest)["as_of"])) for manifest in manifests]
 
 
 def run_id(as_of: datetime) -> str:
-    """`as_of` in UTC, as in 20171231T000000Z, with microseconds where it has any."""
+    """Format `as_of` in UTC, as in 20171231T000000Z, with microseconds if it has any."""
     moment = as_of.astimezone(UTC)
     return moment.strftime("%Y%m%dT%H%M%S.%fZ" if moment.microsecond else "%Y%m%dT%H%M%SZ")
 
 
 def _begin(run: Run, settings: Settings, lake: Lake) -> None:
     values = TypeAdapter(Settings).dump_python(settings, mode="json", exclude=NOT_IN_MANIFEST)
-    mark = _mark(values)
+    settings_mark = _mark(values)
     allowed = sorted(lake.stored_id(user) for user in settings.anomalies.allowed_users)
-    inputs = _mark([*_lake_files(lake, run.as_of), *allowed])
+    inputs_mark = _mark([*_lake_files(lake, run.as_of), *allowed])
     if (run.directory / MANIFEST).exists():
         manifest = run.manifest()
-        if manifest["status"] == COMPLETE and manifest["settings_mark"] != mark:
+        if manifest["status"] == COMPLETE and manifest["settings_mark"] != settings_mark:
             raise RunError(
                 f"{run.directory}: the run is complete, with other settings; "
                 "give another --as-of, or remove the directory"
             )
         if manifest["status"] == COMPLETE:
             return
-        if (manifest["settings_mark"], manifest["inputs_mark"]) == (mark, inputs):
+        if (manifest["settings_mark"], manifest["inputs_mark"]) == (settings_mark, inputs_mark):
             run.update(status=RUNNING, error=None)
             return
-        log.info("run starts over: settings or input have changed", run=run.id)
+        log.info("run starts over because settings or input changed", run=run.id)
         _empty(run.directory)
     write_json(
         run.directory / MANIFEST,
@@ -154,8 +151,8 @@ def _begin(run: Run, settings: Settings, lake: Lake) -> None:
             "status": RUNNING,
             "error": None,
             "settings": values,
-            "settings_mark": mark,
-            "inputs_mark": inputs,
+            "settings_mark": settings_mark,
+            "inputs_mark": inputs_mark,
             "versions": {name: version(name) for name in PACKAGES},
             "steps": {},
         },
@@ -175,8 +172,9 @@ def _mark(value: Any) -> str:
 
 
 def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
-    """Names of the lake's files of days before `as_of`, which tell their content: event files never change and are
-    named after it. What is taken in of later days does not concern the run.
+    """List the lake's files of days before `as_of`, whose names identify their content: event files never change.
+
+    Files of later days are no input of the run.
     """
     last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
     events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
@@ -188,14 +186,14 @@ def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
 
 
 def _reset_peak_memory() -> None:
-    """Start measuring the process's peak memory anew, where the kernel can."""
+    """Reset the process's peak memory, if the kernel can."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
         path.write_text("5")
 
 
 def _peak_memory() -> int:
-    """Most bytes the process had in memory since the last reset."""
+    """Return the peak memory of the process since the last reset, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""The trending list as of now, from the lake's latest days, in place of the live version's."""
+"""The trending list as of now, computed from the lake's latest days, for the live version."""
 
 import time
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import polars as pl
 
 from features.events import days_since, decay, events_before, exact_sum
 from jobs.lake import Lake, open_lake
-from jobs.pipeline.candidates import build_candidate
+from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
 from jobs.progress import Progress
@@ -23,8 +23,8 @@ from recsys.store.flags import flagged_users
 from recsys.store.keys import Keys
 from recsys.store.publish.trending import replace_trending
 
-# An event counts a thirty-second after so many half-lives: what is older would hardly change a list. Nor would it
-# change who is trusted: a user of so few days in that time that older ones would count hardly wanted anything.
+# After five half-lives an event counts a thirty-second: older ones would hardly change a list, nor users' trust,
+# as a user with few days in that time has few events that count.
 USUAL_HALF_LIVES = 5
 
 AGE: Final = "age_days"
@@ -36,52 +36,50 @@ MICROSECONDS_PER_DAY: Final = 86_400_000_000
 
 
 @dataclass(frozen=True)
-class Renewed:
-    """The trending list that is live now."""
+class TrendingRenewal:
+    """The trending list that was renewed."""
 
     version: str
     items: int
     seconds: float
 
 
-def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> Renewed:
-    """Compute the trending list of `as_of` and put it in place of the live version's; where nothing rises there
-    is none.
+def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> TrendingRenewal:
+    """Compute the trending list of `as_of` and replace the live version's with it; it is empty if nothing trends.
 
-    Users who are held back now, or whom the last night screened out, do not count.
+    Events of users who are flagged now, or whom the last nightly run screened out, do not count.
     """
     started = time.perf_counter()
-    progress.start("renew the trending list")
-    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
-    held_back = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
-    screened = read_latest_screened_users(settings.directory)
-    left_out = held_back if screened is None else pl.concat([held_back, screened])
-    items = trending_items(open_lake(settings).excluding(left_out), settings, as_of)
-    version = replace_trending(client, keys, items)
-    progress.done()
-    return Renewed(version, len(items), time.perf_counter() - started)
+    with progress.task("renew the trending list"):
+        client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+        flagged = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
+        screened = read_latest_screened_users(settings.directory)
+        excluded = flagged if screened is None else pl.concat([flagged, screened])
+        items = trending_items(open_lake(settings).excluding(excluded), settings, as_of)
+        version = replace_trending(client, keys, items)
+    return TrendingRenewal(version, len(items), time.perf_counter() - started)
 
 
 def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]:
-    """The items on the rise at `as_of` that may be shown, best first."""
-    model = cast(Trending, build_candidate("trending", settings))
+    """Rank the available items that trend at `as_of`."""
+    model = cast(Trending, build_configured_model("trending", settings))
     rates = pl.concat([bucket_rates(lake, bucket, settings, as_of) for bucket in range(lake.buckets)])
     sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
     if sums.is_empty():
         return []
-    known = IdMap.of(sums[ITEM_ID])
+    item_ids = IdMap.of(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
-    unavailable = unavailable_items(known, lake.items().collect())
-    return trending_list(trend, known, unavailable, settings.lists.popular_items)
+    unavailable = unavailable_items(item_ids, lake.items().collect())
+    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items)
 
 
 def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
-    """One row an item that a bucket's users wanted, and its `SUMS`, exact, which add up over buckets.
+    """Sum the rates of each item that a bucket's users wanted: exact `SUMS`, which add up over buckets.
 
-    A user counts once an item and day, as in `recsys.models.trending`; what is trusted counts the user's trust.
+    A user counts once per item and day, as in `recsys.models.trending`; trusted sums weigh a user by trust.
     """
-    config = cast(Trending, build_candidate("trending", settings)).config
+    config = cast(Trending, build_configured_model("trending", settings)).config
     wanted = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (

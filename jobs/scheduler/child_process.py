@@ -1,4 +1,4 @@
-"""A job in a process of its own: its memory goes back to the system, and its crash takes nobody along."""
+"""Run a job in a child process, so that its memory is freed and its crash does not end the scheduler."""
 
 import os
 import signal
@@ -13,105 +13,109 @@ from typing import BinaryIO
 
 from jobs.scheduler.history import AttemptOutcome
 
-EXIT_BUSY = 75  # exit status of a scheduled job that another process is doing; EX_TEMPFAIL of sysexits.h
+EXIT_BUSY = 75  # exit status of a scheduled job that another process runs; EX_TEMPFAIL of sysexits.h
 POLL_SECONDS = 0.1
 
 
 class Stop:
-    """Whether this process was asked to stop."""
+    """Whether this process has been asked to stop."""
 
     requested = False
 
 
 @contextmanager
 def stop_on_signals() -> Generator[Stop]:
-    """Only note SIGTERM and SIGINT, in a `Stop` that everybody looks at often; for the main thread."""
+    """Record SIGTERM and SIGINT in a `Stop`, which the caller polls, instead of ending; main thread only."""
     stop = Stop()
 
-    def note(*_: object) -> None:
+    def request_stop(*_: object) -> None:
         stop.requested = True
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What became of a child process, and the line that says why."""
+class ChildResult:
+    """How a child process ended, and the line of its output that says why."""
 
     outcome: AttemptOutcome
     error: str | None = None
 
 
-def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> Ended:
-    """Run a command to its end, its standard error going to ours line by line.
+def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> ChildResult:
+    """Run a command to its end, and copy its standard error to this process's line by line.
 
-    When `stop` is requested it gets SIGTERM, and `stop_seconds` later SIGKILL, with all the processes it started.
+    When `stop` is requested, the child is sent SIGTERM; `stop_seconds` later it and all processes that it started
+    are sent SIGKILL.
     """
-    # Not a pipe: a child that outlives us still has somewhere to write to.
+    # A file, not a pipe: a child that outlives this process can still write to it.
     with tempfile.TemporaryFile() as errors:
-        lines = _Lines(errors)
+        lines = _LineCopier(errors)
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         )
-        stopped = _wait(process, lambda: stop.requested, lines.show)
+        stopped = _wait(process, lambda: stop.requested, lines.copy_new)
         if stopped:
-            _end(process, stop_seconds)
-        lines.show(all_of_it=True)
-        return _ended(process.returncode, stopped, lines.last)
+            _terminate(process, stop_seconds)
+        lines.copy_new(include_unfinished=True)
+        return _result(process.returncode, stopped, lines.last)
 
 
-class _Lines:
-    """Shows the whole lines that a file grows by."""
+class _LineCopier:
+    """A copier of the lines that are added to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._shown = 0
+        self._copied = 0
         self.last = ""
 
-    def show(self, all_of_it: bool = False) -> None:
+    def copy_new(self, include_unfinished: bool = False) -> None:
+        """Copy the lines added since the last call to standard error."""
         size = os.fstat(self._file.fileno()).st_size
-        new = os.pread(self._file.fileno(), size - self._shown, self._shown)
-        whole = new if all_of_it else new[: new.rfind(b"\n") + 1]
+        new = os.pread(self._file.fileno(), size - self._copied, self._copied)
+        whole = new if include_unfinished else new[: new.rfind(b"\n") + 1]
         if whole:
-            self._shown += len(whole)
+            self._copied += len(whole)
             text = whole.decode(errors="replace")
             sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
             sys.stderr.flush()
             self.last = next((line for line in reversed(text.splitlines()) if line.strip()), self.last)
 
 
-def _wait(process: subprocess.Popen[bytes], stopping: Callable[[], bool], meanwhile: Callable[[], None]) -> bool:
-    """Wait until the process ends (False) or is to be stopped (True)."""
+def _wait(
+    process: subprocess.Popen[bytes], stop_requested: Callable[[], bool], meanwhile: Callable[[], None]
+) -> bool:
+    """Wait until the process ends (return False) or is to be stopped (return True)."""
     while process.poll() is None:
-        if stopping():
+        if stop_requested():
             return True
         meanwhile()
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _end(process: subprocess.Popen[bytes], patience_seconds: float) -> None:
+def _terminate(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(patience_seconds)
+        process.wait(grace_seconds)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _ended(status: int, stopped: bool, last_line: str) -> Ended:
+def _result(status: int, stopped: bool, last_line: str) -> ChildResult:
     if status == 0:
-        return Ended(AttemptOutcome.SUCCEEDED)
+        return ChildResult(AttemptOutcome.SUCCEEDED)
     error = last_line.removeprefix("recsys: ").strip()
     if stopped:
-        return Ended(AttemptOutcome.INTERRUPTED, "the scheduler was told to stop")
+        return ChildResult(AttemptOutcome.INTERRUPTED, "the scheduler was stopped")
     if status == EXIT_BUSY:
-        return Ended(AttemptOutcome.SKIPPED, error)
+        return ChildResult(AttemptOutcome.SKIPPED, error)
     if status < 0:
-        return Ended(AttemptOutcome.FAILED, f"its process was ended by {signal.Signals(-status).name}")
-    return Ended(AttemptOutcome.FAILED, error or f"its process ended with status {status}")
+        return ChildResult(AttemptOutcome.FAILED, f"its process was ended by {signal.Signals(-status).name}")
+    return ChildResult(AttemptOutcome.FAILED, error or f"its process ended with status {status}")

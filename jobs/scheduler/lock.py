@@ -1,4 +1,4 @@
-"""One process at a time does a job: a lock that the kernel releases when its process dies."""
+"""Job locks: one process at a time runs a job; the kernel releases the lock when its process dies."""
 
 import fcntl
 import json
@@ -13,29 +13,29 @@ from pathlib import Path
 
 from recsys.errors import BusyError
 
-TRIES = 10  # someone who only looks holds the lock for a moment
+MAX_TRIES = 10  # a process that only reads the holder has the lock for a moment
 WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that does a job; None where it has not yet said so."""
+    """The process that runs a job; None in the moment before it has written its id."""
 
     pid: int | None
     since: datetime | None
 
     def __str__(self) -> str:
         if self.since is None:
-            return "another process is doing it"
-        return f"process {self.pid} is doing it since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+            return "another process is running it"
+        return f"process {self.pid} has been running it since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextmanager
 def job_lock(directory: Path, job: str) -> Generator[None]:
-    """Hold the job of this name in a data directory; raises `BusyError` with who holds it."""
+    """Hold the lock of a job in a data directory; raises `BusyError` with the process that holds it."""
     with _open(directory, job) as file:
-        for _ in range(TRIES):
-            if _take(file):
+        for _ in range(MAX_TRIES):
+            if _acquire(file):
                 break
             time.sleep(WAIT_SECONDS)
         else:
@@ -47,11 +47,11 @@ def job_lock(directory: Path, job: str) -> Generator[None]:
 
 
 def lock_holder(directory: Path, job: str) -> LockHolder | None:
-    """Who does the job now."""
+    """Return the process that runs the job now; None if there is none."""
     if not _path(directory, job).exists():
         return None
     with _open(directory, job) as file:
-        return None if _take(file) else _read(file)
+        return None if _acquire(file) else _read(file)
 
 
 def _path(directory: Path, job: str) -> Path:
@@ -64,7 +64,7 @@ def _open(directory: Path, job: str) -> TextIOWrapper:
     return path.open("a+", encoding="utf-8")
 
 
-def _take(file: TextIOWrapper) -> bool:
+def _acquire(file: TextIOWrapper) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -75,7 +75,7 @@ def _take(file: TextIOWrapper) -> bool:
 def _read(file: TextIOWrapper) -> LockHolder:
     file.seek(0)
     try:
-        found = json.loads(file.read())
-        return LockHolder(found["pid"], datetime.fromisoformat(found["since"]))
+        content = json.loads(file.read())
+        return LockHolder(content["pid"], datetime.fromisoformat(content["since"]))
     except json.JSONDecodeError:
-        return LockHolder(None, None)  # taken this moment, not yet written
+        return LockHolder(None, None)  # acquired this moment, not yet written

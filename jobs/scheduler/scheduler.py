@@ -1,4 +1,4 @@
-"""The schedule: jobs at the times of their cron expressions, one of a kind at once."""
+"""Run jobs at the times of their cron expressions, each job in one process at a time."""
 
 # APScheduler has no types.
 # pyright: reportIncompatibleMethodOverride=false
@@ -30,13 +30,13 @@ from recsys.settings import Schedule, Settings
 log = structlog.get_logger(__name__)
 
 SCHEDULER = "schedule"
-# A system that sleeps stops the clock by which APScheduler waits, so it is told to look at the time.
-LOOK_SECONDS = 10.0
-BEFORE_IS_NOT_DONE = "the one before it is not done yet"
+# APScheduler waits by a clock that stops while the system sleeps, so it is woken up to check the time.
+WAKEUP_SECONDS = 10.0
+PREVIOUS_IS_RUNNING = "the previous run of the job has not ended"
 
 
 class JobName(StrEnum):
-    """The jobs, each the command of the same name."""
+    """The scheduled jobs; each runs the command of its name."""
 
     NIGHTLY = "nightly"
     TRENDING = "trending"
@@ -44,27 +44,27 @@ class JobName(StrEnum):
 
 
 class CronTrigger(BaseTrigger):
-    """When a cron expression is due by the clock of a time zone."""
+    """A trigger of APScheduler for a cron expression in a time zone."""
 
     def __init__(self, cron: Cron, zone: ZoneInfo) -> None:
         self._cron = cron
         self._zone = zone
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """The next time after the previous one, or after now where there was none, in UTC."""
+        """Return the next time (UTC) after the previous one; after now if there was none."""
         return self._cron.next_after(previous_fire_time or now, self._zone)
 
 
 @dataclass(frozen=True)
 class ScheduledJob:
-    """A job and when it is due."""
+    """A job and its times."""
 
     job: Job
     trigger: BaseTrigger
 
 
 def scheduled_jobs(settings: Settings, config: Path | None) -> list[ScheduledJob]:
-    """The jobs that have a time in the settings; raises `SettingsError` where none has."""
+    """Return the jobs with a time in the settings; raises `SettingsError` when there are none."""
     jobs = [
         ScheduledJob(create_job(name, config), trigger) for name, trigger in job_triggers(settings.schedule).items()
     ]
@@ -76,56 +76,56 @@ def scheduled_jobs(settings: Settings, config: Path | None) -> list[ScheduledJob
 
 
 def create_job(name: JobName, config: Path | None) -> Job:
-    """The job of a name; its process reads the settings again, from the same file."""
-    given = () if config is None else ("--config", str(config))
-    command = (sys.executable, "-P", "-m", "jobs.cli.app", *given, name.value, "--scheduled")
+    """Create the job of a name; its process reads the settings again from the same file."""
+    options = () if config is None else ("--config", str(config))
+    command = (sys.executable, "-P", "-m", "jobs.cli.app", *options, name.value, "--scheduled")
     return Job(name.value, command, dated=name == JobName.NIGHTLY)
 
 
 def job_triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
-    """When each job is due, those left out that never are."""
-    given = {
+    """Return the trigger of each job that has a time."""
+    expressions = {
         JobName.NIGHTLY: schedule.nightly,
         JobName.TRENDING: schedule.trending,
         JobName.ARCHIVE: schedule.archive,
     }
     zone = ZoneInfo(schedule.time_zone)
-    return {name: CronTrigger(Cron.parse(text), zone) for name, text in given.items() if text}
+    return {name: CronTrigger(Cron.parse(text), zone) for name, text in expressions.items() if text}
 
 
 def run_schedule(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> None:
-    """Run jobs at their times until `stop` is requested; what they do then is ended.
+    """Run jobs at their times until `stop` is requested, which ends running jobs too.
 
-    Times missed while jobs, or this process, could not run count as one. Raises `BusyError` where another
+    Times that were missed while a job or this process could not run count as one. Raises `BusyError` when another
     process runs the schedule of this data directory.
     """
     with job_lock(settings.directory, SCHEDULER):
-        scheduler = _scheduler(settings, jobs, stop)
+        scheduler = _create_scheduler(settings, jobs, stop)
         scheduler.start()
         for job in scheduler.get_jobs():
-            log.info("job is due", job=job.id, at=job.next_run_time.isoformat(timespec="seconds"))
-        looked = time.monotonic()
+            log.info("job scheduled", job=job.id, at=job.next_run_time.isoformat(timespec="seconds"))
+        last_wakeup = time.monotonic()
         while not stop.requested:
             time.sleep(POLL_SECONDS)
-            if time.monotonic() - looked > LOOK_SECONDS:
+            if time.monotonic() - last_wakeup > WAKEUP_SECONDS:
                 scheduler.wakeup()
-                looked = time.monotonic()
-        log.info("schedule stops")
+                last_wakeup = time.monotonic()
+        log.info("schedule stopping")
         scheduler.shutdown()
         log.info("schedule stopped")
 
 
 def last_due_time(trigger: BaseTrigger, now: datetime, grace_seconds: int) -> datetime | None:
-    """The last time the trigger was due, up to now, within the grace period."""
-    found = None
+    """Return the last time before or at `now` when the trigger was due, within the grace period."""
+    last = None
     following = trigger.get_next_fire_time(None, now - timedelta(seconds=grace_seconds))
     while following is not None and following <= now:
-        found, following = following, trigger.get_next_fire_time(following, now)
-    return found
+        last, following = following, trigger.get_next_fire_time(following, now)
+    return last
 
 
-def _scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> BackgroundScheduler:
-    # What it would log goes to our log, by the listeners.
+def _create_scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> BackgroundScheduler:
+    # Its own log messages are replaced by those of the listeners.
     logging.getLogger("apscheduler").addHandler(logging.NullHandler())
     logging.getLogger("apscheduler").propagate = False
     grace = settings.schedule.misfire_grace_seconds
@@ -135,42 +135,46 @@ def _scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> Back
     scheduler.add_listener(partial(_on_skipped, settings=settings), EVENT_JOB_MAX_INSTANCES)
     scheduler.add_listener(_on_missed, EVENT_JOB_MISSED)
     scheduler.add_listener(_on_error, EVENT_JOB_ERROR)
-    now, known = datetime.now(UTC), read_history(settings.directory)
-    for timed in jobs:
-        missed = _missed(timed, now, known, settings.schedule)
+    now, attempts = datetime.now(UTC), read_history(settings.directory)
+    for scheduled in jobs:
+        missed = _missed_time(scheduled, now, attempts, settings.schedule)
         first: dict[str, Any] = {} if missed is None else {"next_run_time": missed}
-        work = partial(_work, timed, settings, stop)
-        scheduler.add_job(work, timed.trigger, id=timed.job.name, **first)
+        work = partial(_work, scheduled, settings, stop)
+        scheduler.add_job(work, scheduled.trigger, id=scheduled.job.name, **first)
     return scheduler
 
 
-def _missed(timed: ScheduledJob, now: datetime, known: list[Attempt], schedule: Schedule) -> datetime | None:
-    """The last time the job was due, where the history knows no end of it: it was not begun, or interrupted."""
-    due = last_due_time(timed.trigger, now, schedule.misfire_grace_seconds)
+def _missed_time(
+    scheduled: ScheduledJob, now: datetime, attempts: list[Attempt], schedule: Schedule
+) -> datetime | None:
+    """Return the last time the job was due, if it was not started then, or was interrupted."""
+    due = last_due_time(scheduled.trigger, now, schedule.misfire_grace_seconds)
     if due is None:
         return None
-    ends = [each for each in known if each.job == timed.job.name and each.scheduled >= due]
+    ends = [each for each in attempts if each.job == scheduled.job.name and each.scheduled >= due]
     if any(each.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.SKIPPED) for each in ends):
         return None
     given_up = any(each.outcome == AttemptOutcome.FAILED and each.attempt > schedule.retries for each in ends)
     return None if given_up else due
 
 
-def _work(timed: ScheduledJob, settings: Settings, stop: Stop) -> None:
+def _work(scheduled: ScheduledJob, settings: Settings, stop: Stop) -> None:
     now = datetime.now(UTC)
-    due = last_due_time(timed.trigger, now, settings.schedule.misfire_grace_seconds) or now
-    run_job(timed.job, due, settings, stop)
+    due = last_due_time(scheduled.trigger, now, settings.schedule.misfire_grace_seconds) or now
+    run_job(scheduled.job, due, settings, stop)
 
 
 def _on_skipped(event: Any, settings: Settings) -> None:
-    record_skipped(event.job_id, event.scheduled_run_times[-1], settings, BEFORE_IS_NOT_DONE)
+    record_skipped(event.job_id, event.scheduled_run_times[-1], settings, PREVIOUS_IS_RUNNING)
 
 
 def _on_missed(event: Any) -> None:
-    log.warning("job missed", job=event.job_id, due=event.scheduled_run_time.isoformat())
+    log.warning("job missed its time", job=event.job_id, due=event.scheduled_run_time.isoformat())
 
 
 def _on_error(event: Any) -> None:
     log.error(
-        "job could not be run", job=event.job_id, error=f"{type(event.exception).__name__}: {event.exception}"
+        "job crashed in the scheduler",
+        job=event.job_id,
+        error=f"{type(event.exception).__name__}: {event.exception}",
     )

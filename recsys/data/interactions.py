@@ -39,7 +39,7 @@ class Interactions:
         return len(self.users), len(self.items)
 
     @cached_property
-    def wanted(self) -> csr_matrix:
+    def positives(self) -> csr_matrix:
         """`user_items` without its explicit zeros: what models learn from."""
         matrix = self.user_items.copy()
         matrix.eliminate_zeros()

@@ -1,7 +1,6 @@
 """Alternating least squares on implicit feedback, fitted by `implicit`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -11,58 +10,64 @@ from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
 from recsys.models._factors.factor_model import FactorModel
-from recsys.models.artifacts import load_model, not_finite
+from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.settings.types import Device, Positive
 
 
 @dataclass(frozen=True)
 class AlsConfig:
-    """Size and strength of the factorisation."""
+    """Size and regularization of the factorization."""
 
     factors: Positive = 192
-    """Length of a user's and an item's vector."""
+    """Length of the vectors of users and items."""
     regularization: ZeroOrMore = 0.07
-    """Weight of the squared length of the vectors, in weights of all interactions of an average user."""
+    """Weight of the squared norm of the vectors, relative to the total weight of an average user's interactions."""
     alpha: AboveZero = 2.0
-    """Weight of an average interaction against a missing one."""
+    """Weight of an average interaction, relative to a missing one."""
     epochs: Positive = 15
-    """Alternations."""
+    """Number of alternations between users and items."""
     popularity: ZeroOrMore = 0.05
-    """Weight of the share of users who want an item, added to its score: what the squares shrink away."""
+    """Weight of an item's share of users, which is added to its score to offset the shrinkage of the squares."""
     seed: Seed = 0
-    """Where the starting vectors come from."""
+    """Seed of the initial vectors."""
     device: Device = "auto"
-    """Where lists are ranked; the fit runs on the CPU."""
+    """Device on which items are ranked; the fit runs on the CPU."""
 
 
 class Als(FactorModel):
-    """Weighted matrix factorisation of "wanted or not", an interaction weighing alpha x confidence / its mean.
+    """Alternating least squares: matrix factorization of implicit feedback, weighted by confidence.
 
-    With x the users' and y the items' vectors, it makes sum over all users u and items i of
-    weight(u, i) (wanted(u, i) - x_u . y_i)^2 + r (sum |x_u|^2 + sum |y_i|^2) small; a missing interaction weighs 1,
-    and r is `regularization` times what an average user's interactions weigh, so that it suits long histories and
-    short ones. Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008),
-    each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011). Confidences are
-    divided by their mean, so that event weights and half-life change what weighs more, not the strength of the
-    regularisation. To the dot product comes `popularity` times the item's share of users, a confidence below the
-    mean counting in part.
+    With user vectors x_u, item vectors y_i, and p_ui = 1 where user u has a positive interaction with item i and 0
+    elsewhere, the fit minimizes, over all users and items,
+
+        sum w_ui (p_ui - x_u . y_i)^2 + r (sum |x_u|^2 + sum |y_i|^2)
+
+    where w_ui = alpha x confidence / mean confidence for an interaction and 1 for a missing one. r is
+    `regularization` times the total weight of an average user's interactions, so that the same value suits long and
+    short histories. Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM
+    2008), each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011).
+    Confidences are divided by their mean, so that event weights and half-life change the relative weights only, not
+    the strength of the regularization. The score adds `popularity` times the item's share of users, in which a
+    confidence below the mean counts in part.
     """
 
     name = "als"
+    config_type = AlsConfig
+    config: AlsConfig
 
     def __init__(self, config: AlsConfig = AlsConfig()) -> None:
-        self.config: AlsConfig = config
+        super().__init__(config)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Alternate between users and items; same input and seed, same factors."""
+        """Alternate between users and items; the same input and seed give the same factors."""
         config = self.config
-        wanted = interactions.wanted
-        confidence = wanted / wanted.data.mean()
+        positives = interactions.positives
+        confidence = positives / positives.data.mean()
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = AlternatingLeastSquares(
                 factors=config.factors,
-                regularization=config.regularization * config.alpha * wanted.nnz / wanted.shape[0],
+                regularization=config.regularization * config.alpha * positives.nnz / positives.shape[0],
                 alpha=config.alpha,
                 iterations=config.epochs,
                 random_state=config.seed,
@@ -70,17 +75,9 @@ class Als(FactorModel):
             try:
                 fitter.fit(confidence, show_progress=False)
             except ModelFitError:
-                raise not_finite(self.name, "factors") from None
-        users, items = wanted.shape
+                raise not_finite_error(self.name, "factors") from None
+        users, items = positives.shape
         share = np.bincount(confidence.indices, np.minimum(confidence.data, 1), items) / users
         bias = (config.popularity * share).astype(np.float32)
-        self.take({"user_factors": fitter.user_factors, "item_factors": fitter.item_factors, "item_bias": bias})
+        self.set_factors(fitter.user_factors, fitter.item_factors, bias)
         return self
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the factors."""
-        config, arrays = load_model(directory, cls.name, AlsConfig)
-        model = cls(config)
-        model.take(arrays)
-        return model

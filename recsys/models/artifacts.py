@@ -80,10 +80,10 @@ def check_finite(name: str, **arrays: Array) -> None:
     """Raise `ModelError` when a fitted array holds NaN or infinity."""
     for key, array in arrays.items():
         if not np.isfinite(array).all():
-            raise not_finite(name, key)
+            raise not_finite_error(name, key)
 
 
-def not_finite(name: str, what: str) -> ModelError:
+def not_finite_error(name: str, what: str) -> ModelError:
     """The error of a fit that ended in NaN or infinity."""
     return ModelError(
         f"{name}: the fit gave {what} that are not finite; use less extreme settings, or more regularization"

@@ -1,7 +1,6 @@
-"""Bayesian personalised ranking, fitted by `implicit`."""
+"""Bayesian personalized ranking, fitted by `implicit`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -11,47 +10,50 @@ from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
 from recsys.models._factors.factor_model import FactorModel
-from recsys.models.artifacts import load_model, not_finite
+from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.settings.types import Device, Positive
 
 
 @dataclass(frozen=True)
 class BprConfig:
-    """Size of the factorisation and how it is learned."""
+    """Size of the factorization and its stochastic gradient descent."""
 
     factors: Positive = 64
-    """Length of a user's and an item's vector."""
+    """Length of the vectors of users and items."""
     learning_rate: AboveZero = 0.03
-    """Length of a step."""
+    """Step size of gradient descent."""
     regularization: ZeroOrMore = 0.02
-    """Weight of the squared length of the vectors."""
+    """Weight of the squared norm of the vectors."""
     epochs: Positive = 40
-    """Passes over the interactions."""
+    """Number of passes over the interactions."""
     seed: Seed = 0
-    """Where the starting vectors and the samples come from."""
+    """Seed of the initial vectors and of the sampled pairs."""
     device: Device = "auto"
-    """Where lists are ranked; the fit runs on the CPU."""
+    """Device on which items are ranked; the fit runs on the CPU."""
 
 
 class Bpr(FactorModel):
-    """Matrix factorisation that ranks an item the user wanted above one of the others.
+    """Bayesian personalized ranking: matrix factorization with a pairwise loss.
 
-    Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from Implicit Feedback"
-    (UAI 2009). The paper draws the other item uniformly, `implicit` in proportion to the item's number of users, so
-    that it learns how much more than others the user wants the item. The logarithm of that number, added to the
-    item's bias, makes it how much the user wants the item. Confidences are not used. It runs on one thread: on
-    more, threads overwrite each other's steps and results do not repeat.
+    For a user u, a positive item i and a sampled item j, a step lowers -log sigmoid(s_ui - s_uj) plus the
+    regularization, with scores s_ui = x_u . y_i + b_i. Source: Rendle, Freudenthaler, Gantner, Schmidt-Thieme,
+    "BPR: Bayesian Personalized Ranking from Implicit Feedback" (UAI 2009). The paper samples j uniformly,
+    `implicit` in proportion to the item's number of users, so that the scores are relative to popularity. The
+    logarithm of the number of users is therefore added to the bias. Confidences are not used. The fit runs on one
+    thread: with more, threads overwrite each other's updates and results are not reproducible.
     """
 
     name = "bpr"
+    config_type = BprConfig
+    config: BprConfig
 
     def __init__(self, config: BprConfig = BprConfig()) -> None:
-        self.config: BprConfig = config
+        super().__init__(config)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Stochastic gradient steps; same input and seed, same factors."""
-        config, wanted = self.config, interactions.wanted
+        """Run stochastic gradient descent; the same input and seed give the same factors."""
+        config, positives = self.config, interactions.positives
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = BayesianPersonalizedRanking(
                 factors=config.factors,
@@ -62,24 +64,14 @@ class Bpr(FactorModel):
                 num_threads=1,
             )
             try:
-                fitter.fit(wanted, show_progress=False)
+                fitter.fit(positives, show_progress=False)
             except ModelFitError:
-                raise not_finite(self.name, "factors") from None
-        item_users = np.bincount(wanted.indices, minlength=wanted.shape[1])
+                raise not_finite_error(self.name, "factors") from None
+        item_users = np.bincount(positives.indices, minlength=positives.shape[1])
         popularity = np.log(np.maximum(item_users, 1)).astype(np.float32)
-        self.take(
-            {  # implicit's last column is 1 for a user and the bias for an item
-                "user_factors": fitter.user_factors[:, :-1].copy(),
-                "item_factors": fitter.item_factors[:, :-1].copy(),
-                "item_bias": fitter.item_factors[:, -1] + popularity,
-            }
+        self.set_factors(  # implicit's last column is 1 for a user and the bias for an item
+            fitter.user_factors[:, :-1].copy(),
+            fitter.item_factors[:, :-1].copy(),
+            fitter.item_factors[:, -1] + popularity,
         )
         return self
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the factors."""
-        config, arrays = load_model(directory, cls.name, BprConfig)
-        model = cls(config)
-        model.take(arrays)
-        return model

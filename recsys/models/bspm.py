@@ -1,51 +1,54 @@
-"""BSPM: a user's items blurred over the graph of items, then sharpened."""
+"""BSPM: a blurring-sharpening process on the graph of items."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import ClassVar, Final
 
 from recsys.models._graph.graph_filter import GraphFilter
-from recsys.models.artifacts import load_model
-from recsys.models.config import Seed, Share, ZeroOrMore
+from recsys.models.config import Range, SearchSpace, Seed, Share, ZeroOrMore
 from recsys.settings.types import Positive
+
+EXPONENTS: Final = Range(0.1, 0.7)
 
 
 @dataclass(frozen=True)
 class BspmConfig:
-    """How the graph is scaled, and how much is blurred and sharpened."""
+    """Filters, and normalization of the graph."""
 
     factors: Positive = 448
-    """Singular vectors of the ideal low-pass filter, and of what is sharpened."""
+    """Number of singular vectors of the ideal low-pass filter and of the sharpening."""
     low_pass: ZeroOrMore = 0.3
-    """What the ideal low-pass filter counts beside the linear one, whose greatest response is 1."""
+    """Weight of the ideal low-pass filter, relative to the maximum response of the linear one."""
     sharpening: ZeroOrMore = 0.6
-    """How much of the blurred signal, blurred once more, is taken off it."""
+    """Share of the blurred signal, blurred once more, that is subtracted from it."""
     user_exponent: Share = 0.5
-    """A user's interactions are divided by their number to this power."""
+    """Power of a user's number of items by which the user's interactions are divided."""
     item_exponent: Share = 0.5
-    """An item's interactions are divided by their number to this power."""
+    """Power of an item's number of users by which the item's interactions are divided."""
     power_steps: Positive = 4
-    """Steps of the search for singular vectors; few leave the last ones rough, 30 make all exact."""
+    """Iterations of the randomized SVD; few leave the last singular vectors inexact, 30 make all exact."""
     seed: Seed = 0
-    """Where the search for singular vectors starts."""
+    """Seed of the randomized SVD."""
 
 
 class Bspm(GraphFilter):
-    """`GraphFilter` with one step of blurring and one of sharpening, each as long as `sharpening` says.
+    """Blurring-sharpening process model (BSPM): `GraphFilter` with one step of blurring and one of sharpening.
 
-    Choi, Hong, Park, Cho, "Blurring-Sharpening Process Models for Collaborative Filtering" (SIGIR 2023), their
-    early merge solved by Euler's method. Here what the sharpening takes off the linear filter is worked out on the
-    singular vectors alone, where nearly all of its weight lies, and exponents of users and items may differ.
+    Source: Choi, Hong, Park, Cho, "Blurring-Sharpening Process Models for Collaborative Filtering" (SIGIR 2023),
+    the early merge solved by Euler's method with a step of `sharpening`. Here the sharpening of the linear filter
+    is computed from the singular vectors alone, which hold nearly all of its weight, and the exponents of users and
+    items may differ.
     """
 
     name = "bspm"
+    config_type = BspmConfig
+    search_space: ClassVar[SearchSpace] = {
+        "user_exponent": EXPONENTS,
+        "item_exponent": EXPONENTS,
+        "low_pass": Range(0.03, 3.0, logarithmic=True),
+        "sharpening": Range(0.0, 1.2),
+    }
+    config: BspmConfig
 
     def __init__(self, config: BspmConfig = BspmConfig()) -> None:
-        self.config: BspmConfig = config
+        super().__init__(config)
         self.sharpening = config.sharpening
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what `save` wrote."""
-        config, arrays = load_model(directory, cls.name, BspmConfig)
-        return cls(config).take(arrays)

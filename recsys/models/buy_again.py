@@ -1,6 +1,6 @@
-"""Buy again: the chance that a user buys an item in the days to come, learned from the shop's own last weeks."""
+"""Buy again: the probability of a repurchase in the next days, learned from the shop's last weeks."""
 
-# LightGBM leaves the arguments of its callbacks without a type.
+# LightGBM does not type the arguments of its callbacks.
 # pyright: reportUnknownMemberType=false
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from recsys.ids import UNKNOWN, Rows
 from recsys.models._purchases.purchase_days import PurchaseDays, purchase_days
 from recsys.models._purchases.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import NOTHING, Model, rank_users_in_blocks, write_listed
+from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
 from recsys.models.config import AboveZero, Seed
 from recsys.models.repurchase import Repurchase
-from recsys.ranking.top_k import Exclude, Scores, top_k_of_entries
+from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
 if TYPE_CHECKING:
@@ -30,54 +30,60 @@ TIE_BREAK = 1e-4
 
 @dataclass(frozen=True)
 class BuyAgainConfig:
-    """What is ranked, what counts as bought again, and how the trees are grown."""
+    """Candidates, training windows and gradient boosting."""
 
     candidates: Positive = 100
-    """Items of each user that are ranked by chance: the best by `repurchase`."""
+    """Number of items of each user that are ranked by probability: the best by `repurchase`."""
     horizon_days: AboveZero = 14.0
-    """A purchase in so many days is what the chance is of."""
+    """Length of the period in which a purchase is predicted, in days."""
     windows: Positive = 8
-    """Successive horizons, the last one back from now, that the trees learn from."""
+    """Number of successive horizons before now that the trees are trained on."""
     training_users: Positive = 20_000
-    """Most users that the trees learn from, over all windows."""
+    """Maximum number of users that the trees are trained on, over all windows."""
     trees: Positive = 250
-    """Boosting rounds."""
+    """Number of boosting rounds."""
     leaves: Positive = 31
-    """Most leaves of a tree."""
+    """Maximum number of leaves of a tree."""
     learning_rate: AboveZero = 0.05
-    """What of each tree is added."""
+    """Shrinkage of the contribution of each tree."""
     leaf_rows: Positive = 500
-    """Fewest training rows of a leaf."""
+    """Minimum number of training rows of a leaf."""
     seed: Seed = 0
-    """Where the sample of users comes from."""
+    """Seed of the sample of users and of the boosting."""
 
 
 class BuyAgain(Model):
-    """Ranks the best items of `Repurchase` by the chance that the user buys them within `horizon_days`.
+    """Repeat purchases by gradient boosting: ranks the best items of `Repurchase` by probability of purchase.
 
-    The chance is that of gradient boosted trees (Ke et al., "LightGBM: A Highly Efficient Gradient Boosting
-    Decision Tree", NeurIPS 2017) over what is known of the pair, the item and the user (`PurchaseFeatures`). They
-    learn from the shop itself: the features at the start of each of its last `windows`, and what the user bought in
-    it. That the time since the last purchase, against the user's own gap, decides what is bought again is the
-    finding of Bhagat, Muralidharan, Lobzhanidze, Vishwanath, "Buy It Again: Modeling Repeat Purchase
-    Recommendations" (KDD 2018), who fit a closed form instead. All other items follow in the order of
-    `Repurchase`; so do all items where the history is shorter than the horizon, or shows no purchase in it.
+    Gradient boosted trees (Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017)
+    predict the probability that the user buys an item within `horizon_days`, from features of the pair, the item
+    and the user (`PurchaseFeatures`). They are trained on the shop's own history: the features at the start of each
+    of its last `windows`, and the user's purchases within it. That the time since the last purchase, relative to
+    the user's usual gap, predicts a repurchase is the finding of Bhagat, Muralidharan, Lobzhanidze, Vishwanath,
+    "Buy It Again: Modeling Repeat Purchase Recommendations" (KDD 2018), who fit a closed form instead. All other
+    items follow in the order of `Repurchase`, and so do all items when the history is shorter than the horizon or
+    has no purchase in it.
     """
 
+    name = "buy_again"
+    config_type = BuyAgainConfig
+    config: BuyAgainConfig
+
     def __init__(self, config: BuyAgainConfig = BuyAgainConfig()) -> None:
-        self.config: BuyAgainConfig = config
+        super().__init__(config)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Grow the trees on the last days, then describe what is known now."""
+        """Train the trees on the last windows, then compute the features of now."""
         purchases = purchase_days(interactions)
         self._repurchase = Repurchase().fit_purchases(purchases)
         self._features = describe_purchases(purchases)
-        self._trees = self._grow(purchases)
-        check_finite("buy_again", **self._features.arrays())
+        self._trees = self._train(purchases)
+        check_finite(self.name, **self._features.arrays())
         return self
 
-    def _grow(self, purchases: PurchaseDays) -> "lightgbm.Booster | None":
-        import lightgbm  # takes a second, which a command that trains nothing shall not wait
+    def _train(self, purchases: PurchaseDays) -> "lightgbm.Booster | None":
+        """Train the trees; return None when all candidates were bought again, or none was."""
+        import lightgbm  # takes a second to import, which commands that train nothing do not need
 
         windows = [self._window(purchases.before(self.config.horizon_days * n)) for n in range(self.config.windows)]
         rows = np.concatenate([features for features, _ in windows])
@@ -89,13 +95,13 @@ class BuyAgain(Model):
         )
 
     def _window(self, purchases: PurchaseDays) -> tuple[Table, NDArray[np.bool_]]:
-        """Features of the candidates at `horizon_days` before the moment, and which were bought since."""
+        """Compute features of candidates `horizon_days` ago, (N, 22), and whether each was bought since, (N,)."""
         config = self.config
         earlier = purchases.before(config.horizon_days)
         users = np.unique(earlier.pairs // earlier.shape[1]).astype(np.int32)
-        most = config.training_users // config.windows
-        if len(users) > most:
-            users = np.sort(np.random.default_rng(config.seed).choice(users, most, replace=False))
+        max_users = config.training_users // config.windows
+        if len(users) > max_users:
+            users = np.sort(np.random.default_rng(config.seed).choice(users, max_users, replace=False))
         ranked = Repurchase().fit_purchases(earlier)
         items, _ = ranked.recommend(users, config.candidates)
         listed, places = np.nonzero(items != UNKNOWN)
@@ -105,43 +111,43 @@ class BuyAgain(Model):
         return describe_purchases(earlier).of(user_rows, item_rows), bought
 
     def scores(self, user_rows: Rows) -> Scores:
-        """1 and the chance for each user's candidates, under 1 for all others, ties as `Repurchase` has them."""
+        """Score candidates by 1 + their probability, and other items below 1 in the order of `Repurchase`."""
         scores = self._repurchase.scores(user_rows)
         scores /= 1 + scores
-        write_listed(scores, *self.recommend(user_rows, self.config.candidates))
+        write_list_scores(scores, *self.recommend(user_rows, self.config.candidates))
         return scores
 
-    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """Candidates are the best by `Repurchase` of what may be shown, block by block."""
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank in blocks of users; candidates are the best items by `Repurchase` that are not excluded."""
         return rank_users_in_blocks(lambda rows: self._rank(rows, n, exclude), user_rows, n, BLOCK_USERS)
 
-    def _rank(self, user_rows: Rows, n: int, exclude: Exclude) -> tuple[Rows, Scores]:
+    def _rank(self, user_rows: Rows, n: int, exclude: Exclusion) -> tuple[Rows, Scores]:
         items, scores = self._repurchase.recommend(user_rows, max(n, self.config.candidates), exclude)
         listed = items != UNKNOWN
         scores[listed] /= 1 + scores[listed]
         if self._trees is not None:
             listed[:, self.config.candidates :] = False
             users, places = np.nonzero(listed)
-            chances = self._trees.predict(self._features.of(user_rows[users], items[users, places]))
-            scores[users, places] = 1 + np.asarray(chances, np.float32) + TIE_BREAK * scores[users, places]
+            probabilities = self._trees.predict(self._features.of(user_rows[users], items[users, places]))
+            scores[users, places] = 1 + np.asarray(probabilities, np.float32) + TIE_BREAK * scores[users, places]
         users, places = np.nonzero(items != UNKNOWN)
         return top_k_of_entries(users, items[users, places], scores[users, places], len(items), n)
 
     def save(self, directory: Path) -> None:
-        """Write the trees as text, what is known of the purchases, and what `Repurchase` fitted."""
+        """Write the trees as text, the features, and the rates and prior of `Repurchase`."""
         arrays: dict[str, Array] = self._features.arrays() | {
             **sparse_arrays("rates", self._repurchase.rates),
             "prior": self._repurchase.prior,
             "trees": np.frombuffer(self._trees.model_to_string().encode() if self._trees else b"", np.uint8),
         }
-        save_model(directory, "buy_again", self.config, arrays)
+        save_model(directory, self.name, self.config, arrays)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote."""
-        import lightgbm  # as in `_grow`
+        import lightgbm  # as in `_train`
 
-        config, arrays = load_model(directory, "buy_again", BuyAgainConfig)
+        config, arrays = load_model(directory, cls.name, cls.config_type)
         model = cls(config)
         model._repurchase = Repurchase()
         model._repurchase.rates, model._repurchase.prior = sparse_matrix("rates", arrays), arrays["prior"]
@@ -157,7 +163,7 @@ def _parameters(config: BuyAgainConfig) -> dict[str, Any]:
         "num_leaves": config.leaves,
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": config.leaf_rows,
-        # Each tree sees half of the rows and half of the features, so that no single window's season leads.
+        # Each tree sees half of the rows and features, so that the season of one window does not dominate.
         "feature_fraction": 0.5,
         "bagging_fraction": 0.5,
         "bagging_freq": 1,

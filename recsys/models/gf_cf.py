@@ -1,47 +1,40 @@
-"""GF-CF: a user's items smoothed over the graph of items, with an ideal low-pass part."""
+"""GF-CF: graph filter collaborative filtering, by a linear and an ideal low-pass filter."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 from recsys.models._graph.graph_filter import GraphFilter
-from recsys.models.artifacts import load_model
 from recsys.models.config import Seed, Share, ZeroOrMore
 from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)
 class GfCfConfig:
-    """How wide the ideal filter is, how much it counts, and how the graph is scaled."""
+    """Filters, and normalization of the graph."""
 
     factors: Positive = 256
-    """Singular vectors of the ideal low-pass filter."""
+    """Number of singular vectors of the ideal low-pass filter."""
     low_pass: ZeroOrMore = 0.3
-    """What the ideal low-pass filter counts beside the linear one, whose greatest response is 1."""
+    """Weight of the ideal low-pass filter, relative to the maximum response of the linear one."""
     user_exponent: Share = 0.5
-    """A user's interactions are divided by their number to this power."""
+    """Power of a user's number of items by which the user's interactions are divided."""
     item_exponent: Share = 0.5
-    """An item's interactions are divided by their number to this power."""
+    """Power of an item's number of users by which the item's interactions are divided."""
     power_steps: Positive = 4
-    """Steps of the search for singular vectors; few leave the last ones rough, 30 make all exact."""
+    """Iterations of the randomized SVD; few leave the last singular vectors inexact, 30 make all exact."""
     seed: Seed = 0
-    """Where the search for singular vectors starts."""
+    """Seed of the randomized SVD."""
 
 
 class GfCf(GraphFilter):
-    """`GraphFilter` without sharpening: nothing is learned but singular vectors.
+    """Graph filter collaborative filtering (GF-CF): `GraphFilter` without sharpening.
 
-    Shen, Wu, Zhang, Shan, Zhang, Letaief, Li, "How Powerful is Graph Convolution for Recommendation?" (CIKM 2021);
-    theirs has both exponents 1/2.
+    Source: Shen, Wu, Zhang, Shan, Zhang, Letaief, Li, "How Powerful is Graph Convolution for Recommendation?" (CIKM
+    2021), where both exponents are 1/2.
     """
 
     name = "gf_cf"
+    config_type = GfCfConfig
+    config: GfCfConfig
 
     def __init__(self, config: GfCfConfig = GfCfConfig()) -> None:
-        self.config: GfCfConfig = config
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what `save` wrote."""
-        config, arrays = load_model(directory, cls.name, GfCfConfig)
-        return cls(config).take(arrays)
+        super().__init__(config)

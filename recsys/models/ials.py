@@ -1,8 +1,7 @@
-"""Alternating least squares whose regularisation grows with how often a user or an item was seen."""
+"""Implicit alternating least squares with frequency-scaled regularization (iALS)."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,103 +9,104 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
-from recsys.models._factors.factor_model import FactorModel, Factors
-from recsys.models.artifacts import load_model, not_finite
-from recsys.models.config import AboveZero, Seed, ZeroOrMore
-from recsys.ranking.top_k import blocks_of, in_threads
+from recsys.models._factors.factor_model import FactorModel
+from recsys.models.artifacts import not_finite_error
+from recsys.models.config import AboveZero, Range, SearchSpace, Seed, ZeroOrMore
+from recsys.ranking.factor_index import Factors
+from recsys.ranking.top_k import run_in_threads, split_into_blocks
 from recsys.settings.types import Device, Positive
 
 BLOCK_ROWS = 256
 BLOCK_FACTORS = 64
-CHUNK = 1024  # entries whose vectors are copied at a time, so that a row of many takes no more memory
-SCALE = 0.1  # the starting vectors' expected length
+CHUNK = 1024  # entries whose vectors are gathered at a time, so that memory does not grow with the longest row
+INITIAL_NORM = 0.1  # expected norm of the initial vectors
 
 
 @dataclass(frozen=True)
 class IalsConfig:
-    """Size and strength of the factorisation."""
+    """Size and regularization of the factorization."""
 
     factors: Positive = 128
-    """Length of a user's and an item's vector."""
+    """Length of the vectors of users and items."""
     regularization: ZeroOrMore = 0.15
-    """Weight of the squared length of a vector of average history, in interactions of such a history."""
+    """Weight of the squared norm of a vector with an average history, relative to the size of that history."""
     unobserved_weight: AboveZero = 15.0
-    """Weight of all pairs, wanted or not, towards a score of 0, against that of all interactions towards 1."""
+    """Total weight of all pairs towards a score of 0, relative to that of the interactions towards 1."""
     frequency_exponent: ZeroOrMore = 1.0
-    """A vector whose pairs weigh twice the average is held back 2 ** frequency_exponent times as much."""
+    """Power by which the regularization of a vector grows with the total weight of its pairs."""
     epochs: Positive = 16
-    """Alternations."""
+    """Number of alternations between users and items."""
     seed: Seed = 0
-    """Where the starting vectors come from."""
+    """Seed of the initial vectors."""
     device: Device = "auto"
-    """Where lists are ranked; the fit runs on the CPU."""
+    """Device on which items are ranked; the fit runs on the CPU."""
 
 
 class Ials(FactorModel):
-    """Weighted matrix factorisation of "wanted or not", as in `Als`, with frequency-scaled regularisation.
+    """Implicit alternating least squares (iALS): unweighted interactions, frequency-scaled regularization.
 
-    Rendle, Krichene, Zhang, Koren, "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (RecSys
-    2022): with x the users' and y the items' vectors, a0 the weight of an unobserved pair and n_u, m_i the
-    entries of a user and an item, the sum over wanted pairs of (1 - x_u . y_i)^2 + a0 times the sum over all
-    pairs of (x_u . y_i)^2 + the sums of penalty_u |x_u|^2 and of penalty_i |y_i|^2 is made small. With w_u = n_u
-    + a0 items, penalty_u = regularization x mean n (w_u / mean w) ** frequency_exponent, and likewise for items:
-    the paper's (n_u + a0 items) ** nu times a lambda of each side's own. a0 is `unobserved_weight` x interactions
-    / (users x items). So one setting suits long histories and short ones, few items and many. Beyond 64 factors
-    an alternation takes one Newton step for each 64 coordinates of a vector, after Rendle, Krichene, Zhang,
-    Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization" (2021); up to 64 it solves for
-    the vector. Starting vectors are normal with deviation 0.1 / sqrt(factors). Confidences are not used.
+    With user vectors x_u, item vectors y_i, and the weight a0 of an unobserved pair, the fit minimizes
+
+        sum over interactions (1 - x_u . y_i)^2 + a0 sum over all pairs (x_u . y_i)^2
+        + sum penalty_u |x_u|^2 + sum penalty_i |y_i|^2
+
+    a0 is `unobserved_weight` x interactions / (users x items). With n_u the interactions of a user and w_u = n_u +
+    a0 items, penalty_u = regularization x mean n (w_u / mean w) ** frequency_exponent, and likewise for items. So
+    one setting suits long and short histories, small and large catalogues. Source: Rendle, Krichene, Zhang, Koren,
+    "Revisiting the Performance of iALS on Item Recommendation Benchmarks" (RecSys 2022), whose penalty is (n_u + a0
+    items) ** nu times a lambda. Up to 64 factors an alternation solves for each vector; beyond, it takes one Newton
+    step for each 64 coordinates, after Rendle, Krichene, Zhang, Koren, "iALS++: Speeding up Matrix Factorization
+    with Subspace Optimization" (2021). Initial vectors are normal with deviation 0.1 / sqrt(factors). Confidences
+    are not used.
     """
 
     name = "ials"
+    config_type = IalsConfig
+    search_space: ClassVar[SearchSpace] = {
+        "regularization": Range(0.02, 1.0, logarithmic=True),
+        "unobserved_weight": Range(2.0, 100.0, logarithmic=True),
+    }
+    config: IalsConfig
 
     def __init__(self, config: IalsConfig = IalsConfig()) -> None:
-        self.config: IalsConfig = config
+        super().__init__(config)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Alternate between users and items; same input and seed, same factors."""
-        config, wanted = self.config, interactions.wanted
-        users, items = wanted.shape
+        """Alternate between users and items; the same input and seed give the same factors."""
+        config, user_items = self.config, interactions.positives
+        users, items = user_items.shape
         generator = np.random.default_rng(config.seed)
         user_factors, item_factors = (
-            generator.normal(0, SCALE / np.sqrt(config.factors), (rows, config.factors)).astype(np.float32)
+            generator.normal(0, INITIAL_NORM / np.sqrt(config.factors), (rows, config.factors)).astype(np.float32)
             for rows in (users, items)
         )
-        of_items = csr_matrix(wanted.T)
+        item_users = csr_matrix(user_items.T)
         try:
-            with threadpool_limits(1, "blas"):  # the threads are ours
+            with threadpool_limits(1, "blas"):  # `run_in_threads` uses all processors
                 for _ in range(config.epochs):
-                    self._improve(wanted, item_factors, user_factors)
-                    self._improve(of_items, user_factors, item_factors)
+                    self._update(user_items, item_factors, user_factors)
+                    self._update(item_users, user_factors, item_factors)
         except np.linalg.LinAlgError:
-            raise not_finite(self.name, "factors") from None
-        bias = np.zeros(items, np.float32)
-        self.take({"user_factors": user_factors, "item_factors": item_factors, "item_bias": bias})
+            raise not_finite_error(self.name, "factors") from None
+        self.set_factors(user_factors, item_factors, np.zeros(items, np.float32))
         return self
 
-    def _improve(self, wanted: csr_matrix, others: Factors, vectors: Factors) -> None:
-        """Change the vectors of the rows of `wanted`, those of its columns standing still."""
-        from recsys.models._factors.ials_steps import improve  # numba takes long to import
+    def _update(self, matrix: csr_matrix, others: Factors, vectors: Factors) -> None:
+        """Update the vectors of the rows of `matrix` in place, while those of its columns, `others`, are fixed."""
+        from recsys.models._factors.ials_solver import update_vectors  # numba takes long to import
 
-        config, columns = self.config, wanted.shape[1]
-        counts = np.diff(wanted.indptr)
+        config, columns = self.config, matrix.shape[1]
+        counts = np.diff(matrix.indptr)
         unobserved = config.unobserved_weight * counts.mean() / columns
         gram = (unobserved * (others.T @ others)).astype(np.float32)
-        weighs = counts + unobserved * columns
-        of_average = config.regularization * counts.mean()
-        penalties = of_average * (weighs / weighs.mean()) ** config.frequency_exponent
-        offsets, entries = wanted.indptr.astype(np.int64), wanted.indices.astype(np.int32)
-        with np.errstate(over="ignore"):  # what is infinite ends the fit
+        weights = counts + unobserved * columns
+        average_penalty = config.regularization * counts.mean()
+        penalties = average_penalty * (weights / weights.mean()) ** config.frequency_exponent
+        offsets, entries = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+        with np.errstate(over="ignore"):  # an infinite penalty ends the fit with an error
             arrays = (offsets, entries, others, gram, penalties.astype(np.float32))
 
         def work(block: NDArray[np.intp]) -> None:
-            improve(block, *arrays, BLOCK_FACTORS, CHUNK, vectors)
+            update_vectors(block, *arrays, BLOCK_FACTORS, CHUNK, vectors)
 
-        in_threads(work, blocks_of(np.arange(wanted.shape[0]), BLOCK_ROWS))
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read the factors."""
-        config, arrays = load_model(directory, cls.name, IalsConfig)
-        model = cls(config)
-        model.take(arrays)
-        return model
+        run_in_threads(work, split_into_blocks(np.arange(matrix.shape[0]), BLOCK_ROWS))

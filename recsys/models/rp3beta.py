@@ -1,4 +1,4 @@
-"""RP3beta: random walks of three steps from a user to items, the popular ones held back."""
+"""RP3beta: three-step random walks from users to items, with a penalty on popularity."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,39 +6,43 @@ from typing import Self
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.scaling import once_each, scaled
-from recsys.models._item_item.item_weights import ItemWeightModel
-from recsys.models._item_item.neighbors import closest_columns
+from recsys.data.scaling import binarize, scale
+from recsys.models._item_item.item_weight_model import ItemWeightModel
+from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.config import Share, ZeroOrMore
 from recsys.settings.types import Positive
 
 
 @dataclass(frozen=True)
 class Rp3BetaConfig:
-    """How the walk goes and how much popular items are held back."""
+    """Transition probabilities of the walk and the penalty on popularity."""
 
     alpha: ZeroOrMore = 0.7
-    """Power of the probability of each step."""
+    """Power of the transition probabilities."""
     beta: Share = 0.3
-    """Scores are divided by the item's users ** beta."""
+    """Power of an item's number of users by which its scores are divided."""
     neighbors: Positive = 200
-    """Items that a walk from each item ends at, the most likely ones."""
+    """Number of the most likely final items kept for walks from each item."""
 
 
 class Rp3Beta(ItemWeightModel):
-    """Item i says of item j: sum over their shared users u of (1 / n_i) ** alpha (1 / n_u) ** alpha, / n_j ** beta.
+    """RP3beta: three-step random walks on the graph of users and items, with a penalty on popularity.
 
-    Paudel, Christoffel, Newell, Bernstein, "Updatable, Accurate, Diverse, and Scalable Recommendations for
-    Interactive Applications" (ACM TiiS 2016), with n_i the users of an item and n_u the items of a user: a walk
-    from the user to an item, to one of its users and on, each step's probability to the power alpha, as in
-    Cooper, Lee, Radzik, Siantos, "Random Walks in Recommender Systems" (WWW 2014). The first step is the same for
-    all items of a user and so left out. Walks are summed exactly where the paper samples them, and each item
-    keeps its `neighbors` greatest sums and itself, the walk that comes back, by which repeats rank high where
-    they are allowed.
+    With n_i the users of an item and n_u the items of a user, the weight of item i for item j is
+
+        sum over common users u of (1 / n_i) ** alpha (1 / n_u) ** alpha / n_j ** beta
+
+    Source: Paudel, Christoffel, Newell, Bernstein, "Updatable, Accurate, Diverse, and Scalable Recommendations for
+    Interactive Applications" (ACM TiiS 2016): a walk goes from the user to an item, to one of its users and on to
+    an item, with each transition probability to the power alpha, as in Cooper, Lee, Radzik, Siantos, "Random Walks
+    in Recommender Systems" (WWW 2014). The first step has the same probability for all items of a user and is left
+    out. Walks are summed exactly where the paper samples them. Each item keeps its `neighbors` largest sums and
+    itself, the walk that returns, so that repeats rank high where they are allowed.
     """
 
     name = "rp3beta"
     config_type = Rp3BetaConfig
+    config: Rp3BetaConfig
 
     def __init__(self, config: Rp3BetaConfig = Rp3BetaConfig()) -> None:
         super().__init__(config)
@@ -46,10 +50,10 @@ class Rp3Beta(ItemWeightModel):
     def fit(self, interactions: Interactions) -> Self:
         """Sum the walks between items."""
         alpha, beta = self.config.alpha, self.config.beta
-        once = once_each(interactions.wanted)
-        user_items = np.maximum(np.diff(once.indptr), 1.0)
-        item_users = np.maximum(np.bincount(once.indices, minlength=once.shape[1]), 1.0)
-        # What a row is multiplied by does not change which are its greatest: a symmetric product finds them.
-        halves = scaled(once, user_items ** (-alpha / 2), item_users**-beta)
-        walks = closest_columns(halves, self.config.neighbors)
-        return self.take(interactions, scaled(walks, item_users ** (beta - alpha), np.ones(len(item_users))))
+        binary = binarize(interactions.positives)
+        user_items = np.maximum(np.diff(binary.indptr), 1.0)
+        item_users = np.maximum(np.bincount(binary.indices, minlength=binary.shape[1]), 1.0)
+        # A factor of a row does not change which of its entries are largest, so a symmetric product finds them.
+        halves = scale(binary, user_items ** (-alpha / 2), item_users**-beta)
+        walks = find_nearest_columns(halves, self.config.neighbors)
+        return self.set_weights(interactions, scale(walks, item_users ** (beta - alpha), np.ones(len(item_users))))

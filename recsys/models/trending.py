@@ -1,4 +1,4 @@
-"""Trending: what is wanted more than it used to be."""
+"""Trending: the same ranking for everyone, by the growth of an item's event rate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,40 +11,46 @@ from recsys.data.interactions import Interactions
 from recsys.data.trust import one_event_per_day, trusted_item_counts
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
-from recsys.models.base import NOTHING, Model
+from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import AboveZero
-from recsys.ranking.top_k import Exclude, Scores, rank_entries
+from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 
 
 @dataclass(frozen=True)
 class TrendingConfig:
-    """What counts as now, and as before."""
+    """Half-lives of the two rates that are compared, and their smoothing."""
 
     recent_days: AboveZero = 7.0
-    """Half-life of the recent rate."""
+    """Half-life of the recent rate, in days."""
     usual_days: AboveZero = 60.0
-    """Half-life of the usual rate."""
+    """Half-life of the usual rate, in days."""
     prior_events: AboveZero = 10.0
-    """Events added to both rates, so that a handful of events is no trend."""
+    """Events added to both rates, so that a handful of events does not make a trend."""
 
 
 class Trending(Model):
-    """An item's score is the growth of its event rate less one standard error, on a log scale.
+    """Trending items: the growth of an item's event rate less one standard error, on a log scale.
 
     `recent` and `usual` are sums of 0.5 ** (age / half-life) over the item's events of positive weight, the latest
-    of each user and day, as far as known users back them (`recsys.data.trust`). What is expected of `recent` is
-    `usual` times the shop's own ratio of the two, so that a busy week is no trend. The score is
-    log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior), the second term being the standard error
-    of the logarithm of a Poisson count.
+    of each user and day, limited by trust (`recsys.data.trust`). The expected value of `recent` is `usual` times
+    the ratio of the two over the whole shop, so that a busy week is not a trend. The score is
+
+        log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior)
+
+    whose second term is the standard error of the logarithm of a Poisson count.
     """
 
+    name = "trending"
+    config_type = TrendingConfig
+    config: TrendingConfig
+
     def __init__(self, config: TrendingConfig = TrendingConfig()) -> None:
-        self.config = config
+        super().__init__(config)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Compare the decayed sums of every item."""
+        """Compute and compare the two decayed sums of every item."""
         config = self.config
-        latest = _latest_of_days(interactions)
+        latest = _latest_by_day(interactions)
         items, trust = interactions.item_rows[latest], interactions.trust[interactions.user_rows[latest]]
         recent, usual = (
             trusted_item_counts(
@@ -55,38 +61,38 @@ class Trending(Model):
         return self.fit_rates(recent, usual)
 
     def fit_rates(self, recent: Array, usual: Array) -> Self:
-        """Compare the two decayed sums of every item, where they are known already, (items,) both."""
+        """Compare two decayed sums of every item that were computed elsewhere, both (items,)."""
         config = self.config
         expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)
         growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
         error = 1 / np.sqrt(recent + config.prior_events)
         self.item_trend = (growth - error).astype(np.float32)
-        check_finite("trending", scores=self.item_trend)
+        check_finite(self.name, scores=self.item_trend)
         return self
 
     def scores(self, user_rows: Rows) -> Scores:
-        """The same row for every user."""
+        """Repeat the same row for every user."""
         return np.tile(self.item_trend, (len(user_rows), 1))
 
-    def recommend(self, user_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """`Model.recommend` without a score for every user."""
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank like `Model.recommend`, without a score for every user."""
         return rank_entries(None, self.item_trend, user_rows, n, exclude)
 
     def save(self, directory: Path) -> None:
         """Write the trend of the items."""
-        save_model(directory, "trending", self.config, {"item_trend": self.item_trend})
+        save_model(directory, self.name, self.config, {"item_trend": self.item_trend})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read the trend of the items."""
-        config, arrays = load_model(directory, "trending", TrendingConfig)
+        config, arrays = load_model(directory, cls.name, cls.config_type)
         model = cls(config)
         model.item_trend = arrays["item_trend"]
         return model
 
 
-def _latest_of_days(interactions: Interactions) -> NDArray[np.intp]:
-    """The events that count: of positive weight, and of each user, item and day the latest."""
+def _latest_by_day(interactions: Interactions) -> NDArray[np.intp]:
+    """Select the events that count: of positive weight, and the latest of each user, item and day."""
     positive = np.flatnonzero(interactions.weights > 0)
     users, items = interactions.user_rows[positive], interactions.item_rows[positive]
     return positive[one_event_per_day(users, items, interactions.age_days[positive])]

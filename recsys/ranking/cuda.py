@@ -1,6 +1,6 @@
-"""Exact top-N by factors on a device of torch; the lists are those of the CPU, to the last bit.
+"""Exact top-N by factors on a torch device; its lists are bit for bit those of the CPU.
 
-Imported only where a device was asked for or found: torch is no dependency of the batch half.
+Imported only when such a device is requested or found: torch is an optional dependency.
 """
 
 from collections.abc import Generator
@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.ids import UNKNOWN, Rows
-from recsys.ranking.factors import FactorIndex, UserBlock, rank_block
+from recsys.ranking.factor_index import FactorIndex, UserBlock, rank_block
 from recsys.ranking.kernels import scan_candidates, sort_heaps
-from recsys.ranking.top_k import Scores, padding
+from recsys.ranking.top_k import Scores, empty_lists
 
-# Scores on the device at a time: 256 MiB, and as much again to choose from them.
+# Scores on the device at a time: 256 MiB, and as much again to select from them.
 DEVICE_SCORES = 1 << 26
-# Candidates beyond the n best. Where more than these lie within the rounding error, the CPU ranks the user.
-EXTRA = 32
+# Candidates beyond the n best. When more than these lie within the rounding error, the CPU ranks the user.
+EXTRA_CANDIDATES = 32
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class DeviceIndex:
     places: NDArray[np.int64]  # item row -> place in the index, -1 for an item that is not in it
 
     @classmethod
-    def on(cls, device: str, index: FactorIndex, items: int) -> "DeviceIndex":
-        """The index of a catalogue of so many `items`, copied to the device."""
+    def build(cls, device: str, index: FactorIndex, items: int) -> "DeviceIndex":
+        """Copy the index of a catalogue of `items` items to the device."""
         places = np.full(items, UNKNOWN, np.int64)
         places[index.rows] = np.arange(len(index.rows))
         vectors = torch.tensor(index.vectors, device=device)
@@ -41,26 +41,26 @@ class DeviceIndex:
 
     @property
     def block_users(self) -> int:
-        """How many users are ranked together."""
+        """The number of users ranked together."""
         return max(1, DEVICE_SCORES // len(self.index.rows))
 
     def rank_block(self, users: UserBlock, n: int) -> tuple[Rows, Scores]:
-        """The n best items of each user of the block, and their scores."""
-        best_rows, best_scores = padding(len(users.vectors), n)
-        width = min(n + EXTRA, len(self.index.rows))
+        """Rank the n best items of each user of a block: item rows and scores, both (users, n)."""
+        best_rows, best_scores = empty_lists(len(users.vectors), n)
+        width = min(n + EXTRA_CANDIDATES, len(self.index.rows))
         values, candidates = self._candidates(users, width)
         index = self.index
         scan_candidates(candidates, users.vectors, index.vectors, index.bias, index.rows, best_scores, best_rows)
-        last = values[:, -1]  # no other item was scored higher
+        last = values[:, -1]  # an upper bound of every other item's score, as the device rounds it
         in_doubt = (last > -np.inf) & (last + users.margins >= best_scores[:, 0])
         sort_heaps(best_scores, best_rows)
         if width < len(index.rows) and in_doubt.any():
             doubtful = np.flatnonzero(in_doubt)
-            best_rows[doubtful], best_scores[doubtful] = rank_block(index, users.only(doubtful), n)
+            best_rows[doubtful], best_scores[doubtful] = rank_block(index, users.select(doubtful), n)
         return best_rows, best_scores
 
     def _candidates(self, users: UserBlock, width: int) -> tuple[Scores, NDArray[np.int64]]:
-        """The highest scores, falling, as the device rounds them, and their places in the index; -1 for -inf."""
+        """Find the highest scores, descending, as the device rounds them, and their places; -1 for -inf."""
         device = self.vectors.device
         numbers = np.repeat(np.arange(len(users.vectors)), np.diff(users.seen_offsets))
         places = self.places[users.seen_rows]
@@ -69,19 +69,19 @@ class DeviceIndex:
             scores = torch.tensor(users.vectors, device=device) @ self.vectors
         scores += self.bias
         scores[seen[0], seen[1]] = -torch.inf
-        found = torch.topk(scores, width, dim=1)
-        values = found.values.cpu().numpy()
-        return values, np.where(values > -np.inf, found.indices.cpu().numpy(), UNKNOWN)
+        top = torch.topk(scores, width, dim=1)
+        values = top.values.cpu().numpy()
+        return values, np.where(values > -np.inf, top.indices.cpu().numpy(), UNKNOWN)
 
 
 def has_cuda() -> bool:
-    """Whether torch finds a CUDA device."""
+    """Return whether torch finds a CUDA device."""
     return torch.cuda.is_available()
 
 
 @contextmanager
 def _full_precision() -> Generator[None]:
-    """Products of 32-bit numbers as such: TF32 rounds more than `UserBlock.margins` allow for."""
+    """Switch TF32 off, which rounds more than `UserBlock.margins` allow for."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,8 +1,8 @@
-"""The compiled loops of exact top-N: one pass over scores, the best so far of each row in a heap.
+"""Compiled loops of exact top-N: one pass over scores, with a heap of the best so far for each row.
 
-A heap is a row of `best_scores` and the same row of `best_rows`, the worst entry first: the lowest score, of equal
-ones the highest item row. It starts as -inf and -1. This module is imported where it is used: it imports numba,
-which takes longer than all else that lists need.
+A heap is a row of `best_scores` and the same row of `best_rows`, with the worst entry first: the lowest score, and
+among equal scores the highest item row. It is initialized with -inf and -1. Import this module inside functions: it
+imports numba, which takes longer than all else that ranking needs.
 """
 
 from typing import Any
@@ -16,13 +16,13 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 Offsets = NDArray[np.int64]
 
-LOWEST = np.finfo(np.float32).min
-CHUNK = 64  # scores compared at a time, without a branch, so that the compiler uses vector instructions
+MIN_SCORE = np.finfo(np.float32).min
+CHUNK = 64  # scores compared at a time without a branch, so that the compiler emits vector instructions
 
 
 @compiled
 def _offer(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> None:
-    """Put an entry into a heap of `size` in place of the worst, when it is better than that."""
+    """Replace the worst entry of a heap of `size` by another one when that is better."""
     if not (score > scores[0] or (score == scores[0] and row < rows[0])):
         return
     _replace(scores, rows, score, row, size)
@@ -30,6 +30,7 @@ def _offer(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> N
 
 @compiled
 def _replace(scores: Floats, rows: Integers, score: Any, row: Any, size: int) -> None:
+    """Replace the root of a heap of `size` and sift the new entry down."""
     place = 0
     while 2 * place + 1 < size:
         child = 2 * place + 1
@@ -47,7 +48,7 @@ def _replace(scores: Floats, rows: Integers, score: Any, row: Any, size: int) ->
 
 @compiled
 def sort_heaps(best_scores: Floats, best_rows: Integers) -> None:
-    """Turn every heap into a list, best first."""
+    """Sort every heap in place, best first."""
     for number in range(best_scores.shape[0]):
         scores, rows = best_scores[number], best_rows[number]
         for last in range(len(scores) - 1, 0, -1):
@@ -58,7 +59,7 @@ def sort_heaps(best_scores: Floats, best_rows: Integers) -> None:
 
 @compiled
 def _holds(sorted_rows: Integers, start: Any, stop: Any, row: Any) -> bool:
-    """Whether `row` is among `sorted_rows[start:stop]`."""
+    """Search `sorted_rows[start:stop]` for `row` by bisection."""
     end = stop
     while start < end:
         middle = (start + end) // 2
@@ -71,8 +72,8 @@ def _holds(sorted_rows: Integers, start: Any, stop: Any, row: Any) -> bool:
 
 @compiled
 def _all_below(scores: Floats, start: int, cut: Any) -> bool:
-    """Whether each of the `CHUNK` scores from `start` on is below `cut`; one that is not a number is not."""
-    first = np.uint64(start)  # a signed index would be checked for its sign, score by score
+    """Check that all `CHUNK` scores from `start` on are below `cut`; NaN is not."""
+    first = np.uint64(start)  # numba checks the sign of a signed index for every score
     reached = np.int32(0)
     for place in range(np.uint64(CHUNK)):
         reached |= np.int32(not (scores[first + place] < cut))
@@ -88,16 +89,16 @@ def scan_scores(
     best_scores: Floats,
     best_rows: Integers,
 ) -> bool:
-    """The best columns of each row of `scores` that are neither hidden nor seen; -inf is never among them.
+    """Select the best columns of each row of `scores` that are neither hidden nor seen, never one of -inf.
 
-    `seen_rows` holds sorted columns, those of row r from `seen_offsets[r]` to `seen_offsets[r + 1]`. The heaps end
-    as lists. Returns whether every score is a number.
+    `seen_rows` holds sorted columns, those of row r from `seen_offsets[r]` to `seen_offsets[r + 1]`. The heaps come
+    back as sorted lists. Returns False when a score is NaN.
     """
     size = best_scores.shape[1]
     for number in range(scores.shape[0]):
         best, rows = best_scores[number], best_rows[number]
         line = scores[number]
-        cut = LOWEST
+        cut = MIN_SCORE
         for start in range(0, len(line), CHUNK):
             stop = min(start + CHUNK, len(line))
             if stop - start == CHUNK and _all_below(line, start, cut):
@@ -113,7 +114,7 @@ def scan_scores(
                 if _holds(seen_rows, seen_offsets[number], seen_offsets[number + 1], column):
                     continue
                 _offer(best, rows, score, column, size)
-                cut = max(best[0], LOWEST)
+                cut = max(best[0], MIN_SCORE)
     sort_heaps(best_scores, best_rows)
     return True
 
@@ -131,12 +132,12 @@ def scan_entries(
     best_scores: Floats,
     best_rows: Integers,
 ) -> bool:
-    """`scan_scores` of rows that are `base` but for the entries of a sparse matrix.
+    """Select like `scan_scores` from rows that equal `base` except at the entries of a sparse matrix.
 
-    `base_order` has the columns that may be shown, by falling `base`, equal ones in order.
+    `base_order` holds the columns that are not hidden, by descending `base`, ties in order of column.
     """
     size = best_scores.shape[1]
-    done = np.full(len(base), -1, np.int64)  # the last row in which a column was seen or offered
+    done = np.full(len(base), -1, np.int64)  # the last row for which a column was seen or offered
     for number in range(best_scores.shape[0]):
         best, rows = best_scores[number], best_rows[number]
         for place in range(seen_offsets[number], seen_offsets[number + 1]):
@@ -148,7 +149,7 @@ def scan_entries(
             done[column] = number
             if np.isnan(score):
                 return False
-            if score >= LOWEST:
+            if score >= MIN_SCORE:
                 _offer(best, rows, score, column, size)
         for column in base_order:
             score = base[column]
@@ -162,7 +163,7 @@ def scan_entries(
 
 @compiled
 def _dot(one: Floats, other: Floats) -> float:
-    """The dot product in double precision, summed in one order whatever the machine: products are exact in it."""
+    """Compute a dot product in double precision, where products are exact, in a fixed order of summation."""
     first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
     whole = len(one) // 4 * 4
     for place in range(0, whole, 4):
@@ -189,10 +190,10 @@ def scan_tile(
     best_scores: Floats,
     best_rows: Integers,
 ) -> None:
-    """Offer each user the items of a tile: (users, items) scores that may be wrong by up to the user's margin.
+    """Offer each user the items of a tile of scores (users, items), which may be off by up to the user's margin.
 
-    An item that may be among the best is scored anew by `_dot`, so that what the heap holds is exact. `users` are
-    the tile's rows in `user_vectors`, `margins`, `seen_offsets` and the heaps.
+    An item that may be among the best is scored again by `_dot`, so that the heap holds exact scores. `users` are
+    the rows of the tile in `user_vectors`, `margins`, `seen_offsets` and the heaps.
     """
     size, items = best_scores.shape[1], tile.shape[1]
     for number in range(len(users)):
@@ -224,7 +225,7 @@ def scan_candidates(
     best_scores: Floats,
     best_rows: Integers,
 ) -> None:
-    """Offer each user some items, (users, candidates) places in `item_vectors`, -1 for none; scored by `_dot`."""
+    """Offer each user candidates, (users, candidates) places in `item_vectors` or -1, scored by `_dot`."""
     size = best_scores.shape[1]
     for user in range(candidates.shape[0]):
         for place in candidates[user]:

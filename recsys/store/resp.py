@@ -1,33 +1,57 @@
-"""Commands as the bytes of Redis' protocol, put together from parts that are packed once.
+"""The encoder of commands in RESP, the protocol of Redis.
 
-For what is sent with every event: packing it anew takes longer than all else that is done about it.
+`encode_commands` encodes whole commands. For commands that are sent with every event, the parts that stay the same
+are encoded once by `encode_head`, `encode_argument` and `encode_arguments`, and joined. Lists in bulk have a
+compiled encoder of their own, `recsys.store.publish.list_commands`: one Python call per list would take six times
+as long.
 """
 
-Part = str | bytes | int
+# hiredis' packer has loose types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from collections.abc import Callable
+from typing import cast
+
+import hiredis
+
+Argument = str | bytes | int | float
+Command = tuple[Argument, ...] | bytes
+"""The arguments of a command, or the whole command already encoded."""
+
+_encode_command = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
 
-def encode_argument(value: Part) -> bytes:
-    """One part of a command.
+def encode_commands(*commands: Command) -> bytes:
+    r"""Encode commands, one after the other.
 
-    >>> part("GET"), part(12)
-    (b'$3\\r\\nGET\\r\\n', b'$2\\r\\n12\\r\\n')
+    >>> encode_commands(("GET", "a"), b"*1\r\n$4\r\nPING\r\n")
+    b'*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n'
+    """
+    return b"".join([command if isinstance(command, bytes) else _encode_command(command) for command in commands])
+
+
+def encode_head(count: int, *arguments: str | bytes | int) -> bytes:
+    r"""Encode the first arguments of a command that has `count` arguments in all.
+
+    >>> encode_head(2, "GET")
+    b'*2\r\n$3\r\nGET\r\n'
+    """
+    return b"*%d\r\n%b" % (count, encode_arguments(*arguments))
+
+
+def encode_arguments(*values: str | bytes | int) -> bytes:
+    """Encode some arguments of a command, one after the other."""
+    return b"".join(map(encode_argument, values))
+
+
+def encode_argument(value: str | bytes | int) -> bytes:
+    r"""Encode one argument of a command.
+
+    >>> encode_argument("GET"), encode_argument(12)
+    (b'$3\r\nGET\r\n', b'$2\r\n12\r\n')
     """
     if isinstance(value, str):
         value = value.encode()
     elif isinstance(value, int):
         value = b"%d" % value
     return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def encode_arguments(*values: Part) -> bytes:
-    """Some parts of a command, one after the other."""
-    return b"".join(map(encode_argument, values))
-
-
-def encode_head(count: int, *values: Part) -> bytes:
-    """The beginning of a command of `count` parts: how many there are, and the first of them.
-
-    >>> head(2, "GET")
-    b'*2\\r\\n$3\\r\\nGET\\r\\n'
-    """
-    return b"*%d\r\n%b" % (count, encode_arguments(*values))

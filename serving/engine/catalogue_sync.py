@@ -21,9 +21,10 @@ from recsys.errors import StoreError
 from recsys.files import atomic_write
 from recsys.store.catalogue import read_catalogue
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, Reply, encode_commands
+from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import Keys, popular_name
+from recsys.store.resp import Command, encode_commands
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 
 BEAT_SECONDS: Final = 0.25

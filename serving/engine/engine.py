@@ -15,7 +15,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
-from serving.api import ItemList, Recommendation, Recommendations
+from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.filters import NO_PAGE, Exclusion, Page, Removals, find_exclusions, keep_matching, take_page
@@ -33,7 +33,7 @@ from serving.engine.session_neighbors import read_neighbors, select_anchors
 from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
+from serving.http.query import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
@@ -82,7 +82,7 @@ class Engine:
 
     async def recommend(self, request: ListRequest, request_id: str) -> EngineResult:
         """Return the list of a user, made in stages: load, sources, ranking, filters, fill, answer."""
-        trace = Trace.start(request.debug)
+        trace = Trace.start(bool(request.debug))
         state = await self._load(request)
         exclusions = find_exclusions(state)
         trace.finish("load", state.user.items, note=None if state.user.flag is None else FLAGGED)
@@ -145,7 +145,7 @@ class Engine:
 
     async def rank(self, request: ListRequest, item_ids: Sequence[str], request_id: str) -> Recommendations:
         """Order given items for a user, without those that must not be shown."""
-        trace = Trace.start(request.debug)
+        trace = Trace.start(bool(request.debug))
         catalogue = self.catalogue()
         stored_id, guest_id = self._stored_ids(request)
         user = await self._user_states.read(stored_id, catalogue.version, guest_id)

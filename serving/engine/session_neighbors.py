@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from recsys.anomaly.acts import Act
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command
 from recsys.store.encoding import decode_list
 from recsys.store.keys import Keys
+from recsys.store.resp import Command
 
 MAX_ANCHORS: Final = 10
 """Latest items of a session whose neighbors are read."""

@@ -11,9 +11,10 @@ from recsys.anomaly.acts import Act
 from recsys.errors import StoreError
 from recsys.schema import PURCHASE
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, Reply
+from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
+from recsys.store.resp import Command
 from serving.engine.catalogue_sync import CatalogueSync
 
 

@@ -1,9 +1,9 @@
-"""Counters of events in Redis that take the same memory however many users there are: a sketch.
+"""Event counters in Redis whose memory does not grow with the number of users: a count-min sketch of one row.
 
-(Count-min, Cormode and Muthukrishnan 2005, of one row.) A table of 16-bit counters for each bucket of each window
-counted in; what is counted has a place in it by a keyed hash. So a count may be too high, by what happens to share
-its place, on average by the table's events over `CELLS`, but never too low. A user's is held against the user's own
-acts before it speaks against anybody.
+(Cormode and Muthukrishnan 2005.) Each bucket of each window has a table of 16-bit counters; a keyed hash gives
+every user, session, address and device a cell in it. A count may be too high, because of others that share the
+cell, on average by the events of the table over `CELLS`, but is never too low. A user's count is compared with the
+user's own acts before it becomes evidence.
 """
 
 import hashlib
@@ -12,28 +12,31 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from recsys.anomaly.windows import WINDOWS_MS, Counts, bucket_number, sliding_count
-from recsys.store.client.connection import Command, Reply
+from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
-from recsys.store.resp import encode_argument, encode_arguments, encode_head
+from recsys.store.resp import Command, encode_argument, encode_arguments, encode_head
 
 CELLS: Final = 1 << 18
-"""Places of users in a table, and as many of all else: a megabyte. There are at most 4 tables of a window."""
+"""Cells of users in a table, and as many for everything else: one megabyte. A window has at most 4 tables."""
 KEPT_WINDOWS: Final = 3
-CACHED: Final = 50_000
-CACHED_ORIGINS: Final = 10_000
+"""A table expires after this many lengths of its window."""
+MAX_CACHED_CELLS: Final = 50_000
+MAX_CACHED_ORIGINS: Final = 10_000
 
+KeyedCommand = tuple[str, Command]
+"""A command, after the key that decides which node of a Cluster it goes to."""
 Cell = bytes
-"""A place, as it is put into commands."""
+"""The place of a counter in a table, encoded as an argument of BITFIELD."""
 Bucket = tuple[int, int]
-"""Which of `WINDOWS_MS`, and the number of the bucket."""
+"""Index into `WINDOWS_MS`, and number of the bucket."""
 
-ADDING: Final = encode_arguments("INCRBY", "u16")
-GETTING: Final = encode_arguments("GET", "u16")
-_number: Final = lru_cache(1_000)(encode_argument)
+INCREMENT: Final = encode_arguments("INCRBY", "u16")
+GET: Final = encode_arguments("GET", "u16")
+_encode_count: Final = lru_cache(1_000)(encode_argument)
 
 
 class Origin(NamedTuple):
-    """Where an event came from, as hashes: the address, and address and browser together; and their places."""
+    """Hashes of an event's IP address and of address and user agent together, and the cells of both."""
 
     address: str | None = None
     device: str | None = None
@@ -41,38 +44,42 @@ class Origin(NamedTuple):
     device_cell: Cell = b""
 
 
-class Rates:
-    """Where what is counted has its places, and the commands that count it."""
+UNKNOWN_ORIGIN: Final = Origin()
+"""The origin of events without an IP address, or whose address is in an allowed network."""
+
+
+class EventCounters:
+    """Assigns cells to what is counted, and encodes the commands that increment and read them."""
 
     def __init__(self, keys: Keys) -> None:
+        """Hash without a key until `set_hash_key` is called."""
         self._keys = keys
         self._hash = hashlib.blake2b()
-        self.salted = False
-        """Whether the key of the hashes is known."""
-        self.user_cell = lru_cache(CACHED)(self._user_cell)
-        self.session_cell = lru_cache(CACHED)(self._session_cell)
-        self.origin = lru_cache(CACHED_ORIGINS)(self._origin)
+        self.has_hash_key = False
+        self.user_cell = lru_cache(MAX_CACHED_CELLS)(self._user_cell)
+        self.session_cell = lru_cache(MAX_CACHED_CELLS)(self._session_cell)
+        self.origin = lru_cache(MAX_CACHED_ORIGINS)(self._origin)
 
-    def salt(self, salt: bytes) -> None:
-        """Use a key."""
-        self._hash, self.salted = hashlib.blake2b(digest_size=8, key=salt), True
+    def set_hash_key(self, key: bytes) -> None:
+        """Use `key` for all hashes; it must be the same in all workers."""
+        self._hash, self.has_hash_key = hashlib.blake2b(digest_size=8, key=key), True
 
-    def counting(self, bucket: Bucket, cells: Mapping[Cell, int]) -> tuple[str, Command]:
-        """The command that counts in a bucket, and its key; the reply has the new counts, in the order of cells."""
+    def increment(self, bucket: Bucket, cells: Mapping[Cell, int]) -> KeyedCommand:
+        """Return the command that adds to the cells of a bucket; it replies with the new counts, in their order."""
         key = self.key(bucket)
-        packed = [_counting(key, len(cells))]
+        encoded = [_encode_increment_head(key, len(cells))]
         for cell, count in cells.items():
-            packed += (ADDING, cell, _number(count))
-        return key, b"".join(packed)
+            encoded += (INCREMENT, cell, _encode_count(count))
+        return key, b"".join(encoded)
 
     def key(self, bucket: Bucket) -> str:
-        """Where a bucket is."""
+        """Return the key of a bucket's table."""
         window, number = bucket
         return self._keys.rates(WINDOWS_MS[window], number)
 
-    def reading(self, cells: Sequence[Cell], at_ms: int) -> list[tuple[str, Command]]:
-        """The commands that read places as of a moment, for `sliding_counts`."""
-        gets = b"".join([GETTING + cell for cell in cells])
+    def read(self, cells: Sequence[Cell], at_ms: int) -> list[KeyedCommand]:
+        """Return the commands that read cells as of a moment; `sliding_counts` takes their replies."""
+        gets = b"".join([GET + cell for cell in cells])
         keys = [
             self.key((window, bucket_number(at_ms, window_ms) - age))
             for window, window_ms in enumerate(WINDOWS_MS)
@@ -81,14 +88,14 @@ class Rates:
         return [(key, encode_head(2 + 3 * len(cells), "BITFIELD_RO", key) + gets) for key in keys]
 
     def _user_cell(self, user_id: str) -> Cell:
-        return _cell(self._digest(user_id), 0)
+        return _encode_cell(self._digest(user_id), 0)
 
     def _session_cell(self, session_id: str) -> Cell:
-        return _cell(self._digest(f"session\0{session_id}"), CELLS)
+        return _encode_cell(self._digest(f"session\0{session_id}"), CELLS)
 
     def _origin(self, ip: str, user_agent: str) -> Origin:
         address, device = self._digest(ip), self._digest(f"{ip}\0{user_agent}")
-        return Origin(address.hex(), device.hex(), _cell(address, CELLS), _cell(device, CELLS))
+        return Origin(address.hex(), device.hex(), _encode_cell(address, CELLS), _encode_cell(device, CELLS))
 
     def _digest(self, text: str) -> bytes:
         digest = self._hash.copy()
@@ -97,19 +104,18 @@ class Rates:
 
 
 @lru_cache(1_000)
-def _counting(key: str, cells: int) -> bytes:
-    """The beginning of a command that counts in so many places."""
+def _encode_increment_head(key: str, cells: int) -> bytes:
     return encode_head(4 + 4 * cells, "BITFIELD", key, "OVERFLOW", "SAT")
 
 
-def sliding_counts(replies: Sequence[Reply], place: int, at_ms: int) -> Counts:
-    """Events in the windows, by replies to `Rates.reading`."""
-    found = [
-        sliding_count(replies[2 * window][place], replies[2 * window + 1][place], at_ms, window_ms)
+def sliding_counts(replies: Sequence[Reply], cell: int, at_ms: int) -> Counts:
+    """Return the events of one cell in each window; `cell` is its index in the call to `EventCounters.read`."""
+    counts = [
+        sliding_count(replies[2 * window][cell], replies[2 * window + 1][cell], at_ms, window_ms)
         for window, window_ms in enumerate(WINDOWS_MS)
     ]
-    return found[0], found[1], found[2]
+    return counts[0], counts[1], counts[2]
 
 
-def _cell(digest: bytes, first: int) -> Cell:
+def _encode_cell(digest: bytes, first: int) -> Cell:
     return encode_argument(f"#{first + int.from_bytes(digest, 'little') % CELLS}")

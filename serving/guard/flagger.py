@@ -1,4 +1,4 @@
-"""Who is held back by what happens online, and who is not although their events are no shopper's."""
+"""Flags users by their online score, except released users and those beyond the daily limit."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,23 +15,25 @@ from recsys.store.client.client import RedisClient
 from recsys.store.flags import Flag, encode_flag
 from recsys.store.keys import FLAG_FIELD, Keys
 
-Outcome = Literal["flagged", "shadow", "held_back", "allowed"]
+FlagOutcome = Literal["flagged", "shadow", "held_back", "allowed"]
+"""`shadow`: recorded only; `held_back`: stopped by the circuit breaker; `allowed`: released by an analyst. They are
+values of the key `suspect` and of a metric's label."""
 
 log = structlog.get_logger()
 
 
 class Flagger:
-    """Flags users, but for those who are allowed, and for all where they would be too many."""
+    """Writes flags, each once however many workers see the user."""
 
-    def __init__(self, anomalies: Anomalies, links: RedisClient, keys: Keys, count: Callable[..., None]) -> None:
+    def __init__(self, anomalies: Anomalies, redis: RedisClient, keys: Keys, count: Callable[..., None]) -> None:
         """`count` adds to a counter of the worker: its name, labels, and `by`."""
-        self._anomalies, self._links, self._keys, self._count = anomalies, links, keys, count
+        self._anomalies, self._redis, self._keys, self._count = anomalies, redis, keys, count
 
     async def flag(self, user: str, verdict: Verdict, now_ms: int) -> None:
-        """Hold a user back, or note why not; once, whichever worker is first. Raises `StoreError`."""
+        """Flag a user over the threshold, or record why not. Raises `StoreError`."""
         keys, day = self._keys, now_ms // DAY_MS
         flag_ms = int(self._anomalies.flag_hours * 3_600_000)
-        allowed, active, flagged = await self._links.execute_each(
+        allowed, active, flagged = await self._redis.execute_each(
             [
                 (keys.unflaggable, ("SISMEMBER", keys.unflaggable, user)),
                 (keys.active(day), ("PFCOUNT", keys.active(day))),
@@ -39,42 +41,42 @@ class Flagger:
             ]
         )
         if allowed:
-            await self._spare(user, "allowed", flag_ms)
+            await self._skip(user, "allowed", flag_ms)
         elif not breaker_allows_flag(flagged, active, self._anomalies.max_flagged_share):
             until_midnight = (day + 1) * DAY_MS - now_ms
-            if await self._spare(user, "held_back", until_midnight):
-                await self._tell_once(day, flagged, active)
+            if await self._skip(user, "held_back", until_midnight):
+                await self._warn_once(day, flagged, active)
         elif self._anomalies.online == "shadow":
-            if await self._spare(user, "shadow", flag_ms):
+            if await self._skip(user, "shadow", flag_ms):
                 await self._record(user, verdict, now_ms)
-        elif await self._hold_back(user, verdict, now_ms, flag_ms):
+        elif await self._write_flag(user, verdict, now_ms, flag_ms):
             self._count("flags", "flagged")
             await self._record(user, verdict, now_ms)
 
-    async def _hold_back(self, user: str, verdict: Verdict, now_ms: int, flag_ms: int) -> bool:
-        """Write the flag and its place in the index, which is first; whether no other worker had."""
+    async def _write_flag(self, user: str, verdict: Verdict, now_ms: int, flag_ms: int) -> bool:
+        """Write the index entry, then the flag; return whether this worker was the first."""
         keys = self._keys
         since = datetime.fromtimestamp(now_ms / 1e3, UTC)
         until = since + timedelta(milliseconds=flag_ms)
         flag = encode_flag(Flag(user, verdict.score, verdict.reasons, "online", since, until))
-        await self._links.execute(
+        await self._redis.execute(
             keys.flags,
             ("ZREMRANGEBYSCORE", keys.flags, "-inf", now_ms),
             ("ZADD", keys.flags, "NX", now_ms + flag_ms, user),
         )
-        (done,) = await self._links.execute(keys.flag(user), ("SET", keys.flag(user), flag, "NX", "PX", flag_ms))
-        return done is not None
+        (written,) = await self._redis.execute(keys.flag(user), ("SET", keys.flag(user), flag, "NX", "PX", flag_ms))
+        return written is not None
 
-    async def _spare(self, user: str, outcome: Outcome, milliseconds: int) -> bool:
-        """Note why a user is not flagged, and look away for so long; whether no other worker had."""
+    async def _skip(self, user: str, outcome: FlagOutcome, milliseconds: int) -> bool:
+        """Record why a user is not flagged, so that the user is skipped; return whether this worker was first."""
         key = self._keys.suspect(user)
-        (done,) = await self._links.execute(key, ("SET", key, outcome, "NX", "PX", milliseconds))
-        if done is not None:
+        (written,) = await self._redis.execute(key, ("SET", key, outcome, "NX", "PX", milliseconds))
+        if written is not None:
             self._count("flags", outcome)
-        return done is not None
+        return written is not None
 
     async def _record(self, user: str, verdict: Verdict, now_ms: int) -> None:
-        """Write a flag to the stream, and count it among those of the day."""
+        """Append a flag to the event stream, and count the user among the day's flagged users."""
         keys, flagged = self._keys, self._keys.flagged(now_ms // DAY_MS)
         entry: dict[str, Any] = {
             USER_ID: user,
@@ -83,7 +85,7 @@ class Flagger:
             TIMESTAMP: datetime.fromtimestamp(now_ms / 1e3, UTC),
             SHADOW: self._anomalies.online == "shadow",
         }
-        await self._links.execute_each(
+        await self._redis.execute_each(
             [
                 (keys.events, ("XADD", keys.events, "*", FLAG_FIELD, msgspec.json.encode(entry))),
                 (flagged, ("PFADD", flagged, user)),
@@ -91,8 +93,9 @@ class Flagger:
             ]
         )
 
-    async def _tell_once(self, day: int, flagged: int, active: int) -> None:
+    async def _warn_once(self, day: int, flagged: int, active: int) -> None:
+        """Log that the circuit breaker has opened, once a day over all workers."""
         key = self._keys.breaker(day)
-        (first,) = await self._links.execute(key, ("SET", key, 1, "NX", "PX", 2 * DAY_MS))
+        (first,) = await self._redis.execute(key, ("SET", key, 1, "NX", "PX", 2 * DAY_MS))
         if first is not None:
-            log.warning("no more users are flagged automatically today", flagged=flagged, active=active)
+            log.warning("automatic flagging stopped for today", flagged=flagged, active=active)

@@ -1,4 +1,4 @@
-"""Flags read and written by administrators while the server runs."""
+"""Flags as administrators list, read and change them over HTTP."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,57 +13,57 @@ from serving.api import UserFlag
 
 
 class FlagStore:
-    """Who is held back."""
+    """Reads flags, and applies analysts' labels."""
 
-    def __init__(self, links: RedisClient, keys: Keys, now: Callable[[], float]) -> None:
+    def __init__(self, redis: RedisClient, keys: Keys, now: Callable[[], float]) -> None:
         """`now` gives Unix seconds."""
-        self._links, self._keys, self._now = links, keys, now
+        self._redis, self._keys, self._now = redis, keys, now
 
     async def list(self, n: int, offset: int) -> tuple[int, list[UserFlag]]:
-        """How many users are held back, and `n` of them behind the first `offset`, those held back longest first.
+        """Return the number of flagged users, and `n` of their flags behind `offset`, the latest expiry first.
 
-        Raises `StoreError`, as all of these do.
+        Raises `StoreError`, as the other methods do.
         """
-        keys, least = self._keys, f"({int(self._now() * 1e3)}"
-        total, members = await self._links.execute(
+        keys, unexpired = self._keys, f"({int(self._now() * 1e3)}"
+        total, members = await self._redis.execute(
             keys.flags,
-            ("ZCOUNT", keys.flags, least, "+inf"),
-            ("ZREVRANGEBYSCORE", keys.flags, "+inf", least, "LIMIT", offset, n),
+            ("ZCOUNT", keys.flags, unexpired, "+inf"),
+            ("ZREVRANGEBYSCORE", keys.flags, "+inf", unexpired, "LIMIT", offset, n),
         )
         users = [keys.flag(decode_text(member)) for member in members]
-        values = await self._links.execute_each([(key, ("GET", key)) for key in users])
-        return total, [flag for value in values if (flag := _shown(value)) is not None]
+        values = await self._redis.execute_each([(key, ("GET", key)) for key in users])
+        return total, [flag for value in values if (flag := _to_answer(value)) is not None]
 
     async def read(self, user_id: str) -> tuple[UserFlag | None, bool]:
-        """The flag of a user, as stored, and whether an analyst has released the user."""
+        """Return the flag of a user, by the stored id, and whether an analyst has released the user."""
         keys, key = self._keys, self._keys.flag(user_id)
-        value, released = await self._links.execute_each(
+        value, released = await self._redis.execute_each(
             [(key, ("GET", key)), (keys.unflaggable, ("SISMEMBER", keys.unflaggable, user_id))]
         )
-        return _shown(value), bool(released)
+        return _to_answer(value), bool(released)
 
     async def label(self, user_id: str, label: Label) -> None:
-        """Keep what is said of a user, and act on it at once."""
+        """Record an analyst's label in the stream, and apply it: flag a bot, release a user who is fine."""
         keys, now = self._keys, datetime.fromtimestamp(self._now(), UTC)
         entry = encode_label(user_id, label, now)
-        await self._links.execute(keys.events, ("XADD", keys.events, "*", LABEL_FIELD, entry))
+        await self._redis.execute(keys.events, ("XADD", keys.events, "*", LABEL_FIELD, entry))
         if label == BOT:
-            await self._hold_back(labeled_bot_flag(user_id, now))
+            await self._flag(labeled_bot_flag(user_id, now))
         else:
             flag = keys.flag(user_id)
-            await self._links.execute(keys.unflaggable, ("SADD", keys.unflaggable, user_id))
-            await self._links.execute(flag, ("UNLINK", flag), ("UNLINK", keys.suspect(user_id)))
-            await self._links.execute(keys.flags, ("ZREM", keys.flags, user_id))
+            await self._redis.execute(keys.unflaggable, ("SADD", keys.unflaggable, user_id))
+            await self._redis.execute(flag, ("UNLINK", flag), ("UNLINK", keys.suspect(user_id)))
+            await self._redis.execute(keys.flags, ("ZREM", keys.flags, user_id))
 
-    async def _hold_back(self, flag: Flag) -> None:
+    async def _flag(self, flag: Flag) -> None:
         keys, until = self._keys, to_unix_ms(flag.until)
         key = keys.flag(flag.user_id)
-        await self._links.execute(keys.unflaggable, ("SREM", keys.unflaggable, flag.user_id))
-        await self._links.execute(keys.flags, ("ZADD", keys.flags, until, flag.user_id))
-        await self._links.execute(key, ("SET", key, encode_flag(flag), "PXAT", until))
+        await self._redis.execute(keys.unflaggable, ("SREM", keys.unflaggable, flag.user_id))
+        await self._redis.execute(keys.flags, ("ZADD", keys.flags, until, flag.user_id))
+        await self._redis.execute(key, ("SET", key, encode_flag(flag), "PXAT", until))
 
 
-def _shown(value: Reply) -> UserFlag | None:
+def _to_answer(value: Reply) -> UserFlag | None:
     flag = None if value is None else decode_flag(value)
     if flag is None:
         return None

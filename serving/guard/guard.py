@@ -1,8 +1,10 @@
-"""Who behaves like a script is found while events are taken in, and held back: the online half of anomalies.
+"""The guard: detects bots while their events are taken in, and flags them.
 
-All counts are in Redis, so that every worker has the same and none is lost with one. A batch of events costs one
-more command for each of its users and four for all of them, in the trips that are made anyway; who looks suspicious
-then is looked at closely.
+Intake calls three verbs in turn and sends their commands with its own, so that most batches cost no round trip of
+their own: `read_commands` ask which users are flagged already, `write_commands` count the batch, and
+`flag_suspects` scores the users who look suspicious by the counts. A batch costs one more command for each of its
+users and about four for all of them. All counts are in Redis: every worker sees the same, and none is lost with a
+worker.
 """
 
 import secrets
@@ -12,245 +14,197 @@ from functools import lru_cache, partial
 from math import ceil
 from typing import Final
 
-from recsys.anomaly.circuit_breaker import DAY_MS, has_priced_purchases
+from recsys.anomaly.circuit_breaker import DAY_MS
 from recsys.anomaly.limits import LIMITS
 from recsys.anomaly.networks import is_within, parse_networks
 from recsys.anomaly.scoring import (
     FAST_ACTS,
-    HIGH_TRAFFIC_EVENTS,
+    RECENT_ACTS,
     SUSPICIOUS_SHARE,
-    UserSignals,
     has_suspicious_timing,
     score_user,
     select_order_events,
 )
-from recsys.anomaly.windows import NO_COUNTS, WINDOWS_MS, CounterSubject, Counts, bucket_number
+from recsys.anomaly.windows import WINDOWS_MS
 from recsys.errors import StoreError
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Command, Reply
+from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
-from serving.engine.user_state import parse_session
-from serving.guard.counters import KEPT_WINDOWS, Cell, Origin, Rates, sliding_counts
+from recsys.store.resp import encode_argument, encode_arguments, encode_head
+from serving.guard.commands import BatchReplies, GuardReads, GuardWrites, parse_replies
+from serving.guard.counters import KEPT_WINDOWS, UNKNOWN_ORIGIN, EventCounters, KeyedCommand, Origin
 from serving.guard.flagger import Flagger
-from serving.guard.observation import HOUR, HOUR_MS, UNKNOWN, Batch, Counting, Happened, Watched
+from serving.guard.observation import BatchObservations, ObservedEvent, Observer, UserObservation
+from serving.guard.origin_traffic import KEPT_MS, OriginTraffic
+from serving.guard.signals import SignalReader
 
-CACHED_ADDRESSES: Final = 10_000
-END_AGAIN_MS: Final = 10_000
-"""A worker tells so often that a table ends."""
-MAX_ENDING: Final = 10_000
-MAX_BUSY: Final = 100_000
-SUSPICIOUS: Final = tuple(ceil(SUSPICIOUS_SHARE * limit) for limit in LIMITS.events)
+MAX_CACHED_ADDRESSES: Final = 10_000
+EXPIRY_INTERVAL_MS: Final = 10_000
+"""A worker sets the expiry of a key at most this often."""
+MAX_EXPIRIES: Final = 10_000
+"""Keys whose last expiry a worker remembers."""
+SUSPICIOUS_EVENTS: Final = tuple(ceil(SUSPICIOUS_SHARE * limit) for limit in LIMITS.events)
+"""Events of a user in each window from which the user is scored."""
 
-KeyedCommand = tuple[str, Command]
+READ_LATEST: Final = encode_head(5, "ZREVRANGE")
+LATEST: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 
 
 class Guard:
-    """Looks at what is taken in, and flags."""
+    """Observes batches of events, and flags the users who behave like bots."""
 
     def __init__(
         self,
         settings: Settings,
-        links: RedisClient,
+        redis: RedisClient,
         keys: Keys,
         stored_id: Callable[[str], str],
         now: Callable[[], float],
         count: Callable[..., None],
     ) -> None:
-        """`count` adds to a counter of the worker: its name, labels, and `by`."""
-        self._links, self._keys, self._now, self._count = links, keys, now, count
-        self._flag_score = settings.anomalies.flag_threshold
+        """`now` gives Unix seconds; `count` adds to a counter of the worker: its name, labels, and `by`."""
+        self._redis, self._keys, self._now, self._count = redis, keys, now, count
+        self._flag_threshold = settings.anomalies.flag_threshold
         self._weights = settings.sources.event_weights
-        self._orders = select_order_events(self._weights)
-        self._rates = Rates(keys)
-        self._counting = Counting(self._rates, self._weights, self._orders)
-        self._flagger = Flagger(settings.anomalies, links, keys, count)
-        self._allowed = frozenset(map(stored_id, settings.anomalies.allowed_users))
+        self._order_events = select_order_events(self._weights)
+        self._counters = EventCounters(keys)
+        self._observer = Observer(self._counters, self._weights, self._order_events)
+        self._traffic = OriginTraffic(keys)
+        self._signals = SignalReader(redis, keys, self._counters, settings.serving.session_events)
+        self._flagger = Flagger(settings.anomalies, redis, keys, count)
+        self._allowed_users = frozenset(map(stored_id, settings.anomalies.allowed_users))
         networks = parse_networks(settings.anomalies.allowed_networks)
-        self._counts_for_nothing = lru_cache(CACHED_ADDRESSES)(partial(is_within, networks=networks))
-        self._session_events = settings.serving.session_events
-        self._ending: dict[str, int] = {}
-        """When this worker last gave a key an end, Unix milliseconds."""
-        self._busy: set[tuple[Cell, int]] = set()
-        """Addresses and devices that are known to be busy in an hour: what they do is counted with all else."""
+        self._is_allowed_address = lru_cache(MAX_CACHED_ADDRESSES)(partial(is_within, networks=networks))
+        self._expiry_set_ms: dict[str, int] = {}
+        """When this worker last set the expiry of a key, Unix milliseconds."""
 
     async def ready(self) -> None:
-        """Know the key of the hashes; raises `StoreError` when Redis does not tell."""
-        if not self._rates.salted:
+        """Read the key of the hashes, once; the first worker creates it. Raises `StoreError`."""
+        if not self._counters.has_hash_key:
             key = self._keys.salt
-            _, salt = await self._links.execute(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
-            self._rates.salt(salt)
+            _, salt = await self._redis.execute(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))
+            self._counters.set_hash_key(salt)
 
     def origin(self, ip: str | None, user_agent: str | None) -> Origin:
-        """Hashes of where an event came from; unknown where it does not say, and for addresses that are allowed."""
-        if ip is None or self._counts_for_nothing(ip):
-            return UNKNOWN
-        return self._rates.origin(ip, user_agent or "")
+        """Hash where an event came from; unknown without an address, and for addresses of allowed networks."""
+        if ip is None or self._is_allowed_address(ip):
+            return UNKNOWN_ORIGIN
+        return self._counters.origin(ip, user_agent or "")
 
-    def users_of(self, events: Sequence[Happened]) -> list[str]:
-        """Whose events are looked at, unless they are held back already."""
-        return list({event.user_id for event in events if event.user_id is not None} - self._allowed)
+    def read_commands(self, events: Sequence[ObservedEvent]) -> GuardReads:
+        """Return the commands that read which users of a batch are flagged, or were spared a flag lately.
 
-    def asking(self, users: Sequence[str]) -> list[KeyedCommand]:
-        """The commands that ask who is held back.
-
-        One, but in a Cluster one for each key: while a slot moves it tells of no two keys that are not there.
+        One command, but in a Cluster one for each key: while a slot moves, a node answers for no two absent keys.
         """
+        users = list({event.user_id for event in events if event.user_id is not None} - self._allowed_users)
         names = [*map(self._keys.flag, users), *map(self._keys.suspect, users)]
-        if self._links.is_cluster:
-            return [(name, ("GET", name)) for name in names]
-        return [(names[0], ("MGET", *names))] if names else []
+        if self._redis.is_cluster:
+            return GuardReads(users, [(name, ("GET", name)) for name in names])
+        return GuardReads(users, [(names[0], ("MGET", *names))] if names else [])
 
-    def _free(self, users: Sequence[str], replies: Sequence[Reply]) -> set[str]:
-        """Who is not held back, by the replies to `asking`."""
-        found = replies if self._links.is_cluster or not users else replies[0]
-        flags, suspects = found[: len(users)], found[len(users) :]
+    def write_commands(
+        self,
+        events: Sequence[ObservedEvent],
+        origins: Sequence[Origin],
+        reads: GuardReads,
+        replies: Sequence[Reply],
+    ) -> GuardWrites:
+        """Observe a batch, given the replies to `reads`, and return the commands that count it.
+
+        Events of flagged users and events without weight are not counted. Each event has its origin beside it.
+        """
+        unflagged = self._unflagged_users(reads.users, replies)
+        observed = (
+            (event, origin)
+            for event, origin in zip(events, origins, strict=True)
+            if event.user_id in unflagged and self._weights[event.event]
+        )
+        observations = self._observer.observe(observed, int(self._now() * 1e3))
+        if not observations.users:
+            return GuardWrites(observations)
+        latest = [self._read_latest(user_id) for user_id in observations.users]
+        counting, lifetimes = self._count_batch(observations)
+        set_until = observations.now_ms - EXPIRY_INTERVAL_MS
+        expiring = [key for key in lifetimes if self._expiry_set_ms.get(key, 0) <= set_until]
+        expiries: list[KeyedCommand] = [(key, ("PEXPIRE", key, lifetimes[key])) for key in expiring]
+        return GuardWrites(observations, latest + counting + expiries, expiring)
+
+    async def flag_suspects(self, writes: GuardWrites, replies: Sequence[Reply]) -> None:
+        """Score the users who look suspicious, given the replies to `writes`, and flag those over the threshold.
+
+        The events are stored by now, so errors of Redis are ignored: the users' next events lead to the same.
+        """
+        observations = writes.observations
+        if not observations.users:
+            return
+        batch = parse_replies(observations, replies)
+        self._remember_expiries(writes)
+        self._count("events_scored", by=sum(user.events for user in observations.users.values()))
+        suspects = [
+            (user_id, observation)
+            for user_id, observation in observations.users.items()
+            if self._is_suspicious(user_id, observation, batch)
+        ]
+        newly_busy = self._traffic.count_newly_busy(observations, batch.counts)
+        if not (suspects or newly_busy):
+            return
+        with suppress(StoreError):
+            if newly_busy:
+                await self._redis.execute_each(newly_busy)
+            for user_id, observation in suspects:
+                signals = await self._signals.read(user_id, observation, batch.are_purchases_priced)
+                verdict = score_user(signals, self._order_events)
+                if verdict.score >= self._flag_threshold:
+                    await self._flagger.flag(user_id, verdict, observations.now_ms)
+
+    def _unflagged_users(self, users: Sequence[str], replies: Sequence[Reply]) -> set[str]:
+        values = replies if self._redis.is_cluster or not users else replies[0]
+        flags, suspects = values[: len(users)], values[len(users) :]
         return {
             user
             for user, flag, suspect in zip(users, flags, suspects, strict=True)
             if flag is None and suspect is None
         }
 
-    def batch(
-        self, events: Sequence[Happened], origins: Sequence[Origin], users: Sequence[str], replies: Sequence[Reply]
-    ) -> Batch:
-        """What is to be counted of some events, by the replies to `asking`: nothing of those who are held back."""
-        free = self._free(users, replies)
-        batch = Batch(int(self._now() * 1e3))
-        for event, origin in zip(events, origins, strict=True):
-            if event.user_id in free and self._weights[event.event]:
-                self._counting.add(batch, event, origin)
-        return batch
+    def _read_latest(self, user_id: str) -> KeyedCommand:
+        key = self._keys.session(user_id)
+        return key, READ_LATEST + encode_argument(key) + LATEST
 
-    def counting(self, batch: Batch) -> list[KeyedCommand]:
-        """The commands that count a batch."""
-        if not batch.users:
-            return []
-        day = batch.now_ms // DAY_MS
+    def _count_batch(self, observations: BatchObservations) -> tuple[list[KeyedCommand], dict[str, int]]:
+        """Return the commands that count a batch, and how many milliseconds each of their keys is kept."""
+        day = observations.now_ms // DAY_MS
         active, prices = self._keys.active(day), self._keys.prices(day)
-        asked = [self._rates.counting(bucket, cells) for bucket, cells in batch.counted.items()]
-        ends = [
-            (key, KEPT_WINDOWS * WINDOWS_MS[window])
-            for (window, _), (key, _) in zip(batch.counted, asked, strict=True)
-        ]
-        if batch.purchases:
-            asked.append((prices, ("HINCRBY", prices, "purchases", batch.purchases)))
-            asked.append((prices, ("HINCRBY", prices, "priced", batch.priced)))
-            ends.append((prices, 2 * DAY_MS))
-        asked.append((active, ("PFADD", active, *batch.users)))
-        ends.append((active, 2 * DAY_MS))
-        hour = bucket_number(batch.now_ms, HOUR_MS)
-        for key, members in self._spread(batch, lambda cell: (cell, hour) in self._busy).items():
-            asked.append((key, ("PFADD", key, *members)))
-            ends.append((key, 2 * HOUR_MS))
-        latest = batch.now_ms - END_AGAIN_MS
-        batch.ending = [key for key, _ in ends if self._ending.get(key, 0) <= latest]
-        return asked + [(key, ("PEXPIRE", key, end)) for key, end in ends if key in batch.ending]
+        commands: list[KeyedCommand] = []
+        lifetimes: dict[str, int] = {}
+        for bucket, cells in observations.increments.items():
+            key, command = self._counters.increment(bucket, cells)
+            commands.append((key, command))
+            lifetimes[key] = KEPT_WINDOWS * WINDOWS_MS[bucket[0]]
+        if observations.purchases:
+            commands.append((prices, ("HINCRBY", prices, "purchases", observations.purchases)))
+            commands.append((prices, ("HINCRBY", prices, "priced", observations.priced_purchases)))
+            lifetimes[prices] = 2 * DAY_MS
+        commands.append((active, ("PFADD", active, *observations.users)))
+        lifetimes[active] = 2 * DAY_MS
+        for key, command in self._traffic.count_busy(observations):
+            commands.append((key, command))
+            lifetimes[key] = KEPT_MS
+        return commands, lifetimes
 
-    def counted(self, batch: Batch, replies: Sequence[Reply]) -> None:
-        """Take note of the replies to `counting`."""
-        batch.counts = {
-            bucket: dict(zip(cells, counts, strict=True))
-            for (bucket, cells), counts in zip(batch.counted.items(), replies, strict=False)
-        }
-        if batch.purchases:
-            place = len(batch.counted)
-            batch.are_priced = has_priced_purchases(int(replies[place]), int(replies[place + 1]))
-        if len(self._ending) > MAX_ENDING:
-            self._ending.clear()
-        self._ending |= dict.fromkeys(batch.ending, batch.now_ms)
+    def _remember_expiries(self, writes: GuardWrites) -> None:
+        if len(self._expiry_set_ms) > MAX_EXPIRIES:
+            self._expiry_set_ms.clear()
+        self._expiry_set_ms |= dict.fromkeys(writes.expiring, writes.observations.now_ms)
 
-    async def finish(self, batch: Batch) -> None:
-        """Flag who of a batch is no shopper, once it is counted and glanced at.
-
-        The events are taken by now: where Redis does not answer any more, the next ones tell the same.
-        """
-        if not batch.users:
-            return
-        self._count("events_scored", by=sum(watched.events for watched in batch.users.values()))
-        suspects = [item for item in batch.users.items() if self._is_suspicious(batch, *item)]
-        spread = self._newly_busy(batch)
-        if not (suspects or spread):
-            return
-        with suppress(StoreError):
-            if spread:
-                await self._links.execute_each(spread)
-            for user, watched in suspects:
-                verdict = score_user(await self._look(user, watched, batch.are_priced), self._orders)
-                if verdict.score >= self._flag_score:
-                    await self._flagger.flag(user, verdict, batch.now_ms)
-
-    def _is_suspicious(self, batch: Batch, user: str, watched: Watched) -> bool:
-        """Whether what was counted just now, or the last acts, ask for a close look."""
-        if len(watched.glance) >= 2 * FAST_ACTS and has_suspicious_timing(
-            [float(score) for score in watched.glance[1::2]]
-        ):
+    def _is_suspicious(self, user_id: str, observation: UserObservation, batch: BatchReplies) -> bool:
+        """Whether the latest acts, or the counts after this batch, call for a score."""
+        latest_acts = batch.latest_acts[user_id]
+        if len(latest_acts) >= 2 * FAST_ACTS and has_suspicious_timing([float(time) for time in latest_acts[1::2]]):
             return True
-        cell = self._rates.user_cell(user)
-        for window, least in enumerate(SUSPICIOUS):
-            counts = batch.counts.get((window, watched.at_ms // WINDOWS_MS[window]))
-            if counts is not None and counts.get(cell, 0) >= least:
+        cell = self._counters.user_cell(user_id)
+        for window, minimum in enumerate(SUSPICIOUS_EVENTS):
+            counts = batch.counts.get((window, observation.at_ms // WINDOWS_MS[window]))
+            if counts is not None and counts.get(cell, 0) >= minimum:
                 return True
         return False
-
-    def _newly_busy(self, batch: Batch) -> list[KeyedCommand]:
-        """The commands that count items and users of addresses and devices that have become busy just now."""
-        hour = bucket_number(batch.now_ms, HOUR_MS)
-        counts = batch.counts.get((HOUR, hour), {})
-        cells = {cell for origin, *_ in batch.spread for cell in (origin.address_cell, origin.device_cell)}
-        new = {
-            cell for cell in cells if counts.get(cell, 0) >= HIGH_TRAFFIC_EVENTS and (cell, hour) not in self._busy
-        }
-        if len(self._busy) > MAX_BUSY:
-            self._busy.clear()
-        self._busy |= {(cell, hour) for cell in new}
-        return [
-            command
-            for key, members in self._spread(batch, new.__contains__).items()
-            for command in ((key, ("PFADD", key, *members)), (key, ("PEXPIRE", key, 2 * HOUR_MS)))
-        ]
-
-    def _spread(self, batch: Batch, is_busy: Callable[[Cell], bool]) -> dict[str, set[str]]:
-        """Items of busy addresses and users of busy devices, to be counted each once, by the key they count in."""
-        hour = bucket_number(batch.now_ms, HOUR_MS)
-        found: dict[str, set[str]] = {}
-        for origin, item, user in batch.spread:
-            if is_busy(origin.address_cell):
-                found.setdefault(self._keys.items_of(origin.address or "", hour), set()).add(item)
-            if is_busy(origin.device_cell):
-                found.setdefault(self._keys.users_of(origin.device or "", hour), set()).add(user)
-        return found
-
-    async def _look(self, user: str, watched: Watched, are_priced: bool) -> UserSignals:
-        """All that is known of a user."""
-        keys, at_ms, hour = self._keys, watched.at_ms, bucket_number(watched.at_ms, HOUR_MS)
-        origin, session = watched.origin, keys.session(user)
-        cells: dict[CounterSubject, Cell] = {"user": self._rates.user_cell(user)}
-        if watched.session is not None:
-            cells["session"] = self._rates.session_cell(watched.session)
-        if origin.address is not None:
-            cells["address"], cells["device"] = origin.address_cell, origin.device_cell
-        items, users = keys.items_of(origin.address or "", hour), keys.users_of(origin.device or "", hour)
-        acts, item_count, user_count, *replies = await self._links.execute_each(
-            [
-                (session, ("ZREVRANGE", session, 0, self._session_events - 1, "WITHSCORES")),
-                (items, ("PFCOUNT", items)),
-                (users, ("PFCOUNT", users)),
-                *self._rates.reading(list(cells.values()), at_ms),
-            ]
-        )
-        counts: dict[CounterSubject, Counts] = {
-            kind: sliding_counts(replies, place, at_ms) for place, kind in enumerate(cells)
-        }
-        return UserSignals(
-            at_ms,
-            parse_session(acts),
-            counts["user"],
-            counts.get("session", NO_COUNTS),
-            counts.get("address", NO_COUNTS),
-            counts.get("device", NO_COUNTS),
-            item_count,
-            user_count,
-            watched.unpriced and are_priced,
-            len(acts) < 2 * self._session_events,
-        )

@@ -1,25 +1,23 @@
-"""What is counted of a batch of events, for the guard to judge by."""
+"""What the guard observes in a batch of events: immutable values, computed from the events alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from recsys.anomaly.windows import WINDOWS_MS, is_countable
-from recsys.store.client.connection import Reply
-from serving.guard.counters import Bucket, Cell, Origin, Rates
+from serving.guard.counters import UNKNOWN_ORIGIN, Bucket, Cell, EventCounters, Origin
 
 HOUR: Final = 2
+"""Index of the hour among `WINDOWS_MS`."""
 HOUR_MS: Final = WINDOWS_MS[HOUR]
-UNKNOWN: Final = Origin()
-
 SHORTEST_MS: Final = WINDOWS_MS[0]
 
-Cells = dict[Cell, int]
+CellCounts = dict[Cell, int]
 
 
-class Happened(Protocol):
-    """What the guard looks at of an event."""
+class ObservedEvent(Protocol):
+    """The fields of an event that the guard uses."""
 
     user_id: str | None
     item_id: str
@@ -29,92 +27,128 @@ class Happened(Protocol):
     session_id: str | None
 
 
+class UserObservation(NamedTuple):
+    """What one batch shows of a user."""
+
+    at_ms: int
+    """Time of the latest event, Unix milliseconds, not after the batch."""
+    events: int
+    has_unpriced_purchase: bool
+    session_id: str | None
+    origin: Origin
+
+
+class OriginUse(NamedTuple):
+    """An event from a known origin: the item and the user that are counted there."""
+
+    origin: Origin
+    item_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchObservations:
+    """What one batch shows of the users who are neither flagged nor allowed."""
+
+    now_ms: int = 0
+    users: Mapping[str, UserObservation] = field(default_factory=dict[str, UserObservation])
+    increments: Mapping[Bucket, CellCounts] = field(default_factory=dict[Bucket, CellCounts])
+    """Events to add to each cell of each bucket."""
+    origin_uses: Sequence[OriginUse] = ()
+    purchases: int = 0
+    priced_purchases: int = 0
+
+
+class Observer:
+    """Computes the observations of a batch."""
+
+    def __init__(self, counters: EventCounters, weights: Mapping[str, float], order_events: frozenset[str]) -> None:
+        """`weights` has the weight of each event name, `order_events` the names that are lines of orders."""
+        self._counters, self._weights, self._order_events = counters, weights, order_events
+
+    def observe(self, events: Iterable[tuple[ObservedEvent, Origin]], now_ms: int) -> BatchObservations:
+        """Return what events show; an event too late for any window counts for nothing."""
+        tally = _Tally(now_ms)
+        for event, origin in events:
+            self._add(tally, event, origin)
+        users = {user_id: user.observation() for user_id, user in tally.users.items()}
+        return BatchObservations(
+            now_ms, users, tally.increments, tally.origin_uses, tally.purchases, tally.priced_purchases
+        )
+
+    def _add(self, tally: "_Tally", event: ObservedEvent, origin: Origin) -> None:
+        assert event.timestamp is not None
+        assert event.user_id is not None
+        at_ms = min(int(event.timestamp.timestamp() * 1e3), tally.now_ms)
+        if at_ms // HOUR_MS < tally.now_ms // HOUR_MS - 1:
+            return
+        user = tally.users.get(event.user_id)
+        if user is None:
+            user = tally.users[event.user_id] = _UserTally(at_ms)
+        elif at_ms > user.at_ms:
+            user.at_ms = at_ms
+        user.events += 1
+        if event.session_id is not None:
+            user.session_id = event.session_id
+        if origin.address is not None:
+            user.origin = origin
+        if event.event not in self._order_events:
+            self._count(tally, event, origin, at_ms)
+        elif self._weights[event.event] > 0:
+            tally.purchases += 1
+            tally.priced_purchases += event.price is not None
+            user.has_unpriced_purchase |= event.price is None
+
+    def _count(self, tally: "_Tally", event: ObservedEvent, origin: Origin, at_ms: int) -> None:
+        assert event.user_id is not None
+        cells = [self._counters.user_cell(event.user_id)]
+        if event.session_id is not None:
+            cells.append(self._counters.session_cell(event.session_id))
+        if origin.address is not None:
+            cells += (origin.address_cell, origin.device_cell)
+            tally.origin_uses.append(OriginUse(origin, event.item_id, event.user_id))
+        for counts in tally.buckets(at_ms):
+            for cell in cells:
+                counts[cell] = counts.get(cell, 0) + 1
+
+
 @dataclass(slots=True)
-class Watched:
-    """What one batch has of a user."""
+class _UserTally:
+    """A `UserObservation` that is still being counted."""
 
     at_ms: int
     events: int = 0
-    unpriced: bool = False
-    session: str | None = None
-    origin: Origin = UNKNOWN
-    glance: Sequence[Reply] = ()
-    """Members and scores of the session, the latest first."""
+    has_unpriced_purchase: bool = False
+    session_id: str | None = None
+    origin: Origin = UNKNOWN_ORIGIN
+
+    def observation(self) -> UserObservation:
+        return UserObservation(self.at_ms, self.events, self.has_unpriced_purchase, self.session_id, self.origin)
 
 
 @dataclass(slots=True)
-class Batch:
-    """Users of a batch who are not held back yet, and what is to be counted of them."""
+class _Tally:
+    """`BatchObservations` that are still being counted."""
 
     now_ms: int
-    users: dict[str, Watched] = field(default_factory=dict[str, Watched])
-    counted: dict[Bucket, Cells] = field(default_factory=dict[Bucket, Cells])
-    tables: dict[int, list[Cells]] = field(default_factory=dict[int, list[Cells]])
-    """Those of them that a moment counts in, by its bucket of the shortest window."""
-    counts: Mapping[Bucket, Mapping[Cell, int]] = field(default_factory=dict[Bucket, Cells])
-    """What there is in those places, once it is counted."""
-    spread: list[tuple[Origin, str, str]] = field(default_factory=list[tuple[Origin, str, str]])
-    """Origin, item and user of each event whose origin is known."""
+    users: dict[str, _UserTally] = field(default_factory=dict[str, _UserTally])
+    increments: dict[Bucket, CellCounts] = field(default_factory=dict[Bucket, CellCounts])
+    origin_uses: list[OriginUse] = field(default_factory=list[OriginUse])
     purchases: int = 0
-    priced: int = 0
-    ending: Sequence[str] = ()
-    """Keys that are given an end with it."""
-    are_priced: bool = False
-    """Whether purchases of the shop have prices."""
+    priced_purchases: int = 0
+    _buckets: dict[int, list[CellCounts]] = field(default_factory=dict[int, list[CellCounts]])
+    """The values of `increments` that a moment counts in, by its bucket of the shortest window."""
 
+    def buckets(self, at_ms: int) -> list[CellCounts]:
+        """Return the counts of the buckets that a moment falls in, one for each window that it still counts for.
 
-class Counting:
-    """Puts events into batches."""
-
-    def __init__(self, rates: Rates, weights: Mapping[str, float], orders: frozenset[str]) -> None:
-        """`weights` of events, and which of them are lines of orders."""
-        self._rates, self._weights, self._orders = rates, weights, orders
-
-    def add(self, batch: Batch, event: Happened, origin: Origin) -> None:
-        """Count an event of a user who is not held back, unless it is too late to count for any window."""
-        assert event.timestamp is not None
-        assert event.user_id is not None
-        now_ms = batch.now_ms
-        at_ms = min(int(event.timestamp.timestamp() * 1e3), now_ms)
-        if at_ms // HOUR_MS < now_ms // HOUR_MS - 1:
-            return
-        watched = batch.users.get(event.user_id)
-        if watched is None:
-            watched = batch.users[event.user_id] = Watched(at_ms)
-        elif at_ms > watched.at_ms:
-            watched.at_ms = at_ms
-        watched.events += 1
-        if event.session_id is not None:
-            watched.session = event.session_id
-        if origin.address is not None:
-            watched.origin = origin
-        if event.event not in self._orders:
-            self._count(batch, event, origin, at_ms)
-        elif self._weights[event.event] > 0:
-            batch.purchases += 1
-            batch.priced += event.price is not None
-            watched.unpriced |= event.price is None
-
-    def _count(self, batch: Batch, event: Happened, origin: Origin, at_ms: int) -> None:
-        assert event.user_id is not None
-        tables = batch.tables.get(at_ms // SHORTEST_MS) or _tables(batch, at_ms)
-        cells = [self._rates.user_cell(event.user_id)]
-        if event.session_id is not None:
-            cells.append(self._rates.session_cell(event.session_id))
-        if origin.address is not None:
-            cells += (origin.address_cell, origin.device_cell)
-            batch.spread.append((origin, event.item_id, event.user_id))
-        for table in tables:
-            for cell in cells:
-                table[cell] = table.get(cell, 0) + 1
-
-
-def _tables(batch: Batch, at_ms: int) -> list[Cells]:
-    """Where what happens at a moment counts; a bucket of the shortest window is part of one of each other."""
-    found = [
-        batch.counted.setdefault((window, at_ms // window_ms), {})
-        for window, window_ms in enumerate(WINDOWS_MS)
-        if is_countable(at_ms, batch.now_ms, window_ms)
-    ]
-    batch.tables[at_ms // SHORTEST_MS] = found
-    return found
+        A bucket of the shortest window lies within one bucket of each longer window.
+        """
+        shortest = at_ms // SHORTEST_MS
+        if shortest not in self._buckets:
+            self._buckets[shortest] = [
+                self.increments.setdefault((window, at_ms // window_ms), {})
+                for window, window_ms in enumerate(WINDOWS_MS)
+                if is_countable(at_ms, self.now_ms, window_ms)
+            ]
+        return self._buckets[shortest]

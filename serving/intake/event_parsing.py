@@ -23,17 +23,16 @@ from recsys.schema import (
     find_broken_event_rule,
     is_id,
 )
-from serving.api import RowError
+from serving.api import MAX_EVENTS, RowError
 from serving.guard.counters import Origin
 from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 
-MAX_EVENTS: Final = 500
 MAX_TEXT_LENGTH: Final = 1_000
 MAX_SHOWN_LENGTH: Final = 200
 """Characters of a wrong value that the answer repeats."""
 MAX_AHEAD: Final = timedelta(days=1)
 """How far in the future a timestamp may be."""
-NOT_SHOWN: Final = "(not shown)"
+REDACTED: Final = "(not shown)"
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_BY_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -80,7 +79,7 @@ def split_rows(body: bytes) -> list[Raw]:
             return [Raw(body)]
         rows = msgspec.json.decode(body, type=list[Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise InvalidValueError("body", NOT_SHOWN, expected) from None
+        raise InvalidValueError("body", REDACTED, expected) from None
     if not 1 <= len(rows) <= MAX_EVENTS:
         raise InvalidValueError("body", f"{len(rows)} events", expected)
     return rows
@@ -118,7 +117,7 @@ class EventParser:
             except msgspec.MsgspecError as error:
                 errors.append(_decoding_error(number, error))
             except (UnicodeDecodeError, RecursionError):
-                errors.append(RowError(number, "body", NOT_SHOWN, "an event as a JSON object in UTF-8"))
+                errors.append(RowError(number, "body", REDACTED, "an event as a JSON object in UTF-8"))
             except InvalidValueError as error:
                 errors.append(RowError(number, error.field, error.value[:MAX_SHOWN_LENGTH], error.expected))
             else:
@@ -182,7 +181,7 @@ def _decoding_error(number: int, error: msgspec.MsgspecError) -> RowError:
     """Return the field and the problem that msgspec names in its message."""
     problem, _, place = str(error).partition(" - at `$.")
     field = place.rstrip("`") or problem.partition(" field `")[2].rstrip("`")
-    return RowError(number, field or "body", NOT_SHOWN, problem)
+    return RowError(number, field or "body", REDACTED, problem)
 
 
 def _add_event_ids(events: Sequence[Event]) -> None:

@@ -10,18 +10,18 @@ import msgspec
 from recsys.errors import StoreError
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
+from recsys.store.client.connection import Reply
 from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
-from serving.guard.counters import Origin
-from serving.guard.guard import Guard, KeyedCommand
-from serving.guard.observation import UNKNOWN, Batch, Watched
+from serving.guard.commands import NO_WRITES, GuardWrites
+from serving.guard.counters import UNKNOWN_ORIGIN, KeyedCommand, Origin
+from serving.guard.guard import Guard
 from serving.intake.event_parsing import Event, EventParser, split_rows
 from serving.intake.load_shedding import LoadShedder
 from serving.intake.sessions import Entries, SessionCommands, collect_entries, find_logins
 
 MAX_BODY_BYTES: Final = 2_000_000
-NO_BATCH: Final = Batch(0)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -85,54 +85,44 @@ class EventWriter:
 
     async def _write(self, events: Sequence[Event], origins: Sequence[Origin]) -> None:
         try:
-            batch = await self._append_to_stream(events, origins)
-            await self._add_to_sessions(events, batch)
+            writes = await self._append_to_stream(events, origins)
+            replies = await self._add_to_sessions(events, writes)
         except StoreError as error:
             if "OOM" in str(error):
                 self._load_shedder.report_full()
             raise
         if self._guard is not None:
-            await self._guard.finish(batch)
+            await self._guard.flag_suspects(writes, replies)
 
-    async def _append_to_stream(self, events: Sequence[Event], origins: Sequence[Origin]) -> Batch:
-        """Append events to the stream, and return what the guard has to count of them."""
+    async def _append_to_stream(self, events: Sequence[Event], origins: Sequence[Origin]) -> GuardWrites:
+        """Append events to the stream, and return the commands by which the guard counts them."""
         key, guard = self._keys.events, self._guard
         append = encode_head(5, "XADD", key, "*", EVENT_FIELD)
         commands: list[KeyedCommand] = [(key, append + encode_argument(_encode(event))) for event in events]
         if guard is None:
             await self._redis.execute_each(commands)
-            return NO_BATCH
-        users = guard.users_of(events)
-        replies = await self._redis.execute_each(commands + guard.asking(users))
-        return guard.batch(events, origins, users, replies[len(commands) :])
+            return NO_WRITES
+        reads = guard.read_commands(events)
+        replies = await self._redis.execute_each([*commands, *reads.commands])
+        return guard.write_commands(events, origins, reads, replies[len(commands) :])
 
-    async def _add_to_sessions(self, events: Sequence[Event], batch: Batch) -> None:
-        """Add events to sessions and count them, in one round trip; then merge the sessions of guests."""
+    async def _add_to_sessions(self, events: Sequence[Event], writes: GuardWrites) -> Sequence[Reply]:
+        """Add events to the sessions of their users, then merge the sessions of guests who have logged in.
+
+        The guard's commands go in the same round trip, after those that add events; return their replies.
+        """
         entries, logins = collect_entries(events, self._weights), find_logins(events, self._stored_id)
-        commands: list[KeyedCommand] = []
-        glances: list[tuple[Watched, int]] = []
-        for user_id, added in entries.items():
-            commands += self._sessions.add(user_id, added)
-            watched = batch.users.get(user_id)
-            if watched is not None:
-                glances.append((watched, len(commands)))
-                commands.append(self._sessions.read_latest(user_id))
+        commands = [command for user_id, added in entries.items() for command in self._sessions.add(user_id, added)]
         first_guest = len(commands)
         commands += [self._sessions.read_all(guest_id) for _, guest_id in logins]
-        first_count = len(commands)
-        if self._guard is not None:
-            commands += self._guard.counting(batch)
-        replies = await self._redis.execute_each(commands)
-
-        for watched, place in glances:
-            watched.glance = replies[place]
-        if self._guard is not None and batch.users:
-            self._guard.counted(batch, replies[first_count:])
+        first_write = len(commands)
+        replies = await self._redis.execute_each([*commands, *writes.commands])
         for user_id, added in entries.items():
             self._on_session_change(user_id, added)
-        for (user_id, guest_id), session in zip(logins, replies[first_guest:first_count], strict=True):
+        for (user_id, guest_id), session in zip(logins, replies[first_guest:first_write], strict=True):
             if session:
                 await self._merge_session(user_id, guest_id, session)
+        return replies[first_write:]
 
     async def _merge_session(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
         """Move the session of a guest who has logged in into the user's session."""
@@ -143,4 +133,4 @@ class EventWriter:
 
 def _unknown_origin(ip: str | None, user_agent: str | None) -> Origin:
     del ip, user_agent
-    return UNKNOWN
+    return UNKNOWN_ORIGIN

@@ -12,8 +12,9 @@ from msgspec import Struct
 from recsys.errors import StoreError
 from recsys.schema import IMPRESSION
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import Reply, encode_commands
+from recsys.store.client.connection import Reply
 from recsys.store.keys import IMPRESSIONS_FIELD, Keys
+from recsys.store.resp import encode_commands
 from serving.api import Recommendations, Source
 from serving.intake.load_shedding import LoadShedder
 

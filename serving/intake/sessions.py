@@ -4,19 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from recsys.anomaly.scoring import RECENT_ACTS
 from recsys.settings.online import Serving
 from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
-from serving.guard.guard import KeyedCommand
+from serving.api import MAX_EVENTS
+from serving.guard.counters import KeyedCommand
 from serving.http.query import guest_user_id
-from serving.intake.event_parsing import MAX_EVENTS, Event
+from serving.intake.event_parsing import Event
 
 DAY_MS: Final = 86_400_000
 REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
 EXPIRE: Final = encode_head(3, "PEXPIRE")
-READ_RANGE: Final = encode_head(5, "ZREVRANGE")
-LATEST: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 
 Entries = Sequence[Any]
 """Members of a session and their scores, in turns, as Redis replies with them."""
@@ -45,11 +43,6 @@ class SessionCommands:
             (key, REMOVE_BY_RANK + encoded_key + self._beyond_length),
             (key, EXPIRE + encoded_key + self._lifetime),
         ]
-
-    def read_latest(self, user_id: str) -> KeyedCommand:
-        """Return the command that reads the latest entries, as many as the guard looks at."""
-        key = self._keys.session(user_id)
-        return key, READ_RANGE + encode_argument(key) + LATEST
 
     def read_all(self, user_id: str) -> KeyedCommand:
         """Return the command that reads a whole session."""

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from jobs.experiments.benchmark import Protocol, read_split, split_evaluation_window
-from jobs.pipeline.steps.evaluate import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow
 from recsys.evaluation.comparison.measurement import measure_model
 from recsys.ids import UNKNOWN, Rows
 from recsys.schema import ITEM_ID, USER_ID
@@ -41,25 +41,25 @@ class PeerExam:
 
     def write_task(self, directory: Path) -> None:
         """What a peer learns from and whom it ranks for; ids are whole numbers, as in the public data sets."""
-        known = self.exam.known
+        known = self.exam.interactions
         users, items = known.user_items.nonzero()
         history = {USER_ID: known.users.ids(users), ITEM_ID: known.items.ids(items)}
         pl.DataFrame(history).cast(pl.Int64).write_parquet(directory / HISTORY)
-        asked = {USER_ID: known.users.ids(self.exam.truth.user_rows)}
+        asked = {USER_ID: known.users.ids(self.exam.ground_truth.user_rows)}
         pl.DataFrame(asked).cast(pl.Int64).write_parquet(directory / USERS)
 
-    def measure_model(self, name: str, lists: Path) -> dict[str, float]:
+    def measure(self, name: str, lists: Path) -> dict[str, float]:
         """Every metric of a peer's table of `user_id`, `item_id` and `rank` from 1; who is left out gets nothing.
 
         An item that the user has, as `implicit` fills short lists with, takes its place and was not wanted.
         Raises `UnusableListsError` for a user or an item that is not known, or that is twice in a list.
         """
-        truth = self.exam.truth
+        truth = self.exam.ground_truth
         return measure_model(name, self._read(lists), truth, self.settings.evaluation, self.settings.seed).metrics
 
     def _read(self, lists: Path) -> Rows:
         """The table as item rows, (U, k), -1 where a list has no item."""
-        known, asked = self.exam.known, self.exam.truth.user_rows
+        known, asked = self.exam.interactions, self.exam.ground_truth.user_rows
         table = pl.read_parquet(lists).filter(pl.col(RANK).is_between(1, self.k))
         users, items = known.users.rows(table[USER_ID]), known.items.rows(table[ITEM_ID])
         places = np.searchsorted(asked, users)

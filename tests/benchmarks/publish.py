@@ -25,7 +25,7 @@ from pyarrow.parquet import ParquetFile
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.encoding import encode_lists
 from recsys.store.keys import Keys
-from recsys.store.publish.blocks import BLOCK_LISTS, ITEMS, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
+from recsys.store.publish.list_files import BLOCK_LISTS, ITEMS, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
 from recsys.store.publish.memory import MemoryForecast, used_memory
 from recsys.store.publish.publish import publish as publish_lists
 from recsys.store.publish.removal import remove_version

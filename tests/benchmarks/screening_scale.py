@@ -21,6 +21,7 @@ import polars as pl
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from jobs.lake import Lake
+from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import open_run
 from jobs.pipeline.steps.screen import read_screen_summary, screen
 from jobs.progress import LogProgress
@@ -108,7 +109,7 @@ def write_screen(directory: Path) -> None:
     lake = Lake(directory / "lake", len(list((directory / "lake" / "events").iterdir())))
     settings = Settings(directory=directory)
     with open_run(settings, lake, AS_OF) as run:
-        screen(run, lake, settings, LogProgress())
+        screen(RunContext(run, lake, settings, LogProgress()))
         summary = read_screen_summary(run)
     write_json(directory / f"{SCREEN}.json", {"users": summary.users, "screened_users": summary.screened_users})
 

@@ -23,10 +23,10 @@ import uvloop
 from recsys.settings.online import Redis
 from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA
 from recsys.store.client.client import RedisClient
-from recsys.store.client.connection import encode_commands
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
+from recsys.store.resp import encode_commands
 from tests.benchmarks.peers import install
 from tests.serving.processes import worker_ids
 

@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys.ranking import top_k as ranking
-from recsys.ranking.factors import FactorIndex, lengths_of, rank_factors
-from recsys.ranking.top_k import Exclude, Rows, Scores
+from recsys.ranking.factor_index import FactorIndex, row_norms
+from recsys.ranking.factors import rank_factors
+from recsys.ranking.top_k import Exclusion, Rows, Scores
 
 GOWALLA = Path(__file__).parents[3] / "shared" / "data" / "gowalla" / "train.parquet"
 FACTORS, N, ROUNDS = 64, 20, 5
@@ -51,9 +52,9 @@ def _gowalla() -> dict[str, float]:
             return implicit.recommend(everyone, user_items, N=N, filter_already_liked_items=True)
 
     def ours() -> tuple[Rows, Scores]:
-        length = float(lengths_of(implicit.user_factors).mean())
-        index = FactorIndex.of(implicit.item_factors, np.zeros(items, np.float32), length)
-        return rank_factors(implicit.user_factors, index, everyone, N, Exclude(user_items), "cpu")
+        length = float(row_norms(implicit.user_factors).mean())
+        index = FactorIndex.build(implicit.item_factors, np.zeros(items, np.float32), length)
+        return rank_factors(implicit.user_factors, index, everyone, N, Exclusion(user_items), "cpu")
 
     title = f"ALS of {FACTORS} factors, {users:,} users x {items:,} items of Gowalla; implicit"
     their_ids, our_ids = theirs()[0], ours()[0]

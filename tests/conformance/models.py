@@ -7,7 +7,8 @@ import pytest
 from recsys.data.interactions import Interactions
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend, BlendConfig
-from recsys.models.registry import MODELS, build_model, model_type
+from recsys.models.registry import MODEL_NAMES as MODELS
+from recsys.models.registry import build_model, model_type
 
 # Settings that suit matrices of a few hundred entries; the defaults are for a shop's.
 SMALL: dict[str, dict[str, Any]] = {

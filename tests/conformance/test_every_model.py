@@ -16,8 +16,8 @@ from recsys.errors import ModelError
 from recsys.ids import UNKNOWN, Rows
 from recsys.models import artifacts
 from recsys.models.base import ItemModel, Model
-from recsys.models.registry import MODELS
-from recsys.ranking.top_k import Exclude, Scores
+from recsys.models.registry import MODEL_NAMES as MODELS
+from recsys.ranking.top_k import Exclusion, Scores
 from tests.conformance.models import (
     IGNORES_REFUNDS,
     LEARNS_FROM_REPEATS,
@@ -86,7 +86,7 @@ def test_lists_are_well_formed(name: str, shop: Interactions):
 
 @every_model
 def test_batch_equals_single(name: str, shop: Interactions):
-    model, exclude = fitted(name, shop), Exclude(shop.user_items)
+    model, exclude = fitted(name, shop), Exclusion(shop.user_items)
     order = np.array([4, 0, UNKNOWN, 29, 4, 17], np.int32)
     rows, scores = model.recommend(order, 6, exclude)
     for place, user in enumerate(order):
@@ -117,7 +117,7 @@ def test_seen_and_masked_items_are_excluded_and_no_others(name: str, shop: Inter
     items = shop.shape[1]
     model, mask = fitted(name, shop), np.arange(items) % 5 == 0
     all_rows, _ = model.recommend(everyone(shop), items)
-    rows, scores = model.recommend(everyone(shop), items, Exclude(shop.user_items, mask))
+    rows, scores = model.recommend(everyone(shop), items, Exclusion(shop.user_items, mask))
     assert_is_list(rows, scores, all_rows.shape, items)
     for user, (row, every) in enumerate(zip(rows, all_rows, strict=True)):
         barred = set(shop.user_items[[user]].indices) | set(np.flatnonzero(mask))
@@ -136,7 +136,7 @@ def test_padding_stands_only_at_the_end(name: str, shop: Interactions):
 
 @every_model
 def test_unknown_users_and_empty_input(name: str, shop: Interactions):
-    model, exclude = fitted(name, shop), Exclude(shop.user_items)
+    model, exclude = fitted(name, shop), Exclusion(shop.user_items)
     rows, scores = model.recommend(np.array([UNKNOWN, UNKNOWN], np.int32), 4, exclude)
     assert (rows == UNKNOWN).all()
     assert (scores == -np.inf).all()
@@ -206,10 +206,10 @@ def test_another_formats_file_is_an_error(
         type_of(name).load(tmp_path)
 
 
-def arrays_of(interactions: Interactions, exclude: Exclude) -> dict[str, np.ndarray]:
+def arrays_of(interactions: Interactions, exclude: Exclusion) -> dict[str, np.ndarray]:
     matrices = {
         "user_items": interactions.user_items,
-        "wanted": interactions.wanted,
+        "positives": interactions.positives,
         "exclude": exclude.user_items,
     }
     arrays = {
@@ -225,7 +225,7 @@ def arrays_of(interactions: Interactions, exclude: Exclude) -> dict[str, np.ndar
 
 @every_model
 def test_inputs_stay_as_they_are(name: str, shop: Interactions):
-    exclude = Exclude(csr_matrix(shop.user_items[:, ::-1]), np.arange(shop.shape[1]) < 2)
+    exclude = Exclusion(csr_matrix(shop.user_items[:, ::-1]), np.arange(shop.shape[1]) < 2)
     users, before = everyone(shop), {key: array.copy() for key, array in arrays_of(shop, exclude).items()}
     model = fitted(name, shop)
     model.recommend(users, 5, exclude)
@@ -261,7 +261,7 @@ def test_a_refund_of_what_was_never_bought_changes_nothing(name: str, shop_of: A
 def test_a_user_who_sent_everything_back_gets_a_list_or_none(name: str, shop_of: Any):
     returned = shop_of([*EVENTS, (6, 1, 5.0), (6, 1, -5.0), (6, 5, 5.0), (6, 5, -9.0)])
     model = fitted(name, returned)
-    rows, scores = model.recommend(everyone(returned), 6, Exclude(returned.user_items))
+    rows, scores = model.recommend(everyone(returned), 6, Exclusion(returned.user_items))
     assert_is_list(rows, scores, (7, 6), 6)
     assert not set(rows[6]) & {1, 5}
     for of_model in answers(model, returned):
@@ -299,7 +299,7 @@ def test_the_smallest_shops_give_lists(
     users, items = smallest.shape
     for of_model in answers(model, smallest):
         assert_is_list(*of_model, of_model[0].shape, items)
-    rows, scores = model.recommend(everyone(smallest), 4, Exclude(smallest.user_items))
+    rows, scores = model.recommend(everyone(smallest), 4, Exclusion(smallest.user_items))
     assert_is_list(rows, scores, (users, 4), items)
 
 
@@ -314,7 +314,7 @@ def test_any_shop_gives_lists(name: str, events: list[tuple[int, int, float]], n
     some = shop_of([(0, 0, 40.0), *events])
     users, items = some.shape
     model = fitted(name, some)
-    rows, scores = model.recommend(everyone(some), n, Exclude(some.user_items))
+    rows, scores = model.recommend(everyone(some), n, Exclusion(some.user_items))
     assert_is_list(rows, scores, (users, n), items)
     for user, row in enumerate(rows):
         assert not set(row) & set(some.user_items[[user]].indices)
@@ -332,7 +332,7 @@ def test_on_a_checkerboard_everybody_is_recommended_the_own_colour(name: str, ch
 
 @pytest.mark.parametrize("name", [name for name in PERSONAL if name not in ONLY_REPEATS])
 def test_on_a_checkerboard_the_missing_items_of_the_own_colour_come_first(name: str, checkerboard: Interactions):
-    exclude = Exclude(checkerboard.user_items)
+    exclude = Exclusion(checkerboard.user_items)
     rows, _ = fitted(name, checkerboard).recommend(everyone(checkerboard), 2, exclude)
     np.testing.assert_array_equal(rows % 2, np.tile(everyone(checkerboard)[:, None] % 2, (1, 2)))
 
@@ -348,7 +348,7 @@ def test_similar_items_are_never_the_item_itself_nor_masked(name: str, shop: Int
     items = shop.shape[1]
     model, mask = fitted_item_model(name, shop), np.arange(items) % 3 == 1
     open_rows, _ = model.similar(every_item(shop), items)
-    rows, scores = model.similar(every_item(shop), items, Exclude(shop.user_items, mask))
+    rows, scores = model.similar(every_item(shop), items, Exclusion(shop.user_items, mask))
     assert_is_list(rows, scores, (items, items), items)
     for item, (row, every) in enumerate(zip(rows, open_rows, strict=True)):
         assert item not in every

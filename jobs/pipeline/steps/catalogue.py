@@ -1,4 +1,4 @@
-"""The facts of all items that the online half filters and orders by, the most popular first."""
+"""The catalogue for serving: the facts of all items that requests filter and order by, most popular first."""
 
 from pathlib import Path
 
@@ -25,34 +25,39 @@ from recsys.schema import (
 )
 from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, ITEMS_PER_PART
 
-NOTHING = 1e-4  # of an item's length: what single precision leaves where the vectors say nothing of it
+MIN_LENGTH_SHARE = 1e-4
+"""Of an item's length: below it single precision has rounding errors only, and the vector says nothing."""
 
 
 def write_catalogue_file(
     directory: Path,
-    known: Interactions,
+    interactions: Interactions,
     popularity: NDArray[np.float32],
     items: pl.DataFrame,
     item_features: pl.LazyFrame,
     vectors: NDArray[np.int8] | None,
 ) -> None:
-    """A row an item of the events or the catalogue, in the columns of `FACTS`, with `VECTORS` where there are some.
+    """Write a row for each item of the events or the catalogue, with `VECTORS` if vectors are given.
 
-    `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) are of the rows of `known.items`; an item without
-    events comes last, in order of id, and its vector is all 0.
+    `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) belong to the rows of `interactions.items`; items
+    without events come last, in order of id, and their vectors are all 0.
     """
     ranked = pl.LazyFrame(
-        {ITEM_ID: known.items.values, "score": popularity, "row": np.arange(len(known.items), dtype=np.int32)}
+        {
+            ITEM_ID: interactions.items.values,
+            "score": popularity,
+            "row": np.arange(len(interactions.items), dtype=np.int32),
+        }
     )
-    learned = item_features.select(
-        ITEM_ID, pl.col(PRICE).alias("known_price"), pl.col(CYCLE_DAYS).alias(REPEAT_DAYS)
+    from_events = item_features.select(
+        ITEM_ID, pl.col(PRICE).alias("event_price"), pl.col(CYCLE_DAYS).alias(REPEAT_DAYS)
     )
     facts = (
         items.lazy()
         .select(ITEM_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, AVAILABLE)
         .join(ranked, on=ITEM_ID, how="full", coalesce=True)
-        .join(learned, on=ITEM_ID, how="left")
-        .with_columns(pl.coalesce(PRICE, "known_price"), pl.col(AVAILABLE).fill_null(True))
+        .join(from_events, on=ITEM_ID, how="left")
+        .with_columns(pl.coalesce(PRICE, "event_price"), pl.col(AVAILABLE).fill_null(True))
         .sort("score", ITEM_ID, descending=[True, False], nulls_last=True)
         .select(*(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items()), "row")
         .collect()
@@ -61,21 +66,21 @@ def write_catalogue_file(
         blank = np.zeros((1, VECTOR_SIZE), np.int8)
         rows = facts["row"].fill_null(len(vectors)).to_numpy()
         facts = facts.with_columns(pl.Series(VECTOR, np.concatenate([vectors, blank])[rows]))
-    with atomic_write(directory / CATALOGUE_FILE) as aside:
-        facts.drop("row").write_parquet(aside, compression="zstd", row_group_size=ITEMS_PER_PART)
+    with atomic_write(directory / CATALOGUE_FILE) as partial_file:
+        facts.drop("row").write_parquet(partial_file, compression="zstd", row_group_size=ITEMS_PER_PART)
 
 
-def item_vectors(known: Interactions, seed: int) -> NDArray[np.int8]:
-    """Which users want each item, in `VECTOR_SIZE` whole numbers and `VECTOR_NORM` long, (items, `VECTOR_SIZE`).
+def item_vectors(interactions: Interactions, seed: int) -> NDArray[np.int8]:
+    """Compress each item's column of users to `VECTOR_SIZE` whole numbers, (items, `VECTOR_SIZE`).
 
-    The cosine of two vectors is about that of the two columns of `known.wanted`, by its truncated SVD. An item that
-    nobody wants, or of which so few numbers say nothing, has zeros.
+    The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD.
+    Each vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
     """
-    values, right = truncated_svd(known.wanted, VECTOR_SIZE, seed)
-    scaled = np.zeros((len(known.items), VECTOR_SIZE), np.float32)
+    values, right = truncated_svd(interactions.positives, VECTOR_SIZE, seed)
+    scaled = np.zeros((len(interactions.items), VECTOR_SIZE), np.float32)
     scaled[:, : len(values)] = right * values
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
-    whole = np.sqrt(np.asarray(known.wanted.power(2).sum(axis=0)).reshape(-1, 1))
-    told = lengths > NOTHING * whole
-    units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=told)
+    whole = np.sqrt(np.asarray(interactions.positives.power(2).sum(axis=0)).reshape(-1, 1))
+    is_described = lengths > MIN_LENGTH_SHARE * whole
+    units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=is_described)
     return np.rint(VECTOR_NORM * units).astype(np.int8)

@@ -1,4 +1,4 @@
-"""The categories step: what is proposed for items without a category, by the vectors of the graph model."""
+"""The categories step: propose a category for items without one, from the graph model's item vectors."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,17 +12,15 @@ import structlog
 from pydantic import TypeAdapter
 
 from features.item_categories import add_proposed_categories, item_categories
-from jobs.lake import Lake
+from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
-from jobs.pipeline.steps.features import FEATURES
-from jobs.pipeline.steps.train import model_step
-from jobs.pipeline.windows import known_in_run
-from jobs.progress import Progress
+from jobs.pipeline.step_names import CATEGORIES, FEATURES, model_step
+from jobs.pipeline.steps.features import read_interactions
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report.contents import CategoryExample, CategorySummary, ListedItem
 from recsys.files import read_json, write_json
-from recsys.models.categories.levels import MIN_CONFIDENCE, Classified, Proposals, category_path, classify
+from recsys.models.categories.levels import MIN_CONFIDENCE, Classification, Proposals, category_path, classify
 from recsys.models.light_gcn import LightGcn
 from recsys.schema import (
     CATEGORY,
@@ -32,84 +30,84 @@ from recsys.schema import (
     PROPOSED_CATEGORY_CONFIDENCE,
     TITLE,
 )
-from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-CATEGORIES: Final = "categories"
-PROPOSALS: Final = "item_categories.parquet"
-EVALUATION: Final = "evaluation.json"
+PROPOSALS_FILE: Final = "item_categories.parquet"
+EVALUATION_FILE: Final = "evaluation.json"
 EXAMPLES: Final = 10
 
 
-def propose_categories(run: Run, lake: Lake, settings: Settings, progress: Progress) -> None:
-    """Propose a category for the items of the run that have none, and measure that on those that have, as one step.
+def propose_categories(context: RunContext) -> RunContext:
+    """Propose a category for the run's items without one, and measure the proposals on the items that have one.
 
-    Where that cannot be done the step holds no proposal, and why.
+    If that is not possible the output holds no proposal, and the reason.
     """
-    if CATEGORIES in run.manifest()["steps"]:
-        return
-    progress.start("propose categories of items without one")
-    run.step(CATEGORIES, partial(_write, run=run, lake=lake, settings=settings))
-    progress.done()
+    context.write_outputs(
+        {CATEGORIES: partial(_write, context=context)}, "propose categories for items without one"
+    )
+    return context
 
 
 def read_item_features(run: Run) -> pl.LazyFrame:
-    """The features of items with `proposed_category` and `proposed_category_confidence`, null where none is."""
+    """Read the item features with `proposed_category` and its confidence, null without a proposal."""
     features = pl.scan_parquet(run.directory / FEATURES / "item_features.parquet")
-    return add_proposed_categories(features, pl.scan_parquet(run.directory / CATEGORIES / PROPOSALS))
+    return add_proposed_categories(features, pl.scan_parquet(run.directory / CATEGORIES / PROPOSALS_FILE))
 
 
 def read_categories(run: Run) -> CategorySummary:
-    """What the step found."""
-    return TypeAdapter(CategorySummary).validate_python(read_json(run.directory / CATEGORIES / EVALUATION))
+    """Read how many categories were proposed, how good the proposals are, and examples."""
+    return TypeAdapter(CategorySummary).validate_python(read_json(run.directory / CATEGORIES / EVALUATION_FILE))
 
 
-def _write(directory: Path, run: Run, lake: Lake, settings: Settings) -> None:
-    known = known_in_run(run.directory / FEATURES, run.as_of)
-    catalogue = lake.items().select(ITEM_ID, TITLE, category_path()).collect()
-    categories = _categories(known, catalogue)
-    summary = _count(known, catalogue, categories)
+def _write(directory: Path, context: RunContext) -> None:
+    run, settings = context.run, context.settings
+    interactions = read_interactions(run)
+    catalogue = context.lake.items().select(ITEM_ID, TITLE, category_path()).collect()
+    categories = _categories(interactions, catalogue)
+    summary = _count(interactions, catalogue, categories)
     rows: list[tuple[int, list[str], float]] = []
-    reason = _reason(run, summary, categories)
+    reason = _reason_to_skip(run, summary, categories)
     if reason is None:
         vectors = LightGcn.load(run.directory / model_step(LightGcn.name)).item_factors
         try:
-            found = classify(vectors, known.wanted, categories, settings.seed)
+            classified = classify(vectors, interactions.positives, categories, settings.seed)
         except NotEnoughDataError as error:
             reason = str(error)
         else:
-            rows = found.without.sure()
-            examples = _examples(found, known, catalogue)
-            summary = replace(summary, proposed=len(rows), measured=found.measured, examples=examples)
+            rows = classified.unlabeled.confident()
+            examples = _examples(classified, interactions, catalogue)
+            summary = replace(summary, proposed=len(rows), measured=classified.measurement, examples=examples)
     if reason is not None:
-        log.info("no categories are proposed", run=run.id, reason=reason)
-    write_json(directory / EVALUATION, asdict(replace(summary, skipped=reason)))
+        log.info("no categories proposed", run=run.id, reason=reason)
+    write_json(directory / EVALUATION_FILE, asdict(replace(summary, skipped=reason)))
     proposals = pl.DataFrame(
         {
-            ITEM_ID: known.items.ids(np.array([row for row, _, _ in rows], np.int32)),
+            ITEM_ID: interactions.items.ids(np.array([row for row, _, _ in rows], np.int32)),
             PROPOSED_CATEGORY: pl.Series([path for _, path, _ in rows], dtype=pl.List(pl.String)),
             PROPOSED_CATEGORY_CONFIDENCE: pl.Series([confidence for _, _, confidence in rows], dtype=pl.Float64),
         }
     )
-    item_categories(proposals.lazy()).collect().write_parquet(directory / PROPOSALS)
+    item_categories(proposals.lazy()).collect().write_parquet(directory / PROPOSALS_FILE)
 
 
-def _categories(known: Interactions, catalogue: pl.DataFrame) -> pl.Series:
-    """The category of each item row, null where there is none, or the item is not in the catalogue."""
-    ids = known.items.values.alias(ITEM_ID).to_frame()
+def _categories(interactions: Interactions, catalogue: pl.DataFrame) -> pl.Series:
+    """Return the category of each item row, null for items without one and items outside the catalogue."""
+    ids = interactions.items.values.alias(ITEM_ID).to_frame()
     return ids.join(catalogue, on=ITEM_ID, how="left", maintain_order="left")[CATEGORY]
 
 
-def _count(known: Interactions, catalogue: pl.DataFrame, categories: pl.Series) -> CategorySummary:
-    """How many items have no category."""
-    unseen = catalogue.filter(pl.col(CATEGORY).is_null() & ~pl.col(ITEM_ID).is_in(known.items.values.implode()))
+def _count(interactions: Interactions, catalogue: pl.DataFrame, categories: pl.Series) -> CategorySummary:
+    """Count the items without a category."""
+    unseen = catalogue.filter(
+        pl.col(CATEGORY).is_null() & ~pl.col(ITEM_ID).is_in(interactions.items.values.implode())
+    )
     with_events = categories.null_count()
     return CategorySummary(with_events + unseen.height, with_events, 0, MIN_CONFIDENCE)
 
 
-def _reason(run: Run, summary: CategorySummary, categories: pl.Series) -> str | None:
-    """Why there is nothing to do, or nothing to do it with."""
+def _reason_to_skip(run: Run, summary: CategorySummary, categories: pl.Series) -> str | None:
+    """Return why no category can be proposed, None if one can."""
     if summary.items_without == 0:
         return "every item has a category"
     if summary.with_events == 0:
@@ -125,11 +123,13 @@ def _reason(run: Run, summary: CategorySummary, categories: pl.Series) -> str | 
     return None
 
 
-def _examples(found: Classified, known: Interactions, catalogue: pl.DataFrame) -> tuple[CategoryExample, ...]:
-    """Proposals evenly from the surest down: for items without a category, then for held-out ones where few are."""
-    without = _spread(found.without, EXAMPLES)
-    chosen = [*without, *_spread(found.test, EXAMPLES - len(without))]
-    ids = known.items.ids(np.array([row for row, _, _ in chosen], np.int32)).to_list()
+def _examples(
+    classified: Classification, interactions: Interactions, catalogue: pl.DataFrame
+) -> tuple[CategoryExample, ...]:
+    """Pick proposals evenly from the surest down, for items without a category, then for held-out items."""
+    without = _spread(classified.unlabeled, EXAMPLES)
+    chosen = [*without, *_spread(classified.test, EXAMPLES - len(without))]
+    ids = interactions.items.ids(np.array([row for row, _, _ in chosen], np.int32)).to_list()
     rows = catalogue.filter(pl.col(ITEM_ID).is_in(ids)).with_columns(pl.col(CATEGORY).list.join(CATEGORY_SEPARATOR))
     names = {item_id: (title, path) for item_id, title, path in rows.rows()}
     return tuple(
@@ -141,5 +141,5 @@ def _examples(found: Classified, known: Interactions, catalogue: pl.DataFrame) -
 
 
 def _spread(proposals: Proposals, count: int) -> list[tuple[int, list[str], float]]:
-    ordered = sorted(proposals.sure(), key=lambda found: (-found[2], found[0]))
+    ordered = sorted(proposals.confident(), key=lambda proposal: (-proposal[2], proposal[0]))
     return ordered[:: max(1, len(ordered) // max(1, count))][:count]

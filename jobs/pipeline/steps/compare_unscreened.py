@@ -1,6 +1,7 @@
 """What screening changed: what is published, fitted with and without the screened users, on the same users."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -8,18 +9,17 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from jobs.lake import Lake
-from jobs.pipeline.candidates import build_candidate
-from jobs.pipeline.run import Run
-from jobs.pipeline.steps.evaluate import (
-    TEST,
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.evaluation_window import (
     EvaluationWindow,
-    blend_choice,
-    blend_lists,
-    lists_of,
+    merge_winner_lists,
     prepare_evaluation_window,
-    rank,
+    rank_items,
 )
-from jobs.progress import Progress
+from jobs.pipeline.models import build_configured_model
+from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import TEST, UNSCREENED
+from jobs.pipeline.steps.evaluate import read_blend_choice, read_lists
 from recsys.data.splits import windows
 from recsys.evaluation.comparison.bootstrap import confidence_interval
 from recsys.evaluation.comparison.measurement import measure_model
@@ -28,37 +28,37 @@ from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.settings import Settings
 
-UNSCREENED: Final = "evaluation/unscreened"
 COMPARISON_FILE: Final = "comparison.json"
 METRICS: Final = ("ndcg", "recall")
 
 
-def compare_unscreened(run: Run, lake: Lake, whole: Lake, settings: Settings, progress: Progress) -> None:
-    """Fit what is published with the events of the users whom `lake` leaves out too, as a step.
+def compare_unscreened(context: RunContext) -> RunContext:
+    """Fit what is published with the events of the flagged users too, and measure it beside what is published.
 
-    Both are measured on the test window by what the users who stay wanted. There is no such step where nobody was
-    left out.
+    Both are measured on the test window by what the users who stay wanted. There is no such output if no user was
+    flagged.
     """
-    if lake.excluded_users is None or UNSCREENED in run.manifest()["steps"]:
-        return
+    if context.unscreened_lake is not None:
+        context.write_outputs({UNSCREENED: partial(_write, context=context, unscreened=context.unscreened_lake)})
+    return context
 
-    def work(directory: Path) -> None:
-        choice = blend_choice(run)
-        progress.start("measure what screening changed", len(choice.weights))
+
+def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
+    run, settings = context.run, context.settings
+    choice = read_blend_choice(run)
+    with context.progress.task("measure what screening changed", len(choice.weights)) as task:
         cuts = windows(run.as_of, settings.evaluation)
         start, end = cuts.validation_end, cuts.as_of
-        clean = prepare_evaluation_window(lake, settings, start, end)
-        kept = blend_lists(choice, {name: lists_of(run, TEST, name) for name in choice.weights}, clean, settings)
-        mixed = prepare_evaluation_window(whole, settings, start, end, wanted_by=lake)
+        clean = prepare_evaluation_window(context.lake, settings, start, end)
+        published = {name: read_lists(run, TEST, name) for name in choice.weights}
+        kept = merge_winner_lists(choice, published, clean, settings)
+        mixed = prepare_evaluation_window(unscreened, settings, start, end, wanted_by=context.lake)
         refitted: dict[str, Rows] = {}
         for name in choice.weights:
-            refitted[name] = rank(build_candidate(name, settings), mixed, settings)
-            progress.advance(1)
-        ranked = blend_lists(choice, refitted, mixed, settings)
+            refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)
+            task.advance(1)
+        ranked = merge_winner_lists(choice, refitted, mixed, settings)
         write_json(directory / COMPARISON_FILE, asdict(compare_rankings(clean, kept, mixed, ranked, settings)))
-        progress.done()
-
-    run.step(UNSCREENED, work)
 
 
 def compare_rankings(

@@ -1,4 +1,4 @@
-"""Some users' lists for a person to look at: what each had last, and what each is recommended."""
+"""Examples of lists for a person to look at: some users' latest items and what each is recommended."""
 
 from collections.abc import Mapping
 
@@ -6,24 +6,25 @@ import polars as pl
 
 from jobs.lake import Lake
 from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import FEATURES, LISTS
 from recsys.evaluation.comparison.segments import HEAVY, LIGHT, NEW
 from recsys.evaluation.report.contents import Example, ListedItem
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
 from recsys.store.keys import POPULAR
-from recsys.store.publish.blocks import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
+from recsys.store.publish.list_files import ITEMS, NAME, POPULAR_FILE, USER_ITEMS_FILE
 
 EXAMPLE_ITEMS = 10
 POPULARITY = "popularity"
 SEGMENT = "segment"
 
-# What an item is called: its title and its category.
 Names = Mapping[str, tuple[str | None, str | None]]
+"""Item id -> title and category."""
 
 
 def find_examples(run: Run, lake: Lake, settings: Settings, count: int) -> tuple[Example, ...]:
-    """Up to `count` users with a list, half of them light where there are as many, evenly over the order of ids."""
-    sequences = pl.scan_parquet(run.directory / "features" / "sequences" / "*.parquet", hive_partitioning=False)
+    """Pick up to `count` users with a list, half of them light users if there are enough, evenly by id."""
+    sequences = pl.scan_parquet(run.directory / FEATURES / "sequences" / "*.parquet", hive_partitioning=False)
     chosen = _choose_users(run, sequences, settings, count)
     recent = (
         sequences.filter(pl.col(USER_ID).is_in(chosen[USER_ID].implode()))
@@ -43,14 +44,14 @@ def find_examples(run: Run, lake: Lake, settings: Settings, count: int) -> tuple
 
 
 def find_new_example(run: Run, lake: Lake) -> Example:
-    """What a user without history gets: the popular list."""
-    lists = pl.scan_parquet(run.directory / "lists" / POPULAR_FILE).filter(pl.col(NAME) == POPULAR)
+    """Return what a user without history gets: the popular list."""
+    lists = pl.scan_parquet(run.directory / LISTS / POPULAR_FILE).filter(pl.col(NAME) == POPULAR)
     items = lists.select(ITEMS).collect().item().to_list()
     return Example("", NEW, POPULARITY, (), _listed(items, _names(lake)))
 
 
 def _choose_users(run: Run, sequences: pl.LazyFrame, settings: Settings, count: int) -> pl.DataFrame:
-    lists = pl.scan_parquet(run.directory / "lists" / USER_ITEMS_FILE)
+    lists = pl.scan_parquet(run.directory / LISTS / USER_ITEMS_FILE)
     is_light = pl.col("len") < settings.evaluation.light_user_events
     segment = pl.when(is_light).then(pl.lit(LIGHT)).otherwise(pl.lit(HEAVY)).alias(SEGMENT)
     counts = sequences.group_by(USER_ID).len().select(USER_ID, segment)
@@ -58,12 +59,12 @@ def _choose_users(run: Run, sequences: pl.LazyFrame, settings: Settings, count: 
     light, heavy = (users.filter(pl.col(SEGMENT) == name) for name in (LIGHT, HEAVY))
     light_count = min(light.height, max(count // 2, count - heavy.height))
     spread = pl.concat([_spread(light, light_count), _spread(heavy, count - light_count)])
-    found = lists.filter(pl.col(USER_ID).is_in(spread[USER_ID].implode())).collect()
-    return spread.join(found, on=USER_ID, maintain_order="left")
+    chosen = lists.filter(pl.col(USER_ID).is_in(spread[USER_ID].implode())).collect()
+    return spread.join(chosen, on=USER_ID, maintain_order="left")
 
 
 def _spread(users: pl.DataFrame, count: int) -> pl.DataFrame:
-    """`count` of the users, evenly over their order."""
+    """Pick `count` of the users, evenly over their order."""
     return users.gather_every(max(1, users.height // max(1, count))).head(count)
 
 

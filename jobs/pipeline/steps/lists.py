@@ -1,6 +1,7 @@
-"""The lists step: what is published for every user and item, and for everybody."""
+"""The lists step: rank items for every user, every item and everybody, and write what serving reads of them."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,30 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
-from jobs.progress import Progress
+from jobs.pipeline import models
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.evaluation_window import BLEND, blend_config
+from jobs.pipeline.step_names import FEATURES, LISTS, model_step
+from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from jobs.pipeline.steps.categories import read_item_features
+from jobs.pipeline.steps.evaluate import read_blend_choice
+from jobs.pipeline.steps.features import read_interactions
+from jobs.pipeline.steps.profiles import write_profiles
+from jobs.progress import Task
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
-from recsys.models._item_item.shared_users import SharedUsers
+from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
-from recsys.ranking.top_k import Exclude, top_k
+from recsys.models.blend import Blend
+from recsys.models.item_knn import ItemKnn
+from recsys.models.popularity import Popularity
+from recsys.models.trending import Trending
+from recsys.ranking.top_k import Exclusion, top_k
 from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
-from recsys.settings import Lists
+from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
-from recsys.store.publish.blocks import (
+from recsys.store.publish.list_files import (
     BOUGHT_WITH_FILE,
     HISTORY_FILE,
     ITEMS,
@@ -35,39 +49,88 @@ GROUP_BLOCKS = 4
 """Blocks in a row group: each has a dictionary of the ids, and larger groups are read for less."""
 
 
-def unavailable_items(known: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
-    """True for every item row that the catalogue says must not be shown, (items,)."""
-    mask = np.zeros(len(known), bool)
-    rows = known.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
+def write_lists(context: RunContext) -> RunContext:
+    """Rank all items for every user and item, and write what serving reads of users and items, as one output."""
+    context.write_outputs({LISTS: partial(_write_lists, context=context)})
+    return context
+
+
+def _write_lists(directory: Path, context: RunContext) -> None:
+    run, settings = context.run, context.settings
+    interactions = read_interactions(run)
+    items = context.lake.items().collect()
+    unavailable = unavailable_items(interactions.items, items)
+    exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
+    popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
+    trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
+    users, rows = interactions.shape
+    with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", users + rows) as task:
+        winner = _load_winner(context, interactions)
+        write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task)
+        write_similar_lists(
+            directory,
+            ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
+            interactions,
+            Exclusion(items=unavailable),
+            settings.lists.similar_items,
+            settings.anomalies.min_support,
+            task,
+        )
+        write_popular_lists(directory, popularity, trend, interactions, items, unavailable, settings.lists)
+    features = run.directory / FEATURES
+    with context.progress.task("write histories, profiles and the catalogue") as task:
+        bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
+        write_bought_with_lists(directory, bought_with, items, settings.lists.similar_items)
+        write_history(directory, interactions, exclude, settings.lists.history_items, task)
+        write_profiles(directory, features, items)
+        vectors = item_vectors(interactions, settings.seed) if settings.serving.diversity > 0 else None
+        write_catalogue_file(directory, interactions, popularity, items, read_item_features(run), vectors)
+
+
+def _load_winner(context: RunContext, interactions: Interactions) -> Model:
+    """Load the model that users get their lists from."""
+    if context.winner != BLEND:
+        return models.load_fitted_model(context.run, str(context.winner))
+    config = blend_config(read_blend_choice(context.run), context.settings.evaluation)
+    members = {name: models.load_fitted_model(context.run, name) for name in config.members}
+    return Blend(config, members).assemble(interactions)
+
+
+def unavailable_items(item_ids: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
+    """Return True for every item row that the catalogue marks as not available, (items,)."""
+    mask = np.zeros(len(item_ids), bool)
+    rows = item_ids.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
     mask[rows[rows != UNKNOWN]] = True
     return mask
 
 
 def write_user_lists(
-    directory: Path, model: Model, known: Interactions, exclude: Exclude, n: int, progress: Progress
+    directory: Path, model: Model, interactions: Interactions, exclude: Exclusion, n: int, task: Task
 ) -> None:
-    """The best n items of every user."""
-    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(known.users)))
-    _write_lists(directory / USER_ITEMS_FILE, USER_ID, known.users, known.items, blocks, progress)
+    """Write the model's n best items for every user."""
+    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(interactions.users)))
+    _write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
 def write_similar_lists(
     directory: Path,
     model: ItemModel,
-    known: Interactions,
-    exclude: Exclude,
+    interactions: Interactions,
+    exclude: Exclusion,
     n: int,
     min_users: int,
-    progress: Progress,
+    task: Task,
 ) -> None:
-    """The n items most like each item, without those that share fewer users with it than `min_users`."""
-    shared = SharedUsers(known.wanted, min_users)
-    blocks = ((rows, shared.backed(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(known.items)))
-    _write_lists(directory / SIMILAR_ITEMS_FILE, ITEM_ID, known.items, known.items, blocks, progress)
+    """Write the n items most similar to each item, of those that share at least `min_users` users with it."""
+    shared = SupportFilter(interactions.positives, min_users)
+    blocks = (
+        (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
+    )
+    _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, interactions.items, interactions.items, blocks, task)
 
 
 def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: pl.DataFrame, n: int) -> None:
-    """The n items most often bought with each, from the feature table, without those that must not be shown."""
+    """Write the n available items most often bought with each item, from the feature table."""
     unavailable = items.lazy().filter(~pl.col(AVAILABLE)).select(pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
     lists = (
         bought_with.join(unavailable, on=OTHER_ITEM_ID, how="anti")
@@ -75,25 +138,29 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
         .group_by(ITEM_ID, maintain_order=True)
         .agg(pl.col(OTHER_ITEM_ID).head(n).alias(ITEMS))
     )
-    with atomic_write(directory / BOUGHT_WITH_FILE) as aside:
-        lists.collect().write_parquet(aside, row_group_size=BLOCK * GROUP_BLOCKS)
+    with atomic_write(directory / BOUGHT_WITH_FILE) as partial_file:
+        lists.collect().write_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS)
 
 
-def write_history(directory: Path, known: Interactions, exclude: Exclude, n: int, progress: Progress) -> None:
-    """The n latest items of each user that `exclude` leaves out of the user's list; no row where it leaves none."""
-    users = 0 if exclude.user_items is None else len(known.users)
-    blocks = ((rows, _latest(known, rows, n)) for rows in _blocks(users))
-    _write_lists(directory / HISTORY_FILE, USER_ID, known.users, known.items, blocks, progress)
+def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
+    """Write the n latest items of each user whom `exclude` keeps from getting them again; no row without such."""
+    users = 0 if exclude.user_items is None else len(interactions.users)
+    blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))
+    _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
-def _latest(known: Interactions, rows: Rows, n: int) -> Rows:
-    """The item rows of each user's last events, an item once, (rows, up to n), -1 where there is none.
+def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
+    """Return the item rows of each user's latest events, each item once, (rows, up to n), padded with -1.
 
-    A user's items here are those of `known.user_items`: both have the events whose weight is not 0.
+    A user's items here are those of `interactions.user_items`: both have the events whose weight is not 0.
     """
-    start, end = np.searchsorted(known.user_rows, [rows[0], rows[-1] + 1])
+    start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
     event = slice(int(start), int(end))
-    events = {"user": known.user_rows[event], "item": known.item_rows[event], "age": known.age_days[event]}
+    events = {
+        "user": interactions.user_rows[event],
+        "item": interactions.item_rows[event],
+        "age": interactions.age_days[event],
+    }
     latest = (
         pl.DataFrame(events)
         .group_by("user", "item")
@@ -112,31 +179,31 @@ def write_popular_lists(
     directory: Path,
     popularity: NDArray[np.float32],
     trend: NDArray[np.float32],
-    known: Interactions,
+    interactions: Interactions,
     items: pl.DataFrame,
     unavailable: NDArray[np.bool_],
-    lists: Lists,
+    lists: ListSettings,
 ) -> None:
-    """The popular lists, of all items and of every level of the categories, and the trending list.
+    """Write the popular list, one for every category path and its prefixes, and the trending list.
 
-    `popularity` and `trend` hold a score an item; only items whose trend is above 0 are trending.
+    `popularity` and `trend` are scores, (items,); only items whose trend is above 0 are trending.
     """
     shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
     named = {
-        POPULAR: _best(shown, known.items, lists.popular_items),
-        TRENDING: trending_list(trend, known.items, unavailable, lists.popular_items),
+        POPULAR: _best(shown, interactions.items, lists.popular_items),
+        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items),
     }
     everyone = pl.DataFrame(
         {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
     )
-    scores = pl.DataFrame({ITEM_ID: known.items.values, "score": shown}).filter(pl.col("score").is_finite())
+    scores = pl.DataFrame({ITEM_ID: interactions.items.values, "score": shown}).filter(pl.col("score").is_finite())
     categories = _category_lists(scores, items, lists.popular_items)
-    with atomic_write(directory / POPULAR_FILE) as aside:
-        pl.concat([everyone, categories]).write_parquet(aside)
+    with atomic_write(directory / POPULAR_FILE) as partial_file:
+        pl.concat([everyone, categories]).write_parquet(partial_file)
 
 
 def trending_list(trend: NDArray[np.float32], items: IdMap, unavailable: NDArray[np.bool_], n: int) -> list[str]:
-    """The n items that rise most; only those whose trend is above 0 do."""
+    """Return the ids of the n available items of the highest trend; only those with a trend above 0."""
     rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
     return _best(rising, items, n)
 
@@ -147,7 +214,7 @@ def _best(scores: NDArray[np.float32], items: IdMap, n: int) -> list[str]:
 
 
 def _category_lists(scores: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
-    """The best n items under every prefix of a category path."""
+    """Rank the n best items under every prefix of a category path."""
     depth = pl.int_ranges(1, pl.col(CATEGORY).list.len() + 1)
     prefix = pl.col(CATEGORY).list.head(pl.col("depth")).list.join(">")
     return (
@@ -172,28 +239,31 @@ def _blocks(size: int) -> Iterator[Rows]:
         yield np.arange(start, min(start + BLOCK, size), dtype=np.int32)
 
 
-def _write_lists(
+def _write_list_file(
     path: Path,
     key: str,
     owners: IdMap,
     items: IdMap,
     blocks: Iterator[tuple[Rows, Rows]],
-    progress: Progress,
+    task: Task,
 ) -> None:
-    """Write a list for each owner, block by block, so that only one block is in memory."""
+    """Write a list for each owner, block by block, so that only a few blocks are in memory."""
     schema = pa.schema([(key, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
     item_ids, owner_ids = _text(items), _text(owners)
-    with atomic_write(path) as aside, pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
-        waiting: list[pa.Table] = []
+    with (
+        atomic_write(path) as partial_file,
+        pyarrow.parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer,
+    ):
+        pending: list[pa.Table] = []
         for rows, listed in blocks:
             columns = [owner_ids.take(pa.array(rows)), _lists(item_ids, listed)]
-            waiting.append(pa.table(columns, schema=schema))
-            if len(waiting) == GROUP_BLOCKS:
-                writer.write_table(pa.concat_tables(waiting).combine_chunks())
-                waiting.clear()
-            progress.advance(len(rows))
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting).combine_chunks())
+            pending.append(pa.table(columns, schema=schema))
+            if len(pending) == GROUP_BLOCKS:
+                writer.write_table(pa.concat_tables(pending).combine_chunks())
+                pending.clear()
+            task.advance(len(rows))
+        if pending:
+            writer.write_table(pa.concat_tables(pending).combine_chunks())
 
 
 def _text(ids: IdMap) -> pa.LargeStringArray:
@@ -201,7 +271,7 @@ def _text(ids: IdMap) -> pa.LargeStringArray:
 
 
 def _lists(item_ids: pa.LargeStringArray, listed: Rows) -> pa.LargeListArray:
-    """Item rows (owners, n), -1 where there is none, as lists of ids."""
-    known = listed != UNKNOWN
-    ends = np.append(0, np.cumsum(known.sum(axis=1)))
-    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), item_ids.take(pa.array(listed[known])))
+    """Turn item rows, (owners, n) padded with -1, into lists of ids."""
+    is_item = listed != UNKNOWN
+    ends = np.append(0, np.cumsum(is_item.sum(axis=1)))
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), item_ids.take(pa.array(listed[is_item])))

@@ -1,4 +1,4 @@
-"""What is known of each user, as the online half shows it: a short JSON text a user."""
+"""User profiles for serving: a short JSON text for each user."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from features.events import exact_sum
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, CONFIDENCE, EVENTS, ITEM_ID, LAST_AT, USER_ID
-from recsys.store.publish.blocks import ITEMS, PROFILES_FILE
+from recsys.store.publish.list_files import ITEMS, PROFILES_FILE
 
-FAVOURITES = 3
+MAX_PREFERRED = 3
 GROUP_USERS = 16_384
 
 PURCHASES = "purchases"
@@ -21,17 +21,17 @@ BRANDS = "brands"
 
 
 def write_profiles(directory: Path, features: Path, items: pl.DataFrame) -> None:
-    """A JSON object for each user of the feature tables, whose buckets of users are read one after the other.
+    """Write a JSON object for each user of the feature tables, reading one bucket of users at a time.
 
-    `events` are all but impressions, `purchases` orders, `last_at` is the last event in UTC, `categories` whole
-    paths and `brands` the up to three liked most, not there where none is.
+    `events` counts all but impressions, `purchases` orders; `last_at` is the last event in UTC; `categories` (whole
+    paths) and `brands` are the up to three that the user prefers. Empty fields are left out.
     """
     schema = pa.schema([(USER_ID, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
-    # No two texts are the same, so a dictionary of them would only take room.
+    # No two texts are equal, so a dictionary would only take space.
     writer = pyarrow.parquet.ParquetWriter
     with (
-        atomic_write(directory / PROFILES_FILE) as aside,
-        writer(aside, schema, compression="zstd", use_dictionary=False) as out,
+        atomic_write(directory / PROFILES_FILE) as partial_file,
+        writer(partial_file, schema, compression="zstd", use_dictionary=False) as out,
     ):
         for file in sorted((features / "user_profile").glob("*.parquet")):
             profiles = pl.scan_parquet(file, glob=False, hive_partitioning=False)
@@ -43,8 +43,8 @@ def write_profiles(directory: Path, features: Path, items: pl.DataFrame) -> None
 
 
 def profile_texts(profiles: pl.LazyFrame, interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """A list of one text for each row of `user_profile`, in its order, (user_id, items)."""
-    brands = pl.col("brand_affinity").list.head(FAVOURITES).list.eval(pl.element().struct.field("name"))
+    """Return a list of one text for each row of `user_profile`, in its order, (user_id, items)."""
+    brands = pl.col("brand_affinity").list.head(MAX_PREFERRED).list.eval(pl.element().struct.field("name"))
     facts = {
         EVENTS: pl.col(EVENTS),
         PURCHASES: pl.col("orders"),
@@ -60,7 +60,7 @@ def profile_texts(profiles: pl.LazyFrame, interactions: pl.LazyFrame, items: pl.
 
 
 def _categories(interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """The whole category paths that each user likes most, best first, ties by name; only those liked at all."""
+    """Rank the category paths that each user prefers, ties by name; only those with a confidence above 0."""
     paths = items.select(ITEM_ID, category_path().list.join(CATEGORY_SEPARATOR).alias(CATEGORY)).drop_nulls()
     return (
         interactions.join(paths, on=ITEM_ID)
@@ -69,12 +69,12 @@ def _categories(interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame
         .filter(pl.col(CONFIDENCE) > 0)
         .sort(CONFIDENCE, CATEGORY, descending=[True, False])
         .group_by(USER_ID, maintain_order=True)
-        .agg(pl.col(CATEGORY).head(FAVOURITES).alias(CATEGORIES))
+        .agg(pl.col(CATEGORY).head(MAX_PREFERRED).alias(CATEGORIES))
     )
 
 
 def _json(names: list[str]) -> pl.Expr:
-    """A JSON object of some columns without white space between its parts; a null is left out."""
+    """Return a compact JSON object of some columns, without those that are null."""
     members = [
         pl.when(pl.col(name).is_not_null()).then(
             pl.struct(name).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")

@@ -1,6 +1,7 @@
-"""The report step: what the run saw, chose and published, gathered for `recsys.evaluation.report.report`."""
+"""The report step: gather what the run read, measured and chose, for `recsys.evaluation.report`."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -10,15 +11,28 @@ from jobs.ingest.ingest import ingest_history
 from jobs.ingest.schema_drift import schema_changes
 from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
-from jobs.pipeline.steps.categories import CATEGORIES, read_categories
-from jobs.pipeline.steps.compare_unscreened import UNSCREENED
-from jobs.pipeline.steps.cross_validate import fold_step, read_folds
-from jobs.pipeline.steps.evaluate import BLEND, SEARCH, TEST, VALIDATION, blend_choice, measurements
+from jobs.pipeline.step_names import (
+    CATEGORIES,
+    FEATURES,
+    REPORT,
+    SCREEN,
+    SEARCH,
+    TEST,
+    UNSCREENED,
+    VALIDATION,
+    fold_step,
+    model_step,
+    window_step,
+)
+from jobs.pipeline.steps.categories import read_categories
+from jobs.pipeline.steps.cross_validate import read_folds
+from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
-from jobs.pipeline.steps.screen import SCREEN
 from jobs.pipeline.steps.screening_summary import summarize_screening
-from jobs.pipeline.steps.search import search_result
+from jobs.pipeline.steps.search import read_search_result
 from recsys.data.quality import SourceCounts
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.report.contents import (
@@ -32,26 +46,31 @@ from recsys.evaluation.report.contents import (
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
-REPORT = "report"
 REPORT_FILE = "report.html"
 EXAMPLES = 10
-MAX_EVENTS = 0.8
+MOST_EVENTS_SHARE = 0.8
+"""The report names the share of the items that have this share of the events."""
 
 
-def report(run: Run, lake: Lake, settings: Settings, winner: str) -> Path:
-    """Write report.html, as one step; returns its path."""
-
-    def write(directory: Path) -> None:
-        from recsys.evaluation.report.report import (
-            write_report,  # matplotlib takes a second, and only this step needs it
-        )
-
-        write_report(directory / REPORT_FILE, _gather(run, lake, settings, winner))
-
-    return run.step(REPORT, write) / REPORT_FILE
+def write_report_page(context: RunContext) -> RunContext:
+    """Write report.html."""
+    context.write_outputs({REPORT: partial(_write, context=context)})
+    return context
 
 
-def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
+def report_file(run: Run) -> Path:
+    """Return the path of a run's report."""
+    return run.directory / REPORT / REPORT_FILE
+
+
+def _write(directory: Path, context: RunContext) -> None:
+    from recsys.evaluation.report.report import write_report  # matplotlib takes a second to import
+
+    write_report(directory / REPORT_FILE, _gather(context))
+
+
+def _gather(context: RunContext) -> Report:
+    run, lake, settings, winner = context.run, context.lake, context.settings, str(context.winner)
     data = _summarize(events_before(lake.events(), run.as_of))
     return Report(
         title="Recommendations report",
@@ -59,8 +78,8 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
         evaluation=settings.evaluation,
         repeat=settings.repeat,
         winner=winner,
-        validation=measurements(run, settings, VALIDATION),
-        test=measurements(run, settings, TEST),
+        validation=read_measurements(run, settings, VALIDATION),
+        test=read_measurements(run, settings, TEST),
         data=data,
         sources=_sources(lake),
         steps=_steps(run, settings, data),
@@ -77,10 +96,10 @@ def _gather(run: Run, lake: Lake, settings: Settings, winner: str) -> Report:
 
 
 def _blend(run: Run, winner: str) -> BlendSummary | None:
-    """What the blend is made of; None where no blend is better than a single model."""
+    """Return the blend's members and weights; None if no blend is better than a single model."""
     if winner != BLEND:
         return None
-    choice = blend_choice(run)
+    choice = read_blend_choice(run)
     members = [
         BlendMember(
             name, weights, -choice.cost_of_leaving_out[name] if name in choice.cost_of_leaving_out else None
@@ -93,15 +112,15 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
 def _search(run: Run) -> tuple[SearchedModel, ...]:
     return tuple(
         SearchedModel(
-            one.name,
-            one.metric,
-            one.seconds,
-            len(one.trials),
-            max(trial.metric for trial in one.trials) - one.trials[0].metric if one.trials else 0.0,
-            one.values or {},
-            one.left_out,
+            model.name,
+            model.metric,
+            model.seconds,
+            len(model.trials),
+            max(trial.metric for trial in model.trials) - model.trials[0].metric if model.trials else 0.0,
+            model.values or {},
+            model.left_out,
         )
-        for one in search_result(run).tried
+        for model in read_search_result(run).tried
     )
 
 
@@ -112,7 +131,7 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
     per_user = events.group_by(USER_ID).len().collect()["len"]
     per_item = events.group_by(ITEM_ID).len().collect()["len"].sort(descending=True)
     total = int(per_user.sum())
-    most = int((per_item.cum_sum() < MAX_EVENTS * total).sum()) + 1
+    item_count = int((per_item.cum_sum() < MOST_EVENTS_SHARE * total).sum()) + 1
     median = per_user.median()
     assert isinstance(median, float)
     return DataSummary(
@@ -124,7 +143,7 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
         events_per_day=tuple(per_day.rows()),
         events_per_type=dict(per_type.rows()),
         median_events_per_user=median,
-        items_for_most_events=most / len(per_item),
+        items_for_most_events=item_count / len(per_item),
     )
 
 
@@ -143,33 +162,33 @@ def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
 
 
 def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
-    """First part of a step's name -> the moment up to which the step reads events."""
+    """Map the first part of an output's name to the moment up to which its step reads events."""
     cuts = windows(run.as_of, settings.evaluation)
     folds = fold_windows(run.as_of, settings.evaluation)
     return {
         SCREEN: run.as_of,
-        "features": run.as_of,
-        "models/": run.as_of,
+        FEATURES: run.as_of,
+        model_step(""): run.as_of,
         CATEGORIES: run.as_of,
         SEARCH: cuts.train_end,
-        f"evaluation/{VALIDATION}/": cuts.train_end,
-        f"evaluation/{TEST}/": cuts.validation_end,
+        window_step(VALIDATION, ""): cuts.train_end,
+        window_step(TEST, ""): cuts.validation_end,
         UNSCREENED: cuts.validation_end,
-        **{fold_step(number): start for number, (start, _) in enumerate(folds)},
+        **{fold_step(number, ""): start for number, (start, _) in enumerate(folds)},
     }
 
 
 def _steps(run: Run, settings: Settings, data: DataSummary) -> tuple[StepUsage, ...]:
     until = _learned_until(run, settings)
 
-    def events_of(name: str) -> int | None:
+    def count_events(name: str) -> int | None:
         moment = next((moment for prefix, moment in until.items() if name.startswith(prefix)), None)
         if moment is None:
             return None
         return sum(events for day, events in data.events_per_day if day < moment.date())
 
     return tuple(
-        StepUsage(name, step["seconds"], step["peak_memory_bytes"], events_of(name))
+        StepUsage(name, step["seconds"], step["peak_memory_bytes"], count_events(name))
         for name, step in run.manifest()["steps"].items()
     )
 

@@ -1,7 +1,7 @@
 """The screen step: who is no shopper, by detectors, flags and labels, so that no model learns from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,10 @@ from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
 from features.events import events_before, weight
 from jobs.lake import Lake
-from jobs.pipeline.run import Run, runs
-from jobs.progress import Progress
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.run import Run, list_runs
+from jobs.pipeline.step_names import SCREEN
+from jobs.progress import Task
 from recsys.anomaly.networks import is_within, parse_networks
 from recsys.files import read_json, write_json
 from recsys.schema import (
@@ -39,7 +41,6 @@ from recsys.settings import Settings
 from recsys.settings.anomalies import Anomalies
 from recsys.store.flags import Flag
 
-SCREEN: Final = "screen"
 USERS_FILE: Final = "users.parquet"
 SUMMARY_FILE: Final = "summary.json"
 ONLINE_DAYS: Final = 90
@@ -74,14 +75,16 @@ class ScreenSummary:
     """Labels of analysts that call a user fine."""
 
 
-def screen(run: Run, lake: Lake, settings: Settings, progress: Progress) -> Lake:
-    """Find the users who are no shoppers, as a step; the lake as the later steps read it."""
-    mode = settings.anomalies.nightly
+def screen(context: RunContext) -> RunContext:
+    """Flag users whose behavior is not a customer's; later steps read the lake without them."""
+    mode = context.settings.anomalies.nightly
     if mode == "off":
-        return lake
-    run.step(SCREEN, partial(_screen, run=run, lake=lake, settings=settings, progress=progress))
-    found = screened_users(run)
-    return lake.excluding(found) if mode == "screen" and len(found) else lake
+        return context
+    context.write_outputs({SCREEN: partial(_screen, context=context)})
+    flagged = screened_users(context.run)
+    if mode == "shadow" or not len(flagged):
+        return context
+    return replace(context, lake=context.lake.excluding(flagged), unscreened_lake=context.lake)
 
 
 def read_screen_summary(run: Run) -> ScreenSummary:
@@ -112,7 +115,7 @@ def build_nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Fla
 
 def find_latest_screening(directory: Path) -> Run | None:
     """The latest run under the data directory that looked for users who are no shoppers; None where none did."""
-    return next((run for run in runs(directory) if SCREEN in run.manifest()["steps"]), None)
+    return next((run for run in list_runs(directory) if SCREEN in run.manifest()["steps"]), None)
 
 
 def read_latest_screened_users(directory: Path) -> pl.Series | None:
@@ -121,20 +124,20 @@ def read_latest_screened_users(directory: Path) -> pl.Series | None:
     return None if run is None or read_screen_summary(run).mode == "shadow" else screened_users(run)
 
 
-def _screen(directory: Path, run: Run, lake: Lake, settings: Settings, progress: Progress) -> None:
+def _screen(directory: Path, context: RunContext) -> None:
     from recsys.anomaly.screening import screen_users  # its detectors take seconds to import
 
-    progress.start("screen users", 2 * lake.buckets)
+    run, lake, settings = context.run, context.lake, context.settings
     anomalies = settings.anomalies
-    table, pairs = _tables(lake, settings, run.as_of, progress)
-    labels = lake.labels().collect()
-    found = screen_users(pairs, table, labels, anomalies, settings.seed)
-    known = table.select(USER_ID, EVENTS)
-    allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
-    verdicts = combine_verdicts(known, found, labels, read_online_flags(lake, run.as_of), allowed)
-    _reported(verdicts).write_parquet(directory / USERS_FILE)
-    write_json(directory / SUMMARY_FILE, asdict(_summarize(known, verdicts, labels, anomalies)))
-    progress.done()
+    with context.progress.task("screen users", 2 * lake.buckets) as task:
+        table, pairs = _tables(lake, settings, run.as_of, task)
+        labels = lake.labels().collect()
+        found = screen_users(pairs, table, labels, anomalies, settings.seed)
+        known = table.select(USER_ID, EVENTS)
+        allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
+        verdicts = combine_verdicts(known, found, labels, read_online_flags(lake, run.as_of), allowed)
+        _reported(verdicts).write_parquet(directory / USERS_FILE)
+        write_json(directory / SUMMARY_FILE, asdict(_summarize(known, verdicts, labels, anomalies)))
 
 
 def combine_verdicts(
@@ -202,9 +205,7 @@ def _summarize(
     )
 
 
-def _tables(
-    lake: Lake, settings: Settings, as_of: datetime, progress: Progress
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _tables(lake: Lake, settings: Settings, as_of: datetime, task: Task) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The behaviour of every user, and what each did with each item, put together bucket by bucket."""
     buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
     items: list[pl.DataFrame] = []
@@ -213,7 +214,7 @@ def _tables(
         counts = pl.collect_all([item_counts(events, as_of), ip_counts(events, as_of)], engine="streaming")
         for parts, part in zip((items, ips), counts, strict=True):
             parts.append(part)
-        progress.advance(1)
+        task.advance(1)
     shop_items = add_item_counts(pl.concat(items).lazy()).collect()
     shop_ips = _counted_ips(add_ip_counts(pl.concat(ips).lazy()).collect(), settings.anomalies.allowed_networks)
     tables: list[pl.DataFrame] = []
@@ -225,7 +226,7 @@ def _tables(
                 engine="streaming"
             )
         )
-        progress.advance(1)
+        task.advance(1)
     return pl.concat(tables).sort(USER_ID), pl.concat(pairs).sort(USER_ID, ITEM_ID)
 
 

@@ -1,7 +1,8 @@
-"""The search: which candidates fit the data, the memory and the time there is, and with which settings."""
+"""The search step: which models fit the data, the memory and the time, and with which settings."""
 
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +10,12 @@ import numpy as np
 import structlog
 from pydantic import TypeAdapter
 
-from jobs.lake import Lake
-from jobs.pipeline.candidates import build_candidate
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.evaluation_window import EvaluationWindow, prepare_evaluation_window, rank_items
+from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
-from jobs.pipeline.steps.evaluate import SEARCH, EvaluationWindow, prepare_evaluation_window, rank
+from jobs.pipeline.step_names import SEARCH
+from jobs.pipeline.steps.cross_validate import check_folds
 from jobs.progress import Progress
 from recsys.data.splits import require_events, windows
 from recsys.errors import ModelError
@@ -20,27 +23,26 @@ from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
 from recsys.memory import available_bytes
-from recsys.models._neural.long_fit import Training
-from recsys.models.light_gcn import LightGcn
-from recsys.models.search_spaces import SEARCH_SPACES, Range
+from recsys.models.base import NeuralModel, TrainingOptions
+from recsys.models.config import Range
+from recsys.models.registry import model_type
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-TUNING_USERS: Final = 2_000
-# Of the best candidate's metric: a model below it is not worth tuning.
-WORTH_TUNING: Final = 0.5
-# Takes what time there is, so that its turn comes last; the others are tuned in this share of what is left before.
-LAST: Final = LightGcn.name
-TUNING_SHARE: Final = 0.6
-RESULT: Final = "search.json"
+MAX_TUNING_USERS: Final = 2_000
+MIN_TUNING_SHARE: Final = 0.5
+"""Of the best model's metric: a model below it is not tuned."""
+TUNING_TIME_SHARE: Final = 0.6
+"""Of the time left before neural models, which use all of it, are fitted: other models are tuned in this share."""
+RESULT_FILE: Final = "search.json"
 
 Lists = dict[str, Rows]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of values for a model's settings, and what it was worth."""
+    """One set of values for a model's settings, and its metric."""
 
     values: dict[str, float]
     metric: float
@@ -49,30 +51,91 @@ class Trial:
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """What became of one candidate."""
+    """What the search found for one model."""
 
     name: str
     metric: float | None = None
-    """On all users of the validation window; None where the candidate was left out."""
+    """On all users of the validation window; None if the model was left out."""
     seconds: float = 0.0
     """Of fitting and ranking once."""
     values: dict[str, Any] | None = None
-    """Settings that were found, over those given; None where the given ones stay."""
+    """Settings that were found, over those given; None if the given ones stay."""
     trials: tuple[Trial, ...] = ()
     left_out: str | None = None
-    """Why the candidate is out."""
+    """Why the model was left out."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Every candidate, in the order they were named."""
+    """The results of all models, in the order of the settings."""
 
     seconds: float
     tried: tuple[CandidateResult, ...]
 
 
+def search_models(context: RunContext) -> RunContext:
+    """Search on the validation window; later steps get the settings that were found.
+
+    Raises `NotEnoughDataError` before the search if a window of the evaluation has no events.
+    """
+    check_folds(context)
+    context.write_outputs({SEARCH: partial(_write, context=context)})
+    return replace(context, settings=apply_search(context.settings, read_search_result(context.run)))
+
+
+def read_search_result(run: Run) -> SearchResult:
+    """Read what the search of a run found."""
+    return TypeAdapter(SearchResult).validate_python(read_json(run.directory / SEARCH / RESULT_FILE))
+
+
+def apply_search(settings: Settings, result: SearchResult) -> Settings:
+    """Keep the models that were not left out, each with the values found for it."""
+    kept = [candidate for candidate in result.tried if candidate.left_out is None]
+    for candidate in kept:
+        settings = _with_values(settings, candidate.name, candidate.values or {})
+    return replace(settings, models=tuple(candidate.name for candidate in kept))
+
+
+def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
+    """Fit every model on the window's interactions and tune the best; returns the lists of each that stays too.
+
+    A model is left out if it needs more than `search.max_memory`, if `search.max_minutes` are over before its turn,
+    or if its fit fails. Settings are tuned by the metric on at most `MAX_TUNING_USERS` of the window's users, with
+    Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
+    2011). The time limits how much is tried: two runs find the same if it sufficed for both. Raises `ModelError`
+    if no model stays.
+    """
+    clock = _Clock(60 * settings.search.max_minutes)
+    results: dict[str, CandidateResult] = {}
+    lists: Lists = {}
+    with progress.task("choose models and their settings", len(settings.models)) as task:
+        neural = [name for name in settings.models if issubclass(model_type(name), NeuralModel)]
+        for name in settings.models:
+            if name not in neural:
+                results[name] = _try(name, window, settings, clock, lists)
+                task.advance(1)
+        _tune_best(results, lists, window, settings, _Clock(TUNING_TIME_SHARE * clock.left) if neural else clock)
+        for name in neural:
+            results[name] = _try(name, window, settings, clock, lists)
+            task.advance(1)
+    if not lists:
+        raise ModelError(f"no candidate could be fitted: {results[settings.models[0]].left_out}")
+    return SearchResult(round(clock.spent, 1), tuple(results[name] for name in settings.models)), lists
+
+
+def _write(directory: Path, context: RunContext) -> None:
+    lake, settings = context.lake, context.settings
+    cuts = windows(context.run.as_of, settings.evaluation)
+    require_events(lake.events(), cuts)
+    window = prepare_evaluation_window(lake, settings, cuts.train_end, cuts.validation_end)
+    result, lists = search(window, settings, context.progress)
+    for name, ranked in lists.items():
+        np.save(directory / f"{name}.npy", ranked)
+    write_json(directory / RESULT_FILE, asdict(result))
+
+
 class _Clock:
-    """Seconds of a budget that are left."""
+    """The seconds of a budget that are left."""
 
     def __init__(self, seconds: float) -> None:
         self._started = time.monotonic()
@@ -87,147 +150,96 @@ class _Clock:
         return max(0.0, self._seconds - self.spent)
 
 
-def search(exam: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
-    """Fit every candidate on the validation exam's history, tune the best; the lists of each that stays.
-
-    A candidate is left out when it needs more than `search.max_memory`, when it comes after `search.max_minutes`,
-    or when its fit fails. Settings are tuned by the metric on at most `TUNING_USERS` of the exam's users, with
-    Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
-    2011). The time decides how much is tried: two runs find the same where it sufficed for both. Raises
-    `ModelError` when no candidate stays.
-    """
-    clock = _Clock(60 * settings.search.max_minutes)
-    progress.start("choose models and their settings", len(settings.models))
-    tried: dict[str, CandidateResult] = {}
-    lists: Lists = {}
-    for name in sorted(settings.models, key=lambda name: name == LAST):
-        if name == LAST:
-            _tune_best(tried, lists, exam, settings, _Clock(TUNING_SHARE * clock.left))
-        tried[name] = _try(name, exam, settings, clock, lists)
-        progress.advance(1)
-    if LAST not in settings.models:
-        _tune_best(tried, lists, exam, settings, clock)
-    progress.done()
-    if not lists:
-        raise ModelError(f"no candidate could be fitted: {tried[settings.models[0]].left_out}")
-    return SearchResult(round(clock.spent, 1), tuple(tried[name] for name in settings.models)), lists
-
-
-def search_in_run(run: Run, lake: Lake, settings: Settings, progress: Progress) -> Settings:
-    """Search on the validation window, as a step of the run; the settings as the search leaves them."""
-
-    def work(directory: Path) -> None:
-        cuts = windows(run.as_of, settings.evaluation)
-        require_events(lake.events(), cuts)
-        exam = prepare_evaluation_window(lake, settings, cuts.train_end, cuts.validation_end)
-        result, lists = search(exam, settings, progress)
-        for name, ranked in lists.items():
-            np.save(directory / f"{name}.npy", ranked)
-        write_json(directory / RESULT, asdict(result))
-
-    run.step(SEARCH, work)
-    return searched(settings, search_result(run))
-
-
-def search_result(run: Run) -> SearchResult:
-    """What the search of a run found."""
-    return TypeAdapter(SearchResult).validate_python(read_json(run.directory / SEARCH / RESULT))
-
-
-def searched(settings: Settings, result: SearchResult) -> Settings:
-    """The settings with what was found: the candidates that stay, each with its values."""
-    kept = [one for one in result.tried if one.left_out is None]
-    for one in kept:
-        settings = _with_values(settings, one.name, one.values or {})
-    return replace(settings, models=tuple(one.name for one in kept))
-
-
-def _try(name: str, exam: EvaluationWindow, settings: Settings, clock: _Clock, lists: Lists) -> CandidateResult:
-    """Fit and measure a candidate with its settings as they are."""
-    needed = build_candidate(name, settings).bytes_needed(*exam.known.shape, exam.known.user_items.nnz)
-    most = settings.search.max_memory or available_bytes()
-    if needed > most:
+def _try(name: str, window: EvaluationWindow, settings: Settings, clock: _Clock, lists: Lists) -> CandidateResult:
+    """Fit and measure a model with the given settings, unless memory or time do not suffice."""
+    needed = build_configured_model(name, settings).bytes_needed(
+        *window.interactions.shape, window.interactions.user_items.nnz
+    )
+    limit = settings.search.max_memory or available_bytes()
+    if needed > limit:
         return _left_out(
-            name, f"it needs {needed / 2**20:,.0f} MB of memory, and {most / 2**20:,.0f} MB may be taken"
+            name, f"it needs {needed / 2**20:,.0f} MB of memory, and {limit / 2**20:,.0f} MB may be taken"
         )
     if not clock.left:
         return _left_out(
-            name, f"search.max_minutes = {settings.search.max_minutes:g}: the time was over before its turn came"
+            name, f"search.max_minutes = {settings.search.max_minutes:g}: the time was over before its turn"
         )
-    return _fit(name, exam, settings, lists, clock.left)
+    return _fit(name, window, settings, lists, clock.left)
 
 
 def _fit(
-    name: str, exam: EvaluationWindow, settings: Settings, lists: Lists, seconds: float | None = None
+    name: str, window: EvaluationWindow, settings: Settings, lists: Lists, seconds: float | None = None
 ) -> CandidateResult:
-    """Fit and measure; the lists join the others. What can end early does after so many seconds, for good."""
+    """Fit and measure a model, and add its lists to `lists`; a fit that can end early does after `seconds`."""
     started = time.monotonic()
-    model = build_candidate(name, settings)
-    if isinstance(model, LightGcn):
-        model.training = Training(seconds=seconds)
+    model = build_configured_model(name, settings)
+    if isinstance(model, NeuralModel):
+        model.training = TrainingOptions(seconds=seconds)
     try:
-        ranked = rank(model, exam, settings)
+        ranked = rank_items(model, window, settings)
     except ModelError as error:
         return _left_out(name, str(error))
     lists[name] = ranked
-    values = {"epochs": model.epochs} if isinstance(model, LightGcn) else None
-    return CandidateResult(name, _metric(ranked, exam, settings), round(time.monotonic() - started, 1), values)
+    values = {"epochs": model.epochs} if isinstance(model, NeuralModel) else None
+    return CandidateResult(name, _metric(ranked, window, settings), round(time.monotonic() - started, 1), values)
 
 
 def _tune_best(
-    tried: dict[str, CandidateResult], lists: Lists, exam: EvaluationWindow, settings: Settings, clock: _Clock
+    results: dict[str, CandidateResult], lists: Lists, window: EvaluationWindow, settings: Settings, clock: _Clock
 ) -> None:
-    """Tune the models worth it, the best first, each in its share of the time; `tried` and `lists` change."""
-    measured = {one.name: one.metric for one in tried.values() if one.metric is not None}
-    least = WORTH_TUNING * max(measured.values(), default=0.0)
-    names = [name for name in sorted(measured, key=lambda name: (-measured[name], name)) if measured[name] >= least]
+    """Tune the best models, each in its share of the time, and replace their `results` and `lists`."""
+    metrics = {result.name: result.metric for result in results.values() if result.metric is not None}
+    minimum = MIN_TUNING_SHARE * max(metrics.values(), default=0.0)
+    names = [name for name in sorted(metrics, key=lambda name: (-metrics[name], name)) if metrics[name] >= minimum]
     names = [name for name in names if _space(name, settings)]
-    sample = exam.sample(TUNING_USERS, settings.seed)
+    sample = window.sample(MAX_TUNING_USERS, settings.seed)
     for place, name in enumerate(names):
-        # What is found is fitted once more, on all users.
-        seconds = clock.left / (len(names) - place) - tried[name].seconds
-        trials = _tune(name, sample, settings, seconds, tried[name].seconds)
+        # The best values are fitted once more, on all users.
+        seconds = clock.left / (len(names) - place) - results[name].seconds
+        trials = _tune(name, sample, settings, seconds, results[name].seconds)
         best = max(range(len(trials)), key=lambda number: trials[number].metric, default=0)
         if best > 0:
             values = trials[best].values
-            tried[name] = replace(_fit(name, exam, _with_values(settings, name, values), lists), values=values)
-        tried[name] = replace(tried[name], trials=tuple(trials))
+            results[name] = replace(_fit(name, window, _with_values(settings, name, values), lists), values=values)
+        results[name] = replace(results[name], trials=tuple(trials))
 
 
 def _tune(
-    name: str, exam: EvaluationWindow, settings: Settings, seconds: float, seconds_of_fit: float
+    name: str, window: EvaluationWindow, settings: Settings, seconds: float, seconds_of_fit: float
 ) -> list[Trial]:
-    """What was tried, the given settings first; nothing where there is no time for a few."""
+    """Try values for a model's settings, the given ones first; returns no trial if there is no time for a few."""
     if seconds < 3 * seconds_of_fit or not settings.search.max_trials:
         return []
-    import optuna  # takes a second, which a command that tunes nothing shall not wait
+    import optuna  # takes a second to import, and a run with fixed settings does not tune
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space, trials = _space(name, settings), list[Trial]()
 
-    def worth(trial: optuna.Trial) -> float:
+    def measure_trial(trial: optuna.Trial) -> float:
         values = {
             field: trial.suggest_float(field, limits.low, limits.high, log=limits.logarithmic)
             for field, limits in space.items()
         }
         try:
-            ranked = rank(build_candidate(name, _with_values(settings, name, values)), exam, settings)
+            ranked = rank_items(
+                build_configured_model(name, _with_values(settings, name, values)), window, settings
+            )
         except ModelError:
             raise optuna.TrialPruned from None
-        trials.append(Trial(values, _metric(ranked, exam, settings)))
+        trials.append(Trial(values, _metric(ranked, window, settings)))
         return trials[-1].metric
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
-    config = vars(build_candidate(name, settings))["config"]
+    config = vars(build_configured_model(name, settings))["config"]
     study.enqueue_trial({field: getattr(config, field) for field in space})
-    study.optimize(worth, n_trials=settings.search.max_trials, timeout=seconds)
+    study.optimize(measure_trial, n_trials=settings.search.max_trials, timeout=seconds)
     return trials
 
 
 def _space(name: str, settings: Settings) -> dict[str, Range]:
-    """What may be tuned of a model: nothing that the settings fix."""
+    """Return the fields of a model's config to tune and their limits: none that the settings fix."""
     fixed = settings.model_settings.get(name, {})
-    return {field: limits for field, limits in SEARCH_SPACES.get(name, {}).items() if field not in fixed}
+    return {field: limits for field, limits in model_type(name).search_space.items() if field not in fixed}
 
 
 def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Settings:
@@ -237,13 +249,13 @@ def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Setti
     )
 
 
-def _metric(lists: Rows, exam: EvaluationWindow, settings: Settings) -> float:
-    """Mean of the metric that models are chosen by."""
-    wanted, evaluation = exam.ground_truth.returning, settings.evaluation
-    arrays = (wanted.relevant, wanted.relevant_counts, wanted.candidate_counts)
+def _metric(lists: Rows, window: EvaluationWindow, settings: Settings) -> float:
+    """Return the mean of the metric that models are chosen by."""
+    relevance, evaluation = window.ground_truth.returning, settings.evaluation
+    arrays = (relevance.relevant, relevance.relevant_counts, relevance.candidate_counts)
     return float(evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric].mean())
 
 
 def _left_out(name: str, reason: str) -> CandidateResult:
-    log.warning("a candidate is left out", model=name, reason=reason)
+    log.warning("model left out of the run", model=name, reason=reason)
     return CandidateResult(name, left_out=reason)

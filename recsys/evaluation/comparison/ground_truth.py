@@ -1,4 +1,4 @@
-"""What users wanted in one window, as the arrays that lists are measured against."""
+"""The users' relevant items in one window, as the arrays that lists are measured against."""
 
 from dataclasses import dataclass, replace
 
@@ -19,20 +19,20 @@ from recsys.settings import Evaluation
 
 @dataclass(frozen=True)
 class Relevance:
-    """What U users wanted; see `evaluate_lists` for the three arrays."""
+    """The relevant items of U users; see `evaluate_lists` for the three arrays."""
 
     relevant: csr_matrix  # (U, items)
     relevant_counts: Counts  # (U,)
     candidate_counts: Counts  # (U,)
 
     def select(self, users: Mask) -> "Relevance":
-        """The same for some of the users."""
+        """Select some of the users."""
         return Relevance(self.relevant[users], self.relevant_counts[users], self.candidate_counts[users])
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """One window's answers for U users with history and, apart, for the new users without."""
+    """The ground truth of one window, for U users with history and, separately, for new users."""
 
     user_rows: Rows  # (U,) rows of the interactions' users, ascending
     returning: Relevance
@@ -41,20 +41,20 @@ class GroundTruth:
     head: Mask  # (items,)
     item_users: Counts  # (items,) users who have each item before the window
     users: int  # users before the window
-    had: Values  # (U, 2) of the items each had: mean share of users who have them, and share of head items
-    user_items: csr_matrix  # (users, items) what everybody had before the window
-    item_paths: NDArray[np.int32] | None  # (items, levels) codes of categories, where most items have one
+    history_popularity: Values  # (U, 2) means over the history: share of users who have the item, head item
+    user_items: csr_matrix  # (users, items) all interactions before the window
+    item_paths: NDArray[np.int32] | None  # (items, levels) category codes, where most items have one
 
-    def sample(self, most: int, seed: int) -> "GroundTruth":
-        """The same for at most so many of the users with history, drawn at random."""
+    def sample(self, limit: int, seed: int) -> "GroundTruth":
+        """Draw at most `limit` of the users with history at random."""
         chosen = np.zeros(len(self.user_rows), np.bool_)
-        chosen[np.random.default_rng(seed).permutation(len(chosen))[:most]] = True
+        chosen[np.random.default_rng(seed).permutation(len(chosen))[:limit]] = True
         return replace(
             self,
             user_rows=self.user_rows[chosen],
             returning=self.returning.select(chosen),
             segments={name: mask[chosen] for name, mask in self.segments.items()},
-            had=self.had[chosen],
+            history_popularity=self.history_popularity[chosen],
         )
 
 
@@ -65,49 +65,49 @@ def build_ground_truth(
     history: csr_matrix | None,
     catalogue: pl.LazyFrame | None = None,
 ) -> GroundTruth:
-    """Turn the `relevant_pairs` of a window into arrays over the rows of `interactions`, known before it.
+    """Convert the `relevant_pairs` of a window to arrays over the rows of `interactions`, known before it.
 
-    With `history` (users x items), every pair stored there is no longer a possible recommendation: it is
-    dropped from what users wanted and from their candidates. Users left with nothing wanted are left out.
-    `catalogue` holds the items in the columns of `Items`, for their categories.
-    Raises `NotEnoughDataError` when no user with history is left.
+    With `history` (users x items), its pairs cannot be recommended: they are removed from the relevant items and
+    from the candidates. Users without relevant items are dropped. `catalogue` holds the items in the columns of
+    `Items`, for their categories.
+    Raises `NotEnoughDataError` if no user with history is left.
     """
     users = IdMap.of(pairs[USER_ID])
     user_rows = interactions.users.rows(users.values)
-    wanted = _all_relevance(pairs, users, interactions.items)
+    relevance = _all_relevance(pairs, users, interactions.items)
     if history is not None:
-        wanted = _without_history(wanted, _history_of(user_rows, history))
+        relevance = _without_history(relevance, _select_history(user_rows, history))
 
     event_counts = _count_events(user_rows, interactions)
     segments = user_segments(event_counts, evaluation.light_user_events)
-    wants_something = wanted.relevant_counts > 0
-    returning = wants_something & ~segments[NEW]
+    has_relevant = relevance.relevant_counts > 0
+    returning = has_relevant & ~segments[NEW]
     if not returning.any():
         raise NotEnoughDataError(
             "no user with events before the window has a relevant item in it: "
             "the window is too short, or evaluation.relevant_events too narrow"
         )
-    item_users = interactions.wanted.getnnz(axis=0)
+    item_users = interactions.positives.getnnz(axis=0)
     head = head_items(item_users, evaluation.head_share)
-    of_items = np.column_stack([item_users / len(interactions.users), head.astype(np.float64)])
+    item_values = np.column_stack([item_users / len(interactions.users), head.astype(np.float64)])
     return GroundTruth(
         user_rows=user_rows[returning],
-        returning=wanted.select(returning),
-        new=wanted.select(wants_something & segments[NEW]),
+        returning=relevance.select(returning),
+        new=relevance.select(has_relevant & segments[NEW]),
         segments={name: mask[returning] for name, mask in segments.items() if name != NEW},
         head=head,
         item_users=item_users,
         users=len(interactions.users),
-        had=_mean_of_had(interactions.wanted, of_items)[user_rows[returning]],
-        user_items=interactions.wanted,
+        history_popularity=_mean_over_history(interactions.positives, item_values)[user_rows[returning]],
+        user_items=interactions.positives,
         item_paths=None if catalogue is None else _item_paths(interactions.items, catalogue),
     )
 
 
 def restrict(relevance: Relevance, items: Mask, *, with_unknown: bool) -> tuple[Relevance, Mask]:
-    """Only the wanted items that are in `items` (items,), for the users (U,) who want any of those.
+    """Keep the relevant items in the mask `items` (items,); return them with the mask (U,) of users who have any.
 
-    `with_unknown` says whether wanted items that the model does not know belong to them too.
+    `with_unknown` keeps relevant items that are unknown to the model, too.
     """
     kept = relevance.relevant.copy()
     kept.data = items[kept.indices].astype(np.float32)
@@ -121,8 +121,8 @@ def restrict(relevance: Relevance, items: Mask, *, with_unknown: bool) -> tuple[
 
 def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance:
     user_rows, item_rows = users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])
-    known = item_rows != UNKNOWN
-    relevant = _ones(user_rows[known], item_rows[known], (len(users), len(items)))
+    is_known = item_rows != UNKNOWN
+    relevant = _ones(user_rows[is_known], item_rows[is_known], (len(users), len(items)))
     return Relevance(
         relevant=relevant,
         relevant_counts=np.bincount(user_rows, minlength=len(users)),
@@ -130,25 +130,25 @@ def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance
     )
 
 
-def _mean_of_had(wanted: csr_matrix, of_items: Values) -> Values:
-    """Means of `of_items` (items, C) over what each user has, (users, C); not a number for one without any."""
-    counts = wanted.getnnz(axis=1)[:, None]
-    had = csr_matrix((np.ones(wanted.nnz), wanted.indices, wanted.indptr), wanted.shape)
-    sums: Values = np.asarray(had @ of_items)
+def _mean_over_history(user_items: csr_matrix, item_values: Values) -> Values:
+    """Average `item_values` (items, C) over each user's items, (users, C); NaN for a user without items."""
+    counts = user_items.getnnz(axis=1)[:, None]
+    ones = csr_matrix((np.ones(user_items.nnz), user_items.indices, user_items.indptr), user_items.shape)
+    sums: Values = np.asarray(ones @ item_values)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 def _item_paths(items: IdMap, catalogue: pl.LazyFrame) -> NDArray[np.int32] | None:
-    """The items' categories in codes; None where half of the items or more have none."""
-    known = pl.LazyFrame({ITEM_ID: items.values})
-    paths = known.join(catalogue.select(ITEM_ID, CATEGORY), on=ITEM_ID, how="left", maintain_order="left")
+    """Encode the items' category paths; return None if half of the items or more have no category."""
+    rows = pl.LazyFrame({ITEM_ID: items.values})
+    paths = rows.join(catalogue.select(ITEM_ID, CATEGORY), on=ITEM_ID, how="left", maintain_order="left")
     categories = paths.collect()[CATEGORY]
     named = (categories.list.len() > 0).sum()
     return encode_paths(categories) if named > len(items) / 2 else None
 
 
-def _history_of(user_rows: Rows, history: csr_matrix) -> csr_matrix:
-    """What each user has had, (len(user_rows), items); nothing for an unknown user."""
+def _select_history(user_rows: Rows, history: csr_matrix) -> csr_matrix:
+    """Select the history of each user, (len(user_rows), items); an unknown user has an empty one."""
     padded = csr_matrix(
         (np.ones(history.nnz, dtype=np.float32), history.indices, np.append(history.indptr, history.nnz)),
         shape=(history.shape[0] + 1, history.shape[1]),
@@ -156,19 +156,19 @@ def _history_of(user_rows: Rows, history: csr_matrix) -> csr_matrix:
     return padded[user_rows]  # UNKNOWN, -1, takes the empty last row
 
 
-def _without_history(wanted: Relevance, history: csr_matrix) -> Relevance:
-    had = wanted.relevant.multiply(history).tocsr()
-    relevant = (wanted.relevant - had).tocsr()
+def _without_history(relevance: Relevance, history: csr_matrix) -> Relevance:
+    removed = relevance.relevant.multiply(history).tocsr()
+    relevant = (relevance.relevant - removed).tocsr()
     relevant.eliminate_zeros()
     return Relevance(
         relevant=relevant,
-        relevant_counts=wanted.relevant_counts - had.getnnz(axis=1),
-        candidate_counts=wanted.candidate_counts - history.getnnz(axis=1),
+        relevant_counts=relevance.relevant_counts - removed.getnnz(axis=1),
+        candidate_counts=relevance.candidate_counts - history.getnnz(axis=1),
     )
 
 
 def _count_events(user_rows: Rows, interactions: Interactions) -> NDArray[np.int64]:
-    """How many events each of `user_rows` has, 0 for an unknown user."""
+    """Count the events of each of `user_rows`; 0 for an unknown user."""
     counts = np.bincount(interactions.user_rows, minlength=len(interactions.users))
     return np.append(counts, 0)[user_rows]  # UNKNOWN, -1, takes the last
 

@@ -1,4 +1,4 @@
-"""Models side by side on one window: means over users, intervals, segments, and which one is best."""
+"""Measure a model's lists on one window: means over users, confidence intervals, segments, catalogue metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,44 +22,46 @@ CURVE_POINTS = 101
 
 @dataclass(frozen=True)
 class SegmentMeasurement:
-    """Means over the users of one segment; no metrics where it was not measured."""
+    """Means over the users of one segment; the metrics are empty where the segment was not measured."""
 
     users: int
     metrics: dict[str, float]
     interval: tuple[float, float] | None = None
-    """95 % interval of the metric that models are chosen by; None where it was not measured."""
+    """95 % confidence interval of the selection metric; None where the segment was not measured."""
 
 
 @dataclass(frozen=True)
 class ModelMeasurement:
-    """One model on one window, in plain values: `dataclasses.asdict` of it is JSON."""
+    """The measurement of one model on one window, in plain values that `dataclasses.asdict` converts to JSON."""
 
     name: str
     users: int
-    """Users with history who wanted something: what the means are over."""
+    """Users with history and a relevant item; the means are over these users."""
     cold_users: int
-    """Users who wanted something and had no history."""
+    """Users with a relevant item and no history."""
     metrics: dict[str, float]
     """Metric at k -> mean."""
     intervals: dict[str, tuple[float, float]]
-    """Metric at k -> 95 % interval of the mean."""
+    """Metric at k -> 95 % confidence interval of the mean."""
     segments: dict[str, SegmentMeasurement]
     """New, light and heavy users, head and tail items."""
     catalogue: dict[str, float]
-    """Coverage, Gini index, novelty, popularity, share of head items and diversity at k; the last is missing
-    where no list has two items that can be compared."""
+    """Coverage, Gini index, novelty, popularity, share of head items and diversity at k; diversity is missing
+    where no list has two comparable items."""
     diversity_by: Literal["categories", "shoppers"]
-    """Whether diversity is by the items' categories or by who has them."""
+    """Whether diversity is based on the items' categories or on their users."""
     popularity_bias: dict[str, PopularityBias]
-    """What all users, light and heavy ones are shown, had and wanted, at the cutoff models are chosen by."""
+    """Segment (all, light, heavy) -> popularity of recommended, history and relevant items, at the cutoff of the
+    selection metric."""
     exposure_curve: tuple[float, ...]
-    """Share of all places taken by the most shown 0 %, 1 % … 100 % of the items, at the largest cutoff."""
+    """Share of the list positions taken by the most recommended 0 %, 1 % … 100 % of the items, at the largest
+    cutoff."""
     resampled: tuple[float, ...]
-    """Means of the metric that models are chosen by, one a resample; the same users for every model."""
+    """Bootstrap means of the selection metric; each resample draws the same users for every model."""
 
 
 def check_metric(evaluation: Evaluation) -> None:
-    """Raise `SettingsError` when `evaluation.metric` is not among what is measured."""
+    """Raise `SettingsError` if `evaluation.metric` is not one of the measured metrics."""
     names = metric_names(evaluation.cutoffs)
     if evaluation.metric not in names:
         raise SettingsError(f"evaluation.metric = {evaluation.metric!r}: expected one of {', '.join(names)}")
@@ -75,18 +77,18 @@ def measure_model(
 ) -> ModelMeasurement:
     """Measure a model's lists, (U, n) item rows for `ground_truth.user_rows`, n at least the largest cutoff.
 
-    `fallback` (n,) is the list that users without history get; without one they are only counted.
-    Raises `SettingsError` when `evaluation.metric` is not among what is measured.
+    `fallback` (n,) is the list that users without history get; without it they are only counted.
+    Raises `SettingsError` if `evaluation.metric` is not one of the measured metrics.
     """
     check_metric(evaluation)
     names = metric_names(evaluation.cutoffs)
     values = _evaluate(recommended, ground_truth.returning, evaluation)
-    parts = {
+    by_segment = {
         **{segment: _measure_users(values, users) for segment, users in ground_truth.segments.items()},
         HEAD: _measure_items(recommended, ground_truth, ground_truth.head, evaluation, with_unknown=False),
         TAIL: _measure_items(recommended, ground_truth, ~ground_truth.head, evaluation, with_unknown=True),
     }
-    columns = [*(values[metric] for metric in names), *(part[evaluation.metric] for part in parts.values())]
+    columns = [*(values[metric] for metric in names), *(part[evaluation.metric] for part in by_segment.values())]
     resampled = bootstrap_means(np.column_stack(columns), RESAMPLES, seed)
     exposure = count_exposure(recommended[:, : max(evaluation.cutoffs)], len(ground_truth.head))
     k = evaluation.cutoff
@@ -99,8 +101,8 @@ def measure_model(
         segments={
             NEW: _measure_new_users(fallback, ground_truth.new, evaluation, seed),
             **{
-                part: _summarize(of_users, resampled[:, len(names) + number], evaluation.metric)
-                for number, (part, of_users) in enumerate(parts.items())
+                segment: _summarize(segment_values, resampled[:, len(names) + number], evaluation.metric)
+                for number, (segment, segment_values) in enumerate(by_segment.items())
             },
         },
         catalogue=_measure_catalogue(recommended, ground_truth, evaluation, seed),
@@ -111,60 +113,60 @@ def measure_model(
     )
 
 
-def choose(measurements: Sequence[ModelMeasurement], metric: str) -> str:
-    """The name of the model with the highest mean of `metric`; of equals the first by name."""
+def select_best(measurements: Sequence[ModelMeasurement], metric: str) -> str:
+    """Return the name of the model with the highest mean of `metric`; ties go to the first by name."""
     return min(measurements, key=lambda model: (-model.metrics[metric], model.name)).name
 
 
-def _evaluate(recommended: Rows, wanted: Relevance, evaluation: Evaluation) -> dict[str, Values]:
+def _evaluate(recommended: Rows, relevance: Relevance, evaluation: Evaluation) -> dict[str, Values]:
     return evaluate_lists(
         recommended,
-        wanted.relevant,
-        wanted.relevant_counts,
-        wanted.candidate_counts,
+        relevance.relevant,
+        relevance.relevant_counts,
+        relevance.candidate_counts,
         evaluation.cutoffs,
     )
 
 
 def _means(values: dict[str, Values]) -> dict[str, float]:
-    """The mean of each metric over users; nothing where there are none."""
-    return {metric: float(of_users.mean()) for metric, of_users in values.items() if len(of_users)}
+    """Average each metric over the users; empty without users."""
+    return {metric: float(user_values.mean()) for metric, user_values in values.items() if len(user_values)}
 
 
 def _measure_new_users(
-    fallback: Rows | None, wanted: Relevance, evaluation: Evaluation, seed: int
+    fallback: Rows | None, relevance: Relevance, evaluation: Evaluation, seed: int
 ) -> SegmentMeasurement:
-    users = len(wanted.relevant_counts)
+    users = len(relevance.relevant_counts)
     if fallback is None or users == 0:
         return SegmentMeasurement(users, {})
     lists = np.broadcast_to(fallback, (users, len(fallback)))
-    values = _evaluate(lists, wanted, evaluation)
+    values = _evaluate(lists, relevance, evaluation)
     resampled = bootstrap_means(values[evaluation.metric][:, None], RESAMPLES, seed)
     return _summarize(values, resampled[:, 0], evaluation.metric)
 
 
 def _measure_users(values: dict[str, Values], users: Mask) -> dict[str, Values]:
-    """The values of some of the users; not a number for the others."""
-    return {metric: np.where(users, of_users, np.nan) for metric, of_users in values.items()}
+    """Set the values of all other users to NaN."""
+    return {metric: np.where(users, user_values, np.nan) for metric, user_values in values.items()}
 
 
 def _measure_items(
     recommended: Rows, ground_truth: GroundTruth, items: Mask, evaluation: Evaluation, *, with_unknown: bool
 ) -> dict[str, Values]:
-    """The values of the users who wanted some of the items, by those alone; not a number for the others."""
-    wanted, users = restrict(ground_truth.returning, items, with_unknown=with_unknown)
+    """Evaluate the lists on the relevant items in `items` (items,); NaN for users without any."""
+    relevance, users = restrict(ground_truth.returning, items, with_unknown=with_unknown)
     values = {metric: np.full(len(users), np.nan) for metric in metric_names(evaluation.cutoffs)}
-    for metric, of_users in _evaluate(recommended[users], wanted, evaluation).items():
-        values[metric][users] = of_users
+    for metric, user_values in _evaluate(recommended[users], relevance, evaluation).items():
+        values[metric][users] = user_values
     return values
 
 
 def _summarize(values: dict[str, Values], resampled: Values, metric: str) -> SegmentMeasurement:
-    """Means over the users who have a value, with the interval of the one metric that was resampled."""
+    """Average over the users that have a value, with the interval of the resampled metric."""
     users = int((~np.isnan(values[metric])).sum())
     if users == 0:
         return SegmentMeasurement(0, {})
-    means = {name: float(np.nanmean(of_users)) for name, of_users in values.items()}
+    means = {name: float(np.nanmean(user_values)) for name, user_values in values.items()}
     return SegmentMeasurement(users, means, confidence_interval(resampled))
 
 
@@ -184,13 +186,13 @@ def _measure_catalogue(
         values[f"coverage@{k}"] = coverage(exposure)
         values[f"gini@{k}"] = gini(exposure)
         values[f"novelty@{k}"] = novelty(exposure, ground_truth.item_users, ground_truth.users)
-        values[f"popularity@{k}"] = _mean_of_known(mean_over_lists(lists, popularity))
+        values[f"popularity@{k}"] = _mean_without_nan(mean_over_lists(lists, popularity))
         values[f"head_share@{k}"] = float(exposure[ground_truth.head].sum() / max(1, exposure.sum()))
         if not np.isnan(diversity[k]).all():
-            values[f"diversity@{k}"] = _mean_of_known(diversity[k])
+            values[f"diversity@{k}"] = _mean_without_nan(diversity[k])
     return values
 
 
-def _mean_of_known(of_users: Values) -> float:
-    known = of_users[~np.isnan(of_users)]
-    return float(known.mean()) if len(known) else 0.0
+def _mean_without_nan(user_values: Values) -> float:
+    values = user_values[~np.isnan(user_values)]
+    return float(values.mean()) if len(values) else 0.0

@@ -1,4 +1,4 @@
-"""Parts of users and of items that are worth measuring apart."""
+"""User segments by the number of events (new, light, heavy), and head and tail items."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +13,24 @@ HEAVY = "heavy"
 HEAD = "head"
 TAIL = "tail"
 
-FEW_USERS = 100  # a mean over fewer says little
+MIN_RELIABLE_USERS = 100  # a mean over fewer users is not reliable
 
 
 def user_segments(event_counts: Counts, light_user_events: int) -> dict[str, Mask]:
-    """Which users are new (no event), light (fewer than `light_user_events`) or heavy, each (users,)."""
+    """Assign users to new (no event), light (fewer than `light_user_events`) and heavy, each a mask (users,)."""
     new = event_counts == 0
     heavy = event_counts >= light_user_events
     return {NEW: new, LIGHT: ~new & ~heavy, HEAVY: heavy}
 
 
 def head_items(item_counts: Counts, head_share: float) -> Mask:
-    """The fewest, most popular items that make `head_share` of all interactions, (items,).
+    """Select the smallest set of most popular items with `head_share` of all interactions, as a mask (items,).
 
-    `item_counts` (items,) counts each item's interactions; of equals the lower item row comes first.
+    `item_counts` (items,) counts each item's interactions; ties go to the lower item row.
     """
     order = np.argsort(-item_counts, kind="stable")
     before = item_counts[order].cumsum() - item_counts[order]
-    # 1e-9 keeps a share that is met exactly from taking one item more for the rounding of the product.
+    # 1e-9 keeps rounding of the product from adding one more item where the share is met exactly.
     needed = head_share * item_counts.sum() * (1 - 1e-9)
     head = np.zeros(len(item_counts), dtype=np.bool_)
     head[order[before < needed]] = True

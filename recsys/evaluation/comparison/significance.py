@@ -1,4 +1,4 @@
-"""Which differences between models are more than chance: paired over users, corrected for their number."""
+"""Significance of differences between models: paired tests over users, corrected for multiple comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ import numpy as np
 from scipy.special import stdtr
 
 from recsys.evaluation.comparison.bootstrap import confidence_interval
-from recsys.evaluation.comparison.measurement import ModelMeasurement, choose
+from recsys.evaluation.comparison.measurement import ModelMeasurement, select_best
 from recsys.evaluation.metrics.ranking import Values
 
-SIGNIFICANCE: Final = 0.05
+SIGNIFICANCE_LEVEL: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the winner is ahead of the next best model, with the 95 % interval of the difference."""
+    """The difference between the winner and the next best model, with its 95 % confidence interval."""
 
     runner_up: str
     difference: float
@@ -26,42 +26,42 @@ class Lead:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one model is ahead of another in the mean of one metric, over the same users."""
+    """The difference of two models in the mean of one metric, paired over users."""
 
     better: str
     worse: str
     difference: float
     """0 or more."""
     interval: tuple[float, float]
-    """95 % interval of the difference, of this pair alone."""
+    """95 % confidence interval of the difference, not corrected for other pairs."""
     p_value: float
-    """How often chance alone would make so large a difference, either way."""
-    corrected: float
-    """The same, by Holm, for all the pairs that were compared."""
+    """Two-sided p-value."""
+    corrected_p_value: float
+    """The p-value after Holm's correction for all compared pairs."""
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference stands after the correction, at 5 %."""
-        return self.corrected < SIGNIFICANCE
+        """Return whether the corrected p-value is below `SIGNIFICANCE_LEVEL`."""
+        return self.corrected_p_value < SIGNIFICANCE_LEVEL
 
 
 def find_lead(measurements: Sequence[ModelMeasurement], winner: str, metric: str) -> Lead | None:
-    """How far `winner` is ahead of the best other model in `metric`, which the models were resampled by.
+    """Compare `winner` with the best other model in `metric`, the metric of the bootstrap means.
 
-    None when there is no other model. Models of one window were resampled with the same users, so the
-    interval is that of a paired difference. A negative difference means that another model is ahead.
+    Returns None without another model. Models of one window were resampled with the same users, so the interval is
+    that of a paired difference. A negative difference means that the other model is better.
     """
     models = {model.name: model for model in measurements}
     first = models.pop(winner)
     if not models:
         return None
-    second = models[choose(list(models.values()), metric)]
+    second = models[select_best(list(models.values()), metric)]
     differences = np.array(first.resampled) - np.array(second.resampled)
     return Lead(second.name, first.metrics[metric] - second.metrics[metric], confidence_interval(differences))
 
 
 def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tuple[Difference, ...]:
-    """Every pair of models of one window in `metric`, which they were resampled by, the best models' first."""
+    """Compare all pairs of models of one window in `metric`, the metric of the bootstrap means, best first."""
     ordered = sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
     pairs = list(combinations(ordered, 2))
     resampled = [np.array(better.resampled) - np.array(worse.resampled) for better, worse in pairs]
@@ -73,17 +73,17 @@ def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tupl
     return tuple(
         Difference(better.name, worse.name, difference, confidence_interval(means), p_value, corrected)
         for (better, worse), difference, means, p_value, corrected in zip(
-            pairs, differences, resampled, p_values, holm_correction(p_values), strict=True
+            pairs, differences, resampled, p_values, apply_holm_correction(p_values), strict=True
         )
     )
 
 
 def paired_p_value(difference: float, resampled: Values, users: int) -> float:
-    """The two-sided p-value of a mean difference over `users`, from its bootstrap means (resamples,).
+    """Compute the two-sided p-value of a mean difference over `users` from its bootstrap means (resamples,).
 
-    Student's paired t-test, its standard error taken from the resamples, as only they are kept: both agree up
-    to the resamples' own chance, 3 % of the error with 500 of them. Counting resamples on the far side of 0
-    could not go below one in 500, which no correction for many pairs would let stand.
+    Student's paired t-test with the standard error of the bootstrap means, because the values of each user are not
+    stored. With 500 resamples, the error is within about 3 % of the exact one. Counting the resamples beyond 0 has
+    a resolution of 1 in 500, which is too coarse for a correction over many pairs.
     """
     if users < 2:
         return 1.0
@@ -93,11 +93,11 @@ def paired_p_value(difference: float, resampled: Values, users: int) -> float:
     return float(2 * stdtr(users - 1, -abs(difference) / error))  # pyright: ignore[reportUnknownArgumentType]
 
 
-def holm_correction(p_values: Sequence[float]) -> list[float]:
-    """Each p-value for all of them together, at most 1.
+def apply_holm_correction(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for multiple comparisons; corrected values are at most 1.
 
-    Below a level alpha is, with a chance of at most alpha, any that only chance put there, however they depend
-    on each other. (Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.)
+    Rejecting corrected p-values below alpha keeps the family-wise error rate at alpha, whatever the dependence
+    between the tests. Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
     corrected = [1.0] * len(p_values)
     highest = 0.0

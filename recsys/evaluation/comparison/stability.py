@@ -1,4 +1,4 @@
-"""Whether the ranking of models lasts from one window in time to the next."""
+"""Stability of the models' ranking over consecutive windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from recsys.evaluation.metrics.ranking import Values
 
 @dataclass(frozen=True)
 class FoldStatistics:
-    """One model over several windows."""
+    """Statistics of one model's metric over several windows."""
 
     name: str
     mean: float
     spread: float
-    """Standard deviation from window to window."""
+    """Sample standard deviation over the windows."""
     lowest: float
     highest: float
     wins: int
-    """Windows on which no other model was better."""
+    """The number of windows on which no other model is better."""
 
 
 def summarize_folds(folds: Sequence[Mapping[str, float]]) -> tuple[FoldStatistics, ...]:
-    """Every model over two folds or more, each a model's name -> its metric, the best mean first."""
+    """Summarize each model over two or more folds, the best mean first; a fold maps model names to the metric."""
     best = [max(fold.values()) for fold in folds]
     models = [
         FoldStatistics(
@@ -32,7 +32,7 @@ def summarize_folds(folds: Sequence[Mapping[str, float]]) -> tuple[FoldStatistic
             spread=float(np.std(values, ddof=1)),
             lowest=min(values),
             highest=max(values),
-            wins=sum(found == highest for found, highest in zip(values, best, strict=True)),
+            wins=sum(value == highest for value, highest in zip(values, best, strict=True)),
         )
         for name in folds[0]
         for values in ([fold[name] for fold in folds],)
@@ -41,10 +41,10 @@ def summarize_folds(folds: Sequence[Mapping[str, float]]) -> tuple[FoldStatistic
 
 
 def concordance(folds: Sequence[Mapping[str, float]]) -> float:
-    """Kendall's W of the folds' rankings: 1 when all are the same, near 0 when they have nothing in common.
+    """Compute Kendall's W of the folds' rankings: 1 for identical rankings, near 0 for unrelated ones.
 
-    Equal models share a rank; the formula is the one without ties. 1 for a single model. (Kendall and Babington
-    Smith, "The Problem of m Rankings", 1939.)
+    Tied models share a mean rank, without the correction for ties. W is 1 for a single model.
+    Source: Kendall and Babington Smith, "The Problem of m Rankings" (1939).
     """
     names = sorted(folds[0])
     models = len(names)
@@ -56,7 +56,7 @@ def concordance(folds: Sequence[Mapping[str, float]]) -> float:
 
 
 def _ranks(values: Values) -> Values:
-    """1 for the highest; equal values share the mean of their ranks."""
+    """Rank values from 1 for the highest; ties share their mean rank."""
     above = (values[None, :] > values[:, None]).sum(axis=1)
     equal = (values[None, :] == values[:, None]).sum(axis=1)
     return above + (equal + 1) / 2

@@ -1,4 +1,4 @@
-"""What lists do to the catalogue: how much of it they show, how evenly, and how far from the obvious."""
+"""Metrics of item exposure: coverage, Gini index, novelty."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,21 +8,21 @@ from recsys.ids import Rows
 
 
 def count_exposure(recommended: Rows, items: int) -> NDArray[np.int64]:
-    """How many of the lists (U, n) show each item, (items,); -1 entries are empty places."""
-    shown = recommended[recommended >= 0]
-    return np.bincount(shown, minlength=items).astype(np.int64)
+    """Count the lists (U, n) that hold each item, (items,); -1 marks an empty position."""
+    listed = recommended[recommended >= 0]
+    return np.bincount(listed, minlength=items).astype(np.int64)
 
 
 def coverage(exposure: Counts) -> float:
-    """Share of the items that are in at least one list."""
+    """Return the share of the items that are in at least one list."""
     return float(np.count_nonzero(exposure) / len(exposure))
 
 
 def gini(exposure: Counts) -> float:
-    """How unevenly the items are shown: 0 all alike, 1 one item takes all places.
+    """Compute the Gini index of exposure: 0 for equal exposure, 1 where one item takes all positions.
 
-    The Gini index as recommender surveys write it, divided by items - 1, so that 1 is reached for any number
-    of items (Shani and Gunawardana, "Evaluating Recommendation Systems", 2011). 0 where nothing is shown.
+    It is divided by items - 1, so that the maximum is 1 for any number of items (Shani and Gunawardana, "Evaluating
+    Recommendation Systems", 2011). 0 for empty lists.
     """
     items, total = len(exposure), int(exposure.sum())
     if items < 2 or total == 0:
@@ -32,11 +32,11 @@ def gini(exposure: Counts) -> float:
 
 
 def novelty(exposure: Counts, item_users: Counts, users: int) -> float:
-    """Mean self-information of the shown items, in bits: -log2 of the share of `users` who have the item.
+    """Compute the mean self-information of recommended items in bits: -log2 of the share of `users` with the item.
 
-    `item_users` (items,) counts the users who have each item; one that nobody has counts as one that a single
-    user has, since its information would have no bound. 0 where nothing is shown. (Zhou et al., "Solving the
-    apparent diversity-accuracy dilemma of recommender systems", 2010.)
+    `item_users` (items,) counts the users who have each item; an item without users counts as one with a single
+    user, because its self-information would be infinite. 0 for empty lists.
+    Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems" (2010).
     """
     if exposure.sum() == 0:
         return 0.0
@@ -45,6 +45,6 @@ def novelty(exposure: Counts, item_users: Counts, users: int) -> float:
 
 
 def exposure_curve(exposure: Counts, points: int) -> Values:
-    """Share of all places that the most shown items take, at `points` even steps from 0 to all items."""
+    """Return the share of positions taken by the most recommended items, at `points` even steps from 0 to all."""
     shares = np.append(0, np.sort(exposure)[::-1].cumsum()) / max(1, int(exposure.sum()))
     return np.interp(np.linspace(0, len(exposure), points), np.arange(len(exposure) + 1), shares)

@@ -1,4 +1,4 @@
-"""How good lists are, user by user: recall, precision, F1, NDCG, MAP, MRR, hit rate and AUC at k."""
+"""Ranking metrics of each user's list: recall, precision, F1, NDCG, MAP, MRR, hit rate and AUC at k."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ Counts = NDArray[np.integer]
 Values = NDArray[np.float64]
 
 METRICS = ("recall", "precision", "f1", "ndcg", "map", "mrr", "hit_rate", "auc")
-BLOCK_ENTRIES = 1 << 21  # list entries measured at a time; each takes about 100 bytes
+BLOCK_ENTRIES = 1 << 21  # list entries in one block; each takes about 100 bytes
 
 
 def metric_names(cutoffs: Sequence[int]) -> list[str]:
-    """Every metric at every cutoff, as in `ndcg@20`."""
+    """Return the names of all metrics at all cutoffs, as in `ndcg@20`."""
     return [f"{metric}@{k}" for metric in METRICS for k in cutoffs]
 
 
@@ -27,19 +27,20 @@ def evaluate_lists(
     candidate_counts: Counts,
     cutoffs: Sequence[int],
 ) -> dict[str, Values]:
-    """Measure one list for each of U users; every value is one user's, from 0 to 1.
+    """Evaluate one list for each of U users; return the values of each metric by user, (U,), from 0 to 1.
 
     - `recommended`: (U, n) item rows, best first, distinct in a row, -1 after the last; n is at least the
       largest cutoff.
-    - `relevant`: (U, items), an entry for every item the user wanted that the model knows.
-    - `relevant_counts`: (U,) all the items the user wanted, at least 1; those unknown to the model, which no
-      list can hold, count too.
-    - `candidate_counts`: (U,) how many items could have been recommended to the user.
+    - `relevant`: (U, items), an entry for each relevant item that the model knows.
+    - `relevant_counts`: (U,) the number of all relevant items, at least 1, including items unknown to the model,
+      which no list can hold.
+    - `candidate_counts`: (U,) the number of items that could have been recommended to the user.
 
-    Recall divides by all that the user wanted, precision by k. NDCG is binary and its ideal list is cut at k
-    (Järvelin and Kekäläinen, 2002). MAP divides by all that the user wanted, so it is at most k over that.
-    AUC is the chance that an item the user wanted stands above one the user did not; all items below the cut
-    are tied and count half.
+    Recall divides by the number of relevant items, precision by k. NDCG uses binary relevance and an ideal list cut
+    at k (Järvelin and Kekäläinen, 2002). MAP divides by the number of relevant items, so its maximum is k over that
+    number for users with more than k. AUC is the probability that a relevant item is ranked above an item that is
+    not relevant; items below the cutoff are tied and count half.
+    Raises `ValueError` if the lists are shorter than the largest cutoff.
     """
     if recommended.shape[1] < max(cutoffs):
         raise ValueError(f"lists of {recommended.shape[1]} items cannot be measured at {max(cutoffs)}")
@@ -49,11 +50,11 @@ def evaluate_lists(
     for start in range(0, users, block):
         rows = slice(start, start + block)
         lists = recommended[rows, :depth]
-        wanted = relevant[rows]
+        relevant_rows = relevant[rows]
         measured = _evaluate_block(
             lists,
-            find_hits(lists, wanted),
-            np.diff(wanted.indptr),
+            find_hits(lists, relevant_rows),
+            np.diff(relevant_rows.indptr),
             relevant_counts[rows].astype(np.float64),
             candidate_counts[rows].astype(np.float64),
             cutoffs,
@@ -64,15 +65,15 @@ def evaluate_lists(
 
 
 def find_hits(recommended: Rows, relevant: csr_matrix) -> NDArray[np.bool_]:
-    """Which entries of `recommended` (U, n) the user wanted, (U, n)."""
+    """Mark the entries of `recommended` (U, n) that are relevant to the user, (U, n)."""
     users, items = relevant.shape
-    wanted = relevant.sorted_indices()
-    owners = np.repeat(np.arange(users, dtype=np.int64), np.diff(wanted.indptr))
-    wanted_keys = owners * items + wanted.indices
+    ordered = relevant.sorted_indices()
+    user_rows = np.repeat(np.arange(users, dtype=np.int64), np.diff(ordered.indptr))
+    relevant_keys = user_rows * items + ordered.indices
     keys = np.arange(users, dtype=np.int64)[:, None] * items + recommended
-    places = np.searchsorted(wanted_keys, keys)
-    found = np.append(wanted_keys, -1)[places] == keys
-    return found & (recommended >= 0)
+    positions = np.searchsorted(relevant_keys, keys)
+    is_relevant = np.append(relevant_keys, -1)[positions] == keys
+    return is_relevant & (recommended >= 0)
 
 
 def _evaluate_block(
@@ -96,18 +97,18 @@ def _evaluate_block(
     values: dict[str, Values] = {}
     for k in cutoffs:
         cut = k - 1
-        found = hits_so_far[:, cut].astype(np.float64)
+        hit_counts = hits_so_far[:, cut].astype(np.float64)
         ideal = ideal_gains[np.minimum(k, relevant_counts).astype(np.intp) - 1]
-        values[f"recall@{k}"] = found / relevant_counts
-        values[f"precision@{k}"] = found / k
-        # The harmonic mean of the two above, without their quotient of zeros.
-        values[f"f1@{k}"] = 2 * found / (k + relevant_counts)
+        values[f"recall@{k}"] = hit_counts / relevant_counts
+        values[f"precision@{k}"] = hit_counts / k
+        # The harmonic mean of recall and precision, written so that 0 hits give 0 rather than 0 / 0.
+        values[f"f1@{k}"] = 2 * hit_counts / (k + relevant_counts)
         values[f"ndcg@{k}"] = gains[:, cut] / ideal
         values[f"map@{k}"] = precisions[:, cut] / relevant_counts
         values[f"mrr@{k}"] = reciprocal_ranks[:, cut]
-        values[f"hit_rate@{k}"] = (found > 0).astype(np.float64)
+        values[f"hit_rate@{k}"] = (hit_counts > 0).astype(np.float64)
         values[f"auc@{k}"] = _area_under_curve(
-            found,
+            hit_counts,
             misses_so_far[:, cut],
             misses_above_hits[:, cut],
             relevant_counts,
@@ -117,10 +118,10 @@ def _evaluate_block(
 
 
 def _area_under_curve(
-    found: Values, misses: Counts, misses_above_hits: Counts, relevant: Values, irrelevant: Values
+    hit_counts: Values, misses: Counts, misses_above_hits: Counts, relevant: Values, irrelevant: Values
 ) -> Values:
-    """Share of (relevant, irrelevant) pairs in the right order; 1 for a user without irrelevant items."""
-    above = found * irrelevant - misses_above_hits
-    tied = (relevant - found) * (irrelevant - misses)
+    """Return the share of (relevant, irrelevant) pairs in the correct order; 1 without irrelevant items."""
+    above = hit_counts * irrelevant - misses_above_hits
+    tied = (relevant - hit_counts) * (irrelevant - misses)
     pairs = relevant * irrelevant
     return np.divide(above + tied / 2, pairs, out=np.ones_like(pairs), where=pairs > 0)

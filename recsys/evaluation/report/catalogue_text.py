@@ -1,165 +1,194 @@
-"""What the report says in words of shoppers and of the catalogue: who is served how well, and with what."""
+"""The report's sentences about user segments and the catalogue: accuracy by segment, coverage, popularity bias."""
 
 from collections.abc import Sequence
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import FEW_USERS, HEAD, HEAVY, LIGHT, NEW, TAIL
+from recsys.evaluation.comparison.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.report.contents import Report
-from recsys.evaluation.report.formatting import interval, metric_name, percent, several, times, value, whole
+from recsys.evaluation.report.formatting import (
+    count_noun,
+    format_factor,
+    format_integer,
+    format_interval,
+    format_metric,
+    format_percent,
+    join_words,
+    metric_label,
+)
 from recsys.evaluation.report.model_plots import SEGMENT_LABELS
 
-NEAR = 0.1  # a popularity that differs by a smaller share is called about the same
+MIN_RELATIVE_DIFFERENCE = 0.1  # smaller differences are called about equal
 
 
 def cold_sentence(report: Report) -> str:
-    """How many users of the test window had no history."""
+    """State how many users of the test window have no history, and how accurate their popular list is."""
     winner = report.winner_on_test
-    everyone = winner.users + winner.cold_users
+    total = winner.users + winner.cold_users
     if winner.cold_users == 0:
-        return f"All {whole(everyone)} shoppers measured on the test window had a history."
-    share = percent(winner.cold_users / everyone)
+        return f"All {format_integer(total)} users of the test window have a history."
+    share = format_percent(winner.cold_users / total)
+    verb = "is" if winner.cold_users == 1 else "are"
     sentence = (
-        f"{whole(winner.cold_users)} of the {whole(everyone)} shoppers of the test window ({share}) were "
-        "new, without any history; they are measured apart"
+        f"{format_integer(winner.cold_users)} of {count_noun(total, 'user')} of the test window ({share}) {verb} "
+        "new, without history. They are measured separately"
     )
     metric = report.evaluation.metric
     metrics = winner.segments[NEW].metrics
     if metric not in metrics:
         return f"{sentence}."
-    return f"{sentence}, on the popular list that they get ({metric_name(metric)} {value(metrics[metric])})."
+    result = f"{metric_label(metric)} {format_metric(metrics[metric])}"
+    return f"{sentence}, on the popular list that they get ({result})."
 
 
 def segments_sentence(report: Report) -> str:
-    """Whom the winner serves best and worst, and what is measured on too few to tell."""
+    """Order the user segments by the winner's metric, and name the segments with too few users."""
     metric, winner = report.evaluation.metric, report.winner_on_test
-    parts = {name: winner.segments[name] for name in (NEW, LIGHT, HEAVY)}
-    measured = {name: part for name, part in parts.items() if metric in part.metrics}
-    told = [
-        f"{SEGMENT_LABELS[name]} {value(part.metrics[metric])} ({interval(part.interval)})"
-        if part.interval
-        else f"{SEGMENT_LABELS[name]} {value(part.metrics[metric])}"
-        for name, part in sorted(measured.items(), key=lambda pair: -pair[1].metrics[metric])
+    segments = {name: winner.segments[name] for name in (NEW, LIGHT, HEAVY)}
+    measured = {name: segment for name, segment in segments.items() if metric in segment.metrics}
+    values = [
+        f"{SEGMENT_LABELS[name]} {format_metric(segment.metrics[metric])} ({format_interval(segment.interval)})"
+        if segment.interval
+        else f"{SEGMENT_LABELS[name]} {format_metric(segment.metrics[metric])}"
+        for name, segment in sorted(measured.items(), key=lambda pair: -pair[1].metrics[metric])
     ]
-    few = [f"{whole(part.users)} {name}" for name, part in parts.items() if 0 < part.users < FEW_USERS]
-    sentence = f"{metric_name(metric)} of {report.winner}, the best served first: {several(told)}."
-    return f"{sentence} Only {several(few)} shoppers were measured, too few to rely on." if few else sentence
+    small = [
+        f"{format_integer(segment.users)} {name}"
+        for name, segment in segments.items()
+        if 0 < segment.users < MIN_RELIABLE_USERS
+    ]
+    label = f"{metric_label(metric)} of {report.winner} by user segment"
+    sentence = f"{label}, in descending order: {join_words(values)}."
+    if not small:
+        return sentence
+    return f"{sentence} Segments with too few users for a reliable mean: {join_words(small)}."
 
 
 def items_sentence(report: Report) -> str:
-    """How much better the winner finds popular items than others."""
+    """Compare the winner's metric on head items with that on tail items."""
     metric, winner = report.evaluation.metric, report.winner_on_test
     head, tail = (winner.segments[name].metrics.get(metric) for name in (HEAD, TAIL))
     if head is None or tail is None:
         return ""
+    label = f"The {metric_label(metric)} of {report.winner}"
     if tail == 0:
-        return f"{report.winner} finds none of the tail items that shoppers wanted."
-    if abs(head / tail - 1) < NEAR:
-        return f"{report.winner} finds wanted head and tail items about as well."
+        return f"{label} on tail items is 0."
+    if abs(head / tail - 1) < MIN_RELATIVE_DIFFERENCE:
+        return f"{label} on head items is about the same as on tail items."
     if head > tail:
-        return f"{report.winner} finds wanted head items {times(head / tail)} as well as wanted tail items."
-    return (
-        f"{report.winner} finds wanted tail items {times(tail / head) if head else 'far'} better than head items."
-    )
+        return f"{label} on head items is {format_factor(head / tail)} that on tail items."
+    if head == 0:
+        return f"{label} on head items is 0."
+    return f"{label} on tail items is {format_factor(tail / head)} that on head items."
 
 
 def catalogue_sentence(report: Report) -> str:
-    """How much of the catalogue the winner's lists show."""
+    """State how much of the catalogue the winner's lists cover, and how concentrated they are."""
     catalogue, k = report.winner_on_test.catalogue, report.cutoff
     half = next(i for i, share in enumerate(report.winner_on_test.exposure_curve) if share >= 0.5)
     return (
-        f"The lists of {report.winner} show {percent(catalogue[f'coverage@{k}'])} of the catalogue; the "
-        f"{half}% of items that are shown most take half of all places."
+        f"The lists of {report.winner} cover {format_percent(catalogue[f'coverage@{k}'])} of the catalogue. The "
+        f"{half}% most recommended items take half of all list positions."
     )
 
 
 def exposure_sentence(report: Report) -> str:
-    """Which models share places out the most and the least evenly."""
+    """Name the models with the lowest and the highest Gini index."""
     ginis = sorted((model.catalogue[f"gini@{report.cutoff}"], model.name) for model in report.test)
     (lowest, most_even), (highest, least_even) = ginis[0], ginis[-1]
     if lowest == highest:
         return f"The Gini index is {lowest:.3f}."
-    return f"{most_even} is the most even (Gini index {lowest:.3f}), {least_even} the least ({highest:.3f})."
+    return f"{most_even} has the lowest Gini index ({lowest:.3f}), {least_even} the highest ({highest:.3f})."
 
 
 def tradeoff_sentence(report: Report) -> str:
-    """Whether a model that shows more of the catalogue costs accuracy, and which models have neither."""
+    """Compare the winner with the model of the highest coverage, and name the dominated models."""
     metric, winner = report.evaluation.metric, report.winner_on_test
     others = [model for model in report.test if model.name != report.winner]
     if not others:
-        return f"{report.winner} shows {percent(_coverage(winner, report))} of the catalogue."
+        return f"{report.winner} covers {format_percent(_coverage(winner, report))} of the catalogue."
     widest = max(others, key=lambda model: (_coverage(model, report), model.name))
-    shown, more = _coverage(winner, report), _coverage(widest, report)
-    if more <= shown:
-        first = f"No other model shows more of the catalogue than {report.winner}, {percent(shown)}"
+    own, highest = _coverage(winner, report), _coverage(widest, report)
+    if highest <= own:
+        sentence = f"{report.winner} has the highest coverage, {format_percent(own)}"
     else:
         change = widest.metrics[metric] / winner.metrics[metric] - 1 if winner.metrics[metric] else 0
-        than = f"{percent(abs(change))} {'lower' if change < 0 else 'higher'} {metric_name(metric)}"
-        first = (
-            f"{widest.name} shows the most of the catalogue, {percent(more)} beside the {percent(shown)} of "
-            f"{report.winner}, at a {than}"
+        direction = "lower" if change < 0 else "higher"
+        sentence = (
+            f"{widest.name} has the highest coverage, {format_percent(highest)} (coverage of {report.winner}: "
+            f"{format_percent(own)}), and its {metric_label(metric)} is {format_percent(abs(change))} {direction}"
         )
-    beaten = sorted(model.name for model in report.test if _is_beaten(model, report))
-    return f"{first}. For {several(beaten)} another is both better and shows more." if beaten else f"{first}."
+    dominated = sorted(model.name for model in report.test if _is_dominated(model, report))
+    if not dominated:
+        return f"{sentence}."
+    verb = "is" if len(dominated) == 1 else "are"
+    return f"{sentence}. {join_words(dominated)} {verb} dominated: another model is better in both."
 
 
 def popularity_sentence(report: Report) -> str:
-    """How popular the recommended items are beside those that shoppers had and wanted."""
+    """Compare the popularity of recommended items with that of the users' history and relevant items."""
     bias = report.winner_on_test.popularity_bias[ALL]
-    shown, had, wanted = bias.recommended, bias.had, bias.wanted
+    shown, history, relevant = bias.recommended, bias.had, bias.wanted
     return (
-        f"On average {percent(shown.share_of_users)} of all shoppers have an item that {report.winner} recommends, "
-        f"{percent(had.share_of_users)} one that the shopper had and {percent(wanted.share_of_users)} one that the "
-        f"shopper then wanted. Head items take {percent(shown.head_share)} of the places, and are "
-        f"{percent(wanted.head_share)} of what was wanted."
+        f"On average, {format_percent(shown.share_of_users)} of all users have interacted with an item that "
+        f"{report.winner} recommends, {format_percent(history.share_of_users)} with an item of a user's history "
+        f"and {format_percent(relevant.share_of_users)} with a relevant item of the test window. Head items take "
+        f"{format_percent(shown.head_share)} of the list positions and are {format_percent(relevant.head_share)} "
+        "of the relevant items."
     )
 
 
 def lift_sentence(report: Report) -> str:
-    """Whether light shoppers are shown more popular items than they ask for, and heavy ones."""
+    """State how popular the items recommended to light and heavy users are, relative to their own items."""
     bias = report.winner_on_test.popularity_bias
-    told = [
-        f"{SEGMENT_LABELS[name]} items {_than(part.lift)} those they had and {_than(part.lift_over_wanted)} those "
-        "they then wanted"
+    comparisons = [
+        f"to {SEGMENT_LABELS[name]}, {_compare(part.lift)} the items of their history and "
+        f"{_compare(part.lift_over_wanted)} their relevant items"
         for name in (LIGHT, HEAVY)
         if (part := bias.get(name))
     ]
-    return f"{report.winner} shows {'; '.join(told)}."
+    return f"{report.winner} recommends items {'; '.join(comparisons)}."
 
 
 def diversity_sentence(report: Report) -> str:
-    """How unlike each other the items of one list are."""
+    """State the intra-list diversity of the winner, and name the least and the most diverse other models."""
     name, winner = f"diversity@{report.cutoff}", report.winner_on_test
     if name not in winner.catalogue:
         return ""
-    by = (
-        "by their categories, where 0 is the same category and 1 another root"
+    basis = (
+        "their categories: 0 is the same category, 1 a different root category"
         if winner.diversity_by == "categories"
-        else "by who has them, where 0 is the same shoppers and 1 no shopper in common"
+        else "their users: 0 is the same users, 1 no user in common"
     )
-    sentence = f"Two items of one list by {report.winner} are {winner.catalogue[name]:.2f} apart {by}"
+    sentence = (
+        f"The mean dissimilarity of two items in a list of {report.winner} is {winner.catalogue[name]:.2f}, based "
+        f"on {basis}."
+    )
     others = [model for model in report.test if name in model.catalogue and model.name != report.winner]
     if not others:
-        return f"{sentence}."
-    found = sorted((model.catalogue[name], model.name) for model in others)
-    (least, alike), (most, varied) = found[0], found[-1]
-    if least == most:
-        return f"{sentence}, those of {several([model for _, model in found])} {least:.2f}."
+        return sentence
+    values = sorted((model.catalogue[name], model.name) for model in others)
+    (lowest, least_diverse), (highest, most_diverse) = values[0], values[-1]
+    if lowest == highest:
+        return f"{sentence} For {join_words([model for _, model in values])} it is {lowest:.2f}."
     return (
-        f"{sentence}; of the others the lists of {alike} are the most alike ({least:.2f}), those of {varied} "
-        f"the most varied ({most:.2f})."
+        f"{sentence} Of the other models, {least_diverse} is the least diverse ({lowest:.2f}) and {most_diverse} "
+        f"the most diverse ({highest:.2f})."
     )
 
 
-def _than(lift: float) -> str:
-    return "about as popular as" if abs(lift) < NEAR else f"{times(1 + lift)} as popular as"
+def _compare(lift: float) -> str:
+    if abs(lift) < MIN_RELATIVE_DIFFERENCE:
+        return "about as popular as"
+    return f"{format_factor(1 + lift)} as popular as"
 
 
 def _coverage(model: ModelMeasurement, report: Report) -> float:
     return model.catalogue[f"coverage@{report.cutoff}"]
 
 
-def _is_beaten(model: ModelMeasurement, report: Report) -> bool:
+def _is_dominated(model: ModelMeasurement, report: Report) -> bool:
+    """Return whether another model has both a higher metric and a higher coverage."""
     metric = report.evaluation.metric
     others: Sequence[ModelMeasurement] = report.test
     return any(

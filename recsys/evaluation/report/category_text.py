@@ -1,59 +1,58 @@
-"""What the report says in words of the categories that are proposed for items without one."""
+"""The report's sentences about categories that are proposed for items without one."""
 
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.evaluation.report.contents import CategorySummary
-from recsys.evaluation.report.formatting import count, percent, several, whole
+from recsys.evaluation.report.formatting import count_noun, format_integer, format_percent, join_words
 
-SMALL_GAP = 0.02  # of confidence and accuracy, that is called small
-WIDE_GAP = 0.05
+# Expected calibration errors up to which the confidence is called well and acceptably calibrated.
+MAX_SMALL_ERROR = 0.02
+MAX_ACCEPTABLE_ERROR = 0.05
 
 
 def categories_sentence(categories: CategorySummary) -> str:
-    """How many items have no category, and how many of them get one proposed."""
-    missing = f"{count(categories.items_without, 'item')} without a category"
+    """State how many items have no category and how many of them get a proposal."""
+    missing = f"{count_noun(categories.items_without, 'item')} without a category"
+    verb = "is" if categories.items_without == 1 else "are"
     if categories.skipped is not None:
-        return f"There {_are(categories.items_without)} {missing}; none is proposed: {categories.skipped}."
+        return f"There {verb} {missing}. No category is proposed: {categories.skipped}."
+    threshold = format_percent(categories.least_confidence)
     if categories.proposed == 0:
-        made = "None is sure enough for a proposal"
+        result = f"No proposal reaches the confidence threshold of {threshold}."
     else:
-        made = f"A category is proposed for {whole(categories.proposed)} of them"
+        result = (
+            f"A category is proposed for {format_integer(categories.proposed)} of them: the deepest level of the "
+            f"category tree whose confidence is at least {threshold}."
+        )
     return (
-        f"There {_are(categories.items_without)} {missing}, {whole(categories.with_events)} of them with events, "
-        f"from which one can be told. {made}, as deep in the tree as the confidence stays at "
-        f"{percent(categories.least_confidence)} or above."
+        f"There {verb} {missing}. {format_integer(categories.with_events)} of them have events, which the "
+        f"classifier needs. {result}"
     )
 
 
 def accuracy_sentence(measured: CategoryMeasurement) -> str:
-    """How often the proposals are right where the category is known."""
+    """State the accuracy on held-out items for each level, beside two baselines."""
     levels = [
-        f"{percent(level.accuracy)} on level {level.level} ({percent(level.most_frequent_accuracy)} by always "
-        f"naming the most frequent, {percent(level.propagation_accuracy)} by the labels of neighbours alone)"
+        f"{format_percent(level.accuracy)} on level {level.level} (baselines: "
+        f"{format_percent(level.most_frequent_accuracy)} for the most frequent category, "
+        f"{format_percent(level.propagation_accuracy)} for label propagation)"
         for level in measured.levels
     ]
     return (
-        f"The categories of {count(measured.measured_on, 'item')} were held out. Naming a category for every one "
-        f"of them would be right for {several(levels)}."
+        f"The categories of {count_noun(measured.measured_on, 'item')} were held out for testing. The accuracy "
+        f"over all of them, without a confidence threshold, is {join_words(levels)}."
     )
 
 
 def calibration_sentence(measured: CategoryMeasurement) -> str:
-    """How far the confidence can be believed."""
+    """State the expected calibration error of the least calibrated level, and how to use the confidence."""
     worst = max(measured.levels, key=lambda level: level.calibration_error)
-    gap = worst.calibration_error
+    error = worst.calibration_error
     verdict = (
-        "it can be taken at its word"
-        if gap <= SMALL_GAP
-        else "it is about right"
-        if gap <= WIDE_GAP
-        else "it should be taken with care"
+        "the confidence is well calibrated"
+        if error <= MAX_SMALL_ERROR
+        else "the confidence is acceptably calibrated"
+        if error <= MAX_ACCEPTABLE_ERROR
+        else "the confidence is poorly calibrated and should be used with care"
     )
-    where = f"on level {worst.level}, where it is the furthest off, " if len(measured.levels) > 1 else ""
-    return (
-        f"The confidence is the share of proposals that should be right: {where}it differs from the share that is "
-        f"by {percent(gap)} on average, so {verdict}."
-    )
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
+    where = f" on level {worst.level}, the least calibrated level" if len(measured.levels) > 1 else ""
+    return f"The expected difference between confidence and accuracy is {format_percent(error)}{where}: {verdict}."

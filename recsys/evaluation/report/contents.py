@@ -1,4 +1,4 @@
-"""What the report is made of, in plain values."""
+"""The contents of the report, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from recsys.settings import Evaluation
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The events that the run learned from and was measured on."""
+    """Statistics of the events that the run was trained and evaluated on."""
 
     users: int
     items: int
@@ -21,28 +21,28 @@ class DataSummary:
     first_day: date
     last_day: date
     events_per_day: tuple[tuple[date, int], ...]
-    """Days in order; one that is missing had no event."""
+    """Days in order; days without events are missing."""
     events_per_type: Mapping[str, int]
     median_events_per_user: float
     items_for_most_events: float
-    """Share of the items that make 80 % of the events."""
+    """Share of the items that account for 80 % of the events."""
 
 
 @dataclass(frozen=True)
 class StepUsage:
-    """What one step of the run took."""
+    """Duration and memory of one step of the run."""
 
     name: str
     seconds: float
     peak_memory: int
     """In bytes."""
     events: int | None = None
-    """How many events it worked on; None for a step that works on something else."""
+    """The number of events that the step processed; None for a step that does not process events."""
 
 
 @dataclass(frozen=True)
 class ListedItem:
-    """An item as a list shows it."""
+    """An item of an example list."""
 
     item_id: str
     title: str | None
@@ -51,11 +51,11 @@ class ListedItem:
 
 @dataclass(frozen=True)
 class Example:
-    """One user's recent items, newest first, and the list the user gets, best first."""
+    """One user's recent items, newest first, and the recommended items, best first."""
 
     user_id: str
     segment: str
-    """New, light or heavy."""
+    """`new`, `light` or `heavy`."""
     source: str
     """The model that made the list."""
     recent: tuple[ListedItem, ...]
@@ -64,7 +64,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Fold:
-    """The models on one of the windows that follow each other in time."""
+    """The models' measurements on one of several consecutive windows."""
 
     start: datetime
     end: datetime
@@ -73,47 +73,47 @@ class Fold:
 
 @dataclass(frozen=True)
 class BlendMember:
-    """One model's part in the blend."""
+    """A model of the blend."""
 
     name: str
     weight_by_segment: Mapping[str, float]
     """Segment of users -> weight of the model's scores for them."""
     gain_without: float | None
-    """Change of the metric on the validation window when the blend does without this model, below 0 where it is
-    needed; None where that was not tried."""
+    """Change of the metric on the validation window when this model is removed, negative where it is needed; None
+    where that was not measured."""
 
 
 @dataclass(frozen=True)
 class BlendSummary:
-    """How the blend of models is made up."""
+    """The members of the blend and their weights."""
 
     members: tuple[BlendMember, ...]
     chosen: bool
-    """Whether the blend, rather than one model, is published."""
+    """Whether the blend is published rather than a single model."""
 
 
 @dataclass(frozen=True)
 class SearchedModel:
-    """What became of one candidate in the search for models and settings."""
+    """The result of the model and settings search for one model."""
 
     name: str
     metric: float | None
-    """On the validation window, as it went on to the blend; None where it was left out."""
+    """Metric on the validation window with the settings used; None where the model was skipped."""
     seconds: float
-    """Of fitting it and ranking by it once."""
+    """Duration of one fit and one ranking."""
     trials: int
-    """Settings that were tried, its own among them."""
+    """The number of evaluated settings, including the configured ones."""
     gain: float
-    """By how much the best of them beat its own, on the users that settings are tuned on."""
+    """Gain of the best settings over the configured ones, on the users that settings are tuned on."""
     values: Mapping[str, float]
-    """What was found and is used; empty where its own settings stay."""
+    """The tuned settings; empty where the configured ones are used."""
     left_out: str | None
-    """Why it takes no part."""
+    """Why the model was skipped; None where it was not."""
 
 
 @dataclass(frozen=True)
 class CategoryExample:
-    """An item with the category that is proposed for it, beside the one it has, if any."""
+    """An item with its proposed category and, where known, its actual one."""
 
     item: ListedItem
     proposed: str
@@ -122,89 +122,90 @@ class CategoryExample:
 
 @dataclass(frozen=True)
 class CategorySummary:
-    """What was proposed for items without a category."""
+    """The proposals for items without a category."""
 
     items_without: int
-    """Items without a category, in the catalogue or only in the events."""
+    """Items of the catalogue or the events without a category."""
     with_events: int
-    """Those of them that users want: the others cannot be told apart."""
+    """Those of them with events, which the classifier needs."""
     proposed: int
-    """Those that got a proposal."""
+    """Those of them with a proposal."""
     least_confidence: float
-    """What a proposal needs to be made."""
+    """Confidence threshold of a proposal."""
     skipped: str | None = None
-    """Why nothing was proposed; None where it was tried."""
+    """Why the classifier was not run; None where it was."""
     measured: CategoryMeasurement | None = None
     examples: tuple[CategoryExample, ...] = ()
-    """Proposals for items without a category and, where these are few, for items that nothing was learned from."""
+    """Proposals for items without a category and, where these are few, for held-out items."""
 
 
 @dataclass(frozen=True)
 class ScreenedMetric:
-    """One metric of what is published on clean users, as it learned without the screened users and with them."""
+    """A metric of the published model, trained without and with the bots' events, for all other users."""
 
     metric: str
     without: float
     with_all: float
     interval: tuple[float, float]
-    """95 % interval of the difference, the first less the second, over the same users."""
+    """95 % confidence interval of `without - with_all`, paired over the same users."""
 
 
 @dataclass(frozen=True)
 class ScreenComparison:
-    """How the published model does on users who were not screened out, and how it would have done."""
+    """The effect of excluding the bots' events from training, for users not classified as bots."""
 
     users: int
-    """Those who came back in the test window and wanted something."""
+    """Users with history and a relevant item in the test window."""
     metrics: tuple[ScreenedMetric, ...]
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A user who is suspected, and why."""
+    """A user's anomaly score with its reasons."""
 
     user_id: str
     score: float
     """0 to 100."""
     screened: bool
     origin: str
-    """Who found the user: an analyst's label, the online half, the nightly detectors."""
+    """Source of the classification: `label`, `online` or `nightly`."""
     events: int
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ScreeningSummary:
-    """Who was taken for no shopper, and what that changed."""
+    """The users classified as bots, and the effect of excluding them."""
 
     shadow: bool
-    """Whether they were only looked for, and models learned from everyone."""
+    """Whether bots are only reported, and models are trained on the events of all users."""
     users: int
     events: int
-    """All users and events that were looked at, impressions left out."""
+    """All classified users and their events, without impressions."""
     screened_users: int
     screened_events: int
     by_origin: Mapping[str, int]
-    """Screened users by who found them."""
+    """Users classified as bots, by source of the classification."""
     reasons: tuple[tuple[str, int], ...]
-    """What was unusual and for how many screened users, the most frequent first."""
+    """Reason and number of users, the most frequent first."""
     suspects: tuple[Suspect, ...]
-    """Some of the highest scores, the highest first."""
+    """Users with the highest scores, the highest first."""
     bots: int
-    """Users whom analysts call bots."""
+    """Users labeled as bots by analysts."""
     fine: int
-    """Users whom analysts call fine."""
+    """Users labeled as legitimate by analysts."""
     has_labeled_detector: bool
-    """Whether there were labels enough for a detector to learn from them."""
+    """Whether there were enough labels to train a supervised detector."""
     min_labels: int
-    """How many that takes."""
+    """The number of labels that a supervised detector needs."""
     comparison: ScreenComparison | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """One run's report. `validation` and `test` measure the same models, on which the winner is chosen on the
-    first and only reported on the second.
+    """The report of one run.
+
+    `validation` and `test` measure the same models. The winner is chosen on the first; the second is held out.
     """
 
     title: str
@@ -222,31 +223,31 @@ class Report:
     quarantine: QuarantineCounts = QuarantineCounts((), 0)
     schema_changes: tuple[SchemaChange, ...] = ()
     folds: tuple[Fold, ...] = ()
-    """The oldest first, the test window last; none without cross-validation."""
+    """The oldest first, the test window last; empty without cross-validation."""
     blend: BlendSummary | None = None
     search: tuple[SearchedModel, ...] = ()
     categories: CategorySummary | None = None
     screening: ScreeningSummary | None = None
-    """None where nobody was looked for."""
+    """None where bot detection is off."""
 
     @property
     def cutoff(self) -> int:
-        """The k of the metric that the winner is chosen by."""
+        """Return the k of the metric that the winner is chosen by."""
         return self.evaluation.cutoff
 
     @property
     def winner_on_validation(self) -> ModelMeasurement:
-        """The winner where it was chosen."""
+        """Return the winner's measurement on the validation window."""
         return find_model(self.validation, self.winner)
 
     @property
     def winner_on_test(self) -> ModelMeasurement:
-        """The winner where nothing was chosen."""
+        """Return the winner's measurement on the test window."""
         return find_model(self.test, self.winner)
 
 
 def find_model(measurements: tuple[ModelMeasurement, ...], name: str) -> ModelMeasurement:
-    """The measurement of one model; raises `ValueError` when it is not there."""
+    """Return the measurement of the model called `name`; raise `ValueError` if there is none."""
     for measurement in measurements:
         if measurement.name == name:
             return measurement

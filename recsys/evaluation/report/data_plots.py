@@ -1,4 +1,4 @@
-"""The report's plots of data and run: events and quarantine day by day, what each step took."""
+"""The report's plots of data and run: events and quarantined rows per day, duration and memory of steps."""
 
 # matplotlib leaves the types of its keyword arguments open.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -31,15 +31,15 @@ from recsys.evaluation.report.drawing import (
     write,
     write_above,
 )
-from recsys.evaluation.report.formatting import rule_in_words
+from recsys.evaluation.report.formatting import rule_label
 
-RULE_COLOURS: Final = (ACCENT, OTHER, INK)
+RULE_COLORS: Final = (ACCENT, OTHER, INK)
 OTHER_RULES: Final = "other rules"
-PLOTTED_STEPS = 12
+MAX_PLOTTED_STEPS = 12
 
 
 def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Windows) -> str:
-    """Events of each day, with the validation and the test window shaded."""
+    """Plot the events per day, with the validation and test windows shaded."""
     days, events = _fill_days(events_per_day)
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
@@ -47,7 +47,7 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Window
         axes.plot(days, events, color=ACCENT, linewidth=1.2)
         _shade(axes, cuts.train_end, cuts.validation_end, alpha=0.5)
         _shade(axes, cuts.validation_end, cuts.as_of, alpha=1.0)
-        # Both names lean on the cut between the windows: they fit however narrow those are.
+        # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
         write_above(axes, "validation", day_number(cuts.validation_end), align="right", shift=-4)
         write_above(axes, "test", day_number(cuts.validation_end), align="left", shift=4)
         axes.set_xlim(min(days[0], day_number(cuts.train_end)), day_number(cuts.as_of))
@@ -57,13 +57,12 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Window
 
 
 def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: date) -> str:
-    """Rows set aside of each day, one rule on the other, the most broken at the bottom."""
-    of_rules: Counter[str] = Counter()
+    """Plot the quarantined rows per day as bars stacked by rule, the most broken rule at the bottom."""
+    rows_by_rule: Counter[str] = Counter()
     for _, rule, rows in quarantine.per_day:
-        of_rules[rule] += rows
-    named = [
-        rule for rule, _ in sorted(of_rules.items(), key=lambda pair: (-pair[1], pair[0]))[: len(RULE_COLOURS)]
-    ]
+        rows_by_rule[rule] += rows
+    ordered = sorted(rows_by_rule.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = [rule for rule, _ in ordered[: len(RULE_COLORS)]]
     stacks: dict[str, Counter[date]] = {}
     for day, rule, rows in quarantine.per_day:
         stacks.setdefault(rule if rule in named else OTHER_RULES, Counter())[day] += rows
@@ -71,11 +70,11 @@ def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: dat
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=260)
         below = [0] * len(days)
-        for rule, colour in zip([*named, OTHER_RULES], [*RULE_COLOURS, MUTED], strict=False):
+        for rule, color in zip([*named, OTHER_RULES], [*RULE_COLORS, MUTED], strict=False):
             if rule in stacks:
                 rows = [stacks[rule][day] for day in days]
                 numbers = [day_number(day) for day in days]
-                axes.bar(numbers, rows, width=1, bottom=below, color=colour, label=rule_in_words(rule))
+                axes.bar(numbers, rows, width=1, bottom=below, color=color, label=rule_label(rule))
                 below = [low + more for low, more in zip(below, rows, strict=True)]
         axes.set_xlim(day_number(first_day), day_number(last_day) + 1)
         _count_axis(axes, max(below))
@@ -85,23 +84,23 @@ def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: dat
 
 
 def plot_steps(
-    name: str, steps: Sequence[StepUsage], of_step: Callable[[StepUsage], float], told: Callable[[float], str]
+    name: str, steps: Sequence[StepUsage], measure: Callable[[StepUsage], float], label: Callable[[float], str]
 ) -> str:
-    """One bar for each of the steps that took the most of something, the most on top, with it in words."""
-    most = sorted(steps, key=lambda step: (-of_step(step), step.name))[:PLOTTED_STEPS]
-    most.reverse()
+    """Plot one bar for each of the steps with the highest values of `measure`, labeled by `label`."""
+    largest = sorted(steps, key=lambda step: (-measure(step), step.name))[:MAX_PLOTTED_STEPS]
+    largest.reverse()
     with mpl.rc_context(STYLE):
-        figure, axes = draw(height=30 + 22 * len(most))
-        taken = [of_step(step) for step in most]
-        highest = max(taken) or 1
-        axes.barh(range(len(most)), [highest] * len(most), height=0.55, color=SHADE)
-        axes.barh(range(len(most)), taken, height=0.55, color=ACCENT)
-        for row, number in enumerate(taken):
-            write(axes, told(number), (highest, row), offset=(8, 0))
+        figure, axes = draw(height=30 + 22 * len(largest))
+        values = [measure(step) for step in largest]
+        highest = max(values) or 1
+        axes.barh(range(len(largest)), [highest] * len(largest), height=0.55, color=SHADE)
+        axes.barh(range(len(largest)), values, height=0.55, color=ACCENT)
+        for row, number in enumerate(values):
+            write(axes, label(number), (highest, row), offset=(8, 0))
         axes.set_xlim(0, highest)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
-        name_rows(axes, [step.name.removeprefix("evaluation/") for step in most])
+        name_rows(axes, [step.name.removeprefix("evaluation/") for step in largest])
         return to_svg(figure, name)
 
 
@@ -118,7 +117,7 @@ def _shade(axes: Axes, start: datetime, end: datetime, alpha: float) -> None:
 
 
 def _fill_days(events_per_day: Sequence[tuple[date, int]]) -> tuple[list[float], list[int]]:
-    """The number of every day from the first to the last and its events, 0 where there is none."""
+    """Return the axis position and the number of events of each day from the first to the last."""
     events = dict(events_per_day)
     first, last = min(events), max(events)
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]

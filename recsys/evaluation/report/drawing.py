@@ -1,4 +1,4 @@
-"""How the report's plots look: SVG that takes its colours and font from the page."""
+"""Style and SVG output of the report's plots; colors and font come from the page's CSS."""
 
 # matplotlib leaves the types of its keyword arguments and of dates open.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -15,14 +15,14 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# A colour that the page sets, and the stand-in that is drawn.
+# Placeholder colors that are drawn; `to_svg` replaces them by the CSS variables of the page.
 INK: Final = "#010101"
 MUTED: Final = "#020202"
 LINE: Final = "#030303"
 ACCENT: Final = "#040404"
 OTHER: Final = "#050505"
 SHADE: Final = "#060606"
-PAGE_COLOURS: Final = {
+PAGE_COLORS: Final = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     LINE: "var(--line)",
@@ -37,8 +37,8 @@ TEXT = 12 * POINTS_PER_PIXEL
 SMALL_TEXT = 11 * POINTS_PER_PIXEL
 DASHED: Final = (0, (3, 3))
 
-# What a file of its own needs and an element of a page must not have.
-NOT_FOR_HTML: Final = (
+# Parts of a standalone SVG file that must not be in an inline `svg` element.
+STANDALONE_PARTS: Final = (
     r"<metadata>.*?</metadata>",
     r"<defs>\s*<style.*?</style>\s*</defs>",
     r'\sxmlns(:xlink)?="[^"]*"',
@@ -74,31 +74,31 @@ STYLE: Final[Any] = {
 
 
 def draw(height: float) -> tuple[Figure, Axes]:
-    """A figure so many pixels high, and its axes."""
+    """Create a figure of `height` pixels and its axes."""
     inches = 72 / POINTS_PER_PIXEL
     figure = Figure(figsize=(WIDTH / inches, height / inches), layout="constrained")
     return figure, figure.add_subplot()
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Name the rows of a plot, from below."""
+    """Label the rows of a plot, from the bottom."""
     axes.set_yticks(range(len(names)), list(names), color=INK, fontsize=TEXT)
 
 
 def write(
     axes: Axes,
     text: str,
-    place: tuple[float, float],
+    position: tuple[float, float],
     offset: tuple[float, float],
     color: str = INK,
     align: Literal["left", "right"] = "left",
 ) -> None:
-    """Text beside a place of the plot, `offset` points from it."""
-    axes.annotate(text, place, xytext=offset, textcoords="offset points", va="center", ha=align, color=color)
+    """Write text `offset` points from a position in data coordinates."""
+    axes.annotate(text, position, xytext=offset, textcoords="offset points", va="center", ha=align, color=color)
 
 
 def write_above(axes: Axes, text: str, x: float, align: str, shift: float) -> None:
-    """Text over the top edge, `shift` points beside `x`."""
+    """Write text above the top edge, `shift` points from `x`."""
     axes.annotate(
         text,
         (x, 1),
@@ -112,47 +112,47 @@ def write_above(axes: Axes, text: str, x: float, align: str, shift: float) -> No
     )
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Places for labels, as near to `places` as can be, each at least `gap` from the next.
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Return label positions close to `positions`, in the same order, each at least `gap` from the next.
 
     >>> spread([5, 1, 1], 2)
     [5.0, 0.0, 2.0]
     """
-    order = sorted(range(len(places)), key=lambda index: (places[index], index))
-    # Less the gaps, labels may share a place but not pass each other: runs that would are put on their mean.
+    order = sorted(range(len(positions)), key=lambda index: (positions[index], index))
+    # Isotonic regression after subtracting the gaps: adjacent runs in the wrong order are pooled to their mean.
     runs: list[list[float]] = []
     for rank, index in enumerate(order):
-        runs.append([places[index] - rank * gap])
+        runs.append([positions[index] - rank * gap])
         while len(runs) > 1 and mean(runs[-2]) >= mean(runs[-1]):
             last = runs.pop()
             runs[-1] += last
     settled = [mean(run) for run in runs for _ in run]
     spaced = {index: settled[rank] + rank * gap for rank, index in enumerate(order)}
-    return [float(spaced[index]) for index in range(len(places))]
+    return [float(spaced[index]) for index in range(len(positions))]
 
 
 def day_axis(axes: Axes) -> None:
-    """Few, short dates below."""
+    """Label the x-axis with at most six short dates."""
     locator = dates.AutoDateLocator(maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))
 
 
 def day_number(moment: date) -> float:
-    """Where a day lies on an axis of days."""
+    """Return the position of a day on an axis of days."""
     return float(dates.date2num(moment))
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an `svg` element for HTML: no outer links, the page's looks, ids that `name` sets apart."""
+    """Render the figure as an inline `svg` element with the page's colors; `name` makes its ids unique."""
     buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    for pattern in NOT_FOR_HTML:
+    for pattern in STANDALONE_PARTS:
         svg = re.sub(pattern, "", svg, flags=re.DOTALL)
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'aria-hidden="true"', svg, count=1)
-    for stand_in, colour in PAGE_COLOURS.items():
-        svg = svg.replace(stand_in, colour)
+    for placeholder, color in PAGE_COLORS.items():
+        svg = svg.replace(placeholder, color)
     return svg

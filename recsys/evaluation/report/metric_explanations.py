@@ -1,28 +1,27 @@
-"""What each metric means, for those who have never met it."""
+"""Definitions of the metrics, as the report prints them."""
 
 from typing import Final
 
 EXPLANATIONS: Final = {
-    "ndcg": "How much of what a shopper went on to want is in the list, where a hit near the top counts for "
-    "more than one further down. 1 means that everything wanted stood at the top.",
-    "recall": "Of everything a shopper went on to want, the share that was in the list.",
-    "hit_rate": "Share of shoppers whose list held at least one item that they went on to want.",
-    "precision": "Of the places in the list, the share that held something the shopper went on to want.",
-    "f1": "Recall and precision in one figure, high only when both are.",
-    "map": "How early the hits come. Each hit counts as the share of hits among the places down to it; the sum "
-    "is divided by the number of items the shopper wanted.",
-    "mrr": "How far down the first hit is: 1 when it comes first, 0.5 when second, 0.33 when third.",
-    "auc": "The chance that an item the shopper wanted stands above one the shopper did not. A blind draw "
-    "gives 0.5.",
-    "coverage": "Share of the catalogue that is in at least one shopper's list.",
-    "gini": "How unevenly the lists spread attention: 0 when every item is shown as often as any other, 1 when "
-    "a single item takes every place.",
-    "novelty": "How far the lists go beyond what everyone has, in bits: one bit more means items that half as "
-    "many shoppers have.",
-    "diversity": "How far apart two items of a list are, on average: 0 when they are alike in everything that is "
-    "compared, 1 when in nothing. Compared are the levels of their categories where most items have one, and "
-    "the shoppers who have them where not.",
-    "popularity": "Of all shoppers, the share who have an item of the lists, on average. High means that the lists "
-    "show what everybody has.",
-    "head_share": "Share of all places that are taken by head items, the few most popular ones.",
+    "ndcg": "Normalized discounted cumulative gain: how many relevant items are in the list, where hits near the "
+    "top count more than hits further down. 1 means that all relevant items are at the top.",
+    "recall": "Share of a user's relevant items that are in the list.",
+    "hit_rate": "Share of users whose list holds at least one relevant item.",
+    "precision": "Share of the list positions that hold a relevant item.",
+    "f1": "Harmonic mean of recall and precision; high only when both are high.",
+    "map": "Mean average precision: the precision at the position of each hit, added up and divided by the "
+    "number of the user's relevant items.",
+    "mrr": "Mean reciprocal rank of the first hit: 1 for the first position, 0.5 for the second, 0.33 for the "
+    "third.",
+    "auc": "Probability that a relevant item is ranked above an item that is not relevant. A random order has 0.5.",
+    "coverage": "Share of the catalogue that is in at least one user's list.",
+    "gini": "Inequality of exposure: 0 when all items are recommended equally often, 1 when one item takes all "
+    "list positions.",
+    "novelty": "Mean self-information of the recommended items in bits: one bit more means items that half as "
+    "many users have interacted with.",
+    "diversity": "Mean dissimilarity of two items of a list, from 0 to 1. It compares the levels of the category "
+    "paths where most items have a category, and otherwise the users who have interacted with the items.",
+    "popularity": "Mean share of all users who have interacted with a recommended item. A high value means that "
+    "the lists hold popular items.",
+    "head_share": "Share of the list positions that are taken by head items, the most popular items.",
 }

@@ -1,4 +1,4 @@
-"""The report's plots of models: how good they are, for whom, when, and what they do to the catalogue."""
+"""The report's plots of models: accuracy by model, segment and window, coverage, exposure and popularity."""
 
 # matplotlib leaves the types of its keyword arguments open.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import FEW_USERS, HEAD, HEAVY, LIGHT, NEW, TAIL
+from recsys.evaluation.comparison.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.report.contents import Fold
 from recsys.evaluation.report.drawing import (
@@ -29,33 +29,33 @@ from recsys.evaluation.report.drawing import (
     write,
     write_above,
 )
-from recsys.evaluation.report.formatting import percent, short_day, value
+from recsys.evaluation.report.formatting import format_metric, format_percent, format_short_day
 
 SEGMENT_LABELS: Final = {
-    NEW: "new shoppers",
-    LIGHT: "light shoppers",
-    HEAVY: "heavy shoppers",
+    NEW: "new users",
+    LIGHT: "light users",
+    HEAVY: "heavy users",
     HEAD: "head items",
     TAIL: "tail items",
 }
-LABEL_GAP = 0.065  # of the height of a plot of points
-WIDE_RANGE = 20  # largest over smallest, from which an axis is logarithmic
+LABEL_GAP = 0.065  # minimum distance of two labels, as a share of the height of the plot
+MIN_LOG_RATIO = 20  # ratio of the largest to the smallest value from which an axis is logarithmic
 
 
 def plot_models(
     window: str, measurements: Sequence[ModelMeasurement], metric: str, winner: str, highest: float
 ) -> str:
-    """Every model's mean and interval on one window, best on top, on an axis from 0 to `highest`."""
+    """Plot the mean and confidence interval of each model on one window, the best on top, from 0 to `highest`."""
     ordered = sorted(measurements, key=lambda model: (model.metrics[metric], model.name))
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=56 + 27 * len(ordered))
         for row, model in enumerate(ordered):
-            colour = ACCENT if model.name == winner else OTHER
+            color = ACCENT if model.name == winner else OTHER
             low, high = model.intervals[metric]
-            axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
-            axes.plot([model.metrics[metric]], [row], color=colour, marker="o", markersize=5)
+            axes.plot([low, high], [row, row], color=color, linewidth=2, solid_capstyle="round")
+            axes.plot([model.metrics[metric]], [row], color=color, marker="o", markersize=5)
             shade = INK if model.name == winner else MUTED
-            write(axes, value(model.metrics[metric]), (high, row), offset=(6, 0), color=shade)
+            write(axes, format_metric(model.metrics[metric]), (high, row), offset=(6, 0), color=shade)
         axes.set_xlim(0, highest * 1.25 or 1)
         axes.set_ylim(-0.6, len(ordered) - 0.4)
         name_rows(axes, [model.name for model in ordered])
@@ -65,28 +65,28 @@ def plot_models(
 
 
 def plot_segments(model: ModelMeasurement, metric: str) -> str:
-    """One model's mean and interval for each part of the users and items, beside its mean over all.
+    """Plot the mean and confidence interval of one model for each segment, with its mean over all users.
 
-    Parts of few users are drawn pale.
+    Segments with fewer than `MIN_RELIABLE_USERS` users are drawn in gray.
     """
     measured = [name for name in SEGMENT_LABELS if metric in model.segments[name].metrics]
     measured.reverse()
-    parts = [model.segments[name] for name in measured]
+    segments = [model.segments[name] for name in measured]
     overall = model.metrics[metric]
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=60 + 29 * len(measured))
         highest = overall
-        for row, part in enumerate(parts):
-            mean = part.metrics[metric]
-            low, high = part.interval or (mean, mean)
+        for row, segment in enumerate(segments):
+            mean = segment.metrics[metric]
+            low, high = segment.interval or (mean, mean)
             highest = max(highest, high)
-            axes.barh(row, mean, height=0.5, color=OTHER if part.users < FEW_USERS else ACCENT)
+            axes.barh(row, mean, height=0.5, color=OTHER if segment.users < MIN_RELIABLE_USERS else ACCENT)
             axes.plot([low, high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
-        for row, part in enumerate(parts):
-            few = " (few)" if part.users < FEW_USERS else ""
-            write(axes, f"{value(part.metrics[metric])}{few}", (highest or 1, row), offset=(12, 0))
+        for row, segment in enumerate(segments):
+            few = " (few)" if segment.users < MIN_RELIABLE_USERS else ""
+            write(axes, f"{format_metric(segment.metrics[metric])}{few}", (highest or 1, row), offset=(12, 0))
         axes.axvline(overall, color=MUTED, linewidth=1, linestyle=DASHED)
-        write_above(axes, f"all {value(overall)}", overall, align="center", shift=0)
+        write_above(axes, f"all users {format_metric(overall)}", overall, align="center", shift=0)
         axes.set_xlim(0, highest * 1.04 or 1)
         name_rows(axes, [SEGMENT_LABELS[name] for name in measured])
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -95,23 +95,23 @@ def plot_segments(model: ModelMeasurement, metric: str) -> str:
 
 
 def plot_folds(folds: Sequence[Fold], metric: str, winner: str) -> str:
-    """Every model's mean on each of the windows in time."""
+    """Plot the mean of each model on consecutive windows."""
     lines: Mapping[str, list[float]] = {
-        name: [_metrics_of(fold)[name][metric] for fold in folds] for name in names_in_all(folds)
+        name: [_metrics_by_model(fold)[name][metric] for fold in folds] for name in _shared_models(folds)
     }
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=280)
         last = len(folds) - 1
         for name, means in lines.items():
-            colour, width = (ACCENT, 2.2) if name == winner else (OTHER, 1.2)
-            axes.plot(range(len(folds)), means, color=colour, linewidth=width, marker="o", markersize=4)
+            color, width = (ACCENT, 2.2) if name == winner else (OTHER, 1.2)
+            axes.plot(range(len(folds)), means, color=color, linewidth=width, marker="o", markersize=4)
         highest = max(max(means) for means in lines.values()) * 1.08 or 1
         places = spread([means[-1] for means in lines.values()], LABEL_GAP * highest)
         for (name, _), place in zip(lines.items(), places, strict=True):
             write(axes, name, (last, place), offset=(8, 0), color=INK if name == winner else MUTED)
         step = max(1, len(folds) // 4)
         shown = list(range(last, -1, -step))
-        axes.set_xticks(shown, [short_day(folds[place].start) for place in shown])
+        axes.set_xticks(shown, [format_short_day(folds[place].start) for place in shown])
         axes.set_xlabel("first day of the window")
         axes.set_ylim(0, highest)
         axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -119,25 +119,26 @@ def plot_folds(folds: Sequence[Fold], metric: str, winner: str) -> str:
         return to_svg(figure, "folds")
 
 
-def names_in_all(folds: Sequence[Fold]) -> list[str]:
-    """The models that were measured on every window."""
-    return sorted(name for name in _metrics_of(folds[0]) if all(name in _metrics_of(fold) for fold in folds))
+def _shared_models(folds: Sequence[Fold]) -> list[str]:
+    """Return the names of the models that were measured on all folds, sorted."""
+    models = [_metrics_by_model(fold).keys() for fold in folds]
+    return sorted(set.intersection(*map(set, models)))
 
 
-def _metrics_of(fold: Fold) -> dict[str, dict[str, float]]:
+def _metrics_by_model(fold: Fold) -> dict[str, dict[str, float]]:
     return {model.name: model.metrics for model in fold.measurements}
 
 
 def plot_tradeoff(measurements: Sequence[ModelMeasurement], metric: str, winner: str) -> str:
-    """How much of the catalogue every model shows against how good its lists are."""
+    """Plot the selection metric of each model against its coverage."""
     coverage = f"coverage@{metric.partition('@')[2]}"
     across = [max(model.catalogue[coverage], 1e-6) for model in measurements]
     up = [model.metrics[metric] for model in measurements]
-    wide = max(across) > WIDE_RANGE * min(across)
+    logarithmic = max(across) > MIN_LOG_RATIO * min(across)
     highest = max(up) * 1.1 or 1
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=280)
-        if wide:
+        if logarithmic:
             axes.set_xscale("log")
             axes.set_xlim(min(across) / 1.6, min(1, max(across) * 1.6))
             axes.xaxis.set_major_locator(LogLocator(numticks=6))
@@ -158,14 +159,14 @@ def plot_tradeoff(measurements: Sequence[ModelMeasurement], metric: str, winner:
                 color=INK if is_winner else MUTED,
                 align="right" if right else "left",
             )
-        axes.set_xlabel(f"share of the catalogue shown{', each step ten times the last' if wide else ''}")
+        axes.set_xlabel(f"coverage{' (logarithmic scale)' if logarithmic else ''}")
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.grid(linewidth=0.8)
         return to_svg(figure, "tradeoff")
 
 
 def plot_exposure(measurements: Sequence[ModelMeasurement], winner: str) -> str:
-    """Share of all places that the most shown items take, for every model."""
+    """Plot the share of the list positions taken by the most recommended items, for each model."""
     others = [model for model in measurements if model.name != winner]
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=270)
@@ -175,11 +176,11 @@ def plot_exposure(measurements: Sequence[ModelMeasurement], winner: str) -> str:
         for number, model in enumerate(others):
             label = None if number else "other models"
             _draw_curve(axes, model, color=OTHER, linewidth=1.0, label=label)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label="all items alike")
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label="equal exposure")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
-        axes.set_xlabel("share of the items, most shown first")
-        axes.set_ylabel("share of all places")
+        axes.set_xlabel("share of items, most recommended first")
+        axes.set_ylabel("share of list positions")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(linewidth=0.8)
@@ -188,26 +189,26 @@ def plot_exposure(measurements: Sequence[ModelMeasurement], winner: str) -> str:
 
 
 def plot_popularity(measurements: Sequence[ModelMeasurement], winner: str) -> str:
-    """How popular the items are that every model shows, beside those that users had and wanted."""
+    """Plot the mean popularity of the items each model recommends, with those of history and relevant items."""
     ordered = sorted(
         measurements, key=lambda model: (-model.popularity_bias[ALL].recommended.share_of_users, model.name)
     )
     bias = ordered[0].popularity_bias[ALL]
     shown = [model.popularity_bias[ALL].recommended.share_of_users for model in ordered]
-    marks = sorted([(bias.had.share_of_users, "had"), (bias.wanted.share_of_users, "wanted")])
+    marks = sorted([(bias.had.share_of_users, "history"), (bias.wanted.share_of_users, "relevant")])
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=76 + 27 * len(ordered))
         highest = max([*shown, marks[-1][0]]) or 1
-        colours = [ACCENT if model.name == winner else OTHER for model in ordered]
-        axes.barh(range(len(ordered)), shown, height=0.5, color=colours)
+        colors = [ACCENT if model.name == winner else OTHER for model in ordered]
+        axes.barh(range(len(ordered)), shown, height=0.5, color=colors)
         for row, share in enumerate(shown):
-            write(axes, percent(share), (highest, row), offset=(12, 0))
-        # The names of the two lines lean away from each other.
+            write(axes, format_percent(share), (highest, row), offset=(12, 0))
+        # Labels are aligned away from each other, so that they do not overlap.
         for (place, name), align, shift in zip(marks, ("right", "left"), (-3, 3), strict=True):
             axes.axvline(place, color=INK, linewidth=1, linestyle=DASHED)
             write_above(axes, name, place, align=align, shift=shift)
         axes.set_xlim(0, highest * 1.04)
-        axes.set_xlabel("shoppers who have an item, on average")
+        axes.set_xlabel("mean share of users who have interacted with an item")
         axes.xaxis.set_major_formatter(FuncFormatter(_share))
         axes.xaxis.set_major_locator(MaxNLocator(4))
         name_rows(axes, [model.name for model in ordered])

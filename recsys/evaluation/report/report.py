@@ -1,4 +1,4 @@
-"""report.html: one file that tells a shop which model is published, how good it is and what it learned from."""
+"""Render report.html: one self-contained page about the published model, its accuracy and its data."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import FEW_USERS, HEAVY, LIGHT
+from recsys.evaluation.comparison.segments import HEAVY, LIGHT, MIN_RELIABLE_USERS
 from recsys.evaluation.comparison.significance import Difference, compare_pairs
 from recsys.evaluation.comparison.stability import FoldStatistics, summarize_folds
 from recsys.evaluation.metrics.popularity_bias import ALL
@@ -35,33 +35,33 @@ from recsys.evaluation.report.model_plots import (
 )
 from recsys.files import atomic_write
 
-EXAMPLES = 10
-EXAMPLE_ITEMS = 10
+MAX_EXAMPLES = 10
+MAX_EXAMPLE_ITEMS = 10
 FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "chance": formatting.chance,
-    "day": formatting.day,
-    "duration": formatting.duration,
-    "interval": formatting.interval,
-    "memory": formatting.memory,
-    "metric_name": formatting.metric_name,
-    "percent": formatting.percent,
-    "rule_in_words": formatting.rule_in_words,
-    "settings_in_words": formatting.settings_in_words,
+    "p_value": formatting.format_p_value,
+    "day": formatting.format_day,
+    "duration": formatting.format_duration,
+    "interval": formatting.format_interval,
+    "memory": formatting.format_memory,
+    "metric": formatting.format_metric,
+    "metric_label": formatting.metric_label,
+    "percent": formatting.format_percent,
+    "rule_label": formatting.rule_label,
+    "settings": formatting.format_settings,
     "shorten": formatting.shorten,
-    "value": formatting.value,
-    "whole": formatting.whole,
+    "integer": formatting.format_integer,
 }
 CATALOGUE_METRICS = ("coverage", "gini", "novelty", "diversity", "popularity", "head_share")
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the report to `path`, whole or not at all."""
-    with atomic_write(path) as aside:
-        aside.write_text(render_report(report), encoding="utf-8")
+    """Write the report to `path` atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(render_report(report), encoding="utf-8")
 
 
 def render_report(report: Report) -> str:
-    """The report as one HTML page that loads nothing from elsewhere."""
+    """Render the report as one HTML page without external resources."""
     base = report.evaluation.metric.partition("@")[0]
     own, other = _differences(report)
     environment = Environment(
@@ -82,11 +82,11 @@ def render_report(report: Report) -> str:
         metrics=[base, *(metric for metric in METRICS if metric != base)],
         catalogue_metrics=CATALOGUE_METRICS,
         segments=SEGMENT_LABELS,
-        few_users=FEW_USERS,
+        min_reliable_users=MIN_RELIABLE_USERS,
         everyone=ALL,
-        bias_segments={ALL: "all shoppers", LIGHT: SEGMENT_LABELS[LIGHT], HEAVY: SEGMENT_LABELS[HEAVY]},
-        examples=report.examples[:EXAMPLES],
-        example_items=EXAMPLE_ITEMS,
+        bias_segments={ALL: "all users", LIGHT: SEGMENT_LABELS[LIGHT], HEAVY: SEGMENT_LABELS[HEAVY]},
+        examples=report.examples[:MAX_EXAMPLES],
+        example_items=MAX_EXAMPLE_ITEMS,
         validation=_best_first(report.validation, report.evaluation.metric),
         test=_best_first(report.test, report.evaluation.metric),
         own_differences=own,
@@ -107,18 +107,18 @@ def _best_first(measurements: Sequence[ModelMeasurement], metric: str) -> list[M
 
 
 def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
-    """Pairs of models on the test window: those with the winner, and the others."""
+    """Compare all pairs of models on the test window; return the pairs with the winner, and the others."""
     pairs = compare_pairs(report.test, report.evaluation.metric)
-    own = model_text.pairs_of(pairs, report.winner)
+    own = model_text.select_pairs(pairs, report.winner)
     return own, [pair for pair in pairs if pair not in own]
 
 
 def _blend_segments(report: Report) -> list[str]:
-    """The segments that the blend has weights for, those with the shortest history first."""
+    """Return the segments that the blend has weights for, those with the shortest history first."""
     members = report.blend.members if report.blend else ()
     order = [*SEGMENT_LABELS]
-    found = {segment for member in members for segment in member.weight_by_segment}
-    return sorted(found, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
+    segments = {segment for member in members for segment in member.weight_by_segment}
+    return sorted(segments, key=lambda segment: (order.index(segment) if segment in order else -1, segment))
 
 
 def _over_folds(report: Report) -> tuple[FoldStatistics, ...]:
@@ -126,12 +126,16 @@ def _over_folds(report: Report) -> tuple[FoldStatistics, ...]:
 
 
 def _windows(report: Report) -> list[tuple[str, str, str]]:
-    """Name, days and purpose of each window."""
+    """Return the name, the days and the purpose of each window."""
     cuts = report.windows
     return [
-        ("Train", formatting.span(None, cuts.train_end), "what the models learn from"),
-        ("Validation", formatting.span(cuts.train_end, cuts.validation_end), "where the winner is chosen"),
-        ("Test", formatting.span(cuts.validation_end, cuts.as_of), "only reported"),
+        ("Train", formatting.format_window(None, cuts.train_end), "training data"),
+        ("Validation", formatting.format_window(cuts.train_end, cuts.validation_end), "tuning and model selection"),
+        (
+            "Test",
+            formatting.format_window(cuts.validation_end, cuts.as_of),
+            "held out, for the final measurement only",
+        ),
     ]
 
 
@@ -139,7 +143,7 @@ def _sentences(report: Report) -> dict[str, str]:
     metric = report.evaluation.metric
     return {
         "winner": model_text.winner_sentence(report),
-        "test": model_text.test_sentence(report),
+        "test": model_text.test_window_sentence(report),
         "validation_intervals": model_text.interval_sentence(report.validation, metric),
         "test_intervals": model_text.interval_sentence(report.test, metric),
         "order": model_text.order_sentence(report),
@@ -172,24 +176,24 @@ def _category_sentences(report: Report) -> dict[str, str]:
     categories = report.categories
     if categories is None:
         return {}
-    told = {"categories": category_text.categories_sentence(categories)}
+    sentences = {"categories": category_text.categories_sentence(categories)}
     if categories.measured is not None:
-        told["category_accuracy"] = category_text.accuracy_sentence(categories.measured)
-        told["category_calibration"] = category_text.calibration_sentence(categories.measured)
-    return told
+        sentences["category_accuracy"] = category_text.accuracy_sentence(categories.measured)
+        sentences["category_calibration"] = category_text.calibration_sentence(categories.measured)
+    return sentences
 
 
 def _screening_sentences(report: Report) -> dict[str, str]:
     screening = report.screening
     if screening is None:
         return {}
-    told = {
+    sentences = {
         "screening": screening_text.screening_sentence(screening),
         "labels": screening_text.labels_sentence(screening),
     }
     if screening.comparison is not None:
-        told["screening_comparison"] = screening_text.comparison_sentence(screening.comparison)
-    return told
+        sentences["screening_comparison"] = screening_text.comparison_sentence(screening.comparison)
+    return sentences
 
 
 def _plots(report: Report) -> dict[str, Any]:
@@ -209,6 +213,10 @@ def _plots(report: Report) -> dict[str, Any]:
     if report.quarantine.per_day:
         drawn["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
     if report.steps:
-        drawn["seconds"] = plot_steps("seconds", report.steps, lambda step: step.seconds, formatting.duration)
-        drawn["memory"] = plot_steps("memory", report.steps, lambda step: step.peak_memory, formatting.memory)
+        drawn["seconds"] = plot_steps(
+            "seconds", report.steps, lambda step: step.seconds, formatting.format_duration
+        )
+        drawn["memory"] = plot_steps(
+            "memory", report.steps, lambda step: step.peak_memory, formatting.format_memory
+        )
     return {name: Markup(svg) for name, svg in drawn.items()}

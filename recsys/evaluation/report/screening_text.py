@@ -1,77 +1,87 @@
-"""What the report says in words of the users who were screened out, and of what that changed."""
+"""The report's sentences about users that were excluded as bots, and about the effect on accuracy."""
 
 from recsys.evaluation.report.contents import ScreenComparison, ScreenedMetric, ScreeningSummary
-from recsys.evaluation.report.formatting import count, interval, metric_name, percent, several, value, whole
+from recsys.evaluation.report.formatting import (
+    count_noun,
+    format_integer,
+    format_interval,
+    format_metric,
+    format_percent,
+    join_words,
+    metric_label,
+)
 
 ORIGINS = {
-    "label": "by the labels of analysts",
-    "online": "while they were on the site",
+    "label": "by analyst labels",
+    "online": "by the online guard",
     "nightly": "by the nightly detectors",
 }
 
 
 def screening_sentence(screening: ScreeningSummary) -> str:
-    """How many users do not behave like shoppers, who found them, and what became of them."""
-    found = screening.screened_users
-    if not found:
+    """State how many users were classified as bots, by which source, and what the run did with them."""
+    flagged = screening.screened_users
+    if not flagged:
         return (
-            f"Each of the {count(screening.users, 'user')} behaves like a shopper, as far as can be told: nobody "
-            "was screened out, and the models learned from everyone."
+            f"None of the {count_noun(screening.users, 'user')} was classified as a bot. The models were trained "
+            "on the events of all users."
         )
-    users = f"{count(found, 'user')} of {whole(screening.users)} ({percent(found / screening.users)})"
-    does = "does" if found == 1 else "do"
-    share = percent(screening.screened_events / max(1, screening.events))
-    events = f"{count(screening.screened_events, 'event')} ({share} of all)"
-    by = [f"{whole(number)} {ORIGINS[origin]}" for origin, number in screening.by_origin.items() if number]
-    return f"{users} {does} not behave like shoppers: {several(by)}. {_consequence(screening, events)}"
+    share = format_percent(flagged / screening.users)
+    users = f"{count_noun(flagged, 'user')} of {format_integer(screening.users)} ({share})"
+    verb = "was" if flagged == 1 else "were"
+    event_share = format_percent(screening.screened_events / max(1, screening.events))
+    events = f"{count_noun(screening.screened_events, 'event')} ({event_share} of all events)"
+    origins = [
+        f"{format_integer(number)} {ORIGINS[origin]}" for origin, number in screening.by_origin.items() if number
+    ]
+    return f"{users} {verb} classified as bots: {join_words(origins)}. {_consequence(screening, events)}"
 
 
 def _consequence(screening: ScreeningSummary, events: str) -> str:
     if screening.shadow:
         return (
-            f"They are only reported here: anomalies.nightly is shadow, so the models learned from their {events} "
-            "too, and they have lists like everyone else."
+            "The setting anomalies.nightly is shadow, so they are only reported: the models were trained on their "
+            f"{events} too, and they get personal lists."
         )
     return (
-        f"Their {events} taught the models nothing, and they get the popular list, like a visitor of whom nothing "
-        "is known. All figures of this report are without them."
+        f"Their {events} were excluded from training, and they get the popular list instead of a personal one. All "
+        "metrics of this report exclude them."
     )
 
 
 def labels_sentence(screening: ScreeningSummary) -> str:
-    """What analysts said, and whether a detector learned from it."""
-    known = screening.bots + screening.fine
-    if known == 0:
-        said = "No analyst has labelled a user yet"
+    """State how many users analysts have labeled, and whether a detector was trained on the labels."""
+    labeled = screening.bots + screening.fine
+    if labeled == 0:
+        sentence = "Analysts have not labeled any user yet"
     else:
-        said = (
-            f"Analysts have labelled {count(known, 'user')}: {whole(screening.bots)} as bots, "
-            f"{whole(screening.fine)} as fine"
+        sentence = (
+            f"Analysts have labeled {count_noun(labeled, 'user')}: {format_integer(screening.bots)} as bots and "
+            f"{format_integer(screening.fine)} as legitimate"
         )
     if screening.has_labeled_detector:
-        return f"{said}; a detector that learns from these labels took part."
-    return f"{said}; from {whole(screening.min_labels)} labels of both kinds on, a detector learns from them."
+        return f"{sentence}. A supervised detector was trained on these labels."
+    return f"{sentence}. A supervised detector needs {format_integer(screening.min_labels)} labels of both kinds."
 
 
 def comparison_sentence(comparison: ScreenComparison) -> str:
-    """Whether the lists of ordinary shoppers are better for what was left out, worse, or neither."""
+    """State whether excluding the bots' events from training changed the accuracy for the other users."""
     first = comparison.metrics[0]
-    measured = (
-        "What is published was fitted a second time, from everyone's events. On the test window, for the "
-        f"{count(comparison.users, 'shopper')} who were not screened out, came back and wanted something, its "
-        f"{metric_name(first.metric)} is {value(first.with_all)} with the screened users' events and "
-        f"{value(first.without)} without them"
+    return (
+        "The published model was trained a second time on the events of all users. On the test window, for "
+        f"{count_noun(comparison.users, 'user')} not classified as bots, its {metric_label(first.metric)} is "
+        f"{format_metric(first.with_all)} with the bots' events and {format_metric(first.without)} without them. "
+        f"{_verdict(first)}"
     )
-    return f"{measured}: {_verdict(first)}"
 
 
 def _verdict(metric: ScreenedMetric) -> str:
     difference = metric.without - metric.with_all
     low, high = metric.interval
-    share = percent(abs(difference) / metric.with_all) if metric.with_all else "all"
-    spread = f"(95% interval of the difference {interval(metric.interval)})"
+    share = f"by {format_percent(abs(difference) / metric.with_all)} " if metric.with_all else ""
+    interval = f"(95% confidence interval of the difference {format_interval(metric.interval)})"
     if low > 0:
-        return f"leaving them out makes ordinary shoppers' lists {share} better, more than chance would {spread}."
+        return f"Excluding them improves the metric {share}with statistical significance {interval}."
     if high < 0:
-        return f"leaving them out costs ordinary shoppers {share}, more than chance would {spread}."
-    return f"the difference is no larger than chance would make it {spread}."
+        return f"Excluding them lowers the metric {share}with statistical significance {interval}."
+    return f"The difference is not statistically significant {interval}."

@@ -1,121 +1,120 @@
-"""What graph filters share: a user's items seen as a signal on the graph of items, and smoothed."""
+"""Base class of graph filters: a user's items are a signal on the graph of items, which is smoothed."""
 
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
-from recsys.data.scaling import once_each, scaled_by_counts
+from recsys.data.scaling import binarize, normalize_by_degree
 from recsys.data.truncated_svd import OVERSAMPLING, truncated_svd
 from recsys.ids import Rows
-from recsys.models.artifacts import Array, check_finite, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import NOTHING, ItemModel
-from recsys.ranking.top_k import Exclude, Scores, blocks_of, in_threads, rank_blocks
+from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
+from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.ranking.top_k import Exclusion, Scores, rank_blocks, run_in_threads, split_into_blocks
 
-# Rows of every matrix product, so that a user's scores do not depend on who else is asked for.
+# Rows of every matrix product, so that a user's scores do not depend on who else is in the batch.
 SLAB: Final = 256
 
 Factors = NDArray[np.float32]
 
 
 class GraphFilter(ItemModel):
-    """Scores r P + w |P| r D^-1/2 V V' D^1/2 for a user's items r; and less so much of the same, smoothed again.
+    """Scores a user's items r, a row of ones, by r (P + w |P| D^-1/2 V V' D^1/2), optionally sharpened.
 
-    With A the users x items matrix of ones, users and items divided by their number of entries to the power of
-    `user_exponent` and `item_exponent`, P = A' A smooths over items that share users, V are the first right
-    singular vectors of A, and D is the number of users of an item. w is `low_pass`, and `sharpening` takes
-    (P / |P|) off once more. A user of no items has no list.
+    A is users x items, 1 for a positive interaction, divided by the number of the user's items to the power of
+    `user_exponent` and of the item's users to the power of `item_exponent`. P = A'A is the linear filter, which
+    smooths over items with common users. V are the first right singular vectors of A (the ideal low-pass filter),
+    D is the diagonal of the items' numbers of users, w is `low_pass`. Sharpening subtracts `sharpening` (P / |P|)
+    times the result. A user without items has no list.
     """
 
-    name: str
-    config: Any
     weights: csr_matrix  # A, users x items
     user_items: csr_matrix
     singular_values: Factors
-    vectors: Factors  # items x singular values
-    lengths: Factors  # D^c, (items,)
+    vectors: Factors  # V, items x singular values
+    lengths: Factors  # the diagonal of D^1/2, (items,)
     sharpening: float = 0.0
 
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
-        """Vectors of users and items while they are searched for, and what is kept of the items'."""
+        """Count the vectors of users and items during the SVD and the arrays kept for the items."""
         return 4 * (self.config.factors + OVERSAMPLING) * (2 * users + 5 * items)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Count, scale, and find the singular vectors."""
-        wanted, config = interactions.wanted, self.config
-        once = csr_matrix(once_each(wanted), dtype=np.float32)
-        self.user_items = once
-        self.weights = scaled_by_counts(once, config.user_exponent, config.item_exponent)
+        """Normalize the matrix and compute its singular vectors."""
+        config = self.config
+        binary = csr_matrix(binarize(interactions.positives), dtype=np.float32)
+        self.user_items = binary
+        self.weights = normalize_by_degree(binary, config.user_exponent, config.item_exponent)
         self.singular_values, self.vectors = truncated_svd(
             self.weights, config.factors, config.seed, config.power_steps
         )
-        item_users = np.maximum(np.bincount(once.indices, minlength=once.shape[1]), 1)
+        item_users = np.maximum(np.bincount(binary.indices, minlength=binary.shape[1]), 1)
         self.lengths = np.sqrt(item_users).astype(np.float32)
         check_finite(self.name, singular_values=self.singular_values, vectors=self.vectors)
-        return self._prepared()
+        return self._prepare()
 
-    def _prepared(self) -> Self:
-        """Work out the product that is the same for every user: how much of which item each direction gives."""
+    def _prepare(self) -> Self:
+        """Compute the factors of the filter that are the same for every user."""
         low_pass = self.vectors.T * self.lengths * np.float32(self.config.low_pass * self.singular_values[0] ** 2)
-        self._turned = csr_matrix(self.weights.T)
-        self._of_lengths = self.vectors / self.lengths[:, None]
+        self._transposed = csr_matrix(self.weights.T)
+        self._scaled_vectors = self.vectors / self.lengths[:, None]
         if not self.sharpening:
-            self._of_directions = np.ascontiguousarray(low_pass)
+            self._directions = np.ascontiguousarray(low_pass)
             return self
         strength = np.float32(self.sharpening / self.singular_values[0] ** 2)
-        low_pass -= strength * (self._turned @ (self.weights @ low_pass.T)).T
+        low_pass -= strength * (self._transposed @ (self.weights @ low_pass.T)).T
         smoothed_twice = self.vectors.T * (self.singular_values**4)[:, None]
-        self._of_directions = np.concatenate([low_pass, -strength * smoothed_twice])
+        self._directions = np.concatenate([low_pass, -strength * smoothed_twice])
         return self
 
-    def _filtered(self, signals: csr_matrix) -> Scores:
-        """The signals (rows, items), filtered."""
+    def _filter(self, signals: csr_matrix) -> Scores:
+        """Filter signals, (rows, items)."""
         scores = np.empty(signals.shape, np.float32)
 
         def fill(rows: NDArray[np.intp]) -> None:
-            scores[rows[0] : rows[-1] + 1] = self._filtered_slab(csr_matrix(signals[rows[0] : rows[-1] + 1]))
+            scores[rows[0] : rows[-1] + 1] = self._filter_slab(csr_matrix(signals[rows[0] : rows[-1] + 1]))
 
-        in_threads(fill, blocks_of(np.arange(signals.shape[0]), SLAB))
+        run_in_threads(fill, split_into_blocks(np.arange(signals.shape[0]), SLAB))
         return scores
 
-    def _filtered_slab(self, signals: csr_matrix) -> Scores:
-        """`_filtered` for at most `SLAB` rows."""
-        spread = signals @ (self._of_lengths)
+    def _filter_slab(self, signals: csr_matrix) -> Scores:
+        """Filter at most `SLAB` signals."""
+        projected = signals @ (self._scaled_vectors)
         if self.sharpening:
-            spread = np.concatenate([spread, signals @ self.vectors], axis=1)
-        slab = np.zeros((SLAB, spread.shape[1]), np.float32)
-        slab[: len(spread)] = spread
-        scores = (slab @ self._of_directions)[: len(spread)]
-        scores += ((signals @ self._turned) @ self.weights).toarray()
+            projected = np.concatenate([projected, signals @ self.vectors], axis=1)
+        slab = np.zeros((SLAB, projected.shape[1]), np.float32)
+        slab[: len(projected)] = projected
+        scores = (slab @ self._directions)[: len(projected)]
+        scores += ((signals @ self._transposed) @ self.weights).toarray()
         return scores.astype(np.float32, copy=False)
 
     def scores(self, user_rows: Rows) -> Scores:
-        """The items of each user, filtered; -inf for a user of none."""
+        """Filter the items of each user; a user without items scores -inf."""
         signals = csr_matrix(self.user_items[user_rows])
-        scores = self._filtered(signals)
+        scores = self._filter(signals)
         scores[np.diff(signals.indptr) == 0] = -np.inf
         return scores
 
-    def similar(self, item_rows: Rows, n: int, exclude: Exclude = NOTHING) -> tuple[Rows, Scores]:
-        """What a user of that one item would be recommended; none for an item of no users."""
+    def similar(self, item_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank the items for a user who has only the one item; an item without users has no list."""
         items = len(self.lengths)
         itself = csr_matrix(
             (np.ones(items, np.float32), np.arange(items), np.arange(items + 1)), shape=(items, items)
         )
-        known = np.bincount(self.user_items.indices, minlength=items) > 0
+        has_users = np.bincount(self.user_items.indices, minlength=items) > 0
 
         def score(rows: Rows) -> Scores:
-            scores = self._filtered(csr_matrix(itself[rows]))
-            scores[~known[rows]] = -np.inf
+            scores = self._filter(csr_matrix(itself[rows]))
+            scores[~has_users[rows]] = -np.inf
             return scores
 
-        return rank_blocks(score, item_rows, n, Exclude(itself, exclude.items))
+        return rank_blocks(score, item_rows, n, Exclusion(itself, exclude.items))
 
     def save(self, directory: Path) -> None:
-        """Write the scaled matrix and its singular vectors."""
+        """Write the normalized matrix and its singular vectors."""
         arrays: dict[str, Array] = sparse_arrays("weights", self.weights) | {
             "singular_values": self.singular_values,
             "vectors": self.vectors,
@@ -123,10 +122,13 @@ class GraphFilter(ItemModel):
         }
         save_model(directory, self.name, self.config, arrays)
 
-    def take(self, arrays: dict[str, Array]) -> Self:
-        """Take over what was saved."""
-        self.weights = sparse_matrix("weights", arrays)
-        self.user_items = csr_matrix(once_each(self.weights), dtype=np.float32)
-        self.singular_values, self.vectors = arrays["singular_values"], arrays["vectors"]
-        self.lengths = arrays["lengths"]
-        return self._prepared()
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the normalized matrix and its singular vectors."""
+        config, arrays = load_model(directory, cls.name, cls.config_type)
+        model = cls(config)
+        model.weights = sparse_matrix("weights", arrays)
+        model.user_items = csr_matrix(binarize(model.weights), dtype=np.float32)
+        model.singular_values, model.vectors = arrays["singular_values"], arrays["vectors"]
+        model.lengths = arrays["lengths"]
+        return model._prepare()

@@ -1,9 +1,9 @@
-"""Training of neural models: device, processes under torchrun, early stopping, checkpoints; the same for all.
+"""Training loop of neural models: device, processes under torchrun, early stopping, checkpoints.
 
-Imported only where a neural model is fitted: torch is no dependency of the batch half.
+Imported only when a neural model is fitted: torch is an optional dependency.
 """
 
-# torch and torch-geometric leave parts of their signatures without a type.
+# torch and torch-geometric do not type all of their signatures.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
 
@@ -27,83 +27,83 @@ from torch.nn.parallel import DistributedDataParallel
 
 from recsys.errors import ModelError
 from recsys.files import atomic_write
-from recsys.models._neural.long_fit import Training
-from recsys.models.artifacts import not_finite
+from recsys.models.artifacts import not_finite_error
+from recsys.models.base import TrainingOptions
 from recsys.settings.types import Device
 
 STATE = "state"
-# Weights are averaged over about so many of the last steps, exponentially: what is validated and kept is the
-# average, which is nearer the optimum than any step, as if the learning rate had been lowered.
+# Horizon of the exponential average of weights. The average is validated and kept: it is nearer the optimum than
+# any step, as with a decayed learning rate.
 AVERAGED_STEPS = 200
 Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among those that train one model together."""
+    """The group of processes that train one model, as this one sees it."""
 
     rank: int
     size: int
     device: torch.device
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that validates and writes."""
+    def is_first(self) -> bool:
+        """Whether this is the process that validates and writes."""
         return self.rank == 0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and how fast."""
+class Schedule:
+    """Length and step size of training."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     seed: int
     patience: int
-    """Epochs without a better validation value after which training ends."""
+    """Number of epochs without a better validation value after which training stops."""
 
 
 @dataclass
 class History:
-    """What training has come to."""
+    """Losses and validation values of the epochs so far."""
 
     losses: list[float] = field(default_factory=list[float])
     """Mean loss of each epoch."""
     values: list[float] = field(default_factory=list[float])
-    """Validation value after each epoch, the more the better."""
+    """Validation value after each epoch; higher is better."""
 
     @property
     def best(self) -> int:
-        """The epoch, from 0, of the best value; the last one where nothing is validated."""
+        """The epoch, from 0, of the best value; the last epoch without validation."""
         return max(range(len(self.values)), key=self.values.__getitem__, default=len(self.losses) - 1)
 
-    def stands_still(self, patience: int) -> bool:
-        """Whether so many epochs brought no better value."""
+    def has_converged(self, patience: int) -> bool:
+        """Return whether the last `patience` epochs brought no better value."""
         return len(self.values) - 1 - self.best >= patience if self.values else False
 
 
-class Trained(Protocol):
-    """A module whose call gives the mean loss of a batch."""
+class LossModule(Protocol):
+    """A module whose call computes the mean loss of a batch."""
 
     def __call__(self, places: Tensor, generator: torch.Generator) -> Tensor:
-        """The mean loss of the training examples at `places`; the generator is for negatives, on the CPU."""
+        """Compute the mean loss of the training examples at `places`; the CPU generator is for negatives."""
         ...
 
 
 @contextmanager
-def workers(device: Device) -> Generator[Workers]:
-    """This process's place: alone, or in the group that torchrun describes (NCCL on CUDA, gloo elsewhere)."""
+def join_workers(device: Device) -> Generator[Workers]:
+    """Join the process group that torchrun describes (NCCL on CUDA, gloo elsewhere), or run alone without one."""
     cuda = device != "cpu" and torch.cuda.is_available()
     if "WORLD_SIZE" not in os.environ:
         yield Workers(0, 1, torch.device("cuda" if cuda else "cpu"))
         return
-    place = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu")
+    own_device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu")
     joined = not torch.distributed.is_initialized()
     if joined:
         torch.distributed.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Workers(torch.distributed.get_rank(), torch.distributed.get_world_size(), place)
+        yield Workers(torch.distributed.get_rank(), torch.distributed.get_world_size(), own_device)
     finally:
         if joined:
             torch.distributed.destroy_process_group()
@@ -113,70 +113,76 @@ def train(
     module: nn.Module,
     examples: int,
     validate: Callable[[], float] | None,
-    plan: Plan,
-    training: Training,
-    among: Workers,
+    schedule: Schedule,
+    options: TrainingOptions,
+    workers: Workers,
     name: str,
 ) -> History:
-    """Train by Adam until the value of `validate` has not risen for `patience` epochs; the best weights stay.
+    """Train a `LossModule` by Adam until `validate` has not risen for `patience` epochs, and keep the best weights.
 
     Weights are averages over steps (Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
-    Journal on Control and Optimization 1992), here with a horizon. `module` is called as `Trained` says. Every
-    process takes its share of each batch and all step together, so that several give what one gives, but for the
-    order of sums. Raises `ModelError` for a loss that is not finite, or when the time was over before an epoch was.
+    Journal on Control and Optimization 1992), here with a horizon. Every process takes its share of each batch and
+    all step together, so that several processes give the result of one, up to the order of sums. Raises
+    `ModelError` for a loss that is not finite, and when the time limit ends before the first epoch does.
     """
-    state = _begin(module, plan, training.checkpoint, among)
+    state = _start(module, schedule, options.checkpoint, workers)
     history = state.history
-    loss_of: Any = DistributedDataParallel(module, broadcast_buffers=False) if among.size > 1 else module
-    late = partial(_is_late, time.monotonic(), training.seconds, among)
-    for epoch in range(len(history.losses), plan.epochs):
-        if history.stands_still(plan.patience):
+    compute_loss: Any = DistributedDataParallel(module, broadcast_buffers=False) if workers.size > 1 else module
+    is_late = partial(_is_late, time.monotonic(), options.seconds, workers)
+    for epoch in range(len(history.losses), schedule.epochs):
+        if history.has_converged(schedule.patience):
             break
-        loss = _epoch(loss_of, state, examples, epoch, plan, among, late)
+        loss = _epoch(compute_loss, state, examples, epoch, schedule, workers, is_late)
         if loss is None:
             break
         if not loss < float("inf"):
-            raise not_finite(name, "a loss")
+            raise not_finite_error(name, "a loss")
         history.losses.append(loss)
         if validate is not None:
-            history.values.append(_from_first(_value(validate, state) if among.first else 0.0, among))
+            history.values.append(_from_first(_value(validate, state) if workers.is_first else 0.0, workers))
         if history.best == epoch:
             state.best = deepcopy(state.average)
-        if training.checkpoint is not None and among.first:
-            _write(training.checkpoint, state, plan)
-        training.on_epoch(epoch + 1, plan.epochs)
+        if options.checkpoint is not None and workers.is_first:
+            _write(options.checkpoint, state, schedule)
+        options.on_epoch(epoch + 1, schedule.epochs)
     if not history.losses:
-        raise ModelError(f"{name}: not one epoch was done in {training.seconds:.0f} seconds")
+        raise ModelError(f"{name}: not one epoch was done in {options.seconds:.0f} seconds")
     module.load_state_dict(state.best)
     return history
 
 
 def _epoch(
-    loss_of: Any, state: "_State", examples: int, epoch: int, plan: Plan, among: Workers, late: Callable[[], bool]
+    compute_loss: Any,
+    state: "_State",
+    examples: int,
+    epoch: int,
+    schedule: Schedule,
+    workers: Workers,
+    is_late: Callable[[], bool],
 ) -> float | None:
-    """One pass over the examples in an order of its own; the mean loss, None where it was `late` before the end."""
-    generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + epoch)
-    total = torch.zeros((), device=among.device)
-    batches = torch.randperm(examples, generator=generator).split(plan.batch_size)
+    """Pass over the examples in random order; return the mean loss, or None when the time limit came first."""
+    generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
+    total = torch.zeros((), device=workers.device)
+    batches = torch.randperm(examples, generator=generator).split(schedule.batch_size)
     for number, batch in enumerate(batches, epoch * len(batches)):
-        if late():
+        if is_late():
             return None
-        # A share of at least one example, so that no process waits for another.
-        share = batch[torch.arange(among.rank, max(len(batch), among.size), among.size) % len(batch)]
+        # At least one example for each process, so that none waits for another.
+        share = batch[torch.arange(workers.rank, max(len(batch), workers.size), workers.size) % len(batch)]
         state.optimizer.zero_grad()
-        loss = loss_of(share, generator)
+        loss = compute_loss(share, generator)
         loss.backward()
         state.optimizer.step()
         for key, tensor in state.module.state_dict().items():
             state.average[key].lerp_(tensor, 1 / min(number + 1, AVERAGED_STEPS))
         total += loss.detach()
-    if among.size > 1:
+    if workers.size > 1:
         torch.distributed.all_reduce(total)
-    return float(total) / (len(batches) * among.size)
+    return float(total) / (len(batches) * workers.size)
 
 
 def _value(validate: Callable[[], float], state: "_State") -> float:
-    """What the averaged weights are worth."""
+    """Validate the averaged weights."""
     current = deepcopy(state.module.state_dict())
     state.module.load_state_dict(state.average)
     value = validate()
@@ -184,22 +190,22 @@ def _value(validate: Callable[[], float], state: "_State") -> float:
     return value
 
 
-def _is_late(started: float, seconds: float | None, among: Workers) -> bool:
-    return seconds is not None and bool(_from_first(float(time.monotonic() - started > seconds), among))
+def _is_late(started: float, seconds: float | None, workers: Workers) -> bool:
+    return seconds is not None and bool(_from_first(float(time.monotonic() - started > seconds), workers))
 
 
-def _from_first(value: float, among: Workers) -> float:
-    """The value that the first process has."""
-    if among.size == 1:
+def _from_first(value: float, workers: Workers) -> float:
+    """Return the value of the first process, to all."""
+    if workers.size == 1:
         return value
-    shared = torch.tensor([value], dtype=torch.float64, device=among.device)
+    shared = torch.tensor([value], dtype=torch.float64, device=workers.device)
     torch.distributed.broadcast(shared, 0)
     return float(shared)
 
 
 @dataclass
 class _State:
-    """All that changes while a module is trained."""
+    """The state of training, as a checkpoint holds it."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
@@ -208,36 +214,40 @@ class _State:
     history: History
 
 
-def _begin(module: nn.Module, plan: Plan, checkpoint: Path | None, among: Workers) -> _State:
-    """The start, or where a checkpoint of the same plan left off."""
-    optimizer = torch.optim.Adam(module.parameters(), plan.learning_rate)
+def _start(module: nn.Module, schedule: Schedule, checkpoint: Path | None, workers: Workers) -> _State:
+    """Initialize the state, or read it from a checkpoint of the same schedule."""
+    optimizer = torch.optim.Adam(module.parameters(), schedule.learning_rate)
     if checkpoint is None or not checkpoint.exists():
         return _State(module, optimizer, deepcopy(module.state_dict()), deepcopy(module.state_dict()), History())
     with safe_open(checkpoint, framework="numpy") as file:
-        described = json.loads((file.metadata() or {})[STATE])
-        tensors = {key: torch.tensor(file.get_tensor(key), device=among.device) for key in file.keys()}  # noqa: SIM118
-    if described["plan"] != asdict(plan):
-        raise ModelError(f"{checkpoint}: was written with other settings; remove it to start anew")
-    module.load_state_dict(_under("module.", tensors))
+        header = json.loads((file.metadata() or {})[STATE])
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors = {key: torch.tensor(array, device=workers.device) for key, array in arrays.items()}
+    if header["plan"] != asdict(schedule):
+        raise ModelError(f"{checkpoint}: was written with other settings; remove it to start over")
+    module.load_state_dict(_with_prefix("module.", tensors))
     moments: dict[int, Tensors] = {}
-    for key, tensor in _under("optimizer.", tensors).items():
+    for key, tensor in _with_prefix("optimizer.", tensors).items():
         number, _, entry = key.partition(".")
         moments.setdefault(int(number), {})[entry] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    average, best = _under("average.", tensors), _under("best.", tensors)
-    return _State(module, optimizer, average, best, History(**described["history"]))
+    average, best = _with_prefix("average.", tensors), _with_prefix("best.", tensors)
+    return _State(module, optimizer, average, best, History(**header["history"]))
 
 
-def _write(path: Path, state: _State, plan: Plan) -> None:
-    """Keep the state, so that `_begin` finds it."""
+def _write(path: Path, state: _State, schedule: Schedule) -> None:
+    """Write the state for `_start`."""
     parts = {"module": state.module.state_dict(), "average": state.average, "best": state.best}
-    tensors = {f"{part}.{key}": tensor for part, of_part in parts.items() for key, tensor in of_part.items()}
+    tensors = {f"{part}.{key}": tensor for part, state_dict in parts.items() for key, tensor in state_dict.items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": torch.as_tensor(value) for key, value in moments.items()}
     arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
-    with atomic_write(path) as aside:
-        save_file(arrays, aside, {STATE: json.dumps({"history": asdict(state.history), "plan": asdict(plan)})})
+    with atomic_write(path) as temporary:
+        save_file(
+            arrays, temporary, {STATE: json.dumps({"history": asdict(state.history), "plan": asdict(schedule)})}
+        )
 
 
-def _under(prefix: str, tensors: Tensors) -> Tensors:
+def _with_prefix(prefix: str, tensors: Tensors) -> Tensors:
+    """Select the tensors whose name starts with `prefix`, and remove it."""
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

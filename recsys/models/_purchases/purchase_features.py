@@ -36,9 +36,9 @@ class PurchaseFeatures:
 
     def of(self, user_rows: Rows, item_rows: Rows) -> Table:
         """The features of pairs given by two parallel arrays (N,), as (N, 22)."""
-        wanted = user_rows.astype(np.int64) * len(self.of_item) + item_rows
-        places = np.searchsorted(self.pairs, wanted)
-        known = np.append(self.pairs, -1)[places] == wanted
+        keys = user_rows.astype(np.int64) * len(self.of_item) + item_rows
+        places = np.searchsorted(self.pairs, keys)
+        known = np.append(self.pairs, -1)[places] == keys
         never = np.zeros((1, self.of_pair.shape[1]), np.float32)
         never[0, LAST] = NEVER_DAYS
         pair = np.concatenate([self.of_pair, never])[np.where(known, places, len(self.pairs))]

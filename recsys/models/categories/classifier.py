@@ -1,6 +1,6 @@
-"""Classes of items from their vectors and their place in the graph, with calibrated probabilities.
+"""A classifier of items by their vectors and their place in the graph, with calibrated probabilities.
 
-Imported only where it is used: torch is no dependency of the batch half.
+Imported only when it is used: torch is an optional dependency.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -19,47 +19,47 @@ from torch import nn
 
 from recsys.errors import ModelError, NotEnoughDataError
 from recsys.ids import UNKNOWN, Rows
-from recsys.models.categories.label_propagation import LabelHops
+from recsys.models.categories.label_propagation import LabelPropagation
 
 Table = NDArray[np.float32]
 
-MIN_ITEMS: Final = 20  # to learn from, and to calibrate on
-PATIENCE: Final = 3  # epochs without a gain on the calibration items, after which the fit ends
-MIN_STEPS: Final = 20  # of an epoch: few items come in small batches
-# How much of the labels' overall shares is mixed into those that reach an item, so that no logarithm is of 0.
+MIN_ITEMS: Final = 20  # for training, and for calibration
+PATIENCE: Final = 3  # epochs without a lower loss on the calibration items after which training stops
+MIN_STEPS: Final = 20  # of an epoch: few items are split into small batches
+# Weight of the overall class shares in those of propagated labels, so that every logarithm is finite.
 SMOOTHING: Final = 0.02
-LONGEST_TEMPERATURE: Final = 3.0  # as its logarithm, and the shortest
-BLOCK: Final = 4_096
+MAX_LOG_TEMPERATURE: Final = 3.0  # and the negative of the minimum
+BLOCK_ITEMS: Final = 4_096
 
 
 @dataclass(frozen=True)
 class CategoryClassifierConfig:
-    """Size and length of the fit."""
+    """Size of the network and its training."""
 
     hidden: int = 256
-    """Units of the hidden layer."""
+    """Number of units of the hidden layer."""
     dropout: float = 0.3
-    """Share of the hidden units that each step leaves out."""
+    """Share of the hidden units that each step drops."""
     epochs: int = 20
-    """Most passes over the items; the one with the least loss on the calibration items is kept."""
+    """Maximum number of epochs; the one with the lowest loss on the calibration items is kept."""
     batch_size: int = 512
-    """Items of one step."""
+    """Number of items of a training step."""
     learning_rate: float = 0.003
-    """Step size of Adam at the start; it falls to a hundredth."""
+    """Initial step size of Adam; it decays linearly to a hundredth."""
     items: int = 100_000
-    """Most items that the network learns from, drawn at random; the labels of all spread over the graph."""
+    """Maximum number of training items, sampled at random; the labels of all items are propagated."""
     seed: int = 0
-    """Where all randomness starts."""
+    """Seed of all randomness."""
 
 
 class CategoryClassifier:
-    """A network with one hidden layer over what is known of an item as a node of the graph of users and items.
+    """A network with one hidden layer, with temperature scaling, over features of items as nodes of the graph.
 
-    Its input: the item's vector, standardised; the logarithm of how many users want the item; and, for each class,
-    the logarithm of its share among the labels that reach the item in two hops over its share among all labels
-    (`LabelHops`, an item's own label left out). The loss is the cross entropy. The probabilities are
-    softmax(logits / T), where the temperature T makes the loss on items that the network did not learn from the
-    least: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017).
+    Its standardized input is the item's vector; the logarithm of its number of users; and, for each class, the
+    logarithm of the class's share in the labels of two-hop neighbors (`LabelPropagation`, without the item's own
+    label) over its share in all labels. The loss is the cross entropy. The probabilities are softmax(logits / T),
+    where the temperature T minimizes the loss on items that were not used for training. Source: Guo, Pleiss, Sun,
+    Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017).
     """
 
     temperature: float
@@ -67,60 +67,67 @@ class CategoryClassifier:
     def __init__(self, config: CategoryClassifierConfig = CategoryClassifierConfig()) -> None:
         self.config = config
 
-    def fit(self, vectors: Table, wanted: csr_matrix, labels: Rows, calibration: Rows) -> Self:
-        """Learn from `labels` (items,), then calibrate on the labels `calibration` of other items.
+    def fit(self, vectors: Table, positives: csr_matrix, labels: Rows, calibration: Rows) -> Self:
+        """Train on `labels` (items,), then calibrate on the labels `calibration` (items,) of other items.
 
-        Both are `UNKNOWN` where there is none. `vectors` is items x d, `wanted` users x items. Raises
+        Both are `UNKNOWN` where there is none. `vectors` is items x d, `positives` users x items. Raises
         `NotEnoughDataError` for fewer than two classes or too few items, `ModelError` when the loss is not finite.
         """
-        known, held = (np.flatnonzero(part != UNKNOWN).astype(np.int32) for part in (labels, calibration))
+        labeled, held_out = (np.flatnonzero(part != UNKNOWN).astype(np.int32) for part in (labels, calibration))
         classes = int(max(labels.max(), calibration.max())) + 1
-        counts = np.bincount(labels[known], minlength=classes)
-        if min(len(known), len(held)) < MIN_ITEMS or np.count_nonzero(counts) < 2:
+        counts = np.bincount(labels[labeled], minlength=classes)
+        if min(len(labeled), len(held_out)) < MIN_ITEMS or np.count_nonzero(counts) < 2:
             raise NotEnoughDataError(
-                f"categories: {len(known)} items of {np.count_nonzero(counts)} categories to learn from and "
-                f"{len(held)} to calibrate on; expected at least {MIN_ITEMS} of each, and 2 categories"
+                f"categories: {len(labeled)} items of {np.count_nonzero(counts)} categories to learn from and "
+                f"{len(held_out)} to calibrate on; expected at least {MIN_ITEMS} of each, and 2 categories"
             )
-        if np.any(labels[held] != UNKNOWN):
-            raise ValueError("items to calibrate on are among those to learn from")
+        if np.any(labels[held_out] != UNKNOWN):
+            raise ValueError("calibration items are among the training items")
         self._vectors = vectors
-        self._log_size = np.log1p(np.bincount(wanted.indices, minlength=len(labels))).astype(np.float32)
-        self._hops = LabelHops.of(wanted, labels, classes)
+        self._log_size = np.log1p(np.bincount(positives.indices, minlength=len(labels))).astype(np.float32)
+        self._propagation = LabelPropagation.build(positives, labels, classes)
         self._shares = (counts / counts.sum()).astype(np.float32)
         generator = np.random.default_rng(self.config.seed)
-        drawn = np.sort(generator.permutation(known)[: self.config.items])
-        raw = self._raw(drawn)
-        self._mean, self._scale = raw.mean(axis=0), raw.std(axis=0) + np.float32(1e-6)
-        inputs = torch.from_numpy((raw - self._mean) / self._scale)
-        targets = torch.from_numpy(labels[drawn].astype(np.int64))
-        truth = calibration[held]
+        sampled = np.sort(generator.permutation(labeled)[: self.config.items])
+        features = self._features(sampled)
+        self._mean, self._scale = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
+        inputs = torch.from_numpy((features - self._mean) / self._scale)
+        targets = torch.from_numpy(labels[sampled].astype(np.int64))
+        truth = calibration[held_out]
         with _reproducible(self.config.seed):
-            self._train(inputs, targets, held, truth, generator)
-        self.temperature = fit_temperature(self.logits(held), truth)
+            self._train(inputs, targets, held_out, truth, generator)
+        self.temperature = fit_temperature(self.logits(held_out), truth)
         return self
 
     def logits(self, item_rows: Rows) -> Table:
-        """The network's answers before any calibration, (len(item_rows), classes)."""
+        """Compute the output of the network before calibration, (len(item_rows), classes)."""
         self._network.eval()
-        found = np.empty((len(item_rows), len(self._shares)), np.float32)
+        logits = np.empty((len(item_rows), len(self._shares)), np.float32)
         with torch.no_grad():
-            for start in range(0, len(item_rows), BLOCK):
-                block = slice(start, start + BLOCK)
-                inputs = (self._raw(item_rows[block]) - self._mean) / self._scale
-                found[block] = self._network(torch.from_numpy(inputs)).numpy()
-        return found
+            for start in range(0, len(item_rows), BLOCK_ITEMS):
+                block = slice(start, start + BLOCK_ITEMS)
+                inputs = (self._features(item_rows[block]) - self._mean) / self._scale
+                logits[block] = self._network(torch.from_numpy(inputs)).numpy()
+        return logits
 
     def probabilities(self, item_rows: Rows) -> Table:
-        """Calibrated probabilities, (len(item_rows), classes); a row adds up to 1."""
+        """Compute calibrated probabilities, (len(item_rows), classes); rows sum to 1."""
         return softmax(self.logits(item_rows) / np.float32(self.temperature))
 
-    def _raw(self, item_rows: Rows) -> Table:
-        """What is known of the items, not yet standardised, (len(item_rows), d + 1 + classes)."""
-        reached = np.log((self._hops.shares(item_rows) + SMOOTHING * self._shares + 1e-9) / (self._shares + 1e-9))
-        return np.hstack([self._vectors[item_rows], self._log_size[item_rows, None], reached]).astype(np.float32)
+    def _features(self, item_rows: Rows) -> Table:
+        """Compute the input before standardization, (len(item_rows), d + 1 + classes)."""
+        log_lift = np.log(
+            (self._propagation.shares(item_rows) + SMOOTHING * self._shares + 1e-9) / (self._shares + 1e-9)
+        )
+        return np.hstack([self._vectors[item_rows], self._log_size[item_rows, None], log_lift]).astype(np.float32)
 
     def _train(
-        self, inputs: torch.Tensor, targets: torch.Tensor, held: Rows, truth: Rows, generator: np.random.Generator
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        held_out: Rows,
+        truth: Rows,
+        generator: np.random.Generator,
     ) -> None:
         config = self.config
         items, width = inputs.shape
@@ -132,8 +139,8 @@ class CategoryClassifier:
         )
         size = min(config.batch_size, -(-items // MIN_STEPS))
         optimizer = torch.optim.Adam(self._network.parameters(), config.learning_rate)
-        slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, config.epochs * -(-items // size))
-        best, kept, since = np.inf, deepcopy(self._network.state_dict()), 0
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, config.epochs * -(-items // size))
+        best, best_state, stale_epochs = np.inf, deepcopy(self._network.state_dict()), 0
         for _ in range(config.epochs):
             self._network.train()
             for batch in torch.from_numpy(generator.permutation(items)).split(size):
@@ -141,44 +148,44 @@ class CategoryClassifier:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                slower.step()
-            measured = cross_entropy(self.logits(held), truth)
-            if not np.isfinite(measured):
-                raise ModelError("categories: the loss is not finite; are the vectors of items?")
-            since += 1
-            if measured < best:
-                best, kept, since = measured, deepcopy(self._network.state_dict()), 0
-            if since == PATIENCE:
+                decay.step()
+            value = cross_entropy(self.logits(held_out), truth)
+            if not np.isfinite(value):
+                raise ModelError("categories: the loss is not finite; check that the item vectors are")
+            stale_epochs += 1
+            if value < best:
+                best, best_state, stale_epochs = value, deepcopy(self._network.state_dict()), 0
+            if stale_epochs == PATIENCE:
                 break
-        self._network.load_state_dict(kept)
+        self._network.load_state_dict(best_state)
 
 
 def fit_temperature(logits: Table, truth: Rows) -> float:
-    """The temperature above 0 that makes the cross entropy of softmax(logits / temperature) the least."""
+    """Find the temperature above 0 that minimizes the cross entropy of softmax(logits / temperature)."""
 
     def loss(log_temperature: float) -> float:
         return cross_entropy(logits / np.float32(np.exp(log_temperature)), truth)
 
-    bounds = (-LONGEST_TEMPERATURE, LONGEST_TEMPERATURE)
+    bounds = (-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE)
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def cross_entropy(logits: Table, truth: Rows) -> float:
-    """The mean of -log softmax(logits)[truth]."""
+    """Compute the mean of -log softmax(logits)[truth]."""
     exact = logits.astype(np.float64)
     exact -= exact.max(axis=1, keepdims=True)
     return float(np.mean(np.log(np.exp(exact).sum(axis=1)) - exact[np.arange(len(truth)), truth]))
 
 
 def softmax(logits: Table) -> Table:
-    """Probabilities of the rows of `logits`."""
+    """Compute the probabilities of the rows of `logits`."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 @contextmanager
 def _reproducible(seed: int) -> Generator[None]:
-    """Torch's randomness from `seed`, on one thread: for matrices this small more only wait for each other."""
+    """Seed torch, on one thread: on matrices this small more threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

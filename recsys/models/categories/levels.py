@@ -1,4 +1,4 @@
-"""Categories of items from the vectors of a fitted model, level by level, measured on labels that are held out."""
+"""Category prediction for items, level by level, from vectors of a fitted model, with held-out measurement."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,171 +19,182 @@ from recsys.evaluation.metrics.classification import (
     measure_proposals,
 )
 from recsys.ids import UNKNOWN, Rows
-from recsys.models.categories.label_propagation import LabelHops
+from recsys.models.categories.label_propagation import LabelPropagation
 from recsys.schema import CATEGORY
 
 CALIBRATION_SHARE: Final = 0.1
 TEST_SHARE: Final = 0.2
-MIN_LABELLED: Final = 200  # items with a category: of fewer, too few are left to calibrate and to measure on
-MIN_OF_CATEGORY: Final = 10  # items to learn a category from
-MAX_CATEGORIES: Final = 512  # of a level, the most frequent; the classifier's memory grows with their number
+MIN_LABELED: Final = 200  # items with a category: fewer leave too few for calibration and test
+MIN_CATEGORY_ITEMS: Final = 10  # training items of a category
+MAX_CATEGORIES: Final = 512  # of a level, the most frequent ones: the classifier's memory grows with their number
 MAX_LEVELS: Final = 6
-MIN_CONFIDENCE: Final = 0.5  # a proposal is more likely right than wrong
-JOINED: Final = "\x1f"  # what stands in no name of a category
+MIN_CONFIDENCE: Final = 0.5  # of a proposal: it is more likely right than wrong
+SEPARATOR: Final = "\x1f"  # does not occur in names of categories
 
 
 def category_path() -> pl.Expr:
-    """The category of an item of the catalogue without missing names, null for an empty one."""
+    """Return an item's category path without missing names, null when it is empty."""
     names = pl.col(CATEGORY).list.drop_nulls()
     return pl.when(names.list.len() > 0).then(names).alias(CATEGORY)
 
 
 @dataclass(frozen=True)
 class Level:
-    """The categories of one level: the first `number` names of each item's path, or all of a shorter one."""
+    """The categories of one level: the first `number` names of each item's path, or all names of a shorter path."""
 
     number: int
     codes: Rows  # (items,), `UNKNOWN` without a category
     paths: list[list[str]]  # by code
-    named: Rows  # class -> code; the most frequent first, as far as there are enough to learn from
+    class_codes: Rows  # class -> code; the categories with enough training items, the most frequent first
 
     @classmethod
-    def of(cls, categories: pl.Series, number: int, learned_from: Rows) -> "Level":
-        """A level of the paths `categories` (items,), null where there is none."""
-        joined = categories.list.head(number).list.join(JOINED)
+    def build(cls, categories: pl.Series, number: int, train: Rows) -> "Level":
+        """Build a level of the paths `categories` (items,), null where there is none, for training on `train`."""
+        joined = categories.list.head(number).list.join(SEPARATOR)
         names = joined.drop_nulls().unique().sort()
         codes = joined.replace_strict(
             names, np.arange(len(names)), default=UNKNOWN, return_dtype=pl.Int32
         ).to_numpy()
-        counts = np.bincount(codes[learned_from], minlength=len(names))
+        counts = np.bincount(codes[train], minlength=len(names))
         ordered = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
-        named = ordered[counts[ordered] >= MIN_OF_CATEGORY].astype(np.int32)
-        return cls(number, codes, [name.split(JOINED) for name in names], named)
+        class_codes = ordered[counts[ordered] >= MIN_CATEGORY_ITEMS].astype(np.int32)
+        return cls(number, codes, [name.split(SEPARATOR) for name in names], class_codes)
 
     def labels(self, item_rows: Rows) -> Rows:
-        """The class of each of `item_rows`, of all others `UNKNOWN`, (items,); one more class is all the rest."""
-        classes = np.full(len(self.paths), len(self.named), np.int32)
-        classes[self.named] = np.arange(len(self.named))
+        """Return the class of `item_rows`, `UNKNOWN` for other items, (items,).
+
+        The last class stands for all categories that are not named.
+        """
+        classes = np.full(len(self.paths), len(self.class_codes), np.int32)
+        classes[self.class_codes] = np.arange(len(self.class_codes))
         labels = np.full(len(self.codes), UNKNOWN, np.int32)
         labels[item_rows] = classes[self.codes[item_rows]]
         return labels
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Rows of items with a category: to learn from, to calibrate on, to measure on; and of items without."""
+class LabelSplit:
+    """Item rows: those with a category split for training, calibration and test, and those without a category."""
 
-    learn: Rows
-    calibrate: Rows
+    train: Rows
+    calibration: Rows
     test: Rows
-    without: Rows
+    unlabeled: Rows
 
     @classmethod
-    def of(cls, categories: pl.Series, seed: int) -> "Parts":
-        """Parts drawn at random; raises `NotEnoughDataError` for too few items with a category."""
+    def draw(cls, categories: pl.Series, seed: int) -> "LabelSplit":
+        """Split at random; raise `NotEnoughDataError` for too few items with a category."""
         has = categories.is_not_null().to_numpy()
-        labelled = np.random.default_rng(seed).permutation(np.flatnonzero(has)).astype(np.int32)
-        if len(labelled) < MIN_LABELLED:
+        labeled = np.random.default_rng(seed).permutation(np.flatnonzero(has)).astype(np.int32)
+        if len(labeled) < MIN_LABELED:
             raise NotEnoughDataError(
-                f"{len(labelled)} items with events have a category; expected at least {MIN_LABELLED}"
+                f"{len(labeled)} items with events have a category; expected at least {MIN_LABELED}"
             )
-        test, calibrate = (int(len(labelled) * share) for share in (TEST_SHARE, TEST_SHARE + CALIBRATION_SHARE))
-        parts = np.split(labelled, [test, calibrate])
+        test, calibration = (int(len(labeled) * share) for share in (TEST_SHARE, TEST_SHARE + CALIBRATION_SHARE))
+        parts = np.split(labeled, [test, calibration])
         return cls(parts[2], parts[1], parts[0], np.flatnonzero(~has).astype(np.int32))
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """The best category of each level for some items; arrays are (levels, items)."""
+    """The most likely category of each level for some items; arrays are (levels, items)."""
 
     item_rows: Rows
     paths: list[list[list[str]]]  # by level and code
     codes: Rows
     confidence: NDArray[np.float32]
 
-    def sure(self, asked: float = MIN_CONFIDENCE) -> list[tuple[int, list[str], float]]:
-        """Row, path and confidence of the deepest level of each item that is sure enough."""
-        found: list[tuple[int, list[str], float]] = []
-        for place, level in enumerate(deepest_confident_level(self.confidence, asked).tolist()):
+    def confident(self, min_confidence: float = MIN_CONFIDENCE) -> list[tuple[int, list[str], float]]:
+        """Return row, path and confidence of the deepest level of each item that is confident enough."""
+        proposals: list[tuple[int, list[str], float]] = []
+        for place, level in enumerate(deepest_confident_level(self.confidence, min_confidence).tolist()):
             if level != UNKNOWN:
                 path = self.paths[level][self.codes[level, place]]
-                found.append((int(self.item_rows[place]), path, float(self.confidence[level, place])))
-        return found
+                proposals.append((int(self.item_rows[place]), path, float(self.confidence[level, place])))
+        return proposals
 
 
 @dataclass(frozen=True)
-class Classified:
-    """Proposals for the items without a category, and for the labelled ones that nothing was learned from."""
+class Classification:
+    """Proposals for items without a category and for test items, and the measurement on the latter."""
 
-    without: Proposals
+    unlabeled: Proposals
     test: Proposals
-    measured: CategoryMeasurement
+    measurement: CategoryMeasurement
 
 
-def classify(vectors: NDArray[np.float32], wanted: csr_matrix, categories: pl.Series, seed: int) -> Classified:
-    """Learn the categories of items (items,), lists of names or null, from their vectors and the graph.
+def classify(
+    vectors: NDArray[np.float32], positives: csr_matrix, categories: pl.Series, seed: int
+) -> Classification:
+    """Predict the categories of items (items,), lists of names or null, from their vectors and the graph.
 
-    Every level has a classifier of its own. What is measured is what proposes: nothing is fitted anew on the labels
-    that were held out. Raises `NotEnoughDataError` where there are too few labels, or too few categories.
+    Every level has its own classifier. The measured classifiers make the proposals: none is refitted on the
+    held-out labels. Raises `NotEnoughDataError` for too few labels or categories.
     """
-    parts = Parts.of(categories, seed)
+    split = LabelSplit.draw(categories, seed)
     depth = int(categories.list.len().max())  # pyright: ignore[reportArgumentType]
-    levels = [Level.of(categories, number, parts.learn) for number in range(1, min(depth, MAX_LEVELS) + 1)]
-    levels = [level for level in levels if len(level.named) > 1]
+    levels = [Level.build(categories, number, split.train) for number in range(1, min(depth, MAX_LEVELS) + 1)]
+    levels = [level for level in levels if len(level.class_codes) > 1]
     if not levels:
         raise NotEnoughDataError(
-            f"there are no two categories with {MIN_OF_CATEGORY} items with events each to learn from"
+            f"there are no two categories with {MIN_CATEGORY_ITEMS} items with events each to learn from"
         )
-    measured: list[LevelMeasurement] = []
-    found: dict[str, list[NDArray[np.float32]]] = {"test": [], "without": []}
-    named: dict[str, list[Rows]] = {"test": [], "without": []}
-    for level in levels:
-        measurement, best = _classify_level(vectors, wanted, level, parts, seed)
-        measured.append(measurement)
-        for part, (codes, confidence) in best.items():
-            named[part].append(codes)
-            found[part].append(confidence)
+    results = [_classify_level(vectors, positives, level, split, seed) for level in levels]
     paths = [level.paths for level in levels]
-    without, test = (
-        Proposals(rows, paths, np.stack(named[part]), np.stack(found[part]))
-        for part, rows in (("without", parts.without), ("test", parts.test))
-    )
-    right = test.codes == np.stack([level.codes[parts.test] for level in levels])
+    unlabeled = _stack_proposals(split.unlabeled, paths, [result.unlabeled for result in results])
+    test = _stack_proposals(split.test, paths, [result.test for result in results])
+    right = test.codes == np.stack([level.codes[split.test] for level in levels])
     lengths = [np.array([len(path) for path in level], np.int32) for level in paths]
     depths = np.stack([length[codes] for length, codes in zip(lengths, test.codes, strict=True)])
-    proposals = tuple(measure_proposals(test.confidence, right, depths, asked) for asked in CONFIDENCES)
-    sizes = len(parts.learn), len(parts.calibrate), len(parts.test)
-    return Classified(without, test, CategoryMeasurement(*sizes, tuple(measured), proposals))
+    proposals = tuple(measure_proposals(test.confidence, right, depths, minimum) for minimum in CONFIDENCES)
+    sizes = len(split.train), len(split.calibration), len(split.test)
+    measurements = tuple(result.measurement for result in results)
+    return Classification(unlabeled, test, CategoryMeasurement(*sizes, measurements, proposals))
+
+
+LevelProposals = tuple[Rows, NDArray[np.float32]]
+"""The most likely code of each of some items, and its confidence, (items,) both."""
+
+
+@dataclass(frozen=True)
+class _LevelResult:
+    measurement: LevelMeasurement
+    test: LevelProposals
+    unlabeled: LevelProposals
+
+
+def _stack_proposals(rows: Rows, paths: list[list[list[str]]], levels: list[LevelProposals]) -> Proposals:
+    codes, confidence = zip(*levels, strict=True)
+    return Proposals(rows, paths, np.stack(codes), np.stack(confidence))
 
 
 def _classify_level(
-    vectors: NDArray[np.float32], wanted: csr_matrix, level: Level, parts: Parts, seed: int
-) -> tuple[LevelMeasurement, dict[str, tuple[Rows, NDArray[np.float32]]]]:
-    """How well one level's classifier does, and the best code and its confidence for the items of two parts."""
+    vectors: NDArray[np.float32], positives: csr_matrix, level: Level, split: LabelSplit, seed: int
+) -> _LevelResult:
+    """Train and measure the classifier of one level."""
     from recsys.models.categories.classifier import CategoryClassifier, CategoryClassifierConfig, softmax
 
-    labels, calibration = level.labels(parts.learn), level.labels(parts.calibrate)
-    classifier = CategoryClassifier(CategoryClassifierConfig(seed=seed)).fit(vectors, wanted, labels, calibration)
+    labels, calibration = level.labels(split.train), level.labels(split.calibration)
+    classifier = CategoryClassifier(CategoryClassifierConfig(seed=seed)).fit(
+        vectors, positives, labels, calibration
+    )
 
-    def best(probabilities: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
-        among = probabilities[:, : len(level.named)]  # "all the rest" is never proposed
-        return level.named[among.argmax(axis=1)], among.max(axis=1)
+    def best(probabilities: NDArray[np.float32]) -> LevelProposals:
+        named = probabilities[:, : len(level.class_codes)]  # the class of other categories is never proposed
+        return level.class_codes[named.argmax(axis=1)], named.max(axis=1)
 
-    truth = level.codes[parts.test]
-    codes, confidence = best(classifier.probabilities(parts.test))
-    uncalibrated, before = best(softmax(classifier.logits(parts.test)))
-    spread, _ = best(LabelHops.of(wanted, labels, int(labels.max()) + 1).shares(parts.test))
+    truth = level.codes[split.test]
+    codes, confidence = best(classifier.probabilities(split.test))
+    uncalibrated, before = best(softmax(classifier.logits(split.test)))
+    propagated, _ = best(LabelPropagation.build(positives, labels, int(labels.max()) + 1).shares(split.test))
     measurement = LevelMeasurement(
         level=level.number,
-        classes=len(level.named),
+        classes=len(level.class_codes),
         accuracy=float(np.mean(codes == truth)),
         macro_f1=macro_f1(truth, codes),
         calibration_error=calibration_error(confidence, codes == truth),
         uncalibrated_error=calibration_error(before, uncalibrated == truth),
-        most_frequent_accuracy=float(np.mean(truth == level.named[0])),
-        propagation_accuracy=float(np.mean(spread == truth)),
+        most_frequent_accuracy=float(np.mean(truth == level.class_codes[0])),
+        propagation_accuracy=float(np.mean(propagated == truth)),
     )
-    return measurement, {
-        "test": (codes, confidence),
-        "without": best(classifier.probabilities(parts.without)),
-    }
+    return _LevelResult(measurement, (codes, confidence), best(classifier.probabilities(split.unlabeled)))

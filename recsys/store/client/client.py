@@ -1,17 +1,16 @@
-"""The connections of a process that answers many requests at once: to one server, to whichever Sentinels call the
-primary, or to every primary of a Cluster.
+"""The asyncio client of a process that answers many requests at once.
+
+It keeps one connection to the server, to the primary that Sentinels name, or to each primary of a Cluster.
 """
 
 # redis-py's helpers have loose types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import redis
 import structlog
@@ -23,134 +22,84 @@ from redis.crc import key_slot
 
 from recsys.errors import StoreError
 from recsys.settings.online import Redis
+from recsys.store.address import Endpoint, RedisAddress
 from recsys.store.client.connection import (
     CONNECT_SECONDS,
-    Command,
-    Endpoint,
     PipelinedConnection,
     RedisUnavailableError,
     Reply,
     Resolve,
-    encode_commands,
 )
 from recsys.store.encoding import decode_text
+from recsys.store.resp import Command, encode_commands
 
-SCHEMES: Final = ("redis", "rediss", "unix")
-DEFAULT_PORT: Final = 6379
-SENTINEL_PORT: Final = 26_379
 SLOTS: Final = 1 << 14
 REDIRECTIONS: Final = ("MOVED", "ASK", "TRYAGAIN")
-MOVES: Final = 3
+MAX_REDIRECTIONS: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
 SENTINEL_SECONDS: Final = 0.3
-"""So long is one Sentinel waited for before the next is asked: all have to fit into `CONNECT_SECONDS`."""
+"""Timeout of one Sentinel, after which the next is asked: all have to fit into `CONNECT_SECONDS`."""
 TOPOLOGY_SECONDS: Final = 1.0
-"""The nodes of a Cluster are asked for at most so often."""
+"""Minimum time between two look-ups of the nodes of a Cluster."""
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class RedisAddress:
-    """What `redis.url` says: one place, or those of several Sentinels or nodes."""
-
-    places: tuple[Endpoint, ...]
-
-    @classmethod
-    def from_settings(cls, settings: Redis) -> "RedisAddress":
-        """Read the settings; raises `StoreError`, which shows nothing secret, when they name no place."""
-        if settings.url is None:
-            raise StoreError("redis.url: is not set: `recsys serve` tells its workers where the embedded server is")
-        try:
-            return cls(tuple(_places(settings, settings.url)))
-        except (ValueError, OSError):
-            raise StoreError(
-                "redis.url = (not shown): is no redis://, rediss:// or unix:// address, or a certificate is missing"
-            ) from None
-
-
-def _places(settings: Redis, url: str) -> list[Endpoint]:
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ValueError
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = credentials.partition(":")
-    login = Endpoint(
-        username=unquote(username) or None,
-        password=unquote(password) or None,
-        tls=_tls(settings) if parts.scheme == "rediss" else None,
-    )
-    if parts.scheme == "unix":
-        return [replace(login, path=unquote(parts.path))]
-    database = int(parts.path.strip("/") or 0)
-    default_port = DEFAULT_PORT if settings.sentinel is None else SENTINEL_PORT
-    found: list[Endpoint] = []
-    for host in hosts.split(","):
-        place = urlsplit(f"//{host}")
-        found.append(
-            replace(login, host=place.hostname or "localhost", port=place.port or default_port, database=database)
-        )
-    return found
-
-
-def _tls(settings: Redis) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if settings.tls_ca is None else str(settings.tls_ca))
-    if settings.tls_certificate is not None:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    return context
-
-
 class RedisClient:
-    """Which connection a key is read and written through."""
+    """The connections to all servers that hold keys; every command goes to the server of its key."""
 
     def __init__(self, settings: Redis, timeout: float) -> None:
-        """`timeout` in seconds bounds every answer. Raises `StoreError` as `RedisAddress.from_settings` does."""
-        self._settings = settings
+        """Parse the settings; `timeout`, in seconds, bounds every command.
+
+        Raises `StoreError` as `RedisAddress.from_settings` does.
+        """
         self._timeout = timeout
         self._address = RedisAddress.from_settings(settings)
         self._by_node: dict[tuple[str, int], PipelinedConnection] = {}
-        self._leaving: list[asyncio.Task[None]] = []
+        self._closing: list[asyncio.Task[None]] = []
         self._primary: PipelinedConnection | None = None
         self._slots: list[PipelinedConnection] = []
-        self._learning: asyncio.Task[None] | None = None
-        self._learned_at = 0.0
-        self._told = False
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshed_at = 0.0
+        self._is_outage_logged = False
 
     async def open(self) -> None:
-        """Start to connect; returns at once, or, for a Cluster, when its nodes are known or do not answer."""
-        if self._settings.cluster:
+        """Start to connect, without waiting for it; for a Cluster, first look up its nodes, if any answers."""
+        if self.is_cluster:
             with suppress(StoreError):
-                await self._learn()
+                await self._load_topology()
         else:
-            self._primary = PipelinedConnection(self._where, self._timeout)
+            self._primary = PipelinedConnection(self._resolve_primary, self._timeout)
 
     async def close(self) -> None:
-        """End all connections."""
-        if self._learning is not None:
-            self._learning.cancel()
-        links = [*self._by_node.values(), *([self._primary] if self._primary else [])]
-        learning = [self._learning] if self._learning is not None else []
-        await asyncio.gather(*(link.close() for link in links), *self._leaving, *learning, return_exceptions=True)
+        """Close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        connections = [*self._by_node.values(), *([self._primary] if self._primary else [])]
+        refreshing = [self._refreshing] if self._refreshing is not None else []
+        await asyncio.gather(
+            *(connection.close() for connection in connections), *self._closing, *refreshing, return_exceptions=True
+        )
 
     @property
     def is_cluster(self) -> bool:
-        """Whether one command can only be about keys that share a slot."""
-        return self._settings.cluster
+        """Return whether all keys of one command must share a slot."""
+        return self._address.mode == "cluster"
 
     @property
     def available(self) -> bool:
-        """Whether every server is believed to answer."""
+        """Return whether every server is believed to answer."""
         if self._primary is not None:
             return self._primary.available
-        return bool(self._slots) and all(link.available for link in self._by_node.values())
+        return bool(self._slots) and all(connection.available for connection in self._by_node.values())
 
     @property
     def connections(self) -> Sequence[PipelinedConnection]:
-        """The connections there are, one to each primary."""
+        """Return the open connections, one to each primary."""
         return [self._primary] if self._primary is not None else list(self._by_node.values())
 
     async def wait_until_available(self, seconds: float) -> bool:
-        """Wait until all answer, but no longer than so many seconds; whether they do."""
+        """Wait until every server answers, at most this long; return whether they do."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.available:
@@ -158,181 +107,177 @@ class RedisClient:
         return self.available
 
     def connection_for(self, key: str) -> PipelinedConnection:
-        """Return the connection to the node of a key; raises `RedisUnavailableError` when no node is known."""
+        """Return the connection to the server of a key; raises `RedisUnavailableError` if none is known."""
         if self._primary is not None:
             return self._primary
         if not self._slots:
             self.refresh_topology()
             raise RedisUnavailableError("Redis Cluster: no node answers")
-        link = self._slots[key_slot(key.encode())]
-        if not link.available:
+        connection = self._slots[key_slot(key.encode())]
+        if not connection.available:
             self.refresh_topology()  # another node may have taken its place
-        return link
+        return connection
 
     def refresh_topology(self) -> None:
-        """The nodes of the Cluster may have changed: ask for them in the background."""
-        if self._settings.cluster and self._learning is None:
-            self._learning = asyncio.get_running_loop().create_task(self._relearn())
+        """Look up the nodes of a Cluster in the background, as they may have changed."""
+        if self.is_cluster and self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh_topology())
 
     def execute(self, key: str, *commands: Command) -> Awaitable[list[Reply]]:
-        """The replies to commands about keys that share the slot of `key`, which is followed where it has moved.
+        """Return the replies to commands about keys that share the slot of `key`, wherever it has moved.
 
-        Raises `RedisUnavailableError`, and `StoreError` where the first refused command is refused.
+        Raises `RedisUnavailableError`, and `StoreError` with the first error reply if a command is refused.
         """
         return self._send(self.connection_for(key), commands)
 
     async def execute_each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
-        """The reply to each of some commands, each about keys that share the slot of the key it comes with.
+        """Return the reply to each command; each is about keys that share the slot of the key beside it.
 
-        What goes to one node goes together. Raises as `execute` does.
+        Commands to the same node are sent together. Raises as `execute` does.
         """
         if self._primary is not None and commands:
             return await self._send(self._primary, [command for _, command in commands])
-        places: dict[PipelinedConnection, list[int]] = {}
-        for place, (key, _) in enumerate(commands):
-            places.setdefault(self.connection_for(key), []).append(place)
-        asked = [self._send(link, [commands[place][1] for place in found]) for link, found in places.items()]
-        answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+        indices: dict[PipelinedConnection, list[int]] = {}
+        for index, (key, _) in enumerate(commands):
+            indices.setdefault(self.connection_for(key), []).append(index)
+        sent = [
+            self._send(connection, [commands[index][1] for index in shared])
+            for connection, shared in indices.items()
+        ]
+        received = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
         replies: list[Reply] = [None] * len(commands)
-        for found, answered in zip(places.values(), answers, strict=True):
-            for place, reply in zip(found, answered, strict=True):
-                replies[place] = reply
+        for shared, some in zip(indices.values(), received, strict=True):
+            for index, reply in zip(shared, some, strict=True):
+                replies[index] = reply
         return replies
 
-    async def _send(self, link: PipelinedConnection, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of a connection, or of those that it refers to."""
-        replies = await link.send(encode_commands(*commands), len(commands))
-        for _ in range(MOVES):
-            refused = [number for number, reply in enumerate(replies) if isinstance(reply, Exception)]
+    async def _send(self, connection: PipelinedConnection, commands: Sequence[Command]) -> list[Reply]:
+        """Return the replies of a node, or of the nodes that it redirects to."""
+        replies = await connection.send(encode_commands(*commands), len(commands))
+        for _ in range(MAX_REDIRECTIONS):
+            refused = [index for index, reply in enumerate(replies) if isinstance(reply, Exception)]
             if not refused:
                 return replies
-            told = [str(replies[number]) for number in refused]
-            wrong = next((refusal for refusal in told if refusal.split(" ")[0] not in REDIRECTIONS), None)
-            if wrong is not None:
-                raise StoreError(f"Redis: {wrong}")
-            link, found = await self._send_redirected(link, told[0], [commands[number] for number in refused])
-            for number, reply in zip(refused, found, strict=True):
-                replies[number] = reply
+            errors = [str(replies[index]) for index in refused]
+            final = next((error for error in errors if error.split(" ")[0] not in REDIRECTIONS), None)
+            if final is not None:
+                raise StoreError(f"Redis: {final}")
+            remaining = [commands[index] for index in refused]
+            connection, redirected = await self._send_redirected(connection, errors[0], remaining)
+            for index, reply in zip(refused, redirected, strict=True):
+                replies[index] = reply
         raise RedisUnavailableError("Redis Cluster: keys keep moving")
 
     async def _send_redirected(
-        self, link: PipelinedConnection, refusal: str, commands: Sequence[Command]
+        self, connection: PipelinedConnection, error: str, commands: Sequence[Command]
     ) -> tuple[PipelinedConnection, list[Reply]]:
-        """The replies of the node that a refusal names, and the connection to it."""
-        kind, *where = refusal.split(" ")
+        """Return the connection to the node that an error reply names, and its replies."""
+        kind, *target = error.split(" ")
         if kind == "TRYAGAIN":
             raise RedisUnavailableError("Redis Cluster: keys are being moved")
-        link = await self._redirected(link, where[0], where[1])
+        connection = await self._connect_to_target(connection, target[0], target[1])
         if kind == "MOVED":
-            self._slots[int(where[0])] = link
+            self._slots[int(target[0])] = connection
             self.refresh_topology()
-            return link, await link.send(encode_commands(*commands), len(commands))
-        # A node that a slot is being moved to answers only who says that it knows.
-        packed = encode_commands(*(each for command in commands for each in (("ASKING",), command)))
-        return link, (await link.send(packed, 2 * len(commands)))[1::2]
+            return connection, await connection.send(encode_commands(*commands), len(commands))
+        # A node that a slot is being moved to answers only after ASKING.
+        encoded = encode_commands(*(part for command in commands for part in (("ASKING",), command)))
+        return connection, (await connection.send(encoded, 2 * len(commands)))[1::2]
 
-    async def _redirected(self, link: PipelinedConnection, slot: str, node: str) -> PipelinedConnection:
-        """The connection to the node that another says has a slot, now or soon; it may have to be made first."""
+    async def _connect_to_target(
+        self, connection: PipelinedConnection, slot: str, node: str
+    ) -> PipelinedConnection:
+        """Return the connection to the node that a redirection names, and wait for it if it is new."""
         host, _, port = node.rpartition(":")
         if not (self._slots and slot.isdecimal() and port.isdecimal()):
             raise RedisUnavailableError("Redis Cluster: no node answers")
-        asked = next((name for (name, _), each in self._by_node.items() if each is link), "")
-        found = self._node((host or asked, int(port)))
-        if not found.available:
+        # An empty host is that of the node that redirects.
+        redirecting = next((name for (name, _), each in self._by_node.items() if each is connection), "")
+        target = self._connection_to_node((host or redirecting, int(port)))
+        if not target.available:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):
-                    await found.ready.wait()
-        return found
+                    await target.ready.wait()
+        return target
 
-    async def _where(self) -> Endpoint:
-        """Where the one server is, now."""
-        place = self._address.places[0]
-        if self._settings.sentinel is None:
-            return place
-        options = self._options(place, SENTINEL_SECONDS)
-        addresses = [(each.host, each.port) for each in self._address.places]
-        sentinels = Sentinel(addresses, sentinel_kwargs=options | {"username": None, "password": None})
-        if place.password is not None:
-            # Sentinels may ask for the password too, and one that asks for none refuses it: each is tried with it,
-            # then without.
-            sentinels.sentinels[:0] = Sentinel(addresses, sentinel_kwargs=options).sentinels
+    async def _resolve_primary(self) -> Endpoint:
+        """Return where the server is, or the primary that the Sentinels name now."""
+        endpoint = self._address.endpoints[0]
+        if self._address.sentinel is None:
+            return endpoint
+        options = self._query_options(SENTINEL_SECONDS)
+        hosts = [(each.host, each.port) for each in self._address.endpoints]
+        sentinels = Sentinel(hosts, sentinel_kwargs=options | {"username": None, "password": None})
+        if endpoint.password is not None:
+            # Sentinels may need the password too, and one without a password refuses it: ask with it, then without.
+            sentinels.sentinels[:0] = Sentinel(hosts, sentinel_kwargs=options).sentinels
         try:
-            found: Any = await sentinels.discover_master(self._settings.sentinel)
+            primary: Any = await sentinels.discover_master(self._address.sentinel)
         except redis.RedisError:
-            # The text of the error has all that the Sentinels are asked with, the password too.
-            raise StoreError(f"no Sentinel answers that the primary {self._settings.sentinel} is there") from None
+            # The text of the error has all connection options, the password too.
+            raise StoreError(f"no Sentinel knows a primary {self._address.sentinel}") from None
         finally:
             await asyncio.gather(*(each.aclose() for each in sentinels.sentinels))
-        host, port = found
-        return replace(place, host=decode_text(host), port=int(port))
+        host, port = primary
+        return replace(endpoint, host=decode_text(host), port=int(port))
 
-    def _options(self, place: Endpoint, seconds: float) -> dict[str, Any]:
-        """How redis-py is let in, for the few questions that are asked through it."""
-        options: dict[str, Any] = {"username": place.username, "password": place.password}
-        options |= {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
-        if place.tls is not None:
-            files = {
-                "ssl_ca_certs": self._settings.tls_ca,
-                "ssl_certfile": self._settings.tls_certificate,
-                "ssl_keyfile": self._settings.tls_key,
-            }
-            options |= {"ssl": True} | {name: str(file) for name, file in files.items() if file is not None}
-        return options
+    def _query_options(self, seconds: float) -> dict[str, Any]:
+        """Return the options of redis-py for the few queries that are sent through it."""
+        return self._address.login_options(seconds) | {"retry": Retry(NoBackoff(), 0)}
 
-    async def _relearn(self) -> None:
+    async def _refresh_topology(self) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            await asyncio.sleep(max(0.0, self._learned_at + TOPOLOGY_SECONDS - clock()))
+            await asyncio.sleep(max(0.0, self._refreshed_at + TOPOLOGY_SECONDS - clock()))
             with suppress(StoreError):
-                await self._learn()
+                await self._load_topology()
         finally:
-            self._learned_at = clock()
-            self._learning = None
+            self._refreshed_at = clock()
+            self._refreshing = None
 
-    async def _learn(self) -> None:
-        """Ask any node which holds which slots, and keep one connection to each primary."""
-        login = self._address.places[0]
+    async def _load_topology(self) -> None:
+        """Ask any node which node holds which slots, and keep one connection to each primary."""
+        login = self._address.endpoints[0]
         nodes = sorted(self._by_node, key=lambda node: not self._by_node[node].available)
-        known = [replace(login, host=host, port=port) for host, port in nodes]
-        for place in [*known, *self._address.places]:
-            client = AsyncRedis(host=place.host, port=place.port, **self._options(place, CONNECT_SECONDS))
+        endpoints = [replace(login, host=host, port=port) for host, port in nodes]
+        for endpoint in [*endpoints, *self._address.endpoints]:
+            client = AsyncRedis(host=endpoint.host, port=endpoint.port, **self._query_options(CONNECT_SECONDS))
             try:
                 reply: Any = await client.execute_command("CLUSTER SLOTS")
             except redis.RedisError as error:
-                if not self._told:
-                    log.warning(
-                        "a node of the Cluster does not tell its slots", node=place.shown, reason=str(error)
-                    )
+                if not self._is_outage_logged:
+                    log.warning("a Cluster node did not return its slots", node=str(endpoint), reason=str(error))
                 continue
             finally:
                 await client.aclose()
-            self._told = False
-            self._adopt(reply, place)
+            self._is_outage_logged = False
+            self._adopt_slots(reply, endpoint.host)
             return
-        self._told = True
+        self._is_outage_logged = True
         raise RedisUnavailableError("Redis Cluster: no node answers")
 
-    def _adopt(self, ranges: Any, asked: Endpoint) -> None:
+    def _adopt_slots(self, ranges: Any, asked_host: str) -> None:
+        """Take over the reply to CLUSTER SLOTS; an empty host in it is that of the node that was asked."""
         slots: dict[int, PipelinedConnection] = {}
         for first, last, (host, port, *_), *_ in ranges:
-            link = self._node((decode_text(host or b"") or asked.host, int(port)))
-            slots |= dict.fromkeys(range(first, last + 1), link)
+            connection = self._connection_to_node((decode_text(host or b"") or asked_host, int(port)))
+            slots |= dict.fromkeys(range(first, last + 1), connection)
         if len(slots) < SLOTS:
-            return  # it is being put together, or taken apart
+            return  # the Cluster is being created or taken apart
         self._slots = [slots[slot] for slot in range(SLOTS)]
-        held = set(self._slots)
-        for node in [node for node, link in self._by_node.items() if link not in held]:
-            self._leaving.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))
+        used = set(self._slots)
+        for node in [node for node, connection in self._by_node.items() if connection not in used]:
+            self._closing.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))
 
-    def _node(self, node: tuple[str, int]) -> PipelinedConnection:
-        """The connection to a node, host and port."""
+    def _connection_to_node(self, node: tuple[str, int]) -> PipelinedConnection:
+        """Return the connection to a node, host and port; open it if there is none."""
         if node not in self._by_node:
-            endpoint = replace(self._address.places[0], host=node[0], port=node[1])
-            self._by_node[node] = PipelinedConnection(_always(endpoint), self._timeout)
+            endpoint = replace(self._address.endpoints[0], host=node[0], port=node[1])
+            self._by_node[node] = PipelinedConnection(_resolve_to(endpoint), self._timeout)
         return self._by_node[node]
 
 
-def _always(endpoint: Endpoint) -> Resolve:
+def _resolve_to(endpoint: Endpoint) -> Resolve:
     async def resolve() -> Endpoint:
         return endpoint
 

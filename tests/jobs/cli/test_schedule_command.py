@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 import redis
 
-from jobs.cli import render
-from jobs.pipeline.run import COMPLETE, runs
+from jobs.cli.status import print_status
+from jobs.pipeline.run import COMPLETE, list_runs
 from jobs.scheduler.history import AttemptOutcome, read_history
 from jobs.scheduler.lock import lock_holder
 from jobs.scheduler.scheduler import SCHEDULER
@@ -112,7 +112,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     told = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
     failure = next(line for line in told if line["event"] == "job failed")
     assert (failure["attempt"], failure["next_try_in_seconds"]) == (1, None)
-    assert told[-1]["event"] == f"yesterday's lists of version {version} stay live"
+    assert told[-1]["event"] == f"lists of version {version} stay live"
     assert failed.stderr.splitlines()[-1].startswith("recsys: nightly failed (attempt 1): ")
     assert backend.get(KEYS.live) == version
     assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")} == before
@@ -142,7 +142,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     ]
     assert list(status["due"]) == ["nightly", "trending", "archive"]
     assert status["scheduler"] is None
-    render.show_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
+    print_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
 
 
 def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
@@ -174,7 +174,7 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
 
         by_hand = recsys("--config", config, "nightly")
         assert by_hand.returncode == 2
-        assert by_hand.stderr.startswith(f"recsys: nightly: process {child.pid} is doing it since 20")
+        assert by_hand.stderr.startswith(f"recsys: nightly: process {child.pid} has been running it since 20")
         assert by_hand.stderr.count("\n") == 1
         again = recsys("--config", config, "schedule", "--once", "nightly")
         assert again.returncode == 2
@@ -183,4 +183,4 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
         assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.RUNNING, AttemptOutcome.SKIPPED]
     wait_for(lambda: lock_holder(data_directory, "nightly") is None)
     assert {each.scheduled for each in read_history(data_directory)[:2]} == {due.replace(second=0, microsecond=0)}
-    assert [run.manifest()["status"] for run in runs(data_directory)] == [COMPLETE]
+    assert [run.manifest()["status"] for run in list_runs(data_directory)] == [COMPLETE]

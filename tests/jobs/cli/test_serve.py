@@ -71,7 +71,7 @@ def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): is no redis://"),
+        ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): expected a redis://"),
         ({"serving": Serving(host="192.0.2.1")}, "cannot listen on 192.0.2.1, port 8000: Cannot assign requested"),
         ({"serving": Serving(host="no.such.host.invalid")}, "cannot listen on no.such.host.invalid, port 8000: "),
     ],

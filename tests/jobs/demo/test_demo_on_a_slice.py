@@ -95,7 +95,7 @@ def test_the_report_is_whole(demo: tuple[Path, str]) -> None:
     text = report.read_text()
     winner = json.loads((report.parent.parent / "manifest.json").read_text())["winner"]
     assert report.stat().st_size < 1_000_000
-    assert f"{winner} won" in text
+    assert f"{winner} is the best model" in text
     assert text.count("<svg") >= 4
     assert 'src="http' not in text
 

@@ -11,17 +11,19 @@ import pytest
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
+from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.pipeline import Until, advance_run
+from jobs.pipeline.step_names import TEST, VALIDATION
 from jobs.pipeline.steps import evaluate
-from jobs.pipeline.steps.evaluate import BLEND, TEST, VALIDATION, blend_choice, measurements
-from jobs.pipeline.windows import known_in_run
+from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
+from jobs.pipeline.steps.features import read_interactions
 from jobs.progress import LogProgress
 from recsys.evaluation.comparison.blend_search import EVERYONE, BlendChoice
 from recsys.evaluation.comparison.segments import HEAVY, LIGHT
 from recsys.models.blend import Blend, BlendConfig
 from recsys.models.item_knn import ItemKnn
 from recsys.models.repurchase import Repurchase
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 from recsys.settings import load_settings
 from tests.shop import AS_OF, UNAVAILABLE
 
@@ -39,24 +41,24 @@ CHOICE = BlendChoice(
 def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     shop: Path, write_settings: Callable[[str], Path], data_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "choose_blend", lambda *_: CHOICE)  # on a shop this small chance would choose
+    monkeypatch.setattr(evaluate, "choose_weights", lambda *_: CHOICE)  # on a shop this small chance would choose
     settings = replace(load_settings(write_settings("allow"), {}), directory=data_directory)
     as_of = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
     ingest((str(shop),), settings.sources, open_lake(settings), as_of)
     outcome = advance_run(settings, as_of, Until.EVALUATE, LogProgress())
 
     assert outcome.winner == outcome.run.manifest()["winner"] == BLEND
-    assert blend_choice(outcome.run) == CHOICE
+    assert read_blend_choice(outcome.run) == CHOICE
     for window in (VALIDATION, TEST):
-        names = [measured.name for measured in measurements(outcome.run, settings, window)]
+        names = [measured.name for measured in read_measurements(outcome.run, settings, window)]
         assert names == [*settings.models, BLEND]
 
-    known = known_in_run(outcome.run.directory / "features", as_of)
+    known = read_interactions(outcome.run)
     config = BlendConfig(("repurchase", "item_knn"), light=(0.5, 0.5), heavy=(0.75, 0.25), light_user_events=5)
     blend = Blend(config, {"repurchase": Repurchase(), "item_knn": ItemKnn()}).fit(known)
     everyone = np.arange(known.shape[0], dtype=np.int32)
     hidden = np.array([item == UNAVAILABLE for item in known.items.values])
-    expected, _ = blend.recommend(everyone, 100, Exclude(items=hidden))
+    expected, _ = blend.recommend(everyone, 100, Exclusion(items=hidden))
     lists = pl.read_parquet(outcome.run.directory / "lists" / "user_items.parquet")
     assert lists["user_id"].to_list() == known.users.values.to_list()
     for row, listed in zip(expected, lists["items"], strict=True):
@@ -65,5 +67,5 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     assert outcome.report is not None
     page = outcome.report.read_text()
     assert "A blend of 2 models is published" in page
-    assert "What the blend is made of" in page
+    assert "Weights of the blend" in page
     assert advance_run(settings, as_of, Until.EVALUATE, LogProgress()).winner == BLEND

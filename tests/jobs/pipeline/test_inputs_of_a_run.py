@@ -35,7 +35,7 @@ def test_events_of_later_days_leave_its_steps(
     settings, lake = Settings(directory=tmp_path), Lake(tmp_path / "lake")
     add_event(lake, "first", AS_OF - timedelta(days=1))
     with open_run(settings, lake, as_of) as run:
-        run.step("features", lambda directory: (directory / "done").touch())
+        run.write_step("features", lambda directory: (directory / "done").touch())
     add_event(lake, "second", moment)
     with open_run(settings, lake, as_of) as run:
         assert ("features" in run.manifest()["steps"]) is kept

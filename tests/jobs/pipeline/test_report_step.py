@@ -10,7 +10,7 @@ import polars as pl
 from jobs.ingest.ingest import ingest
 from jobs.ingest.validation import read_quarantine
 from jobs.lake import Lake
-from jobs.pipeline.run import runs
+from jobs.pipeline.run import list_runs
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from recsys.settings import Sources, load_settings
 from tests.shop import AS_OF
@@ -63,7 +63,7 @@ def test_examples_are_of_every_segment(
     done = recsys("--config", path, "evaluate", "--as-of", AS_OF)
     assert done.returncode == 0, done.stderr
     settings = load_settings(path, {"RECSYS_DIRECTORY": str(data_directory)})
-    run, lake = runs(data_directory)[0], Lake(data_directory / "lake")
+    run, lake = list_runs(data_directory)[0], Lake(data_directory / "lake")
     events = lake.events().collect()
 
     examples = find_examples(run, lake, settings, 9)
@@ -90,5 +90,5 @@ def test_examples_are_of_every_segment(
 
     page = (run.directory / "report" / "report.html").read_text()
     assert page.count("<article>") == 10
-    assert page.count("Any new shopper") == 1
+    assert page.count("New users <span") == 1
     assert "›" in page

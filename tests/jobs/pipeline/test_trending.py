@@ -8,9 +8,9 @@ import pytest
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
+from jobs.pipeline.steps.features import compute_interactions
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
 from jobs.pipeline.trending import USUAL_HALF_LIVES, renew_trending, trending_items
-from jobs.pipeline.windows import known_at
 from jobs.progress import LogProgress
 from recsys.models.trending import Trending, TrendingConfig
 from recsys.settings import Lists, Settings
@@ -40,7 +40,7 @@ def test_it_is_the_list_of_the_model(shop: Path, tmp_path: Path, buckets: int, m
     columns = ["user_id", "item_id", "event", "timestamp"]
     pl.DataFrame(now_bought + refunded, schema=columns, orient="row").write_parquet(shop / "events_now.parquet")
     lake = lake_of_shop(shop, tmp_path / "lake", buckets)
-    known = known_at(lake, SETTINGS.sources, moment)
+    known = compute_interactions(lake, SETTINGS.sources, moment)
     trend = Trending(CONFIG).fit(known).item_trend
     unavailable = unavailable_items(known.items, lake.items().collect())
     found = trending_items(lake, SETTINGS, moment)

@@ -44,7 +44,7 @@ def test_confidence_below_zero_stays_as_an_explicit_zero_that_models_do_not_see(
     interactions = built()
     assert interactions.user_items.nnz == 4
     assert interactions.user_items[[0]].indices.tolist() == [0, 2]
-    assert interactions.wanted.nnz == 2
+    assert interactions.positives.nnz == 2
     assert interactions.user_items.nnz == 4
 
 

@@ -20,11 +20,11 @@ def shop(shop_of: Any) -> Interactions:
 def objective(shop: Interactions, users: np.ndarray, items: np.ndarray) -> float:
     """The sum of the class's docstring, in float64."""
     confidence = shop.user_items.toarray().astype(np.float64)
-    wanted = confidence > 0
-    weight = np.where(wanted, CONFIG.alpha * confidence / confidence[wanted].mean(), 1)
+    positives = confidence > 0
+    weight = np.where(positives, CONFIG.alpha * confidence / confidence[positives].mean(), 1)
     squares = (users**2).sum() + (items**2).sum()
-    regularization = CONFIG.regularization * weight[wanted].sum() / len(wanted)
-    return float((weight * (wanted - users @ items.T) ** 2).sum() + regularization * squares)
+    regularization = CONFIG.regularization * weight[positives].sum() / len(positives)
+    return float((weight * (positives - users @ items.T) ** 2).sum() + regularization * squares)
 
 
 def gradient(shop: Interactions, factors: np.ndarray, users: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from recsys.data.rank_merging import rank_values
 from recsys.models.als import Als, AlsConfig
 from recsys.models.blend import Blend, BlendConfig, merge_lists
 from recsys.models.item_knn import ItemKnn
-from recsys.ranking.top_k import Exclude
+from recsys.ranking.top_k import Exclusion
 
 ONE = np.array([[0, 1, 2]], np.int32)
 OTHER = np.array([[3, 2, 0]], np.int32)
@@ -40,7 +40,7 @@ def test_users_with_few_events_have_weights_of_their_own(shop_of: Any):
     config = BlendConfig(("item_knn", "als"), light=(1.0, 0.0), heavy=(0.0, 1.0), light_user_events=4)
     blend = Blend(config, members).fit(shop)
     everyone = np.arange(shop.shape[0], dtype=np.int32)
-    exclude = Exclude(shop.user_items)
+    exclude = Exclusion(shop.user_items)
     rows, _ = blend.recommend(everyone, 5, exclude)
     events = np.bincount(shop.user_rows, minlength=len(everyone))
     assert (events < 4).any()

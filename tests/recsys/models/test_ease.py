@@ -5,7 +5,7 @@ import pytest
 
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
-from recsys.models._item_item import item_regressions
+from recsys.models._item_item import item_regression
 from recsys.models.ease import Ease, EaseConfig
 
 # As the paper: one lambda for all, 2 users an item on average.
@@ -61,7 +61,7 @@ def some_shop(shop_of: Any) -> Interactions:
 
 
 def test_with_all_items_as_neighbours_both_forms_are_one(shop_of: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(item_regressions, "BLOCK_ITEMS", 5)
+    monkeypatch.setattr(item_regression, "BLOCK_ITEMS", 5)
     monkeypatch.setattr("recsys.models.ease.BLOCK_ITEMS", 5)
     shop = some_shop(shop_of)
     dense, by_neighbors = (Ease(EaseConfig(dense_items=items)).fit(shop) for items in (100, 1))
@@ -72,8 +72,8 @@ def test_with_all_items_as_neighbours_both_forms_are_one(shop_of: Any, monkeypat
 
 def test_the_dense_form_is_the_papers_formula(shop_of: Any):
     shop = some_shop(shop_of)
-    wanted = (shop.wanted.toarray() > 0).astype(float)
-    inverse = np.linalg.inv(wanted.T @ wanted + 0.5 * wanted.sum() / shop.shape[1] * np.eye(shop.shape[1]))
+    positives = (shop.positives.toarray() > 0).astype(float)
+    inverse = np.linalg.inv(positives.T @ positives + 0.5 * positives.sum() / shop.shape[1] * np.eye(shop.shape[1]))
     expected = -inverse / np.diag(inverse)
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(weights_of(Ease(PLAIN).fit(shop)), expected, atol=1e-6)

@@ -17,20 +17,20 @@ def shop(shop_of: Any) -> Interactions:
     return shop_of([(user, item, 1.0, 1.0) for user, item in pairs])
 
 
-def penalties(wanted: np.ndarray, config: IalsConfig) -> np.ndarray:
+def penalties(positives: np.ndarray, config: IalsConfig) -> np.ndarray:
     """Of each row, by the docstring."""
-    counts = wanted.sum(axis=1)
+    counts = positives.sum(axis=1)
     weighs = counts + config.unobserved_weight * counts.mean()
     return config.regularization * counts.mean() * (weighs / weighs.mean()) ** config.frequency_exponent
 
 
 def loss(shop: Interactions, users: np.ndarray, items: np.ndarray, config: IalsConfig) -> float:
     """The sum of the class's docstring, in float64."""
-    wanted = (shop.wanted.toarray() > 0).astype(float)
+    positives = (shop.positives.toarray() > 0).astype(float)
     scores = users @ items.T
-    squares = penalties(wanted, config) @ (users**2).sum(1) + penalties(wanted.T, config) @ (items**2).sum(1)
-    observed = (wanted * (1 - scores) ** 2).sum()
-    return float(observed + config.unobserved_weight * wanted.mean() * (scores**2).sum() + squares)
+    squares = penalties(positives, config) @ (users**2).sum(1) + penalties(positives.T, config) @ (items**2).sum(1)
+    observed = (positives * (1 - scores) ** 2).sum()
+    return float(observed + config.unobserved_weight * positives.mean() * (scores**2).sum() + squares)
 
 
 def in_double(model: Ials) -> tuple[np.ndarray, np.ndarray]:

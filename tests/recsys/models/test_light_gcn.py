@@ -9,15 +9,15 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from recsys.data.scaling import scaled_by_counts
+from recsys.data.scaling import normalize_by_degree
 from recsys.errors import ModelError
 from recsys.models._graph.light_gcn_training import (
     HELD_OUT_SHARE,
     MIN_ITEMS,
     LightGcnModule,
     bpr_loss,
-    first_vectors,
     hold_out,
+    initial_vectors,
     softmax_loss,
 )
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
@@ -31,8 +31,8 @@ def small(**values: Any) -> LightGcnConfig:
     return LightGcnConfig(**(config | values))
 
 
-def module_of(wanted: list[list[int]], config: LightGcnConfig) -> LightGcnModule:
-    examples = hold_out(csr_matrix(np.array(wanted, np.float32)), 0)
+def module_of(positives: list[list[int]], config: LightGcnConfig) -> LightGcnModule:
+    examples = hold_out(csr_matrix(np.array(positives, np.float32)), 0)
     return LightGcnModule(examples, config, torch.device("cpu"))
 
 
@@ -41,7 +41,7 @@ def test_vectors_are_averaged_over_hops_worked_out_by_hand():
     module = module_of([[1, 1], [0, 1]], small(embedding_size=1, layers=1))
     with torch.no_grad():
         module.nodes.copy_(torch.tensor([[1.0], [2.0], [3.0], [5.0]]))
-        spread = module.spread().flatten().tolist()
+        spread = module.convolve().flatten().tolist()
     root = 0.5**0.5
     expected = [(1 + 3 * root + 5 / 2) / 2, (2 + 5 * root) / 2, (3 + root) / 2, (5 + 1 / 2 + 2 * root) / 2]
     assert spread == pytest.approx(expected, rel=1e-6)
@@ -50,7 +50,7 @@ def test_vectors_are_averaged_over_hops_worked_out_by_hand():
 def test_the_gradient_of_a_hop_is_that_of_the_dense_product():
     module = module_of([[1, 1, 0], [0, 1, 1], [1, 0, 1]], small(layers=3))
     weights = torch.arange(48, dtype=torch.float32).reshape(6, 8) / 10
-    (module.spread() * weights).sum().backward()
+    (module.convolve() * weights).sum().backward()
     dense = module.adjacency.to_dense()
     hops = torch.eye(6) + dense + dense @ dense + dense @ dense @ dense
     assert module.nodes.grad is not None
@@ -71,21 +71,21 @@ def test_losses_worked_out_by_hand():
 
 
 def test_one_item_each_of_some_users_is_held_out(shop_of: Shop):
-    wanted = shop_of(EVENTS).wanted
-    examples = hold_out(wanted, seed=4)
-    held = set(zip(examples.held_users.tolist(), examples.held_items.tolist(), strict=True))
+    positives = shop_of(EVENTS).positives
+    examples = hold_out(positives, seed=4)
+    held = set(zip(examples.held_out_users.tolist(), examples.held_out_items.tolist(), strict=True))
     learned = set(zip(examples.users.tolist(), examples.items.tolist(), strict=True))
-    assert len(held) == int(HELD_OUT_SHARE * wanted.nnz)
-    assert len(set(examples.held_users.tolist())) == len(held)
+    assert len(held) == int(HELD_OUT_SHARE * positives.nnz)
+    assert len(set(examples.held_out_users.tolist())) == len(held)
     assert not held & learned
-    assert held | learned == set(zip(*(rows.tolist() for rows in wanted.nonzero()), strict=True))
+    assert held | learned == set(zip(*(rows.tolist() for rows in positives.nonzero()), strict=True))
     assert examples.user_items.nnz == len(learned)
-    assert np.diff(wanted.indptr)[examples.held_users].min() >= MIN_ITEMS
+    assert np.diff(positives.indptr)[examples.held_out_users].min() >= MIN_ITEMS
 
 
 def test_training_starts_where_interactions_stand_out(shop_of: Shop):
-    weights = scaled_by_counts(hold_out(shop_of(EVENTS).wanted, 0).user_items)
-    vectors = first_vectors(weights, small())
+    weights = normalize_by_degree(hold_out(shop_of(EVENTS).positives, 0).user_items)
+    vectors = initial_vectors(weights, small())
     assert vectors.shape == (70, 8)
     lengths = np.linalg.norm(vectors, axis=1)
     np.testing.assert_allclose(lengths, lengths[0], rtol=1e-5)

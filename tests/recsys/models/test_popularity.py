@@ -59,7 +59,7 @@ def test_a_burst_of_new_accounts_leaves_the_order_of_popular_items_as_it_was(sho
     before, after = shop_of(shop), shop_of([*shop, *burst])
     assert ranking(after) == [*ranking(before), "target"]
     assert ranking(before) == [f"item {number:02d}" for number in range(30)]
-    heads = np.bincount(after.wanted.indices)
+    heads = np.bincount(after.positives.indices)
     assert after.items.values[int(heads.argmax())] == "target"
 
 

@@ -49,12 +49,12 @@ def test_it_ends_where_another_solver_ends(shop_of: Any):
     letters = np.array(list("abcdefghij"))
     baskets = " ".join("".join(letters[generator.random(len(letters)) < 0.5]) for _ in range(40))
     shop = bought(shop_of, baskets)
-    wanted = (shop.wanted.toarray() > 0).astype(float)
-    mean = wanted.sum() / len(letters)
+    positives = (shop.positives.toarray() > 0).astype(float)
+    mean = positives.sum() / len(letters)
     found = weights_of(config(0.02, 0.1, epochs=1000), shop)
 
     def loss(weights: np.ndarray, item: int) -> float:
-        error = wanted[:, item] - np.delete(wanted, item, axis=1) @ weights
+        error = positives[:, item] - np.delete(positives, item, axis=1) @ weights
         return float((error @ error + 0.1 * mean * weights @ weights) / 2 + 0.02 * mean * weights.sum())
 
     for item in range(len(letters)):

@@ -15,7 +15,7 @@ from recsys.errors import ModelError
 from recsys.ranking import top_k as ranking
 from recsys.ranking.top_k import (
     BLOCK_SCORES,
-    Exclude,
+    Exclusion,
     Rows,
     Scores,
     rank_blocks,
@@ -37,9 +37,9 @@ def sort_all(scores: Scores, n: int) -> tuple[list[list[int]], list[list[float]]
     values: list[list[float]] = []
     for row in scores.tolist():
         best = sorted((-score, column) for column, score in enumerate(row) if score > -np.inf)[:n]
-        padding = n - len(best)
-        columns.append([column for _, column in best] + [-1] * padding)
-        values.append([-score for score, _ in best] + [-np.inf] * padding)
+        empty_lists = n - len(best)
+        columns.append([column for _, column in best] + [-1] * empty_lists)
+        values.append([-score for score, _ in best] + [-np.inf] * empty_lists)
     return columns, values
 
 
@@ -99,7 +99,7 @@ def test_rank_blocks_leaves_out_what_is_excluded_and_unknown_rows(scores: Scores
     rows = np.array(data.draw(st.lists(st.integers(-1, len(scores) - 1), max_size=20)), np.int32)
     seen = csr_matrix(stored.astype(np.float32))
     seen.data[::2] = 0  # explicit zeros count as seen
-    found = rank_blocks(lambda block: scores[block], rows, n, Exclude(seen, mask))
+    found = rank_blocks(lambda block: scores[block], rows, n, Exclusion(seen, mask))
     left = np.where(stored | mask, -np.inf, scores).astype(np.float32)
     nothing = np.full((1, scores.shape[1]), -np.inf, np.float32)
     assert_best(found, np.concatenate([left, nothing])[rows], n)
@@ -118,7 +118,7 @@ def test_blocks_are_bounded_and_join_without_a_seam():
     rows = np.arange(10, dtype=np.int32)
     rows[5] = -1
     tracemalloc.start()
-    found, scores = rank_blocks(score, rows, 1, Exclude())
+    found, scores = rank_blocks(score, rows, 1, Exclusion())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert blocks == [1, 4, 4]
@@ -134,7 +134,7 @@ def test_one_row_wider_than_a_block_is_ranked_alone():
         blocks.append(len(rows))
         return np.broadcast_to(np.float32(0), (len(rows), BLOCK_SCORES + 1))
 
-    found, _ = rank_blocks(score, np.zeros(2, np.int32), 0, Exclude())
+    found, _ = rank_blocks(score, np.zeros(2, np.int32), 0, Exclusion())
     assert found.shape == (2, 0)
     assert blocks == [1, 1]
 
@@ -154,7 +154,7 @@ def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
     seen, mask = data.draw(arrays(np.bool_, scores.shape)), data.draw(arrays(np.bool_, scores.shape[1]))
     rows = np.array(data.draw(st.lists(st.integers(-1, len(scores) - 1), max_size=20)), np.int32)
     entries = stored_entries(scores, stored)
-    exclude = Exclude(csr_matrix(seen.astype(np.float32)), mask)
+    exclude = Exclusion(csr_matrix(seen.astype(np.float32)), mask)
     filled = np.where(stored, scores, base)
     found = rank_entries(None if same_for_all else lambda block: entries[block], base, rows, n, exclude)
     expected = rank_blocks(lambda block: filled[block], rows, n, exclude)
@@ -171,7 +171,7 @@ def test_blocks_and_threads_change_nothing(block: int, processors: int, monkeypa
     filled = np.where(stored, scores, base).astype(np.float32)
     monkeypatch.setattr(ranking, "BLOCK_SCORES", block)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
-    rows, exclude = np.arange(200, dtype=np.int32), Exclude(csr_matrix(seen))
+    rows, exclude = np.arange(200, dtype=np.int32), Exclusion(csr_matrix(seen))
     left = np.where(seen, -np.inf, filled).astype(np.float32)
     assert_best(rank_entries(lambda of: entries[of], base.astype(np.float32), rows, 9, exclude), left, 9)
     assert_best(rank_blocks(lambda of: filled[of], rows, 9, exclude), left, 9)
@@ -185,11 +185,11 @@ def test_a_score_that_is_not_a_number_is_an_error(place: int):
     with pytest.raises(ModelError, match="a score is not a number"):
         top_k(scores, 3)
     with pytest.raises(ModelError, match="a score is not a number"):
-        rank_blocks(lambda block: scores[block], rows, 3, Exclude())
+        rank_blocks(lambda block: scores[block], rows, 3, Exclusion())
     with pytest.raises(ModelError, match="a score is not a number"):
-        rank_entries(lambda block: csr_matrix(scores[block]), np.zeros(200, np.float32), rows, 3, Exclude())
+        rank_entries(lambda block: csr_matrix(scores[block]), np.zeros(200, np.float32), rows, 3, Exclusion())
     with pytest.raises(ModelError, match="a score is not a number"):
-        rank_entries(None, scores[1], rows, 3, Exclude())
+        rank_entries(None, scores[1], rows, 3, Exclusion())
 
 
 def test_scores_of_any_memory_layout():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from redis.crc import key_slot
 
-from recsys.store.publish.list_protocol import hash_keys, padded, set_commands, slots
+from recsys.store.publish.list_commands import hash_keys, padded, set_commands, slots
 
 # An id has no control characters (C) and no white space (Z).
 ids = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=40)

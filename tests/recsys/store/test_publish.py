@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from recsys.errors import StoreError
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
-from recsys.store.publish.blocks import BLOCK_LISTS
+from recsys.store.publish.list_files import BLOCK_LISTS
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import begin_load, roll_back
 from recsys.store.read import live_version, popular_items, similar_items, user_items, versions

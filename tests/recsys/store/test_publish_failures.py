@@ -21,7 +21,7 @@ from recsys.errors import StoreError
 from recsys.store.client.connect import Client
 from recsys.store.embedded import server_status, start_server
 from recsys.store.keys import Keys
-from recsys.store.publish.bulk import Channel
+from recsys.store.publish.bulk_transfer import Channel
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import live_version, versions

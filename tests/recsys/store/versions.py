@@ -4,7 +4,7 @@ from typing import Any
 
 from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
-from recsys.store.publish.blocks import BLOCK_LISTS
+from recsys.store.publish.list_files import BLOCK_LISTS
 from recsys.store.read import live_version, popular_items, similar_items
 
 FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 31))

@@ -63,7 +63,7 @@ def take(settings: Settings, *batches: Sequence[Row], clock: Clock | None = None
     async def scenario() -> None:
         moment = clock or Clock()
         worker = Worker(settings, moment)
-        async with worker.opened():
+        async with worker.running():
             for batch in batches:
                 if clock is None:
                     moment.now = max(datetime.fromisoformat(row["timestamp"]) for row in batch)
@@ -278,7 +278,7 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Setti
     left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
     assert left <= midnight - START
     told = [entry["event"] for entry in logged]
-    assert told.count("no more users are flagged automatically today") == 1
+    assert told.count("automatic flagging stopped for today") == 1
 
     take(settings, acts(held_back[0], 40, 0.1, midnight))
     assert len(flagged_users(client, KEYS, START)) == len(flagged)

@@ -1,4 +1,4 @@
-"""Weights found where the answer is known."""
+"""Test the search for blend weights on lists whose best weights are known."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def truth_of(wanted: Rows, light: np.ndarray) -> GroundTruth:
         head=np.zeros(ITEMS, bool),
         item_users=np.ones(ITEMS, int),
         users=users,
-        had=np.zeros((users, 2)),
+        history_popularity=np.zeros((users, 2)),
         user_items=csr_matrix((users, ITEMS)),
         item_paths=None,
     )
@@ -56,7 +56,7 @@ Build = Callable[[Rows, Rows], Rows]
 
 
 def heading(best: Rows, rest: Rows) -> Rows:
-    """Lists that begin with `best` and go on with what else `rest` holds."""
+    """Put `best` at the front of each list and fill up with the other items of `rest`."""
     merged = [list(dict.fromkeys([*first, *then]))[:DEPTH] for first, then in zip(best, rest, strict=True)]
     return np.array(merged, np.int32)
 
@@ -99,7 +99,7 @@ def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
 
 @pytest.mark.parametrize(("gainers", "members"), [(3, 1), (300, 2)])
 def test_a_gain_within_its_uncertainty_is_not_taken(gainers: int, members: int):
-    """Together the models put `agreed` first, alone each something else: what some users wanted, two did not."""
+    """Blending ranks `agreed` first, relevant to `gainers` users; `alone`, first in one list, to two users."""
     alone, other, agreed = 0, 1, 2
     first = np.tile(np.array([alone, agreed, *range(3, 21)], np.int32), (USERS, 1))
     second = np.tile(np.array([other, agreed, *range(21, 39)], np.int32), (USERS, 1))

@@ -17,13 +17,13 @@ def test_bootstrap_does_not_depend_on_its_batches():
     values = np.random.default_rng(1).random((10, 2))
     whole = bootstrap_means(values, 50, 7)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "RESAMPLED_ENTRIES", 30)
+        patch.setattr(bootstrap, "MAX_BATCH_DRAWS", 30)
         assert bootstrap_means(values, 50, 7) == pytest.approx(whole)
     assert (bootstrap_means(values, 50, 8) != whole).any()
 
 
 def test_a_mean_over_some_users_is_over_those_drawn():
-    """The second column is the first for half of the users, so that both agree where the others count nothing."""
+    """The second column is NaN for half of the users; its means are over the drawn users of the other half."""
     values = np.random.default_rng(1).random((300, 1))
     half = np.where(np.arange(300) < 150, values[:, 0], np.nan)
     means = bootstrap_means(np.column_stack([values[:, 0], half]), 2000, 0)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
-from recsys.evaluation.comparison.measurement import ModelMeasurement, choose, measure_model
+from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_model, select_best
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 
@@ -143,8 +143,8 @@ def test_choose_takes_the_highest_mean_and_of_equals_the_first_name(interactions
     weak = measure_lists(interactions, [[1, 2], [0, 2], [1, 2]], "a")
     second = measure_lists(interactions, LISTS, "c")
     first = measure_lists(interactions, LISTS, "b")
-    assert choose([weak, second, first], "recall@2") == "b"
-    assert choose([first, second, weak], "recall@2") == "b"
+    assert select_best([weak, second, first], "recall@2") == "b"
+    assert select_best([first, second, weak], "recall@2") == "b"
 
 
 def test_an_empty_history_leaves_nothing_out(interactions: Interactions):

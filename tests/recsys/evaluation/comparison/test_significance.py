@@ -6,14 +6,19 @@ from scipy.stats import ttest_rel
 
 from recsys.evaluation.comparison.bootstrap import bootstrap_means
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.significance import compare_pairs, find_lead, holm_correction, paired_p_value
+from recsys.evaluation.comparison.significance import (
+    apply_holm_correction,
+    compare_pairs,
+    find_lead,
+    paired_p_value,
+)
 
 METRIC = "ndcg@20"
 USERS = 400
 
 
 def models(**values: np.ndarray) -> list[ModelMeasurement]:
-    """Models whose users have these values of the metric, resampled together."""
+    """Make models from their users' values of the metric, with paired resamples."""
     resampled = bootstrap_means(np.column_stack(list(values.values())), 500, 0)
     return [
         ModelMeasurement(
@@ -73,16 +78,16 @@ def test_p_values_without_chance():
 
 def test_holm_by_hand():
     # .01 * 4; then .02 * 3; then .03 * 2, which is no more; then .04 * 1, held up by the one before.
-    assert holm_correction([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm_correction([0.5, 0.001, 0.4]) == pytest.approx([0.8, 0.003, 0.8])
-    assert holm_correction([0.9, 0.6]) == [1, 1]
-    assert holm_correction([0.02]) == [0.02]
-    assert holm_correction([]) == []
+    assert apply_holm_correction([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert apply_holm_correction([0.5, 0.001, 0.4]) == pytest.approx([0.8, 0.003, 0.8])
+    assert apply_holm_correction([0.9, 0.6]) == [1, 1]
+    assert apply_holm_correction([0.02]) == [0.02]
+    assert apply_holm_correction([]) == []
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=20))
 def test_holm_is_between_none_and_all(p_values: list[float]):
-    corrected = holm_correction(p_values)
+    corrected = apply_holm_correction(p_values)
     pairs = list(zip(p_values, corrected, strict=True))
     assert all(p <= q <= min(1, len(p_values) * p) + 1e-12 for p, q in pairs)
     assert [q for _, q in sorted(pairs)] == sorted(corrected)
@@ -99,11 +104,11 @@ def test_every_pair_is_compared_the_better_first():
         assert pair.difference == pytest.approx(means[pair.better] - means[pair.worse])
         assert pair.interval[0] < pair.difference < pair.interval[1]
     assert [pair.is_significant for pair in found] == [True, True, False]
-    assert [pair.corrected for pair in found] == holm_correction([pair.p_value for pair in found])
+    assert [pair.corrected_p_value for pair in found] == apply_holm_correction([pair.p_value for pair in found])
 
 
 def test_a_difference_may_be_clear_alone_and_not_among_many():
-    """p = .02 for one pair; with six models of pure noise beside it there are 28 pairs."""
+    """One pair has p = .02; with six models of pure noise there are 28 pairs."""
     base = noise(1)
     step = noise(9)
     step = (step - step.mean()) / step.std(ddof=1) * USERS**0.5 * 0.01

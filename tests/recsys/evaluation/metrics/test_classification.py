@@ -1,4 +1,4 @@
-"""Figures of classifiers, worked out by hand."""
+"""Test classifier metrics against values worked out by hand."""
 
 import numpy as np
 import pytest

@@ -53,7 +53,7 @@ def test_items_apart_in_the_tree_by_hand():
 def test_blocks_do_not_change_diversity(monkeypatch: pytest.MonkeyPatch):
     lists = np.random.default_rng(0).integers(-1, 6, size=(50, 4)).astype(np.int32)
     whole = path_diversity(lists, codes(), (2, 4))
-    monkeypatch.setattr(diversity, "BLOCK_LISTS", 7)
+    monkeypatch.setattr(diversity, "PATH_BLOCK_LISTS", 7)
     for k, of_lists in path_diversity(lists, codes(), (2, 4)).items():
         assert of_lists.tolist() == pytest.approx(whole[k].tolist(), nan_ok=True)
 
@@ -87,7 +87,7 @@ def test_a_sample_of_lists_stands_for_all(monkeypatch: pytest.MonkeyPatch):
     users = csr_matrix((generator.random((200, 40)) < 0.2).astype(np.float32))
     lists = np.array([generator.permutation(40)[:10] for _ in range(600)], dtype=np.int32)
     everyone = user_diversity(lists, users, (10,), 0)[10]
-    monkeypatch.setattr(diversity, "SAMPLED_LISTS", 150)
+    monkeypatch.setattr(diversity, "MAX_SAMPLED_LISTS", 150)
     sampled = user_diversity(lists, users, (10,), 0)[10]
     assert (len(everyone), len(sampled)) == (600, 150)
     assert sampled.mean() == pytest.approx(everyone.mean(), abs=4 * everyone.std() / 150**0.5)

@@ -35,7 +35,7 @@ def evaluate_one(
 
 
 def test_known_answers():
-    """Hits at 1 and 3 of the list 4 7 2 9 5; wanted: 4, 2, 11 and one item that the model does not know."""
+    """The list 4 7 2 9 5 has hits at 1 and 3; relevant are 4, 2, 11 and one item unknown to the model."""
     values = evaluate_one([4, 7, 2, 9, 5], {4, 2, 11}, (2, 5), unknown=1)
     gain_at_3 = 1 / math.log2(4)
     ideal_at_2 = 1 + 1 / math.log2(3)
@@ -72,7 +72,7 @@ def test_a_list_without_hits_scores_nothing():
 
 
 def test_empty_places_are_never_hits():
-    """-1 after user 1's list must not be taken for the last item of user 0."""
+    """A -1 after the list of user 1 must not match the last item of user 0."""
     wanted = relevance({ITEMS - 1}, {0})
     lists = np.array([[-1, -1], [0, -1]], dtype=np.int32)
     assert find_hits(lists, wanted).tolist() == [[False, False], [True, False]]

@@ -1,4 +1,4 @@
-"""What is said of proposed categories."""
+"""Test the sentences about proposed categories."""
 
 from dataclasses import replace
 
@@ -11,28 +11,31 @@ assert CATEGORIES.measured is not None
 MEASURED = CATEGORIES.measured
 
 
-def test_what_was_not_done_is_said_with_its_reason():
+def test_a_skipped_classifier_is_stated_with_its_reason():
     skipped = CategorySummary(1, 1, 0, 0.5, skipped="there are too few")
     assert categories_sentence(skipped) == (
-        "There is 1 item without a category; none is proposed: there are too few."
+        "There is 1 item without a category. No category is proposed: there are too few."
     )
-    assert "None is sure enough for a proposal" in categories_sentence(replace(CATEGORIES, proposed=0))
+    assert "No proposal reaches the confidence threshold of 50%." in categories_sentence(
+        replace(CATEGORIES, proposed=0)
+    )
 
 
-def test_accuracy_stands_beside_what_needs_no_model():
+def test_accuracy_is_stated_with_its_baselines():
     assert accuracy_sentence(MEASURED) == (
-        "The categories of 2,000 items were held out. Naming a category for every one of them would be right for "
-        "61% on level 1 (43% by always naming the most frequent, 55% by the labels of neighbours alone) and 16% on "
-        "level 2 (2.5% by always naming the most frequent, 10% by the labels of neighbours alone)."
+        "The categories of 2,000 items were held out for testing. The accuracy over all of them, without a "
+        "confidence threshold, is 61% on level 1 (baselines: 43% for the most frequent category, 55% for label "
+        "propagation) and 16% on level 2 (baselines: 2.5% for the most frequent category, 10% for label "
+        "propagation)."
     )
 
 
-def test_confidence_is_judged_by_the_level_where_it_is_the_furthest_off():
+def test_calibration_is_judged_by_the_least_calibrated_level():
     assert calibration_sentence(MEASURED) == (
-        "The confidence is the share of proposals that should be right: on level 2, where it is the furthest off, "
-        "it differs from the share that is by 3.1% on average, so it is about right."
+        "The expected difference between confidence and accuracy is 3.1% on level 2, the least calibrated level: "
+        "the confidence is acceptably calibrated."
     )
     first = replace(MEASURED, levels=MEASURED.levels[:1])
-    assert calibration_sentence(first).endswith("by 1.2% on average, so it can be taken at its word.")
+    assert calibration_sentence(first).endswith("is 1.2%: the confidence is well calibrated.")
     bad = replace(first, levels=(replace(first.levels[0], calibration_error=0.2),))
-    assert calibration_sentence(bad).endswith("so it should be taken with care.")
+    assert calibration_sentence(bad).endswith("the confidence is poorly calibrated and should be used with care.")

@@ -1,26 +1,24 @@
-"""The report in a real browser: it logs nothing, asks for nothing, and fits a phone."""
+"""Test the report in a real browser: no console messages, no requests, no overflow on a phone."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from recsys.evaluation.report.report import write_report
 from tests.browser import CHROMIUM, Tab, browser_tab
-from tests.reports import make_full_report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 PHONE, DESKTOP = 390, 1280
 
-# Elements that reach beyond the screen, but for what lies in a part of the page that scrolls by itself.
+# Elements that reach beyond the screen, except those in a scrollable part of the page.
 OVERFLOWING = """
 [...document.querySelectorAll("body *")]
   .filter(element => !element.closest(".scroll, details:not([open])"))
   .filter(element => element.getBoundingClientRect().right > screen.width + 0.5)
   .map(element => element.outerHTML.slice(0, 80))
 """
-# Texts of plots that lie on each other.
+# Overlapping texts of plots.
 OVERLAPPING = """
 [...document.querySelectorAll("svg")].flatMap(svg => {
   const boxes = [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()]);
@@ -30,15 +28,15 @@ OVERLAPPING = """
     boxes.slice(index + 1).filter(([_, b]) => meet(a, b)).map(([other]) => `${one} / ${other}`));
 })
 """
-UNSEEN = """
+COLLAPSED_PLOTS = """
 [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height < 40).length
 """
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, full_page: str) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, make_full_report())
+    path.write_text(full_page, encoding="utf-8")
     return path
 
 
@@ -48,7 +46,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield tab
 
 
-def test_the_page_is_alone_and_without_errors(tab: Tab, report: Path):
+def test_the_page_makes_no_requests_and_logs_no_errors(tab: Tab, report: Path):
     tab.open(report.as_uri(), DESKTOP, 900)
     requests = [request["request"]["url"] for request in tab.of("Network.requestWillBeSent")]
     assert requests == [report.as_uri()]
@@ -56,7 +54,7 @@ def test_the_page_is_alone_and_without_errors(tab: Tab, report: Path):
     assert tab.of("Runtime.exceptionThrown") == []
     assert tab.of("Runtime.consoleAPICalled") == []
     assert tab.evaluate("document.querySelectorAll('svg').length") == 11
-    assert tab.evaluate(UNSEEN) == 0
+    assert tab.evaluate(COLLAPSED_PLOTS) == 0
 
 
 @pytest.mark.parametrize("width", [PHONE, 768, DESKTOP])
@@ -68,13 +66,12 @@ def test_nothing_overflows_the_screen(tab: Tab, report: Path, width: int):
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
-def test_the_words_of_plots_do_not_lie_on_each_other(tab: Tab, report: Path, width: int):
+def test_labels_of_plots_do_not_overlap(tab: Tab, report: Path, width: int):
     tab.open(report.as_uri(), width, 900)
     assert tab.evaluate(OVERLAPPING) == []
 
 
-def test_the_browser_tells_what_goes_wrong(tab: Tab, tmp_path: Path):
-    """The checks above can fail."""
+def test_the_checks_detect_a_broken_page(tab: Tab, tmp_path: Path):
     page = tmp_path / "wrong.html"
     page.write_text(
         "<meta name=viewport content='width=device-width'><body><div style='width:900px'>wide</div>"

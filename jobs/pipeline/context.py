@@ -1,0 +1,48 @@
+"""What the steps of a run share, and the rule by which a resumed run skips work."""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.lake import Lake
+from jobs.pipeline.run import Run
+from jobs.progress import Progress
+from recsys.settings import Settings
+from recsys.store.publish.publish import PublishResult
+
+WriteOutput = Callable[[Path], None]
+"""Writes one output of a step to an empty directory."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run in progress; a step that changes what later steps read returns a changed copy."""
+
+    run: Run
+    lake: Lake
+    """What the steps learn from: after the screen step, without the users it flagged."""
+    settings: Settings
+    """As configured: after the search step, with the models and model settings that it chose."""
+    progress: Progress
+    unscreened_lake: Lake | None = None
+    """The lake with the flagged users; None if no user was flagged."""
+    winner: str | None = None
+    """The model that users get their lists from, or `BLEND`; None before the evaluate step."""
+    published: PublishResult | None = None
+    """None before the publish step."""
+
+    def write_outputs(self, outputs: Mapping[str, WriteOutput], task: str | None = None) -> None:
+        """Write the outputs that the run does not have yet, in order.
+
+        `task` describes them all as one piece of work. No step decides by itself whether it has been done.
+        """
+        done = self.run.manifest()["steps"]
+        missing = {name: write for name, write in outputs.items() if name not in done}
+        if not missing:
+            return
+        with self.progress.task(task, len(missing)) if task else nullcontext() as shown:
+            for name, write in missing.items():
+                self.run.write_step(name, write)
+                if shown is not None:
+                    shown.advance(1)

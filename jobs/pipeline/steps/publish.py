@@ -1,0 +1,50 @@
+"""The publish step: load a run's lists into Redis and make them live, and flag the users it screened out."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import LISTS, PUBLISH
+from jobs.pipeline.steps.screen import build_nightly_flags
+from jobs.progress import Progress
+from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.flags import replace_nightly_flags
+from recsys.store.keys import Keys
+from recsys.store.publish.list_files import count_lists
+from recsys.store.publish.publish import PublishResult
+from recsys.store.publish.publish import publish as publish_version
+
+log = structlog.get_logger(__name__)
+
+
+def publish(context: RunContext) -> RunContext:
+    """Publish the run's lists."""
+    published = publish_run(context.run, context.settings, context.progress)
+    context.run.record_step(PUBLISH, published.seconds)
+    return replace(context, published=published)
+
+
+def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
+    """Load the lists of a run into Redis, make them live, and replace the flags of the previous night."""
+    lists = run.directory / LISTS
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    with progress.task("publish lists", count_lists(lists)) as task:
+        loaded = 0
+
+        def show(lists_loaded: int) -> None:
+            nonlocal loaded
+            task.advance(lists_loaded - loaded)
+            loaded = lists_loaded
+
+        published = publish_version(
+            client, keys, run.id, lists, settings.redis.keep_versions, show, settings.redis.max_memory
+        )
+        now = datetime.now(UTC)
+        replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
+    if published.cut_to is not None:
+        log.warning("lists cut to fit redis.max_memory", run=run.id, longest=published.cut_to)
+    return published
