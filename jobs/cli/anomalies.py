@@ -9,7 +9,7 @@ import typer
 
 from jobs.cli import render
 from jobs.cli.options import AsJson
-from jobs.experiments.backtest import backtest, days
+from jobs.experiments.backtest import backtest, event_days
 from jobs.lake import open_lake
 from jobs.pipeline.explanation import explain_user
 from recsys.errors import SettingsError
@@ -92,7 +92,7 @@ def backtest_command(
     """Replay a day's events: who would have been flagged, when and why, with the settings as they are."""
     settings: Settings = context.obj
     lake = open_lake(settings)
-    found = backtest(lake, settings, _day(day) if day is not None else _latest(days(lake)))
+    found = backtest(lake, settings, _day(day) if day is not None else _latest(event_days(lake)))
     if as_json:
         render.print_json(asdict(found) | {"share": found.share})
     else:
