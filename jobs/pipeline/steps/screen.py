@@ -93,7 +93,7 @@ def read_screen_summary(run: Run) -> ScreenSummary:
 
 
 def read_screened(run: Run) -> pl.DataFrame:
-    """Read the reported users: user, score, flagged, origin, reasons, events; flagged users first, then by score."""
+    """Read the reported users: user, score, flagged, source, reasons, events; flagged users come first."""
     return pl.read_parquet(run.directory / SCREEN / USERS_FILE)
 
 
@@ -145,12 +145,11 @@ def combine_verdicts(
     online: pl.DataFrame,
     allowed: Sequence[str],
 ) -> pl.DataFrame:
-    """Combine labels, online flags and nightly scores into one row per user of `users` (user, events) in any of
-    them.
+    """Combine labels, online flags and nightly scores into one row per user that has any of them.
 
-    `screened` has the nightly scores (user, score, flagged, reasons), `online` the same columns of online flags,
-    all of them flagged. A user whom an analyst labels a bot is always flagged; users labeled fine, and `allowed`
-    users, never are.
+    `users` has the events of every user (user, events), `screened` has the nightly scores (user, score, flagged,
+    reasons), `online` the same columns of online flags, all of them flagged. A user whom an analyst labels a bot is
+    always flagged; users labeled fine, and `allowed` users, never are.
     """
     bots, fine = (labels.filter(pl.col(LABEL) == label).select(USER_ID) for label in (BOT, FINE))
     labeled = bots.with_columns(
