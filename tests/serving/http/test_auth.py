@@ -139,7 +139,7 @@ def test_a_broken_file_lets_nobody_in_that_was_not_before(tmp_path: Path, text: 
     with capture_logs() as logged:
         check_broken(tmp_path / API_KEYS_FILE, text)
     assert [line["log_level"] for line in logged] == ["error", "error"]
-    assert all("is no file of API keys" in line["reason"] for line in logged)
+    assert all("is not a file of API keys" in line["reason"] for line in logged)
 
 
 def check_broken(file: Path, text: str) -> None:
