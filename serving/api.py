@@ -1,8 +1,23 @@
-"""What callers get, as JSON."""
+"""The answers of the HTTP server as structs, and the limits of requests; it imports msgspec only."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
+
+DEFAULT_N: Final = 20
+"""Items of an answer."""
+MAX_N: Final = 1_000
+MAX_OFFSET: Final = 10_000
+MAX_EXCLUDED: Final = 1_000
+"""Item ids that one request may exclude."""
+MAX_USERS: Final = 500
+"""Users of one batch request."""
+MAX_RANKED: Final = 1_000
+"""Item ids of one rank request."""
+MAX_EVENTS: Final = 500
+"""Events of one request."""
+
+Context = Literal["home", "product", "cart", "mail"]
 
 Source = Literal[
     "personal", "session", "bought_with", "segment", "similar", "trending", "popular", "previous", "static", "given"

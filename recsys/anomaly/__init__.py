@@ -1,1 +1,1 @@
-"""Behaviour that is no shopper's: found online and nightly, by the same maths."""
+"""Detection of bots and attackers, online and nightly, by the same functions."""

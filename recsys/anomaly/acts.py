@@ -1,10 +1,10 @@
-"""What a user has done lately, with the lines of an order as one act."""
+"""Acts of a user, and how the lines of an order become one act."""
 
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 ORDER_MS: Final = 5_000
-"""Lines of one order come within so long."""
+"""Longest time between the first and the last line of an order."""
 
 
 class Act(NamedTuple):
@@ -15,11 +15,11 @@ class Act(NamedTuple):
     event: str
 
 
-def merged(acts: Sequence[Act], order_events: Collection[str]) -> list[Act]:
-    """Acts, the earliest first, without all lines of an order but the first; `acts` may come in any order.
+def merge_order_lines(acts: Sequence[Act], order_events: Collection[str]) -> list[Act]:
+    """Keep only the first line of each order, and return acts in order of time; `acts` may be in any order.
 
-    Lines of an order are events of one name among `order_events`, as purchases, of different items, within
-    `ORDER_MS`; a shop may send a hundred of them at once, with one time or with those of when each was sent.
+    Lines of an order are events of one name among `order_events`, such as purchases, of different items, within
+    `ORDER_MS`. A shop may send a hundred at once, with the time of the order or with the times of sending.
     """
     kept: list[Act] = []
     started: dict[str, int] = {}

@@ -1,10 +1,11 @@
-"""Crowds that are no cross-section of the shop: the users of an item who are all unusual in the same way.
+"""Group attack detection: users of one item who are all unusual in the same way.
 
-One unusual shopper is a shopper. A hundred accounts that want the same item and have the same unusual measures -
-all new, all of the same incoherent taste, none ever coming back - were made for it. For every item the mean of its
-users' measures is set against that of all users, in units of how users differ (Hotelling, "The generalization of
-Student's ratio", Annals of Mathematical Statistics 1931). Where they are far apart, the item's users are told apart
-along the line between the two means (Fisher 1936) as a mixture: those who are as everybody, and those of the crowd.
+One unusual customer is a customer. A hundred accounts that act on the same item and have the same unusual
+measures - all new, all incoherent, none ever returning - were created for that item. For every item, the mean of
+its users' measures is compared with the mean of all users by the Mahalanobis distance (Hotelling, "The
+generalization of Student's ratio", Annals of Mathematical Statistics 1931). Where they are far apart, the item's
+users are projected on the line between the two means (Fisher 1936) and separated as a mixture of ordinary users and
+members of the group.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from scipy.stats import rankdata
 MIN_GROUP_SIZE: Final = 8
 MIN_DISTANCE: Final = 4.2
 OVERDISPERSION: Final = 2.5
-"""By so many times more than chance alone do the means of an item's users differ: users who share one are alike."""
+"""How much more the means of items differ than by chance alone: users who share an item are alike."""
 RIDGE: Final = 0.1
 ROUNDS: Final = 8
 STEPS: Final = 30
-BEYOND: Final = 1.64
-"""A user of the crowd lies so many standard deviations from the mean of all, along the line to the crowd's."""
+MIN_MEMBER_DISTANCE: Final = 1.64
+"""Least distance of a member from the mean of all users, in standard deviations along the line to the group."""
 
 Numbers = NDArray[np.float64]
 
@@ -37,62 +38,62 @@ class AttackGroup:
     users: NDArray[np.int64]
     distance: float
     """Squared Mahalanobis distance of the mean of all users of the item from that of all users."""
-    times: float
-    """The distance over the least that is suspicious in an item of so many users, 1 or more."""
+    excess: float
+    """The distance divided by the least that is suspicious for an item of that many users; at least 1."""
     shift: Numbers
-    """By how much the crowd's measures lie above those of all users, (measures,), in standard deviations."""
+    """How far the group's mean measures lie above those of all users, (measures,), in standard deviations."""
 
 
 def normal_scores(measures: Numbers) -> Numbers:
-    """Each column by rank on the scale of a normal distribution, (users, measures); unknown is 0, constant is 0."""
+    """Map each column to normal scores by rank, (users, measures); nan and constant columns become 0."""
     scores = np.zeros(measures.shape)
     for column in range(measures.shape[1]):
-        known = np.isfinite(measures[:, column])
-        values: Numbers = measures[known, column]
+        finite = np.isfinite(measures[:, column])
+        values: Numbers = measures[finite, column]
         if len(values) and values.min() < values.max():
-            scores[known, column] = ndtri((np.asarray(rankdata(values)) - 0.5) / len(values))
+            scores[finite, column] = ndtri((np.asarray(rankdata(values)) - 0.5) / len(values))
     return scores
 
 
 def find_attack_groups(user_items: csr_matrix, measures: Numbers) -> list[AttackGroup]:
-    """The crowds among the users of each item, the most distant first, each user in one at most.
+    """Find the attack groups among the users of each item, the most distant first; a user is in at most one.
 
-    `user_items` (users x items) has ones, `measures` (users, measures) are `normal_scores`. A crowd that is found
-    is taken out of the background before the next is looked for. Linear in entries times measures. Warm-up: none in
-    items of fewer than `MIN_GROUP_SIZE` users.
+    `user_items` (users, items) holds ones, `measures` (users, measures) are `normal_scores`. Members of a group are
+    removed from the background before the next groups are searched. Linear in entries times measures. Items with
+    fewer than `MIN_GROUP_SIZE` users have no groups.
     """
-    found: list[AttackGroup] = []
+    groups: list[AttackGroup] = []
     active = np.ones(user_items.shape[0], np.bool_)
     by_item = csr_matrix(user_items.T)
     varying = measures.std(axis=0) > 0
     scores = measures[:, varying]
     for _ in range(ROUNDS):
-        crowds = _round(by_item, scores, active) if scores.shape[1] else []
-        if not crowds:
+        round_groups = _find_in_round(by_item, scores, active) if scores.shape[1] else []
+        if not round_groups:
             break
-        for item, users, distance, times in crowds:
+        for item, users, distance, excess in round_groups:
             shift = np.zeros(measures.shape[1])
             shift[varying] = scores[users].mean(axis=0)
-            found.append(AttackGroup(item, users, distance, times, shift))
-    return sorted(found, key=lambda crowd: -crowd.distance)
+            groups.append(AttackGroup(item, users, distance, excess, shift))
+    return sorted(groups, key=lambda group: -group.distance)
 
 
-def _round(
+def _find_in_round(
     by_item: csr_matrix, scores: Numbers, active: NDArray[np.bool_]
 ) -> list[tuple[int, NDArray[np.int64], float, float]]:
-    """The crowds that stand out from the active users; they become inactive."""
+    """Find item, users, distance and excess of the groups among the active users, and make these inactive."""
     weight: Numbers = np.asarray(by_item.sum(axis=0), np.float64).ravel() * active
     mean, covariance = _background(scores, weight)
     inverse = np.linalg.inv(covariance)
-    centred = np.where(active[:, None], scores - mean, 0.0)
+    centered = np.where(active[:, None], scores - mean, 0.0)
     counts = by_item @ active.astype(float)
-    means = (by_item @ centred) / np.maximum(counts, 1)[:, None]
+    means = (by_item @ centered) / np.maximum(counts, 1)[:, None]
     distances = np.einsum("if,fg,ig->i", means, inverse, means)
     large = counts >= MIN_GROUP_SIZE
     chance = OVERDISPERSION * _greatest_by_chance(scores.shape[1], int(large.sum())) / np.maximum(counts, 1)
-    times = np.where(large, distances / (MIN_DISTANCE + chance), 0.0)
-    suspicious = np.flatnonzero(times >= 1)
-    found: list[tuple[int, NDArray[np.int64], float, float]] = []
+    excess = np.where(large, distances / (MIN_DISTANCE + chance), 0.0)
+    suspicious = np.flatnonzero(excess >= 1)
+    groups: list[tuple[int, NDArray[np.int64], float, float]] = []
     for item in suspicious[np.argsort(-distances[suspicious], kind="stable")]:
         users = by_item.indices[by_item.indptr[item] : by_item.indptr[item + 1]]
         users = users[active[users]]
@@ -100,41 +101,42 @@ def _round(
             continue
         line = inverse @ means[item]
         line /= np.sqrt(line @ covariance @ line)
-        members = users[_of_crowd(centred[users] @ line)]
+        members = users[_are_members(centered[users] @ line)]
         if len(members) >= MIN_GROUP_SIZE:
             active[members] = False
-            found.append((int(item), members.astype(np.int64), float(distances[item]), float(times[item])))
-    return found
+            groups.append((int(item), members.astype(np.int64), float(distances[item]), float(excess[item])))
+    return groups
 
 
 def _greatest_by_chance(measures: int, items: int) -> float:
-    """What the greatest of so many chi-square variables rarely exceeds (Laurent and Massart 2000)."""
+    """Bound the greatest of `items` chi-square variables with high probability (Laurent and Massart 2000)."""
     logarithm = np.log(max(items, 1))
     return float(measures + 2 * np.sqrt(measures * logarithm) + 2 * logarithm)
 
 
 def _background(scores: Numbers, weight: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean and covariance of the users, each as often as it has items: so often is it met among an item's users."""
+    """Compute mean and covariance of the users, weighted by their number of items."""
     share = weight / weight.sum()
     mean = share @ scores
-    centred = scores - mean
-    return mean, (centred * share[:, None]).T @ centred + RIDGE * np.eye(scores.shape[1])
+    centered = scores - mean
+    return mean, (centered * share[:, None]).T @ centered + RIDGE * np.eye(scores.shape[1])
 
 
-def _of_crowd(places: Numbers) -> NDArray[np.bool_]:
-    """Which of the users, by their places along the line, are rather of the crowd than of the background, which is
-    standard normal: a mixture of the two, fitted by expectation and maximisation.
+def _are_members(positions: Numbers) -> NDArray[np.bool_]:
+    """Return which users belong to the group rather than to the background, by their positions along the line.
+
+    Fits a mixture of a normal group and the standard normal background by expectation maximization.
     """
-    mean, deviation, share = float(np.quantile(places, 0.75)), max(float(places.std()), 0.25), 0.5
-    posterior = np.ones(len(places))
+    mean, deviation, share = float(np.quantile(positions, 0.75)), max(float(positions.std()), 0.25), 0.5
+    posterior = np.ones(len(positions))
     for _ in range(STEPS):
-        crowd = share * np.exp(-0.5 * ((places - mean) / deviation) ** 2) / deviation
-        background = (1 - share) * np.exp(-0.5 * places**2)
-        posterior = crowd / np.maximum(crowd + background, np.finfo(float).tiny)
+        group = share * np.exp(-0.5 * ((positions - mean) / deviation) ** 2) / deviation
+        background = (1 - share) * np.exp(-0.5 * positions**2)
+        posterior = group / np.maximum(group + background, np.finfo(float).tiny)
         total = float(posterior.sum())
         if total < 1:
             break
-        mean = float(posterior @ places) / total
-        deviation = max(float(np.sqrt(posterior @ (places - mean) ** 2 / total)), 0.25)
-        share = min(max(total / len(places), 0.01), 0.99)
-    return (posterior > 0.5) & (places > BEYOND)
+        mean = float(posterior @ positions) / total
+        deviation = max(float(np.sqrt(posterior @ (positions - mean) ** 2 / total)), 0.25)
+        share = min(max(total / len(positions), 0.01), 0.99)
+    return (posterior > 0.5) & (positions > MIN_MEMBER_DISTANCE)

@@ -1,17 +1,20 @@
-"""When automatic flagging stops: a rule that flags many users of a day is more likely wrong than they are bots."""
+"""The circuit breaker of automatic flagging, and other rules that depend on the totals of a UTC day.
+
+When many users are flagged on one day, a wrong rule is a more likely reason than that many bots.
+"""
 
 from typing import Final
 
 MIN_DAILY_FLAG_LIMIT: Final = 100
-"""So many may be flagged on any day, however few users it has: a burst is made by dozens of accounts."""
+"""Users who may be flagged on any day, however few are active: one burst is made by dozens of accounts."""
 DAY_MS: Final = 86_400_000
 MIN_PRICED_SHARE: Final = 0.95
 MIN_PURCHASES: Final = 100
-"""A shop sends prices whose purchases of the day, at least so many, have them but for one in twenty."""
+"""A shop sends prices if, of at least this many purchases of the day, the share above has one."""
 
 
 def breaker_allows_flag(flagged: int, active: int, max_flagged_share: float) -> bool:
-    """Whether one more user may be flagged on a day on which `flagged` of `active` users were.
+    """Return whether one more user may be flagged on a day on which `flagged` of `active` users were.
 
     >>> [breaker_allows_flag(*counts, 0.02) for counts in ((50, 2_000), (100, 2_000), (100, 10_000))]
     [True, False, True]
@@ -20,5 +23,5 @@ def breaker_allows_flag(flagged: int, active: int, max_flagged_share: float) -> 
 
 
 def has_priced_purchases(purchases: int, priced: int) -> bool:
-    """Whether purchases of a shop have prices, by those of the day up to now."""
+    """Return whether the shop sends prices, judging by the purchases of the day so far."""
     return purchases >= MIN_PURCHASES and priced >= MIN_PRICED_SHARE * purchases

@@ -1,4 +1,7 @@
-"""Do a user's items belong together? A shopper's do, random fillers do not, a ring's do too well."""
+"""Profile coherence: how well the items of a user belong together.
+
+The items of a customer do, random filler items do not, and those of a collusion ring do too well.
+"""
 
 from typing import Final
 
@@ -16,11 +19,11 @@ Numbers = NDArray[np.float64]
 
 
 def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
-    """Mean cosine of all pairs of each user's items, (users,), about -0.1 to 1; both ends are unusual.
+    """Compute the mean cosine of all pairs of each user's items, (users,), about -0.1 to 1; both ends are unusual.
 
-    `user_items` (users x items) has ones. Items are compared by their part in the largest singular vectors of the
-    matrix with its rows and columns scaled to equal lengths. Warm-up: nan for users with fewer than `MIN_ITEMS`
-    items. Takes time linear in the entries: the mean over pairs is the squared length of the sum of unit vectors.
+    `user_items` (users, items) holds ones. An item's vector is its part in the largest singular vectors of the
+    matrix whose rows and columns are normalized. nan for users with fewer than `MIN_ITEMS` items. Linear in the
+    entries: the mean over pairs follows from the squared length of the sum of unit vectors.
     """
     items = np.diff(user_items.indptr)
     if not user_items.nnz:
@@ -32,7 +35,7 @@ def profile_coherence(user_items: csr_matrix, seed: int) -> Numbers:
 
 
 def _item_vectors(user_items: csr_matrix, seed: int) -> NDArray[np.float32]:
-    """Vectors of length 1, (items, rank); 0 for an item that nobody has."""
+    """Compute vectors of length 1, (items, rank); 0 for an item without users."""
     per_user = np.maximum(np.diff(user_items.indptr), 1)
     per_item = np.maximum(np.bincount(user_items.indices, minlength=user_items.shape[1]), 1)
     scaled = (

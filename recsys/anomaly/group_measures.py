@@ -1,7 +1,7 @@
-"""What crowds are compared by: for each user, how far the user is from usual, on the side where manipulation lies.
+"""The measures by which attack groups are found: how far each user is from the median, on the suspicious side.
 
-Tastes differ: shoppers of one town or hobby have coherent, unpopular items in common, and are no crowd for that. So
-a measure counts on one side where only that side is suspicious.
+Tastes differ: customers of one town or hobby share coherent, unpopular items without being an attack. Therefore a
+measure counts on one side only where just that side is suspicious.
 """
 
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ BLOCK_DENSITY: Final = "block_density"
 MAX_REPEATS: Final = "most_repeats"
 REPEATS: Final = "repeats"
 COPY_SIMILARITY: Final = 0.6
-"""From it on being like another is more than sharing a taste."""
+"""Similarity to another profile that is more than a shared taste."""
 
 ABOVE, BELOW, BOTH = 1, -1, 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of what crowds are compared by."""
+    """A measure of users, and the words that describe a group with unusual values."""
 
     name: str
     side: int
-    """On which side of the median it counts: `ABOVE`, `BELOW` or `BOTH`."""
+    """The side of the median that counts: `ABOVE`, `BELOW` or `BOTH`."""
     high: str
-    """What a crowd above the median is said to have; for `BELOW` it is never above."""
+    """Words for a group above the median; empty for `BELOW`."""
     low: str = ""
-    """What a crowd below it is said to have."""
+    """Words for a group below the median."""
 
 
 MEASURES: Final = (
@@ -60,9 +60,10 @@ MEASURES: Final = (
 
 
 def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int) -> pl.DataFrame:
-    """What is told by who has what, one row a user: `user_items` (users x items, ones), `events` of each entry.
+    """Compute the measures of the user-item graph, one row per user.
 
-    Null where a detector is still warming up. Near-linear in the entries.
+    `user_items` (users, items) holds ones, `events` the number of events of each entry. Null where a user has too
+    few items for a measure. Near-linear in the entries.
     """
     duplicates = find_near_duplicates(user_items, seed)
     density = np.zeros(user_items.shape[0])
@@ -86,7 +87,7 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
 
 
 def one_sided(table: pl.DataFrame) -> NDArray[np.float64]:
-    """The columns of `MEASURES`, (users, measures), 0 on the side that does not count; nan where unknown."""
+    """Return the columns of `MEASURES`, (users, measures): 0 on the side that does not count, nan where unknown."""
     columns = [_one_sided(table, measure) for measure in MEASURES]
     return np.column_stack(columns)
 

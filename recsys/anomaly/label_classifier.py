@@ -1,8 +1,8 @@
-"""Who is a bot, by what analysts said of others: boosted trees on behaviour, and votes through shared items.
+"""A classifier of bots trained on analysts' labels: boosted trees on behavior and on votes of shared items.
 
-The label of a user also speaks for those who share items with the user. An item's vote is the log-odds of a bot
-among its labelled users, the voter's own label left out; a user gets the sum and the mean of the items' votes.
-Votes are made of the labels of the training part alone, wherever something is measured or told of labelled users.
+A label also informs about users who share items with the labeled user. The vote of an item is the log-odds of a bot
+among its labeled users, without the label of the user who is scored; a user gets the sum and the mean of the votes.
+Scores of labeled users come from models, and from votes, that do not use the user's own label.
 """
 
 from typing import Any, Final
@@ -25,39 +25,38 @@ TREES: Final = 200
 def score_with_labels(
     features: pl.DataFrame, bots: Floats, seed: int, user_items: csr_matrix | None = None
 ) -> Floats:
-    """How likely each user is a bot, (U,) from 0 to 1, the higher the likelier.
+    """Estimate the probability that each user is a bot, (U,).
 
-    `bots` (U,) is 1 for a user who is labelled a bot, 0 for one who is fine, not a number where nobody said. The
-    numeric columns of `features` count, a row a user; `user_items` (U, I), where given, is not 0 where a user did
-    something with an item. Labelled users are scored by models fitted without them, in `FOLDS` stratified folds,
-    the others by the model of all labels. Warm-up: `MIN_LABELS` labels, `FOLDS` of each kind. Raises
-    `ValueError` below it.
+    `bots` (U,) is 1 for a user labeled as a bot, 0 for one labeled as fine, nan without a label. `features` has a
+    row per user, of which the numeric columns are used; `user_items` (U, I) is nonzero where a user has events with
+    an item. Labeled users are scored by models fitted without them, in `FOLDS` stratified folds, the others by the
+    model of all labels. Raises `ValueError` for fewer than `MIN_LABELS` labels, or than `FOLDS` of each kind.
     """
-    known = np.flatnonzero(~np.isnan(bots))
+    labeled = np.flatnonzero(~np.isnan(bots))
     if not has_enough_labels(bots):
-        raise ValueError(f"{len(known)} labels: expected {MIN_LABELS} and more, {FOLDS} and more of each kind")
+        raise ValueError(f"{len(labeled)} labels: expected {MIN_LABELS} and more, {FOLDS} and more of each kind")
     values = features.select(cs.numeric().cast(pl.Float64)).to_numpy().reshape(features.height, -1)
     scores = np.empty(len(bots))
     others = np.flatnonzero(np.isnan(bots))
-    scores[others] = fit_and_score(values, bots, known, others, seed, user_items)
-    for train, held_out in stratified_folds(known, bots, seed):
+    scores[others] = fit_and_score(values, bots, labeled, others, seed, user_items)
+    for train, held_out in stratified_folds(labeled, bots, seed):
         scores[held_out] = fit_and_score(values, bots, train, held_out, seed, user_items)
     return scores
 
 
 def has_enough_labels(bots: Floats) -> bool:
-    """Whether there are `MIN_LABELS` labels, and at least one of each kind for every fold."""
+    """Return whether there are `MIN_LABELS` labels, and at least one of each kind for every fold."""
     kinds = int((bots == 1).sum()), int((bots == 0).sum())
     return sum(kinds) >= MIN_LABELS and min(kinds) >= FOLDS
 
 
 def fit_and_score(
-    values: Floats, bots: Floats, train: Rows, wanted: Rows, seed: int, user_items: csr_matrix | None = None
+    values: Floats, bots: Floats, train: Rows, scored: Rows, seed: int, user_items: csr_matrix | None = None
 ) -> Floats:
-    """Fit on the labels of the rows `train` alone, and score the rows `wanted`, (W,)."""
-    import lightgbm  # takes a second, which a command that trains nothing shall not wait
+    """Fit on the labels of the rows `train` alone, and return the probabilities of the rows `scored`, (S,)."""
+    import lightgbm  # takes a second to import
 
-    if len(wanted) == 0:
+    if len(scored) == 0:
         return np.empty(0)
     table = values if user_items is None else np.hstack([values, item_votes(user_items, bots, train)])
     labels = bots[train]
@@ -65,14 +64,15 @@ def fit_and_score(
     weights: Floats = np.where(labels == 1, 0.5 / share, 0.5 / (1 - share))
     data = lightgbm.Dataset(table[train], labels, weight=weights)
     trees = lightgbm.train(_parameters(seed), data, TREES)  # pyright: ignore[reportUnknownMemberType]
-    return np.asarray(trees.predict(table[wanted]), np.float64)
+    return np.asarray(trees.predict(table[scored]), np.float64)
 
 
 def item_votes(user_items: csr_matrix, bots: Floats, train: Rows) -> Floats:
-    """Sum and mean over each user's items of their votes, (U, 2): above 0 for the company of bots.
+    """Compute sum and mean of the votes of each user's items, (U, 2): above 0 for users who share items with bots.
 
-    A vote is the log-odds of a bot among the item's users of `train`, `PRIOR_VOTERS` average ones added, less those
-    among all of `train`. The user's own label has no part in it. Linear in the entries of `user_items`.
+    A vote is the log-odds of a bot among the item's users in `train`, with `PRIOR_VOTERS` average users added,
+    minus the log-odds among all of `train`. The user's own label is left out. Linear in the entries of
+    `user_items`.
     """
     users = user_items.shape[0]
     voters, labels = np.zeros(users), np.zeros(users)
@@ -91,14 +91,14 @@ def item_votes(user_items: csr_matrix, bots: Floats, train: Rows) -> Floats:
     return np.column_stack([total, mean])
 
 
-def stratified_folds(known: Rows, bots: Floats, seed: int) -> list[tuple[Rows, Rows]]:
-    """Training and held-out rows of each of `FOLDS` folds, with the same share of bots in each."""
+def stratified_folds(labeled: Rows, bots: Floats, seed: int) -> list[tuple[Rows, Rows]]:
+    """Split labeled rows into `FOLDS` pairs of training and held-out rows, with the same share of bots in each."""
     rng = np.random.default_rng(seed)
-    fold = np.empty(len(known), np.intp)
+    fold = np.empty(len(labeled), np.intp)
     for kind in (0, 1):
-        of_kind = np.flatnonzero(bots[known] == kind)
+        of_kind = np.flatnonzero(bots[labeled] == kind)
         fold[rng.permutation(of_kind)] = np.arange(len(of_kind)) % FOLDS
-    return [(known[fold != number], known[fold == number]) for number in range(FOLDS)]
+    return [(labeled[fold != number], labeled[fold == number]) for number in range(FOLDS)]
 
 
 def _parameters(seed: int) -> dict[str, Any]:

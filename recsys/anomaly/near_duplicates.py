@@ -1,4 +1,4 @@
-"""Profiles that are nearly the same: found by MinHash, each candidate compared in full.
+"""Near-duplicate profiles: candidate pairs come from MinHash, and are compared in full.
 
 Broder, "On the resemblance and containment of documents" (1997); bands as in Leskovec, Rajaraman, Ullman, "Mining
 of Massive Datasets" (2014), chapter 3.
@@ -15,9 +15,9 @@ BANDS: Final = 20
 ROWS: Final = 3
 """Hashes in a band: a pair with Jaccard similarity s becomes a candidate with probability 1 - (1 - s^3)^20."""
 MIN_ITEMS: Final = 4
-ALIKE: Final = 0.5
+MIN_SIMILARITY: Final = 0.5
 NEIGHBORS: Final = 8
-"""A user is compared with so many of those before it in the same band, so that a crowd stays linear in its size."""
+"""Users in the same bucket of a band that each user is compared with, which keeps the work linear."""
 BLOCK: Final = 1_000_000
 
 Numbers = NDArray[np.float64]
@@ -26,17 +26,18 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """How like another's each profile is, (users,) both."""
+    """Similarity of each profile to the others, (users,) each."""
 
     similarity: Numbers
-    """Greatest Jaccard similarity to another profile that was found, 0 to 1, high for copies."""
+    """Greatest Jaccard similarity found to another profile, 0 to 1."""
     copies: Numbers
-    """Profiles of a similarity of at least `ALIKE` that were found, at most `NEIGHBORS` a band on each side."""
+    """Profiles found with a similarity of at least `MIN_SIMILARITY`, at most `NEIGHBORS` per band on each side."""
 
 
 def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
-    """Compare the users of `user_items` (users x items, ones). Warm-up: users with fewer than `MIN_ITEMS` items
-    have 0 of both. Time and memory are linear in the entries.
+    """Compare the users of `user_items` (users, items; ones).
+
+    Users with fewer than `MIN_ITEMS` items get 0 for both. Time and memory are linear in the entries.
     """
     users = np.flatnonzero(np.diff(user_items.indptr) >= MIN_ITEMS)
     similarity, copies = np.zeros(user_items.shape[0]), np.zeros(user_items.shape[0])
@@ -47,12 +48,12 @@ def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
     jaccard = _jaccard(profiles, one, other)
     for ends in (one, other):
         np.maximum.at(similarity, users[ends], jaccard)
-        np.add.at(copies, users[ends], (jaccard >= ALIKE).astype(float))
+        np.add.at(copies, users[ends], (jaccard >= MIN_SIMILARITY).astype(float))
     return NearDuplicates(similarity, copies)
 
 
 def _candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
-    """Pairs of rows that agree in a band, each once."""
+    """Return the pairs of rows that agree in a band, each once."""
     random = np.random.default_rng(seed)
     count = profiles.shape[0]
     pairs: list[Rows] = []
@@ -66,12 +67,12 @@ def _candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
         for step in range(1, min(NEIGHBORS, count - 1) + 1):
             same = np.flatnonzero(band[order[step:]] == band[order[:-step]])
             pairs.append(np.sort(np.stack([order[same], order[same + step]]), axis=0))
-    found = np.unique(np.concatenate(pairs, axis=1), axis=1)
-    return found[0], found[1]
+    distinct = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    return distinct[0], distinct[1]
 
 
 def _jaccard(profiles: csr_matrix, one: Rows, other: Rows) -> Numbers:
-    """Shared items over all items of each pair of rows."""
+    """Compute shared items divided by all items, for each pair of rows."""
     sizes = np.diff(profiles.indptr)
     shared = np.zeros(len(one))
     step = max(1, BLOCK // max(1, int(sizes.mean())))

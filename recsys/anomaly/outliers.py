@@ -1,9 +1,9 @@
-"""Who behaves like nobody else: two detectors that need no labels, rank-averaged and explained per feature.
+"""Outlier detection without labels: the mean rank of two detectors, explained by feature.
 
-ECOD adds, over features, how far out in a tail of the feature a user lies; Isolation Forest counts how few random
-cuts set a user apart. ECOD sees one feature at a time and explains itself, the forest sees features together; the
-mean of their ranks is steadier than either. A score says how unusual a user is among the given ones, not that
-anything is wrong: somebody is always the most unusual.
+ECOD adds up, over the features, how far in a tail a user lies; Isolation Forest counts how few random cuts isolate
+a user. ECOD looks at one feature at a time and explains itself, the forest looks at features together; the mean of
+their ranks is more stable than either. A score says how unusual a user is among the given users, not that anything
+is wrong: one of them is always the most unusual.
 
 Li et al., "ECOD: Unsupervised Outlier Detection Using Empirical Cumulative Distribution Functions" (TKDE 2022).
 Liu, Ting, Zhou, "Isolation Forest" (ICDM 2008).
@@ -25,11 +25,11 @@ Scores = NDArray[np.float64]
 
 MIN_USERS: Final = 20
 TREES: Final = 100
-SAMPLE: Final = 256  # users a tree is grown on
+SAMPLE: Final = 256  # users that each tree is grown on
 FIT_ROWS: Final = 20_000
 BLOCK: Final = 100_000
-USUAL: Final = (0.05, 0.95)  # between these quantiles a value is called usual
-REASONS: Final = 3
+USUAL_QUANTILES: Final = (0.05, 0.95)  # values between them are called usual
+MAX_REASONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,28 @@ class Outliers:
     """How unusual each of U users is, and in which of F features."""
 
     scores: Scores
-    """(U,), 0 to 1, 1 the most unusual; not a number for all of fewer than `MIN_USERS` users."""
+    """(U,), 0 to 1, 1 for the most unusual; nan if there are fewer than `MIN_USERS` users."""
     names: tuple[str, ...]
-    """The features, without those in which all users are alike."""
+    """The features, without those that are constant."""
     values: NDArray[np.float32]
-    """(U, F), not a number where unknown."""
+    """(U, F), nan where unknown."""
     tails: NDArray[np.float32]
-    """(U, F), how far out each value lies: the negative logarithm of the share of users that lie as far, which is
-    what ECOD adds up; 0 where the value is unknown."""
+    """(U, F), the tail scores that ECOD adds up: minus the logarithm of the share of users at least as far out; 0
+    where the value is unknown."""
     usual: NDArray[np.float64]
-    """(F, 2), what 90 % of the known values lie between; without bounds where nobody is scored."""
+    """(F, 2), the bounds of 90 % of the known values; infinite where nobody is scored."""
 
-    def reasons(self, row: int, most: int = REASONS, words: Mapping[str, str] = FEATURE_PHRASES) -> list[str]:
-        """The features outside the usual range that put a user the furthest out, in words, the furthest first."""
+    def reasons(
+        self, row: int, maximum: int = MAX_REASONS, words: Mapping[str, str] = FEATURE_PHRASES
+    ) -> list[str]:
+        """Describe the user's features outside the usual range, those with the greatest tail scores first."""
         values, tails = self.values[row], self.tails[row]
         outside = (values < self.usual[:, 0]) | (values > self.usual[:, 1])
         order = np.argsort(-tails, kind="stable")
-        named: list[int] = order[outside[order]][:most].tolist()
+        columns: list[int] = order[outside[order]][:maximum].tolist()
         return [
             describe_value(self.names[column], float(values[column]), self._usual(column), words)
-            for column in named
+            for column in columns
         ]
 
     def _usual(self, column: int) -> tuple[float, float]:
@@ -64,15 +66,15 @@ class Outliers:
 
 
 def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
-    """Score every row of `features`, of which the numeric columns count, one row a user.
+    """Score every row of `features`, one row per user, of which the numeric columns are used.
 
-    Range 0 to 1, the higher the more unusual. Warm-up: `MIN_USERS` users, below which nobody is scored. A value
-    that is null is no evidence: the median stands for it, and it adds nothing in ECOD. Memory is bounded by a few
-    numbers a user and feature: ECOD is computed a feature at a time, the forest scores users in blocks.
+    Scores range from 0 to 1, higher for more unusual users; fewer than `MIN_USERS` users are not scored. A null is
+    replaced by the median, and adds nothing to ECOD. Memory is a few numbers per user and feature: ECOD is computed
+    one feature at a time, and the forest scores users in blocks.
     """
     numbers = features.select(cs.numeric().cast(pl.Float64).fill_nan(None))
-    alike = numbers.select(pl.all().drop_nulls().n_unique() < 2)
-    numbers = numbers.drop([name for name in numbers.columns if alike[name].item()])
+    constant = numbers.select(pl.all().drop_nulls().n_unique() < 2)
+    numbers = numbers.drop([name for name in numbers.columns if constant[name].item()])
     names = tuple(numbers.columns)
     users = numbers.height
     values = numbers.cast(pl.Float32).to_numpy().reshape(users, len(names))
@@ -83,7 +85,9 @@ def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
     filled = numbers.select(pl.all().fill_null(pl.all().median()))
     tails = np.column_stack([ecod_tails(filled[name].to_numpy()) for name in names]).astype(np.float32)
     tails[np.isnan(values)] = 0
-    usual = numbers.select(pl.concat_list(pl.all().quantile(share, "nearest")).alias(f"{share}") for share in USUAL)
+    usual = numbers.select(
+        pl.concat_list(pl.all().quantile(share, "nearest")).alias(f"{share}") for share in USUAL_QUANTILES
+    )
     forest = isolation_forest_scores(filled.cast(pl.Float32).to_numpy(), seed)
     scores = (normalize_ranks(tails.sum(axis=1, dtype=np.float64)) + normalize_ranks(forest)) / 2
     return Outliers(
@@ -92,19 +96,19 @@ def find_outliers(features: pl.DataFrame, seed: int) -> Outliers:
 
 
 def ecod_tails(values: Scores) -> Scores:
-    """ECOD of one feature, (U,): 0 or more, the higher the fewer users lie as far out."""
-    from pyod.models.ecod import ECOD  # imports matplotlib and compiles, which takes seconds
+    """Compute ECOD of one feature, (U,): 0 or more, higher the fewer users lie as far out."""
+    from pyod.models.ecod import ECOD  # imports matplotlib and compiles: takes seconds
 
     return ECOD().fit(values[:, None]).O[:, 0]
 
 
 def isolation_forest_scores(values: NDArray[np.float32], seed: int) -> Scores:
-    """Isolation Forest of all features, (U,), the higher the fewer cuts it takes."""
-    from pyod.models.iforest import IForest  # see above
+    """Compute Isolation Forest scores of all features, (U,), higher the fewer cuts isolate a user."""
+    from pyod.models.iforest import IForest  # takes seconds to import, too
 
     drawn = np.random.default_rng(seed).permutation(len(values))[:FIT_ROWS]
     sample = min(SAMPLE, len(drawn))
-    # One job: several add up the trees in no fixed order.
+    # One job: several would add up the trees in no fixed order.
     forest = IForest(n_estimators=TREES, max_samples=sample, random_state=seed, n_jobs=1).fit(
         values[np.sort(drawn)]
     )
@@ -113,5 +117,5 @@ def isolation_forest_scores(values: NDArray[np.float32], seed: int) -> Scores:
 
 
 def normalize_ranks(values: Scores) -> Scores:
-    """Ranks as 0 to 1, ties at their mean, (U,) for at least two."""
+    """Scale the ranks of at least two values to 0 to 1, (U,); ties get their mean rank."""
     return (rankdata(values) - 1) / (len(values) - 1)

@@ -1,4 +1,4 @@
-"""What a figure of a user's behaviour is called when it is given as a reason."""
+"""The words for behavior features and measures in the reasons of a flag."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -46,15 +46,15 @@ FEATURE_PHRASES: Final[Mapping[str, str]] = {
 }
 
 
-def describe_value(name: str, value: float, usual_range: tuple[float, float], words: Mapping[str, str]) -> str:
-    """A feature's value beside its usual range.
+def describe_value(name: str, value: float, usual_range: tuple[float, float], phrases: Mapping[str, str]) -> str:
+    """Describe a feature's value beside its usual range.
 
     >>> describe_value("most_in_minute", 120.0, (1.0, 4.0), FEATURE_PHRASES)
     'most events within a minute: 120, usually 1 to 4'
     """
     low, high = usual_range
     usual = f"{_number(low)}" if low == high else f"{_number(low)} to {_number(high)}"
-    return f"{words.get(name, name.replace('_', ' '))}: {_number(value)}, usually {usual}"
+    return f"{phrases.get(name, name.replace('_', ' '))}: {_number(value)}, usually {usual}"
 
 
 def _number(value: float) -> str:

@@ -1,9 +1,8 @@
-"""Who is no shopper: the nightly detectors put together.
+"""Nightly screening: all detectors of bots and attackers, combined to one score per user.
 
-Crowds decide: users of one item who are unusual in the same way. So do rates that no shopper has, and, from so many
-labels on, a detector that learned from analysts. Being an outlier, a part of a dense block, a copy of somebody else
-or one of a ring of reviewers gives a score, which is reported, but screens nobody out alone: somebody always is the
-most unusual.
+Three detectors flag a user alone: membership of an attack group, rates that no human reaches, and, given enough
+labels, the classifier trained on them. Outliers, members of dense blocks, near-duplicates and rings of reviewers
+get a score that is reported but does not flag by itself, because some user is always the most unusual.
 """
 
 from collections import defaultdict
@@ -34,23 +33,24 @@ from recsys.schema import BOT, EVENTS, FLAGGED, ITEM_ID, LABEL, REASONS, SCORE, 
 from recsys.settings.anomalies import Anomalies
 
 CERTAIN: Final = 80.0
-"""Score of what decides alone, at least; what does not stays below it."""
+"""Least score of a detector that flags alone; the others stay below it."""
 OUTLIER_SCORE: Final = 75.0
 OUTLIER_POWER: Final = 20
 """The most unusual user gets the score above, one of a hundred 61, one of twenty 27."""
-TOLD_SCORE: Final = 40.0
-"""From it on an outlier's reasons are put into words."""
+MIN_EXPLAINED_SCORE: Final = 40.0
+"""Outlier score from which reasons are given."""
 RING_SCORE: Final = 70.0
 RATES: Final = ("most_in_minute", "most_in_hour", "events_per_active_hour", "most_items_in_minute")
 RATE_QUANTILE: Final = 0.99
 RATE_EXCESS: Final = 5.0
-"""So many times what 99 % of the users stay below is no shopper's rate."""
+"""A rate is not human above this multiple of the rate that 99 % of the users stay below."""
 MIN_RATES: Final = 2
 MIN_USERS: Final = 100
-TOLD_SHIFT: Final = 0.5
+MIN_EXPLAINED_SHIFT: Final = 0.5
+"""Standard deviations from which a measure is named in the reason of an attack group."""
 MAX_REASONS: Final = 3
-# What stands before the colon is the same for all users, so that reasons can be counted.
-CROWD_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
+# The words before the colon are the same for all users, so that reasons can be counted.
+GROUP_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
 RATE_REASON: Final = "rates that no shopper has: {rates}"
 LABEL_REASON: Final = "behaves like users whom analysts called bots: {probability:.0%}"
 RING_REASON: Final = (
@@ -63,56 +63,56 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass
-class _Found:
-    """What the detectors have found so far, by row of the user."""
+class _Scores:
+    """Scores and reasons of the detectors so far, by row of the user."""
 
-    scores: Numbers
+    values: Numbers
     reasons: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, row: int, score: float, reason: str) -> None:
-        """A stronger reason comes first."""
-        place = 0 if score >= self.scores[row] else len(self.reasons[row])
+        """Raise the score of a user to at least `score`; a stronger reason comes first."""
+        place = 0 if score >= self.values[row] else len(self.reasons[row])
         self.reasons[row].insert(place, reason)
-        self.scores[row] = max(self.scores[row], score)
+        self.values[row] = max(self.values[row], score)
 
 
 def screen_users(
     pairs: pl.DataFrame, behavior: pl.DataFrame, labels: pl.DataFrame, settings: Anomalies, seed: int
 ) -> pl.DataFrame:
-    """Score every user of `behavior`: user_id, score 0 to 100, flagged, reasons, in order of user.
+    """Score every user of `behavior`; return user_id, score from 0 to 100, flagged and reasons, in order of user.
 
-    `pairs` has a row a user and item, with the number of events; `labels` what analysts said. High scores are
-    suspicious; from `settings.screen_threshold` on a user is flagged. Warm-up: nobody among fewer than `MIN_USERS`
-    users, and what each detector says. Nothing is learned from whom an earlier night flagged: each begins anew.
+    `pairs` has a row per user and item with the number of events, `labels` the labels of analysts. Users are
+    flagged from `settings.screen_threshold` on; with fewer than `MIN_USERS` users nobody is scored. Flags of
+    earlier nights are not used.
     """
     behavior = behavior.sort(USER_ID)
     users = behavior[USER_ID]
-    found = _Found(np.zeros(len(users)))
+    scores = _Scores(np.zeros(len(users)))
     if len(users) >= MIN_USERS:
-        user_items, events, items = _graph_of(pairs, IdMap.of(users))
+        user_items, events, items = _build_graph(pairs, IdMap.of(users))
         graph = measure_graph(user_items, events, seed)
         table = pl.concat([behavior.drop(USER_ID), graph], how="horizontal")
-        _add_outliers(found, table, seed)
-        _add_rings(found, table, user_items)
-        _add_rates(found, table)
-        for crowd in find_attack_groups(user_items, normal_scores(one_sided(table))):
-            reason = _crowd_reason(crowd, items)
-            for row in crowd.users.tolist():
-                found.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / crowd.times), reason)
-        _add_labelled(found, table, labels, users, user_items, seed)
+        _add_outliers(scores, table, seed)
+        _add_rings(scores, table, user_items)
+        _add_rates(scores, table)
+        for group in find_attack_groups(user_items, normal_scores(one_sided(table))):
+            reason = _group_reason(group, items)
+            for row in group.users.tolist():
+                scores.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / group.excess), reason)
+        _add_classifier(scores, table, labels, users, user_items, seed)
     return pl.DataFrame(
         {
             USER_ID: users,
-            SCORE: np.round(found.scores, 1),
-            FLAGGED: found.scores >= settings.screen_threshold,
-            REASONS: [found.reasons.get(row, []) for row in range(len(users))],
+            SCORE: np.round(scores.values, 1),
+            FLAGGED: scores.values >= settings.screen_threshold,
+            REASONS: [scores.reasons.get(row, []) for row in range(len(users))],
         },
         schema_overrides={REASONS: pl.List(pl.String)},
     )
 
 
-def _graph_of(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, IdMap]:
-    """Users x items, ones; the events of each of its entries; the items."""
+def _build_graph(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, IdMap]:
+    """Return ones (users, items), the number of events of each entry, and the items."""
     items = IdMap.of(pairs[ITEM_ID])
     entries = (pairs[EVENTS].cast(pl.Float64).to_numpy(), (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])))
     counts = csr_matrix(entries, shape=(len(users), len(items)))
@@ -121,69 +121,69 @@ def _graph_of(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, I
     return ones, counts.data, items
 
 
-def _add_outliers(found: _Found, table: pl.DataFrame, seed: int) -> None:
-    """Those who behave, or are placed in the graph, like nobody else."""
+def _add_outliers(scores: _Scores, table: pl.DataFrame, seed: int) -> None:
+    """Score all users by how unusual their behavior and their place in the graph are."""
     outliers = find_outliers(table, seed)
-    found.scores[:] = OUTLIER_SCORE * np.nan_to_num(outliers.scores) ** OUTLIER_POWER
+    scores.values[:] = OUTLIER_SCORE * np.nan_to_num(outliers.scores) ** OUTLIER_POWER
     density, copies = table[BLOCK_DENSITY].to_numpy(), table[COPIES].to_numpy()
-    for row in np.flatnonzero(found.scores >= TOLD_SCORE).tolist():
-        found.reasons[row] = outliers.reasons(row)
+    for row in np.flatnonzero(scores.values >= MIN_EXPLAINED_SCORE).tolist():
+        scores.reasons[row] = outliers.reasons(row)
         if density[row] > 0:
-            found.reasons[row].append(BLOCK_REASON.format(density=density[row]))
+            scores.reasons[row].append(BLOCK_REASON.format(density=density[row]))
         if copies[row] > 0:
-            found.reasons[row].append(COPY_REASON.format(copies=copies[row]))
+            scores.reasons[row].append(COPY_REASON.format(copies=copies[row]))
 
 
-def _add_rings(found: _Found, table: pl.DataFrame, user_items: csr_matrix) -> None:
-    """Rings of reviewers, in a shop most of whose users rate."""
+def _add_rings(scores: _Scores, table: pl.DataFrame, user_items: csr_matrix) -> None:
+    """Score rings of reviewers, if most users of the shop rate items."""
     if 2 * table["rating_mean"].count() < table.height:
         return
-    shared = count_co_raters(user_items)
+    co_raters = count_co_raters(user_items)
     coherence, deviation, dissent = (
         table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         for name in (COHERENCE, "rating_deviation", "rating_dissent")
     )
-    scores = collusion_scores(coherence, table[SIMILARITY].to_numpy(), shared, deviation, dissent)
-    for row in np.flatnonzero((scores > split_point(scores)) & (shared > 0)).tolist():
-        found.add(row, RING_SCORE, RING_REASON.format(co_raters=shared[row]))
+    collusion = collusion_scores(coherence, table[SIMILARITY].to_numpy(), co_raters, deviation, dissent)
+    for row in np.flatnonzero((collusion > split_point(collusion)) & (co_raters > 0)).tolist():
+        scores.add(row, RING_SCORE, RING_REASON.format(co_raters=co_raters[row]))
 
 
-def _add_rates(found: _Found, table: pl.DataFrame) -> None:
-    """Those with several rates that no shopper has."""
+def _add_rates(scores: _Scores, table: pl.DataFrame) -> None:
+    """Score users with several rates that no human reaches."""
     rates = table.select(pl.col(RATES).cast(pl.Float64).fill_null(0)).to_numpy()
     usual = np.maximum(np.quantile(rates, RATE_QUANTILE, axis=0), 1.0)
-    beyond = (rates > RATE_EXCESS * usual).sum(axis=1)
-    for row in np.flatnonzero(beyond >= MIN_RATES).tolist():
-        told = zip(RATES, rates[row], strict=True)
-        words = ", ".join(f"{FEATURE_PHRASES[name]} {rate:,.0f}" for name, rate in told)
-        found.add(row, CERTAIN + 5.0 * (beyond[row] - MIN_RATES), RATE_REASON.format(rates=words))
+    excessive = (rates > RATE_EXCESS * usual).sum(axis=1)
+    for row in np.flatnonzero(excessive >= MIN_RATES).tolist():
+        named_rates = zip(RATES, rates[row], strict=True)
+        words = ", ".join(f"{FEATURE_PHRASES[name]} {rate:,.0f}" for name, rate in named_rates)
+        scores.add(row, CERTAIN + 5.0 * (excessive[row] - MIN_RATES), RATE_REASON.format(rates=words))
 
 
-def _crowd_reason(crowd: AttackGroup, items: IdMap) -> str:
-    """What the crowd has in common, its farthest measures first."""
-    order = np.argsort(-np.abs(crowd.shift), kind="stable")[:MAX_REASONS]
-    said = [
-        MEASURES[place].high if crowd.shift[place] > 0 else MEASURES[place].low
+def _group_reason(group: AttackGroup, items: IdMap) -> str:
+    """Describe what the group has in common, the most unusual measures first."""
+    order = np.argsort(-np.abs(group.shift), kind="stable")[:MAX_REASONS]
+    phrases = [
+        MEASURES[place].high if group.shift[place] > 0 else MEASURES[place].low
         for place in map(int, order)
-        if abs(crowd.shift[place]) >= TOLD_SHIFT
+        if abs(group.shift[place]) >= MIN_EXPLAINED_SHIFT
     ]
-    item = items.ids(np.array([crowd.item], np.int32))[0]
-    return CROWD_REASON.format(users=len(crowd.users), item=item, alike=", ".join(filter(None, said)))
+    item = items.ids(np.array([group.item], np.int32))[0]
+    return GROUP_REASON.format(users=len(group.users), item=item, alike=", ".join(filter(None, phrases)))
 
 
-def _add_labelled(
-    found: _Found,
+def _add_classifier(
+    scores: _Scores,
     table: pl.DataFrame,
     labels: pl.DataFrame,
     users: pl.Series,
     user_items: csr_matrix,
     seed: int,
 ) -> None:
-    """What was learned from labels, where there are enough."""
-    said = {user: float(label == BOT) for user, label in labels.select(USER_ID, LABEL).rows()}
-    bots = users.replace_strict(said, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
+    """Score users by the classifier trained on labels, if there are enough."""
+    is_bot = {user: float(label == BOT) for user, label in labels.select(USER_ID, LABEL).rows()}
+    bots = users.replace_strict(is_bot, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
     if not has_enough_labels(bots):
         return
-    learned = score_with_labels(table, bots, seed, user_items)
-    for row in np.flatnonzero(100 * learned > found.scores).tolist():
-        found.add(row, 100 * learned[row], LABEL_REASON.format(probability=learned[row]))
+    probabilities = score_with_labels(table, bots, seed, user_items)
+    for row in np.flatnonzero(100 * probabilities > scores.values).tolist():
+        scores.add(row, 100 * probabilities[row], LABEL_REASON.format(probability=probabilities[row]))

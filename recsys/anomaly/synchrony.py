@@ -1,4 +1,4 @@
-"""Users whose items are all alike in how they are wanted, as those of a farm's accounts are: CatchSync.
+"""Synchrony: users whose items resemble each other in popularity and authority, as those of a farm do (CatchSync).
 
 Jiang, Cui, Beutel, Faloutsos, Yang, "CatchSync: Catching Synchronized Behavior in Large Directed Graphs" (KDD
 2014).
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 CELLS: Final = 24
-"""Cells a side of the grid in which two items are alike."""
+"""Cells along each side of the grid; items in one cell are alike."""
 MIN_ITEMS: Final = 3
 AUTHORITY_STEPS: Final = 10
 
@@ -19,33 +19,33 @@ Numbers = NDArray[np.float64]
 
 
 def synchrony(user_items: csr_matrix) -> Numbers:
-    """By how much each user's items are more alike than the least they must be, (users,), 0 to 1, high for farms.
+    """Compute by how much each user's items are more alike than they must be, (users,), 0 to 1, high for farms.
 
-    Items are points in a grid of the logarithms of their users and their authority (HITS: how much the users that
-    matter want them). Synchronicity is the chance that two of the user's items share a cell, normality that one of
-    the user's and one of all do. Of normality n, synchronicity is at least (1 - 2 n + cells s n^2 ...), the paper's
-    parabola; what it has beyond that, over what it could have, is returned. Warm-up: nan for users with fewer than
-    `MIN_ITEMS` items. Linear in the entries.
+    Items lie in a grid by the logarithms of their number of users and of their authority (HITS). Synchronicity is
+    the probability that two of the user's items share a cell, normality that one of the user's and one of all items
+    do. Given the normality, synchronicity has a lower bound, the paper's parabola; returned is the excess over the
+    bound, as a share of the greatest possible excess. nan for users with fewer than `MIN_ITEMS` items. Linear in
+    the entries.
     """
     cells = _item_cells(user_items)
     count = int(cells.max()) + 1
-    of_cell = csr_matrix((np.ones(len(cells)), (np.arange(len(cells)), cells)), shape=(len(cells), count))
+    item_cells = csr_matrix((np.ones(len(cells)), (np.arange(len(cells)), cells)), shape=(len(cells), count))
     per_user = np.diff(user_items.indptr)
-    counts = csr_matrix(user_items, dtype=np.float64) @ of_cell
+    counts = csr_matrix(user_items, dtype=np.float64) @ item_cells
     shares = csr_matrix(counts.multiply(1 / np.maximum(per_user, 1)[:, None]))
     background = np.asarray(counts.sum(axis=0)).ravel() / max(user_items.nnz, 1)
     synchronicity = np.asarray(shares.multiply(shares).sum(axis=1)).ravel()
     normality = shares @ background
-    least = _least_synchronicity(normality, background)
-    beyond = (synchronicity - least) / np.maximum(1 - least, np.finfo(float).tiny)
-    return np.where(per_user < MIN_ITEMS, np.nan, np.clip(beyond, 0, 1))
+    minimum = _min_synchronicity(normality, background)
+    excess = (synchronicity - minimum) / np.maximum(1 - minimum, np.finfo(float).tiny)
+    return np.where(per_user < MIN_ITEMS, np.nan, np.clip(excess, 0, 1))
 
 
-def _least_synchronicity(normality: Numbers, background: Numbers) -> Numbers:
-    """The least that synchronicity can be: by Lagrange multipliers over shares that sum to 1 and have this
-    normality, (M n^2 - 2 n + s) / (M s - 1) of M cells in use, s the background's own synchronicity (theorem 1 of
-    the
-    paper).
+def _min_synchronicity(normality: Numbers, background: Numbers) -> Numbers:
+    """Compute the lower bound of synchronicity given the normality n (theorem 1 of the paper).
+
+    (M n^2 - 2 n + s) / (M s - 1), for M cells in use and the synchronicity s of the background: Lagrange
+    multipliers over shares that sum to 1 and have this normality.
     """
     used = background[background > 0]
     cells, own = len(used), float((used**2).sum())

@@ -1,6 +1,6 @@
-"""What the gaps between a user's events say: whether they are a script's, and whether they are too alike.
+"""Statistics of the gaps between a user's events: whether a script made them, and whether they are too regular.
 
-Gaps of 0 say nothing: what is sent together has one time. Nor do times that are whole minutes.
+Gaps of 0 are ignored, because events that are sent together have one time, and so are times in whole minutes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,18 +21,18 @@ MIN_SECONDS: Final = 0.01
 MINUTE_MS: Final = 60_000
 MAX_GAP_EVIDENCE: Final = 1.0
 MIN_GAP_EVIDENCE: Final = -2.0
-"""One gap counts no more, for or against: a double click is no script, a pause no proof of a person."""
+"""Bounds of the evidence of one gap: a double click is no script, a pause is no proof of a person."""
 ACCEPTANCE_BOUND: Final = log(0.05)
-"""Wald's lower bound: the gaps are a shopper's."""
+"""Wald's lower bound, at which the gaps are accepted as human."""
 REGULAR_DEVIATION: Final = 0.25
-"""Gaps whose logarithms lie closer to their mean speak for a script; a shopper's lie 0.75 from it on average."""
+"""Log gaps closer to their mean than this are evidence of a script; those of humans lie 0.75 from it on average."""
 WARM_UP_GAPS: Final = 3
-"""Gaps that the mean is learned from before any is compared with it."""
+"""Gaps that only update the mean, before any is compared with it."""
 
 
 @dataclass(frozen=True)
 class GapStatistics:
-    """Mean and variance of the logarithm of seconds, over `count` gaps; 0 where there is none."""
+    """Mean and variance of the logarithm of seconds over `count` gaps; 0 without gaps."""
 
     count: int
     mean: float
@@ -40,26 +40,26 @@ class GapStatistics:
 
     @property
     def typical_seconds(self) -> float:
-        """The geometric mean."""
+        """The geometric mean of the gaps."""
         return exp(self.mean)
 
 
 def log_gaps(times_ms: Sequence[int]) -> list[float]:
-    """The logarithms of seconds between successive times, the earliest first, within the last session."""
+    """Return the logarithms of the seconds between successive times of the last session; `times_ms` are sorted."""
     if all(at % MINUTE_MS == 0 for at in times_ms):
         return []
-    found: list[float] = []
+    gaps: list[float] = []
     for earlier, later in pairwise(times_ms):
         seconds = (later - earlier) / 1e3
         if seconds > SESSION_BREAK_SECONDS:
-            found.clear()
+            gaps.clear()
         elif seconds > 0:
-            found.append(log(max(seconds, MIN_SECONDS)))
-    return found
+            gaps.append(log(max(seconds, MIN_SECONDS)))
+    return gaps
 
 
 def summarize_gaps(gaps: Sequence[float]) -> GapStatistics:
-    """Mean and variance of log gaps."""
+    """Compute the statistics of log gaps."""
     if not gaps:
         return GapStatistics(0, 0.0, 0.0)
     mean = sum(gaps) / len(gaps)
@@ -67,7 +67,7 @@ def summarize_gaps(gaps: Sequence[float]) -> GapStatistics:
 
 
 def likelihood_ratio(gap: float) -> float:
-    """The logarithm of how many times likelier a log gap is a script's than a shopper's, bounded."""
+    """Compute the log-likelihood ratio of script to human for one log gap, within the bounds."""
     human = (gap - HUMAN_LOG_MEAN) / HUMAN_LOG_DEVIATION
     automated = (gap - AUTOMATED_LOG_MEAN) / AUTOMATED_LOG_DEVIATION
     ratio = (human**2 - automated**2) / 2 + log(HUMAN_LOG_DEVIATION / AUTOMATED_LOG_DEVIATION)
@@ -75,10 +75,10 @@ def likelihood_ratio(gap: float) -> float:
 
 
 def automation_statistic(gaps: Iterable[float]) -> float:
-    """The statistic of the sequential likelihood-ratio test (Wald 1945) of a script against a shopper.
+    """Compute the statistic of the sequential probability ratio test (Wald 1945) of a script against a human.
 
-    0 and up, more is more like a script; the test begins anew whenever it accepts a shopper. Each gap adds at most
-    `MAX_GAP_EVIDENCE`, so that as many gaps as the limit are the warm-up.
+    At least 0, higher for scripts. The test restarts whenever it accepts a human. Each gap adds at most
+    `MAX_GAP_EVIDENCE`, so reaching the limit takes at least as many gaps.
     """
     total = 0.0
     for gap in gaps:
@@ -89,10 +89,10 @@ def automation_statistic(gaps: Iterable[float]) -> float:
 
 
 def regularity_statistic(gaps: Iterable[float]) -> float:
-    """A one-sided CUSUM (Page 1954) of how much closer log gaps lie to their mean so far than a shopper's.
+    """Compute a one-sided CUSUM (Page 1954) of how much closer log gaps lie to their mean than those of humans.
 
-    0 and up, more is more regular. A gap is compared with the mean of those before it, then learned; the first
-    `WARM_UP_GAPS` are learned alone, and each after them adds at most `REGULAR_DEVIATION`: those are the warm-up.
+    At least 0, higher for more regular gaps. A gap is compared with the mean of the gaps before it, then updates
+    the mean; the first `WARM_UP_GAPS` only update it, and each later gap adds at most `REGULAR_DEVIATION`.
     """
     total = mean = 0.0
     for number, gap in enumerate(gaps):

@@ -1,19 +1,19 @@
-"""How far a user's events count where all users together decide, as in trending and popular lists.
+"""User trust: how much a user's events count in popular and trending lists.
 
-A user who wanted something on d days before the latest has
+A user with positive events on d days before the latest such day has
 
     trust = 1 - (1 - NEW_TRUST) * 0.5 ** ((d / HALF_TRUST_DAYS) ** 3)
 
-A new account has next to none, and still hardly any the day after, so that a burst over midnight is none either;
-half is reached after four days, nearly all after seven. Coming back takes time, which a burst does not have.
+A new account has almost none, and hardly more on the next day, so that a burst over midnight has no effect; half is
+reached after four days, nearly all after seven. Returning takes time, which a burst does not have.
 
-Trust alone would silence a shop of visitors who come once. Users with trust are therefore taken as a sample of all:
-an item's sum is what they give it, scaled up by the shop's mean trust, and never more than all users give:
+Trust alone would silence a shop whose visitors come once. Trusted users are therefore a sample of all users: an
+item's sum is what they contribute, scaled up by the shop's mean trust, and at most what all users contribute:
 
     counted = min(sum a, sum trust a / mean trust),      mean trust = sum trust a / sum a over the shop
 
-So new users count where known ones stand behind the same item, and what only new ones want counts little. Where
-all have the same trust, as in data without times or on a shop's first day, nothing changes.
+New users count where trusted users support the same item; an item that only new users want counts little. If all
+users have the same trust, as in data without times or on a shop's first day, nothing changes.
 """
 
 from typing import Final
@@ -30,21 +30,21 @@ HALF_TRUST_DAYS: Final = 4.0
 
 
 def trust_from_active_days(active_days: NDArray[np.integer]) -> Table:
-    """`NEW_TRUST` to 1 for users who wanted something on so many different days."""
+    """Compute the trust, `NEW_TRUST` to 1, of users with positive events on this many distinct days."""
     before = np.maximum(active_days, 1) - 1.0
     return 1 - (1 - NEW_TRUST) * 0.5 ** ((before / HALF_TRUST_DAYS) ** 3)
 
 
 def user_trust(user_rows: Rows, age_days: Table, users: int) -> Table:
-    """The trust of every user, (users,), from events in order of user, then time."""
-    of_user = user_rows[_begins_day(user_rows, age_days)]
-    return trust_from_active_days(np.bincount(of_user, minlength=users))
+    """Compute the trust of every user, (users,), from events in order of user, then time."""
+    day_users = user_rows[_begins_day(user_rows, age_days)]
+    return trust_from_active_days(np.bincount(day_users, minlength=users))
 
 
 def one_event_per_day(user_rows: Rows, item_rows: Rows, age_days: Table) -> NDArray[np.intp]:
-    """Which events count where a user counts once an item and day: the latest of each, in order of user, then day.
+    """Select the latest event of each user, item and day; return indices in order of user, day and item.
 
-    The events are in order of user, then time; a day is 24 hours back from the moment of the ages.
+    The events are in order of user, then time; days are periods of 24 hours before age 0.
     """
     user_day = np.cumsum(_begins_day(user_rows, age_days))
     pair = user_day * (int(item_rows.max(initial=0)) + 1) + item_rows
@@ -53,13 +53,16 @@ def one_event_per_day(user_rows: Rows, item_rows: Rows, age_days: Table) -> NDAr
 
 
 def trusted_counts(amounts: Table, trusted: Table) -> Table:
-    """What is counted of each item, (items,): `amounts` is the sum over all users, `trusted` that times trust."""
+    """Compute what counts for each item, (items,).
+
+    `amounts` are the sums over all users, `trusted` the sums weighted by the users' trust.
+    """
     total = trusted.sum()
     return amounts if total == 0 else np.minimum(amounts, trusted * (amounts.sum() / total))
 
 
 def trusted_item_counts(item_rows: Rows, amounts: Table, trust: Table, items: int) -> Table:
-    """`backed`, (items,), of amounts that each user, of so much trust, gives to an item; all of one length."""
+    """Compute `trusted_counts`, (items,), from parallel arrays: item, amount, and trust of the user."""
     return trusted_counts(_sums(item_rows, amounts, items), _sums(item_rows, amounts * trust, items))
 
 
@@ -68,7 +71,7 @@ def _sums(item_rows: Rows, amounts: Table, items: int) -> Table:
 
 
 def _begins_day(user_rows: Rows, age_days: Table) -> NDArray[np.bool_]:
-    """Whether an event is the first of its user's day; whole days of age belong to the day that ends there."""
+    """Return whether each event is the first of its user's day; whole days of age belong to the later day."""
     days = np.ceil(age_days)
     begins = np.ones(len(days), bool)
     begins[1:] = (user_rows[1:] != user_rows[:-1]) | (days[1:] != days[:-1])

@@ -6,11 +6,11 @@ from typing import Final
 
 from recsys.anomaly.acts import Act
 from recsys.schema import CART, PURCHASE
-from serving.api import Source
+from serving.api import Context, Source
 from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
 from serving.engine.ranking import NEIGHBOURS_CONSTANT, Candidate, Candidates, of_source
 from serving.engine.user_state import UserState
-from serving.http.query import Context, ListRequest
+from serving.http.query import ListRequest
 
 ANCHORS: Final = 10
 """Latest items of a session whose neighbours are looked up."""

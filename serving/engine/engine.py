@@ -16,7 +16,7 @@ from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.resp import Command
-from serving.api import ItemList, Recommendation, Recommendations
+from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
 from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
@@ -24,7 +24,7 @@ from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wa
 from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import MAX_OFFSET, Cursor, ListRequest, guest_user_id
+from serving.http.query import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 

@@ -95,8 +95,8 @@ class AuditLog:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def note(self, key: ApiKey | None, action: str, subject: str) -> None:
-        """Add a line, whole, whichever other process does so too."""
+    def add(self, key: ApiKey | None, action: str, subject: str) -> None:
+        """Append one line; lines of other processes are never mixed into it."""
         line = {
             "time": datetime.now(UTC).isoformat(),
             "key": None if key is None else key.name,

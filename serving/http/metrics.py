@@ -90,8 +90,8 @@ class Metrics:
         """Add one to a counter of a single label for each."""
         self._each[name].update(labels)
 
-    def set(self, name: str, total: int) -> None:
-        """A counter that is kept elsewhere."""
+    def set_total(self, name: str, total: int) -> None:
+        """Set a counter that is kept elsewhere."""
         self._counts[name][()] = total
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
@@ -103,6 +103,11 @@ class Metrics:
         observed = self._observed_each[name]
         for label, taken in seconds.items():
             observed[label].append(taken)
+
+    def record_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request, and add its duration."""
+        self.count("requests", route, str(status))
+        self.observe("request_seconds", seconds, route)
 
     def open(self) -> None:
         """Begin to write the counts for the other workers."""

@@ -1,13 +1,11 @@
 """Files in an S3-compatible server, which moto is, and on the web."""
 
 import gzip
-import hashlib
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ from jobs.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import Sources, Table
 from tests.commands import run_recsys
+from tests.ingests import LATEST, hash_lake
 
-LATEST = datetime(2025, 1, 1, tzinfo=UTC)
 COLUMNS = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
 SECRET = "s3cr3t-key"
 
@@ -78,11 +76,6 @@ def store(server: str) -> Iterator[Store]:
     client.close()
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
-
-
 def events(*items: str) -> pl.DataFrame:
     """A view of each item."""
     return pl.DataFrame(
@@ -98,14 +91,6 @@ def parquet(frame: pl.DataFrame, directory: Path) -> bytes:
 def take_in(store: Store, lake: Lake, *paths: str, **table: Any) -> list[TableCount]:
     tables = (Table("log", "events", "*", {**COLUMNS}, **table),) if table else ()
     return ingest(paths, Sources(tables=tables, storage_options=store.options), lake, LATEST)
-
-
-def listing(lake: Lake) -> dict[str, str]:
-    return {
-        str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in lake.directory.rglob("*")
-        if file.is_file()
-    }
 
 
 def test_objects_of_every_format_are_read_as_files_are(store: Store, lake: Lake, tmp_path: Path):
@@ -157,10 +142,10 @@ def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, f
 def test_the_same_object_again_changes_no_byte_of_the_lake(store: Store, lake: Lake):
     store.put("events.csv", events("a", "b", "a b").write_csv().encode())
     take_in(store, lake, "s3://shop/events.csv")
-    before = listing(lake)
+    before = hash_lake(lake)
     (count,) = take_in(store, lake, "s3://shop/events.csv")
     assert (count.accepted, count.duplicates) == (0, 2)
-    assert listing(lake) == before
+    assert hash_lake(lake) == before
 
 
 def test_a_file_and_its_copy_in_a_store_are_one(store: Store, lake: Lake, tmp_path: Path):
@@ -213,13 +198,13 @@ def test_what_cannot_be_found_is_one_line_and_leaves_the_lake_as_it_was(
     store.put("events.csv", events("a").write_csv().encode())
     store.put("readme.txt", b"text")
     take_in(store, lake, "s3://shop/events.csv")
-    before = listing(lake)
+    before = hash_lake(lake)
     sources = Sources(storage_options=store.options | options)
     with pytest.raises((SourceError, SettingsError), match=reason) as error:
         ingest(("s3://shop/events.csv", address), sources, lake, LATEST)
     assert "\n" not in str(error.value)
     assert SECRET not in str(error.value)
-    assert listing(lake) == before
+    assert hash_lake(lake) == before
 
 
 def test_a_wrong_key_is_one_line(store: Store, lake: Lake):

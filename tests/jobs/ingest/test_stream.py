@@ -1,10 +1,10 @@
-"""What was taken in online comes from the stream into the lake: all of it, and once."""
+"""The archive moves every entry of the online event stream into the lake, each event once."""
 
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from jobs.lake import Lake
 from recsys.data.quality import QuarantineCounts
 from recsys.schema import Events, Items
 from recsys.settings import Sources
-from recsys.store.embedded import start_server, stop_server
+from recsys.store.embedded import ServerAddress
 from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from recsys.store.keys import Keys
 
@@ -66,25 +66,15 @@ stream.archive(Lake(Path(sys.argv[1])), Sources(), client, Keys("recsys"), datet
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    """A client of the embedded server."""
-    directory = tmp_path_factory.mktemp("stream") / "valkey"
-    address = start_server(directory)
-    with redis.Redis(address.host, address.port) as client:
-        yield client
-    stop_server(directory)
-
-
 @pytest.fixture
-def stream(server: redis.Redis) -> redis.Redis:
-    """The same, its stream empty."""
-    server.flushall()
-    return server
+def stream(valkey: redis.Redis) -> redis.Redis:
+    """Return a client of a server whose stream is empty."""
+    return valkey
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
+    """Return a lake with two buckets."""
     return Lake(tmp_path / "lake", buckets=2)
 
 
@@ -337,14 +327,15 @@ def test_the_state_of_the_stream(stream: redis.Redis) -> None:
     assert read_stream_state(stream, KEYS) == StreamState(2, LATEST - timedelta(milliseconds=877))
 
 
-ACTIONS = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["archive", "killed"])), max_size=30)
+ACTIONS = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["archive", "killed"])), max_size=20)
 
 
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(deadline=None, max_examples=15)
 @given(actions=ACTIONS)
 def test_whatever_the_order_each_event_is_in_the_lake_once(
-    server: redis.Redis, tmp_path_factory: pytest.TempPathFactory, actions: list[int | str]
+    valkey_address: ServerAddress, tmp_path_factory: pytest.TempPathFactory, actions: list[int | str]
 ) -> None:
+    server = redis.Redis(valkey_address.host, valkey_address.port)
     server.flushall()
     lake = Lake(tmp_path_factory.mktemp("lake"))
     answers = 0
@@ -365,6 +356,7 @@ def test_whatever_the_order_each_event_is_in_the_lake_once(
         archived(lake, server)
     assert server.xlen(KEYS.events) == 0
     appended = {f"e{action}" for action in actions if isinstance(action, int)}
+    server.close()
     assert sorted(lake.events().collect()["event_id"]) == sorted(appended)
     assert lake.impressions().select("request_id", "item_id").collect().n_unique() == 2 * answers
     assert lake.impressions().collect().height == 2 * answers

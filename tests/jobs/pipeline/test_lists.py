@@ -12,7 +12,7 @@ from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
-from tests.tables import items_of
+from tests.tables import make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 LISTS = pl.List(pl.String)
@@ -89,7 +89,7 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
         ("gone", 1, "cup"),
     ]
     table = pl.LazyFrame(rows, schema=["item_id", "rank", "other_item_id"], orient="row")
-    items = items_of(item_id=["cup", "gone", "tea"], available=[True, False, None])
+    items = make_items(item_id=["cup", "gone", "tea"], available=[True, False, None])
     write_bought_with_lists(tmp_path, table, items, 2)
     written = pl.read_parquet(tmp_path / "bought_with.parquet")
     assert written.schema == {"item_id": pl.String, "items": LISTS}

@@ -32,7 +32,7 @@ def test_accounts_made_for_an_item_are_a_crowd(fake: int) -> None:
     assert [crowd.item for crowd in crowds] == [300]
     assert set(crowds[0].users.tolist()) >= set(range(1_000, 1_000 + fake))
     assert len(crowds[0].users) <= fake + 1
-    assert crowds[0].times > 1
+    assert crowds[0].excess > 1
     assert set(np.argsort(-np.abs(crowds[0].shift))[:4].tolist()) == {0, 1, 2, 3}
 
 

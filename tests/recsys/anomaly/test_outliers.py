@@ -33,7 +33,7 @@ def test_one_who_is_far_out_is_the_most_unusual_and_the_feature_is_named(found: 
     assert found.scores[199] > 0.98
     low, high = found.usual[found.names.index("most_in_minute")]
     assert f"most events within a minute: 40, usually {low:.3g} to {high:.3g}" in found.reasons(199)
-    assert [reason.partition(":")[0] for reason in found.reasons(199, most=1)] in (
+    assert [reason.partition(":")[0] for reason in found.reasons(199, maximum=1)] in (
         ["most events within a minute"],
         ["number of different items"],
     )

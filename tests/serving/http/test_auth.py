@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 
 from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, create_key, save_keys
 from recsys.settings import Settings
+from serving.api import MAX_EVENTS, MAX_EXCLUDED, MAX_RANKED, MAX_USERS
 from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
-from serving.http.query import MAX_EXCLUDED, MAX_RANKED, MAX_USERS
-from serving.intake.event_parsing import MAX_EVENTS
 from tests.serving.conftest import Publish, Shop
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
@@ -268,8 +267,8 @@ def test_a_note_is_a_whole_line_for_its_owner_alone(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "new" / AUDIT_FILE)
     key, _ = create_key("boss", ["admin"], 0, NOW)
     for user_id in ("7", "line\nbreak"):
-        audit.note(key, "user", user_id)
-    audit.note(None, "user", "7")
+        audit.add(key, "user", user_id)
+    audit.add(None, "user", "7")
     lines = [json.loads(line) for line in (tmp_path / "new" / AUDIT_FILE).read_text().splitlines()]
     assert [line["key"] for line in lines] == ["boss", "boss", None]
     assert lines[0]["subject"] == lines[2]["subject"] == hashlib.sha256(b"7").hexdigest()[:16]
