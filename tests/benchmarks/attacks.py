@@ -8,7 +8,7 @@ from statistics import fmean
 
 import polars as pl
 
-from jobs.cli.actions import take_in
+from jobs.cli.ingest import ingest_sources
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.experiments.attack_simulation import (
     AttackDataset,
@@ -102,7 +102,7 @@ def _means(outcomes: Sequence[AttackResult]) -> Mapping[str, float]:
 
 def _fields(work: Path) -> Iterator[tuple[str, AttackDataset, Settings]]:
     settings = demo_settings(Settings(directory=work))
-    take_in(settings, (str(demo_directory()),), LogProgress())
+    ingest_sources(settings, (str(demo_directory()),), LogProgress())
     yield "complete_journey", read_lake_dataset(open_lake(settings), settings, AS_OF), settings
     if GOWALLA.is_dir():
         exclude = replace(Settings(directory=work), repeat="exclude")
