@@ -242,7 +242,7 @@ def test_any_valid_events_are_the_same_rows_and_ids_in_every_format(rows: list[E
 
 
 def shop_log() -> list[Event]:
-    """Events of a week, every thirteenth of them wrong and every seventh told twice."""
+    """Return events of a week; every thirteenth is invalid, every seventh is repeated."""
     start = datetime(2024, 5, 1, tzinfo=UTC)
     return [
         {

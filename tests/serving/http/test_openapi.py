@@ -174,48 +174,37 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 LONG = b"[" + b" " * MAX_BODY_BYTES + b"]"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("GET", "/", b"", 404),
-        ("GET", "/v1/nothing", b"", 404),
-        ("GET", "/schema/nothing", b"", 404),
-        ("GET", "/schema/files/nothing", b"", 404),
-        ("GET", "/schema/files/..%2F__init__.py", b"", 404),
-        ("GET", "/schema/oauth2-redirect.html", b"", 404),
-        ("POST", "/v1/popular", b"{}", 405),
-        ("DELETE", "/v1/recommendations/7", b"", 405),
-        ("GET", "/v1/events", b"", 405),
-        *(("POST", path, LONG, 413) for path in ("/v1/events", "/v1/rank", "/v1/recommendations/batch")),
-        ("PUT", "/v1/items/a1", LONG, 413),
-        ("TRACE", "/v1/popular", b"", 405),
-    ],
-)
-def test_what_is_not_there_or_too_much_is_told_as_json(
-    settings: Settings, method: str, path: str, body: bytes, status: int
-) -> None:
-    (response,) = sent(settings, [(method, path, body)])
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/json"
-    assert set(response.json()) == {"error", "request_id"}
-    assert response.json()["request_id"] == response.headers["x-request-id"]
-    assert ("allow" in response.headers) == (status == 405)
+REFUSED: list[tuple[str, str, bytes, int]] = [
+    ("GET", "/", b"", 404),
+    ("GET", "/v1/nothing", b"", 404),
+    ("GET", "/schema/nothing", b"", 404),
+    ("GET", "/schema/files/nothing", b"", 404),
+    ("GET", "/schema/files/..%2F__init__.py", b"", 404),
+    ("GET", "/schema/oauth2-redirect.html", b"", 404),
+    ("POST", "/v1/popular", b"{}", 405),
+    ("DELETE", "/v1/recommendations/7", b"", 405),
+    ("GET", "/v1/events", b"", 405),
+    *(("POST", path, LONG, 413) for path in ("/v1/events", "/v1/rank", "/v1/recommendations/batch")),
+    ("PUT", "/v1/items/a1", LONG, 413),
+    ("TRACE", "/v1/popular", b"", 405),
+]
+
+
+def test_what_is_not_there_or_too_much_is_told_as_json(settings: Settings) -> None:
+    responses = sent(settings, [(method, path, body) for method, path, body, _ in REFUSED])
+    for response, (method, path, _, status) in zip(responses, REFUSED, strict=True):
+        assert response.status_code == status, (method, path)
+        assert response.headers["content-type"] == "application/json"
+        assert set(response.json()) == {"error", "request_id"}
+        assert response.json()["request_id"] == response.headers["x-request-id"]
+        assert ("allow" in response.headers) == (status == 405), (method, path)
 
 
 @pytest.mark.parametrize(
     ("body", "field", "expected"),
     [
-        (b"", "body", "the JSON object that the schema describes"),
         (b"[" * 100_000, "body", "the JSON object that the schema describes"),
-        (b'{"user_ids": ' + b"[" * 100_000, "body", "the JSON object that the schema describes"),
-        (b"{", "body", "the JSON object that the schema describes"),
-        (b"[]", "body", "Expected `object`, got `array`"),
-        (b"{}", "body", "Object missing required field `user_ids`"),
         (b'{"user_ids": ["7"], "n": 0}', "n", "Expected `int` >= 1"),
-        (b'{"user_ids": ["7", 8]}', "user_ids[1]", "Expected `str`, got `int`"),
-        (b'{"user_ids": []}', "user_ids", "Expected `array` of length >= 1"),
-        (b'{"user_ids": ["\xff"]}', "body", "JSON in UTF-8"),
-        (b'{"user_ids": ["\\ud800"]}', "body", "the JSON object that the schema describes"),
     ],
 )
 def test_what_is_wrong_with_a_body_is_told(settings: Settings, body: bytes, field: str, expected: str) -> None:
