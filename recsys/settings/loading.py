@@ -112,9 +112,10 @@ def _redact_value(name: str, value: object) -> str:
     Any address, an unknown field of `redis` and a whole table of `sources` may.
     """
     section, _, rest = name.partition(".")
+    text = repr(value)
     secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)
     secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(value, dict))
-    return REDACTED if secret or "://" in repr(value) else repr(value)
+    return REDACTED if secret or "://" in text else text
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
