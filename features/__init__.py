@@ -1,8 +1,8 @@
-"""What users and items are like at one moment, as Polars tables.
+"""Features of users and items at one point in time, as Polars tables.
 
-Every table is a pure function of LazyFrames with the columns of `recsys.schema`; nothing is read, written or
-collected except where a docstring says so. `as_of`, an aware datetime in UTC, is the moment: events strictly before
-it count (`features.events.before`), so a run at midnight takes the whole day before and nothing of the next.
-Amounts are added up in fixed point (`features.events.exact_sum`), so neither the order of the rows nor how users
-are split into buckets changes a bit. `features.registry.describe` lists every column with its meaning and unit.
+Each table is a pure function of LazyFrames with the columns of `recsys.schema`; it reads, writes and collects
+nothing unless its docstring says so. `as_of` is the point in time, an aware datetime in UTC: only events strictly
+before it count (`features.events.events_before`), so that a run at midnight includes the whole previous day.
+Amounts are summed in fixed point (`features.events.exact_sum`), so that results are bit-identical for any order of
+the rows and any split of users into buckets. `features.registry.describe` lists all columns with meaning and unit.
 """

@@ -1,8 +1,8 @@
-"""What is bought together: for each item, the items that most users have had in the same order.
+"""Items bought together: for each item, the items that most users have bought with it in one order.
 
-A user counts once a pair, however many the orders, and what too few users have had with an item is not listed. A
-few accounts could otherwise "ride item's coattails": Li, Li, Huang et al., "Large-scale Fake Click Detection for
-E-commerce Recommendation Systems" (ICDE 2021).
+A user counts once per pair, however many orders, and pairs with too few users are dropped. Otherwise, a few
+accounts could push an item into the lists of popular items ("ride item's coattails"): Li, Li, Huang et al.,
+"Large-scale Fake Click Detection for E-commerce Recommendation Systems" (ICDE 2021).
 """
 
 from datetime import datetime
@@ -24,41 +24,42 @@ USERS: Final = "users"
 _COSINE: Final = "cosine"
 
 BOUGHT_WITH: Final = (
-    Feature(ITEM_ID, pl.String(), "id", "The item", pl.col(ITEM_ID)),
-    Feature(RANK, pl.UInt32(), "1..n", "Place among the items bought with it, by cosine", pl.col(RANK)),
-    Feature(OTHER_ITEM_ID, pl.String(), "id", "The item bought with it", pl.col(OTHER_ITEM_ID)),
+    Feature(ITEM_ID, pl.String(), "id", "Item", pl.col(ITEM_ID)),
+    Feature(RANK, pl.UInt32(), "1..n", "Rank among the items bought with the item, by cosine", pl.col(RANK)),
+    Feature(OTHER_ITEM_ID, pl.String(), "id", "Item bought with it", pl.col(OTHER_ITEM_ID)),
     Feature(
         USERS,
         pl.UInt32(),
         "users",
-        f"Users with both in one order, by default {MIN_USERS} at least; of an order with more than "
-        f"{MAX_ORDER_ITEMS} items only those whose event ids sort first count",
+        f"Number of users who bought both in one order, by default at least {MIN_USERS}; of an order with more "
+        f"than {MAX_ORDER_ITEMS} items, only the {MAX_ORDER_ITEMS} with the smallest event ids count",
         pl.col(USERS),
     ),
     Feature(
         _COSINE,
         pl.Float64(),
         "0..1",
-        "Users with both in one order over the geometric mean of the users who bought each",
+        "Number of users who bought both in one order, divided by the geometric mean of the buyers of each",
         pl.col(_COSINE),
     ),
 )
 
 
 def bought_with(events: pl.LazyFrame, as_of: datetime, n: int, min_users: int = MIN_USERS) -> pl.LazyFrame:
-    """Up to `n` rows an item, the items with the greatest cosine, with the columns of `BOUGHT_WITH`.
+    """Find up to `n` items with the highest cosine for each item, in the columns of `BOUGHT_WITH`.
 
-    At least `min_users` had both in one order. In order of item, then rank: ties in cosine go to the pair with
-    more users, then by item id.
+    At least `min_users` users bought both in one order. Sorted by item and rank; ties in cosine go to the pair with
+    more users, then to the smaller item id.
     """
     return rank_order_pairs(order_pairs(load_events(events, as_of)), n, min_users)
 
 
 def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a pair of items in `load_events`: item_id <= other_item_id, both categorical, the users with both.
+    """Count the users of each pair of items in one order; events come from `load_events`.
 
-    A pair of an item with itself counts the item's users. An order gives at most `MAX_ORDER_ITEMS` squared pairs,
-    so the work grows with the number of orders, whatever their size. Rows of several buckets of users add up.
+    One row per pair with item_id <= other_item_id, both categorical. The pair of an item with itself counts the
+    item's users. An order gives at most `MAX_ORDER_ITEMS` squared pairs, so that the work is linear in the number
+    of orders. Rows of several buckets of users can be summed.
     """
     return (
         purchases(events)
@@ -78,13 +79,13 @@ def order_pairs(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def sum_order_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of `order_pairs` of any number of buckets, one below the other, as one row a pair."""
+    """Sum concatenated rows of `order_pairs` of any number of buckets to one row per pair."""
     return pairs.group_by(ITEM_ID, OTHER_ITEM_ID).agg(pl.col(USERS).sum())
 
 
 def rank_order_pairs(pairs: pl.LazyFrame, n: int, min_users: int = MIN_USERS) -> pl.LazyFrame:
-    """`bought_with` from the pairs of all buckets, added up to one row a pair."""
-    # No pair of an item has more users than its pair with itself, which therefore gives the item's users.
+    """Compute `bought_with` from the pairs of all buckets, summed to one row per pair."""
+    # The pair of an item with itself has the most users of all its pairs: the item's users.
     item_users = pl.col(USERS).max().over(ITEM_ID).cast(pl.Float64)
     other_users = pl.col(USERS).max().over(OTHER_ITEM_ID)
     return (

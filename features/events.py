@@ -1,4 +1,4 @@
-"""What all features start from: the events before the cut, their age, decay and weight, orders, exact sums."""
+"""Expressions that all features share: events before a point in time, age, decay, weight, orders, exact sums."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -27,77 +27,77 @@ _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
 _READ: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
 
-# Purchases of one user are one order where they share the session or, without sessions, the moment.
+# Purchases of one user in one session are one order; without sessions, purchases with the same timestamp.
 ORDER_TIME: Final = "order_time"
 ORDER_KEY: Final = (USER_ID, SESSION_ID, ORDER_TIME)
 
 
 def events_before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """The events strictly before `as_of`, to the microsecond."""
+    """Select the events strictly before `as_of`, to the microsecond."""
     return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
 
 
 def load_events(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _READ) -> pl.LazyFrame:
-    """The events before `as_of`, collected in the columns to `read`, as far as they have them.
+    """Collect the events before `as_of`, with those of the columns `read` that they have.
 
-    User and item ids become an `Enum` in order of id, which is grouped and sorted as the number that it holds.
+    User and item ids become an `Enum` in order of id, which Polars groups and sorts by its integer codes.
     """
-    wanted = cs.by_name(*read, require_all=False)
-    known = events_before(events, as_of).select(wanted).collect(engine="streaming").lazy()
-    ids = pl.collect_all([known.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
-    coded = [pl.col(found.columns[0]).cast(pl.Enum(found.to_series())) for found in ids]
-    return known.with_columns(coded).collect(engine="streaming").lazy()
+    selected = cs.by_name(*read, require_all=False)
+    loaded = events_before(events, as_of).select(selected).collect(engine="streaming").lazy()
+    ids = pl.collect_all([loaded.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
+    encoded = [pl.col(table.columns[0]).cast(pl.Enum(table.to_series())) for table in ids]
+    return loaded.with_columns(encoded).collect(engine="streaming").lazy()
 
 
 def packed(high: pl.Expr, low: pl.Expr, bits: int) -> pl.Expr:
-    """One number to sort by `high`, then `low`, both physical, `low` in so many `bits` and not negative.
+    """Pack two columns into one integer that sorts by `high`, then `low`; `low` is not negative and fits in `bits`.
 
-    Polars sorts by one number several times as fast as by two columns.
+    Polars sorts by one integer several times as fast as by two columns.
     """
     return high.to_physical().cast(pl.Int128) * (1 << bits) + low.to_physical()
 
 
 def days_since(time: pl.Expr, as_of: datetime) -> pl.Expr:
-    """Days from `time` to `as_of`."""
+    """Return the days from `time` to `as_of`."""
     return days(pl.lit(as_of, dtype=TIMESTAMP_DTYPE) - time)
 
 
 def days(duration: pl.Expr) -> pl.Expr:
-    """A duration in days, to the microsecond."""
-    # Polars divides one row and many by a number with different rounding; a product is the same to the bit.
+    """Convert a duration to days, to the microsecond."""
+    # Polars rounds division by a scalar differently for one row and for many; multiplication is bit-identical.
     return duration.dt.total_microseconds() * _DAYS_PER_MICROSECOND
 
 
 def decay(age_days: pl.Expr, half_life_days: float) -> pl.Expr:
-    """What is left of 1 after `age_days`: a half every `half_life_days`."""
+    """Return the exponential decay factor of an age: 1 at age 0, halved every `half_life_days`."""
     return pl.lit(0.5) ** (age_days * (1 / half_life_days))
 
 
 def in_last(window_days: int, as_of: datetime) -> pl.Expr:
-    """Whether the event is at most `window_days` times 24 hours old."""
+    """Return whether the event is at most `window_days` times 24 hours old."""
     return pl.col(TIMESTAMP) >= pl.lit(as_of - timedelta(days=window_days), dtype=TIMESTAMP_DTYPE)
 
 
 def weight(weights: Mapping[str, float]) -> pl.Expr:
-    """What the event is worth; 0 for an event that is not named."""
+    """Return the weight of the event; 0 for an event type without a weight."""
     return pl.col(EVENT).replace_strict(dict(weights), default=0.0, return_dtype=pl.Float64)
 
 
 def exact_sum(amount: pl.Expr) -> pl.Expr:
-    """The sum in fixed point with 20 decimals: the same to the last bit in any order and any split of the rows.
+    """Sum in fixed point with 20 decimals, bit-identical for any order and any split of the rows.
 
-    Nulls are left out, and so are amounts above `MAX_AMOUNT`, which no sum of a million rows can then overflow.
+    Nulls and amounts above `MAX_AMOUNT` are ignored, so that a sum of a million rows cannot overflow.
     """
-    known = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
-    return known.cast(pl.Decimal(38, 20)).sum()
+    bounded = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
+    return bounded.cast(pl.Decimal(38, 20)).sum()
 
 
 def purchase_day() -> pl.Expr:
-    """The UTC day of a purchase, null for any other event."""
+    """Return the UTC day of a purchase, null for any other event."""
     return pl.when(pl.col(EVENT) == PURCHASE).then(pl.col(TIMESTAMP).dt.date())
 
 
 def purchases(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The purchases with the columns of `ORDER_KEY`, which say what order each belongs to."""
+    """Select the purchases, with the columns of `ORDER_KEY`, which identify the order of each."""
     order_time = pl.when(pl.col(SESSION_ID).is_null()).then(pl.col(TIMESTAMP)).alias(ORDER_TIME)
     return events.filter(pl.col(EVENT) == PURCHASE).with_columns(order_time)

@@ -1,4 +1,4 @@
-"""How a feature is declared."""
+"""Declaration of a feature: a named Polars expression with dtype, unit and meaning."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of a feature table.
+    """A column of a feature table.
 
-    `expression` reads the frame that the function below the declaration prepares: an aggregate where it groups,
-    a plain expression where it selects.
+    `expression` is evaluated on the frame that the table's function prepares: an aggregation where the function
+    groups, an element-wise expression where it selects.
     """
 
     name: str
@@ -22,5 +22,5 @@ class Feature:
 
 
 def columns(features: Iterable[Feature]) -> list[pl.Expr]:
-    """The expressions of `features`, each under its name and with its dtype."""
+    """Return the expressions of `features`, cast to their dtypes and named."""
     return [feature.expression.cast(feature.dtype).alias(feature.name) for feature in features]

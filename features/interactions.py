@@ -1,4 +1,4 @@
-"""Who wanted what, and how much: one row a user and item, and every event in order of time."""
+"""Interactions: one weighted row per user and item, and all events of each user in order of time."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,8 +24,8 @@ from recsys.schema import (
 )
 
 _PAIR: Final = (
-    Feature(USER_ID, pl.String(), "id", "The user", pl.col(USER_ID)),
-    Feature(ITEM_ID, pl.String(), "id", "The item", pl.col(ITEM_ID)),
+    Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),
+    Feature(ITEM_ID, pl.String(), "id", "Item", pl.col(ITEM_ID)),
 )
 
 _INTEREST: Final = (
@@ -33,58 +33,70 @@ _INTEREST: Final = (
         CONFIDENCE,
         pl.Float64(),
         "weight",
-        "Sum of weight * 0.5 ** (age / half-life) over the user's events with the item; refunds take from it, "
-        "so it may be 0 or less",
+        "Sum of weight * 0.5 ** (age / half-life) over the user's events with the item; refunds have a negative "
+        "weight, so the sum can be 0 or negative",
         pl.col(CONFIDENCE),
     ),
-    Feature(EVENTS, pl.UInt32(), "events", "Events whose weight is not 0", pl.col(WEIGHED)),
+    Feature(EVENTS, pl.UInt32(), "events", "Number of events with a weight other than 0", pl.col(WEIGHED)),
     Feature(
         "purchase_days",
         pl.UInt32(),
         "days",
-        "Distinct UTC days on which the user bought the item",
+        "Number of UTC days on which the user bought the item",
         pl.col(PURCHASE_DAYS),
     ),
-    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event whose weight is not 0", pl.col(FIRST_WEIGHED_AT)),
-    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event whose weight is not 0", pl.col(LAST_AT)),
+    Feature(
+        FIRST_AT,
+        TIMESTAMP_DTYPE,
+        "UTC",
+        "Time of the first event with a weight other than 0",
+        pl.col(FIRST_WEIGHED_AT),
+    ),
+    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Time of the last event with a weight other than 0", pl.col(LAST_AT)),
 )
 
 INTERACTIONS: Final = _PAIR + _INTEREST
 
 SEQUENCES: Final = (
     *_PAIR,
-    Feature(EVENT, pl.String(), "name", "The event", pl.col(EVENT)),
-    Feature(TIMESTAMP, TIMESTAMP_DTYPE, "UTC", "When it happened", pl.col(TIMESTAMP)),
-    Feature(WEIGHT, pl.Float64(), "weight", "What the event is worth, not 0 and not decayed", pl.col(WEIGHT)),
+    Feature(EVENT, pl.String(), "name", "Event type", pl.col(EVENT)),
+    Feature(TIMESTAMP, TIMESTAMP_DTYPE, "UTC", "Time of the event", pl.col(TIMESTAMP)),
+    Feature(
+        WEIGHT,
+        pl.Float64(),
+        "weight",
+        "Weight of the event, not decayed; events with weight 0 have no row",
+        pl.col(WEIGHT),
+    ),
 )
 
 
 def interactions(
     events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float], half_life_days: float
 ) -> pl.LazyFrame:
-    """One row a user and item with an event of weight other than 0, with the columns of `INTERACTIONS`.
+    """Compute one row per user and item with an event of weight other than 0, in the columns of `INTERACTIONS`.
 
-    In order of user, then item.
+    Sorted by user and item.
     """
     return interactions_from_pairs(user_item_pairs(load_events(events, as_of), as_of, half_life_days, weights))
 
 
 def interactions_from_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
-    """`interactions` from the rows of `user_item_pairs`."""
+    """Compute `interactions` from the rows of `user_item_pairs`."""
     ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(packed(pl.col(USER_ID), pl.col(ITEM_ID), 32))
     return ordered.select(columns(INTERACTIONS))
 
 
 def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """One row an event of weight other than 0, with the columns of `SEQUENCES`.
+    """Select one row per event of weight other than 0, in the columns of `SEQUENCES`.
 
-    In order of user, then time, then event id.
+    Sorted by user, time and event id.
     """
     return sequences_from_events(load_events(events, as_of), weights)
 
 
 def sequences_from_events(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """`sequences` from events `load_events`."""
+    """Compute `sequences` from events of `load_events`."""
     since_first = pl.col(TIMESTAMP) - pl.col(TIMESTAMP).min()
     return (
         events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))

@@ -1,4 +1,4 @@
-"""What a bucket of users says of each item, in sums, counts, minima and maxima that add up over buckets."""
+"""Partial item statistics of one bucket of users: sums, counts, minima and maxima that merge over buckets."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from features.events import WINDOW_DAYS, exact_sum, load_events
+from features.item_prices import LAST_PRICE, LAST_PRICE_AT, last_prices, merge_last_prices, priced_events
 from features.pairs import (
     FIRST_DAY,
     LAST_DAY,
@@ -25,7 +26,6 @@ from recsys.schema import (
     PRICE,
     PURCHASE,
     REFUND,
-    TIMESTAMP,
     VIEW,
 )
 
@@ -43,8 +43,6 @@ GAPS: Final = "gaps"
 GAP_DAYS: Final = "gap_days"
 PRICES: Final = "prices"
 PRICE_SUM: Final = "price_sum"
-LAST_PRICE: Final = "last_price"
-LAST_PRICE_AT: Final = "last_price_at"
 
 _VIEWED: Final = pl.col(VIEW) > 0
 _CARTED: Final = pl.col(CART) > 0
@@ -53,12 +51,12 @@ _REFUNDED: Final = pl.col(REFUND) > 0
 
 
 def users_in(days: int) -> str:
-    """The column that counts distinct users in the last `days`."""
+    """Return the name of the column that counts distinct users in the last `days`."""
     return f"{USERS}_{days}d"
 
 
-# Over the rows of `user_item_pairs`; what counts as an event of the item is one of positive weight. No user is in
-# two buckets, so users add up too.
+# Over the rows of `user_item_pairs`; only events of positive weight count. Each user is in one bucket, so that
+# counts of distinct users can be added up over buckets.
 _SUMS: Final[Mapping[str, pl.Expr]] = {
     EVENTS: pl.col(EVENTS).sum(),
     USERS: (pl.col(EVENTS) > 0).sum(),
@@ -84,30 +82,30 @@ _PRICE_SUMS: Final[Mapping[str, pl.Expr]] = {
     PRICE_SUM: exact_sum(pl.col(PRICE)),
 }
 
-ADDED: Final = (*_SUMS, *_PRICE_SUMS)
+SUMMED: Final = (*_SUMS, *_PRICE_SUMS)
 
 
 def item_partials(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
-    """One row an item of `events`, the events of one bucket of users, for `sum_item_partials`."""
-    known = load_events(events, as_of)
-    return item_partials_from_pairs(user_item_pairs(known, as_of, half_life_days, weights), known)
+    """Compute one row per item from `events` of one bucket of users, for `sum_item_partials`."""
+    loaded = load_events(events, as_of)
+    return item_partials_from_pairs(user_item_pairs(loaded, as_of, half_life_days, weights), loaded)
 
 
 def item_partials_from_pairs(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
-    """`item_partials` from the rows of `user_item_pairs` and the events they were made of."""
+    """Compute `item_partials` from the rows of `user_item_pairs` and the events that they were computed from."""
     sums = pairs.group_by(ITEM_ID).agg(*_named(_SUMS), pl.col(FIRST_AT).min())
-    prices = _priced(events).group_by(ITEM_ID).agg(_named(_PRICE_SUMS)).join(last_prices(events), on=ITEM_ID)
+    prices = priced_events(events).group_by(ITEM_ID).agg(_named(_PRICE_SUMS)).join(last_prices(events), on=ITEM_ID)
     return sums.join(prices, on=ITEM_ID, how="left").with_columns(
         pl.col(ITEM_ID).cast(pl.String), pl.col(PRICES, PRICE_SUM).fill_null(0)
     )
 
 
 def sum_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
-    """One row an item, of the same columns, from the rows of `item_partials` of any number of buckets.
+    """Merge rows of `item_partials` of any number of buckets to one row per item, with the same columns.
 
-    It may be applied to some buckets first and the rest later, in any order: the result is the same to the bit.
+    Buckets can be merged in any order and in several calls; the result is bit-identical.
     """
     sums = partials.group_by(ITEM_ID).agg(pl.col(*_SUMS).sum(), pl.col(FIRST_AT).min(), pl.col(*_PRICE_SUMS).sum())
     prices = merge_last_prices(partials.select(ITEM_ID, LAST_PRICE_AT, LAST_PRICE).drop_nulls())
@@ -116,22 +114,3 @@ def sum_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
 
 def _named(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:
     return [expression.alias(name) for name, expression in expressions.items()]
-
-
-def last_prices(events: pl.LazyFrame) -> pl.LazyFrame:
-    """One row an item with a price in `events`: its latest price, the highest of several, and when."""
-    priced = _priced(events)
-    return merge_last_prices(
-        priced.select(ITEM_ID, pl.col(PRICE).alias(LAST_PRICE), pl.col(TIMESTAMP).alias(LAST_PRICE_AT))
-    )
-
-
-def merge_last_prices(prices: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of `last_prices` of any number of buckets, one below the other, as one row an item."""
-    latest = prices.group_by(ITEM_ID).agg(pl.col(LAST_PRICE_AT).max())
-    of_latest = prices.join(latest, on=[ITEM_ID, LAST_PRICE_AT])
-    return of_latest.group_by(ITEM_ID, LAST_PRICE_AT).agg(pl.col(LAST_PRICE).max())
-
-
-def _priced(events: pl.LazyFrame) -> pl.LazyFrame:
-    return events.filter(pl.col(PRICE).is_not_null())

@@ -1,4 +1,4 @@
-"""What each user did with each item: what interactions, tastes and item features are all made of."""
+"""Statistics of each user and item pair, from which interactions, tastes and item features are computed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,7 +24,7 @@ from recsys.schema import (
     WEIGHT,
 )
 
-# The trend sets events decayed with a quarter of the half-life against events decayed with all of it.
+# Half-life of the recent events of the trend, as a share of the half-life of all events.
 TREND_HALF_LIFE_SHARE: Final = 0.25
 
 ACTS: Final = "acts"
@@ -42,18 +42,18 @@ _AGE: Final = "age_days"
 
 
 def events_in(days: int) -> str:
-    """The column that counts events of positive weight in the last `days`."""
+    """Return the name of the column that counts events of positive weight in the last `days`."""
     return f"{EVENTS}_{days}d"
 
 
 def user_item_pairs(
     events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> pl.LazyFrame:
-    """One row a user and item of events `load_events`, in no order.
+    """Compute one row per user and item from events of `load_events`, in no defined order.
 
-    `acts` counts all events but impressions, `weighed` those whose weight is not 0, `events` those of positive
-    weight, `liked` those of them that are no impressions; columns named after an event count it. `confidence` is
-    the decayed weight of all events, `affinity` of all but impressions.
+    `acts` counts the events except impressions, `weighed` those with a weight other than 0, `events` those with a
+    positive weight, and `liked` those with a positive weight except impressions. Columns named after an event type
+    count it. `confidence` is the decayed weight of all events, `affinity` that of the events except impressions.
     """
     impressions_weigh = bool(weights.get(IMPRESSION))
     age, worth = pl.col(_AGE), pl.col(WEIGHT)

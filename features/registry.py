@@ -1,4 +1,4 @@
-"""Every table and every column that features make."""
+"""Registry of all feature tables and their columns."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +21,8 @@ TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "sequences": SEQUENCES,
 }
 
-# Made by steps of their own: from a fitted model, after the others, and for the screening of users, before them.
+# Tables of other steps than the features step: `behavior` is computed before it, for bot detection, and
+# `item_categories` after it, from a fitted model.
 OTHER_TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "item_categories": ITEM_CATEGORIES,
     "behavior": BEHAVIOR,
@@ -29,7 +30,7 @@ OTHER_TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
 
 
 def describe() -> pl.DataFrame:
-    """One row a feature: table, name, dtype, meaning, unit, all text, in the order of the tables' columns."""
+    """List all features, one row each, in column order: table, name, dtype, meaning and unit, as text."""
     return pl.DataFrame(
         [
             (table, feature.name, str(feature.dtype), feature.meaning, feature.unit)

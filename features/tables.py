@@ -1,4 +1,4 @@
-"""All feature tables of a shop, one bucket of users after the other, in the memory of two."""
+"""Compute all feature tables, one bucket of users at a time, with two buckets in memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,8 @@ from features.bought_with import MIN_USERS, order_pairs, rank_order_pairs, sum_o
 from features.events import events_before, load_events
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
-from features.item_partials import (
-    LAST_PRICE,
-    item_partials_from_pairs,
-    last_prices,
-    merge_last_prices,
-    sum_item_partials,
-)
+from features.item_partials import item_partials_from_pairs, sum_item_partials
+from features.item_prices import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
 from features.user_profile import user_profile_from_pairs
 from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID, PRICE
@@ -33,20 +28,22 @@ def feature_tables(
     n: int = 50,
     min_users: int = MIN_USERS,
 ) -> Iterator[dict[str, pl.LazyFrame]]:
-    """Every table by name: `user_profile`, `interactions` and `sequences` of each bucket, together, named as
-    `user_profile/bucket=00`; last `bought_with`, with up to `n` items that at least `min_users` bought with each,
-    and `item_features`.
+    """Yield the tables of each bucket by name, then those of all users.
 
-    `buckets` has the events of each bucket of users, at least one. Two are in memory: while the caller collects or
-    sinks the tables of one, before it asks for more, a thread prepares the next. Profiles take the price of an
-    item that has none in the catalogue from the events.
+    Each bucket has `user_profile`, `interactions` and `sequences`, named as in `user_profile/bucket=00`. The last
+    tables are `bought_with`, with up to `n` items that at least `min_users` users bought with each item, and
+    `item_features`.
+
+    `buckets` has the events of at least one bucket of users. Two buckets are in memory: while the caller collects
+    or sinks the tables of one bucket, a thread prepares the next. Profiles take a price that is missing in the
+    catalogue from the events.
     """
     priced = _with_last_prices(items, buckets, as_of)
     bought: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
-    for number, bucket in enumerate(_prepared(buckets, as_of, half_life_days, weights)):
-        bought = _added(bought, bucket.order_pairs, sum_order_pairs)
-        partials = _added(partials, bucket.item_partials, sum_item_partials)
+    for number, bucket in enumerate(_prepare_buckets(buckets, as_of, half_life_days, weights)):
+        bought = _merge(bought, bucket.order_pairs, sum_order_pairs)
+        partials = _merge(partials, bucket.item_partials, sum_item_partials)
         name = f"bucket={number:02d}"
         yield {
             f"user_profile/{name}": user_profile_from_pairs(bucket.pairs, bucket.events, priced, users, as_of),
@@ -63,7 +60,7 @@ def feature_tables(
 
 @dataclass(frozen=True)
 class _Bucket:
-    """What the tables of a bucket are made of, in memory."""
+    """The in-memory data from which the tables of one bucket are computed."""
 
     events: pl.LazyFrame
     pairs: pl.LazyFrame
@@ -73,16 +70,16 @@ class _Bucket:
     sequences: pl.DataFrame
 
 
-def _prepared(
+def _prepare_buckets(
     buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> Iterator[_Bucket]:
-    """The buckets in turn, each made while the one before it is used."""
+    """Yield the buckets in order; each is prepared while the caller works on the previous one."""
 
     def prepare(bucket: pl.LazyFrame) -> _Bucket:
         events = load_events(bucket, as_of)
         pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
         small = pl.collect_all([order_pairs(events), item_partials_from_pairs(pairs, events)], engine="streaming")
-        # Polars' in-memory engine sorts twice as fast as the streaming one, which sinks would use.
+        # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
         return _Bucket(events, pairs, *small, *sorted_tables)
 
@@ -91,26 +88,26 @@ def _prepared(
         for bucket in buckets[1:]:
             ready, following = following.result(), ahead.submit(prepare, bucket)
             yield ready
-            del ready  # before the one after the next is begun
+            del ready  # frees the bucket before the one after next is loaded
         yield following.result()
 
 
 def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> pl.LazyFrame:
-    """The catalogue, its missing prices filled with the last ones in the events."""
+    """Fill missing prices of the catalogue with the latest prices in the events."""
     unpriced = items.filter(pl.col(PRICE).is_null()).select(ITEM_ID).collect()
     if unpriced.is_empty():
         return items
     prices: pl.DataFrame | None = None
     for bucket in buckets:
-        of_unpriced = events_before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
-        prices = _added(prices, last_prices(of_unpriced).collect(engine="streaming"), merge_last_prices)
+        events = events_before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
+        prices = _merge(prices, last_prices(events).collect(engine="streaming"), merge_last_prices)
     assert prices is not None
     filled = items.join(prices.lazy(), on=ITEM_ID, how="left")
     return filled.with_columns(pl.coalesce(PRICE, LAST_PRICE)).collect().lazy()
 
 
-def _added(
-    total: pl.DataFrame | None, part: pl.DataFrame, add: Callable[[pl.LazyFrame], pl.LazyFrame]
+def _merge(
+    total: pl.DataFrame | None, part: pl.DataFrame, merge: Callable[[pl.LazyFrame], pl.LazyFrame]
 ) -> pl.DataFrame:
-    """What a bucket adds to those before it."""
-    return part if total is None else add(pl.concat([total, part]).lazy()).collect(engine="streaming")
+    """Merge the result of one bucket with that of the buckets before it."""
+    return part if total is None else merge(pl.concat([total, part]).lazy()).collect(engine="streaming")

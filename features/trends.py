@@ -1,8 +1,9 @@
-"""Is an item on the rise? The growth of its event rate against the shop's, with how sure that is.
+"""Item trend: growth of the item's event rate relative to the shop's, with a confidence bound.
 
-With R an item's events decayed with a quarter of the half-life and L with all of it, R of L are recent. Over the
-whole shop the recent share is s = sum R / sum L: an item that only follows the shop has the same. Recent and older
-events are Poisson counts whose rates have gamma priors worth `PRIOR_EVENTS` events that came as the shop's did:
+R is the number of the item's events decayed with a quarter of the half-life, L the number decayed with the full
+half-life, so that R of L are recent. The recent share of the shop is s = sum R / sum L; an item that follows the
+shop has the same share. Recent and older events are Poisson counts; the gamma priors of their rates have the
+weight of `PRIOR_EVENTS` events with the shop's recent share:
 
     recent = PRIOR_EVENTS * s + R          older = PRIOR_EVENTS * (1 - s) + L - R
 
@@ -10,9 +11,9 @@ events are Poisson counts whose rates have gamma priors worth `PRIOR_EVENTS` eve
     error  = sqrt(1 / recent + 1 / older)
     trend  = growth - 1.645 * error        (the lower end of a one-sided 95 % interval)
 
-The error is the delta method's for the logarithm of a ratio of two gamma variables. A decayed sum varies less than
-a count of the same size, and the two sums share events, so the error is on the safe side. Where the shop's rate is
-steady, s is a quarter, and three sales of an item that never sold have a trend of -0.13: none.
+The error follows from the delta method for the logarithm of a ratio of two gamma variables. It is conservative: a
+decayed sum has a smaller variance than a count of the same size, and the two sums share events. With a constant
+rate of the shop, s is a quarter, and three sales of an item without earlier sales have a trend of -0.13: no trend.
 """
 
 from typing import Final
@@ -25,7 +26,7 @@ from features.pairs import LONG, RECENT
 PRIOR_EVENTS: Final = 10.0
 LOWER_BOUND_Z: Final = 1.645
 
-# Keeps the logarithms finite in a shop whose events are all of the last minutes or all long ago.
+# Keeps the logarithms finite if all events of the shop are very recent or very old.
 _MIN_SHARE: Final = 0.01
 
 
@@ -41,7 +42,7 @@ _GROWTH: Final = (_RECENT / _OLDER).log() - (_SHARE / (1 - _SHARE)).log()
 _ERROR: Final = (1 / _RECENT + 1 / _OLDER).sqrt()
 
 
-def _where_known(value: pl.Expr) -> pl.Expr:
+def _if_shop_has_events(value: pl.Expr) -> pl.Expr:
     return pl.when(_SHOP_EVENTS > 0).then(value)
 
 
@@ -50,16 +51,17 @@ TREND: Final = (
         "growth",
         pl.Float64(),
         "log ratio",
-        "Growth of the item's decayed event rate against the shop's, shrunk to none by "
-        f"{PRIOR_EVENTS:.0f} events' worth of prior; null where the shop has no event",
-        _where_known(_GROWTH),
+        "Growth of the item's decayed event rate relative to the shop's, shrunk to 0 by a prior with the weight of "
+        f"{PRIOR_EVENTS:.0f} events; null if the shop has no events",
+        _if_shop_has_events(_GROWTH),
     ),
-    Feature("growth_error", pl.Float64(), "log ratio", "Standard error of growth", _where_known(_ERROR)),
+    Feature("growth_error", pl.Float64(), "log ratio", "Standard error of growth", _if_shop_has_events(_ERROR)),
     Feature(
         "trend",
         pl.Float64(),
         "log ratio",
-        f"Lower confidence bound of growth, growth - {LOWER_BOUND_Z} * growth_error: above 0 it rises",
-        _where_known(_GROWTH - LOWER_BOUND_Z * _ERROR),
+        f"Lower bound of the one-sided 95 % confidence interval, growth - {LOWER_BOUND_Z} * growth_error; positive "
+        "for a rising item",
+        _if_shop_has_events(_GROWTH - LOWER_BOUND_Z * _ERROR),
     ),
 )

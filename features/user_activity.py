@@ -1,4 +1,4 @@
-"""How much a user does, when in the day and the week, and in what sessions."""
+"""User activity: event counts, sessions, and distribution over the hours and weekdays."""
 
 from datetime import datetime
 from typing import Final
@@ -41,21 +41,21 @@ _SESSIONS: Final = pl.col(SESSION_ID).drop_nulls().n_unique()
 _IN_SESSIONS: Final = pl.col(SESSION_ID).count()
 
 _ACTIVITY: Final = (
-    Feature(EVENTS, pl.UInt32(), "events", "All events but impressions", pl.len()),
-    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "First event", pl.col(TIMESTAMP).min()),
-    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Last event", pl.col(TIMESTAMP).max()),
+    Feature(EVENTS, pl.UInt32(), "events", "Number of events except impressions", pl.len()),
+    Feature(FIRST_AT, TIMESTAMP_DTYPE, "UTC", "Time of the first event", pl.col(TIMESTAMP).min()),
+    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Time of the last event", pl.col(TIMESTAMP).max()),
     Feature(
         "sessions",
         pl.UInt32(),
         "sessions",
-        "Distinct sessions; null where no event names one",
+        "Number of sessions; null if no event has a session id",
         pl.when(_IN_SESSIONS > 0).then(_SESSIONS),
     ),
     Feature(
         "events_per_session",
         pl.Float64(),
         "events",
-        "Mean number of events in a session; null where no event names one",
+        "Mean number of events per session; null if no event has a session id",
         pl.when(_IN_SESSIONS > 0).then(_IN_SESSIONS / _SESSIONS),
     ),
 )
@@ -65,7 +65,7 @@ _COUNTS: Final = tuple(
         f"{plural}_{days}d",
         pl.UInt32(),
         "events",
-        f"Events named {event} in the last {days} x 24 hours; 0 without one",
+        f"Number of {event} events in the last {days} x 24 hours",
         pl.when(pl.col(EVENT) == event).then(pl.col(f"{days}")).sum(),
     )
     for event, plural in _PLURALS.items()
@@ -83,7 +83,7 @@ _HOURS: Final = (
         "hour_shares",
         pl.List(pl.Float64()),
         "share",
-        "Share of the user's events in each of the 24 hours of the day, UTC, from midnight on",
+        "Share of the user's events in each of the 24 hours of the day in UTC, from midnight",
         _shares(_HOUR, range(24)),
     ),
 )
@@ -93,7 +93,7 @@ _WEEKDAYS: Final = (
         "weekday_shares",
         pl.List(pl.Float64()),
         "share",
-        "Share of the user's events on each of the 7 days of the week, UTC, from Monday on",
+        "Share of the user's events on each of the 7 days of the week in UTC, from Monday",
         _shares(_WEEKDAY, range(1, 8)),
     ),
 )
@@ -102,11 +102,11 @@ USER_ACTIVITY: Final = _ACTIVITY + _COUNTS + _HOURS + _WEEKDAYS
 
 
 def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """One row a user of `events`, which lie before `as_of`, with the columns of `USER_ACTIVITY`."""
+    """Compute one row per user of `events`, all before `as_of`, in the columns of `USER_ACTIVITY`."""
     in_windows = [in_last(days, as_of).sum().alias(f"{days}") for days in WINDOW_DAYS]
     counts = events.group_by(USER_ID, EVENT).agg(in_windows)
-    hours = _counted(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
-    weekdays = _counted(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
+    hours = _count_by(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
+    weekdays = _count_by(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
     return (
         events.group_by(USER_ID)
         .agg(columns(_ACTIVITY))
@@ -116,5 +116,5 @@ def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     )
 
 
-def _counted(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
+def _count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
     return events.group_by(USER_ID, key).agg(pl.len().alias(_COUNT))

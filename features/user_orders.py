@@ -1,4 +1,4 @@
-"""How often, how much and how regularly a user buys."""
+"""User orders: recency, frequency, value and regularity of purchases."""
 
 from datetime import datetime
 from typing import Final
@@ -19,56 +19,58 @@ _GAPS: Final = pl.len() - 1
 _MEAN_GAP: Final = (pl.col(_AT).max() - pl.col(_AT).min()).dt.total_microseconds() / _GAPS
 
 _ORDERS: Final = (
-    Feature("orders", pl.UInt32(), "orders", "Orders; 0 without one", pl.len()),
-    Feature("last_order_at", TIMESTAMP_DTYPE, "UTC", "Last order; null without one", pl.col(_AT).max()),
+    Feature("orders", pl.UInt32(), "orders", "Number of orders", pl.len()),
+    Feature(
+        "last_order_at", TIMESTAMP_DTYPE, "UTC", "Time of the last order; null without orders", pl.col(_AT).max()
+    ),
     Feature(
         "recency_days",
         pl.Float64(),
         "days",
-        "Time since the last order; null without one",
+        "Time since the last order; null without orders",
         pl.col("age_days").min(),
     ),
     Feature(
         "spent",
         pl.Float64(),
         "currency",
-        "Sum of price * quantity over all purchases, before refunds, a missing quantity read as 1; null where "
-        "no price is known",
+        "Sum of price * quantity over all purchases before refunds, where a missing quantity counts as 1; null if "
+        "no purchase has a price",
         pl.when(_PRICED > 0).then(_SPENT),
     ),
     Feature(
         "order_value_mean",
         pl.Float64(),
         "currency",
-        "Mean sum of price * quantity of an order with a known price; null without one",
+        "Mean value (sum of price * quantity) of the orders with a price; null without such orders",
         pl.when(_PRICED > 0).then(_SPENT / _PRICED),
     ),
     Feature(
         "order_items_mean",
         pl.Float64(),
         "items",
-        "Mean number of distinct items in an order; null without one",
+        "Mean number of distinct items per order; null without orders",
         pl.col(_ITEMS).sum() / pl.len(),
     ),
     Feature(
         "order_gap_days_mean",
         pl.Float64(),
         "days",
-        "Mean time between successive orders; null with fewer than two",
+        "Mean time between successive orders; null with fewer than two orders",
         pl.when(_GAPS > 0).then(days(pl.col(_AT).max() - pl.col(_AT).min()) / _GAPS),
     ),
     Feature(
         "order_gap_days_deviation",
         pl.Float64(),
         "days",
-        "Sample standard deviation of the time between successive orders; null with fewer than three",
+        "Sample standard deviation of the time between successive orders; null with fewer than three orders",
         days(pl.col(_AT).sort().diff()).std(),
     ),
     Feature(
         "next_order_at",
         TIMESTAMP_DTYPE,
         "UTC",
-        "When the next order is due: the last one plus the mean gap; null with fewer than two",
+        "Expected time of the next order: the last order plus the mean gap; null with fewer than two orders",
         pl.when(_GAPS > 0).then(pl.col(_AT).max() + pl.duration(microseconds=_MEAN_GAP)),
     ),
 )
@@ -78,7 +80,7 @@ _LINES: Final = (
         "price_median",
         pl.Float64(),
         "currency",
-        "Median price of a piece over the purchases; null where no price is known",
+        "Median unit price over the purchases; null if no purchase has a price",
         pl.col(PRICE).median(),
     ),
 )
@@ -87,9 +89,9 @@ USER_ORDERS: Final = _ORDERS + _LINES
 
 
 def user_orders(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """One row a user with a purchase among `events`, which lie before `as_of`, with the columns of `USER_ORDERS`.
+    """Compute one row per user with a purchase in `events`, all before `as_of`, in the columns of `USER_ORDERS`.
 
-    An order is the user's purchases in one session; those without a session are one order where they share the
+    An order is the user's purchases in one session; purchases without a session are one order if they have the same
     timestamp.
     """
     lines = purchases(events)

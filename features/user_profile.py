@@ -1,4 +1,4 @@
-"""What is known of each user: activity, orders, tastes and attributes."""
+"""User profiles: activity, orders, tastes and attributes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,14 +14,14 @@ from features.user_orders import USER_ORDERS, user_orders
 from features.user_tastes import USER_TASTES, user_tastes
 from recsys.schema import ATTRIBUTES, DEFAULT_WEIGHTS, EVENT, IMPRESSION, USER_ID
 
-_USER: Final = (Feature(USER_ID, pl.String(), "id", "The user", pl.col(USER_ID)),)
+_USER: Final = (Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),)
 
 _ATTRIBUTES: Final = (
     Feature(
         ATTRIBUTES,
         pl.String(),
         "JSON",
-        "What the shop knows of the user; null where it knows nothing",
+        "Attributes of the user from the users table; null without any",
         pl.col(ATTRIBUTES),
     ),
 )
@@ -37,21 +37,21 @@ def user_profile(
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
 ) -> pl.LazyFrame:
-    """One row a user with an event other than an impression, with the columns of `USER_PROFILE`, in order of user.
+    """Compute one row per user with an event other than an impression, in the columns of `USER_PROFILE`.
 
-    Reads all events of the users it is given and none of others, so it may run on one bucket of users after the
-    other. Price ranks come from the price that `items` gives, not from the events.
+    Sorted by user. Each user's row depends only on the user's own events, so that the function can run on one
+    bucket of users at a time. Price ranks are based on the prices of `items`, not of the events.
     """
-    known = load_events(events, as_of)
+    loaded = load_events(events, as_of)
     return user_profile_from_pairs(
-        user_item_pairs(known, as_of, half_life_days, weights), known, items, users, as_of
+        user_item_pairs(loaded, as_of, half_life_days, weights), loaded, items, users, as_of
     )
 
 
 def user_profile_from_pairs(
     pairs: pl.LazyFrame, events: pl.LazyFrame, items: pl.LazyFrame, users: pl.LazyFrame, as_of: datetime
 ) -> pl.LazyFrame:
-    """`user_profile` from the rows of `user_item_pairs` and the events they were made of."""
+    """Compute `user_profile` from the rows of `user_item_pairs` and the events that they were computed from."""
     acts = events.filter(pl.col(EVENT) != IMPRESSION)
     return (
         user_activity(acts, as_of)

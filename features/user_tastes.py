@@ -1,4 +1,4 @@
-"""What a user likes: categories, brands, prices, and whether the same again or ever something new."""
+"""User tastes: preferred categories, brands and prices, variety and repeat purchases."""
 
 from typing import Final
 
@@ -10,9 +10,9 @@ from features.item_prices import PRICE_RANK
 from features.pairs import ACTS, AFFINITY, LIKED, PURCHASE_DAYS
 from recsys.schema import BRAND, CATEGORY, ITEM_ID, PURCHASE, USER_ID
 
-TOP: Final = 5
+MAX_TOP: Final = 5
 
-# Joins the names of a category's path into one key; a separator that no name contains.
+# Joins the names of a category path to one key; names do not contain it.
 _PATH_SEPARATOR: Final = "\x1f"
 
 _LEVEL: Final = "level"
@@ -21,16 +21,16 @@ _PATH: Final = "path"
 _NAME: Final = "name"
 _SHARE: Final = "share"
 _RANK: Final = "rank"
-_SHELF: Final = "shelf"
-_MAKER: Final = "maker"
+_CATEGORY_CODE: Final = "category_code"
+_BRAND_CODE: Final = "brand_code"
 _TOTAL: Final = "total"
-_LEAST: Final = "least"
+_MINIMUM: Final = "minimum"
 
 _PATH_KEY: Final = pl.when(pl.col(CATEGORY).list.len() > 0).then(pl.col(CATEGORY).list.join(_PATH_SEPARATOR))
 
 
 def _variety(counts: pl.Expr) -> pl.Expr:
-    """Entropy of the shares that `counts` make, over its greatest value, the logarithm of their sum."""
+    """Return the entropy of the distribution of `counts`, normalized by its maximum, the logarithm of their sum."""
     total = counts.sum()
     spread = exact_sum(counts * counts.log()).cast(pl.Float64) / (total * total.log())
     return pl.when(total > 1).then((1 - spread).clip(0, 1))
@@ -44,16 +44,16 @@ _ITEMS: Final = (
         "item_variety",
         pl.Float64(),
         "0..1",
-        "Entropy of the user's events of positive weight over items, divided by the logarithm of their number: "
-        "0 is always the same item, 1 never the same twice; null with fewer than two such events",
+        "Entropy of the user's events of positive weight over items, divided by the logarithm of their number: 0 "
+        "if all are of the same item, 1 if all are of different items; null with fewer than two such events",
         _variety(_LIKED_COUNTS),
     ),
     Feature(
         "repeat_share",
         pl.Float64(),
         "share",
-        "Share of purchases that are of an item bought on an earlier UTC day, purchases of an item on one day "
-        "counted once; null without a purchase",
+        "Share of purchases of items that the user bought on an earlier UTC day, where purchases of an item on one "
+        "day count once; null without purchases",
         pl.when(pl.col(PURCHASE_DAYS).sum() > 0).then(
             1 - (pl.col(PURCHASE_DAYS) > 0).sum() / pl.col(PURCHASE_DAYS).sum()
         ),
@@ -62,7 +62,7 @@ _ITEMS: Final = (
         "price_rank_mean",
         pl.Float64(),
         "0..1",
-        "Mean over purchases of the item's price rank in its category; null where none has a rank",
+        "Mean price rank of the purchased items in their categories; null if no purchased item has a rank",
         pl.when(_PURCHASES_WITH_RANK > 0).then(
             exact_sum(pl.col(PURCHASE) * pl.col(_RANK)).cast(pl.Float64) / _PURCHASES_WITH_RANK
         ),
@@ -74,7 +74,7 @@ _CATEGORIES: Final = (
         "category_variety",
         pl.Float64(),
         "0..1",
-        "As item_variety, over whole category paths; events with items that have none are left out",
+        "Like item_variety, over complete category paths; events of items without a category are ignored",
         _variety(_LIKED_COUNTS),
     ),
 )
@@ -84,8 +84,8 @@ _CATEGORY_TOPS: Final = (
         "category_affinity",
         pl.List(pl.Struct({_PATH: pl.List(pl.String()), _SHARE: pl.Float64()})),
         "share",
-        f"The {TOP} categories liked most at each level of the path, root first, each with its share of the "
-        "user's decayed weight at that level, best first; null where no category has a positive one",
+        f"The {MAX_TOP} categories with the highest affinity at each level of the path, root first, each with its "
+        "share of the user's decayed weight at that level, best first; null if no category has a positive weight",
         pl.struct(_PATH, _SHARE).implode(),
     ),
 )
@@ -95,8 +95,8 @@ _BRANDS: Final = (
         "brand_affinity",
         pl.List(pl.Struct({_NAME: pl.String(), _SHARE: pl.Float64()})),
         "share",
-        f"The {TOP} brands liked most, each with its share of the user's decayed weight over all brands, best "
-        "first; null where no brand has a positive one",
+        f"The {MAX_TOP} brands with the highest affinity, each with its share of the user's decayed weight over "
+        "all brands, best first; null if no brand has a positive weight",
         pl.struct(pl.col(BRAND).alias(_NAME), _SHARE).implode(),
     ),
 )
@@ -105,47 +105,47 @@ USER_TASTES: Final = _ITEMS + _CATEGORIES + _CATEGORY_TOPS + _BRANDS
 
 
 def user_tastes(pairs: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a user who did anything, from the rows of `user_item_pairs`, with the columns of `USER_TASTES`."""
-    done = pairs.filter(pl.col(ACTS) > 0).with_columns(pl.col(ITEM_ID).cast(pl.String))
-    known = done.join(_facts(items), on=ITEM_ID, how="left")
-    categories = _liked(known, _SHELF)
+    """Compute one row per user with an event other than an impression, from the rows of `user_item_pairs`."""
+    active = pairs.filter(pl.col(ACTS) > 0).with_columns(pl.col(ITEM_ID).cast(pl.String))
+    described = active.join(_encode_items(items), on=ITEM_ID, how="left")
+    categories = _sum_by(described, _CATEGORY_CODE)
     return (
-        known.group_by(USER_ID)
+        described.group_by(USER_ID)
         .agg(columns(_ITEMS))
         .join(categories.group_by(USER_ID).agg(columns(_CATEGORIES)), on=USER_ID, how="left")
-        .join(_category_tops(categories, items), on=USER_ID, how="left")
-        .join(_brand_tops(known, items), on=USER_ID, how="left")
+        .join(_top_categories(categories, items), on=USER_ID, how="left")
+        .join(_top_brands(described, items), on=USER_ID, how="left")
     )
 
 
-def _facts(items: pl.LazyFrame) -> pl.LazyFrame:
-    """Categories and brands as numbers in the order of their names, which are grouped and sorted faster."""
+def _encode_items(items: pl.LazyFrame) -> pl.LazyFrame:
+    """Encode categories and brands as integers in the order of their names, which are grouped and sorted faster."""
     return items.select(
         ITEM_ID,
-        _PATH_KEY.rank("dense").alias(_SHELF),
-        pl.col(BRAND).rank("dense").alias(_MAKER),
+        _PATH_KEY.rank("dense").alias(_CATEGORY_CODE),
+        pl.col(BRAND).rank("dense").alias(_BRAND_CODE),
         PRICE_RANK.alias(_RANK),
     )
 
 
-def _liked(pairs: pl.LazyFrame, key: str) -> pl.LazyFrame:
-    known = pairs.filter(pl.col(key).is_not_null())
-    return known.group_by(USER_ID, key).agg(pl.col(AFFINITY, LIKED).sum())
+def _sum_by(pairs: pl.LazyFrame, key: str) -> pl.LazyFrame:
+    keyed = pairs.filter(pl.col(key).is_not_null())
+    return keyed.group_by(USER_ID, key).agg(pl.col(AFFINITY, LIKED).sum())
 
 
-def _category_tops(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+def _top_categories(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
     path = pl.col(CATEGORY)
     nodes = (
-        items.select(CATEGORY, _PATH_KEY.rank("dense").alias(_SHELF))
-        .drop_nulls(_SHELF)
-        .unique(_SHELF)
+        items.select(CATEGORY, _PATH_KEY.rank("dense").alias(_CATEGORY_CODE))
+        .drop_nulls(_CATEGORY_CODE)
+        .unique(_CATEGORY_CODE)
         .with_columns(pl.int_ranges(1, path.list.len() + 1).alias(_LEVEL))
         .explode(_LEVEL)
         .with_columns(path.list.head(_LEVEL).alias(_PATH))
         .with_columns(pl.col(_PATH).list.join(_PATH_SEPARATOR).rank("dense").alias(_NODE))
     )
     affinities = (
-        categories.join(nodes.select(_SHELF, _LEVEL, _NODE), on=_SHELF)
+        categories.join(nodes.select(_CATEGORY_CODE, _LEVEL, _NODE), on=_CATEGORY_CODE)
         .group_by(USER_ID, _LEVEL, _NODE)
         .agg(pl.col(AFFINITY).sum())
     )
@@ -154,29 +154,31 @@ def _category_tops(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFram
     return paths.group_by(USER_ID, maintain_order=True).agg(columns(_CATEGORY_TOPS))
 
 
-def _brand_tops(pairs: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    names = items.select(pl.col(BRAND).rank("dense").alias(_MAKER), BRAND).drop_nulls().unique(_MAKER)
-    tops = _top(_liked(pairs, _MAKER), [USER_ID], _MAKER).join(names, on=_MAKER, maintain_order="left")
+def _top_brands(pairs: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+    names = items.select(pl.col(BRAND).rank("dense").alias(_BRAND_CODE), BRAND).drop_nulls().unique(_BRAND_CODE)
+    tops = _top(_sum_by(pairs, _BRAND_CODE), [USER_ID], _BRAND_CODE).join(
+        names, on=_BRAND_CODE, maintain_order="left"
+    )
     return tops.group_by(USER_ID, maintain_order=True).agg(columns(_BRANDS))
 
 
 def _top(affinities: pl.LazyFrame, group: list[str], number: str) -> pl.LazyFrame:
-    """The `TOP` rows of each group with the greatest positive affinity, ties by number, and its share of all.
+    """Select the `MAX_TOP` rows of each group with the highest positive affinity, with their share of the group.
 
-    In order of group, best first.
+    Ties go to the smaller `number`. Sorted by group, best first.
     """
     positive = affinities.filter(pl.col(AFFINITY) > 0)
     total = positive.group_by(group).agg(
-        pl.col(AFFINITY).sum().cast(pl.Float64).alias(_TOTAL), pl.col(AFFINITY).top_k(TOP).min().alias(_LEAST)
+        pl.col(AFFINITY).sum().cast(pl.Float64).alias(_TOTAL), pl.col(AFFINITY).top_k(MAX_TOP).min().alias(_MINIMUM)
     )
     share = pl.col(AFFINITY).cast(pl.Float64) / pl.col(_TOTAL)
     begins = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in group)
     row = pl.int_range(pl.len())
-    place = row - pl.when(begins).then(row).forward_fill()
+    rank = row - pl.when(begins).then(row).forward_fill()
     return (
         positive.join(total, on=group)
-        .filter(pl.col(AFFINITY) >= pl.col(_LEAST))  # before the sort, which is what takes time
+        .filter(pl.col(AFFINITY) >= pl.col(_MINIMUM))  # before the sort, which takes most of the time
         .select(*group, number, share.alias(_SHARE))
         .sort(*group, _SHARE, number, descending=[False] * len(group) + [True, False])
-        .filter(place < TOP)
+        .filter(rank < MAX_TOP)
     )

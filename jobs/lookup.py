@@ -15,8 +15,8 @@ from recsys.store.read import bought_together_items, live_version, similar_items
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An item as a person sees it."""
+class RankedItem:
+    """An item of a list, with what a person knows it by."""
 
     rank: int
     item_id: str
@@ -25,58 +25,60 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The answer to one lookup."""
+class LookupResult:
+    """A list that was looked up."""
 
-    asked: str
+    requested_id: str
+    """The user or item whose list it is."""
     source: str
     version: str
-    items: tuple[Shown, ...]
+    items: tuple[RankedItem, ...]
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """Reads the live version and the catalogue."""
+class ListLookup:
+    """Looks up lists of the live version, and items of the catalogue."""
 
     client: Client
     keys: Keys
     lake: Lake
 
     @classmethod
-    def of(cls, settings: Settings) -> "Lookup":
-        """Connect to the settings' Redis; raises `StoreError` when it does not answer."""
+    def connect(cls, settings: Settings) -> "ListLookup":
+        """Connect to the settings' Redis; raises `StoreError` if it does not answer."""
         client = connect(settings.redis, settings.directory)
         return cls(client, Keys(settings.redis.namespace), open_lake(settings))
 
-    def user(self, user_id: str, n: int) -> Found:
-        """The first n items of the list of a user, given by the shop's own id; of the popular list without one."""
-        found = user_items(self.client, self.keys, self.lake.stored_id(user_id), n)
-        return Found(user_id, found.source, found.version, self.show(found.items))
+    def user_list(self, user_id: str, n: int) -> LookupResult:
+        """Look up the first n items for a user, by the shop's own id; the popular list if the user has no list."""
+        result = user_items(self.client, self.keys, self.lake.stored_id(user_id), n)
+        return LookupResult(user_id, result.source, result.version, self.describe_items(result.items))
 
-    def item(self, item_id: str, n: int) -> Found:
-        """The first n items most like an item; raises `StoreError` when it has no list."""
+    def similar_list(self, item_id: str, n: int) -> LookupResult:
+        """Look up the n items most similar to an item; raises `StoreError` if it has no list."""
         version = live_version(self.client, self.keys)
         items = similar_items(self.client, self.keys, item_id, n)
         if not items:
             raise StoreError(f"item {item_id!r} has no list of similar items in version {version}")
-        return Found(item_id, "similar", version, self.show(items))
+        return LookupResult(item_id, "similar", version, self.describe_items(items))
 
-    def goes_with(self, item_id: str) -> list[str]:
-        """The items bought with one; none where it has no such list."""
-        return bought_together_items(self.client, self.keys, item_id, 1)
+    def has_bought_together(self, item_id: str) -> bool:
+        """Return whether an item has a list of items bought together with it."""
+        return bool(bought_together_items(self.client, self.keys, item_id, 1))
 
-    def show(self, item_ids: list[str]) -> tuple[Shown, ...]:
-        """The items with their titles, in the given order."""
-        asked = pl.DataFrame({ITEM_ID: item_ids}, schema={ITEM_ID: pl.String})
-        known = asked.join(self._facts, on=ITEM_ID, how="left", maintain_order="left")
-        return tuple(Shown(rank, *row) for rank, row in enumerate(known.select(ITEM_ID, TITLE, CATEGORY).rows(), 1))
+    def describe_items(self, item_ids: list[str]) -> tuple[RankedItem, ...]:
+        """Add ranks, titles and categories to items, in the given order."""
+        items = pl.DataFrame({ITEM_ID: item_ids}, schema={ITEM_ID: pl.String})
+        described = items.join(self._catalogue, on=ITEM_ID, how="left", maintain_order="left")
+        rows = described.select(ITEM_ID, TITLE, CATEGORY).rows()
+        return tuple(RankedItem(rank, *row) for rank, row in enumerate(rows, 1))
 
     @property
     def address(self) -> str:
-        """Host and port of the server, or the path of its socket."""
+        """Return host and port of the server, or the path of its socket."""
         return describe_server(self.client)
 
     @cached_property
-    def _facts(self) -> pl.DataFrame:
+    def _catalogue(self) -> pl.DataFrame:
         path = pl.col(CATEGORY).list.join(f" {CATEGORY_SEPARATOR} ")
         return self.lake.items().select(ITEM_ID, TITLE, path).collect()

@@ -29,6 +29,13 @@ class Progress(Protocol):
         ...
 
 
+class SilentTask:
+    """A task that shows nothing until it is finished."""
+
+    def advance(self, units: int) -> None:
+        """Show nothing."""
+
+
 class LogProgress:
     """Logs one line for each finished piece of work: for cron, containers and pipes."""
 
@@ -36,7 +43,7 @@ class LogProgress:
     def task(self, description: str, total: int | None = None) -> Generator[Task]:  # noqa: ARG002 bars need it
         """Log the description and the seconds that the work took, unless it fails."""
         started = time.perf_counter()
-        yield _UnitsNotShown()
+        yield SilentTask()
         log.info(description, seconds=round(time.perf_counter() - started, 2))
 
 
@@ -53,13 +60,6 @@ class BarProgress:
         yield _Bar(self._bars, task_id)
         completed = self._bars.tasks[task_id].completed or 1
         self._bars.update(task_id, total=completed, completed=completed)
-
-
-class _UnitsNotShown:
-    """The task of `LogProgress`, which logs whole pieces of work only."""
-
-    def advance(self, units: int) -> None:
-        """Show nothing."""
 
 
 class _Bar:

@@ -1,4 +1,4 @@
-"""What an installation holds: lake, runs, live lists."""
+"""The status of an installation: its lake, runs, schedule and Redis."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +21,12 @@ from recsys.store.keys import Keys
 from recsys.store.publish.memory import used_memory
 from recsys.store.read import Version, versions
 
-SHOWN_ATTEMPTS = 10
+MAX_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class LakeStatus:
-    """What has been taken in."""
+    """What the lake holds."""
 
     events: int
     items: int
@@ -37,7 +37,7 @@ class LakeStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run and how far it came."""
+    """A run and how far it got."""
 
     run_id: str
     status: str
@@ -49,19 +49,19 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class RedisStatus:
-    """The server that lists are served from."""
+    """The Redis server that lists are served from."""
 
     address: str
     memory_bytes: int
     versions: list[Version]
     stream: StreamState
     oldest_entry_seconds: float | None
-    """How long the first entry of the stream has waited to be archived."""
+    """How long the oldest entry of the stream has waited to be archived; None for an empty stream."""
 
 
 @dataclass(frozen=True)
 class ScheduleStatus:
-    """Who runs the schedule, when each job is due next, and the latest attempts at them, the last at the end."""
+    """The scheduler, when each job is due next, and the latest attempts at jobs, oldest first."""
 
     scheduler: LockHolder | None
     due: dict[str, datetime]
@@ -70,7 +70,7 @@ class ScheduleStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All of it; `redis_error` says why there is nothing of Redis."""
+    """The status of all parts; `redis_error` is the reason if `redis` is None."""
 
     lake: LakeStatus
     runs: list[RunStatus]
@@ -80,13 +80,13 @@ class Status:
 
 
 def read_status(settings: Settings, now: datetime) -> Status:
-    """Look at the lake, the runs and Redis; a Redis that does not answer is part of the status."""
+    """Read the status of the lake, the runs and Redis; a Redis that does not answer is part of the status."""
     try:
-        found, problem = _redis(settings, now), None
+        redis, redis_error = _redis(settings, now), None
     except StoreError as error:
-        found, problem = None, str(error)
-    known = [_run(run.directory, run.manifest()) for run in list_runs(settings.directory)]
-    return Status(_lake(settings), known, found, problem, _schedule(settings, now))
+        redis, redis_error = None, str(error)
+    run_status = [_run(run.directory, run.manifest()) for run in list_runs(settings.directory)]
+    return Status(_lake(settings), run_status, redis, redis_error, _schedule(settings, now))
 
 
 def _lake(settings: Settings) -> LakeStatus:
@@ -123,5 +123,5 @@ def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:
         name.value: trigger.get_next_fire_time(None, now)
         for name, trigger in job_triggers(settings.schedule).items()
     }
-    attempts = read_history(settings.directory)[-SHOWN_ATTEMPTS:]
+    attempts = read_history(settings.directory)[-MAX_ATTEMPTS:]
     return ScheduleStatus(lock_holder(settings.directory, SCHEDULER), due, attempts)

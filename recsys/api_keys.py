@@ -1,7 +1,7 @@
-"""API keys: who may ask the server for what. Only hashes are kept; a token is shown once, when it is made.
+"""API keys of the server and their scopes. Only hashes are stored; a token is shown once, when it is created.
 
-A token is `rk_<name>_<43 random characters>`. What it stands for is found by its name and proved by its SHA-256: 32
-random bytes need no slow hash.
+A token is `rk_<name>_<43 random characters>`. Its key is looked up by name and verified by the SHA-256 of the
+token: 32 random bytes need no slow hash.
 """
 
 import hashlib
@@ -25,42 +25,43 @@ Scope = Literal["read", "write", "admin"]
 
 API_KEYS_FILE: Final = "api_keys.json"
 SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")
-"""Each includes those before it."""
+"""Each scope includes those before it."""
 NAME_PATTERN: Final = r"^[A-Za-z0-9.-]{1,32}$"
 TOKEN_BYTES: Final = 32
 PREFIX: Final = "rk"
 UNMATCHED_HASH: Final = "0" * 64
-"""What the token of an unknown name is compared with; no token has this hash."""
+"""Hash that a token with an unknown name is compared with; no token has it."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it is kept."""
+    """An API key as it is stored."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = field(repr=False)
-    """Of the whole token, in hexadecimal."""
+    """SHA-256 of the whole token, in hexadecimal."""
     scopes: frozenset[Scope]
     requests_per_minute: Annotated[int, Field(ge=0)]
-    """0 is no limit."""
+    """Rate limit; 0 for none."""
     created_at: AwareDatetime
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the key may do what needs this scope: admin includes write, and write read."""
+        """Return whether the key has this scope; admin includes write, and write includes read."""
         return any(SCOPES.index(given) >= SCOPES.index(scope) for given in self.scopes)
 
 
 @dataclass(frozen=True)
 class ApiKeys:
-    """All keys, by name."""
+    """All API keys, by name."""
 
     keys: Mapping[str, ApiKey] = field(default_factory=dict[str, ApiKey])
 
     def __len__(self) -> int:
+        """Return the number of keys."""
         return len(self.keys)
 
     def find(self, token: str) -> ApiKey | None:
-        """The key that a token proves; None for any other text. How long it takes tells nothing of the keys."""
+        """Return the key of a token, None for an invalid one, in time that does not depend on the stored hashes."""
         digest = _digest(token)
         _, _, rest = token.partition("_")
         key = self.keys.get(rest.partition("_")[0])
@@ -68,17 +69,17 @@ class ApiKeys:
         return key if same else None
 
     def with_key(self, key: ApiKey) -> "ApiKeys":
-        """With one more; raises `ApiKeyError` when its name is taken."""
+        """Return the keys and one more; raises `ApiKeyError` if its name is taken."""
         if key.name in self.keys:
-            raise ApiKeyError(f"key {key.name!r}: is there already; revoke it first, or choose another name")
+            raise ApiKeyError(f"key {key.name!r}: exists already; revoke it first, or choose another name")
         return ApiKeys({**self.keys, key.name: key})
 
     def without_key(self, name: str) -> "ApiKeys":
-        """With one less; raises `ApiKeyError` when there is none of this name."""
+        """Return the keys without one; raises `ApiKeyError` if there is no key of this name."""
         if name not in self.keys:
-            known = ", ".join(sorted(self.keys)) or "none"
-            raise ApiKeyError(f"key {name!r}: there is no such key; there are: {known}")
-        return ApiKeys({known: key for known, key in self.keys.items() if known != name})
+            names = ", ".join(sorted(self.keys)) or "none"
+            raise ApiKeyError(f"key {name!r}: there is no such key; existing keys: {names}")
+        return ApiKeys({other: key for other, key in self.keys.items() if other != name})
 
 
 STORED_KEYS: Final = TypeAdapter(tuple[ApiKey, ...])
@@ -87,22 +88,22 @@ STORED_KEYS: Final = TypeAdapter(tuple[ApiKey, ...])
 def create_key(
     name: str, scopes: Collection[Scope], requests_per_minute: int, created_at: datetime
 ) -> tuple[ApiKey, str]:
-    """A new key and its token, which nothing else keeps.
+    """Return a new key and its token, which is not stored anywhere.
 
-    Raises `ApiKeyError` when the name is not 1 to 32 letters, digits, dots and hyphens, or no scope is given.
+    Raises `ApiKeyError` if the name is not 1 to 32 letters, digits, dots and hyphens, or no scope is given.
     """
     if re.fullmatch(NAME_PATTERN, name) is None:
         raise ApiKeyError(f"key {name!r}: expected a name of 1 to 32 letters, digits, dots and hyphens")
     if not scopes:
-        raise ApiKeyError(f"key {name!r}: expected a scope: {', '.join(SCOPES)}")
+        raise ApiKeyError(f"key {name!r}: expected at least one scope of {', '.join(SCOPES)}")
     token = f"{PREFIX}_{name}_{secrets.token_urlsafe(TOKEN_BYTES)}"
     return ApiKey(name, _digest(token), frozenset(scopes), requests_per_minute, created_at), token
 
 
 def load_keys(file: Path) -> ApiKeys:
-    """The keys in a file, none where it is not there; raises `ApiKeyError` when it cannot be read."""
+    """Load the keys of a file, no keys if it does not exist; raises `ApiKeyError` if it cannot be read."""
     try:
-        found = STORED_KEYS.validate_json(file.read_bytes())
+        keys = STORED_KEYS.validate_json(file.read_bytes())
     except FileNotFoundError:
         return ApiKeys()
     except OSError as error:
@@ -110,17 +111,17 @@ def load_keys(file: Path) -> ApiKeys:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ApiKeyError(f"{file}: is no file of API keys: {where and f'{where}: '}{first['msg']}") from None
-    return ApiKeys({key.name: key for key in found})
+        raise ApiKeyError(f"{file}: is not a file of API keys: {where and f'{where}: '}{first['msg']}") from None
+    return ApiKeys({key.name: key for key in keys})
 
 
 def save_keys(file: Path, keys: ApiKeys) -> None:
-    """Write the keys, whole or not at all, for this user alone to read."""
-    kept = sorted(keys.keys.values(), key=lambda key: key.name)
-    with atomic_write(file) as aside:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Write the keys atomically, readable by the current user only."""
+    stored = sorted(keys.keys.values(), key=lambda key: key.name)
+    with atomic_write(file) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
-            out.write(STORED_KEYS.dump_json(tuple(kept), indent=2) + b"\n")
+            out.write(STORED_KEYS.dump_json(tuple(stored), indent=2) + b"\n")
 
 
 def _digest(token: str) -> str:

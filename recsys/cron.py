@@ -1,4 +1,4 @@
-"""Cron expressions, and when they come next in a time zone whose clock jumps."""
+"""Cron expressions, and their next time in a time zone with daylight saving time."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -34,8 +34,9 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression of five fields, as crontab(5) has it: Sunday is 0 and 7, and where both the day of the
-    month and the day of the week are restricted, either is enough.
+    """A cron expression of five fields, as in crontab(5).
+
+    Sunday is 0 and 7. If both the day of the month and the day of the week are restricted, either one matches.
 
     >>> Cron.parse("30 2 * * sun").next_after(datetime(2026, 3, 3, tzinfo=UTC), UTC).isoformat()
     '2026-03-08T02:30:00+00:00'
@@ -50,7 +51,7 @@ class Cron:
 
     @classmethod
     def parse(cls, expression: str) -> "Cron":
-        """Read an expression; raises `ValueError` with the field, its text and what was expected."""
+        """Parse an expression; raises `ValueError` with the field, its text and what was expected."""
         texts = expression.split()
         if len(texts) != len(_FIELDS):
             names = ", ".join(field.name for field in _FIELDS)
@@ -64,19 +65,19 @@ class Cron:
         return cls(minutes, hours, month_days, months, frozenset(day % 7 for day in weekdays), all(restricted))
 
     def next_after(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The first time after `moment`, in UTC, at which it is due by the clock of `zone`.
+        """Return the first due time after `moment`, in UTC, by the clock of `zone`.
 
-        A due time that the clock skips in spring comes as much later as the clock jumps; one that the clock
-        shows twice in autumn comes the first time only. An expression that names every hour follows the hours
-        that pass instead: twice where the clock shows an hour twice, not at all where it skips one.
+        A due time that the clock skips in spring is delayed by as much as the clock jumps; one that the clock shows
+        twice in autumn is due the first time only. An expression that matches every hour follows elapsed time
+        instead: it is due twice if the clock shows an hour twice, and not at all in a skipped hour.
         """
         moment = moment.astimezone(UTC)
         if len(self.hours) == 24:
             return self._next_minute(moment, zone)
-        # A day earlier, because a skipped time may come on the next day.
+        # Start a day earlier, because a skipped time may be due on the next day.
         first = moment.astimezone(zone).date() - DAY
         for day in (first + DAY * number for number in range(HORIZON_DAYS)):
-            # Of a time shown twice fold 0 is the first; a skipped one it reads by the clock before the jump.
+            # With fold 0, a time shown twice is the first, and a skipped one is read by the clock before the jump.
             due = [wall.astimezone(UTC) for wall in self._walls(day, zone)] if self._matches(day) else []
             later = [time for time in due if time > moment]
             if later:
@@ -87,7 +88,7 @@ class Cron:
         return [datetime.combine(day, time(hour, minute), zone) for hour in self.hours for minute in self.minutes]
 
     def _next_minute(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The first minute after `moment` that the clock of `zone` shows as one of `minutes`, on a matching day."""
+        """Return the first minute after `moment` that is in `minutes` by the clock of `zone`, on a matching day."""
         following = moment.replace(second=0, microsecond=0) + MINUTE
         while True:
             wall = following.astimezone(zone)
@@ -119,7 +120,7 @@ def _parse_field(field: _Field, text: str) -> frozenset[int]:
 
 
 def _parse_span(field: _Field, span: str) -> tuple[int, int]:
-    """First and last value of `*`, of a value, or of two with a dash between."""
+    """Return the first and last value of `*`, of a single value, or of a range such as `2-5`."""
     if span == _EVERY:
         return field.first, field.last
     first, dash, last = span.partition("-")

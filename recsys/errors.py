@@ -1,8 +1,8 @@
-"""The errors a user of the software sees; each prints as one line and ends the command with status 2."""
+"""Errors reported to the user; each prints as one line and ends the command with exit status 2."""
 
 
 class RecsysError(Exception):
-    """A mistake or condition the user can act on; the message is one line, complete in itself."""
+    """A mistake or condition that the user can act on; the message is one self-contained line."""
 
 
 class SettingsError(RecsysError):
@@ -10,11 +10,11 @@ class SettingsError(RecsysError):
 
 
 class SourceError(RecsysError):
-    """A source file cannot be read or does not have the columns its mapping names."""
+    """A source cannot be read, or lacks columns that its mapping names."""
 
 
 class NotEnoughDataError(RecsysError):
-    """There is too little data for the step that was asked for."""
+    """There is too little data for the requested step."""
 
 
 class ModelError(RecsysError):
@@ -22,7 +22,7 @@ class ModelError(RecsysError):
 
 
 class StoreError(RecsysError):
-    """Redis cannot be reached, refuses a write, or holds something other than what was written."""
+    """Redis is unavailable, refuses a write, or holds something other than what was written."""
 
 
 class ServingError(RecsysError):
@@ -30,7 +30,7 @@ class ServingError(RecsysError):
 
 
 class ApiKeyError(RecsysError):
-    """An API key cannot be made or found, or the file of keys cannot be read."""
+    """An API key cannot be created or found, or the file of keys cannot be read."""
 
 
 class NothingPublishedError(StoreError):
@@ -38,7 +38,7 @@ class NothingPublishedError(StoreError):
 
 
 class RunError(RecsysError):
-    """A run directory cannot be used as it is: locked, finished, or made with other settings."""
+    """A run directory cannot be used: it is locked, finished, or was made with other settings."""
 
 
 class BusyError(RecsysError):

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes, JSON files, and fingerprints of files."""
 
 import hashlib
 import json
@@ -14,29 +14,29 @@ PARTIAL_SUFFIX = ".partial"
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """A path beside `path` to write a file or directory to; it replaces `path` when all went well."""
+    """Yield a temporary path for a file or directory, which replaces `path` unless an error is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
-    _remove(aside)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    _remove(temporary)
     try:
-        yield aside
+        yield temporary
         if path.is_dir():
             _remove(path)
-        aside.replace(path)
+        temporary.replace(path)
     finally:
-        _remove(aside)
+        _remove(temporary)
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove what killed processes left unfinished under `directory`, where nobody else is writing."""
+    """Remove temporary files of killed processes under `directory`, where no other process may be writing."""
     for path in list(directory.rglob(f".*{PARTIAL_SUFFIX}")):
         _remove(path)
 
 
 def flush(files: Iterable[Path]) -> None:
-    """Wait until files, and their names, are safe even from a loss of power."""
-    found = set(files)
-    for path in found | {file.parent for file in found}:
+    """Wait until files and their directory entries are on disk (fsync)."""
+    paths = set(files)
+    for path in paths | {file.parent for file in paths}:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -45,18 +45,18 @@ def flush(files: Iterable[Path]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` with sorted keys, whole or not at all."""
-    with atomic_write(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    """Write `value` atomically as JSON with sorted keys."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
+    """Return the value in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of the content of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

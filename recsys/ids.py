@@ -1,4 +1,4 @@
-"""External string ids and the int32 rows that stand for them inside models."""
+"""Mapping between external string ids and the int32 rows of models."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class IdMap:
-    """A sorted set of ids; an id's row is its place in that order, so equal sets give equal rows.
+    """A sorted set of ids; the row of an id is its index, so that equal sets give equal rows.
 
     >>> ids = IdMap.of(pl.Series(["b", "a", "b"]))
     >>> ids.rows(pl.Series(["b", "x"])).tolist()
@@ -27,10 +27,11 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: pl.Series) -> "IdMap":
-        """Every distinct id of `ids`, nulls left out."""
+        """Return the map of all distinct ids that are not null."""
         return cls(ids.cast(pl.String).drop_nulls().unique().sort().alias("id"))
 
     def __len__(self) -> int:
+        """Return the number of ids."""
         return len(self.values)
 
     @cached_property
@@ -38,12 +39,12 @@ class IdMap:
         return pl.DataFrame({"id": self.values, "row": np.arange(len(self.values), dtype=np.int32)})
 
     def rows(self, ids: pl.Series) -> Rows:
-        """The row of each id, `UNKNOWN` for an id that is not here."""
-        asked = ids.cast(pl.String).alias("id").to_frame()
-        found = asked.join(self._index, on="id", how="left", maintain_order="left")
-        return found["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32)
+        """Return the row of each id, `UNKNOWN` for an id that is not in the map."""
+        frame = ids.cast(pl.String).alias("id").to_frame()
+        joined = frame.join(self._index, on="id", how="left", maintain_order="left")
+        return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32)
 
     def ids(self, rows: NDArray[np.integer]) -> pl.Series:
-        """The id of each row, null for `UNKNOWN`."""
-        wanted = pl.Series(rows, dtype=pl.Int64)
-        return self.values.gather(wanted.replace(UNKNOWN, None))
+        """Return the id of each row, null for `UNKNOWN`."""
+        indices = pl.Series(rows, dtype=pl.Int64)
+        return self.values.gather(indices.replace(UNKNOWN, None))

@@ -1,4 +1,4 @@
-"""Log lines: to standard error, as text for a person or JSON for a machine."""
+"""Configuration of the log lines on standard error, as text or JSON."""
 
 import logging
 import sys

@@ -62,7 +62,7 @@ VECTOR: Final = "vector"
 PROPOSED_CATEGORY: Final = "proposed_category"
 PROPOSED_CATEGORY_CONFIDENCE: Final = "proposed_category_confidence"
 
-# How much one event of each name says that the user wants the item; settings add to and override these.
+# Weight of one event of each name as evidence that the user wants the item; settings add to and override these.
 DEFAULT_WEIGHTS: Final = {
     IMPRESSION: 0.0,
     VIEW: 1.0,
@@ -76,21 +76,21 @@ DEFAULT_WEIGHTS: Final = {
 MAX_ID_LENGTH: Final = 128
 ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{MAX_ID_LENGTH}}}$"
 CATEGORY_SEPARATOR: Final = ">"
-VECTOR_SIZE: Final = 32  # numbers in the vector of an item
-VECTOR_NORM: Final = 127  # its length, as its numbers are whole and take a byte each
+VECTOR_SIZE: Final = 32  # dimensions of the vector of an item
+VECTOR_NORM: Final = 127  # Euclidean norm of a vector, whose numbers are int8
 MIN_TIMESTAMP: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id, as `ID_PATTERN` says it of a column.
+    """Return whether a text matches `ID_PATTERN`.
 
     >>> is_id("a/b"), is_id("a b"), is_id("")
     (True, False, False)
     """
     if text.isascii():
         return 0 < len(text) <= MAX_ID_LENGTH and text.isprintable() and " " not in text
-    # Beyond ASCII the pattern itself decides: its tables of Unicode and those of Python are of different years.
+    # Beyond ASCII the pattern itself decides: its Unicode tables and Python's are of different versions.
     return len(text) <= MAX_ID_LENGTH and bool(pl.select(pl.lit(text).str.contains(ID_PATTERN)).item())
 
 
@@ -102,9 +102,9 @@ def _is_amount(name: str) -> pl.Expr:
     return pl.col(name).is_finite() & (pl.col(name) >= 0)
 
 
-# Not-a-number passes the columns and fails the rule below, so that one mistake has one name.
+# NaN passes the columns and fails the rules below, so that one mistake has one name.
 class Events(dy.Schema):
-    """What users did, one row an event: `timestamp` in UTC, `price` of one piece in the shop's currency."""
+    """Events of users, one row per event: `timestamp` in UTC, `price` of one unit in the currency of the shop."""
 
     event_id = dy.String()
     user_id = dy.String()
@@ -120,31 +120,37 @@ class Events(dy.Schema):
 
     @dy.rule()
     def event_id_is_an_id(cls) -> pl.Expr:
+        """Require `event_id` to match `ID_PATTERN`."""
         return _is_id(EVENT_ID)
 
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
         return _is_id(USER_ID)
 
     @dy.rule()
     def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
         return _is_id(ITEM_ID)
 
     @dy.rule()
     def value_is_finite(cls) -> pl.Expr:
+        """Require `value` to be finite."""
         return pl.col(VALUE).is_finite()
 
     @dy.rule()
     def price_is_an_amount(cls) -> pl.Expr:
+        """Require `price` to be finite and not negative."""
         return _is_amount(PRICE)
 
     @dy.rule()
     def quantity_is_an_amount(cls) -> pl.Expr:
+        """Require `quantity` to be finite and not negative."""
         return _is_amount(QUANTITY)
 
 
 class Items(dy.Schema):
-    """The catalogue, one row an item: `category` is a path, root first; `attributes` a JSON object."""
+    """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object."""
 
     item_id = dy.String()
     title = dy.String(nullable=True)
@@ -158,26 +164,29 @@ class Items(dy.Schema):
 
     @dy.rule()
     def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
         return _is_id(ITEM_ID)
 
     @dy.rule()
     def price_is_an_amount(cls) -> pl.Expr:
+        """Require `price` to be finite and not negative."""
         return _is_amount(PRICE)
 
 
 class Users(dy.Schema):
-    """What the shop knows of its users, one row a user: `attributes` is a JSON object."""
+    """User data of the shop, one row per user: `attributes` is a JSON object."""
 
     user_id = dy.String()
     attributes = dy.String(nullable=True)
 
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
         return _is_id(USER_ID)
 
 
 class Impressions(dy.Schema):
-    """What was shown online, a row an item of an answer: `rank` from 1, `source` the list it came from."""
+    """Items shown online, one row per item of an answer: `rank` from 1, `source` the list it came from."""
 
     request_id = dy.String()
     user_id = dy.String(nullable=True)
@@ -190,15 +199,17 @@ class Impressions(dy.Schema):
 
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
         return _is_id(USER_ID)
 
     @dy.rule()
     def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
         return _is_id(ITEM_ID)
 
 
 class Flags(dy.Schema):
-    """Who was flagged online, a row a flag: `score` 0 to 100, `shadow` whether it was recorded only."""
+    """Users flagged online, one row per flag: `score` from 0 to 100, `shadow` true if it was only recorded."""
 
     user_id = dy.String()
     score = dy.Float64(min=0, max=100)
@@ -208,11 +219,12 @@ class Flags(dy.Schema):
 
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
         return _is_id(USER_ID)
 
 
 class Labels(dy.Schema):
-    """What analysts say of users, one row a user: `label` is bot or fine."""
+    """Labels of analysts, one row per user: `label` is bot or fine."""
 
     user_id = dy.String()
     label = dy.String()
@@ -220,45 +232,51 @@ class Labels(dy.Schema):
 
     @dy.rule()
     def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
         return _is_id(USER_ID)
 
     @dy.rule()
     def label_is_known(cls) -> pl.Expr:
+        """Require `label` to be bot or fine."""
         return pl.col(LABEL).is_in([BOT, FINE])
 
 
 def flags_schema(latest: datetime) -> type[Flags]:
-    """`Flags` that also asks for a time from 2000 up to `latest`."""
+    """Return `Flags` with a rule that times are from 2000 up to `latest`."""
 
     class KnownFlags(Flags):
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
             return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownFlags
 
 
 def impressions_schema(latest: datetime) -> type[Impressions]:
-    """`Impressions` that also asks for a time from 2000 up to `latest`."""
+    """Return `Impressions` with a rule that times are from 2000 up to `latest`."""
 
     class KnownImpressions(Impressions):
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
             return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownImpressions
 
 
 def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
-    """`Events` that also asks for an event name among `names` and a time from 2000 up to `latest`."""
+    """Return `Events` with rules that event names are in `names` and times are from 2000 up to `latest`."""
 
     class KnownEvents(Events):
         @dy.rule()
         def event_is_known(cls) -> pl.Expr:
+            """Require `event` to be in `names`."""
             return pl.col(EVENT).is_in(sorted(names))
 
         @dy.rule()
         def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
             return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
 
     return KnownEvents
@@ -274,8 +292,9 @@ def find_broken_event_rule(
     names: Collection[str],
     latest: datetime,
 ) -> str | None:
-    """The first rule of `events_schema` that one event breaks, None where it breaks none; `amounts` are its value,
-    price and quantity. For events that come a few at a time: a table of them costs milliseconds to check.
+    """Return the first rule of `events_schema` that one event breaks, None if it breaks none.
+
+    `amounts` are its value, price and quantity. For single events: checking a table takes milliseconds.
     """
     value, price, quantity = amounts
     checks = (
@@ -288,4 +307,4 @@ def find_broken_event_rule(
         ("event_is_known", event in names),
         ("timestamp_is_in_range", MIN_TIMESTAMP <= timestamp <= latest),
     )
-    return next((rule for rule, kept in checks if not kept), None)
+    return next((rule for rule, passed in checks if not passed), None)

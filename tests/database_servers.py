@@ -1,4 +1,4 @@
-"""Real database servers for one test session: on loopback, on a port of their own, gone at its end."""
+"""Real database servers for one test session, on loopback and on free ports."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from typing import Any
 import adbc_driver_postgresql.dbapi
 import pytest
 
-PASSWORD = "s3:c/r@t"  # every character that a URI cannot have as it is
+PASSWORD = "s3:c/r@t"  # has every character that must be quoted in a URI
 QUOTED_PASSWORD = "s3%3Ac%2Fr%40t"
 WAIT_SECONDS = 60
 
@@ -33,17 +33,17 @@ class DatabaseServer:
 
 @contextmanager
 def postgresql_server() -> Generator[DatabaseServer]:
-    """PostgreSQL, skipped where its programs are not installed."""
+    """Run PostgreSQL; skip the test if it is not installed."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     binaries = programs[-1].parent
-    with _place("postgres") as (directory, identity):
+    with _user_directory("postgres") as (directory, identity):
         (directory / "password").write_text(PASSWORD)
-        _own(directory, identity)
+        _change_owner(directory, identity)
         data = directory / "data"
-        initialise = ["-D", data, "-U", "shop", "-A", "password", f"--pwfile={directory / 'password'}", "-N"]
-        subprocess.run([binaries / "initdb", *initialise], check=True, capture_output=True, cwd="/", **identity)
+        initdb_options = ["-D", data, "-U", "shop", "-A", "password", f"--pwfile={directory / 'password'}", "-N"]
+        subprocess.run([binaries / "initdb", *initdb_options], check=True, capture_output=True, cwd="/", **identity)
         port = _free_port()
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
         options = [option for setting in settings for option in ("-c", setting)]
@@ -64,12 +64,12 @@ def postgresql_server() -> Generator[DatabaseServer]:
 
 @contextmanager
 def mariadb_server() -> Generator[DatabaseServer]:
-    """MariaDB, skipped where its programs are not installed."""
+    """Run MariaDB; skip the test if it is not installed."""
     server = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     install, client = shutil.which("mariadb-install-db"), shutil.which("mariadb")
     if server is None or install is None or client is None:
         pytest.skip("MariaDB is not installed (Debian: mariadb-server)")
-    with _place("mysql") as (directory, identity):
+    with _user_directory("mysql") as (directory, identity):
         data, port, local = directory / "data", _free_port(), directory / "socket"
         subprocess.run(
             [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
@@ -95,9 +95,11 @@ def mariadb_server() -> Generator[DatabaseServer]:
 
 
 @contextmanager
-def _place(user: str) -> Generator[tuple[Path, dict[str, Any]]]:
-    """A directory of an unprivileged user, and the arguments with which a process is that user's: database servers
-    refuse to be root."""
+def _user_directory(user: str) -> Generator[tuple[Path, dict[str, Any]]]:
+    """Yield a directory of an unprivileged user, and the `Popen` arguments to run as that user.
+
+    Database servers refuse to run as root.
+    """
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         try:
@@ -107,13 +109,13 @@ def _place(user: str) -> Generator[tuple[Path, dict[str, Any]]]:
         identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     directory = Path(tempfile.mkdtemp(prefix=f"recsys-{user}-"))
     try:
-        _own(directory, identity)
+        _change_owner(directory, identity)
         yield directory, identity
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _own(directory: Path, identity: dict[str, Any]) -> None:
+def _change_owner(directory: Path, identity: dict[str, Any]) -> None:
     for path in (directory, *directory.rglob("*")) if identity else ():
         os.chown(path, identity["user"], identity["group"])
 
@@ -125,14 +127,14 @@ def _free_port() -> int:
 
 @contextmanager
 def _running(
-    command: list[Any], stop: signal.Signals, identity: dict[str, Any], directory: Path, ask: Callable[[], None]
+    command: list[Any], stop: signal.Signals, identity: dict[str, Any], directory: Path, ping: Callable[[], None]
 ) -> Generator[None]:
-    """The server from when it answers until it has stopped."""
+    """Run a server: yield when it answers, and stop it."""
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **identity)
     try:
         deadline = time.monotonic() + WAIT_SECONDS
-        while not _answers(ask):
+        while not _answers(ping):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start: {(directory / 'log').read_text()[-2000:]}")
             time.sleep(0.1)
@@ -142,9 +144,9 @@ def _running(
         process.wait(WAIT_SECONDS)
 
 
-def _answers(ask: Callable[[], None]) -> bool:
+def _answers(ping: Callable[[], None]) -> bool:
     try:
-        ask()
+        ping()
     except (subprocess.CalledProcessError, adbc_driver_postgresql.dbapi.Error):
         return False
     return True

@@ -1,5 +1,6 @@
-"""Tables of real databases, and their rows as an ingest reads them."""
+"""Tables in real databases, and the rows of queries as an ingest reads them."""
 
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -11,28 +12,27 @@ from tests.database_servers import DatabaseServer
 CONTRACT: dict[str, ColumnMapping] = {
     name: name for name in ("event_id", "user_id", "item_id", "event", "timestamp", "price")
 }
-NEXT = iter(range(10**6))
+NUMBERS = count()
 
 
-def new_table(database: DatabaseServer, columns: str, *rows: str) -> str:
-    """Makes a table and returns its name."""
-    name = f"orders_{next(NEXT)}"
-    inserts = "".join(f"INSERT INTO {name} VALUES ({row});" for row in rows)
-    for statement in f"CREATE TABLE {name} ({columns});{inserts}".split(";"):
-        if statement:
-            database.run(statement)
+def create_table(database: DatabaseServer, columns: str, *rows: str) -> str:
+    """Create a table under a name of its own, with rows in SQL, and return the name."""
+    name = f"orders_{next(NUMBERS)}"
+    database.run(f"CREATE TABLE {name} ({columns})")
+    if rows:
+        database.run(f"INSERT INTO {name} VALUES {', '.join(f'({row})' for row in rows)}")
     return name
 
 
-def sources_of(database: DatabaseServer, query: str, columns: dict[str, ColumnMapping] | None = None) -> Sources:
-    """One table of events with a query."""
+def query_sources(database: DatabaseServer, query: str, columns: dict[str, ColumnMapping] | None = None) -> Sources:
+    """Return sources with one table of events that has a query."""
     table = Table("orders", "events", columns=columns or CONTRACT, query=query, connection="shop")
     return Sources(tables=(table,), connections={"shop": database.uri})
 
 
-def read(database: DatabaseServer, query: str, scratch: Path, chunk_rows: int = 1000) -> pl.DataFrame:
-    """All rows of a query, in the types that the mapping gets."""
-    sources = sources_of(database, query)
+def read_rows(database: DatabaseServer, query: str, scratch: Path, chunk_rows: int = 1000) -> pl.DataFrame:
+    """Return all rows of a query, in the types that the mapping gets."""
+    sources = query_sources(database, query)
     (table,) = sources.tables
     chunks = list(read_query(table, resolve_connection(table, sources), chunk_rows, None, scratch))
     assert chunks[0].rows.height == 0

@@ -1,34 +1,39 @@
-"""`recsys anomalies`: who is held back, why, and what an analyst says of them."""
+"""`recsys anomalies`: list, explain, release and label users who are flagged as bots."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from jobs.cli import render
 from jobs.cli.options import AsJson
-from jobs.experiments.backtest import backtest, days
+from jobs.cli.render import console, make_table, print_json
+from jobs.experiments.backtest import Backtest, backtest, days
 from jobs.lake import open_lake
-from jobs.pipeline.explanation import explain_user
+from jobs.pipeline.explanation import UserExplanation, explain_user
 from recsys.errors import SettingsError
+from recsys.evaluation.report.contents import Suspect
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
-from recsys.store.flags import list_flags, put_label
+from recsys.store.flags import Flag, list_flags, put_label
 from recsys.store.keys import Keys
 
+commands = typer.Typer()
 anomalies_app = typer.Typer(
-    help="Users whose behaviour is no shopper's: list, explain, release, label.", no_args_is_help=True
+    help="List, explain, release and label users who are flagged as bots.", no_args_is_help=True
 )
+commands.add_typer(anomalies_app, name="anomalies")
 
 User = Annotated[str, typer.Argument(metavar="USER")]
 Hidden = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
 
 
 class LabelName(StrEnum):
-    """What an analyst says of a user."""
+    """What an analyst decides about a user."""
 
     BOT = "bot"
     FINE = "fine"
@@ -37,32 +42,32 @@ class LabelName(StrEnum):
 @anomalies_app.command("list")
 def list_command(
     context: typer.Context,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Most users to list")] = 100,
-    offset: Annotated[int, typer.Option(min=0, help="Users to pass over")] = 0,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Maximum number of users")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="Number of users to skip")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Print who is held back, those held back longest first."""
+    """List the flagged users, those whose flags last longest first."""
     client, keys = _store(context)
     flags = list_flags(client, keys, datetime.now(UTC), n, offset)
     if as_json:
-        render.print_json([asdict(flag) for flag in flags])
+        print_json([asdict(flag) for flag in flags])
     else:
-        render.show_flags(flags)
+        _print_flags(flags)
 
 
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_json: AsJson = False) -> None:
-    """Print why a user is held back, and what the latest nightly run says of the user."""
-    found = explain_user(context.obj, _stored_id(context, user, is_hidden))
+    """Explain why a user is flagged, and what the latest nightly run found."""
+    explanation = explain_user(context.obj, _stored_id(context, user, is_hidden))
     if as_json:
-        render.print_json(asdict(found))
+        print_json(asdict(explanation))
     else:
-        render.show_explanation(user, found)
+        _print_explanation(user, explanation)
 
 
 @anomalies_app.command("release")
 def release_command(context: typer.Context, user: User, is_hidden: Hidden = False) -> None:
-    """Hold a user back no longer, nor ever again automatically; kept as the label fine."""
+    """Remove a user's flag, and never flag the user automatically again; stored as the label fine."""
     stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
     put_label(client, keys, stored_id, "fine", datetime.now(UTC))
@@ -76,11 +81,11 @@ def label(
     label: Annotated[LabelName, typer.Argument()],
     is_hidden: Hidden = False,
 ) -> None:
-    """Say what a user is: a bot is held back at once, who is fine is released."""
+    """Label a user: a bot is flagged at once, a user who is fine is released."""
     stored_id = _stored_id(context, user, is_hidden)
     client, keys = _store(context)
     put_label(client, keys, stored_id, label.value, datetime.now(UTC))
-    typer.echo(f"{user} is labelled {label.value}.")
+    typer.echo(f"{user} is labeled {label.value}.")
 
 
 @anomalies_app.command("backtest")
@@ -89,14 +94,14 @@ def backtest_command(
     day: Annotated[str | None, typer.Option(help="UTC day, as 2026-03-01 (default: the lake's latest)")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a day's events: who would have been flagged, when and why, with the settings as they are."""
+    """Replay a day's events with the current settings: who would have been flagged, when and why."""
     settings: Settings = context.obj
     lake = open_lake(settings)
-    found = backtest(lake, settings, _day(day) if day is not None else _latest(days(lake)))
+    result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(days(lake)))
     if as_json:
-        render.print_json(asdict(found) | {"share": found.share})
+        print_json(asdict(result) | {"share": result.share})
     else:
-        render.show_backtest(found)
+        _print_backtest(result)
 
 
 def _store(context: typer.Context) -> tuple[Client, Keys]:
@@ -113,14 +118,61 @@ def _stored_id(context: typer.Context, user: str, is_hidden: bool) -> str:
     return user if is_hidden else lake.stored_id(user)
 
 
-def _day(given: str) -> date:
+def _parse_day(text: str) -> date:
     try:
-        return date.fromisoformat(given)
+        return date.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"--day = {given!r}: expected a date such as 2026-03-01") from None
+        raise SettingsError(f"--day = {text!r}: expected a date such as 2026-03-01") from None
 
 
-def _latest(found: list[date]) -> date:
-    if not found:
+def _latest(days_in_lake: list[date]) -> date:
+    if not days_in_lake:
         raise SettingsError("the lake has no events: run `recsys ingest` or `recsys archive`")
-    return found[-1]
+    return days_in_lake[-1]
+
+
+def _print_flags(flags: Sequence[Flag]) -> None:
+    table = make_table("Flagged users", "user", "by", "since (UTC)", "until (UTC)", "why", right=("score",))
+    for flag in flags:
+        times = (f"{flag.since:%Y-%m-%d %H:%M:%S}", f"{flag.until:%Y-%m-%d %H:%M:%S}")
+        table.add_row(
+            escape(flag.user_id), flag.source, *times, escape("; ".join(flag.reasons)), f"{flag.score:.1f}"
+        )
+    console.print(table)
+
+
+def _print_explanation(typed_id: str, explanation: UserExplanation) -> None:
+    """Print the explanation of a user, who is named as typed."""
+    user = escape(typed_id)
+    if explanation.flag is None:
+        console.print(f"{user} is not flagged.")
+    else:
+        _print_flags([explanation.flag])
+    if explanation.released:
+        console.print(f"An analyst has released {user}: the user is not flagged automatically.")
+    if explanation.run is None:
+        console.print("No nightly run has screened users yet.")
+    elif explanation.nightly is None:
+        console.print(f"The nightly run {explanation.run} has no finding about {user}.")
+    else:
+        _print_suspect(explanation.run, explanation.nightly)
+
+
+def _print_suspect(run: str, suspect: Suspect) -> None:
+    table = make_table(f"Nightly run {run}", "user", "found by", "screened out", "why", right=("events", "score"))
+    why = escape("; ".join(suspect.reasons))
+    screened = "yes" if suspect.screened else "no"
+    table.add_row(
+        escape(suspect.user_id), suspect.origin, screened, why, f"{suspect.events:,}", f"{suspect.score:.1f}"
+    )
+    console.print(table)
+
+
+def _print_backtest(result: Backtest) -> None:
+    table = make_table(f"Flags of {result.day}", "time (UTC)", "user", "why", "", right=("score",))
+    for flag in result.flags:
+        state = "suppressed by the circuit breaker" if flag.held_back else ""
+        why = escape("; ".join(flag.reasons))
+        table.add_row(f"{flag.at:%H:%M:%S}", escape(flag.user_id), why, state, f"{flag.score:.1f}")
+    console.print(table)
+    console.print(f"{result.share:.2%} of {result.users:,} users would be flagged, from {result.events:,} events")

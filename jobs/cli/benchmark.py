@@ -1,4 +1,4 @@
-"""`recsys benchmark`: models measured on a ready split."""
+"""`recsys benchmark`: measure models on a ready split."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -7,14 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.cli import render
+from jobs.cli.render import console, make_table
 from jobs.experiments.benchmark import AUTO, benchmark
 from jobs.progress import show_progress
 from recsys.files import write_json
 
+commands = typer.Typer()
+
+METRICS = ("recall", "ndcg", "hit_rate", "coverage")
+COSTS = (("fit_seconds", "fit s"), ("recommend_seconds", "rank s"), ("peak_memory_mb", "peak MB"))
+
 
 class ProtocolName(StrEnum):
-    """How the test rows of a split are read."""
+    """How the test rows of a split are interpreted."""
 
     HOLDOUT = "holdout"
     LAST_ITEM = "last-item"
@@ -27,22 +32,28 @@ class Repeat(StrEnum):
     EXCLUDE = "exclude"
 
 
+@commands.command("benchmark")
 def benchmark_command(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(help="Holds train.parquet, test.parquet, perhaps valid.parquet")],
+    directory: Annotated[
+        Path, typer.Argument(help="Directory with train.parquet, test.parquet and optionally valid.parquet")
+    ],
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Model name; may be repeated (default: auto)")
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists")] = 20,
     protocol: Annotated[
-        ProtocolName, typer.Option(help="holdout: test rows as they are; last-item: one test item a user")
+        ProtocolName, typer.Option(help="holdout: test rows as they are; last-item: one test item per user")
     ] = ProtocolName.HOLDOUT,
     repeat: Annotated[
-        Repeat | None, typer.Option(help="(default: exclude for last-item, the setting otherwise)")
+        Repeat | None,
+        typer.Option(
+            help="May items of the history be recommended (default: exclude for last-item, else the setting)"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file")] = None,
 ) -> None:
-    """Train and measure models on a ready split of user_id, item_id, perhaps timestamp or position."""
+    """Train and measure models on a ready split with user_id, item_id and optionally timestamp or position."""
     if repeat is None:
         repeat = Repeat.EXCLUDE if protocol == ProtocolName.LAST_ITEM else Repeat(context.obj.repeat)
     evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
@@ -52,4 +63,21 @@ def benchmark_command(
         figures.update(benchmark(directory, model or [AUTO], protocol.value, settings, progress))
     if out is not None:
         write_json(out, {"models": figures})
-    render.show_benchmark(figures, k)
+    _print_figures(figures, k)
+
+
+def _print_figures(figures: dict[str, dict[str, Any]], k: int) -> None:
+    table = make_table(f"Benchmark at {k}", "model", right=(*METRICS, *(label for _, label in COSTS)))
+    for name, measured in figures.items():
+        chosen = f" ({measured['chosen']})" if "chosen" in measured else ""
+        costs = [f"{measured[cost]:,.1f}" for cost, _ in COSTS]
+        table.add_row(f"{name}{chosen}", *(f"{measured[f'{metric}@{k}']:.4f}" for metric in METRICS), *costs)
+    console.print(table)
+    for name, measured in figures.items():
+        console.print(
+            f"  {name}: {measured['users']:,} users measured, {measured['cold_users']:,} without history left out"
+        )
+        for member, weights in measured.get("weights", {}).items():
+            console.print(
+                f"    {member}: {', '.join(f'{weight:.2f} {users}' for users, weight in weights.items())}"
+            )

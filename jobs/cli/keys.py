@@ -1,28 +1,30 @@
-"""`recsys keys`: API keys made, listed and revoked."""
+"""`recsys keys`: create, list and revoke API keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jobs.cli import render
 from jobs.cli.options import AsJson
+from jobs.cli.render import console, make_table, print_json
 from jobs.scheduler.lock import job_lock
-from recsys.api_keys import API_KEYS_FILE, SCOPES, ApiKeys, Scope, create_key, load_keys, save_keys
+from recsys.api_keys import API_KEYS_FILE, SCOPES, ApiKey, ApiKeys, Scope, create_key, load_keys, save_keys
 from recsys.settings import Settings
 
 LOCK = "keys"
 
-keys_app = typer.Typer(help="API keys of the server: who may ask it for what.", no_args_is_help=True)
+commands = typer.Typer()
+keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+commands.add_typer(keys_app, name="keys")
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 
 class ScopeName(StrEnum):
-    """What a key allows; each includes those before it."""
+    """What a key permits; each scope includes those before it."""
 
     READ = "read"
     WRITE = "write"
@@ -35,20 +37,20 @@ def create(
     name: Name,
     scopes: Annotated[
         list[ScopeName],
-        typer.Option("--scope", help="What it allows; may be repeated; admin includes write and read"),
+        typer.Option("--scope", help="What the key permits; may be repeated; admin includes write and read"),
     ],
     per_minute: Annotated[
-        int, typer.Option("--per-minute", min=0, help="Most requests in a minute; 0 for any number")
+        int, typer.Option("--per-minute", min=0, help="Maximum number of requests per minute; 0 for no limit")
     ] = 0,
     if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing where there is a key of this name already")
+        bool, typer.Option("--if-missing", help="Do nothing if a key of this name exists")
     ] = False,
 ) -> None:
-    """Make a key and print its token, once."""
-    given: list[Scope] = [scope for scope in SCOPES if ScopeName(scope) in scopes]
-    key, token = create_key(name, given, per_minute, datetime.now(UTC))
+    """Create a key and print its token, once."""
+    scope_list: list[Scope] = [scope for scope in SCOPES if ScopeName(scope) in scopes]
+    key, token = create_key(name, scope_list, per_minute, datetime.now(UTC))
     if if_missing and name in load_keys(_file(context)).keys:
-        typer.echo(f"There is a key {name!r} already; its token was shown when it was made.", err=True)
+        typer.echo(f"A key {name!r} exists already; its token was shown when it was created.", err=True)
         return
     _change(context, lambda keys: keys.with_key(key))
     typer.echo(token)
@@ -57,17 +59,17 @@ def create(
 
 @keys_app.command("list")
 def list_command(context: typer.Context, as_json: AsJson = False) -> None:
-    """Print the keys without what proves them."""
+    """Print the keys without their tokens."""
     keys = sorted(load_keys(_file(context)).keys.values(), key=lambda key: key.name)
     if as_json:
-        render.print_json([render.shown_key(key) for key in keys])
+        print_json([_describe(key) for key in keys])
     else:
-        render.show_keys(keys)
+        _print_keys(keys)
 
 
 @keys_app.command("revoke")
 def revoke(context: typer.Context, name: Name) -> None:
-    """Remove a key; its token is worth nothing from then on."""
+    """Remove a key; its token is invalid from then on."""
     _change(context, lambda keys: keys.without_key(name))
     typer.echo(f"The key {name} is revoked.")
 
@@ -78,7 +80,26 @@ def _file(context: typer.Context) -> Path:
 
 
 def _change(context: typer.Context, change: Callable[[ApiKeys], ApiKeys]) -> None:
-    """Read, change and write the keys, while no other process does."""
+    """Read, change and write the keys under a lock."""
     file = _file(context)
     with job_lock(file.parent, LOCK):
         save_keys(file, change(load_keys(file)))
+
+
+def _describe(key: ApiKey) -> dict[str, Any]:
+    """Return the fields of a key without the hash of its token."""
+    return {
+        "name": key.name,
+        "scopes": [scope for scope in SCOPES if scope in key.scopes],
+        "requests_per_minute": key.requests_per_minute,
+        "created_at": key.created_at,
+    }
+
+
+def _print_keys(keys: Sequence[ApiKey]) -> None:
+    table = make_table("API keys", "name", "scopes", "created (UTC)", right=("per minute",))
+    for key in keys:
+        limit = f"{key.requests_per_minute:,}" if key.requests_per_minute else "no limit"
+        scopes = ", ".join(_describe(key)["scopes"])
+        table.add_row(key.name, scopes, f"{key.created_at:%Y-%m-%d %H:%M:%S}", limit)
+    console.print(table)

@@ -1,11 +1,14 @@
-"""`recsys serve`: this process becomes the HTTP server, a program of its own that is started by name."""
+"""`recsys serve`: replace this process by the HTTP server, a program of its own that is started by name."""
 
 import os
 import socket
 import sys
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
+
+import typer
 
 from recsys.api_keys import API_KEYS_FILE, load_keys
 from recsys.errors import ServingError
@@ -15,13 +18,33 @@ from recsys.store.embedded import start_server
 
 PROGRAM: Final = "serving"
 
+commands = typer.Typer()
+
+
+@commands.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: serving.host)")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port to listen on (default: serving.port)")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Number of worker processes (default: serving.workers)")
+    ] = None,
+) -> None:
+    """Serve recommendations over HTTP from the live lists until SIGTERM or Ctrl-C."""
+    settings: Settings = context.obj
+    options = {"host": host, "port": port, "workers": workers}
+    serving = replace(settings.serving, **{name: value for name, value in options.items() if value is not None})
+    become_server(replace(settings, serving=serving), context.find_root().params["config"])
+
 
 def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process by the server; its workers read the settings themselves, from the same file.
 
-    The embedded Valkey is started here, where no `redis.url` is set, and its address handed on. Raises
-    `ServingError` when the address cannot be listened on, or may not be without API keys, `StoreError` when
-    `redis.url` is none.
+    If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
+    `ServingError` for an address that the server cannot listen on, or may not without API keys, and `StoreError`
+    for an invalid `redis.url`.
     """
     _check_keys(settings)
     _check_files(settings.serving)
@@ -29,7 +52,7 @@ def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     environment = os.environ | server_environment(settings)
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file)
-    # -P: a directory of the shop's named `serving` must not be taken for the program.
+    # -P: a directory named `serving` in the working directory must not shadow the program.
     command = [sys.executable, "-P", "-m", PROGRAM]
     sys.stdout.flush()
     sys.stderr.flush()
@@ -37,33 +60,33 @@ def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
 
 
 def server_environment(settings: Settings) -> dict[str, str]:
-    """What the server's workers read over the settings file: what was said otherwise, and where Redis is.
+    """Return the variables that override the server's settings file: the options, and the address of Redis.
 
-    The embedded server is started where no `redis.url` is set. Raises `StoreError` when that is no address.
+    Starts the embedded server if no `redis.url` is set. Raises `StoreError` for an invalid `redis.url`.
     """
     url = settings.redis.url
     if url is None:
         server = start_server(settings.directory / "valkey")
         url = f"redis://{server.host}:{server.port}/0"
     else:
-        RedisAddress.from_settings(settings.redis)  # they connect later; a wrong address is told now
-    given = {
+        RedisAddress.from_settings(settings.redis)  # the workers connect later; an invalid address is reported now
+    overrides = {
         "DIRECTORY": settings.directory,
         "REDIS_URL": url,
         "SERVING_HOST": settings.serving.host,
         "SERVING_PORT": settings.serving.port,
         "SERVING_WORKERS": settings.serving.workers,
     }
-    return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in given.items()}
+    return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in overrides.items()}
 
 
 def _check_keys(settings: Settings) -> None:
-    """Without API keys only this machine may ask."""
+    """Raise `ServingError` for an address that other machines can reach while there are no API keys."""
     host = settings.serving.host
     if len(load_keys(settings.directory / API_KEYS_FILE)) == 0 and not _is_loopback(host):
         raise ServingError(
             f"serving.host = {host!r}: expected a loopback address while there are no API keys: "
-            "make one with `recsys keys create NAME --scope read`"
+            "create one with `recsys keys create NAME --scope read`"
         )
 
 
@@ -84,7 +107,10 @@ def _check_files(serving: Serving) -> None:
 
 
 def _check_address(serving: Serving) -> None:
-    """Workers share the port by SO_REUSEPORT, so that none of them would notice another server there."""
+    """Raise `ServingError` for an address that is not free.
+
+    The workers share the port by SO_REUSEPORT and would not notice another server on it.
+    """
     family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
     try:
         socket.create_server((serving.host, serving.port), family=family).close()

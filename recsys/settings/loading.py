@@ -36,7 +36,7 @@ RENAMED_SETTINGS = {
     "anomalies.screen_score": "anomalies.screen_threshold",
     "anomalies.most_flagged": "anomalies.max_flagged_share",
     "anomalies.neighbor_users": "anomalies.min_support",
-    "evaluation.max_users": "evaluation.max_users",
+    "evaluation.users": "evaluation.max_users",
     "schedule.longest_backoff_seconds": "schedule.max_backoff_seconds",
     "search.memory": "search.max_memory",
     "search.minutes": "search.max_minutes",

@@ -1,4 +1,4 @@
-"""The facts of all items, in a hash of a few large parts, each a Parquet file, the most popular items first."""
+"""The catalogue of a version: attributes of all items, in a hash of a few Parquet files, most popular first."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -17,7 +17,7 @@ from recsys.store.keys import Keys
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
 ITEMS_PER_PART: Final = 65_536
-"""Most items in a part, and in a row group of the file."""
+"""Number of items in a part, and in a row group of the file."""
 
 CATALOGUE_SCHEMA: Final = pl.Schema(
     {
@@ -30,13 +30,13 @@ CATALOGUE_SCHEMA: Final = pl.Schema(
         REPEAT_DAYS: pl.Float32(),
     }
 )
-"""A row an item: `category` is its path, joined; `repeat_days` how long a buyer waits to buy it again."""
+"""One row per item: `category` is its joined path, `repeat_days` the days until a buyer buys it again."""
 VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
-"""What items are like, for answers that are to differ in that: not there otherwise."""
+"""Vectors of the items, by which answers are diversified; without diversity the column is missing."""
 
 
 def write_catalogue(client: Client, keys: Keys, version: str, file: Path) -> int:
-    """Write the parts of a run's catalogue; the bytes of all, 0 where it has no item and there is no key."""
+    """Write the catalogue of a run in parts; return its bytes, 0 if it has no items (there is no key then)."""
     size = 0
     for number, items in enumerate(_parts(file)):
         value = io.BytesIO()
@@ -47,7 +47,7 @@ def write_catalogue(client: Client, keys: Keys, version: str, file: Path) -> int
 
 
 def verify_catalogue(client: Client, keys: Keys, version: str, file: Path) -> int:
-    """The bytes of all parts. Raises `StoreError` when they do not hold what the file does."""
+    """Return the bytes of all parts. Raises `StoreError` if their items are not those of the file."""
     key = keys.catalogue(version)
     size = parts = 0
     for items in _parts(file):
@@ -63,19 +63,19 @@ def verify_catalogue(client: Client, keys: Keys, version: str, file: Path) -> in
 
 
 def read_catalogue(values: Mapping[bytes, bytes]) -> pl.DataFrame:
-    """The items of all parts of a catalogue, by field of its hash, in their order: `FACTS`, perhaps `VECTORS`."""
+    """Return all items of a catalogue, given the fields of its hash, as `CATALOGUE_SCHEMA`, with vectors if any."""
     parts = [pl.read_parquet(values[field]) for field in sorted(values, key=int)]
     return pl.concat(parts) if parts else pl.DataFrame(schema=CATALOGUE_SCHEMA)
 
 
 def catalogue_bytes(directory: Path) -> int:
-    """About what the catalogue of a run takes in a server, 0 where it has none."""
+    """Return the approximate bytes of a run's catalogue in Redis, 0 if the run has none."""
     file = directory / CATALOGUE_FILE
     return file.stat().st_size if file.is_file() else 0
 
 
 def _parts(file: Path) -> Iterator[pl.DataFrame]:
-    """The file's items, `ITEMS_PER_PART` at a time."""
+    """Yield the items of the file, `ITEMS_PER_PART` at a time."""
     items = pl.scan_parquet(file, glob=False)
     count: int = items.select(pl.len()).collect().item()
     for start in range(0, count, ITEMS_PER_PART):
@@ -83,7 +83,7 @@ def _parts(file: Path) -> Iterator[pl.DataFrame]:
 
 
 def _holds(value: bytes, items: pl.DataFrame) -> bool:
-    """Whether a part has these items: not its bytes, which another version of Polars would write otherwise."""
+    """Return whether a part has these items; its bytes differ between versions of Polars."""
     try:
         return pl.read_parquet(value).equals(items)
     except pl.exceptions.PolarsError:

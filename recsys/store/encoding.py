@@ -1,10 +1,10 @@
-"""How a list of item ids is written in Redis: best first, one space between (an id has no white space)."""
+"""Encoding of lists of item ids in Redis: best first, separated by one space (an id has no white space)."""
 
 import polars as pl
 
 
 def encode_lists(lists: pl.Series) -> pl.Series:
-    """A series of lists of ids as a series of bytes, the values of their keys.
+    """Encode a series of lists of ids as a series of bytes, the values of their keys.
 
     >>> encode(pl.Series([["a", "b"], ["c"]])).to_list()
     [b'a b', b'c']
@@ -13,7 +13,7 @@ def encode_lists(lists: pl.Series) -> pl.Series:
 
 
 def decode_list(value: bytes | str | None) -> list[str]:
-    """The ids of one value; none where the key does not exist.
+    """Decode the ids of one value; no ids if the key does not exist.
 
     >>> decode(b"a b")
     ['a', 'b']
@@ -22,5 +22,5 @@ def decode_list(value: bytes | str | None) -> list[str]:
 
 
 def decode_text(value: bytes | str) -> str:
-    """A reply as text, whether or not the client decodes replies."""
+    """Return a reply as text, whether or not the client decodes replies."""
     return value.decode() if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""The stream of what was taken in online: read in blocks from its start, and trimmed once a block is safe."""
+"""The stream of events accepted online: read in blocks from its start, and trimmed once a block is archived."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -20,21 +20,21 @@ class Entry:
     """One entry of the stream."""
 
     id: str
-    """As in 1514764799123-0."""
+    """Such as 1514764799123-0."""
     fields: Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """What waits in the stream."""
+    """How many entries are in the stream, and how old they are."""
 
     entries: int
     oldest: datetime | None
-    """When the entry that waits longest was taken in, by the server's clock."""
+    """Time of the oldest entry, by the clock of the server."""
 
 
 def entry_sort_key(entry_id: str) -> tuple[int, int]:
-    """What ids of entries are sorted by: milliseconds, and the number within one.
+    """Return the sort key of an entry id: milliseconds, and the number within the millisecond.
 
     >>> entry_sort_key("9-10") > entry_sort_key("9-9")
     True
@@ -44,21 +44,21 @@ def entry_sort_key(entry_id: str) -> tuple[int, int]:
 
 
 def last_entry_id(client: Client, keys: Keys) -> str | None:
-    """The id of the entry that came last, None where the stream is empty."""
+    """Return the id of the last entry, None if the stream is empty."""
     with store_errors(client):
         found: Any = client.xrevrange(keys.events, count=1)
     return decode_text(found[0][0]) if found else None
 
 
 def read_entries(client: Client, keys: Keys, until: str, count: int) -> list[Entry]:
-    """The first `count` entries of the stream, up to and with the one of id `until`, in order."""
+    """Return the first `count` entries, in order, up to and including the one with id `until`."""
     with store_errors(client):
         found: Any = client.xrange(keys.events, "-", until, count)
     return [Entry(decode_text(entry_id), fields) for entry_id, fields in found]
 
 
 def remove_entries(client: Client, keys: Keys, until: str) -> int:
-    """Remove the entries up to and with the one of id `until`, none that came after; returns how many."""
+    """Remove the entries up to and including the one with id `until`; return how many."""
     milliseconds, sequence = entry_sort_key(until)
     last = sequence == MAX_SEQUENCE
     following = f"{milliseconds + 1}-0" if last else f"{milliseconds}-{sequence + 1}"
@@ -68,7 +68,7 @@ def remove_entries(client: Client, keys: Keys, until: str) -> int:
 
 
 def read_stream_state(client: Client, keys: Keys) -> StreamState:
-    """How many entries wait, and since when."""
+    """Return the number of entries, and the time of the oldest."""
     with store_errors(client):
         entries: Any = client.xlen(keys.events)
         first: Any = client.xrange(keys.events, count=1)

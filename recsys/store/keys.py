@@ -1,12 +1,15 @@
 """Every Redis key, spelled here and nowhere else."""
 
+# Docstrings of keys are nouns: the type, then the value.
+# ruff: noqa: D401
+
 from dataclasses import dataclass
 from typing import Final
 
 POPULAR: Final = "popular"
 TRENDING: Final = "trending"
 
-# What an entry of the stream of events holds is told by its only field; the value is a JSON object.
+# An entry of the event stream has one of these fields, which tells what it is; the value is a JSON object.
 EVENT_FIELD: Final = "event"
 IMPRESSIONS_FIELD: Final = "impressions"
 ITEM_FIELD: Final = "item"
@@ -15,7 +18,7 @@ LABEL_FIELD: Final = "label"
 
 
 def popular_name(category: str | None = None) -> str:
-    """What the popular list of a category path, as in `GROCERY>MILK`, is called; of all items without one."""
+    """Return the name of the popular list of a category path such as `GROCERY>MILK`, or of all items."""
     return POPULAR if category is None else f"{POPULAR}:{category}"
 
 
@@ -23,7 +26,8 @@ def popular_name(category: str | None = None) -> str:
 class Keys:
     """The keys of one namespace.
 
-    The braces around an id are literal: a Cluster hash tag, so that one user's keys share a slot.
+    Each docstring tells the type of the key, its value, and when it expires; keys of a version are removed with it.
+    The braces around an id are literal: a Cluster hash tag, with which all keys of one user share a slot.
 
     >>> Keys("recsys").user_items("20171231T000000Z", "7")
     'recsys:20171231T000000Z:user:{7}'
@@ -33,128 +37,131 @@ class Keys:
 
     @property
     def live(self) -> str:
-        """String: the live version, a run id."""
+        """String: the id of the live version, which is a run id. Never expires."""
         return f"{self.namespace}:live"
 
     @property
     def versions(self) -> str:
-        """Hash: each version with keys -> Unix microseconds of when it went live, or why it is not whole."""
+        """Hash: version -> Unix microseconds of when it went live, or a text while it is loaded or removed."""
         return f"{self.namespace}:versions"
 
     @property
     def sizes(self) -> str:
-        """Hash: version -> bytes of memory it took, and the length its lists were cut to, 0 for none."""
+        """Hash: version -> its bytes of memory, a space, the length its lists were cut to (0 if they were not)."""
         return f"{self.namespace}:sizes"
 
     def user_items(self, version: str, user_id: str) -> str:
-        """String: the items recommended to a user."""
+        """String: item ids recommended to a user, best first, separated by spaces."""
         return f"{self.namespace}:{version}:user:{{{user_id}}}"
 
     def similar_items(self, version: str, item_id: str) -> str:
-        """String: the items similar to an item."""
+        """String: item ids similar to an item, most similar first, separated by spaces."""
         return f"{self.namespace}:{version}:item:{{{item_id}}}"
 
     def bought_together(self, version: str, item_id: str) -> str:
-        """String: the items most often bought together with an item."""
+        """String: item ids bought together with an item, strongest first, separated by spaces."""
         return f"{self.namespace}:{version}:bought_together:{{{item_id}}}"
 
     def history(self, version: str, user_id: str) -> str:
-        """String: the items that are not to be recommended to a user again, latest first."""
+        """String: item ids not to be recommended to a user again, latest first, separated by spaces."""
         return f"{self.namespace}:{version}:history:{{{user_id}}}"
 
     def profile(self, version: str, user_id: str) -> str:
-        """String: what is known of a user, as a JSON object."""
+        """String: profile of a user, a JSON object."""
         return f"{self.namespace}:{version}:profile:{{{user_id}}}"
 
     def catalogue(self, version: str) -> str:
-        """Hash: number of a part -> Parquet of the facts of some items, the most popular first."""
+        """Hash: number of a part -> Parquet file with attributes of items, the most popular items in part 0."""
         return f"{self.namespace}:{version}:catalogue"
 
     def ranking(self, version: str, name: str) -> str:
-        """String: the items of a list that is nobody's own: `TRENDING` or a `popular_name`."""
+        """String: item ids of a list for all users (`TRENDING` or a `popular_name`), separated by spaces."""
         return f"{self.namespace}:{version}:{name}"
 
     def version_pattern(self, version: str) -> str:
-        """What SCAN finds all keys of a version by; neither a namespace nor a run id has glob characters."""
+        """Return the SCAN pattern of all keys of a version; namespaces and run ids have no glob characters."""
         return f"{self.namespace}:{version}:*"
 
     def session(self, user_id: str) -> str:
-        """Sorted set: `<event_id> <item_id> <event>` of a user's recent events -> Unix milliseconds."""
+        """Sorted set: `<event_id> <item_id> <event>` of a user's latest events -> Unix milliseconds.
+
+        Expires `serving.session_days` after the last event.
+        """
         return f"{self.namespace}:session:{{{user_id}}}"
 
     def flag(self, user_id: str) -> str:
-        """String: why a user is held back, a `recsys.store.flags.Flag` as a JSON object; gone when it expires."""
+        """String: why a user is flagged, a `recsys.store.flags.Flag` as a JSON object; expires with the flag."""
         return f"{self.namespace}:flag:{{{user_id}}}"
 
     @property
     def flags(self) -> str:
-        """Sorted set: each user with a flag -> Unix milliseconds of when it expires."""
+        """Sorted set: user id of each flagged user -> Unix milliseconds of when the flag expires."""
         return f"{self.namespace}:flags"
 
     @property
     def unflaggable(self) -> str:
-        """Set: the users whom an analyst has released, who are never flagged automatically."""
+        """Set: ids of users whom an analyst has released, and who are never flagged automatically."""
         return f"{self.namespace}:unflaggable"
 
     def suspect(self, user_id: str) -> str:
-        """String: why a user who would be flagged is not: shadow, allowed, held_back.
+        """String: why a suspicious user was not flagged: `shadow`, `allowed` or `held_back`.
 
-        It shares a slot with `flag`; the user is looked at again when it expires.
+        Shares a slot with `flag`. The user is checked again when it expires.
         """
         return f"{self.namespace}:suspect:{{{user_id}}}"
 
     @property
     def salt(self) -> str:
-        """String: what hashes of sessions, addresses and browsers are keyed by, random."""
+        """String: random key of the hashes of sessions, IP addresses and browsers."""
         return f"{self.namespace}:salt"
 
     def rates(self, window_ms: int, bucket: int) -> str:
-        """String: a table of 16-bit counters of what came in one bucket of a window, at places by hash.
+        """String: table of 16-bit counters of the events in one time bucket of a window, indexed by hash.
 
-        The buckets of a window share a slot.
+        The buckets of a window share a slot, and expire after the window.
         """
         return f"{self.namespace}:rates:{{{window_ms}}}:{bucket}"
 
     def items_of(self, address: str, hour: int) -> str:
-        """HyperLogLog: the items that an address, a hash, had to do with in an hour."""
+        """HyperLogLog: items that users of an IP address, given as a hash, had events with in an hour."""
         return f"{self.namespace}:items_of:{{{address}}}:{hour}"
 
     def users_of(self, device: str, hour: int) -> str:
-        """HyperLogLog: the users of a device, a hash, in an hour."""
+        """HyperLogLog: users of a device, given as a hash, in an hour."""
         return f"{self.namespace}:users_of:{{{device}}}:{hour}"
 
     def active(self, day: int) -> str:
-        """HyperLogLog: the users with events on a day, counted from 1970."""
+        """HyperLogLog: users with events on a day, given as the number of days since 1970."""
         return f"{self.namespace}:active:{{{day}}}"
 
     def flagged(self, day: int) -> str:
-        """HyperLogLog: the users who were flagged automatically on a day."""
+        """HyperLogLog: users flagged automatically on a day."""
         return f"{self.namespace}:flagged:{{{day}}}"
 
     def breaker(self, day: int) -> str:
-        """String: there when no more users are flagged automatically on a day."""
+        """String: exists once no more users are flagged automatically on a day (`anomalies.max_flagged_share`)."""
         return f"{self.namespace}:breaker:{{{day}}}"
 
     def prices(self, day: int) -> str:
-        """Hash: purchases of a day, and how many of them had a price."""
+        """Hash: number of purchases of a day, and of those with a price."""
         return f"{self.namespace}:prices:{{{day}}}"
 
     @property
     def unavailable(self) -> str:
-        """Set: the items that must not be shown."""
+        """Set: ids of items that must not be shown."""
         return f"{self.namespace}:unavailable"
 
     @property
     def events(self) -> str:
-        """Stream: the accepted events."""
+        """Stream: accepted events, impressions, item changes, flags and labels, until they are archived."""
         return f"{self.namespace}:events"
 
     @property
     def items(self) -> str:
-        """Hash: item id -> the facts that were put online, as a JSON object."""
+        """Hash: item id -> attributes that were set online, a JSON object."""
         return f"{self.namespace}:items"
 
     @property
     def item_changes(self) -> str:
-        """Stream: the item of each change that was put online, and its facts as in `items`."""
+        """Stream: item id of each online change, and the item's attributes as in `items`."""
         return f"{self.namespace}:item_changes"

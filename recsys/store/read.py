@@ -1,4 +1,4 @@
-"""Reads of what is published; a user or item that is not known is not an error."""
+"""Reads published lists and versions; an unknown user or item is not an error."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -17,7 +17,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Version:
-    """A version with keys in Redis; `published_at` is None while it is loaded and while it is removed."""
+    """A version with keys in Redis; `published_at` is None while it is being loaded or removed."""
 
     name: str
     published_at: datetime | None
@@ -26,7 +26,7 @@ class Version:
 
 @dataclass(frozen=True)
 class UserItems:
-    """Item ids, best first: the user's own list, or the popular one where the user has none."""
+    """Item ids, best first: the list of a user, or the popular list if the user has none."""
 
     items: list[str]
     source: Literal["personal", "popular"]
@@ -34,7 +34,7 @@ class UserItems:
 
 
 def live_version(client: Client, keys: Keys) -> str:
-    """The live version; raises `StoreError` when nothing has been published."""
+    """Return the live version; raises `StoreError` if nothing has been published."""
     with store_errors(client):
         version = client.get(keys.live)
     if version is None:
@@ -43,19 +43,19 @@ def live_version(client: Client, keys: Keys) -> str:
 
 
 def versions(client: Client, keys: Keys) -> list[Version]:
-    """Every version, the one that went live last first, those that are not whole at the end."""
+    """Return all versions, the last to go live first, incomplete ones at the end."""
     with store_errors(client):
         live = client.get(keys.live)
         states = client.hgetall(keys.versions)
-    known = [
+    all_versions = [
         Version(decode_text(name), _published_at(decode_text(state)), live=name == live)
         for name, state in sorted(states.items())
     ]
-    return sorted(known, key=lambda version: version.published_at or EPOCH, reverse=True)
+    return sorted(all_versions, key=lambda version: version.published_at or EPOCH, reverse=True)
 
 
 def user_items(client: Client, keys: Keys, user_id: str, n: int) -> UserItems:
-    """The first `n` items for a user, from the popular list where the user has no own; none with neither."""
+    """Return the first `n` items of a user's list, or of the popular list if the user has none."""
     version = live_version(client, keys)
     personal = _items(client, keys.user_items(version, user_id), n)
     if personal:
@@ -64,22 +64,22 @@ def user_items(client: Client, keys: Keys, user_id: str, n: int) -> UserItems:
 
 
 def similar_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
-    """The first `n` items similar to an item, most similar first."""
+    """Return the first `n` items similar to an item, most similar first."""
     return _items(client, keys.similar_items(live_version(client, keys), item_id), n)
 
 
 def bought_together_items(client: Client, keys: Keys, item_id: str, n: int) -> list[str]:
-    """The first `n` items bought together with an item, the closest first."""
+    """Return the first `n` items bought together with an item, strongest first."""
     return _items(client, keys.bought_together(live_version(client, keys), item_id), n)
 
 
 def popular_items(client: Client, keys: Keys, n: int, category: str | None = None) -> list[str]:
-    """The first `n` popular items, of a category path such as `GROCERY>MILK` where one is named."""
+    """Return the first `n` popular items, of a category path such as `GROCERY>MILK` or of all items."""
     return _items(client, keys.ranking(live_version(client, keys), popular_name(category)), n)
 
 
 def trending_items(client: Client, keys: Keys, n: int) -> list[str]:
-    """The first `n` trending items."""
+    """Return the first `n` trending items."""
     return _items(client, keys.ranking(live_version(client, keys), TRENDING), n)
 
 

@@ -20,8 +20,8 @@ __all__ = [
     "Event",
     "InvalidRequestError",
     "ItemFacts",
+    "ListOptions",
     "RefusedError",
     "UnavailableError",
-    "ListOptions",
     "UserListOptions",
 ]

@@ -1,6 +1,6 @@
-"""A client of the server, for Python: `Client`, and `AsyncClient` for asyncio. It needs httpx and msgspec alone.
+"""The Python client of the server: `Client`, and `AsyncClient` for asyncio. It needs httpx and msgspec only.
 
-What is asked and how answers are read is in `serving.client.calls`; the two classes only send.
+`serving.client.calls` builds the requests and reads the answers; the two classes only send.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from serving.api import (
     Anomalies,
     Anomaly,
     Batch,
+    Context,
     ItemList,
     ItemState,
     ReadyStatus,
@@ -29,7 +30,6 @@ from serving.client.calls import (
     Answer,
     Call,
     ClientError,
-    Context,
     Event,
     InvalidRequestError,
     ItemFacts,
@@ -40,13 +40,13 @@ from serving.client.calls import (
     UserListOptions,
     anomalies_call,
     anomaly_call,
-    answer_of,
     batch_call,
     events_calls,
     item_call,
     label_call,
     popular_call,
     rank_call,
+    read_answer,
     ready_call,
     recommendations_call,
     release_call,
@@ -62,20 +62,21 @@ __all__ = [
     "Event",
     "InvalidRequestError",
     "ItemFacts",
+    "ListOptions",
     "RefusedError",
     "UnavailableError",
-    "ListOptions",
     "UserListOptions",
 ]
 
 
 class Client:
-    """Asks a server, one request after the other or from several threads."""
+    """A client that sends one request after the other, or several from threads."""
 
     def __init__(self, address: str, key: str | None = None, timeout: float = 1.0, patience: float = 30.0) -> None:
-        """`address` as in http://127.0.0.1:8000, `timeout` in seconds for each step of a request.
+        """Create a client of the server at `address`, as http://127.0.0.1:8000.
 
-        `patience` is how many seconds events wait for a server that has no room or does not answer.
+        `timeout` bounds each step of a request in seconds; `patience` is how many seconds events wait for a server
+        that has no room or does not answer.
         """
         self._http = httpx.Client(base_url=address, headers=_headers(key), timeout=timeout)
         self._patience = patience
@@ -91,35 +92,35 @@ class Client:
         self._http.close()
 
     def recommendations(self, user_id: str | None = None, **options: Unpack[UserListOptions]) -> Recommendations:
-        """The best items for a user now; without one for the guest whose `session_id` is given."""
+        """Return the best items for a user now; without a user for the guest whose `session_id` is given."""
         return self._ask(recommendations_call(user_id, options))
 
     def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
-        """Items like one."""
+        """Return items similar to one."""
         return self._ask(similar_call(item_id, options))
 
     def trending(self, **options: Unpack[ListOptions]) -> ItemList:
-        """Items on the rise."""
+        """Return trending items."""
         return self._ask(trending_call(options))
 
     def popular(self, **options: Unpack[ListOptions]) -> ItemList:
-        """Popular items."""
+        """Return popular items."""
         return self._ask(popular_call(options))
 
     def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
-        """A list for each of up to 500 users."""
+        """Return a list for each of up to 500 users."""
         return self._ask(batch_call(user_ids, n, context))
 
     def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
-        """The given items, the best for the user first."""
+        """Return the given items, the best for the user first."""
         return self._ask(rank_call(user_id, item_ids, context))
 
     def user(self, user_id: str) -> User:
-        """What is known of a user; needs the scope admin."""
+        """Return profile, session and flag of a user; needs the scope admin."""
         return self._ask(user_call(user_id))
 
     def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
-        """Tell what users did; any number of events, sent again where that is needed."""
+        """Send any number of events, and again where that is needed."""
         calls = events_calls(events, self._patience)
         try:
             call = next(calls)
@@ -129,34 +130,34 @@ class Client:
             return done.value
 
     def put_item(self, item_id: str, **facts: Unpack[ItemFacts]) -> ItemState:
-        """Change an item; what is not given stays as it is."""
+        """Change an item; a value that is not given stays as it is."""
         return self._ask(item_call(item_id, facts))
 
     def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
-        """Who is held back; needs the scope admin, as the next three do."""
+        """Return flagged users; needs the scope admin, as the next three do."""
         return self._ask(anomalies_call(n, offset))
 
     def anomaly(self, user_id: str) -> Anomaly:
-        """Why a user is held back."""
+        """Return the flag of a user."""
         return self._ask(anomaly_call(user_id))
 
     def release(self, user_id: str) -> UserLabel:
-        """Hold a user back no longer, nor again automatically."""
+        """Remove the flag of a user, who is never flagged automatically again."""
         return self._ask(release_call(user_id))
 
     def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
-        """Say what a user is; a bot is held back at once."""
+        """Label a user; a bot is flagged at once."""
         return self._ask(label_call(user_id, label))
 
     def ready(self) -> ReadyStatus:
-        """Whether there are lists to answer with; raises `UnavailableError` while there are none."""
+        """Return the version of the lists; raises `UnavailableError` while there are none."""
         return self._ask(ready_call())
 
     def _ask(self, call: Call[Answer]) -> Answer:
-        return answer_of(call, self._send(call))
+        return read_answer(call, self._send(call))
 
     def _send(self, call: Call[Any]) -> Reply:
-        time.sleep(call.after)
+        time.sleep(call.delay)
         try:
             return self._http.request(call.method, call.path, params=call.query, content=call.body)
         except httpx.TransportError as error:
@@ -164,10 +165,10 @@ class Client:
 
 
 class AsyncClient:
-    """Asks a server from asyncio: what `Client` does, awaited."""
+    """A client for asyncio, with the methods of `Client`."""
 
     def __init__(self, address: str, key: str | None = None, timeout: float = 1.0, patience: float = 30.0) -> None:
-        """As of `Client`."""
+        """Take the arguments of `Client`."""
         self._http = httpx.AsyncClient(base_url=address, headers=_headers(key), timeout=timeout)
         self._patience = patience
 
@@ -184,35 +185,35 @@ class AsyncClient:
     async def recommendations(
         self, user_id: str | None = None, **options: Unpack[UserListOptions]
     ) -> Recommendations:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(recommendations_call(user_id, options))
 
     async def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(similar_call(item_id, options))
 
     async def trending(self, **options: Unpack[ListOptions]) -> ItemList:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(trending_call(options))
 
     async def popular(self, **options: Unpack[ListOptions]) -> ItemList:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(popular_call(options))
 
     async def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(batch_call(user_ids, n, context))
 
     async def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(rank_call(user_id, item_ids, context))
 
     async def user(self, user_id: str) -> User:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(user_call(user_id))
 
     async def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         calls = events_calls(events, self._patience)
         try:
             call = next(calls)
@@ -222,34 +223,34 @@ class AsyncClient:
             return done.value
 
     async def put_item(self, item_id: str, **facts: Unpack[ItemFacts]) -> ItemState:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(item_call(item_id, facts))
 
     async def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(anomalies_call(n, offset))
 
     async def anomaly(self, user_id: str) -> Anomaly:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(anomaly_call(user_id))
 
     async def release(self, user_id: str) -> UserLabel:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(release_call(user_id))
 
     async def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(label_call(user_id, label))
 
     async def ready(self) -> ReadyStatus:
-        """As of `Client`."""
+        """Do as `Client`, asynchronously."""
         return await self._ask(ready_call())
 
     async def _ask(self, call: Call[Answer]) -> Answer:
-        return answer_of(call, await self._send(call))
+        return read_answer(call, await self._send(call))
 
     async def _send(self, call: Call[Any]) -> Reply:
-        await asyncio.sleep(call.after)
+        await asyncio.sleep(call.delay)
         try:
             return await self._http.request(call.method, call.path, params=call.query, content=call.body)
         except httpx.TransportError as error:

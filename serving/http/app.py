@@ -1,80 +1,65 @@
-"""The HTTP application: its routes, its documentation, and the hot routes before them."""
+"""The HTTP application: the fast routes, and the framework for everything else."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Litestar, Request, Response
+from litestar.handlers import HTTPRouteHandler
 
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from serving.http.anomaly_routes import PATH
-from serving.http.errors import REDACTED, REQUEST_ID_HEADER, new_request_id, told
-from serving.http.fast_path import answered_hot
-from serving.http.openapi import describe_bodies, documentation, page_files
-from serving.http.query import InvalidValueError
-from serving.http.routes import HANDLERS
+from serving.http.errors import REQUEST_ID_HEADER, error_response, new_request_id
+from serving.http.fast_path import Receive, Scope, Send, answer_fast
+from serving.http.openapi import describe_routes, documentation, page_files
+from serving.http.routes import ROUTES
+from serving.http.routing import Call, Route
 from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Scope = MutableMapping[str, Any]
-
-
-class TextRequest(Request[Any, Any, Any]):
-    """A request whose body is text, in which the framework would otherwise not expect anything else."""
-
-    async def body(self) -> bytes:
-        """The body; raises `InvalidValueError` where it is no UTF-8."""
-        body = await super().body()
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            raise InvalidValueError("body", REDACTED, "JSON in UTF-8") from None
-        return body
+ANOMALY_PREFIX = b"/v1/anomalies/"
 
 
 class Application:
-    """The hot routes, and the framework for all others."""
+    """The ASGI application of a worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.worker: Worker | None = None
+        """None before the start and after the end."""
         self.litestar = _framework(self, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the server's start and end."""
+        """Answer one request, or take part in the server's start and end."""
         if scope["type"] != "http" or self.worker is None:
             await self.litestar(scope, receive, send)  # type: ignore[arg-type]
             return
-        if not await answered_hot(self.worker, scope, receive, send):
-            await self._counted(self.worker, scope, receive, send)
+        if not await answer_fast(self.worker, scope, receive, send):
+            await self._answer_by_framework(self.worker, scope, receive, send)
 
-    async def _counted(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_by_framework(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         status = 500
-        if scope["raw_path"].startswith(PATH):
+        if scope["raw_path"].startswith(ANOMALY_PREFIX):
             # Decoded, an id of slashes alone would make it the address of the list.
             scope["path"] = scope["raw_path"].decode("latin-1")
 
-        async def sending(message: MutableMapping[str, Any]) -> None:
+        async def send_and_note_status(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
-        await self.litestar(scope, receive, sending)  # type: ignore[arg-type]
-        route = scope.get("path_template", "other")
-        worker.metrics.count("requests", route, str(status))
-        worker.metrics.observe("request_seconds", perf_counter() - started, route)
+        await self.litestar(scope, receive, send_and_note_status)  # type: ignore[arg-type]
+        worker.metrics.record_request(scope.get("path_template", "other"), status, perf_counter() - started)
 
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
-        """Open the worker's connections, and close them."""
+        """Open the worker's connections for as long as the application lives."""
         app.state.worker = worker = Worker(self._settings)
-        async with worker.opened():
+        async with worker.running():
             self.worker = worker
             try:
                 yield
@@ -83,7 +68,7 @@ class Application:
 
 
 def create_app(settings: Settings | None = None) -> Application:
-    """The application; its settings are the process' own where none are given."""
+    """Create the application; without settings it reads those of the process."""
     settings = settings or load_settings(settings_file())
     configure_logging(settings.log_format)
     return Application(settings)
@@ -91,22 +76,66 @@ def create_app(settings: Settings | None = None) -> Application:
 
 def _framework(application: Application, settings: Settings) -> Litestar:
     app = Litestar(
-        [*HANDLERS, page_files()],
+        [*map(_framework_handler, ROUTES), page_files()],
         lifespan=[application.lifespan],
-        exception_handlers={Exception: _failed},
+        exception_handlers={Exception: _error_response},
         request_max_body_size=MAX_BODY_BYTES,
-        request_class=TextRequest,
         openapi_config=documentation(),
         logging_config=None,
         debug=False,
     )
-    describe_bodies(app, settings.sources.event_weights)
+    describe_routes(app, ROUTES, settings.sources.event_weights)
     return app
 
 
-def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """What went wrong, as JSON."""
-    worker: Worker = request.app.state.worker
-    request_id = request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
-    status, content, headers = told(error, request.query_params.dict(), request_id, worker.outage)
+def _framework_handler(route: Route) -> HTTPRouteHandler:
+    """Make the framework call the handler of a route."""
+
+    async def respond(request: Request[Any, Any, Any]) -> Response[Any]:
+        scope, request_id = request.scope, _request_id(request)
+        call = Call(
+            request.app.state.worker,
+            _encoded_id(route, request),
+            scope["query_string"],
+            scope["headers"],
+            request_id,
+        )
+        result = await route.run(call, request.body)
+        if result.after_send is not None:
+            result.after_send()
+        headers = {} if route.scope is None else {REQUEST_ID_HEADER: request_id}
+        return Response(
+            result.content,
+            status_code=result.status or route.status,
+            headers={**headers, **result.headers},
+            media_type=route.media_type,
+        )
+
+    path = route.path.replace("}", ":path}")
+    return HTTPRouteHandler(
+        path,
+        http_method=route.method,
+        status_code=route.status,
+        media_type=route.media_type,
+        include_in_schema=False,
+    )(respond)
+
+
+def _encoded_id(route: Route, request: Request[Any, Any, Any]) -> bytes:
+    """Return the id at the end of the path as it was sent; the framework has it decoded, slashes too."""
+    if route.id_name is None:
+        return b""
+    raw_path, prefix = request.scope["raw_path"], route.prefix.encode()
+    if prefix in raw_path:
+        return raw_path.partition(prefix)[2]
+    return quote(request.path_params[route.id_name].removeprefix("/")).encode()  # another part is encoded too
+
+
+def _request_id(request: Request[Any, Any, Any]) -> str:
+    return request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
+
+
+def _error_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    request_id = _request_id(request)
+    status, content, headers = error_response(error, request_id, request.app.state.worker.outage)
     return Response(content, status_code=status, headers={REQUEST_ID_HEADER: request_id, **headers})

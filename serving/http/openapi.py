@@ -1,65 +1,45 @@
-"""The OpenAPI document beside what the routes say of themselves, and the page that shows it."""
+"""The OpenAPI document, made from the table of routes, and the page that shows it."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 import swagger_ui
 from litestar import Litestar, Response, Router
 from litestar.exceptions import NotFoundException
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    PathItem,
+    Reference,
+    RequestBody,
+    SecurityScheme,
+)
 from litestar.static_files import create_static_files_router
 
 import recsys
-from serving.api import (
-    AcceptedEvents,
-    Anomalies,
-    Anomaly,
-    Batch,
-    Failure,
-    InvalidValue,
-    ItemList,
-    ItemState,
-    LiveStatus,
-    ReadyStatus,
-    Recommendations,
-    User,
-    UserLabel,
-)
-from serving.http.anomaly_routes import LabelRequest
-from serving.http.routes import BatchRequest, RankRequest
-from serving.intake.event_parsing import Event
-from serving.intake.items import ItemChange
+from recsys.schema import MAX_ID_LENGTH
+from serving.http.query import EXPECTED, Cursor, Field, query_fields
+from serving.http.routing import JSON, Route
 
 PATH: Final = "/schema"
 FILES: Final = f"{PATH}/files"
 PAGE_FILES: Final = Path(swagger_ui.__file__).parent / "static"
 NO_ICON: Final = "<link rel='icon' href='data:,'>"
-DESCRIPTION: Final = """Recommendations from what was published last night and what users have done since.
+REFERENCE: Final = "#/components/schemas/{name}"
+DESCRIPTION: Final = """Recommendations from last night's published lists and from the events since then.
 
-Where there are API keys, a request shows one as `Authorization: Bearer …` or `X-API-Key`; a scope includes those
-before it: read, write, admin. Ids go percent-encoded into a path, their slashes too. Answers under /v1
-have an `X-Request-ID`; one that is no success is JSON and says why."""
-BODIES: Final = (
-    *(
-        Recommendations,
-        ItemList,
-        Batch,
-        User,
-        AcceptedEvents,
-        ItemState,
-        LiveStatus,
-        ReadyStatus,
-        InvalidValue,
-        Failure,
-    ),
-    *(Anomalies, Anomaly, UserLabel, LabelRequest),
-    *(BatchRequest, RankRequest, Event, ItemChange),
-)
+Where the server has API keys, a request shows one as `Authorization: Bearer …` or `X-API-Key`; a scope includes
+those before it: read, write, admin. Ids are percent-encoded in a path, their slashes too. Answers under /v1
+have an `X-Request-ID`; an error is JSON and says why."""
 EXAMPLES: Final[dict[str, Any]] = {
     "BatchRequest": {"user_ids": ["7", "8"], "n": 10},
     "RankRequest": {"user_id": "7", "item_ids": ["1082185", "995242"]},
@@ -67,10 +47,11 @@ EXAMPLES: Final[dict[str, Any]] = {
     "LabelRequest": {"label": "bot"},
     "ItemChange": {"available": False, "price": 3.5},
 }
+NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 
 
 class Page(SwaggerRenderPlugin):
-    """Swagger UI from the installed files, which asks no other host for anything."""
+    """Swagger UI from the installed files, which requests nothing from other hosts."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -82,17 +63,15 @@ class Page(SwaggerRenderPlugin):
         )
 
     def receive_router(self, router: Router) -> None:
-        """Nobody logs in by OAuth here: there is no page for it."""
+        """Add no page for a log-in by OAuth, which the server does not have."""
 
 
 def documentation() -> OpenAPIConfig:
-    """What the framework makes the document of, beside the routes, and where it shows it."""
+    """Return what the document says besides the routes, and where the framework shows it."""
     return OpenAPIConfig(
         title="recsys",
         version=recsys.__version__,
         description=DESCRIPTION,
-        use_handler_docstrings=True,
-        operation_id_creator=_operation_id,
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer"),
@@ -101,31 +80,96 @@ def documentation() -> OpenAPIConfig:
         ),
         security=[{"bearer": []}, {"header": []}, {}],
         render_plugins=[Page(), JsonRenderPlugin()],
-        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, after_request=_no_page),
+        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, after_request=_raise_not_found),
     )
 
 
 def page_files() -> Router:
-    """The route of the files that the page is made of."""
+    """Return the route of the files of the page."""
     return create_static_files_router(FILES, [PAGE_FILES], include_in_schema=False)
 
 
-def describe_bodies(app: Litestar, event_names: Iterable[str]) -> None:
-    """Put msgspec's own schemas of bodies and answers into the document: they have what a value may be, and why."""
-    _, schemas = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+def describe_routes(app: Litestar, routes: Sequence[Route], event_names: Iterable[str]) -> None:
+    """Put the routes and the schemas of their bodies and answers into the framework's document."""
+    document: Any = app.openapi_schema
+    document.paths = {}
+    for route in routes:
+        item = document.paths.setdefault(route.path, PathItem())
+        setattr(item, route.method.lower(), _operation(route))
+    _, schemas = msgspec.json.schema_components(body_types(routes), ref_template=REFERENCE)
     schemas["Event"]["properties"]["event"]["enum"] = sorted(event_names)
-    known: dict[str, Any] = app.openapi_schema.components.schemas
     for name, schema in schemas.items():
-        known[name] = schema | ({"examples": [EXAMPLES[name]]} if name in EXAMPLES else {})
+        schemas[name] = schema | ({"examples": [EXAMPLES[name]]} if name in EXAMPLES else {})
+    document.components.schemas = schemas
 
 
-def _operation_id(handler: HTTPRouteHandler, method: Any, path: Any) -> str:
-    del method, path
-    return handler.handler_name
+def body_types(routes: Iterable[Route]) -> list[Any]:
+    """Return the types of all bodies and answers."""
+    types: list[Any] = []
+    for route in routes:
+        contents = [response.content for response in (route.answer, *route.errors.values())]
+        types += [kind for content in (route.body, *contents) for kind in _alternatives(content)]
+    return [kind for kind in dict.fromkeys(types) if kind not in (None, str)]
 
 
-def _no_page(response: Response[Any]) -> Response[Any]:
-    """What is not there under /schema is told as everywhere else, not by the framework's page."""
+def _operation(route: Route) -> Operation:
+    description = inspect.getdoc(route.handler) or ""
+    if route.scope is not None:
+        description += f"\n\nNeeds the scope {route.scope}."
+    responses: dict[str, OpenAPIResponse | Reference] = {
+        str(status): OpenAPIResponse(
+            description=response.description, content={media_type: OpenAPIMediaType(_schema(response.content))}
+        )
+        for status, response, media_type in (
+            (route.status, route.answer, route.media_type),
+            *((status, response, JSON) for status, response in route.errors.items()),
+        )
+    }
+    body = None if route.body is None else RequestBody({JSON: OpenAPIMediaType(_schema(route.body))}, required=True)
+    return Operation(
+        tags=[route.tag],
+        summary=route.summary,
+        description=description,
+        operation_id=route.name,
+        parameters=_parameters(route) or None,
+        request_body=body,
+        responses=responses,
+        security=NO_KEY if route.scope is None else None,
+    )
+
+
+def _parameters(route: Route) -> list[Parameter | Reference]:
+    parameters: list[Parameter | Reference] = []
+    if (name := route.id_name) is not None:
+        schema: Any = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
+        parameters.append(Parameter(name, "path", schema=schema, description=EXPECTED[name], required=True))
+    if route.query is not None:
+        parameters += [_query_parameter(field, route) for field in query_fields(route.query).values()]
+    return parameters
+
+
+def _query_parameter(field: Field, route: Route) -> Parameter:
+    is_required = field.name in route.required
+    schema = _schema(str) if field.type is Cursor else _schema(Annotated[field.type, field.meta])
+    schema.pop("uniqueItems", None)  # a set takes an id twice
+    if not is_required and field.default not in (None, frozenset()):
+        schema["default"] = field.default
+    description = schema.pop("description", field.meta.description)
+    return Parameter(field.name, "query", schema=schema, description=description, required=is_required)
+
+
+def _schema(kind: Any) -> Any:
+    """Return the JSON schema of a type or union; structs are references to the components."""
+    schemas, _ = msgspec.json.schema_components(_alternatives(kind), ref_template=REFERENCE)
+    return schemas[0] if len(schemas) == 1 else {"oneOf": list(schemas)}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is UnionType else (kind,)
+
+
+def _raise_not_found(response: Response[Any]) -> Response[Any]:
+    """Answer an unknown address under /schema as any other, not with the framework's page."""
     if response.status_code == 404:
         raise NotFoundException
     return response

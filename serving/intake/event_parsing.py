@@ -23,11 +23,10 @@ from recsys.schema import (
     find_broken_event_rule,
     is_id,
 )
-from serving.api import RowError
+from serving.api import MAX_EVENTS, RowError
 from serving.guard.counters import Origin
 from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 
-MAX_EVENTS: Final = 500
 MAX_TEXT_LENGTH: Final = 1_000
 MAX_SHOWN_LENGTH: Final = 200
 """Characters of a wrong value that the answer repeats."""

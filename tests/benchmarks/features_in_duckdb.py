@@ -16,7 +16,7 @@ from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
 from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
-from features.user_tastes import TOP
+from features.user_tastes import MAX_TOP
 
 DAY: Final = 86_400_000_000
 NAMES: Final = {
@@ -295,7 +295,7 @@ def _user_profile(as_of: datetime) -> str:
         ), paths AS (
             SELECT user_id, level, path, confidence / sum(confidence) OVER (PARTITION BY user_id, level) AS share
             FROM at_levels
-            QUALIFY row_number() OVER (PARTITION BY user_id, level ORDER BY confidence DESC, path) <= {TOP}
+            QUALIFY row_number() OVER (PARTITION BY user_id, level ORDER BY confidence DESC, path) <= {MAX_TOP}
         ), category_tops AS (
             SELECT user_id, list({{'path': path, 'share': share}} ORDER BY level, share DESC, path)
                 AS category_affinity
@@ -305,7 +305,7 @@ def _user_profile(as_of: datetime) -> str:
             FROM known WHERE brand IS NOT NULL GROUP BY ALL HAVING sum(confidence) > 0
         ), brands AS (
             SELECT user_id, name, confidence / sum(confidence) OVER (PARTITION BY user_id) AS share FROM by_brand
-            QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY confidence DESC, name) <= {TOP}
+            QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY confidence DESC, name) <= {MAX_TOP}
         ), brand_tops AS (
             SELECT user_id, list({{'name': name, 'share': share}} ORDER BY share DESC, name) AS brand_affinity
             FROM brands GROUP BY user_id

@@ -20,7 +20,7 @@ from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
 from features.pairs import TREND_HALF_LIFE_SHARE
 from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
-from features.user_tastes import TOP
+from features.user_tastes import MAX_TOP
 from tests.benchmarks.features_in_duckdb import NAMES
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
@@ -318,7 +318,7 @@ def _tops(liked: pd.DataFrame, group: list[str], key: str, name: str) -> pd.Seri
     rows = liked.assign(share=share).sort_values(
         [*group, "share", key], ascending=[True] * len(group) + [False, True]
     )
-    best = rows[rows.groupby(group, observed=True).cumcount() < TOP]
+    best = rows[rows.groupby(group, observed=True).cumcount() < MAX_TOP]
     shown: list[dict[str, Any]] = [
         {name: value, "share": part} for value, part in zip(best[key], best["share"], strict=True)
     ]

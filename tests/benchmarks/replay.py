@@ -111,7 +111,7 @@ async def _replayed(settings: Settings, trips: list[Trip]) -> dict[str, tuple[ND
     with redis.Redis.from_url(str(settings.redis.url)) as client:
         for key in client.scan_iter(f"{settings.redis.namespace}:session:*"):
             client.delete(key)
-        async with worker.opened():
+        async with worker.running():
             version = worker.engine.catalogue().version
             for trip in trips:
                 published: Any = client.get(keys.user_items(version, trip.user_id))

@@ -1,3 +1,5 @@
+"""The layout of the lake, what enters it, and who may open it."""
+
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 from jobs.lake import Lake, open_lake
 from recsys.errors import SettingsError
+from recsys.pseudonyms import key_check
 from recsys.schema import Events, Items, Users
 from recsys.settings import Lake as LakeSettings
 from recsys.settings import Settings
@@ -26,7 +29,7 @@ with Lake(Path(sys.argv[1])).locked():
 
 
 def events(*ids: str, user: str = "ann", days: int = 0, item: str = "tea") -> pl.DataFrame:
-    """Views of an item by a user, one for each id."""
+    """Return views of an item by a user, one for each id."""
     rows = [
         {
             "event_id": event_id,
@@ -154,3 +157,42 @@ def test_a_lake_keeps_the_number_of_buckets_it_was_made_with(tmp_path: Path):
     assert open_lake(settings) == lake
     with pytest.raises(SettingsError, match=r"^lake\.buckets = 2: expected 4, by which .*lake was made"):
         open_lake(replace(settings, lake=LakeSettings(buckets=2)))
+
+
+@pytest.mark.parametrize("buckets", [2, 5, 40])
+def test_buckets_together_hold_all_events_and_each_user_in_one(tmp_path: Path, buckets: int):
+    frame = pl.concat([events(f"e{user}", f"f{user}", user=f"user-{user}", days=user % 5) for user in range(31)])
+    whole, split = Lake(tmp_path / "whole"), Lake(tmp_path / "split", buckets)
+    for lake in (whole, split):
+        add(lake, frame, "part")
+    parts = [split.events(bucket).collect() for bucket in range(buckets)]
+    users = [set(part["user_id"]) for part in parts]
+    assert sum(map(len, users)) == len(set[str]().union(*users)) == 31
+    assert sum(bool(bucket_users) for bucket_users in users) > 1
+    expected = whole.events().collect().sort("event_id")
+    assert pl.concat(parts).sort("event_id").equals(expected)
+    assert split.events().collect().sort("event_id").equals(expected)
+
+
+KEY = "a key of the shop"
+
+
+@pytest.mark.parametrize(("made", "opened"), [(KEY, None), (None, KEY), (KEY, "another"), ("", KEY)])
+def test_a_lake_is_of_one_kind(tmp_path: Path, made: str | None, opened: str | None) -> None:
+    first, second = (Settings(directory=tmp_path, pseudonym_key=key) for key in (made, opened))
+    add(open_lake(first), events("e1"), "part")
+    before = open_lake(first).events().collect()
+    with pytest.raises(SettingsError, match=r"^pseudonym_key = .* was made with.*; ingest into another") as error:
+        open_lake(second)
+    assert KEY not in str(error.value)
+    late = Lake(tmp_path / "lake", pseudonym_key=opened)
+    with pytest.raises(SettingsError), late.locked():
+        pass
+    assert open_lake(first).events().collect().equals(before)
+
+
+def test_the_lake_keeps_a_check_of_the_key_and_not_the_key(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", pseudonym_key=KEY)
+    add(lake, events("e1"), "part")
+    assert json.loads((lake.directory / "pseudonyms.json").read_text()) == key_check(KEY)
+    assert KEY not in repr(lake)

@@ -42,7 +42,7 @@ def test_a_name_is_of_few_characters(name: str) -> None:
 
 
 def test_a_key_without_a_scope_is_none() -> None:
-    with pytest.raises(ApiKeyError, match="expected a scope: read, write, admin"):
+    with pytest.raises(ApiKeyError, match="expected at least one scope of read, write, admin"):
         create_key("web", [], 0, NOW)
 
 
@@ -109,9 +109,9 @@ def test_keys_are_kept_without_tokens_for_their_owner_alone(tmp_path: Path) -> N
 
 def test_names_are_taken_and_missed() -> None:
     keys, _ = made("web")
-    with pytest.raises(ApiKeyError, match="key 'web': is there already"):
+    with pytest.raises(ApiKeyError, match="key 'web': exists already"):
         keys.with_key(keys.keys["web"])
-    with pytest.raises(ApiKeyError, match="key 'app': there is no such key; there are: web"):
+    with pytest.raises(ApiKeyError, match="key 'app': there is no such key; existing keys: web"):
         keys.without_key("app")
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, content: str, pro
     file.write_text(content)
     with pytest.raises(ApiKeyError, match=problem) as told:
         load_keys(file)
-    assert str(told.value).startswith(f"{file}: is no file of API keys: ")
+    assert str(told.value).startswith(f"{file}: is not a file of API keys: ")
     assert "\n" not in str(told.value)
 
 

@@ -16,6 +16,7 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.features import read_interactions
 from jobs.pipeline.steps.profiles import write_profiles
@@ -83,8 +84,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
         write_history(directory, interactions, exclude, settings.lists.history_items, task)
         write_profiles(directory, features, items)
         vectors = item_vectors(interactions, settings.seed) if settings.serving.diversity > 0 else None
-        item_features = pl.scan_parquet(features / "item_features.parquet", glob=False)
-        write_catalogue_file(directory, interactions, popularity, items, item_features, vectors)
+        write_catalogue_file(directory, interactions, popularity, items, read_item_features(run), vectors)
 
 
 def _load_winner(context: RunContext, interactions: Interactions) -> Model:

@@ -12,9 +12,9 @@ from jobs.pipeline.steps.screen import build_nightly_flags
 from jobs.progress import Progress
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
+from recsys.store.flags import replace_nightly_flags
 from recsys.store.keys import Keys
 from recsys.store.publish.list_files import count_lists
-from recsys.store.publish.nightly_flags import replace_nightly_flags
 from recsys.store.publish.publish import PublishResult
 from recsys.store.publish.publish import publish as publish_version
 

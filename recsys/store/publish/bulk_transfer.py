@@ -1,4 +1,4 @@
-"""Bytes in bulk to and from Redis: connections on which sending never waits for replies to be read."""
+"""Bulk transfer to and from Redis, on connections where sending does not wait for replies."""
 
 # redis-py leaves **kwargs without a type and keeps a connection's socket to itself.
 # pyright: reportUnknownMemberType=false, reportPrivateUsage=false
@@ -21,14 +21,15 @@ from recsys.store.resp import encode_commands
 READ_BYTES: Final = 1 << 18
 SCAN_KEYS: Final = 1_000
 WAITING: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Notices of a server's maintenance come between replies, in RESP3 only; these connections ask for RESP2.
+# Maintenance notifications are sent between replies, in RESP3 only; these connections use RESP2.
 MAINTENANCE: Final = ("maint_", "orig_", "oss_")
 
 
 class Channel:
-    """One server's connection for bytes in bulk, made and authenticated as those of its client are."""
+    """A non-blocking connection to one server, opened and authenticated like those of its client."""
 
     def __init__(self, client: redis.Redis) -> None:
+        """Connect to the server of a client."""
         pool: Any = client.connection_pool
         options: dict[str, Any] = {
             name: value for name, value in pool.connection_kwargs.items() if not name.startswith(MAINTENANCE)
@@ -36,25 +37,25 @@ class Channel:
         self._connection = pool.connection_class(**(options | {"protocol": 2}))
         self._connection.connect()
         self._socket: socket.socket = self._connection._sock
-        self.patience: float | None = self._socket.gettimeout()
+        self.timeout: float | None = self._socket.gettimeout()
         self._socket.setblocking(False)
         self.outgoing: deque[memoryview] = deque()
         self.incoming = bytearray()
 
     def close(self) -> None:
-        """End the connection, whatever is still on its way."""
+        """Close the connection, even if a transfer is not finished."""
         self._connection.disconnect()
 
     def fileno(self) -> int:
-        """The socket's number, for selectors."""
+        """Return the file descriptor of the socket, for selectors."""
         return self._socket.fileno()
 
     def send(self, data: Any) -> None:
-        """Queue bytes; `transfer` moves them."""
+        """Queue bytes, which `transfer` sends."""
         self.outgoing.append(memoryview(data).cast("B"))
 
     def write(self) -> None:
-        """Send what the socket takes now."""
+        """Send as much as the socket accepts now."""
         while self.outgoing:
             try:
                 sent = self._socket.send(self.outgoing[0][:READ_BYTES])
@@ -67,40 +68,40 @@ class Channel:
                 self.outgoing.popleft()
 
     def read(self) -> bool:
-        """Take what has come; whether anything has."""
-        found = False
+        """Read everything that has been received; return whether anything has."""
+        received = False
         while True:
             try:
                 data = self._socket.recv(READ_BYTES)
             except WAITING:
-                return found
+                return received
             if not data:
                 raise redis.ConnectionError("the server has closed the connection")
             self.incoming += data
-            found = True
+            received = True
 
 
 def transfer(channels: Iterable[Channel], done: Callable[[Channel], bool]) -> None:
-    """Send and read on all channels at once until each is done; `done` looks at what came and takes it away.
+    """Send and read on all channels at once until each is done; `done` consumes what a channel has received.
 
-    Raises redis-py's `TimeoutError` when nothing moves for as long as one command may take, and
-    `ConnectionError` when a server is gone.
+    Raises redis-py's `TimeoutError` if nothing is sent or received for the timeout of one command, and
+    `ConnectionError` if a connection is lost.
     """
     waiting = {channel for channel in channels if not done(channel)}
     with selectors.DefaultSelector() as selector:
         for channel in waiting:
             selector.register(channel, _interest(channel))
         while waiting:
-            patience = next(iter(waiting)).patience
-            ready = selector.select(patience)
+            timeout = next(iter(waiting)).timeout
+            ready = selector.select(timeout)
             if not ready:
-                raise redis.TimeoutError(f"no answer in {patience:g} seconds")
+                raise redis.TimeoutError(f"no answer in {timeout:g} seconds")
             for key, events in ready:
                 channel: Any = key.fileobj
                 with _socket_errors():
                     if events & selectors.EVENT_WRITE:
                         channel.write()
-                    # Also where nothing was announced: TLS may have read ahead.
+                    # Even if the socket is not readable: TLS may have read ahead.
                     channel.read()
                 if done(channel):
                     selector.unregister(channel)
@@ -122,16 +123,16 @@ def _socket_errors() -> Generator[None]:
 
 
 def key_hashes(client: redis.Redis, pattern: str) -> Iterator[NDArray[np.uint64]]:
-    """A 64-bit hash of every key of one server that matches, some keys perhaps twice, a SCAN at a time."""
+    """Yield 64-bit hashes of the keys of one server that match, one array per SCAN, some keys perhaps twice."""
     channel = Channel(client)
     try:
         cursor = b"0"
         while True:
             channel.send(encode_commands(("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_KEYS)))
-            transfer([channel], lambda channel: _scanned(channel.incoming) is not None)
-            scanned = _scanned(channel.incoming)
-            assert scanned is not None
-            cursor, hashes = scanned
+            transfer([channel], lambda channel: _parse_scan(channel.incoming) is not None)
+            parsed = _parse_scan(channel.incoming)
+            assert parsed is not None
+            cursor, hashes = parsed
             channel.incoming.clear()
             yield hashes
             if cursor == b"0":
@@ -140,8 +141,8 @@ def key_hashes(client: redis.Redis, pattern: str) -> Iterator[NDArray[np.uint64]
         channel.close()
 
 
-def _scanned(reply: bytearray) -> tuple[bytes, NDArray[np.uint64]] | None:
-    """Cursor and key hashes of a SCAN's reply; None while it is not all there."""
+def _parse_scan(reply: bytearray) -> tuple[bytes, NDArray[np.uint64]] | None:
+    """Return cursor and key hashes of a SCAN reply; None while it is incomplete."""
     if reply.startswith(b"-") and reply.endswith(b"\r\n"):
         raise redis.ResponseError(reply[1:-2].decode(errors="replace"))
     lines = reply.split(b"\r\n", 4)

@@ -1,4 +1,4 @@
-"""The lists of a run, read from its files a block at a time."""
+"""The files of a run's lists, read one block at a time."""
 
 # pyarrow has no stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -26,12 +26,12 @@ BOUGHT_WITH_FILE: Final = "bought_with.parquet"
 HISTORY_FILE: Final = "history.parquet"
 PROFILES_FILE: Final = "profiles.parquet"
 OPTIONAL_FILES: Final = (BOUGHT_WITH_FILE, HISTORY_FILE, PROFILES_FILE)
-"""Files that a run may lack: what only the online half reads."""
+"""Optional files, which only the online half reads."""
 NAME: Final = "name"
 ITEMS: Final = "items"
 
 BLOCK_LISTS: Final = 4_096
-WHOLE: Final = 2**31
+UNCUT: Final = 2**31
 """Longer than any list."""
 
 
@@ -51,7 +51,7 @@ class Block:
     longest: int
 
     def set_commands(self, rows: Numbers, per_command: int) -> tuple[Bytes, int]:
-        """MSET commands for some rows, and the bytes of their values."""
+        """Return MSET commands for some rows, and the bytes of their values."""
         return list_commands.set_commands(
             self.prefix,
             self.suffix,
@@ -67,20 +67,20 @@ class Block:
         )
 
     def slots(self) -> NDArray[np.int16]:
-        """The Cluster slot of the key of each of `rows`."""
+        """Return the Cluster slot of the key of each of `rows`."""
         return list_commands.slots(self.prefix, self.suffix, self.owner_starts, self.owners, self.rows)
 
     def key_bytes(self) -> int:
-        """How long the keys of `rows` are together."""
+        """Return the total length of the keys of `rows`."""
         around = (len(self.prefix) + len(self.suffix)) * len(self.rows)
         return around + int(np.diff(self.owner_starts)[self.rows].sum())
 
     def add_sizes(self, out: Numbers) -> None:
-        """Add to `out[p]` the bytes of the ids at place p of every list, each with the space or end after it."""
+        """Add to `out[p]` the bytes of the ids at position p of all lists, each with the separator after it."""
         list_commands.add_sizes(self.list_starts, self.items, np.diff(self.id_starts), self.rows, out)
 
     def pairs(self, rows: Numbers) -> list[tuple[str, bytes]]:
-        """Keys and values of some rows; slow, for samples."""
+        """Return keys and values of some rows; slow, for samples."""
         return [(self._key(int(row)), self._value(int(row))) for row in rows]
 
     def _key(self, row: int) -> str:
@@ -102,9 +102,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Source:
-    """One file of lists: whose they are, and how their keys begin and end.
+    """One file of lists: the column of their owners, and the prefix and suffix of their keys.
 
-    A profile is a list of one text, which may have spaces in it, unlike an id.
+    A profile is a list of one text, which may contain spaces, unlike an id.
     """
 
     path: Path
@@ -115,15 +115,15 @@ class Source:
     cuttable: bool
 
     def count(self) -> int:
-        """How many lists it has, empty ones too."""
+        """Return the number of lists, including empty ones."""
         return int(_metadata(self.path).num_rows)
 
     def blocks(self) -> Iterator[Block]:
-        """Its lists, `BLOCK_LISTS` at a time, however large the file's row groups are."""
+        """Yield the lists, `BLOCK_LISTS` at a time, whatever the size of the file's row groups."""
         metadata = _metadata(self.path)
         paths = (str(metadata.schema.column(column).path) for column in range(metadata.num_columns))
         ids = [path for path in paths if path.startswith(f"{ITEMS}.")]
-        # Ids come as numbers of a dictionary, which is a fifth of the work of reading each as text.
+        # Reading ids as dictionary indices takes a fifth of the time of reading them as text.
         with ParquetFile(self.path, metadata=metadata, read_dictionary=ids) as file:
             for group in range(metadata.num_row_groups):
                 batches: Any = file.iter_batches(
@@ -159,17 +159,17 @@ def _metadata(path: Path) -> Any:
 
 
 def _strings(array: Any) -> tuple[Numbers, Bytes]:
-    """Where each text of an Arrow array starts, the end of the last too, and all their bytes."""
+    """Return the start of each text of an Arrow array, with the end of the last, and the bytes of all."""
     _, starts, data = array.buffers()
     width = np.int64 if str(array.type).startswith("large") else np.int32
     offsets = np.frombuffer(starts, width)[array.offset : array.offset + len(array) + 1].astype(np.int64)
     return offsets, list_commands.padded(b"" if data is None else data)
 
 
-def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> Sequence[Source]:
-    """The files of a run's lists; `longest` cuts what is recommended to users and with items, nothing else.
+def sources(keys: Keys, version: str, directory: Path, longest: int = UNCUT) -> Sequence[Source]:
+    """Return the files of a run's lists; `longest` cuts the lists of users and items, no others.
 
-    Raises `StoreError` naming a file that is missing, unless it is one of `OPTIONAL_FILES`.
+    Raises `StoreError` if a file is missing that is not in `OPTIONAL_FILES`.
     """
     files: tuple[tuple[str, str, Callable[[str, str], str], bool], ...] = (
         (USER_ITEMS_FILE, USER_ID, keys.user_items, True),
@@ -179,23 +179,23 @@ def sources(keys: Keys, version: str, directory: Path, longest: int = WHOLE) -> 
         (HISTORY_FILE, USER_ID, keys.history, False),
         (PROFILES_FILE, USER_ID, keys.profile, False),
     )
-    found: list[Source] = []
+    available: list[Source] = []
     for name, owner, key, cuttable in files:
         path = directory / name
         if not path.is_file():
             if name in OPTIONAL_FILES:
                 continue
             raise StoreError(f"{path}: there is no such file to publish")
-        # No id has a line end, so it marks where the owner stands in a key.
+        # No id has a line end, so that it marks the place of the owner in a key.
         prefix, _, suffix = key(version, "\n").encode().partition(b"\n")
-        found.append(Source(path, owner, prefix, suffix, longest if cuttable else WHOLE, cuttable))
-    return found
+        available.append(Source(path, owner, prefix, suffix, longest if cuttable else UNCUT, cuttable))
+    return available
 
 
 def count_lists(directory: Path) -> int | None:
-    """How many lists a run has written, empty ones too; None where a file is missing that must be there."""
-    needed = [directory / name for name in (USER_ITEMS_FILE, SIMILAR_ITEMS_FILE, POPULAR_FILE)]
-    if not all(file.is_file() for file in needed):
+    """Return the number of lists of a run, including empty ones; None if a required file is missing."""
+    required = [directory / name for name in (USER_ITEMS_FILE, SIMILAR_ITEMS_FILE, POPULAR_FILE)]
+    if not all(file.is_file() for file in required):
         return None
-    others = [directory / name for name in OPTIONAL_FILES]
-    return sum(_metadata(file).num_rows for file in needed + [file for file in others if file.is_file()])
+    optional = [directory / name for name in OPTIONAL_FILES]
+    return sum(_metadata(file).num_rows for file in required + [file for file in optional if file.is_file()])

@@ -1,4 +1,4 @@
-"""Lists on their way into Redis: spread over the nodes of a Cluster by slot, every reply read."""
+"""Loading of lists into Redis: spread over the nodes of a Cluster by slot, with every reply checked."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -20,16 +20,16 @@ from recsys.store.publish.list_commands import SLOTS, Numbers
 from recsys.store.publish.list_files import Block
 
 LISTS_PER_COMMAND: Final = 2048
-"""One command takes the server two milliseconds or so, in which nobody else is answered; where it flushes its file
-at every write, it does so once for each. MSET takes three quarters of the time of as many SETs."""
+"""One command occupies the server for about two milliseconds. MSET takes three quarters of the time of as many
+SETs, and a server that flushes its file at every write does so once per command."""
 
 DONE: Final = b"+OK\r\n"
-ELSEWHERE: Final = (b"MOVED ", b"ASK ", b"TRYAGAIN")
+REDIRECTIONS: Final = (b"MOVED ", b"ASK ", b"TRYAGAIN")
 
 
 @dataclass
-class _Sent:
-    """Commands of one block on one channel; `answered` of them have their reply."""
+class _Batch:
+    """Commands of one block sent on one channel; `answered` of them have been replied to."""
 
     block: Block
     rows: Numbers
@@ -38,19 +38,21 @@ class _Sent:
 
 
 class Loader:
-    """Writes blocks of lists; leaving it closes its connections."""
+    """A context manager that writes blocks of lists, and closes its connections at the end."""
 
     def __init__(self, client: Client, version: str) -> None:
+        """Connect to every node that holds slots."""
         self._client = client
         self._version = version
-        self._sent: dict[Channel, deque[_Sent]] = {}
+        self._sent: dict[Channel, deque[_Batch]] = {}
         self._refused = 0
         self._first_refusal = ""
-        self._elsewhere: list[tuple[str, bytes]] = []
+        self._redirected: list[tuple[str, bytes]] = []
         self._channels: list[Channel] = []
         self._connect()
 
     def __enter__(self) -> Self:
+        """Return the loader, which is connected."""
         return self
 
     def __exit__(
@@ -59,44 +61,44 @@ class Loader:
         self._close()
 
     def write(self, block: Block) -> int:
-        """Send a block and read the replies that have come meanwhile; the bytes of its values.
+        """Send a block, and read the replies received so far; return the bytes of its values.
 
-        Raises `StoreError` when Redis refuses a list, of this block or one before.
+        Raises `StoreError` if Redis refuses a list of this or an earlier block.
         """
         size = 0
-        for channel, rows in self._shares(block):
+        for channel, rows in self._split_by_node(block):
             commands, values = block.set_commands(rows, self._per_command)
             channel.send(commands)
-            self._sent[channel].append(_Sent(block, rows, -(-len(rows) // self._per_command)))
+            self._sent[channel].append(_Batch(block, rows, -(-len(rows) // self._per_command)))
             size += values
-        transfer(self._channels, partial(self._take, wait=False))
-        if self._refused or self._elsewhere:
+        transfer(self._channels, partial(self._process_replies, wait=False))
+        if self._refused or self._redirected:
             self.finish()
         return size
 
     def finish(self) -> None:
-        """Read every reply that is still to come. Raises `StoreError` when Redis has refused a list."""
-        transfer(self._channels, partial(self._take, wait=True))
+        """Wait for all replies. Raises `StoreError` if Redis has refused a list."""
+        transfer(self._channels, partial(self._process_replies, wait=True))
         if self._refused:
             raise StoreError(
                 f"version {self._version}: Redis refused {self._refused} lists, the first as: {self._first_refusal}"
             )
-        if self._elsewhere:
-            # Slots have moved to another node: redis-py finds it, and where each slot lies from now on.
-            for key, value in self._elsewhere:
+        if self._redirected:
+            # Slots have moved to another node: redis-py finds it and updates its slot table.
+            for key, value in self._redirected:
                 self._client.set(key, value)
-            self._elsewhere.clear()
+            self._redirected.clear()
             self._close()
             self._connect()
 
     def _connect(self) -> None:
-        """A channel to every node that holds slots, and which one a slot is written through."""
+        """Open a channel to every node that holds slots, and map each slot to its channel."""
         self._channels, self._node_of_slot = [], np.zeros(SLOTS, np.int16)
         self._per_command = LISTS_PER_COMMAND
         if isinstance(self._client, redis.Redis):
             self._open(self._client)
             return
-        # The keys of one command must share a slot, and those of two users do not.
+        # The keys of one command must share a slot; keys of different users do not.
         self._per_command = 1
         self._client.nodes_manager.initialize()
         cluster: Any = self._client
@@ -117,15 +119,15 @@ class Loader:
             channel.close()
         self._sent.clear()
 
-    def _shares(self, block: Block) -> list[tuple[Channel, Numbers]]:
+    def _split_by_node(self, block: Block) -> list[tuple[Channel, Numbers]]:
         if not isinstance(self._client, RedisCluster):
             return [(self._channels[0], block.rows)]
         nodes = self._node_of_slot[block.slots()]
         shares = [(channel, block.rows[nodes == number]) for number, channel in enumerate(self._channels)]
         return [(channel, rows) for channel, rows in shares if len(rows)]
 
-    def _take(self, channel: Channel, wait: bool) -> bool:
-        """Take the replies that have come off a channel; whether its bytes are sent, and its replies here."""
+    def _process_replies(self, channel: Channel, wait: bool) -> bool:
+        """Process the received replies of a channel; return whether all is sent, and if `wait`, replied to."""
         whole = len(channel.incoming) // len(DONE)
         if bytes(channel.incoming) == DONE * whole:
             self._count(channel, whole)
@@ -140,20 +142,20 @@ class Loader:
         return not channel.outgoing and not (wait and self._sent[channel])
 
     def _count(self, channel: Channel, replies: int) -> None:
-        sent = self._sent[channel]
+        batches = self._sent[channel]
         while replies:
-            taken = min(replies, sent[0].commands - sent[0].answered)
-            sent[0].answered += taken
+            taken = min(replies, batches[0].commands - batches[0].answered)
+            batches[0].answered += taken
             replies -= taken
-            if sent[0].answered == sent[0].commands:
-                sent.popleft()
+            if batches[0].answered == batches[0].commands:
+                batches.popleft()
 
-    def _refuse(self, sent: _Sent, line: bytes) -> None:
-        start = sent.answered * self._per_command
-        rows = sent.rows[start : start + self._per_command]
+    def _refuse(self, batch: _Batch, line: bytes) -> None:
+        start = batch.answered * self._per_command
+        rows = batch.rows[start : start + self._per_command]
         message = line.removeprefix(b"-")
-        if message.startswith(ELSEWHERE):
-            self._elsewhere += sent.block.pairs(rows)
+        if message.startswith(REDIRECTIONS):
+            self._redirected += batch.block.pairs(rows)
             return
         self._refused += len(rows)
         self._first_refusal = self._first_refusal or message.decode(errors="replace")

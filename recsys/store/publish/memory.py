@@ -1,8 +1,8 @@
-"""What lists take in the server's memory, foretold by a sample, and how long they may be to fit a budget.
+"""Forecast of the memory that lists take in Redis, and the list length that fits a memory limit.
 
-How a server lays out a key and a value depends on its version, its allocator and their lengths. So nothing of
-that is assumed: a few hundred of the lists are written, `MEMORY USAGE` asked, and removed; only the table that
-finds a key is reckoned.
+The memory of a key and its value depends on the version of the server, its allocator and their lengths. It is
+therefore measured: a few hundred of the lists are written, `MEMORY USAGE` is read, and they are removed. Only the
+size of the hash table of keys is computed.
 """
 
 # redis-py leaves **kwargs without a type.
@@ -24,65 +24,65 @@ from recsys.store.keys import Keys
 from recsys.store.publish.list_commands import SLOTS, Numbers
 from recsys.store.publish.list_files import Source, sources
 
-SHORTEST: Final = 10
-"""Lists are never cut below this."""
+MIN_LENGTH: Final = 10
+"""Lists are never cut below this length."""
 SAMPLE_LISTS: Final = 500
-PLACES: Final = 10_000
-"""Longest list that settings allow."""
+MAX_LENGTH: Final = 10_000
+"""Maximum length of a list that the settings allow."""
 TABLE_BYTES: Final = 104
-"""About what a table takes besides its buckets; a Cluster has one for each slot with keys."""
-CROWD: Final = 40
-"""More keys than this never meet in one bucket."""
+"""Approximate bytes of a hash table besides its buckets; a Cluster has one table per slot with keys."""
+MAX_CHAIN_KEYS: Final = 40
+"""Maximum number of keys in one bucket and its chain."""
 HASHTABLE_SINCE: Final = (8, 1)
-"""Valkey's version from which on seven keys share a bucket of 64 bytes; before, and in Redis, each has one of 8."""
+"""Version of Valkey from which seven keys share a bucket of 64 bytes; in earlier ones and in Redis each has 8."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """The most bytes that a Redis may hold, `versions` versions among them."""
+    """The maximum bytes that Redis may hold, with `versions` versions in it."""
 
     bytes: int
     versions: int
 
 
 @dataclass(frozen=True)
-class _File:
-    """One file's lists: the bytes of all ids at each place, and a sample of whole lists."""
+class _FileSizes:
+    """The lists of one file: bytes of all ids at each position, and a sample of lists."""
 
     lists: int
     key_bytes: int
-    place_bytes: Numbers
+    position_bytes: Numbers
     sample: list[tuple[str, bytes]]
 
     def value_bytes(self, longest: int | None) -> int:
-        """Bytes of all values when lists are cut, or with None as they are."""
-        return int(self.place_bytes[:longest].sum()) - self.lists
+        """Return the bytes of all values, with lists cut to `longest` unless None."""
+        return int(self.position_bytes[:longest].sum()) - self.lists
 
 
 @dataclass(frozen=True)
 class MemoryForecast:
-    """What a run's lists would take in a server's memory."""
+    """Forecast of the memory that the lists of a run take in Redis."""
 
     client: Client
-    files: tuple[_File, ...]
+    files: tuple[_FileSizes, ...]
     cut: tuple[bool, ...]
     catalogue: int
 
     @classmethod
     def from_files(cls, client: Client, keys: Keys, version: str, directory: Path) -> "MemoryForecast":
-        """Read the lists once for their sizes."""
+        """Read the sizes of all lists in a directory."""
         found = sources(keys, version, directory)
         files = tuple(_read(source) for source in found)
         return cls(client, files, tuple(source.cuttable for source in found), catalogue_bytes(directory))
 
     @property
     def longest(self) -> int:
-        """The longest list that may be cut."""
+        """Return the length of the longest list that may be cut."""
         cuttable = [file for file, cut in zip(self.files, self.cut, strict=True) if cut]
-        return max((len(np.flatnonzero(file.place_bytes)) for file in cuttable), default=0)
+        return max((len(np.flatnonzero(file.position_bytes)) for file in cuttable), default=0)
 
     def bytes(self, longest: int) -> int:
-        """How much `used_memory` grows by all lists when those of users and items are cut to `longest`."""
+        """Return the growth of `used_memory` by all lists, with those of users and items cut to `longest`."""
         lists = sum(file.lists for file in self.files)
         values = sum(
             _file_bytes(self.client, file, longest if cut else None)
@@ -92,85 +92,87 @@ class MemoryForecast:
         return values + self.catalogue + after - before if lists else 0
 
     def resizing_bytes(self) -> int:
-        """What is needed besides while the server moves its keys to a larger table."""
+        """Return the bytes needed in addition while the server moves its keys to a larger table."""
         before, after = self._tables()
         return before if after > before else 0
 
     def _tables(self) -> tuple[int, int]:
-        """Bytes of the tables that find a key, before and after."""
+        """Return the bytes of the hash tables of keys, before and after."""
         nodes = primaries(self.client)
-        there = sum(node.dbsize() for node in nodes)
+        keys_before = sum(node.dbsize() for node in nodes)
         tables = 1 if nodes[0] is self.client else SLOTS
-        seven = _seven_in_a_bucket(nodes[0])
+        seven = _has_wide_buckets(nodes[0])
         lists = sum(file.lists for file in self.files)
-        before, after = (round(tables * _table_bytes(keys / tables, seven)) for keys in (there, there + lists))
+        before, after = (
+            round(tables * _table_bytes(keys / tables, seven)) for keys in (keys_before, keys_before + lists)
+        )
         return before, after
 
 
 def find_list_length(client: Client, keys: Keys, version: str, directory: Path, budget: MemoryBudget) -> int | None:
-    """The length that lists have to be cut to so that as many versions as are kept fit the budget; None for none.
+    """Return the length to cut lists to, so that all kept versions fit the budget; None if they fit uncut.
 
-    The new version may take its share of what is not taken by other data, and no more than is free now. Raises
-    `StoreError`, before a list is written, when lists of `SHORTEST` do not fit.
+    The new version may take its share of the memory that other data does not use, and no more than is free now.
+    Raises `StoreError`, before a list is written, if lists of `MIN_LENGTH` do not fit.
     """
     forecast = MemoryForecast.from_files(client, keys, version, directory)
     used = used_memory(client)
-    known = sum(size for name, (size, _) in _sizes(client, keys).items() if name != version)
-    share = (budget.bytes - max(used - known, 0)) // budget.versions
-    most = min(share, budget.bytes - used - forecast.resizing_bytes())
-    low, high = min(SHORTEST, forecast.longest), forecast.longest
-    if forecast.bytes(high) <= most:
+    other_versions = sum(size for name, (size, _) in _sizes(client, keys).items() if name != version)
+    share = (budget.bytes - max(used - other_versions, 0)) // budget.versions
+    available = min(share, budget.bytes - used - forecast.resizing_bytes())
+    low, high = min(MIN_LENGTH, forecast.longest), forecast.longest
+    if forecast.bytes(high) <= available:
         return None
     needed = forecast.bytes(low)
-    if needed > most:
+    if needed > available:
         raise StoreError(
             f"version {version}: lists of {low} need {needed:,} bytes; of redis.max_memory, {budget.bytes:,}, "
-            f"{max(most, 0):,} are left for one version: raise it, or keep fewer versions"
+            f"{max(available, 0):,} are left for one version: raise it, or keep fewer versions"
         )
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if forecast.bytes(middle) <= most else (low, middle)
+        low, high = (middle, high) if forecast.bytes(middle) <= available else (low, middle)
     return low
 
 
 def used_memory(client: Client) -> int:
-    """The memory that the server, or all primaries of the Cluster, have in use."""
-    found: list[Any] = [node.info("memory") for node in primaries(client)]
-    return sum(int(memory["used_memory"]) for memory in found)
+    """Return the memory in use by the server, or by all primaries of the Cluster."""
+    infos: list[Any] = [node.info("memory") for node in primaries(client)]
+    return sum(int(info["used_memory"]) for info in infos)
 
 
 def record_version_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:
-    """Keep what a version takes and was cut to, for the next publish to reckon with."""
+    """Record the memory of a version and the length its lists were cut to, for the next publish."""
     client.hset(keys.sizes, version, f"{max(size, 0)} {longest or 0}")
 
 
 def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
-    """The length that a version's lists were cut to, None where they were not."""
+    """Return the length that the lists of a version were cut to, None if they were not."""
     return _sizes(client, keys).get(version, (0, 0))[1] or None
 
 
 def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
-    noted: dict[Any, Any] = client.hgetall(keys.sizes)
-    parts = {decode_text(name): decode_text(value).split(" ") for name, value in noted.items()}
+    recorded: dict[Any, Any] = client.hgetall(keys.sizes)
+    parts = {decode_text(name): decode_text(value).split(" ") for name, value in recorded.items()}
     return {name: (int(size), int(longest)) for name, (size, longest) in parts.items()}
 
 
-def _read(source: Source) -> _File:
+def _read(source: Source) -> _FileSizes:
     stride = max(1, source.count() // SAMPLE_LISTS)
-    place_bytes = np.zeros(PLACES, np.int64)
+    position_bytes = np.zeros(MAX_LENGTH, np.int64)
     lists = key_bytes = 0
     sample: list[tuple[str, bytes]] = []
     for block in source.blocks():
-        block.add_sizes(place_bytes)
+        block.add_sizes(position_bytes)
         key_bytes += block.key_bytes()
-        # The first of the block that a walk over all lists by strides would meet.
+        # The first row of the block that a walk over all lists by `stride` visits.
         sample += block.pairs(block.rows[-lists % stride :: stride])
         lists += len(block.rows)
-    return _File(lists, key_bytes, place_bytes, sample)
+    return _FileSizes(lists, key_bytes, position_bytes, sample)
 
 
-def _file_bytes(client: Client, file: _File, longest: int | None) -> int:
-    """The sample's memory, and byte by byte what all lists are longer or shorter than the sample."""
+def _file_bytes(client: Client, file: _FileSizes, longest: int | None) -> int:
+    """Return the memory of the sample, scaled to all lists, plus the bytes by which their lengths differ."""
     if not file.sample:
         return 0
     cut = [(key, _cut(value, longest)) for key, value in file.sample]
@@ -185,7 +187,7 @@ def _cut(value: bytes, longest: int | None) -> bytes:
 
 
 def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
-    """What some keys and values take; they are gone again."""
+    """Write some keys, return their memory, and remove them."""
     nodes: defaultdict[redis.Redis, list[tuple[str, bytes]]] = defaultdict(list)
     for key, value in pairs:
         nodes[node_for_key(client, key)].append((key, value))
@@ -201,22 +203,25 @@ def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
     return total
 
 
-def _seven_in_a_bucket(node: redis.Redis) -> bool:
+def _has_wide_buckets(node: redis.Redis) -> bool:
     facts: Any = node.info("server")
     version = str(facts.get("valkey_version", "0.0")).split(".")
     return (int(version[0]), int(version[1])) >= HASHTABLE_SINCE
 
 
-def _table_bytes(keys: float, seven_in_a_bucket: bool) -> float:
-    """A table has the next power of two of buckets; one of seven that overflows goes on in another."""
+def _table_bytes(keys: float, wide_buckets: bool) -> float:
+    """Return the bytes of a hash table; its number of buckets is a power of two.
+
+    A bucket of seven keys that overflows continues in a chained bucket.
+    """
     if keys == 0:
         return 0
-    if not seven_in_a_bucket:
+    if not wide_buckets:
         return TABLE_BYTES + 8 * _power_of_two(keys)
     buckets = _power_of_two(keys / 7)
-    in_one = np.arange(1, CROWD)
+    in_one = np.arange(1, MAX_CHAIN_KEYS)
     share = np.exp(in_one * np.log(max(keys / buckets, 1e-9)) - keys / buckets - np.cumsum(np.log(in_one)))
-    # Six and the way to the next, but in the last of the chain.
+    # A bucket with a successor holds six keys and the link to it; the last of a chain holds seven.
     chain = np.where(in_one <= 7, 1, np.ceil((in_one - 1) / 6))
     return TABLE_BYTES + 64 * buckets * (1 + float(((chain - 1) * share).sum()))
 

@@ -43,10 +43,10 @@ Pairs = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What a publish left in Redis: `keys` keys, whose values have `bytes` bytes, and which versions are gone.
+    """What a publish wrote to Redis: `keys` keys, whose values have `bytes` bytes, and which versions it removed.
 
-    `memory_bytes` is what they take there, None where the server's memory did not grow by them; `cut_to` is the
-    length the lists of users and items were cut to, None where they are as the run wrote them.
+    `memory_bytes` is the growth of the server's memory, None if it did not grow; `cut_to` is the length that the
+    lists of users and items were cut to, None if they were published as the run wrote them.
     """
 
     version: str
@@ -76,20 +76,22 @@ def publish(
     progress: Callable[[int], None] | None = None,
     max_memory: int | None = None,
 ) -> PublishResult:
-    """Load the lists of a run as `version`, check them, make it live, and remove old versions.
+    """Load the lists of a run as `version`, verify them, make it live, and remove old versions.
 
-    `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items)
-    and `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). What is for the online
-    half may be missing: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
-    `profiles.parquet` (user_id, items: one text) and `catalogue.parquet` (`recsys.store.catalogue.FACTS`). Empty
-    lists are not written. `keep_versions` counts the live one; that and the previous one always stay. `progress` is
-    told the number of lists done so far. `max_memory` is as `Redis.max_memory` has it. A version that is live
-    already is compared list by list and left as it is, but for its trending list, which is renewed by day.
-    `client` gives its replies as bytes.
+    `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items) and
+    `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). The files for the online
+    half are optional: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
+    `profiles.parquet` (user_id, items: one text) and `catalogue.parquet`
+    (`recsys.store.catalogue.CATALOGUE_SCHEMA`). Empty lists are not written.
 
-    Raises `StoreError`, with the pointer where it was, when a list is refused, missing or not as written,
-    when the lists do not fit, when the live version changes meanwhile, and when `version` is live with other
-    lists.
+    `keep_versions` counts the live version; that and the previous one are never removed. `progress` is called with
+    the number of lists written so far. `max_memory` is `Redis.max_memory`. A version that is already live is
+    compared list by list and left as it is; its trending list is not compared, as it is updated during the day.
+    `client` must return bytes.
+
+    Raises `StoreError` if a list is refused, missing or different from what was written, if the lists do not fit
+    into `max_memory`, if the live version changes meanwhile, or if `version` is live with other lists. The live
+    version then stays as it was.
     """
     started = time.perf_counter()
     sources(keys, version, lists_directory)
@@ -103,7 +105,7 @@ def publish(
         else:
             budget = None
             if max_memory is not None:
-                # What would go afterwards goes before, so that its memory is there to use.
+                # Old versions are removed first, so that their memory can be used.
                 removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
                 budget = MemoryBudget(max_memory, max(keep_versions, 2))
             loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
@@ -122,7 +124,7 @@ def publish(
 
 
 def _kept(version: str, previous: str | None) -> list[str]:
-    """What stays however few versions are kept."""
+    """Return the versions that are never removed."""
     return [version] if previous is None else [version, previous]
 
 
@@ -135,9 +137,9 @@ def _load(
     budget: MemoryBudget | None,
     progress: Callable[[int], None] | None,
 ) -> _Loaded:
-    mark, known = begin_load(client, keys, version)
+    mark, was_known = begin_load(client, keys, version)
     try:
-        if known:
+        if was_known:
             delete_version_keys(client, keys, version)
         longest = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
@@ -150,7 +152,7 @@ def _load(
         record_version_size(client, keys, version, grown, longest)
         make_live(client, keys, version, previous, mark)
     except (StoreError, *ERRORS):
-        # Half a version would only take memory; where Redis is gone, the next publish clears it.
+        # An incomplete version only takes memory. If Redis is unavailable, the next publish removes it.
         with suppress(*ERRORS):
             remove_failed_load(client, keys, version, mark)
         raise
@@ -165,7 +167,7 @@ def _blocks(keys: Keys, version: str, directory: Path, longest: int | None) -> I
 def _write(
     client: Client, version: str, blocks: Iterable[Block], progress: Callable[[int], None] | None
 ) -> tuple[int, int, Pairs]:
-    """Write all blocks; how many lists, the bytes of their values, and a sample. Only some blocks are in memory."""
+    """Write the blocks; return the number of lists, the bytes of their values, and a sample to verify."""
     count = size = 0
     sample: Pairs = []
     with Loader(client, version) as loader:
@@ -180,7 +182,7 @@ def _write(
 
 
 def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) -> int:
-    """The bytes of the catalogue, 0 where there is none."""
+    """Write and verify the catalogue; return its bytes, 0 if the run has none."""
     file = directory / CATALOGUE_FILE
     if not file.is_file():
         return 0
@@ -191,7 +193,7 @@ def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) 
 def _compare(
     client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
 ) -> _Loaded:
-    """All of the live version is there as the files have it; readers notice nothing."""
+    """Verify that the live version is what the files contain, without writing anything."""
     trending = keys.ranking(version, TRENDING)
     longest = read_list_cut(client, keys, version)
     count = size = 0
@@ -204,10 +206,10 @@ def _compare(
             progress(count)
     file = directory / CATALOGUE_FILE
     catalogue = verify_catalogue(client, keys, version, file) if file.is_file() else 0
-    found = client.get(trending)
-    count += (catalogue > 0) + (found is not None)
+    trending_list = client.get(trending)
+    count += (catalogue > 0) + (trending_list is not None)
     _verify_count(client, keys, version, count)
-    return _Loaded(count, size + catalogue + len(found or b""), cut_to=longest)
+    return _Loaded(count, size + catalogue + len(trending_list or b""), cut_to=longest)
 
 
 def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
@@ -218,21 +220,21 @@ def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
             pipeline.execute_command("GET", key)
         for (key, value), reply in zip(part, pipeline.execute(), strict=True):
             if reply != value:
-                found = "is missing" if reply is None else "is another list"
-                raise StoreError(f"version {version}: {key} {found} in Redis")
+                problem = "is missing" if reply is None else "is another list"
+                raise StoreError(f"version {version}: {key} {problem} in Redis")
 
 
 def _verify_count(client: Client, keys: Keys, version: str, expected: int) -> None:
-    """SCAN may name a key twice, so keys are counted by hash, 8 bytes each."""
+    """Verify the number of keys; counted by 8-byte hash, as SCAN may return a key twice."""
     pattern = keys.version_pattern(version)
-    hashes = [some for node in primaries(client) for some in key_hashes(node, pattern)]
-    found = np.sort(np.concatenate(hashes))
-    count = len(found) - int(np.count_nonzero(found[1:] == found[:-1]))
+    batches = [hashes for node in primaries(client) for hashes in key_hashes(node, pattern)]
+    hashes = np.sort(np.concatenate(batches))
+    count = len(hashes) - int(np.count_nonzero(hashes[1:] == hashes[:-1]))
     if count != expected:
         raise StoreError(f"version {version}: {expected} lists to publish but {count} keys in Redis")
 
 
 def _last_before(client: Client, keys: Keys, version: str) -> str | None:
-    """The version, other than `version`, that went live last."""
-    whole = [known.name for known in versions(client, keys) if known.published_at]
-    return next((name for name in whole if name != version), None)
+    """Return the version, other than `version`, that went live last."""
+    published = [each.name for each in versions(client, keys) if each.published_at]
+    return next((name for name in published if name != version), None)

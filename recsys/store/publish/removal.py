@@ -1,4 +1,4 @@
-"""The end of versions that are no longer wanted, a few keys at a time so that readers are not held up."""
+"""Removal of versions, a few keys at a time so that readers are not blocked."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -14,19 +14,19 @@ from recsys.store.publish.versions import find_live_version, record_live_time, r
 from recsys.store.read import versions
 
 SCAN_KEYS: Final = 500
-"""Keys looked at, or removed, before readers get their turn."""
+"""Keys scanned or removed per command; other clients are served between commands."""
 REMOVING: Final = "removing"
 
 
 def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
-    """Remove what killed publishers have left, other than of `version`; the versions that are gone."""
-    known = versions(client, keys)
-    half = [each.name for each in known if not (each.published_at or each.live or each.name == version)]
-    return [name for name in half if remove_version(client, keys, name)]
+    """Remove versions that killed publishers left incomplete, except `version`; return the removed ones."""
+    found = versions(client, keys)
+    partial = [each.name for each in found if not (each.published_at or each.live or each.name == version)]
+    return [name for name in partial if remove_version(client, keys, name)]
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
-    """Remove all but `keep_versions` versions: those of `kept`, then those that went live last. What is gone."""
+    """Keep the versions in `kept` and the last to go live, `keep_versions` in all; return the removed ones."""
     known = versions(client, keys)
     whole = [*kept, *(each.name for each in known if each.published_at or each.live)]
     staying = list(dict.fromkeys(whole))[: max(keep_versions, len(kept))]
@@ -34,7 +34,7 @@ def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versio
 
 
 def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> None:
-    """Remove what a failed load has written, unless another load of the version has begun since."""
+    """Remove what a failed load has written, unless another load of the version has begun meanwhile."""
     state = client.hget(keys.versions, version)
     if state is None or state == mark.encode():
         # Nothing is written first: a server that is full still deletes.
@@ -44,7 +44,7 @@ def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> N
 
 
 def remove_version(client: Client, keys: Keys, version: str) -> bool:
-    """Remove a version and its keys; False, and nothing is gone, where it has gone live meanwhile."""
+    """Remove a version and its keys; return False, with nothing removed, if it has gone live meanwhile."""
     try:
         client.hset(keys.versions, version, REMOVING)
         current = rewrite_pointer(client, keys)
@@ -61,7 +61,7 @@ def remove_version(client: Client, keys: Keys, version: str) -> bool:
 
 
 def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
-    """Remove a version's keys."""
+    """Remove all keys of a version."""
     for node in primaries(client):
         for found in _scan(node, keys.version_pattern(version)):
             if node is client:
@@ -75,7 +75,7 @@ def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
 
 
 def _scan(node: redis.Redis, pattern: str) -> Iterator[list[bytes | str]]:
-    """The keys that match, some perhaps twice, a few at a time."""
+    """Yield the keys that match a few at a time, some perhaps twice."""
     cursor = 0
     while True:
         cursor, found = node.scan(cursor, match=pattern, count=SCAN_KEYS)

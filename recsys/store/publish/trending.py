@@ -1,4 +1,4 @@
-"""The trending list of the live version, renewed between two publishes."""
+"""Update of the trending list of the live version, between two publishes."""
 
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
@@ -13,18 +13,18 @@ from recsys.store.encoding import encode_lists
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.read import live_version
 
-TRIES = 5
+MAX_TRIES = 5
 
 
 def replace_trending(client: Client, keys: Keys, items: Sequence[str]) -> str:
-    """Put `items` in place of the live version's trending list, or remove it where there are none.
+    """Replace the trending list of the live version by `items`, or remove it if there are none.
 
-    Returns the version. Where another goes live meanwhile, its list is replaced too; the one before keeps what it
-    was given, and goes with it. Raises `StoreError` when no version is live.
+    Returns the version. If another version goes live meanwhile, its list is replaced too. Raises `StoreError` if no
+    version is live.
     """
     with store_errors(client):
         version = live_version(client, keys)
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             key = keys.ranking(version, TRENDING)
             if items:
                 client.set(key, encode_lists(pl.Series([list(items)], dtype=pl.List(pl.String)))[0])
@@ -33,4 +33,4 @@ def replace_trending(client: Client, keys: Keys, items: Sequence[str]) -> str:
             written, version = version, live_version(client, keys)
             if version == written:
                 return version
-    raise StoreError(f"{keys.live}: the live version changed {TRIES} times while its trending list was written")
+    raise StoreError(f"{keys.live}: the live version changed {MAX_TRIES} times while its trending list was written")

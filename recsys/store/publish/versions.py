@@ -1,10 +1,10 @@
-"""Versions of lists in Redis: which is live, which are whole, and going back to one.
+"""Versions of lists in Redis: which one is live, which are complete, and rolling back to one.
 
-The hash `Keys.versions` says for each version whether it is whole; while one is loaded its field holds that
-load's own mark. In a Cluster the hash and the pointer `Keys.live` lie on different nodes, so no transaction
-spans both. Whoever takes a version's wholeness away writes the hash first and the pointer, unchanged, after
-it (`touch`); whoever moves the pointer watches it before reading the hash. Of the two, at least one then sees
-the other: either the pointer does not move, or its move is seen before a key is gone.
+The hash `Keys.versions` holds for each version whether it is complete; while a version is being loaded, its field
+holds a mark unique to that load. In a Cluster the hash and the pointer `Keys.live` are on different nodes, and no
+transaction spans both. A process that starts to load or remove a version writes the hash first, and then the
+pointer, unchanged (`rewrite_pointer`); a process that moves the pointer watches it before it reads the hash. At
+least one then sees the other: either the pointer does not move, or its move is seen before a key is removed.
 """
 
 # redis-py leaves **kwargs without a type.
@@ -28,7 +28,7 @@ MAX_REWRITES: Final = 100
 
 @dataclass(frozen=True)
 class RollbackResult:
-    """The version that is live now, and the one that was."""
+    """The version that is live now, and the one that was live before."""
 
     version: str
     previous: str
@@ -36,64 +36,64 @@ class RollbackResult:
 
 
 def roll_back(client: Client, keys: Keys, version: str | None = None) -> RollbackResult:
-    """Make an older version live again: `version`, or the one that was live before.
+    """Make an older version live again: `version`, or by default the one that was live before.
 
-    Raises `StoreError`, with the pointer where it was, when there is no such version, when it is not whole or
-    live already, and when the live version changes meanwhile.
+    Raises `StoreError` if there is no such version, if it is incomplete or already live, or if the live version
+    changes meanwhile. The live version then stays as it was.
     """
     started = time.perf_counter()
     with store_errors(client):
         previous = live_version(client, keys)
         repair_live_time(client, keys)
-        wanted = _whole(versions(client, keys), previous, version)
-        state = client.hget(keys.versions, wanted)
-        if state is None or not _move(client, keys, wanted, previous, state):
-            raise StoreError(f"version {wanted}: the live version or this one has changed meanwhile: try again")
-    return RollbackResult(wanted, previous, time.perf_counter() - started)
+        target = _choose_target(versions(client, keys), previous, version)
+        state = client.hget(keys.versions, target)
+        if state is None or not _move_pointer(client, keys, target, previous, state):
+            raise StoreError(f"version {target}: the live version or this one has changed meanwhile: try again")
+    return RollbackResult(target, previous, time.perf_counter() - started)
 
 
-def _whole(known: list[Version], live: str, wanted: str | None) -> str:
-    others = [version for version in known if version.name != live and version.published_at is not None]
+def _choose_target(all_versions: list[Version], live: str, requested: str | None) -> str:
+    others = [version for version in all_versions if version.name != live and version.published_at is not None]
     there = f"versions to go back to: {', '.join(version.name for version in others) or 'none'}"
-    if wanted is None:
+    if requested is None:
         if not others:
             raise StoreError(f"version {live} is live and there is no whole version to go back to")
         return others[0].name
-    if wanted == live:
-        raise StoreError(f"version {wanted} is live already; {there}")
-    if wanted not in [version.name for version in others]:
-        listed = wanted in [version.name for version in known]
-        raise StoreError(f"version {wanted!r} {'is not whole' if listed else 'is not in Redis'}; {there}")
-    return wanted
+    if requested == live:
+        raise StoreError(f"version {requested} is live already; {there}")
+    if requested not in [version.name for version in others]:
+        listed = requested in [version.name for version in all_versions]
+        raise StoreError(f"version {requested!r} {'is not whole' if listed else 'is not in Redis'}; {there}")
+    return requested
 
 
 def begin_load(client: Client, keys: Keys, version: str) -> tuple[str, bool]:
-    """Note that `version` is being loaded; the load's mark, and whether Redis may hold keys of the version.
+    """Record that `version` is being loaded; return the mark of the load, and whether the version may have keys.
 
-    Raises `StoreError` when the version has just gone live.
+    Raises `StoreError` if the version has just gone live.
     """
     mark = f"loading {uuid.uuid4().hex}"
-    known = client.hget(keys.versions, version)
+    state = client.hget(keys.versions, version)
     client.hset(keys.versions, version, mark)
     if rewrite_pointer(client, keys) == version:
         record_live_time(client, keys, version)
         raise StoreError(conflict_message(version))
-    return mark, known is not None
+    return mark, state is not None
 
 
 def make_live(client: Client, keys: Keys, version: str, previous: str | None, mark: str) -> None:
-    """Move the pointer. Raises `StoreError` when it or the mark of this load has changed since the load began."""
-    if not _move(client, keys, version, previous, mark.encode()):
+    """Move the pointer. Raises `StoreError` if it, or the mark of this load, has changed since the load began."""
+    if not _move_pointer(client, keys, version, previous, mark.encode()):
         raise StoreError(conflict_message(version))
 
 
 def conflict_message(version: str) -> str:
-    """What to say when two publishers met."""
+    """Return the error message for two publishes at the same time."""
     return f"version {version}: another publish or rollback came between; nothing has changed, publish again"
 
 
 def repair_live_time(client: Client, keys: Keys) -> None:
-    """Give the live version its time where a publisher was killed between moving the pointer and noting it."""
+    """Record when the live version went live, if a publisher was killed before it could."""
     version = find_live_version(client, keys)
     if version is not None:
         state = client.hget(keys.versions, version)
@@ -102,13 +102,13 @@ def repair_live_time(client: Client, keys: Keys) -> None:
 
 
 def find_live_version(client: Any, keys: Keys) -> str | None:
-    """The live version, None where nothing has been published."""
-    found = client.get(keys.live)
-    return None if found is None else decode_text(found)
+    """Return the live version, None if nothing has been published."""
+    version = client.get(keys.live)
+    return None if version is None else decode_text(version)
 
 
-def _move(client: Client, keys: Keys, version: str, previous: str | None, state: bytes | str) -> bool:
-    """Point from `previous` to `version`, which is of `state`; False, unless both are so, and nothing moves."""
+def _move_pointer(client: Client, keys: Keys, version: str, previous: str | None, state: bytes | str) -> bool:
+    """Move the pointer from `previous` to `version` in state `state`; return False, unmoved, if either changed."""
     with node_for_key(client, keys.live).pipeline() as pipeline:
         pipeline.watch(keys.live)
         if find_live_version(pipeline, keys) != previous or client.hget(keys.versions, version) != state:
@@ -124,13 +124,13 @@ def _move(client: Client, keys: Keys, version: str, previous: str | None, state:
 
 
 def record_live_time(client: Client, keys: Keys, version: str) -> None:
-    """Note that a version is whole and has just gone live, by the server's clock."""
+    """Record that a version is complete and has just gone live, by the clock of the server."""
     seconds, microseconds = node_for_key(client, keys.versions).time()
     client.hset(keys.versions, version, str(seconds * 1_000_000 + microseconds))
 
 
 def rewrite_pointer(client: Client, keys: Keys) -> str | None:
-    """Write the pointer as it is, so that whoever watches it starts over; the live version at that moment."""
+    """Write the pointer unchanged, so that processes that watch it start over; return the live version."""
     for _ in range(MAX_REWRITES):
         with node_for_key(client, keys.live).pipeline() as pipeline:
             pipeline.watch(keys.live)

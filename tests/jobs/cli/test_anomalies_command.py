@@ -20,9 +20,8 @@ from recsys.pseudonyms import pseudonym
 from recsys.schema import Flags
 from recsys.settings import Settings
 from recsys.store.embedded import start_server
-from recsys.store.flags import LABEL_REASON, Flag, put_flags, read_flag
+from recsys.store.flags import LABEL_REASON, Flag, put_flags, read_flag, replace_nightly_flags
 from recsys.store.keys import Keys
-from recsys.store.publish.nightly_flags import replace_nightly_flags
 from tests.jobs.experiments.test_backtest import DAY, NOON, acts, lake_with
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,17 +80,17 @@ def test_a_user_is_explained_released_and_labelled(
     }
     text = shown(recsys("anomalies", "explain", "bot", COLUMNS="200"))
     assert REASON in text
-    assert text.endswith("No nightly run has looked for users who are no shoppers yet.\n")
+    assert text.endswith("No nightly run has screened users yet.\n")
 
     assert shown(recsys("anomalies", "release", "bot")) == "bot is released.\n"
     assert read_flag(store, KEYS, "bot") is None
     assert shown(recsys("anomalies", "explain", "bot")).splitlines()[:2] == [
-        "bot is not held back.",
-        "An analyst has released bot: no more automatic flags.",
+        "bot is not flagged.",
+        "An analyst has released bot: the user is not flagged automatically.",
     ]
     assert put_flags(store, KEYS, [flag("bot")]) == 0
 
-    assert shown(recsys("anomalies", "label", "eve", "bot")) == "eve is labelled bot.\n"
+    assert shown(recsys("anomalies", "label", "eve", "bot")) == "eve is labeled bot.\n"
     (held,) = told(recsys("anomalies", "list", "--json"))
     assert (held["user_id"], held["source"], held["reasons"]) == ("eve", "label", [LABEL_REASON])
     assert told(recsys("archive", "--json"))["labels"] == 2
@@ -130,7 +129,7 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
     assert "Nightly run 20260302T000000Z" in text
     assert REASON in text
     assert shown(recsys("anomalies", "explain", "ann")).endswith(
-        "The nightly run 20260302T000000Z has nothing to say of ann.\n"
+        "The nightly run 20260302T000000Z has no finding about ann.\n"
     )
 
     replace_nightly_flags(store, KEYS, [flag("bot"), flag("eve")], NOW)
@@ -175,7 +174,7 @@ def test_a_day_is_replayed(recsys: Recsys, data_directory: Path) -> None:
     text = shown(recsys("anomalies", "backtest", COLUMNS="300"))
     assert "Flags of 2026-03-01" in text
     assert raised["reasons"][0] in text
-    assert text.endswith("50.00% of 2 users, by 63 events\n")
+    assert text.endswith("50.00% of 2 users would be flagged, from 63 events\n")
     other = told(recsys("anomalies", "backtest", "--day", "2026-02-27", "--json"))
     assert (other["users"], other["flags"]) == (1, [])
 

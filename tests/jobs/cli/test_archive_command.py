@@ -78,7 +78,7 @@ def test_a_redis_that_does_not_answer_is_an_error_but_to_a_nightly_run(recsys: R
     assert alone.stderr.startswith("recsys: Redis at 127.0.0.1:1: ")
     nightly = recsys("nightly", RECSYS_REDIS_URL=nowhere)
     warning, *_, error = nightly.stderr.splitlines()
-    assert "what was taken in online is not archived" in warning
+    assert "stream of events is not archived" in warning
     assert "Redis at 127.0.0.1:1" not in error
 
 

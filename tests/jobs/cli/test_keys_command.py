@@ -42,9 +42,9 @@ def test_a_key_is_made_listed_and_revoked(recsys: Recsys, data_directory: Path) 
 def test_mistakes_are_a_line(recsys: Recsys, data_directory: Path) -> None:
     recsys("keys", "create", "web", "--scope", "read")
     for arguments, problem in (
-        (["create", "web", "--scope", "read"], "recsys: key 'web': is there already; revoke it first"),
+        (["create", "web", "--scope", "read"], "recsys: key 'web': exists already; revoke it first"),
         (["create", "a_b", "--scope", "read"], "recsys: key 'a_b': expected a name of 1 to 32 letters"),
-        (["revoke", "app"], "recsys: key 'app': there is no such key; there are: web"),
+        (["revoke", "app"], "recsys: key 'app': there is no such key; existing keys: web"),
     ):
         ended = recsys("keys", *arguments)
         assert (ended.returncode, ended.stdout) == (2, "")

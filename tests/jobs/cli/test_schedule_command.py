@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import redis
 
-from jobs.cli import render
+from jobs.cli.status import print_status
 from jobs.pipeline.run import COMPLETE, list_runs
 from jobs.scheduler.history import AttemptOutcome, read_history
 from jobs.scheduler.lock import lock_holder
@@ -142,7 +142,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     ]
     assert list(status["due"]) == ["nightly", "trending", "archive"]
     assert status["scheduler"] is None
-    render.show_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
+    print_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
 
 
 def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.experiments.attack_simulation import AttackResult, read_split_dataset, simulate_attacks
+from jobs.experiments.attack_dataset import read_split_dataset
+from jobs.experiments.attack_simulation import AttackResult, simulate_attacks
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import CLICK_BURST, RANDOM
 from recsys.errors import SettingsError

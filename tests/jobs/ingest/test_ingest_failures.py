@@ -1,7 +1,9 @@
-import hashlib
+"""An ingest that fails leaves the lake as it was; one that was killed is completed by the next."""
+
 import io
 import json
-from datetime import UTC, datetime
+import os
+import subprocess
 from pathlib import Path
 
 import polars as pl
@@ -11,18 +13,14 @@ from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
 from recsys.errors import RecsysError, SourceError
 from recsys.settings import ColumnMapping, Sources, Table
+from tests.commands import RECSYS, run_recsys
+from tests.ingests import EVENT, LATEST, hash_lake, ingest_files, kill_ingests, write_events
 
-LATEST = datetime(2025, 1, 1, tzinfo=UTC)
-EVENT = {"user_id": "ann", "item_id": "tea", "event": "view", "timestamp": "2024-05-01T10:00:00"}
 UNTIMED = {"user_id": "ann", "item_id": "tea", "event": "view"}
-NO_TIMESTAMP = "column 'timestamp' of table 'events' is not there; the file has user_id, item_id, event"
+NO_TIMESTAMP = "column 'timestamp' of table 'events' is missing; the file has user_id, item_id, event"
+
+
 NOT_UTF8 = "user_id,item_id,event,timestamp\nann,thé,view,2024-05-01\n".encode("latin-1")
-
-
-def write_events(file: Path, *items: str) -> Path:
-    """A CSV file of events, one for each item."""
-    pl.DataFrame([EVENT | {"item_id": item} for item in items]).write_csv(file)
-    return file
 
 
 def parquet(rows: list[dict[str, str]]) -> bytes:
@@ -32,7 +30,7 @@ def parquet(rows: list[dict[str, str]]) -> bytes:
 
 
 def corrupt_parquet() -> bytes:
-    """A Parquet file whose second quarter is nothing but zeros."""
+    """Return a Parquet file whose second quarter is zeros."""
     content = bytearray(parquet([EVENT | {"session_id": f"session-{number}"} for number in range(100)]))
     quarter = slice(len(content) // 4, len(content) // 2)
     content[quarter] = bytes(quarter.stop - quarter.start)
@@ -66,20 +64,11 @@ BROKEN_FILES = {
 }
 
 
-def listing(lake: Lake) -> dict[str, str]:
-    """Every file of the lake, with the hash of its content."""
-    return {
-        str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(lake.directory.rglob("*"))
-        if file.is_file() and file.name != ".lock"
-    }
-
-
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """A lake that has taken in one event and refused another."""
+    """Return a lake with one event, and one in quarantine."""
     lake = Lake(tmp_path / "lake")
-    ingest((str(write_events(tmp_path / "events-0.csv", "tea", "a b")),), Sources(), lake, LATEST)
+    ingest_files(lake, write_events(tmp_path / "events-0.csv", {"item_id": "tea"}, {"item_id": "a b"}))
     return lake
 
 
@@ -88,15 +77,15 @@ def lake(tmp_path: Path) -> Lake:
 def test_a_file_that_cannot_be_read_leaves_the_lake_as_it_was(
     lake: Lake, tmp_path: Path, suffix: str, content: bytes, reason: str, chunk_rows: int
 ):
-    before = listing(lake)
-    good = write_events(tmp_path / "events-1.csv", "new", "b c")
+    before = hash_lake(lake)
+    good = write_events(tmp_path / "events-1.csv", {"item_id": "new"}, {"item_id": "b c"})
     broken = tmp_path / f"events-2.{suffix}"
     broken.write_bytes(content)
     with pytest.raises(SourceError) as error:
         ingest((str(good), str(broken)), Sources(chunk_rows=chunk_rows), lake, LATEST)
     assert str(error.value).startswith(f"{broken}: {reason}")
     assert "\n" not in str(error.value)
-    assert listing(lake) == before
+    assert hash_lake(lake) == before
 
 
 def test_the_encoding_of_the_table_mends_what_another_encoding_broke(lake: Lake, tmp_path: Path):
@@ -110,16 +99,80 @@ def test_the_encoding_of_the_table_mends_what_another_encoding_broke(lake: Lake,
     ("mapped", "problem"),
     [
         ("price *", r"sources\.tables\.log\.columns\.price = 'price \*': expected a column or an SQL expression"),
-        ("cost / 2", r"events-1\.csv: column 'cost' of table 'log' is not there; the file has user_id, item_id"),
+        ("cost / 2", r"events-1\.csv: column 'cost' of table 'log' is missing; the file has user_id, item_id"),
         ("event / 2", r"events-1\.csv: columns of table 'log' cannot be computed: "),
     ],
 )
 def test_a_mapping_that_cannot_be_computed_leaves_the_lake_as_it_was(
     lake: Lake, tmp_path: Path, mapped: str, problem: str
 ):
-    before = listing(lake)
-    good = write_events(tmp_path / "events-1.csv", "new")
+    before = hash_lake(lake)
+    good = write_events(tmp_path / "events-1.csv", {"item_id": "new"})
     columns: dict[str, ColumnMapping] = {**{name: name for name in EVENT}, "price": mapped}
     with pytest.raises(RecsysError, match=problem):
         ingest((str(good),), Sources(tables=(Table("log", "events", "*", columns),)), lake, LATEST)
-    assert listing(lake) == before
+    assert hash_lake(lake) == before
+
+
+DAYS = 6
+RENAMES = DAYS + 4  # the columns, buckets.json, a file a day, the quarantine, the record
+
+
+def write_week(file: Path, first_user: int, users: int) -> Path:
+    """Write a view by each user on each of `DAYS` days, and one invalid row."""
+    rows = [
+        {"user_id": f"u{user}", "item_id": "tea", "event": "view", "timestamp": f"2024-05-{day:02d}T10:00:00"}
+        for user in range(first_user, first_user + users)
+        for day in range(1, DAYS + 1)
+    ]
+    pl.DataFrame([*rows, rows[0] | {"item_id": "no id"}]).write_csv(file)
+    return file
+
+
+def test_the_command_ends_with_status_2_and_one_line_on_a_file_that_cannot_be_read(tmp_path: Path):
+    good = write_week(tmp_path / "events-1.csv", 0, 2)
+    broken = tmp_path / "events-2.csv"
+    broken.write_text("user_id,item_id,event\nu1,tea,view\n")
+    ended = run_recsys(tmp_path, tmp_path / "var", "ingest", good, broken)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    missing = "column 'timestamp' of table 'events' is missing; the file has user_id, item_id, event"
+    assert ended.stderr == f"recsys: {broken}: {missing}\n"
+    assert not list((tmp_path / "var" / "lake").rglob("*.parquet"))
+
+
+def test_two_processes_at_once_bring_each_event_once(tmp_path: Path):
+    first = write_week(tmp_path / "events-1.csv", 0, 40)
+    second = write_week(tmp_path / "events-2.csv", 20, 40)
+    environment = {**os.environ, "RECSYS_DIRECTORY": str(tmp_path / "var")}
+    running = [
+        subprocess.Popen([RECSYS, "ingest", *files], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        for files in ((first, second), (second, first), (second,))
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    events = Lake(tmp_path / "var" / "lake").events().collect()
+    assert events.height == 60 * DAYS
+    assert events["event_id"].n_unique() == 60 * DAYS
+    assert not [path.name for path in (tmp_path / "var" / "lake").glob(".*") if path.name != ".lock"]
+
+
+STEPS = (0, 1, 4, RENAMES - 1, RENAMES)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ingest one file into a lake for each of `STEPS`, killed there, and into one more to its end."""
+    directory = tmp_path_factory.mktemp("killed")
+    source, config = write_week(directory / "events.csv", 0, 20), directory / "recsys.toml"
+    config.write_text("[sources]\nchunk_rows = 20\n")
+    kill_ingests(config, directory, STEPS, source)
+    ingest_files(Lake(directory / "whole"), source, sources=Sources(chunk_rows=20))
+    return directory
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_ingest_that_was_killed_is_made_good_by_the_next(killed: Path, step: int):
+    lake, expected = Lake(killed / str(step)), hash_lake(Lake(killed / "whole"))
+    assert hash_lake(lake) != expected
+    ingest_files(lake, killed / "events.csv", sources=Sources(chunk_rows=20))
+    assert hash_lake(lake) == expected

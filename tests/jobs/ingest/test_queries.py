@@ -1,6 +1,5 @@
 """Queries of real databases: SQLite, PostgreSQL, MariaDB."""
 
-import hashlib
 import json
 import threading
 import time
@@ -18,26 +17,12 @@ from recsys.errors import SettingsError, SourceError
 from recsys.settings import ColumnMapping, Kind, Sources, Table
 from tests.commands import run_recsys
 from tests.database_servers import PASSWORD, QUOTED_PASSWORD, DatabaseServer
-from tests.queries import CONTRACT, new_table, read, sources_of
-
-LATEST = datetime(2025, 1, 1, tzinfo=UTC)
-
-
-def listing(lake: Lake) -> dict[str, str]:
-    return {
-        str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in lake.directory.rglob("*")
-        if file.is_file()
-    }
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
+from tests.ingests import LATEST, hash_lake
+from tests.queries import CONTRACT, create_table, query_sources, read_rows
 
 
 def test_the_rows_of_a_query_are_events(database: DatabaseServer, lake: Lake):
-    name = new_table(
+    name = create_table(
         database,
         "id INTEGER, customer VARCHAR(20), sku DECIMAL(12), status VARCHAR(10), created TIMESTAMP NULL, "
         "total DECIMAL(10, 2), pieces INTEGER",
@@ -73,21 +58,21 @@ def test_the_rows_of_a_query_are_events(database: DatabaseServer, lake: Lake):
 
 
 def test_the_same_query_again_changes_no_byte_of_the_lake(database: DatabaseServer, lake: Lake):
-    name = new_table(
+    name = create_table(
         database, "user_id VARCHAR(9), item_id VARCHAR(9)", "'ann', 'tea'", "'bob', 'tea'", "'b b', 'tea'"
     )
     query = f"SELECT user_id, item_id, 'view' AS event, '2024-05-01' AS timestamp FROM {name} ORDER BY user_id"
     columns = {name: value for name, value in CONTRACT.items() if name not in ("event_id", "price")}
-    (first,) = ingest((), sources_of(database, query, columns), lake, LATEST)
-    before = listing(lake)
-    (second,) = ingest((), sources_of(database, query, columns), lake, LATEST)
-    assert listing(lake) == before
+    (first,) = ingest((), query_sources(database, query, columns), lake, LATEST)
+    before = hash_lake(lake)
+    (second,) = ingest((), query_sources(database, query, columns), lake, LATEST)
+    assert hash_lake(lake) == before
     assert (first.accepted, first.duplicates, second.accepted, second.duplicates) == (2, 0, 0, 2)
 
 
 @pytest.mark.parametrize(("kind", "column"), [("items", "item_id"), ("users", "user_id")])
 def test_items_and_users_come_from_queries_too(database: DatabaseServer, lake: Lake, kind: Kind, column: str):
-    name = new_table(database, "code VARCHAR(9)", "'x1'", "'x2'")
+    name = create_table(database, "code VARCHAR(9)", "'x1'", "'x2'")
     table = Table("t", kind, columns={column: "code"}, query=f"SELECT * FROM {name}", connection=database.uri)
     (count,) = ingest((), Sources(tables=(table,)), lake, LATEST)
     assert (count.kind, count.accepted) == (kind, 2)
@@ -105,18 +90,18 @@ WRONG_QUERIES = {
 
 @pytest.mark.parametrize("query", WRONG_QUERIES.values(), ids=WRONG_QUERIES)
 def test_a_wrong_query_is_one_line_and_leaves_the_lake_as_it_was(database: DatabaseServer, lake: Lake, query: str):
-    name = new_table(database, "a INTEGER", "1", "2")
+    name = create_table(database, "a INTEGER", "1", "2")
     good = f"SELECT a AS user_id, a AS item_id, 'view' AS event, '2024-05-01' AS timestamp FROM {name}"
     columns = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
-    ingest((), sources_of(database, good, {**columns}), lake, LATEST)
-    before = listing(lake)
+    ingest((), query_sources(database, good, {**columns}), lake, LATEST)
+    before = hash_lake(lake)
     with pytest.raises(SourceError) as error:
-        ingest((), sources_of(database, query.replace("kept", name), {**columns}), lake, LATEST)
+        ingest((), query_sources(database, query.replace("kept", name), {**columns}), lake, LATEST)
     assert str(error.value).startswith("table 'orders' on connection 'shop': ")
     assert "\n" not in str(error.value)
     assert PASSWORD not in str(error.value)
-    assert listing(lake) == before
-    (count,) = ingest((), sources_of(database, good, {**columns}), lake, LATEST)
+    assert hash_lake(lake) == before
+    (count,) = ingest((), query_sources(database, good, {**columns}), lake, LATEST)
     assert count.rows == 2
 
 
@@ -140,7 +125,7 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_line(
     server: DatabaseServer = request.getfixturevalue(fixture)
     started = time.monotonic()
     with pytest.raises(SourceError, match=f"^table 'orders' on connection 'shop': .*({reason})") as error:
-        ingest((), sources_of(replace(server, uri=wrong(server)), "SELECT 1"), lake, LATEST)
+        ingest((), query_sources(replace(server, uri=wrong(server)), "SELECT 1"), lake, LATEST)
     assert time.monotonic() - started < 20
     assert "\n" not in str(error.value)
     assert not any(secret in str(error.value) for secret in ("wr0ng-s3cret", PASSWORD, QUOTED_PASSWORD))
@@ -161,7 +146,7 @@ def test_the_command_ends_with_status_2_and_one_line_on_a_connection_of_the_envi
 def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path, lake: Lake):
     missing = DatabaseServer(f"sqlite:///{tmp_path}/missing.db", 0, print)
     with pytest.raises(SourceError, match=r"no file is at .*missing\.db; an absolute path is written as in "):
-        ingest((), sources_of(missing, "SELECT 1"), lake, LATEST)
+        ingest((), query_sources(missing, "SELECT 1"), lake, LATEST)
     assert not (tmp_path / "missing.db").exists()
 
 
@@ -177,7 +162,7 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path, lake: Lake)
     ],
 )
 def test_a_uri_that_is_not_understood_is_told_without_its_secrets(uri: str):
-    sources = sources_of(DatabaseServer(uri, 0, print), "SELECT 1")
+    sources = query_sources(DatabaseServer(uri, 0, print), "SELECT 1")
     with pytest.raises(SettingsError, match=r"^sources\.connections\.shop: ") as error:
         resolve_connection(sources.tables[0], sources)
     assert "ss-word" not in str(error.value)
@@ -214,9 +199,9 @@ def test_a_connection_that_is_lost_while_postgresql_sends_leaves_the_lake_as_it_
     with pytest.raises(
         SourceError, match=r"^table 'orders' on connection 'shop': .*closed the connection"
     ) as error:
-        ingest((), replace(sources_of(postgresql, query, {**columns}), chunk_rows=20_000), lake, LATEST, cut)
+        ingest((), replace(query_sources(postgresql, query, {**columns}), chunk_rows=20_000), lake, LATEST, cut)
     assert "\n" not in str(error.value)
-    assert list(listing(lake)) == [".lock"]
+    assert hash_lake(lake) == {}
 
 
 def test_a_connection_that_is_lost_while_mariadb_sends_leaves_the_lake_as_it_was(
@@ -242,53 +227,19 @@ def test_a_connection_that_is_lost_while_mariadb_sends_leaves_the_lake_as_it_was
     killer.start()
     try:
         with pytest.raises(SourceError, match=r"^table 'orders' on connection 'shop': ") as error:
-            ingest((), sources_of(mariadb, query, {**columns}), lake, LATEST)
+            ingest((), query_sources(mariadb, query, {**columns}), lake, LATEST)
     finally:
         stop.set()
         killer.join()
     assert "\n" not in str(error.value)
     assert "\\n" not in str(error.value)
-    assert list(listing(lake)) == [".lock"]
-
-
-def test_one_file_and_one_query_are_taken_in_together(sqlite: DatabaseServer, lake: Lake, tmp_path: Path):
-    (tmp_path / "events.csv").write_text("user_id,item_id,event,timestamp\nann,tea,view,2024-05-01\n")
-    query = "SELECT 'bob' AS user_id, 'tea' AS item_id, 'view' AS event, '2024-05-01' AS timestamp"
-    columns = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
-    sources = sources_of(sqlite, query, {**columns})
-    paths = (str(tmp_path / "events.csv"),)
-    assert [count.file for count in ingest(paths, sources, lake, LATEST)] == ["events.csv", "shop"]
-    assert [count.file for count in ingest(paths, sources, lake, LATEST, queries=False)] == ["events.csv"]
-    assert sorted(lake.events().collect()["user_id"]) == ["ann", "bob"]
-
-
-@pytest.mark.parametrize(
-    ("table", "problem"),
-    [
-        (Table("t", "events", columns=CONTRACT), "sources.tables.t: expected either files or query"),
-        (Table("t", "events", "*", CONTRACT, query="SELECT 1"), "sources.tables.t: expected either files or query"),
-        (
-            Table("t", "events", columns=CONTRACT, query="SELECT 1"),
-            "sources.tables.t.connection = '': expected a name",
-        ),
-    ],
-)
-def test_a_table_reads_files_or_a_query(table: Table, problem: str, lake: Lake):
-    with pytest.raises(SettingsError) as error:
-        ingest((), Sources(tables=(table,)), lake, LATEST)
-    assert str(error.value).startswith(problem)
-
-
-def test_names_of_tables_differ(lake: Lake):
-    twice = (Table("t", "events", "a*", CONTRACT), Table("t", "events", "b*", CONTRACT))
-    with pytest.raises(SettingsError, match=r"^sources\.tables\.t: two tables have this name$"):
-        ingest((), Sources(tables=twice), lake, LATEST)
+    assert hash_lake(lake) == {}
 
 
 def test_a_password_is_in_no_file_and_no_output_of_a_nightly_run(
     postgresql: DatabaseServer, tmp_path: Path, data_directory: Path
 ):
-    name = new_table(postgresql, "user_id TEXT, item_id TEXT, at TIMESTAMPTZ")
+    name = create_table(postgresql, "user_id TEXT, item_id TEXT, at TIMESTAMPTZ")
     postgresql.run(
         f"INSERT INTO {name} SELECT 'u' || n % 30, 'i' || n * 7 % 11, "
         "timestamptz '2024-01-01' + n * interval '1 hour' FROM generate_series(1, 2000) AS n"
@@ -328,9 +279,9 @@ COUNT_ROWS = {
 def test_rows_are_never_all_in_memory(request: pytest.FixtureRequest, tmp_path: Path, fixture: str):
     server: DatabaseServer = request.getfixturevalue(fixture)
     rows, row_bytes = 2_000_000, 60
-    sources = sources_of(server, COUNT_ROWS[fixture].format(rows))
+    sources = query_sources(server, COUNT_ROWS[fixture].format(rows))
     (table,) = sources.tables
-    read(server, COUNT_ROWS[fixture].format(1000), tmp_path)
+    read_rows(server, COUNT_ROWS[fixture].format(1000), tmp_path)
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     seen = 0

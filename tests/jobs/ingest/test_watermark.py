@@ -1,9 +1,6 @@
-"""Ingests that go on from where the last one ended, and the late rows that come after it."""
+"""Ingests that continue from a watermark, and rows that arrive late."""
 
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -19,8 +16,8 @@ from recsys.errors import SourceError
 from recsys.settings import ColumnMapping, Sources, Table, load_settings
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer
+from tests.ingests import LATEST, kill_ingests
 
-LATEST = datetime(2025, 1, 1, tzinfo=UTC)
 COLUMNS: dict[str, ColumnMapping] = {
     "event_id": "id",
     "user_id": "user_name",
@@ -45,9 +42,10 @@ class Shop:
             "log", "events", "", COLUMNS, query=query, connection="shop", watermark="changed", lateness=lateness
         )
 
-    def add(self, number: int, day: str, user: str = "ann") -> None:
-        """A row of a day of May 2024."""
-        self.database.run(f"INSERT INTO {self.name} VALUES ({number}, '{user}', 'tea', '2024-05-{day} 10:00:00')")
+    def add(self, rows: dict[int, str], user: str = "ann") -> None:
+        """Insert events by their number and day of May 2024."""
+        values = [f"({number}, '{user}', 'tea', '2024-05-{day} 10:00:00')" for number, day in rows.items()]
+        self.database.run(f"INSERT INTO {self.name} VALUES {', '.join(values)}")
 
     def ingest(self, full: bool = False, table: Table | None = None) -> TableCount:
         """What one more ingest brings."""
@@ -60,21 +58,13 @@ class Shop:
         return sorted(map(int, self.lake.events().collect()["event_id"]))
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
-
-
 def test_the_next_ingest_reads_only_what_is_new_or_late(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake)
-    for day in range(1, 11):
-        shop.add(day, f"{day:02d}")
+    shop.add({day: f"{day:02d}" for day in range(1, 11)})
     assert shop.ingest().rows == 10
     count = shop.ingest()
     assert (count.rows, count.accepted) == (3, 0)  # days 8, 9, 10
-    shop.add(11, "11")
-    shop.add(12, "08")
-    shop.add(13, "07")
+    shop.add({11: "11", 12: "08", 13: "07"})
     count = shop.ingest()
     assert (count.rows, count.accepted, count.duplicates) == (5, 2, 3)
     assert shop.ids() == [*range(1, 13)]
@@ -87,8 +77,7 @@ def test_the_next_ingest_reads_only_what_is_new_or_late(database: DatabaseServer
 
 def test_rows_without_a_watermark_are_read_each_time(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake, lateness=0)
-    shop.add(1, "01")
-    shop.add(2, "09")
+    shop.add({1: "01", 2: "09"})
     shop.ingest()
     database.run(f"INSERT INTO {shop.name} VALUES (3, 'ann', 'tea', NULL)")
     count = shop.ingest()
@@ -97,8 +86,7 @@ def test_rows_without_a_watermark_are_read_each_time(database: DatabaseServer, l
 
 def test_a_query_that_has_changed_is_read_from_the_start(sqlite: DatabaseServer, lake: Lake):
     shop = Shop(sqlite, lake)
-    shop.add(1, "01")
-    shop.add(2, "20")
+    shop.add({1: "01", 2: "20"})
     assert shop.ingest().rows == 2
     assert shop.ingest(table=replace(shop.table, lateness=3.0)).rows == 1
     assert shop.ingest(table=replace(shop.table, query=f"{shop.table.query} WHERE id > 0")).rows == 2
@@ -106,17 +94,17 @@ def test_a_query_that_has_changed_is_read_from_the_start(sqlite: DatabaseServer,
 
 def test_a_clock_that_is_wrong_does_not_hide_the_rows_after_it(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake, lateness=0)
-    shop.add(1, "01")
+    shop.add({1: "01"})
     database.run(f"INSERT INTO {shop.name} VALUES (2, 'ann', 'tea', '2037-01-01 00:00:00')")
     assert shop.ingest().quarantined == 1
-    shop.add(3, "02")
+    shop.add({3: "02"})
     assert shop.ingest().accepted == 1
     assert shop.ids() == [1, 3]
 
 
 def test_rows_of_the_window_are_quarantined_with_the_reason_each_time(sqlite: DatabaseServer, lake: Lake):
     shop = Shop(sqlite, lake)
-    shop.add(1, "10", "a b")
+    shop.add({1: "10"}, "a b")
     assert shop.ingest().rules == {"user_id_is_an_id": 1}
     assert shop.ingest().rules == {"user_id_is_an_id": 1}
     sqlite.run(f"UPDATE {shop.name} SET user_name = 'ab'")
@@ -126,7 +114,7 @@ def test_rows_of_the_window_are_quarantined_with_the_reason_each_time(sqlite: Da
 def test_a_watermark_that_is_not_there_is_told(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake)
     table = Table("log", "events", "", COLUMNS, query=shop.table.query, connection="shop", watermark="modified")
-    with pytest.raises(SourceError, match="watermark 'modified' of table 'log' is not there; the columns are id, "):
+    with pytest.raises(SourceError, match="watermark 'modified' of table 'log' is missing; the columns are id, "):
         shop.ingest(table=table)
 
 
@@ -135,8 +123,8 @@ def test_numbers_days_and_text_are_watermarks(database: DatabaseServer, lake: La
     name = f"log_{next(COUNT)}"
     database.run(f"CREATE TABLE {name} (id INTEGER, mark {columns})")
     days = {"DATE": "'2024-05-{:02d}'", "VARCHAR(40)": "'2024-05-{:02d}T08:00:00+02:00'"}
-    for number in range(1, 21):
-        database.run(f"INSERT INTO {name} VALUES ({number}, {days.get(columns, '{}').format(number)})")
+    rows = [f"({number}, {days.get(columns, '{}').format(number)})" for number in range(1, 21)]
+    database.run(f"INSERT INTO {name} VALUES {', '.join(rows)}")
     mapped = {"event_id": "id", "user_id": "'ann'", "item_id": "id", "event": "'view'", "timestamp": "'2024-05-01'"}
     query = f"SELECT * FROM {name}"
     table = Table("log", "events", "", {**mapped}, query=query, connection="shop", watermark="mark", lateness=3.0)
@@ -144,55 +132,6 @@ def test_numbers_days_and_text_are_watermarks(database: DatabaseServer, lake: La
     (first,) = ingest((), sources, lake, LATEST)
     (second,) = ingest((), sources, lake, LATEST)
     assert (first.rows, second.rows) == (20, 4)
-
-
-def write_events(file: Path, *rows: tuple[int, str]) -> Path:
-    """A CSV file of ids and days of May 2024."""
-    lines = [f"{number},ann,tea,2024-05-{day}T10:00:00" for number, day in rows]
-    file.write_text("\n".join(["id,user_name,item,changed", *lines]) + "\n")
-    return file
-
-
-FILES = Sources(tables=(Table("log", "events", "log*", COLUMNS, watermark="changed", lateness=2.0),))
-
-
-def test_a_file_that_is_known_is_not_read_again(lake: Lake, tmp_path: Path):
-    exports = tmp_path / "exports"
-    exports.mkdir()
-    write_events(exports / "log-1.csv", (1, "01"), (2, "10"))
-    assert len(ingest((str(exports),), FILES, lake, LATEST)) == 1
-    read: list[int] = []
-    assert ingest((str(exports),), FILES, lake, LATEST, read.append) == []
-    assert read == []
-    write_events(exports / "log-2.csv", (3, "11"))
-    assert [count.file for count in ingest((str(exports),), FILES, lake, LATEST)] == ["log-2.csv"]
-    full = ingest((str(exports),), FILES, lake, LATEST, full=True)
-    assert [(count.file, count.accepted) for count in full] == [("log-1.csv", 0), ("log-2.csv", 0)]
-
-
-def test_a_file_that_grows_is_read_from_its_watermark_on(lake: Lake, tmp_path: Path):
-    file = write_events(tmp_path / "log.csv", (1, "01"), (2, "10"))
-    ingest((str(file),), FILES, lake, LATEST)
-    write_events(file, (1, "01"), (2, "10"), (3, "09"), (4, "03"), (5, "12"))
-    (count,) = ingest((str(file),), FILES, lake, LATEST)
-    assert (count.rows, count.accepted, count.passed_over) == (3, 2, 2)
-    (count,) = ingest((str(file),), FILES, lake, LATEST, full=True)
-    assert (count.rows, count.accepted, count.passed_over) == (5, 1, 0)
-
-
-def test_a_known_file_with_rows_whose_time_may_come_is_read_again(lake: Lake, tmp_path: Path):
-    file = write_events(tmp_path / "log.csv", (1, "01"), (2, "10"))
-    (early,) = ingest((str(file),), FILES, lake, datetime(2024, 5, 5, tzinfo=UTC))
-    assert early.rules == {"timestamp_is_in_range": 1}
-    (later_on,) = ingest((str(file),), FILES, lake, LATEST)
-    assert later_on.accepted == 1
-
-
-def test_files_of_one_ingest_are_read_whole_whatever_their_order(lake: Lake, tmp_path: Path):
-    write_events(tmp_path / "log-1.csv", (1, "20"))
-    write_events(tmp_path / "log-2.csv", (2, "01"))
-    counts = ingest((str(tmp_path / "log-*.csv"),), FILES, lake, LATEST)
-    assert [count.accepted for count in counts] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -246,57 +185,37 @@ def test_a_column_of_another_kind_starts_anew():
     assert later_watermark(None, number) == later_watermark(number, None) == number
 
 
-KILLED = """
-import os, signal, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from jobs.ingest.ingest import ingest
-from jobs.lake import Lake
-from recsys.settings import Sources, Table
-
-uri, lake, moment = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-renames, rename = 0, Path.replace
-
-def rename_or_die(path, target):
-    global renames
-    renames += 1
-    return os.kill(os.getpid(), signal.SIGKILL) if renames == moment else rename(path, target)
-
-Path.replace = rename_or_die
-columns = {"event_id": "id", "user_id": "user_name", "item_id": "item", "event": "'view'", "timestamp": "changed"}
-table = Table("log", "events", "", columns, query="SELECT * FROM log", connection=uri, watermark="changed")
-ingest((), Sources(tables=(table,)), Lake(lake), datetime(2025, 1, 1, tzinfo=UTC))
-"""
-RENAMES = 6  # the columns, buckets.json, two days, the record, the watermark
-
-
-@pytest.mark.parametrize("moment", [2, 4, RENAMES - 1, RENAMES])
-def test_a_killed_ingest_loses_no_row(sqlite: DatabaseServer, tmp_path: Path, moment: int):
-    sqlite.run("CREATE TABLE log (id INTEGER, user_name TEXT, item TEXT, changed TEXT)")
-    sqlite.run("INSERT INTO log VALUES (1, 'ann', 'tea', '2024-05-01'), (2, 'ann', 'tea', '2024-05-20')")
-    lake = Lake(tmp_path / "lake")
-    command = [sys.executable, "-c", KILLED, sqlite.uri, str(lake.directory)]
-    ended = subprocess.run([*command, str(moment)], capture_output=True, text=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert not (lake.directory / "watermarks" / "log.json").exists()
-    table = Table(
-        "log", "events", "", COLUMNS, query="SELECT * FROM log", connection=sqlite.uri, watermark="changed"
+def write_log_settings(database: DatabaseServer, directory: Path) -> Path:
+    """Create a table with two events, and settings that read it from its watermark on."""
+    database.run("CREATE TABLE log (id INTEGER, user_name TEXT, item TEXT, changed TEXT)")
+    database.run("INSERT INTO log VALUES (1, 'ann', 'tea', '2024-05-01'), (2, 'ann', 'tea', '2024-05-20')")
+    columns = "".join(f'{name} = "{value}"\n' for name, value in COLUMNS.items())
+    config = directory / "recsys.toml"
+    config.write_text(
+        '[[sources.tables]]\nname = "log"\nkind = "events"\nquery = "SELECT * FROM log"\nconnection = "shop"\n'
+        f'watermark = "changed"\n[sources.tables.columns]\n{columns}'
+        f'[sources.connections]\nshop = "{database.uri}"\n'
     )
-    (count,) = ingest((), Sources(tables=(table,)), lake, LATEST)
-    assert count.rows == 2
-    assert (lake.directory / "watermarks" / "log.json").exists()
-    assert sorted(lake.events().collect()["event_id"]) == ["1", "2"]
+    return config
+
+
+def test_a_killed_ingest_loses_no_row(sqlite: DatabaseServer, tmp_path: Path):
+    config = write_log_settings(sqlite, tmp_path)
+    renames = 6  # the columns, buckets.json, two days, the record, the watermark
+    steps = (2, 4, renames - 1, renames)
+    kill_ingests(config, tmp_path, steps)
+    for step in steps:
+        lake = Lake(tmp_path / str(step))
+        assert not (lake.directory / "watermarks" / "log.json").exists()
+        (count,) = ingest((), load_settings(config, {}).sources, lake, LATEST)
+        assert count.rows == 2
+        assert (lake.directory / "watermarks" / "log.json").exists()
+        assert sorted(lake.events().collect()["event_id"]) == ["1", "2"]
 
 
 def test_the_command_reads_everything_again_when_asked_to(sqlite: DatabaseServer, tmp_path: Path):
-    sqlite.run("CREATE TABLE log (id INTEGER, user_name TEXT, item TEXT, changed TEXT)")
-    sqlite.run("INSERT INTO log VALUES (1, 'ann', 'tea', '2024-05-01'), (2, 'ann', 'tea', '2024-05-20')")
-    mapped = "".join(f'{name} = "{value}"\n' for name, value in COLUMNS.items())
-    (tmp_path / "recsys.toml").write_text(
-        '[[sources.tables]]\nname = "log"\nkind = "events"\nquery = "SELECT * FROM log"\nconnection = "shop"\n'
-        f'watermark = "changed"\n[sources.tables.columns]\n{mapped}[sources.connections]\nshop = "{sqlite.uri}"\n'
-    )
-    sources, lake = load_settings(tmp_path / "recsys.toml", {}).sources, Lake(tmp_path / "var" / "lake")
+    sources = load_settings(write_log_settings(sqlite, tmp_path), {}).sources
+    lake = Lake(tmp_path / "var" / "lake")
     assert [ingest((), sources, lake, LATEST)[0].rows for _ in range(2)] == [2, 1]
     ended = run_recsys(tmp_path, tmp_path / "var", "ingest", "--json", "--full")
     assert [count["rows"] for count in json.loads(ended.stdout)] == [2]

@@ -10,7 +10,7 @@ from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.popularity import Popularity
 from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA
-from tests.tables import events_of, items_of
+from tests.tables import make_events, make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ def known_from(pairs: dict[tuple[str, str], float]) -> Interactions:
 
 @pytest.fixture
 def items() -> pl.DataFrame:
-    return items_of(
+    return make_items(
         item_id=["new", "cup", "also-new", "tea"],
         title=["A new thing", "Cup", None, None],
         category=[["Home", "More"], ["Home"], [], None],
@@ -36,7 +36,7 @@ def items() -> pl.DataFrame:
 
 def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: Path, items: pl.DataFrame) -> None:
     # Tea is bought by two, by ann again after ten days; the jug is in no catalogue.
-    events = events_of(
+    events = make_events(
         [
             ("ann", "tea", "purchase", "2024-02-01T00:00:00Z"),
             ("ann", "tea", "purchase", "2024-02-11T00:00:00Z"),
@@ -69,7 +69,7 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
 def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> None:
     known = known_from({("ann", "tea"): 1.0, ("bob", "cup"): 2.0, ("zoe", "cup"): 1.0})
     features = item_features(
-        events_of([("ann", "tea", "view", "2024-02-11T00:00:00Z")]).lazy(), items.lazy(), AS_OF, 30.0
+        make_events([("ann", "tea", "view", "2024-02-11T00:00:00Z")]).lazy(), items.lazy(), AS_OF, 30.0
     )
     popularity = Popularity().fit(known).item_popularity
     vectors = item_vectors(known, 0)

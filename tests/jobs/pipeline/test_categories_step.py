@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ pytest.importorskip("torch")
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, Until, advance_run
+from jobs.pipeline.steps import lists
+from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_categories, read_item_features
 from jobs.progress import LogProgress
 from recsys.settings import Settings, load_settings
@@ -65,12 +68,22 @@ def run(settings: Settings) -> RunResult:
     return advance_run(settings, AS_OF, Until.EVALUATE, LogProgress())
 
 
-def test_items_without_a_category_get_one_in_their_features_and_in_the_report(make_shop: Make):
+def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
+    make_shop: Make, monkeypatch: pytest.MonkeyPatch
+):
+    read_by_lists: list[pl.DataFrame] = []
+
+    def spy(directory: Path, interactions: Any, popularity: Any, items: Any, item_features: Any, vectors: Any):
+        read_by_lists.append(item_features.collect())
+        write_catalogue_file(directory, interactions, popularity, items, item_features, vectors)
+
+    monkeypatch.setattr(lists, "write_catalogue_file", spy)
     settings = make_shop(model="light_gcn")
     outcome = run(settings)
     features = read_item_features(outcome.run).collect()
     plain = pl.read_parquet(outcome.run.directory / "features" / "item_features.parquet")
     assert features.drop("proposed_category", "proposed_category_confidence").equals(plain)
+    assert [table.equals(features) for table in read_by_lists] == [True]
     proposed = features.filter(pl.col("proposed_category").is_not_null())
     hidden = [f"item{row:03d}" for row in range(HIDDEN)]
     assert set(proposed["item_id"]) <= set(hidden)

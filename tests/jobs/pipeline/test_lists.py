@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from jobs.pipeline.steps.lists import write_bought_with_lists, write_history, write_similar_lists, write_user_lists
-from jobs.progress import LogProgress
+from jobs.progress import SilentTask
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
-from tests.tables import items_of
+from tests.tables import make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 LISTS = pl.List(pl.String)
@@ -30,10 +30,12 @@ def interactions_from_pairs(events: list[Event]) -> Interactions:
 
 def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
     # Ann has had everything: no item is left for her, two are for bob and three for zoe, jug the most popular.
-    had = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
-    known = interactions_from_pairs([(user, item, 0, 1.0) for user, items in had.items() for item in items])
-    model = Popularity().fit(known)
-    write_user_lists(tmp_path, model, known, Exclusion(known.user_items), 5, LogProgress())
+    items_by_user = {"zoe": ["tea"], "ann": ["cup", "jug", "pot", "tea"], "bob": ["tea", "jug"]}
+    interactions = interactions_from_pairs(
+        [(user, item, 0, 1.0) for user, items in items_by_user.items() for item in items]
+    )
+    model = Popularity().fit(interactions)
+    write_user_lists(tmp_path, model, interactions, Exclusion(interactions.user_items), 5, SilentTask())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]
@@ -41,7 +43,7 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
 
 def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
     # Ann came back to the cup, gave the pot back, and took jug and tea at one moment.
-    known = interactions_from_pairs(
+    interactions = interactions_from_pairs(
         [
             ("ann", "cup", 90, 1.0),
             ("ann", "pot", 50, 5.0),
@@ -52,15 +54,15 @@ def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
             ("zoe", "tea", 7, 1.0),
         ]
     )
-    write_history(tmp_path, known, Exclusion(known.user_items), 9, LogProgress())
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 9, SilentTask())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", ["cup", "jug", "tea", "pot"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, known, Exclusion(known.user_items), 2, LogProgress())
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 2, SilentTask())
     assert pl.read_parquet(tmp_path / "history.parquet").rows() == [("ann", ["cup", "jug"]), ("zoe", ["tea"])]
 
-    write_history(tmp_path, known, Exclusion(), 9, LogProgress())
+    write_history(tmp_path, interactions, Exclusion(), 9, SilentTask())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert (table.height, table.schema) == (0, {"user_id": pl.String, "items": LISTS})
 
@@ -70,13 +72,13 @@ def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: in
     monkeypatch.setattr("jobs.pipeline.steps.lists.BLOCK", block)
     generator = np.random.default_rng(0)
     drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
-    known = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
-    write_history(tmp_path, known, Exclusion(known.user_items), 1_000, LogProgress())
+    interactions = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
+    write_history(tmp_path, interactions, Exclusion(interactions.user_items), 1_000, SilentTask())
     listed = dict(pl.read_parquet(tmp_path / "history.parquet").rows())
-    assert list(listed) == known.users.values.to_list()
+    assert list(listed) == interactions.users.values.to_list()
     for row, items in enumerate(listed.values()):
         assert len(items) == len(set(items))
-        assert set(items) == set(known.items.ids(known.user_items[row].indices))
+        assert set(items) == set(interactions.items.ids(interactions.user_items[row].indices))
 
 
 def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
@@ -89,7 +91,7 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
         ("gone", 1, "cup"),
     ]
     table = pl.LazyFrame(rows, schema=["item_id", "rank", "other_item_id"], orient="row")
-    items = items_of(item_id=["cup", "gone", "tea"], available=[True, False, None])
+    items = make_items(item_id=["cup", "gone", "tea"], available=[True, False, None])
     write_bought_with_lists(tmp_path, table, items, 2)
     written = pl.read_parquet(tmp_path / "bought_with.parquet")
     assert written.schema == {"item_id": pl.String, "items": LISTS}
@@ -99,9 +101,9 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
 def similar_lists(
     directory: Path, events: list[Event], similarity: Literal["cosine", "bm25"]
 ) -> dict[str, list[str]]:
-    known = interactions_from_pairs(events)
-    model = ItemKnn(ItemKnnConfig(similarity)).fit(known)
-    write_similar_lists(directory, model, known, Exclusion(), 9, 3, LogProgress())
+    interactions = interactions_from_pairs(events)
+    model = ItemKnn(ItemKnnConfig(similarity)).fit(interactions)
+    write_similar_lists(directory, model, interactions, Exclusion(), 9, 3, SilentTask())
     return dict(pl.read_parquet(directory / "similar_items.parquet").rows())
 
 
@@ -115,12 +117,12 @@ def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(
     pushed = [(user, item, 2, 1_000.0) for user in ("x", "y") for item in ("tea", "target")]
     before = similar_lists(tmp_path, shop, similarity)
     assert before["tea"]
-    found = similar_lists(tmp_path, [*shop, *pushed], similarity)
-    assert {item: set(listed) for item, listed in found.items()} == {
+    lists = similar_lists(tmp_path, [*shop, *pushed], similarity)
+    assert {item: set(listed) for item, listed in lists.items()} == {
         "target": set(),
         **{item: set(listed) for item, listed in before.items()},
     }
     third = [("z", item, 2, 1.0) for item in ("tea", "target")]
-    found = similar_lists(tmp_path, [*shop, *pushed, *third], similarity)
-    assert "target" in found["tea"]
-    assert found["target"] == ["tea"]
+    lists = similar_lists(tmp_path, [*shop, *pushed, *third], similarity)
+    assert "target" in lists["tea"]
+    assert lists["target"] == ["tea"]

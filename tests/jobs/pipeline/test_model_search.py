@@ -33,7 +33,7 @@ SETTINGS = Settings(
 
 
 @pytest.fixture(scope="module")
-def exam() -> EvaluationWindow:
+def window() -> EvaluationWindow:
     """90 users of three tastes among 45 items; each wants more of the own taste."""
     generator = np.random.default_rng(0)
     rows = [(f"u{user}", f"i{item}") for user in range(90) for item in generator.permutation(15)[:8] * 3 + user % 3]
@@ -50,14 +50,14 @@ def exam() -> EvaluationWindow:
     )
 
 
-def found(result: SearchResult, name: str) -> CandidateResult:
-    return next(one for one in result.tried if one.name == name)
+def result_of(result: SearchResult, name: str) -> CandidateResult:
+    return next(candidate for candidate in result.tried if candidate.name == name)
 
 
-def test_every_candidate_is_measured_and_the_best_are_tuned(exam: EvaluationWindow) -> None:
-    result, lists = search(exam, SETTINGS, LogProgress())
+def test_every_candidate_is_measured_and_the_best_are_tuned(window: EvaluationWindow) -> None:
+    result, lists = search(window, SETTINGS, LogProgress())
     assert [one.name for one in result.tried] == list(SETTINGS.models) == list(lists)
-    ease, popularity = found(result, "ease"), found(result, "popularity")
+    ease, popularity = result_of(result, "ease"), result_of(result, "popularity")
     assert len(ease.trials) == 6
     assert ease.trials[0].values["regularization"] == 6.0  # its own setting is tried first
     assert popularity.trials == ()
@@ -68,56 +68,56 @@ def test_every_candidate_is_measured_and_the_best_are_tuned(exam: EvaluationWind
     assert ease.values in (None, best.values)
 
 
-def test_what_is_found_is_what_later_fits_use(exam: EvaluationWindow) -> None:
-    result, lists = search(exam, SETTINGS, LogProgress())
+def test_what_is_found_is_what_later_fits_use(window: EvaluationWindow) -> None:
+    result, lists = search(window, SETTINGS, LogProgress())
     later = apply_search(SETTINGS, result)
     for name in SETTINGS.models:
         model = build_model(name, later.model_settings.get(name, {}), SETTINGS.seed)
-        np.testing.assert_array_equal(rank_items(model, exam, later), lists[name])
+        np.testing.assert_array_equal(rank_items(model, window, later), lists[name])
 
 
-def test_the_same_seed_finds_the_same(exam: EvaluationWindow) -> None:
-    one, other = (search(exam, SETTINGS, LogProgress())[0] for _ in range(2))
+def test_the_same_seed_finds_the_same(window: EvaluationWindow) -> None:
+    one, other = (search(window, SETTINGS, LogProgress())[0] for _ in range(2))
     assert [tried.trials for tried in one.tried] == [tried.trials for tried in other.tried]
 
 
-def test_what_the_settings_fix_is_not_tuned(exam: EvaluationWindow) -> None:
+def test_what_the_settings_fix_is_not_tuned(window: EvaluationWindow) -> None:
     fixed = {"ease": {"regularization": 2.0, "item_exponent": 0.0, "user_exponent": 0.0}}
-    result, _ = search(exam, replace(SETTINGS, models=fixed), LogProgress())
-    assert found(result, "ease").trials == ()
+    result, _ = search(window, replace(SETTINGS, model_settings=fixed), LogProgress())
+    assert result_of(result, "ease").trials == ()
     assert apply_search(replace(SETTINGS, model_settings=fixed), result).model_settings["ease"] == fixed["ease"]
 
 
-def test_a_candidate_that_needs_too_much_memory_is_left_out(exam: EvaluationWindow) -> None:
-    result, lists = search(exam, replace(SETTINGS, search=Search(max_memory=30_000, max_trials=0)), LogProgress())
-    left_out = found(result, "ease").left_out
+def test_a_candidate_that_needs_too_much_memory_is_left_out(window: EvaluationWindow) -> None:
+    result, lists = search(window, replace(SETTINGS, search=Search(max_memory=30_000, max_trials=0)), LogProgress())
+    left_out = result_of(result, "ease").left_out
     assert left_out is not None
     assert "MB may be taken" in left_out
     assert "ease" not in lists
     assert apply_search(SETTINGS, result).models == ("popularity", "item_knn")
 
 
-def test_candidates_whose_turn_comes_too_late_are_left_out(exam: EvaluationWindow) -> None:
-    with pytest.raises(ModelError, match=r"no candidate could be fitted: search\.minutes = 1e-09"):
-        search(exam, replace(SETTINGS, search=Search(max_minutes=1e-9)), LogProgress())
+def test_candidates_whose_turn_comes_too_late_are_left_out(window: EvaluationWindow) -> None:
+    with pytest.raises(ModelError, match=r"no candidate could be fitted: search\.max_minutes = 1e-09"):
+        search(window, replace(SETTINGS, search=Search(max_minutes=1e-9)), LogProgress())
 
 
-def test_a_fit_that_fails_leaves_the_others(exam: EvaluationWindow) -> None:
+def test_a_fit_that_fails_leaves_the_others(window: EvaluationWindow) -> None:
     settings = replace(
         SETTINGS,
         models=("popularity", "light_gcn"),
         model_settings={"light_gcn": {"learning_rate": 1e30, "epochs": 2}},
         search=Search(max_trials=0),
     )
-    result, lists = search(exam, settings, LogProgress())
+    result, lists = search(window, settings, LogProgress())
     assert list(lists) == ["popularity"]
-    assert found(result, "light_gcn").left_out is not None
+    assert result_of(result, "light_gcn").left_out is not None
 
 
-def test_light_gcn_keeps_the_epochs_it_came_to(exam: EvaluationWindow) -> None:
+def test_light_gcn_keeps_the_epochs_it_came_to(window: EvaluationWindow) -> None:
     config = {"embedding_size": 4, "epochs": 3, "negatives": 8, "learning_rate": 0.05}
     settings = replace(SETTINGS, models=("popularity", "light_gcn"), model_settings={"light_gcn": config})
-    result, _ = search(exam, settings, LogProgress())
+    result, _ = search(window, settings, LogProgress())
     epochs = apply_search(settings, result).model_settings["light_gcn"]["epochs"]
     assert 1 <= epochs <= 3
 

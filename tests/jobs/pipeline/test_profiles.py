@@ -8,18 +8,18 @@ from features.tables import feature_tables
 from jobs.pipeline.steps.features import write_tables
 from jobs.pipeline.steps.profiles import write_profiles
 from recsys.schema import Users
-from tests.tables import events_of, items_of
+from tests.tables import make_events, make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 
 
 def test_what_is_known_of_each_user(tmp_path: Path) -> None:
-    items = items_of(
+    items = make_items(
         item_id=["tea", "cup", "jug", "oil", "nut"],
         category=[["Food", "Hot  drinks"], ["Home", 'The "best"'], ["Home"], ["Food", "Oil"], []],
         brand=["Ben & Co", "Åse", None, "Zed", None],
     )
-    ann = events_of(
+    ann = make_events(
         [
             ("ann", "tea", "purchase", "2024-02-28T10:00:00Z"),
             ("ann", "oil", "purchase", "2024-02-28T10:00:00Z"),
@@ -29,7 +29,7 @@ def test_what_is_known_of_each_user(tmp_path: Path) -> None:
             ("bob", "nut", "view", "2024-01-01T00:00:00Z"),
         ]
     )
-    zoe = events_of(
+    zoe = make_events(
         [
             ("zoe", "tea", "view", "2024-02-01T00:00:00Z"),
             ("zoe", "tea", "impression", "2024-02-02T00:00:00Z"),

@@ -1,9 +1,8 @@
-"""The history of jobs, and the lock that says whether one goes on."""
+"""The history of jobs, and the lock that says whether one is running."""
 
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +45,7 @@ def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def holding(tmp_path: Path) -> "subprocess.Popen[str]":
-    """A process that does the nightly job."""
+    """Start a process that holds the lock of the nightly job."""
     process = python(HOLDER, tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "holds\n"
@@ -56,13 +55,13 @@ def holding(tmp_path: Path) -> "subprocess.Popen[str]":
 def test_a_job_is_done_by_one_process_and_free_when_that_is_killed(
     tmp_path: Path, holding: "subprocess.Popen[str]"
 ) -> None:
-    found = lock_holder(tmp_path, "nightly")
-    assert found is not None
-    assert found.pid == holding.pid
-    assert found.since is not None
-    assert timedelta(0) < datetime.now(UTC) - found.since < timedelta(minutes=1)
-    told = rf"^nightly: process {holding.pid} has been running it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
-    with pytest.raises(BusyError, match=told), job_lock(tmp_path, "nightly"):
+    owner = lock_holder(tmp_path, "nightly")
+    assert owner is not None
+    assert owner.pid == holding.pid
+    assert owner.since is not None
+    assert timedelta(0) < datetime.now(UTC) - owner.since < timedelta(minutes=1)
+    message = rf"^nightly: process {holding.pid} has been running it since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
+    with pytest.raises(BusyError, match=message), job_lock(tmp_path, "nightly"):
         pytest.fail("two hold it")
     with job_lock(tmp_path, "trending"):
         assert lock_holder(tmp_path, "trending") is not None
@@ -130,14 +129,13 @@ def test_what_never_ended_goes_on_or_was_interrupted(tmp_path: Path, holding: "s
 
 def test_writers_at_once_and_one_that_is_killed_lose_no_line(tmp_path: Path) -> None:
     writers = [python(WRITER, tmp_path, 100_000, "killed"), python(WRITER, tmp_path, 100, "whole")]
-    told = writers[0].stdout
-    assert told is not None
-    assert told.readline() == "0\n"
-    time.sleep(0.3)
+    output = writers[0].stdout
+    assert output is not None
+    assert [output.readline() for _ in range(20)] == [f"{number}\n" for number in range(20)]
     writers[0].kill()
-    written = [0, *(int(line) for line in told.read().splitlines() if line)]
+    written = [*range(20), *(int(line) for line in output.read().splitlines() if line)]
     writers[1].communicate(timeout=60)
     writers[0].communicate()
-    found = read_history(tmp_path)
-    assert [each.attempt for each in found if each.job == "whole"] == list(range(100))
-    assert {each.attempt for each in found if each.job == "killed"} >= set(written[:-1])
+    attempts = read_history(tmp_path)
+    assert [each.attempt for each in attempts if each.job == "whole"] == list(range(100))
+    assert {each.attempt for each in attempts if each.job == "killed"} >= set(written[:-1])

@@ -1,4 +1,4 @@
-"""The schedule's loop: its times come from triggers made for the test, its jobs are real processes."""
+"""The scheduler's loop, with triggers made for the tests and jobs in real processes."""
 
 # APScheduler has no types.
 # pyright: reportIncompatibleMethodOverride=false
@@ -38,10 +38,11 @@ from recsys.settings import Redis, Schedule, Settings
 
 NOWHERE = Redis(url="redis://127.0.0.1:1/0")
 RETRIES = 1
+INTERVAL = IntervalTrigger(seconds=0.3)  # pyright: ignore[reportArgumentType]
 
 
 class At(BaseTrigger):
-    """Due at the given times."""
+    """A trigger that is due at the given times."""
 
     def __init__(self, *times: datetime) -> None:
         self.times = times
@@ -56,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(directory=tmp_path / "var", redis=NOWHERE, schedule=schedule)
 
 
-def timed(trigger: BaseTrigger, code: str = "") -> list[ScheduledJob]:
+def schedule(trigger: BaseTrigger, code: str = "") -> list[ScheduledJob]:
     return [ScheduledJob(Job("nightly", (sys.executable, "-c", code)), trigger)]
 
 
@@ -82,20 +83,20 @@ def outcomes(settings: Settings) -> list[AttemptOutcome]:
 
 
 def test_jobs_run_at_their_times_never_two_at_once(settings: Settings) -> None:
-    jobs = timed(IntervalTrigger(seconds=1), "import time; time.sleep(1.5)")
+    jobs = schedule(INTERVAL, "import time; time.sleep(0.5)")
     run_until(settings, jobs, lambda: outcomes(settings).count(AttemptOutcome.SUCCEEDED) == 2)
-    found = read_history(settings.directory)
-    ran = [each for each in found if each.outcome == AttemptOutcome.SUCCEEDED]
+    attempts = read_history(settings.directory)
+    ran = [each for each in attempts if each.outcome == AttemptOutcome.SUCCEEDED]
     assert ran[0].ended is not None
     assert ran[0].ended < ran[1].started
-    skipped = [each for each in found if each.outcome == AttemptOutcome.SKIPPED]
+    skipped = [each for each in attempts if each.outcome == AttemptOutcome.SKIPPED]
     assert skipped
     assert {each.error for each in skipped} == {"the previous run of the job has not ended"}
     assert all(0 <= (each.started - each.scheduled).total_seconds() < 5 for each in ran)
 
 
 @pytest.mark.parametrize(
-    ("known", "runs"),
+    ("earlier_attempts", "runs"),
     [
         ([], True),
         ([(AttemptOutcome.SUCCEEDED, 1)], False),
@@ -107,26 +108,26 @@ def test_jobs_run_at_their_times_never_two_at_once(settings: Settings) -> None:
     ],
 )
 def test_a_time_that_nobody_was_there_for_is_made_up_at_the_start(
-    settings: Settings, known: list[tuple[AttemptOutcome, int]], runs: bool
+    settings: Settings, earlier_attempts: list[tuple[AttemptOutcome, int]], runs: bool
 ) -> None:
     due = datetime.now(UTC) - timedelta(minutes=30)
     earlier = due - timedelta(minutes=20)
-    for number, (outcome, attempt) in enumerate(known):
+    for number, (outcome, attempt) in enumerate(earlier_attempts):
         begun = due + timedelta(seconds=number)
         record_attempt(settings.directory, Attempt("nightly", due, begun, attempt, None, outcome, begun))
     record_attempt(settings.directory, Attempt("trending", due, due, 1, None, AttemptOutcome.SUCCEEDED, due))
-    jobs = timed(At(earlier, due, due + timedelta(days=1)))
+    jobs = schedule(At(earlier, due, due + timedelta(days=1)))
 
     def made_up() -> list[Attempt]:
         return [each for each in read_history(settings.directory) if each.started > due + timedelta(minutes=1)]
 
-    run_until(settings, jobs, lambda: any(each.ended for each in made_up()), patience=20 if runs else 0.7)
+    run_until(settings, jobs, lambda: any(each.ended for each in made_up()), patience=20 if runs else 0.4)
     assert [each.scheduled for each in made_up()] == ([due] if runs else [])
 
 
 def test_what_is_too_late_waits_for_its_next_time(settings: Settings) -> None:
     due = datetime.now(UTC) - timedelta(hours=2)
-    run_until(settings, timed(At(due, due + timedelta(days=1))), lambda: bool(outcomes(settings)), patience=0.7)
+    run_until(settings, schedule(At(due, due + timedelta(days=1))), lambda: bool(outcomes(settings)), patience=0.4)
     assert outcomes(settings) == []
 
 
@@ -135,14 +136,15 @@ def test_there_is_one_schedule_for_a_data_directory(settings: Settings) -> None:
         job_lock(settings.directory, SCHEDULER),
         pytest.raises(BusyError, match=r"^schedule: process \d+ has been running it"),
     ):
-        run_schedule(settings, timed(IntervalTrigger(seconds=1)), Stop())
+        run_schedule(settings, schedule(INTERVAL), Stop())
 
 
 def test_the_failure_of_one_time_does_not_end_the_schedule(settings: Settings) -> None:
     settings = replace(settings, schedule=replace(settings.schedule, retries=0))
-    jobs = timed(IntervalTrigger(seconds=1), "import os; os.abort()")
+    jobs = schedule(INTERVAL, "import os; os.abort()")
     run_until(settings, jobs, lambda: outcomes(settings).count(AttemptOutcome.FAILED) == 2)
-    assert {each.error for each in read_history(settings.directory)} == {"its process was ended by SIGABRT"}
+    failed = [each for each in read_history(settings.directory) if each.outcome == AttemptOutcome.FAILED]
+    assert {each.error for each in failed} == {"its process was ended by SIGABRT"}
 
 
 SCHEDULE = """
@@ -159,7 +161,7 @@ settings = Settings(directory=Path(sys.argv[1]), schedule=schedule, redis=Redis(
 job = Job("nightly", (sys.executable, "-c", sys.argv[2]))
 configure_logging("json")
 with stop_on_signals() as stop:
-    run_schedule(settings, [ScheduledJob(job, IntervalTrigger(seconds=1))], stop)
+    run_schedule(settings, [ScheduledJob(job, IntervalTrigger(seconds=0.3))], stop)
 """
 
 
@@ -187,7 +189,7 @@ def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
         process.send_signal(signal.SIGSTOP)
         before = len(read_history(tmp_path))
         asleep = datetime.now(UTC)
-        time.sleep(2.5)
+        wait_for(lambda: datetime.now(UTC) - asleep > timedelta(seconds=1))
         awake = datetime.now(UTC)
         process.send_signal(signal.SIGCONT)
         wait_for(lambda: len(read_history(tmp_path)) > before + 1)
@@ -200,25 +202,25 @@ def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_the_schedule_and_its_job(tmp_path: Path) -> None:
-    process = schedule_process(tmp_path, "import time; time.sleep(60)")
-    wait_for(lambda: bool(read_history(tmp_path)))
-    time.sleep(0.3)
+    begun = tmp_path / "begun"
+    process = schedule_process(tmp_path, f"import time; open({str(begun)!r}, 'w'); time.sleep(60)")
+    wait_for(begun.exists)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=20)
-    assert process.returncode == 0, told
+    _, output = process.communicate(timeout=20)
+    assert process.returncode == 0, output
     assert [each.outcome for each in read_history(tmp_path)] == [AttemptOutcome.INTERRUPTED]
-    lines = [json.loads(line) for line in told.splitlines()]
-    told_of = [line["event"] for line in lines]
-    assert told_of[:2] == ["job scheduled", "job started"]
-    assert sorted(told_of[2:4]) == ["job interrupted", "schedule stopping"]
-    assert told_of[4:] == ["schedule stopped"]
+    lines = [json.loads(line) for line in output.splitlines()]
+    messages = [line["event"] for line in lines]
+    assert messages[:2] == ["job scheduled", "job started"]
+    assert sorted(messages[2:4]) == ["job interrupted", "schedule stopping"]
+    assert messages[4:] == ["schedule stopped"]
     assert (lines[1]["job"], lines[1]["attempt"], lines[1]["level"]) == ("nightly", 1, "info")
 
 
 def test_the_triggers_are_those_of_the_settings() -> None:
     now = datetime(2026, 7, 1, 12, 20, tzinfo=UTC)
-    found = job_triggers(Schedule())
-    assert {name: trigger.get_next_fire_time(None, now) for name, trigger in found.items()} == {
+    default = job_triggers(Schedule())
+    assert {name: trigger.get_next_fire_time(None, now) for name, trigger in default.items()} == {
         "nightly": datetime(2026, 7, 2, 2, 30, tzinfo=UTC),
         "trending": datetime(2026, 7, 1, 13, 15, tzinfo=UTC),
         "archive": datetime(2026, 7, 1, 12, 30, tzinfo=UTC),

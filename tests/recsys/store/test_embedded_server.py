@@ -202,7 +202,7 @@ def test_the_answer_of_another_directory_counts_for_nothing_while_ours_runs(
     theirs, ours = new_directory("theirs"), new_directory("ours")
     address = start_server(theirs)
     start_server(ours)
-    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(embedded, "START_STOP_SECONDS", 0.5)
     own_port = (ours / "port").read_text()
     (ours / "port").write_text(str(address.port))
     try:
@@ -218,7 +218,7 @@ def test_a_server_that_hangs_is_neither_doubled_nor_killed(
     server_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(embedded, "START_STOP_SECONDS", 0.5)
     start_server(server_directory)
     process_id = _process_id(server_directory)
     os.kill(process_id, signal.SIGSTOP)

@@ -6,9 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys.store.client.connect import Client
-from recsys.store.flags import Flag, flagged_users, put_flags, put_label, read_flag, release_user
+from recsys.store.flags import (
+    Flag,
+    flagged_users,
+    put_flags,
+    put_label,
+    read_flag,
+    release_user,
+    replace_nightly_flags,
+)
 from recsys.store.keys import Keys
-from recsys.store.publish.nightly_flags import replace_nightly_flags
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -39,6 +46,16 @@ def test_flags_of_others_stay_as_long_as_they_last_longer(store: Client, keys: K
     assert (read_flag(store, keys, "a"), read_flag(store, keys, "b")) == (longer, nightly("b"))
     replace_nightly_flags(store, keys, [], NOW)
     assert flagged_users(store, keys, NOW) == ["a"]
+
+
+def test_expired_flags_are_removed_from_the_index(store: Client, keys: Keys) -> None:
+    put_flags(store, keys, [nightly("a", 48), replace(nightly("b"), source="online")])
+    later = NOW + timedelta(hours=40)
+    assert replace_nightly_flags(store, keys, [], later) == 0
+    assert store.zcard(keys.flags) == 0
+    put_flags(store, keys, [replace(nightly("c", 1), source="online"), replace(nightly("d", 48), source="online")])
+    replace_nightly_flags(store, keys, [], later)
+    assert store.zrange(keys.flags, 0, -1) == [b"d"]
 
 
 def test_what_analysts_say_stands(store: Client, keys: Keys) -> None:

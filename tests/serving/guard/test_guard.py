@@ -63,7 +63,7 @@ def take(settings: Settings, *batches: Sequence[Row], clock: Clock | None = None
     async def scenario() -> None:
         moment = clock or Clock()
         worker = Worker(settings, moment)
-        async with worker.opened():
+        async with worker.running():
             for batch in batches:
                 if clock is None:
                     moment.now = max(datetime.fromisoformat(row["timestamp"]) for row in batch)

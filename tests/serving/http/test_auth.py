@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 
 from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, create_key, save_keys
 from recsys.settings import Settings
+from serving.api import MAX_EVENTS, MAX_EXCLUDED, MAX_RANKED, MAX_USERS
 from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
-from serving.http.query import MAX_EXCLUDED, MAX_RANKED, MAX_USERS
-from serving.intake.event_parsing import MAX_EVENTS
 from tests.serving.conftest import Publish, Shop
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
@@ -140,7 +139,7 @@ def test_a_broken_file_lets_nobody_in_that_was_not_before(tmp_path: Path, text: 
     with capture_logs() as logged:
         check_broken(tmp_path / API_KEYS_FILE, text)
     assert [line["log_level"] for line in logged] == ["error", "error"]
-    assert all("is no file of API keys" in line["reason"] for line in logged)
+    assert all("is not a file of API keys" in line["reason"] for line in logged)
 
 
 def check_broken(file: Path, text: str) -> None:
@@ -268,35 +267,33 @@ def test_a_note_is_a_whole_line_for_its_owner_alone(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "new" / AUDIT_FILE)
     key, _ = create_key("boss", ["admin"], 0, NOW)
     for user_id in ("7", "line\nbreak"):
-        audit.note(key, "user", user_id)
-    audit.note(None, "user", "7")
+        audit.add(key, "user", user_id)
+    audit.add(None, "user", "7")
     lines = [json.loads(line) for line in (tmp_path / "new" / AUDIT_FILE).read_text().splitlines()]
     assert [line["key"] for line in lines] == ["boss", "boss", None]
     assert lines[0]["subject"] == lines[2]["subject"] == hashlib.sha256(b"7").hexdigest()[:16]
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "field"),
-    [
-        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"] * (MAX_USERS + 1)}, "user_ids"),
-        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"], "n": 1001}, "n"),
-        ("POST", "/v1/recommendations/batch", {"user_ids": ["x" * 129]}, "user_ids[0]"),
-        ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["a"] * (MAX_RANKED + 1)}, "item_ids"),
-        ("POST", "/v1/events", [EVENT] * (MAX_EVENTS + 1), "body"),
-        ("GET", f"/v1/popular?exclude={','.join(map(str, range(MAX_EXCLUDED + 1)))}", None, "exclude"),
-        ("GET", "/v1/popular?n=1001", None, "n"),
-        ("GET", "/v1/popular?offset=10001", None, "offset"),
-        ("GET", "/v1/similar/" + "x" * 129, None, "item_id"),
-        ("GET", "/v1/users/a%20b", None, "user_id"),
-        ("PUT", "/v1/items/" + "x" * 129, {"price": 1}, "item_id"),
-        ("PUT", "/v1/items/a1", {"title": "x" * 1001}, "title"),
-        ("PUT", "/v1/items/a1", {"price": -1}, "price"),
-    ],
-)
-def test_nothing_is_without_a_limit(
-    settings: Settings, publish_shop: Publish, method: str, path: str, body: Any, field: str
-) -> None:
+LIMITS: list[tuple[str, str, Any, str]] = [
+    ("POST", "/v1/recommendations/batch", {"user_ids": ["7"] * (MAX_USERS + 1)}, "user_ids"),
+    ("POST", "/v1/recommendations/batch", {"user_ids": ["7"], "n": 1001}, "n"),
+    ("POST", "/v1/recommendations/batch", {"user_ids": ["x" * 129]}, "user_ids[0]"),
+    ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["a"] * (MAX_RANKED + 1)}, "item_ids"),
+    ("POST", "/v1/events", [EVENT] * (MAX_EVENTS + 1), "body"),
+    ("GET", f"/v1/popular?exclude={','.join(map(str, range(MAX_EXCLUDED + 1)))}", None, "exclude"),
+    ("GET", "/v1/popular?n=1001", None, "n"),
+    ("GET", "/v1/popular?offset=10001", None, "offset"),
+    ("GET", "/v1/similar/" + "x" * 129, None, "item_id"),
+    ("GET", "/v1/users/a%20b", None, "user_id"),
+    ("PUT", "/v1/items/" + "x" * 129, {"price": 1}, "item_id"),
+    ("PUT", "/v1/items/a1", {"title": "x" * 1001}, "title"),
+    ("PUT", "/v1/items/a1", {"price": -1}, "price"),
+]
+
+
+def test_nothing_is_without_a_limit(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
-    (response,) = ask(settings, (method, path, body, {}))
-    assert (response.status_code, response.json()["field"]) == (400, field)
+    responses = ask(settings, *((method, path, body, {}) for method, path, body, _ in LIMITS))
+    for response, (method, path, _, field) in zip(responses, LIMITS, strict=True):
+        assert (response.status_code, response.json()["field"]) == (400, field), (method, path[:50])

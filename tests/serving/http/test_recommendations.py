@@ -1,20 +1,25 @@
 """What a shopper is shown: over a real Valkey, through the whole application."""
 
+import asyncio
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+import httpx
 import pytest
 import redis
 
 from recsys.settings import Settings
 from recsys.store.keys import Keys
-from tests.serving.conftest import VERSION, Publish, Shop, Talk, ids
+from tests.serving.conftest import VERSION, Publish, Shop, Talk, application, ids
+from tests.serving.waiting import until
 
 ODD_IDS = ("a/b", "/", "a//b/", "ü", "50%", "50%25", "a+b", "?n=1", "#", "a&b=c", "a..b", "x" * 128, "7{x}", "日本")
 USER = "/v1/recommendations/7"
+LATER = "20180102T000000Z"
 
 
 def event(name: str, item_id: str, **more: object) -> tuple[str, str, dict[str, object]]:
@@ -63,7 +68,7 @@ def test_ids_of_any_letters_are_found(talk: Talk, publish_shop: Publish) -> None
     assert found == [(user_id, "personal") for user_id in ODD_IDS]
 
 
-@pytest.mark.parametrize("user_id", ["", "a b", "tab\t", "\0", "x" * 129, "\u2028", "x" * 5000])
+@pytest.mark.parametrize("user_id", ["a b", "x" * 5000])
 def test_what_is_no_id_is_told(talk: Talk, publish_shop: Publish, user_id: str) -> None:
     publish_shop()
     (response,) = talk(f"/v1/recommendations/{quote(user_id, safe='')}")
@@ -73,23 +78,7 @@ def test_what_is_no_id_is_told(talk: Talk, publish_shop: Publish, user_id: str) 
     assert body["expected"].startswith("1 to 128 characters")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("n", value) for value in ("0", "1001", "-1", "x", "", "1.5", " 5", "1_0", "５", "9" * 400, "\0")),
-        *(("offset", value) for value in ("-1", "10001")),
-        *(("price_min", value) for value in ("-1", "nan", "inf", "x")),
-        ("context", "shelf"),
-        ("cursor", "!"),
-        ("cursor", "AAAA"),
-        ("exclude", "a b"),
-        ("exclude", ",".join(f"i{number}" for number in range(1001))),
-        ("category", ""),
-        ("brand", "x" * 1001),
-        ("session_id", "x" * 123),
-        ("debug", "2"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [("n", "1001"), ("category", "")])
 def test_what_is_not_accepted_is_told(talk: Talk, publish_shop: Publish, name: str, value: str) -> None:
     publish_shop()
     (response,) = talk(f"{USER}?{name}={quote(value)}")
@@ -221,43 +210,6 @@ def test_a_guest_has_a_session_that_joins_the_user_at_log_in(
     assert client.zcard(keys.session("7")) == 2
 
 
-def test_an_item_switched_off_is_in_no_answer_and_lists_are_still_full(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    responses = talk(
-        *(change(item_id, available=False) for item_id in ("a1", "ap1")),
-        f"{USER}?n=40",
-        "/v1/popular?n=5",
-        change("a1", available=True),
-        f"{USER}?n=1",
-    )
-    off, popular, _, on = responses[2:]
-    assert not {"a1", "ap1"} & set(ids(off))
-    assert (len(ids(off)), ids(popular)) == (40, ["ap2", "ap3", "ap4", "ap5", "ap6"])
-    assert ids(on) == ["a1"]
-
-
-def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    talk(change("a1", available=False), change("a2", price=5.0))
-    again, cheap = talk(f"{USER}?n=1", f"{USER}?n=1&price_max=5")
-    assert ids(again) == ["a2"]
-    assert ids(cheap) == ["a2"]
-
-
-def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    for facts in ({"price": None}, {"brand": None}, {"title": None}, {"category": None}, {"category": []}, {}):
-        (response,) = talk(("PUT", "/v1/items/a1", facts))
-        assert response.status_code == 400, facts
-
-
-def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    put = change("new1", title="A thing", category=["GARDEN", "TOOLS"], brand="Acme", price=3.5)
-    _, within, branded = talk(put, "/v1/popular?category=GARDEN", f"{USER}?brand=Acme")
-    assert ids(within) == ids(branded) == ["new1"]
-
-
 def test_every_stage_is_shown_to_an_administrator(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     *_, answer = talk(change("a2", available=False), event("purchase", "a3"), f"{USER}?n=3&debug=1")
@@ -277,68 +229,40 @@ def test_a_flagged_user_gets_popular_items(talk: Talk, publish_shop: Publish, cl
     assert ids(ranked) == ["ap1", "ap2", "a1"]
 
 
-def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop(Shop(facts=({"item_id": "a1", "title": "Bread"},)))
-    similar, trending, popular = talk("/v1/similar/a1?n=6", "/v1/trending?n=3", "/v1/popular?n=2&offset=1")
-    assert ids(similar) == ["an1", "an2", "an3", "an4", "an5", "ap1"]
-    assert similar.json()["items"][0]["reason"] == "similar to Bread"
-    assert ids(trending) == ["at1", "at2", "ap1"]
-    assert ids(popular) == ["ap2", "ap3"]
+def ask_around_a_switch(
+    settings: Settings, paths: Sequence[str], publish_later: Callable[[], str]
+) -> tuple[list[httpx.Response], list[httpx.Response]]:
+    """Return the answers before and after another version is published and adopted."""
+
+    async def ask() -> tuple[list[httpx.Response], list[httpx.Response]]:
+        async with application(settings) as http:
+            before = [await http.get(path) for path in paths]
+            version = await asyncio.to_thread(publish_later)
+
+            async def is_adopted() -> bool:
+                return (await http.get("/ready")).json()["version"] == version
+
+            await until(is_adopted)
+            return before, [await http.get(path) for path in paths]
+
+    return asyncio.run(ask())
 
 
-def test_a_batch_is_what_each_alone_would_get(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop(Shop(users=("7", "8")))
-    both, *each = talk(
-        ("POST", "/v1/recommendations/batch", {"user_ids": ["7", "nobody", "8"], "n": 3}),
-        *(f"/v1/recommendations/{user_id}?n=3" for user_id in ("7", "nobody", "8")),
+def test_a_publish_is_adopted_and_nothing_is_mixed(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    paths = (f"{USER}?n=60", "/v1/recommendations/nobody")
+    before, after = ask_around_a_switch(settings, paths, lambda: publish_shop(Shop("b"), LATER))
+    for responses, letter, version in ((before, "a", VERSION), (after, "b", LATER)):
+        for response in responses:
+            assert response.json()["version"] == version
+            assert {item_id[0] for item_id in ids(response)} == {letter}
+
+
+def test_who_has_no_list_in_the_live_version_gets_the_one_before(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    _, (answer,) = ask_around_a_switch(
+        settings, [f"{USER}?n=60"], lambda: publish_shop(Shop("b", users=("8",)), LATER)
     )
-    assert [answer["user_id"] for answer in both.json()["answers"]] == ["7", "nobody", "8"]
-    for answer, alone in zip(both.json()["answers"], each, strict=True):
-        assert answer["items"] == alone.json()["items"]
-
-
-def test_given_items_are_put_in_order(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    wanted = {"user_id": "7", "item_ids": ["ap2", "a3", "unknown", "a1", "ap1", "a2"]}
-    *_, ranked = talk(change("a2", available=False), ("POST", "/v1/rank", wanted))
-    assert ids(ranked) == ["a1", "a3", "ap1", "ap2", "unknown"]
-
-
-def test_a_user_as_known(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop(Shop(profiles={"7": '{"events":3,"categories":["TEA"]}'}))
-    when = "2026-03-01T12:00:00+00:00"
-    *_, user = talk(event("view", "a1", timestamp=when), "/v1/users/7")
-    body = user.json()
-    assert body["profile"] == {"events": 3, "categories": ["TEA"]}
-    assert body["session"] == [{"event": "view", "item_id": "a1", "timestamp": when}]
-    assert (body["items"], body["flag"]) == (30, None)
-
-
-def test_a_publish_is_adopted_and_nothing_is_mixed(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-    later = "20180102T000000Z"
-
-    def replace_version() -> None:
-        publish_shop(Shop("b"), later)
-        time.sleep(1)
-
-    before, guest, after, guest_after = talk(
-        f"{USER}?n=60", "/v1/recommendations/nobody", replace_version, f"{USER}?n=60", "/v1/recommendations/nobody"
-    )
-    for response, letter, version in ((before, "a", VERSION), (guest, "a", VERSION), (after, "b", later)):
-        assert response.json()["version"] == version
-        assert {item_id[0] for item_id in ids(response)} == {letter}
-    assert guest_after.json()["version"] == later
-
-
-def test_who_has_no_list_in_the_live_version_gets_the_one_before(talk: Talk, publish_shop: Publish) -> None:
-    publish_shop()
-
-    def replace_version() -> None:
-        publish_shop(Shop("b", users=("8",)), "20180102T000000Z")
-        time.sleep(1)
-
-    *_, answer = talk(USER, replace_version, f"{USER}?n=60")
     body = answer.json()
     assert body["version"] == VERSION
     assert {item_id[0] for item_id in ids(answer)} == {"a"}

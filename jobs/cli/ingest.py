@@ -1,0 +1,122 @@
+"""`recsys ingest` and `recsys archive`: from files, queries and the stream of events into the lake."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import structlog
+import typer
+from rich.markup import escape
+from rich.text import Text
+
+from jobs.cli.options import AsJson, Scheduled, SourcePaths
+from jobs.cli.render import console, make_table, print_json
+from jobs.cli.schedule import run_exclusively
+from jobs.ingest.ingest import MAX_CLOCK_SKEW, TableCount, ingest
+from jobs.ingest.stream import ArchiveResult, archive
+from jobs.lake import open_lake
+from jobs.progress import Progress, show_progress
+from jobs.scheduler.scheduler import JobName
+from recsys.errors import SettingsError, StoreError
+from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.keys import Keys
+
+log = structlog.get_logger(__name__)
+
+commands = typer.Typer()
+
+Full = Annotated[bool, typer.Option("--full", help="Read everything again, whatever the watermarks say")]
+
+
+@commands.command("ingest")
+def ingest_command(
+    context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
+) -> None:
+    """Read files and queries into the lake; invalid rows are quarantined, rows read before change nothing."""
+    paths = source_paths(context.obj, sources)
+    with show_progress() as progress:
+        counts = ingest_sources(context.obj, paths, progress, queries=not sources, full=full)
+    if as_json:
+        print_json([asdict(count) for count in counts])
+    else:
+        print_counts(counts)
+
+
+@commands.command("archive")
+def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
+    """Move the events that serving took in from Redis into the lake; later ones wait for the next archive."""
+    settings: Settings = context.obj
+    with run_exclusively(settings, JobName.ARCHIVE, scheduled), show_progress() as progress:
+        archived = archive_stream(settings, progress)
+    if as_json:
+        print_json(asdict(archived))
+    else:
+        print_archived(archived)
+
+
+def ingest_sources(
+    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
+) -> list[TableCount]:
+    """Ingest files, and the queries of the settings if `queries` is true."""
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    with progress.task("read sources") as task:
+        return ingest(paths, settings.sources, open_lake(settings), latest, task.advance, queries, full)
+
+
+def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
+    """Return the sources typed, or those of the settings; raises `SettingsError` if there are none."""
+    paths = tuple(sources or settings.sources.paths)
+    if not paths and not settings.sources.queries:
+        raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
+    return paths
+
+
+def archive_stream(settings: Settings, progress: Progress) -> ArchiveResult:
+    """Move the stream of events into the lake; raises `StoreError` if Redis does not answer."""
+    client = connect(settings.redis, settings.directory)
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    with progress.task("archive the stream of events") as task:
+        return archive(
+            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
+        )
+
+
+def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResult:
+    """Move the stream of events into the lake; if Redis does not answer, log it and leave the stream for later."""
+    try:
+        return archive_stream(settings, progress)
+    except StoreError as error:
+        log.warning("stream of events is not archived", error=str(error))
+        return ArchiveResult()
+
+
+def print_counts(counts: Sequence[TableCount]) -> None:
+    """Print what became of the rows of each table, which rules were broken, and which columns changed."""
+    table = make_table("Ingested", "file", "as", right=("rows", "new", "duplicate", "quarantined"))
+    for count in counts:
+        numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
+        table.add_row(escape(count.file), escape(count.table), *(f"{number:,}" for number in numbers))
+    console.print(table)
+    for count in counts:
+        for rule, rows in sorted(count.rules.items()):
+            console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
+        if count.passed_over:
+            console.print(
+                f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
+            )
+        for change in count.schema_changes:
+            before, after = change.before or "missing", change.after or "missing"
+            console.print(Text(f"  {count.table}: column {change.column} was {before}, is {after}"), soft_wrap=True)
+
+
+def print_archived(archived: ArchiveResult) -> None:
+    """Print what was moved from Redis into the lake."""
+    console.print(
+        f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
+        f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "
+        f"{archived.items:,} items changed, {archived.flags:,} flags, {archived.labels:,} labels, "
+        f"{archived.invalid:,} quarantined",
+        soft_wrap=True,
+    )

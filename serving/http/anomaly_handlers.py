@@ -1,0 +1,48 @@
+"""What the routes under /v1/anomalies do: administrators see who is flagged, and overrule it."""
+
+from msgspec import Struct
+
+from recsys.schema import FINE, USER_ID
+from recsys.store.flags import Label
+from serving.api import Anomalies, Anomaly, UserLabel
+from serving.http.query import parse_page_request
+from serving.http.routing import Call, Result
+
+
+class LabelRequest(Struct, forbid_unknown_fields=True):
+    """An analyst's label of a user: `bot`, flagged from now on, or `fine`, released and never flagged again."""
+
+    label: Label
+
+
+async def anomalies(call: Call) -> Result:
+    """Return flagged users with score, reasons and end; this is noted in the audit log."""
+    page = parse_page_request(call.query)
+    call.audit("anomalies", "")
+    total, flags = await call.worker.flags.list(page.n, page.offset)
+    return Result(Anomalies(call.request_id, total, flags))
+
+
+async def anomaly(call: Call) -> Result:
+    """Return a user's flag, and whether an analyst has released the user; this is noted in the audit log."""
+    user_id = call.path_id(USER_ID)
+    call.audit("anomaly", user_id)
+    flag, is_released = await call.worker.flags.read(call.worker.stored_id(user_id))
+    return Result(Anomaly(user_id, call.request_id, flag, is_released))
+
+
+async def release(call: Call) -> Result:
+    """Remove a user's flag, so that the user is never flagged automatically again; noted in the audit log."""
+    return await _label(call, "release", FINE)
+
+
+async def label(call: Call) -> Result:
+    """Flag a user who is a bot at once, or release one who is fine; this is noted in the audit log."""
+    return await _label(call, "label", call.decode_body(LabelRequest).label)
+
+
+async def _label(call: Call, action: str, given: Label) -> Result:
+    user_id = call.path_id(USER_ID)
+    call.audit(action, user_id)
+    await call.worker.flags.label(call.worker.stored_id(user_id), given)
+    return Result(UserLabel(user_id, call.request_id, given))

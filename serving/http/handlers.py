@@ -1,0 +1,176 @@
+"""What the routes do: each function answers a call."""
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from recsys.errors import NothingPublishedError
+from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID
+from serving.api import (
+    DEFAULT_N,
+    MAX_RANKED,
+    MAX_USERS,
+    AcceptedEvents,
+    Batch,
+    Context,
+    ItemState,
+    LiveStatus,
+    ReadyStatus,
+    RecentEvent,
+    Recommendations,
+    User,
+)
+from serving.http.query import Count, ListRequest, check_id, parse_guest_request, parse_list_request
+from serving.http.routing import Call, Result
+from serving.intake.items import ItemChange
+
+BATCH_CONCURRENCY: Final = 50
+"""Users of a batch that share a round trip; between two parts other requests are answered."""
+RETRY_SECONDS: Final = 5
+"""`Retry-After` of an answer that had no room for events."""
+
+Id = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_ID_LENGTH,
+        description=f"1 to {MAX_ID_LENGTH} characters, none white space or a control character",
+    ),
+]
+
+
+class BatchRequest(Struct, forbid_unknown_fields=True):
+    """Users whose lists are requested."""
+
+    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
+    n: Count = DEFAULT_N
+    context: Context = "home"
+
+
+class RankRequest(Struct, forbid_unknown_fields=True):
+    """Items to put in order for a user."""
+
+    user_id: Id
+    item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_RANKED)]
+    context: Context = "home"
+
+
+async def recommendations(call: Call) -> Result:
+    """Return the best items for a user now.
+
+    First the user's own list, neighbors of what the session has touched and what is bought with it; then what is
+    popular where the user buys, and in the shop.
+    """
+    return await _recommend(call, parse_list_request(call.path_id(USER_ID), call.query))
+
+
+async def guest_recommendations(call: Call) -> Result:
+    """Return the best items for a guest, of whom only a session is known."""
+    return await _recommend(call, parse_guest_request(call.query))
+
+
+async def _recommend(call: Call, request: ListRequest) -> Result:
+    """Answer a list request; its stages are shown to administrators only, and that is audited."""
+    worker = call.worker
+    call.check_key("admin" if request.debug else "read")
+    if request.debug:
+        call.audit("debug", request.user_id)
+    result = await worker.engine.recommend(request, call.request_id)
+    return Result(result.answer, after_send=partial(worker.record_answer, result, request))
+
+
+async def similar(call: Call) -> Result:
+    """Return the items most similar to one, then popular ones of its category, then of the shop."""
+    request = parse_list_request("", call.query)
+    return Result(await call.worker.engine.similar(call.path_id(ITEM_ID), request, call.request_id))
+
+
+async def trending(call: Call) -> Result:
+    """Return items that are bought more than usual, then popular ones."""
+    return Result(await call.worker.engine.trending(parse_list_request("", call.query), call.request_id))
+
+
+async def popular(call: Call) -> Result:
+    """Return the most popular items, of a category, brand or price range where one is given."""
+    return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
+
+
+async def batch(call: Call) -> Result:
+    """Return a list for each of up to 500 users, as each alone would get it."""
+    worker, body = call.worker, call.decode_body(BatchRequest)
+    users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
+    requests = [ListRequest(user_id, n=body.n, context=body.context) for user_id in users]
+    answers: list[Recommendations] = []
+    for start in range(0, len(requests), BATCH_CONCURRENCY):
+        part = requests[start : start + BATCH_CONCURRENCY]
+        ids = (f"{call.request_id}-{number}" for number in range(start, start + len(part)))
+        for request, result in zip(
+            part, await asyncio.gather(*map(worker.engine.recommend, part, ids)), strict=True
+        ):
+            worker.record_answer(result, request)
+            answers.append(result.answer)
+    return Result(Batch(call.request_id, answers))
+
+
+async def rank(call: Call) -> Result:
+    """Return the given items, the best for the user first, without those that must not be shown."""
+    body = call.decode_body(RankRequest)
+    request = ListRequest(check_id(body.user_id, USER_ID), context=body.context)
+    item_ids = [check_id(item_id, ITEM_ID) for item_id in body.item_ids]
+    return Result(await call.worker.engine.rank(request, item_ids, call.request_id))
+
+
+async def user(call: Call) -> Result:
+    """Return a user's profile, session and flag; this is noted in the audit log."""
+    user_id = call.path_id(USER_ID)
+    call.audit("user", user_id)
+    state, profile = await call.worker.engine.user(user_id)
+    session = [
+        RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
+        for act in state.acts
+    ]
+    return Result(User(user_id, state.version, call.request_id, profile, len(state.items), session, state.flag))
+
+
+async def events(call: Call) -> Result:
+    """Take one event, or up to 500.
+
+    202 when all events that are not listed as wrong are in the stream and in their users' next answers; 400 when
+    each of them is wrong; 429 when there was no room for some. Sending the same `event_id` again changes nothing.
+    """
+    result = await call.worker.events.take(call.body)
+    call.worker.count_events(result)
+    accepted = AcceptedEvents(call.request_id, result.accepted, result.shed, result.errors)
+    if result.shed:
+        return Result(accepted, 429, {"Retry-After": str(RETRY_SECONDS)})
+    return Result(accepted, 202 if result.accepted else 400)
+
+
+async def item(call: Call) -> Result:
+    """Change availability, price, category, brand or title of an item; an unknown item is created."""
+    change = call.decode_body(ItemChange)
+    item_id = call.path_id(ITEM_ID)
+    updated_at = await call.worker.items.put(item_id, change)
+    return Result(ItemState(item_id, call.request_id, updated_at.isoformat()))
+
+
+async def live(call: Call) -> Result:
+    """Answer 200 while the process does, whatever the state of Redis."""
+    del call
+    return Result(LiveStatus("live"))
+
+
+async def ready(call: Call) -> Result:
+    """Answer 200 with the version that lists are taken from; `degraded` while Redis does not answer."""
+    catalogue = call.worker.catalogue_sync.catalogue
+    if catalogue is None:
+        raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
+    return Result(ReadyStatus("ready" if call.worker.reads.available else "degraded", catalogue.version))
+
+
+async def metrics(call: Call) -> Result:
+    """Return the counts of all workers of this server."""
+    return Result(call.worker.metrics.text())

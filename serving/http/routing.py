@@ -1,0 +1,132 @@
+"""A route, a call of it and its result: what the fast path, the framework and the documentation share."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from recsys.api_keys import ApiKey, Scope
+from serving.http.auth import Headers
+from serving.http.errors import MAX_SHOWN_CHARACTERS, REDACTED
+from serving.http.query import InvalidValueError, parse_id
+from serving.http.worker import Worker
+
+JSON: Final = "application/json"
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+Body = TypeVar("Body")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request, as the handler of its route gets it."""
+
+    worker: Worker
+    encoded_id: bytes
+    """The percent-encoded rest of the path, where the route ends with an id."""
+    query: bytes
+    headers: Headers
+    request_id: str
+    body: bytes = b""
+    key: ApiKey | None = None
+    """The key that the request shows; None where the server has no keys."""
+
+    def check_key(self, scope: Scope) -> None:
+        """Remember the key of the request; raises `AccessError` unless it has the scope."""
+        self.key = self.worker.access.check(self.headers, scope)
+
+    def audit(self, action: str, user_id: str) -> None:
+        """Add to the audit log what is done, and to whom."""
+        self.worker.audit.add(self.key, action, self.worker.stored_id(user_id))
+
+    def path_id(self, name: str) -> str:
+        """Return the id at the end of the path; raises `InvalidValueError`."""
+        return parse_id(self.encoded_id, name)
+
+    def decode_body(self, body_type: type[Body]) -> Body:
+        """Return the JSON body as a struct; raises `InvalidValueError`."""
+        try:
+            self.body.decode()
+        except UnicodeDecodeError:
+            raise InvalidValueError("body", REDACTED, "JSON in UTF-8") from None
+        try:
+            return msgspec.convert(msgspec.json.decode(self.body), body_type, strict=False)
+        except msgspec.ValidationError as error:
+            # As in "Expected `int` - at `$.n`".
+            problem, _, place = str(error).partition(" - at `$.")
+            raise InvalidValueError(place.rstrip("`") or "body", REDACTED, problem[:MAX_SHOWN_CHARACTERS]) from None
+        except (msgspec.DecodeError, RecursionError):  # JSON that is nested too deeply
+            raise InvalidValueError("body", REDACTED) from None
+
+
+class Result(Struct):
+    """The answer to a call: a struct, or bytes of the media type of the route."""
+
+    content: Any
+    status: int | None = None
+    """The status of the route's success where there is none."""
+    headers: Mapping[str, str] = {}
+    after_send: Callable[[], None] | None = None
+    """Work that the client does not wait for."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A possible answer of a route, as the documentation describes it."""
+
+    content: Any
+    description: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation of the server: where it is, who may call it, what it does, and what it answers."""
+
+    method: Method
+    path: str
+    """As the documentation has it; an id may stand at its end, as `{user_id}`."""
+    scope: Scope | None
+    """What a key must allow; None for what needs no key."""
+    handler: Callable[[Call], Awaitable[Result]]
+    tag: str
+    summary: str
+    answer: Response
+    """The answer of a success."""
+    status: int = 200
+    errors: Mapping[int, Response] = field(default_factory=dict[int, Response])
+    query: type[Struct] | None = None
+    """Struct whose fields are the parameters of the query string."""
+    required: tuple[str, ...] = ()
+    """Those of them that must be given."""
+    body: Any = None
+    """Type of the JSON body."""
+    media_type: str = JSON
+    is_fast: bool = False
+    """Whether calls go round the framework, which costs more than the answer itself."""
+    handler_checks_key: bool = False
+    """Whether the handler checks the key itself, since the scope depends on the parameters."""
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return self.handler.__name__
+
+    @property
+    def id_name(self) -> str | None:
+        """The name of the id at the end of the path."""
+        return self.path.partition("{")[2].rstrip("}") or None
+
+    @property
+    def prefix(self) -> str:
+        """The path up to its id."""
+        return self.path.partition("{")[0]
+
+    async def run(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Result:
+        """Check the key of a call, read its body, and handle it."""
+        if self.scope is not None and not self.handler_checks_key:
+            call.check_key(self.scope)
+        if self.body is not None:
+            call.body = await read_body()
+        return await self.handler(call)

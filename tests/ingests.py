@@ -1,0 +1,96 @@
+"""Files to ingest, ingests of them, and what they leave in a lake."""
+
+import csv
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from jobs.ingest.ingest import TableCount, ingest
+from jobs.lake import Lake
+from recsys.settings import Sources
+
+LATEST = datetime(2025, 1, 1, tzinfo=UTC)
+EVENT = {"user_id": "ann", "item_id": "tea", "event": "view", "timestamp": "2024-05-01T10:00:00"}
+Value = str | float | None
+
+# Each child process is forked before Polars starts its threads, and kills itself at a step of its ingest: at
+# the first chunk for step 0, else before the step-th file is renamed into place.
+KILLED_INGESTS = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+import jobs.ingest.databases
+from jobs.ingest.ingest import ingest
+from jobs.lake import Lake
+from recsys.settings import load_settings
+
+config, directory, steps, paths = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(","), sys.argv[4:]
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def ingest_until(step):
+    renames, rename = 0, Path.replace
+    def rename_or_die(path, target):
+        nonlocal renames
+        renames += 1
+        return die() if renames == step else rename(path, target)
+    Path.replace = rename_or_die
+    sources = load_settings(Path(config), {}).sources
+    on_rows = die if step == 0 else lambda rows: None
+    ingest(tuple(paths), sources, Lake(directory / str(step)), datetime(2025, 1, 1, tzinfo=UTC), on_rows)
+
+for step in map(int, steps):
+    child = os.fork()
+    if child == 0:
+        ingest_until(step)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+        sys.exit(f"step {step}: ended with status {status}")
+"""
+
+
+def write_events(file: Path, *rows: Mapping[str, Value]) -> Path:
+    """Write a CSV file of events; the columns that a row lacks are those of `EVENT`."""
+    columns = list(dict.fromkeys(name for row in (EVENT, *rows) for name in row))
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.DictWriter(opened, columns, quoting=csv.QUOTE_MINIMAL)
+        writer.writeheader()
+        writer.writerows({**EVENT, **row} for row in rows)
+    return file
+
+
+def ingest_files(
+    lake: Lake, *paths: Path, sources: Sources | None = None, latest: datetime = LATEST
+) -> list[TableCount]:
+    """Ingest files, by default in the contract's own columns."""
+    return ingest(tuple(map(str, paths)), sources or Sources(), lake, latest)
+
+
+def kill_ingests(config: Path, directory: Path, steps: tuple[int, ...], *paths: Path) -> None:
+    """Ingest with the settings of a file into the lake `directory/<step>`, killed at the step; for each step."""
+    arguments = [config, directory, ",".join(map(str, steps)), *paths]
+    command = [sys.executable, "-c", KILLED_INGESTS, *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+
+
+def hash_lake(lake: Lake) -> dict[str, str]:
+    """Return the hash of every file of a lake, except its lock."""
+    return {
+        str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(lake.directory.rglob("*"))
+        if file.is_file() and file.name != ".lock"
+    }
+
+
+def read_quarantined_rows(lake: Lake) -> pl.DataFrame:
+    """Return all rows in quarantine."""
+    files = sorted((lake.directory / "quarantine").glob("*.parquet"))
+    return pl.concat([pl.read_parquet(file) for file in files], how="diagonal")

@@ -1,0 +1,13 @@
+"""What the tests of ingests share."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.lake import Lake
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Return a lake that does not exist yet."""
+    return Lake(tmp_path / "lake")

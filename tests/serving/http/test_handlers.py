@@ -1,0 +1,78 @@
+"""Items, batches, given items and users over HTTP, through the whole application."""
+
+from tests.serving.conftest import Publish, Shop, Talk, ids
+from tests.serving.http.test_recommendations import USER, change, event
+
+
+def test_an_item_switched_off_is_in_no_answer_and_lists_are_still_full(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    responses = talk(
+        *(change(item_id, available=False) for item_id in ("a1", "ap1")),
+        f"{USER}?n=40",
+        "/v1/popular?n=5",
+        change("a1", available=True),
+        f"{USER}?n=1",
+    )
+    off, popular, _, on = responses[2:]
+    assert not {"a1", "ap1"} & set(ids(off))
+    assert (len(ids(off)), ids(popular)) == (40, ["ap2", "ap3", "ap4", "ap5", "ap6"])
+    assert ids(on) == ["a1"]
+
+
+def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    talk(change("a1", available=False), change("a2", price=5.0))
+    again, cheap = talk(f"{USER}?n=1", f"{USER}?n=1&price_max=5")
+    assert ids(again) == ["a2"]
+    assert ids(cheap) == ["a2"]
+
+
+def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    for facts in ({"price": None}, {"brand": None}, {"title": None}, {"category": None}, {"category": []}, {}):
+        (response,) = talk(("PUT", "/v1/items/a1", facts))
+        assert response.status_code == 400, facts
+
+
+def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    put = change("new1", title="A thing", category=["GARDEN", "TOOLS"], brand="Acme", price=3.5)
+    _, within, branded = talk(put, "/v1/popular?category=GARDEN", f"{USER}?brand=Acme")
+    assert ids(within) == ids(branded) == ["new1"]
+
+
+def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(facts=({"item_id": "a1", "title": "Bread"},)))
+    similar, trending, popular = talk("/v1/similar/a1?n=6", "/v1/trending?n=3", "/v1/popular?n=2&offset=1")
+    assert ids(similar) == ["an1", "an2", "an3", "an4", "an5", "ap1"]
+    assert similar.json()["items"][0]["reason"] == "similar to Bread"
+    assert ids(trending) == ["at1", "at2", "ap1"]
+    assert ids(popular) == ["ap2", "ap3"]
+
+
+def test_a_batch_is_what_each_alone_would_get(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=("7", "8")))
+    both, *each = talk(
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7", "nobody", "8"], "n": 3}),
+        *(f"/v1/recommendations/{user_id}?n=3" for user_id in ("7", "nobody", "8")),
+    )
+    assert [answer["user_id"] for answer in both.json()["answers"]] == ["7", "nobody", "8"]
+    for answer, alone in zip(both.json()["answers"], each, strict=True):
+        assert answer["items"] == alone.json()["items"]
+
+
+def test_given_items_are_put_in_order(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    wanted = {"user_id": "7", "item_ids": ["ap2", "a3", "unknown", "a1", "ap1", "a2"]}
+    *_, ranked = talk(change("a2", available=False), ("POST", "/v1/rank", wanted))
+    assert ids(ranked) == ["a1", "a3", "ap1", "ap2", "unknown"]
+
+
+def test_a_user_as_known(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(profiles={"7": '{"events":3,"categories":["TEA"]}'}))
+    when = "2026-03-01T12:00:00+00:00"
+    *_, user = talk(event("view", "a1", timestamp=when), "/v1/users/7")
+    body = user.json()
+    assert body["profile"] == {"events": 3, "categories": ["TEA"]}
+    assert body["session"] == [{"event": "view", "item_id": "a1", "timestamp": when}]
+    assert (body["items"], body["flag"]) == (30, None)
