@@ -193,7 +193,7 @@ class Catalogue:
                 self._new_titles[item_id] = facts[TITLE]
         self._masks.clear()
 
-    def withhold(self, item_ids: Collection[str]) -> None:
+    def set_unavailable(self, item_ids: Collection[str]) -> None:
         """Items that are not to be shown, whether or not anything else is known of them."""
         self.unavailable.update(item_ids)
         rows = [row for item_id in item_ids if (row := self.rows.get(item_id)) is not None]
@@ -227,7 +227,7 @@ class Catalogue:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
 
 
-def without_facts(version: str, item_ids: list[str]) -> Catalogue:
+def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
     """The catalogue of a version that was published without one: its popular items, of which nothing is known."""
     texts = dict.fromkeys((TITLE, CATEGORY, BRAND), pl.String)
     schema = {ITEM_ID: pl.String, **texts, PRICE: pl.Float64, AVAILABLE: pl.Boolean, REPEAT_DAYS: pl.Float32}

@@ -25,7 +25,7 @@ from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import Keys, popular_name
 from recsys.store.resp import Command, encode_commands
-from serving.engine.catalogue import Catalogue, without_facts
+from serving.engine.catalogue import Catalogue, catalogue_without_facts
 
 BEAT_SECONDS: Final = 0.25
 """A worker without requests looks so often."""
@@ -98,7 +98,7 @@ class CatalogueSync:
     def _beaten(self) -> None:
         self._beating = None
 
-    def of_version(self, version: str) -> Catalogue | None:
+    def find_version(self, version: str) -> Catalogue | None:
         """The catalogue of a version that is still known here."""
         return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
 
@@ -197,7 +197,7 @@ class CatalogueSync:
             catalogue = self.catalogue if same and self.catalogue else await self._read(version)
             changes, switched_off = await self._changed(), await self._switched_off()
             _put_over(catalogue, changes)
-            catalogue.withhold(switched_off)
+            catalogue.set_unavailable(switched_off)
             _put_over(catalogue, self._heard_meanwhile)
             self._heard_meanwhile = None
             if not same:
@@ -224,7 +224,7 @@ class CatalogueSync:
         await self._check_kept(version)
         if parts:
             return await asyncio.to_thread(lambda: Catalogue(version, read_catalogue(parts)))
-        return without_facts(version, decode_list(names))
+        return catalogue_without_facts(version, decode_list(names))
 
     async def _check_kept(self, version: str) -> None:
         """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
@@ -292,9 +292,9 @@ class CatalogueSync:
                 version = kept[-1].stem.removeprefix("catalogue-")
                 self.catalogue = Catalogue(version, pl.read_parquet(kept[-1]))
             elif self._static_list is not None:
-                self.catalogue = without_facts("static", self._static_list.read_text().split())
+                self.catalogue = catalogue_without_facts("static", self._static_list.read_text().split())
             if self.catalogue is not None and withheld.exists():
-                self.catalogue.withhold(withheld.read_text().split())
+                self.catalogue.set_unavailable(withheld.read_text().split())
         except (OSError, pl.exceptions.PolarsError) as error:
             log.warning("what was kept for a start without Redis cannot be read", reason=str(error))
 
