@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,21 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.schema import AVAILABLE, BRAND, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR
+from serving.requests import NO_FILTER, ItemFilter
 
 MAX_CACHED_MASKS: Final = 64
-
-
-@dataclass(frozen=True)
-class ItemFilter:
-    """Conditions that every item of an answer meets; None is no condition."""
-
-    category: str | None = None
-    brand: str | None = None
-    price_min: float | None = None
-    price_max: float | None = None
-
-
-NO_FILTER: Final = ItemFilter()
 
 
 class _Labels:
