@@ -1,1 +1,1 @@
-"""The online half: answers requests from what the nightly half published. It never imports `jobs`."""
+"""The online half: answers requests from the lists that the nightly half has published. It never imports `jobs`."""

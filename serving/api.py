@@ -25,7 +25,7 @@ Source = Literal[
 
 
 class Recommendation(Struct, frozen=True):
-    """An item and its place in the list, 1 the best; why it is there, as a name and in words."""
+    """An item of a list: its rank, where 1 is the best, the source it comes from, and the reason in words."""
 
     item_id: str
     rank: int
@@ -34,14 +34,14 @@ class Recommendation(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """Items that a filter left out, and why."""
+    """Items that a filter removed, and its reason."""
 
     reason: str
     items: list[str]
 
 
 class Stage(Struct, frozen=True):
-    """What one stage of a request came to."""
+    """The result of one stage of a request."""
 
     name: str
     microseconds: float
@@ -53,8 +53,8 @@ class Stage(Struct, frozen=True):
 class Recommendations(Struct, frozen=True):
     """Items of one version, best first.
 
-    `cursor` asks for the next page of this very list, whatever happens meanwhile; it is null after the last item.
-    `degraded` tells that Redis did not answer, and that the list is made of what the process knew.
+    `cursor` requests the next page of the same list, whatever happens meanwhile; it is null after the last item.
+    `degraded` means that Redis did not answer, and that the list is made from the memory of the process.
     """
 
     user_id: str
@@ -67,7 +67,7 @@ class Recommendations(Struct, frozen=True):
 
 
 class ItemList(Struct, frozen=True):
-    """Items that are nobody's own list, best first."""
+    """A list that is the same for all users, best first."""
 
     version: str
     request_id: str
@@ -76,7 +76,7 @@ class ItemList(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """An answer for each user, in the order they were asked for."""
+    """A list for each user, in the order of the request."""
 
     request_id: str
     answers: list[Recommendations]
@@ -91,7 +91,7 @@ class RecentEvent(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """What is known of a user: `profile` as of the version, `session` the latest events, the latest first."""
+    """A user: `profile` of the version, `session` the latest events, newest first."""
 
     user_id: str
     version: str
@@ -103,7 +103,7 @@ class User(Struct, frozen=True):
 
 
 class RowError(Struct, frozen=True):
-    """What is wrong with one row of a batch; rows count from 0."""
+    """An invalid row of a batch; rows count from 0."""
 
     row: int
     field: str
@@ -112,7 +112,7 @@ class RowError(Struct, frozen=True):
 
 
 class AcceptedEvents(Struct, frozen=True):
-    """How many events are in the stream, how many found no room, and what is wrong with the others."""
+    """The number of events in the stream, of those without room (`shed`), and the errors of the others."""
 
     request_id: str
     accepted: int
@@ -121,7 +121,7 @@ class AcceptedEvents(Struct, frozen=True):
 
 
 class ItemState(Struct, frozen=True):
-    """What is known of an item now."""
+    """The state of an item after a change."""
 
     item_id: str
     request_id: str
@@ -129,9 +129,9 @@ class ItemState(Struct, frozen=True):
 
 
 class UserFlag(Struct, frozen=True):
-    """Why a user is held back, and how long: `score` from 0 to 100, `reasons` the weightiest first.
+    """The flag of a user: `score` from 0 to 100, `reasons` in order of weight, `until` its end.
 
-    `user_id` is as it is kept: a pseudonym, where there is a key for it.
+    `user_id` is the stored id: the pseudonym, where the server has a key for it.
     """
 
     user_id: str
@@ -143,7 +143,7 @@ class UserFlag(Struct, frozen=True):
 
 
 class Anomalies(Struct, frozen=True):
-    """Users who are held back, `total` of them in all."""
+    """A page of the flagged users; `total` counts all of them."""
 
     request_id: str
     total: int
@@ -151,7 +151,7 @@ class Anomalies(Struct, frozen=True):
 
 
 class Anomaly(Struct, frozen=True):
-    """What is known against a user: a flag or none, and whether an analyst has released the user."""
+    """The flag of a user, null without one, and whether an analyst has released the user."""
 
     user_id: str
     request_id: str
@@ -160,7 +160,7 @@ class Anomaly(Struct, frozen=True):
 
 
 class UserLabel(Struct, frozen=True):
-    """What an analyst has said of a user."""
+    """An analyst's label of a user."""
 
     user_id: str
     request_id: str
@@ -168,7 +168,7 @@ class UserLabel(Struct, frozen=True):
 
 
 class InvalidValue(Struct, frozen=True):
-    """Which value of the request is not accepted, and what would be."""
+    """A value of the request that is not accepted, and what is expected."""
 
     field: str
     value: str
@@ -177,20 +177,20 @@ class InvalidValue(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """Why there is no answer."""
+    """The reason why a request has no answer."""
 
     error: str
     request_id: str
 
 
 class LiveStatus(Struct, frozen=True):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["live"]
 
 
 class ReadyStatus(Struct, frozen=True):
-    """There are lists to answer with; degraded while Redis does not answer."""
+    """The server has lists to answer with; `degraded` while Redis does not answer."""
 
     status: Literal["ready", "degraded"]
     version: str

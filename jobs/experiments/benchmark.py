@@ -1,4 +1,4 @@
-"""`recsys benchmark`: train and measure models on a ready split, one process a model."""
+"""`recsys benchmark`: train and measure models on a prepared split, each in its own process."""
 
 import multiprocessing
 import resource
@@ -31,7 +31,7 @@ from recsys.settings import Settings
 
 AUTO = "auto"
 POSITION = "position"
-# A split without times is an order without ages: its rows follow each other by a microsecond.
+# Without times, only the order of the rows counts: they are a microsecond apart.
 START = datetime(2000, 1, 1, tzinfo=UTC)
 VALIDATION_SHARE = 0.2
 
@@ -40,7 +40,7 @@ Protocol = Literal["holdout", "last-item"]
 
 @dataclass(frozen=True)
 class Split:
-    """Events to learn from and pairs to find, and the same once more to choose a model by."""
+    """Events and relevant pairs for the test, and the same for the selection of a model."""
 
     history: pl.DataFrame
     test: pl.DataFrame
@@ -51,53 +51,51 @@ class Split:
 def benchmark(
     directory: Path, names: list[str], protocol: Protocol, settings: Settings, progress: Progress
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each model's name and figures at the first of `evaluation.cutoffs`, as soon as it is measured.
+    """Yield each model's name and metrics, as soon as it is measured.
 
-    `auto` is the default pipeline: the blend of candidates that wins on validation data, fitted on all.
+    `auto` is the default pipeline: the blend that wins on validation data, fitted on all events.
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
     check_models((name for name in names if name != AUTO), settings)
     for name in names:
-        context = multiprocessing.get_context("spawn")  # a process of its own, so that its peak memory is its own
+        context = multiprocessing.get_context("spawn")  # a new process for each model, to measure its peak memory
         with progress.task(f"train and measure {name}"), ProcessPoolExecutor(1, mp_context=context) as pool:
             figures = pool.submit(_measure_model, directory, name, protocol, settings).result()
         yield name, figures
 
 
 def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split:
-    """The split in a directory; raises `SourceError` when a file or a column is missing.
+    """Read the split in a directory; raise `SourceError` when a file or a column is missing.
 
-    What `auto` chooses by is `valid.parquet` where it is there; otherwise each user's last item (last-item), the
-    last days (holdout with times), or a random fifth of the rows (holdout without).
+    The validation data of `auto` is `valid.parquet` if it exists; otherwise each user's last item (last-item), the
+    last days (holdout with times), or a random fifth of the rows (holdout without times).
     """
     train, test = _read(directory / "train.parquet"), _read(directory / "test.parquet")
     if protocol == "last-item" and test[USER_ID].is_duplicated().any():
         raise SourceError(f"{directory / 'test.parquet'}: a user has several items; last-item expects one a user")
-    given = directory / "valid.parquet"
-    learned, validation = (train, _read(given)) if given.exists() else _hold_out(train, protocol, settings)
-    history = (
-        pl.concat([train, validation], how="diagonal") if given.exists() and protocol == "last-item" else train
-    )
-    return Split(_events(history), test, _events(learned), validation)
+    file = directory / "valid.parquet"
+    kept, validation = (train, _read(file)) if file.exists() else _hold_out(train, protocol, settings)
+    history = pl.concat([train, validation], how="diagonal") if file.exists() and protocol == "last-item" else train
+    return Split(_events(history), test, _events(kept), validation)
 
 
 def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Settings) -> dict[str, Any]:
     split = read_split(directory, protocol, settings)
-    exam = split_evaluation_window(split.history, split.test, settings)
+    window = split_evaluation_window(split.history, split.test, settings)
     started = time.perf_counter()
-    found: dict[str, Any] = {}
+    choice_figures: dict[str, Any] = {}
     if name == AUTO:
         choice, result = _choose(split, settings)
         model = _build(choice, apply_search(settings, result))
-        found = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
+        choice_figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
     else:
         model = build_configured_model(name, settings)
-    model.fit(exam.interactions)
+    model.fit(window.interactions)
     fitted = time.perf_counter()
-    rows, _ = model.recommend(exam.ground_truth.user_rows, max(settings.evaluation.cutoffs), exam.exclude)
+    rows, _ = model.recommend(window.ground_truth.user_rows, max(settings.evaluation.cutoffs), window.exclude)
     recommended = time.perf_counter()
-    measurement = measure_model(name, rows, exam.ground_truth, settings.evaluation, settings.seed)
+    measurement = measure_model(name, rows, window.ground_truth, settings.evaluation, settings.seed)
     return {
         **measurement.metrics,
         **measurement.catalogue,
@@ -106,16 +104,16 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
         "fit_seconds": round(fitted - started, 3),
         "recommend_seconds": round(recommended - fitted, 3),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
-        **found,
+        **choice_figures,
     }
 
 
 def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
-    """The blend that wins on the validation data by the settings' metric, whatever the cutoff asked for."""
-    wanted = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
-    exam = split_evaluation_window(split.train, wanted, settings)
-    result, lists = search(exam, settings, LogProgress())
-    return choose_weights(lists, exam, settings), result
+    """Search models and choose the weights that win on the validation data, by the metric in the settings."""
+    relevant = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
+    window = split_evaluation_window(split.train, relevant, settings)
+    result, lists = search(window, settings, LogProgress())
+    return choose_weights(lists, window, settings), result
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:
@@ -125,8 +123,10 @@ def _build(choice: BlendChoice, settings: Settings) -> Model:
     return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
 
 
-def split_evaluation_window(history: pl.DataFrame, wanted: pl.DataFrame, settings: Settings) -> EvaluationWindow:
-    """What was known after the events of `history`, and the pairs that users wanted then."""
+def split_evaluation_window(
+    history: pl.DataFrame, relevant_pairs: pl.DataFrame, settings: Settings
+) -> EvaluationWindow:
+    """Build the window of the interactions in `history` and the relevant pairs after it."""
     moment = history[TIMESTAMP].max()
     assert isinstance(moment, datetime)
     as_of = moment + timedelta(microseconds=1)
@@ -134,12 +134,12 @@ def split_evaluation_window(history: pl.DataFrame, wanted: pl.DataFrame, setting
     pairs = interactions(history.lazy(), as_of, weights, half_life).collect()
     known = build_interactions(pairs, sequences(history.lazy(), as_of, weights).collect(), as_of)
     seen = known.user_items if settings.repeat == "exclude" else None
-    relevant = wanted.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
+    relevant = relevant_pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
     return EvaluationWindow.build(known, build_ground_truth(relevant, known, settings.evaluation, seen), settings)
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """A file of a split, ids as text."""
+    """Read a file of a split, with ids as text."""
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -153,30 +153,30 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _hold_out(train: pl.DataFrame, protocol: Protocol, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows to learn from and rows to choose by."""
+    """Split the rows into training and validation rows."""
     numbered = train.with_row_index("row")
     order = next((name for name in (TIMESTAMP, POSITION) if name in train.columns), None)
     if protocol == "last-item":
         ordered = (
             numbered.sort(order, "row") if order else numbered.sample(fraction=1, shuffle=True, seed=settings.seed)
         )
-        held = ordered.group_by(USER_ID).agg(pl.col("row").last())
-        held = held.join(train.group_by(USER_ID).len().filter(pl.col("len") > 1), on=USER_ID)
+        held_out = ordered.group_by(USER_ID).agg(pl.col("row").last())
+        held_out = held_out.join(train.group_by(USER_ID).len().filter(pl.col("len") > 1), on=USER_ID)
     elif order == TIMESTAMP:
         first, last = train[TIMESTAMP].min(), train[TIMESTAMP].max()
         assert isinstance(first, datetime)
         assert isinstance(last, datetime)
         window = min(timedelta(days=settings.evaluation.validation_days), (last - first) * VALIDATION_SHARE)
-        held = numbered.filter(pl.col(TIMESTAMP) > last - window)
+        held_out = numbered.filter(pl.col(TIMESTAMP) > last - window)
     else:
-        held = numbered.sample(fraction=VALIDATION_SHARE, seed=settings.seed)
-    kept = numbered.join(held.select("row"), on="row", how="anti", maintain_order="left")
-    chosen = numbered.join(held.select("row"), on="row", how="semi", maintain_order="left")
+        held_out = numbered.sample(fraction=VALIDATION_SHARE, seed=settings.seed)
+    kept = numbered.join(held_out.select("row"), on="row", how="anti", maintain_order="left")
+    chosen = numbered.join(held_out.select("row"), on="row", how="semi", maintain_order="left")
     return kept.drop("row"), chosen.drop("row")
 
 
 def _events(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a split as purchases."""
+    """Convert the rows of a split to purchase events."""
     if TIMESTAMP in rows.columns:
         timestamp = pl.col(TIMESTAMP).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     else:

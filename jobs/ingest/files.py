@@ -56,7 +56,7 @@ def _expand(path: str) -> list[Path]:
     candidates = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
     files = [absolute_path(file) for file in candidates if file.is_file() and has_known_format(file.name)]
     if not files:
-        raise SourceError(f"{path}: no {', '.join(FORMATS)} file is there")
+        raise SourceError(f"{path}: no {', '.join(FORMATS)} file found")
     return files
 
 
@@ -73,7 +73,7 @@ def has_known_format(name: str) -> bool:
 def check_format(path: str, name: str) -> None:
     """Raise `SourceError` with the path when a file of this name has no readable format."""
     if not has_known_format(name):
-        raise SourceError(f"{path}: its format is not known; expected one of {', '.join(FORMATS)}")
+        raise SourceError(f"{path}: unknown format; expected one of {', '.join(FORMATS)}")
 
 
 def has_inferred_types(name: str) -> bool:

@@ -36,7 +36,7 @@ def check_table(table: Table) -> None:
     for name in table.columns:
         if name not in contract:
             raise SettingsError(
-                f"sources.tables.{table.name}.columns: {name!r} is no column of {table.kind}; "
+                f"sources.tables.{table.name}.columns: {name!r} is not a column of {table.kind}; "
                 f"expected some of {', '.join(contract)}"
             )
     missing = [name for name in REQUIRED[table.kind] if name not in table.columns]
@@ -101,7 +101,7 @@ def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table, dispensabl
     root = next(root for root in missing if root not in dispensable)
     source = "file" if table.query is None else "query"
     raise SourceError(
-        f"column {root!r} of table {table.name!r} is not there; the {source} has {', '.join(rows.columns)}"
+        f"column {root!r} of table {table.name!r} is missing; the {source} has {', '.join(rows.columns)}"
     )
 
 

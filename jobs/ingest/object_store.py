@@ -113,7 +113,7 @@ class Bucket:
         fixed, pattern = _split(path)
         files = [file for file in self._files_under(fixed) if has_known_format(file) and pattern.fullmatch(file)]
         if not files and self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
-            raise OSError("the bucket is not there")
+            raise OSError("the bucket does not exist")
         return files
 
     def _files_under(self, directory: str) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
     with _source_errors(address, store):
         keys = store.find(path)
     if not keys:
-        raise SourceError(f"{address}: no {', '.join(FORMATS)} file is there")
+        raise SourceError(f"{address}: no {', '.join(FORMATS)} file found")
     for key in keys:
         check_format(f"{scheme}://{key}", key)
     return [RemoteFile(f"{scheme}://{key}", PurePosixPath(key).name, key, store) for key in keys]

@@ -118,4 +118,4 @@ def _check_names(columns: "list[Column]") -> None:
     names = [column.name for column in columns]
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
-        raise SourceError(f"two columns are named {duplicate!r}; name one otherwise with AS")
+        raise SourceError(f"two columns are named {duplicate!r}; rename one with AS")

@@ -57,7 +57,7 @@ def check_watermark(schema: pl.Schema, table: Table) -> None:
     if table.watermark is None:
         return
     if table.watermark not in schema:
-        raise SourceError(f"{_display_name(table)} is not there; the columns are {', '.join(schema)}")
+        raise SourceError(f"{_display_name(table)} is missing; the columns are {', '.join(schema)}")
     if schema[table.watermark] != pl.Null:
         watermark_kind(schema[table.watermark], table)
 
@@ -74,7 +74,7 @@ def greatest_watermark(rows: pl.DataFrame, table: Table, latest: datetime) -> Wa
     kind = watermark_kind(column.dtype, table)
     values = rows.select(_comparable(table.watermark, kind, column.dtype)).to_series()
     if values.null_count() == values.len():
-        raise SourceError(f"{_display_name(table)}: {column.drop_nulls()[0]!r} is no time such as 2024-01-31")
+        raise SourceError(f"{_display_name(table)}: {column.drop_nulls()[0]!r} is not a time such as 2024-01-31")
     limit = _limit(kind, table, latest)
     greatest = (values if limit is None else values.filter(values <= limit)).max()
     if greatest is None:

@@ -1,4 +1,4 @@
-"""Run a job in a child process, which returns its memory to the system and may crash without the scheduler."""
+"""Run a job in a child process, so that its memory is freed and its crash does not end the scheduler."""
 
 import os
 import signal
@@ -50,8 +50,8 @@ class ChildResult:
 def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> ChildResult:
     """Run a command to its end, and copy its standard error to this process's line by line.
 
-    When `stop` is requested, it is sent SIGTERM, and `stop_seconds` later it and all processes that it started are
-    sent SIGKILL.
+    When `stop` is requested, the child is sent SIGTERM; `stop_seconds` later it and all processes that it started
+    are sent SIGKILL.
     """
     # A file, not a pipe: a child that outlives this process can still write to it.
     with tempfile.TemporaryFile() as errors:

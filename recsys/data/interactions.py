@@ -1,4 +1,4 @@
-"""Interactions as models read them: int32 rows, a sparse matrix, and every user's events in time."""
+"""Interactions as models read them: int32 rows, a sparse matrix, and the events of every user over time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +19,15 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who wanted what, known at one moment.
+    """All interactions of users with items before one moment.
 
-    The four event arrays are parallel, one entry an event, in order of user, then time; `age_days` is the
-    time from the event to that moment, exact to the microsecond.
+    The four event arrays are parallel, with one entry for each event, in order of user, then time; `age_days` is
+    the time from the event to that moment, exact to the microsecond.
     """
 
     users: IdMap
     items: IdMap
-    user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds took it all
+    user_items: csr_matrix  # users x items, float32 confidence; an explicit 0 where refunds cancel it
     user_rows: Rows
     item_rows: Rows
     age_days: NDArray[np.float64]
@@ -40,22 +40,22 @@ class Interactions:
 
     @cached_property
     def positives(self) -> csr_matrix:
-        """`user_items` without its explicit zeros: what models learn from."""
+        """The positive interactions: `user_items` without its explicit zeros. Models learn from these."""
         matrix = self.user_items.copy()
         matrix.eliminate_zeros()
         return matrix
 
     @cached_property
     def trust(self) -> NDArray[np.float64]:
-        """How far each user counts where all decide together, (users,), by the days of positive events."""
+        """The trust in each user in aggregates over all users, (users,), from the days with positive events."""
         positive = self.weights > 0
         return user_trust(self.user_rows[positive], self.age_days[positive], len(self.users))
 
 
 def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: datetime) -> Interactions:
-    """Turn the features `interactions` (a row a user and item) and `sequences` (a row an event) into arrays.
+    """Build arrays from the tables `interactions` (rows of users and items) and `sequences` (rows of events).
 
-    Events at the same time keep the order they came in. Raises `NotEnoughDataError` when there is no pair of
+    Events at the same time keep their order. Raises `NotEnoughDataError` when there is no pair of
     positive confidence.
     """
     if pairs.filter(pl.col(CONFIDENCE) > 0).is_empty():
@@ -71,7 +71,7 @@ def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: date
     age = (pl.lit(as_of) - pl.col(TIMESTAMP)).dt.total_microseconds() / MICROSECONDS_PER_DAY
     age_days = sequences.select(age).to_series().to_numpy()
     user_rows = users.rows(sequences[USER_ID])
-    # Of rows, not ids: numbers that mostly are in order already sort many times as fast as text.
+    # Sorts rows instead of ids: numbers that are mostly in order sort many times as fast as text.
     order = np.lexsort((sequences[TIMESTAMP].to_physical().to_numpy(), user_rows))
     return Interactions(
         users=users,

@@ -1,4 +1,4 @@
-"""The split in time: models learn from the past, are chosen on one window and reported on the next."""
+"""Split by time: models are trained on the past, selected on one window and reported on the next."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from recsys.settings import Evaluation
 
 @dataclass(frozen=True)
 class Windows:
-    """Cuts in time: train before `train_end`, validation up to `validation_end`, test up to `as_of`.
+    """Ends of the windows: train before `train_end`, validation before `validation_end`, test before `as_of`.
 
-    A window holds its first moment and not its last.
+    A window includes its start and excludes its end.
     """
 
     train_end: datetime
@@ -24,27 +24,27 @@ class Windows:
 
 
 def windows(as_of: datetime, evaluation: Evaluation) -> Windows:
-    """The windows that end at `as_of`, as long as `evaluation` says."""
+    """Return the windows that end at `as_of`, of the lengths in `evaluation`."""
     validation_end = as_of - timedelta(days=evaluation.test_days)
     train_end = validation_end - timedelta(days=evaluation.validation_days)
     return Windows(train_end, validation_end, as_of)
 
 
 def fold_windows(as_of: datetime, evaluation: Evaluation) -> tuple[tuple[datetime, datetime], ...]:
-    """Start and end of each of the `folds` test windows, which follow each other in time; the latest first."""
+    """Return start and end of each of the `folds` consecutive test windows, the latest first."""
     length = timedelta(days=evaluation.test_days)
     return tuple((as_of - length * (number + 1), as_of - length * number) for number in range(evaluation.folds))
 
 
 def in_window(events: pl.LazyFrame, start: datetime | None, end: datetime) -> pl.LazyFrame:
-    """The events from `start` (the first there is, when None) up to, not with, `end`."""
+    """Select the events from `start` (None: from the first event), inclusive, to `end`, exclusive."""
     timestamp = pl.col(TIMESTAMP)
     inside = timestamp < pl.lit(end)
     return events.filter(inside if start is None else inside & (timestamp >= pl.lit(start)))
 
 
 def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
-    """Raise `NotEnoughDataError`, with the dates, when one of the three windows holds no event."""
+    """Raise `NotEnoughDataError`, with the dates, when one of the three windows has no event."""
     timestamp = pl.col(TIMESTAMP)
     train = timestamp < pl.lit(cuts.train_end)
     test = timestamp >= pl.lit(cuts.validation_end)
@@ -52,8 +52,8 @@ def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
         train=train.sum(), validation=(~train & ~test).sum(), test=test.sum()
     )
     first_and_last = events.select(first=timestamp.min(), last=timestamp.max())
-    found = pl.concat([counts, first_and_last], how="horizontal").collect().row(0, named=True)
-    if found["first"] is None:
+    row = pl.concat([counts, first_and_last], how="horizontal").collect().row(0, named=True)
+    if row["first"] is None:
         raise NotEnoughDataError("there are no events to split into train, validation and test windows")
     spans = {
         "train": f"before {_day(cuts.train_end)}",
@@ -61,15 +61,15 @@ def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
         "test": f"from {_day(cuts.validation_end)} to {_day(cuts.as_of)}",
     }
     for name, span in spans.items():
-        if not found[name]:
+        if not row[name]:
             raise NotEnoughDataError(
                 f"the {name} window, {span}, holds no event; "
-                f"the events run from {_day(found['first'])} to {_day(found['last'])}"
+                f"the events run from {_day(row['first'])} to {_day(row['last'])}"
             )
 
 
 def require_folds(events: pl.LazyFrame, folds: Sequence[tuple[datetime, datetime]]) -> None:
-    """Raise `NotEnoughDataError`, with the dates, when a window, or the time before it, holds no event."""
+    """Raise `NotEnoughDataError`, with the dates, when a window, or the time before it, has no event."""
     timestamp = pl.col(TIMESTAMP)
     first, last, *counts = (
         events.select(
@@ -102,10 +102,10 @@ def relevant_pairs(
     relevant_events: Collection[str],
     weights: Mapping[str, float],
 ) -> pl.DataFrame:
-    """What each user wanted in a window: distinct `user_id`, `item_id`, in that order.
+    """Return the relevant items of each user in a window: distinct `user_id`, `item_id`, sorted by both.
 
-    An event counts when `relevant_events` names it; where that is empty, when its weight is above 0.
-    Raises `SettingsError` for a name that `weights` does not hold.
+    An event counts when `relevant_events` names it; when that is empty, if its weight is above 0.
+    Raises `SettingsError` for a name that is not in `weights`.
     """
     unknown = sorted(set(relevant_events) - set(weights))
     if unknown:
@@ -117,12 +117,12 @@ def relevant_pairs(
     return pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID).collect()
 
 
-def sample_users(pairs: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
-    """The pairs of at most so many users, drawn at random."""
+def sample_users(pairs: pl.DataFrame, max_users: int, seed: int) -> pl.DataFrame:
+    """Return the pairs of at most `max_users` users, sampled at random."""
     users = pairs[USER_ID].unique().sort()
-    if len(users) <= most:
+    if len(users) <= max_users:
         return pairs
-    drawn = users.sample(most, seed=seed)
+    drawn = users.sample(max_users, seed=seed)
     return pairs.join(drawn.to_frame(), on=USER_ID, how="semi", maintain_order="left")
 
 

@@ -1,4 +1,4 @@
-"""Fitted models on disk: arrays and a config in one safetensors file with a format version; never pickle."""
+"""Files of fitted models: arrays and a config in one safetensors file with a format version, never pickle."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Header:
-    """What a model file says of itself."""
+    """The metadata of a model file."""
 
     model: str
     format: str
@@ -33,16 +33,16 @@ class Header:
 
 
 def save_model(directory: Path, name: str, config: Any, arrays: dict[str, Array]) -> None:
-    """Write the arrays and the config dataclass of the model called `name`; equal ones give equal bytes."""
+    """Write the arrays and the config dataclass of the model called `name`; equal models give equal bytes."""
     header = {"model": name, "format": FORMAT, "config": asdict(config)}
-    # One entry, because safetensors writes several in random order.
+    # One entry, because safetensors writes several entries in random order.
     metadata = {HEADER: json.dumps(header, sort_keys=True)}
-    with atomic_write(directory / FILE) as aside:
-        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, aside, metadata)
+    with atomic_write(directory / FILE) as temporary:
+        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, temporary, metadata)
 
 
 def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str, Array]]:
-    """The config and the arrays that `save_model` wrote; raises `ModelError` when they are not what is asked."""
+    """Read the config and the arrays that `save_model` wrote; raise `ModelError` for any other file."""
     path = directory / FILE
     try:
         with safe_open(path, framework="numpy") as file:
@@ -50,8 +50,8 @@ def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         header = TypeAdapter(Header).validate_json(text)
         if (header.model, header.format) != (name, FORMAT):
-            found = f"model {header.model} in format {header.format}"
-            raise ModelError(f"{path}: holds {found}; expected {name} in {FORMAT}")
+            content = f"model {header.model} in format {header.format}"
+            raise ModelError(f"{path}: holds {content}; expected {name} in {FORMAT}")
         return TypeAdapter(config).validate_python(header.config), arrays
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from None
@@ -60,7 +60,7 @@ def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str
 
 
 def sparse_arrays(name: str, matrix: csr_matrix) -> dict[str, Array]:
-    """The arrays of a CSR matrix, each under `name` and what it holds."""
+    """Return the arrays of a CSR matrix under keys that start with `name`."""
     return {
         f"{name}.data": matrix.data,
         f"{name}.indices": matrix.indices,
@@ -70,7 +70,7 @@ def sparse_arrays(name: str, matrix: csr_matrix) -> dict[str, Array]:
 
 
 def sparse_matrix(name: str, arrays: dict[str, Array]) -> csr_matrix:
-    """The CSR matrix whose arrays `sparse_arrays` gave under `name`."""
+    """Return the CSR matrix of the arrays that `sparse_arrays` returned under `name`."""
     rows, columns = (int(size) for size in arrays[f"{name}.shape"])
     parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
     return csr_matrix(parts, shape=(rows, columns))
@@ -84,7 +84,7 @@ def check_finite(name: str, **arrays: Array) -> None:
 
 
 def not_finite_error(name: str, what: str) -> ModelError:
-    """The error of a fit that ended in NaN or infinity."""
+    """Return the error of a fit that gave NaN or infinity."""
     return ModelError(
         f"{name}: the fit gave {what} that are not finite; use less extreme settings, or more regularization"
     )

@@ -108,7 +108,7 @@ class BuyAgain(Model):
         user_rows, item_rows = users[listed], items[listed, places]
         pairs = user_rows.astype(np.int64) * earlier.shape[1] + item_rows
         bought = np.isin(pairs, purchases.within(config.horizon_days))
-        return describe_purchases(earlier).of(user_rows, item_rows), bought
+        return describe_purchases(earlier).join(user_rows, item_rows), bought
 
     def scores(self, user_rows: Rows) -> Scores:
         """Score candidates by 1 + their probability, and other items below 1 in the order of `Repurchase`."""
@@ -128,7 +128,7 @@ class BuyAgain(Model):
         if self._trees is not None:
             listed[:, self.config.candidates :] = False
             users, places = np.nonzero(listed)
-            probabilities = self._trees.predict(self._features.of(user_rows[users], items[users, places]))
+            probabilities = self._trees.predict(self._features.join(user_rows[users], items[users, places]))
             scores[users, places] = 1 + np.asarray(probabilities, np.float32) + TIE_BREAK * scores[users, places]
         users, places = np.nonzero(items != UNKNOWN)
         return top_k_of_entries(users, items[users, places], scores[users, places], len(items), n)

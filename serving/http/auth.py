@@ -1,4 +1,4 @@
-"""Who may ask for what: API keys with scopes and limits, and the audit log of what administrators did."""
+"""Access: API keys with scopes and rate limits, and the audit log of administrators' actions."""
 
 import hashlib
 import os
@@ -19,14 +19,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 RELOAD_SECONDS: Final = 5.0
 BURST_SECONDS: Final = 10.0
-"""A key may use what it is allowed in so long at once."""
+"""The rate limit of a key allows the requests of this many seconds at once."""
 AUDIT_FILE: Final = "audit.jsonl"
 
 log = structlog.get_logger()
 
 
 class AccessError(Exception):
-    """The request is not let in."""
+    """A request without access: status, message and headers of its response."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -34,18 +34,18 @@ class AccessError(Exception):
 
 
 class Access:
-    """The API keys of a server. Without any, everything is allowed: it listens on loopback only then."""
+    """The API keys of a server. Without a file of keys all is allowed: the server then listens on loopback."""
 
     def __init__(self, file: Path, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Each of `workers` processes allows its share of a key's requests."""
+        """Read the keys from `file`; each of `workers` processes allows its share of a key's requests."""
         self._file, self._workers, self._clock = file, workers, clock
         self._keys: ApiKeys | None = None
-        self._state: tuple[int, ...] | None = None
-        self._looked_at = -RELOAD_SECONDS
+        self._file_state: tuple[int, ...] | None = None
+        self._checked_at = -RELOAD_SECONDS
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def check(self, headers: Headers, scope: Scope) -> ApiKey | None:
-        """The key that a request shows, None where none is needed; raises `AccessError`."""
+        """Return the key of a request, None where no key is needed; raises `AccessError`."""
         keys = self._current()
         if keys is None:
             return None
@@ -58,39 +58,39 @@ class Access:
         return key
 
     def _current(self) -> ApiKeys | None:
-        """The keys of the file, read again when it has changed.
+        """Return the keys of the file, read again when it has changed.
 
-        Where it was and is no longer, nobody is let in; where it cannot be read, who was let in before, if anybody.
+        Once a file existed, a missing one means that no key has access. The last keys stay while it cannot be read.
         """
         now = self._clock()
-        if now - self._looked_at >= RELOAD_SECONDS:
-            self._looked_at = now
+        if now - self._checked_at >= RELOAD_SECONDS:
+            self._checked_at = now
             try:
-                state = _state(self._file)
-                if state != self._state:
-                    self._keys, self._state = load_keys(self._file), state
+                state = _file_state(self._file)
+                if state != self._file_state:
+                    self._keys, self._file_state = load_keys(self._file), state
             except (ApiKeyError, OSError) as error:
                 self._keys = self._keys or ApiKeys()
-                log.error("the API keys cannot be read; those known before remain", reason=str(error))
+                log.error("API keys cannot be read, the last ones stay", reason=str(error))
         return self._keys
 
     def _limit(self, key: ApiKey) -> None:
         if not key.requests_per_minute:
             return
         rate = key.requests_per_minute / 60 / self._workers
-        most = max(1.0, rate * BURST_SECONDS)
+        capacity = max(1.0, rate * BURST_SECONDS)
         now = self._clock()
-        left, then = self._buckets.get(key.name, (most, now))
-        left = min(most, left + (now - then) * rate)
-        if left < 1:
-            self._buckets[key.name] = (left, now)
-            wait = ceil((1 - left) / rate)
+        tokens, updated_at = self._buckets.get(key.name, (capacity, now))
+        tokens = min(capacity, tokens + (now - updated_at) * rate)
+        if tokens < 1:
+            self._buckets[key.name] = (tokens, now)
+            wait = ceil((1 - tokens) / rate)
             raise AccessError(429, "too many requests with this API key", {"Retry-After": str(wait)})
-        self._buckets[key.name] = (left - 1, now)
+        self._buckets[key.name] = (tokens - 1, now)
 
 
 class AuditLog:
-    """A file that lines are only added to: which administrator's key did what, and to whom, by a hash."""
+    """An append-only file: which administrator's key did what, and to whom, as a hash."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -111,13 +111,13 @@ class AuditLog:
             os.close(descriptor)
 
 
-def _state(file: Path) -> tuple[int, ...] | None:
-    """What is another after each change of a file; None where it is not there."""
+def _file_state(file: Path) -> tuple[int, ...] | None:
+    """Return a value that differs after each change of a file; None where the file does not exist."""
     try:
-        found = file.stat()
+        status = file.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _token(headers: Headers) -> str:

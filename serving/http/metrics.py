@@ -1,7 +1,6 @@
-"""What Prometheus reads: counted by each worker in plain numbers, added up over all workers of a server.
+"""Metrics for Prometheus: each worker counts in plain numbers, and any of them reports the sum over all workers.
 
-A worker writes its counts to a file of its own once a second, and whichever is asked adds up the files: the
-answer does not depend on which worker gives it.
+A worker writes its counts to its own file once a second; the worker that is asked adds up the files of all.
 """
 
 import asyncio
@@ -30,16 +29,19 @@ BUCKETS: Final = (
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1.0, 2.0, 5.0),
 )
-"""Upper ends in seconds."""
+"""Upper bounds in seconds."""
 COUNTERS: Final = {
     "requests": ("HTTP requests by route and status", ("route", "status")),
     "items": ("Items in answers by the source they came from", ("source",)),
     "degraded": ("Answers made without Redis", ()),
-    "events": ("Events accepted, refused as invalid, and shed for want of room", ("outcome",)),
-    "events_scored": ("Events whose users were looked at for anomalies", ()),
-    "flags": ("Users over the score: flagged, in shadow only, held back by the breaker, allowed", ("outcome",)),
+    "events": ("Events accepted, refused as invalid, and shed under load", ("outcome",)),
+    "events_scored": ("Events whose users were checked for anomalies", ()),
+    "flags": (
+        "Users over the threshold: flagged, in shadow only, deferred by the daily limit, allowed",
+        ("outcome",),
+    ),
     "impressions_lost": ("Answers whose impressions were not written", ()),
-    "redis_outages": ("Times that a connection was found not to answer", ()),
+    "redis_outages": ("Times that a connection stopped answering", ()),
 }
 HISTOGRAMS: Final = {
     "stage_seconds": ("Seconds of each stage of a recommendation", ("stage",)),
@@ -47,11 +49,11 @@ HISTOGRAMS: Final = {
 }
 GAUGES: Final = {
     "stream_entries": "Entries of the event stream that are not archived yet",
-    "stream_lag_seconds": "Age of the oldest of them",
+    "stream_lag_seconds": "Age of the oldest entry that is not archived yet",
     "redis_memory_bytes": "Memory that Redis uses",
     "redis_share": "Share of Redis' memory, or of the stream's greatest length, in use",
     "redis_able": "1 while Redis answers",
-    "flags_active": "Users who are held back now",
+    "flags_active": "Users who are flagged now",
 }
 
 Labels = tuple[str, ...]
@@ -63,10 +65,10 @@ def metrics_directory(data_directory: Path) -> Path:
 
 
 class Metrics:
-    """The counts of one worker, and those of all."""
+    """The metrics of one worker, and the sum over all workers."""
 
     def __init__(self, directory: Path, gauges: Callable[[], Mapping[str, float]]) -> None:
-        """Workers of a server share `directory`; `gauges` tells the values of now."""
+        """Share `directory` with the other workers of the server; `gauges` returns the current values."""
         self._directory = directory
         self._gauges = gauges
         self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in COUNTERS}
@@ -75,7 +77,7 @@ class Metrics:
         self._observed: dict[str, defaultdict[Labels, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
         }
-        # By the label itself where there is one alone: these are counted several times a request.
+        # Metrics of a single label have it as their key: they are counted several times a request.
         self._each: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
         self._observed_each: dict[str, defaultdict[str, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
@@ -83,11 +85,11 @@ class Metrics:
         self._task: asyncio.Task[None] | None = None
 
     def count(self, name: str, *labels: str, by: int = 1) -> None:
-        """Add to a counter."""
+        """Increase a counter."""
         self._counts[name][labels] += by
 
     def count_each(self, name: str, labels: Iterable[str]) -> None:
-        """Add one to a counter of a single label for each."""
+        """Increase a counter of a single label by one for each label."""
         self._each[name].update(labels)
 
     def set_total(self, name: str, total: int) -> None:
@@ -95,14 +97,14 @@ class Metrics:
         self._counts[name][()] = total
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Add one duration to a histogram, soon: many are sorted into buckets in less time than each alone."""
+        """Add a duration to a histogram; durations are sorted into buckets later, many at a time."""
         self._observed[name][labels].append(seconds)
 
     def observe_each(self, name: str, seconds: Mapping[str, float]) -> None:
-        """Add a duration to a histogram of a single label for each."""
+        """Add the duration of each label to a histogram of a single label."""
         observed = self._observed_each[name]
-        for label, taken in seconds.items():
-            observed[label].append(taken)
+        for label, duration in seconds.items():
+            observed[label].append(duration)
 
     def record_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request, and add its duration."""
@@ -110,11 +112,11 @@ class Metrics:
         self.observe("request_seconds", seconds, route)
 
     def open(self) -> None:
-        """Begin to write the counts for the other workers."""
-        self._task = asyncio.create_task(self._follow())
+        """Start to write the counts for the other workers."""
+        self._task = asyncio.create_task(self._write_regularly())
 
     async def close(self) -> None:
-        """Write no more; what was counted stays until the server starts anew, so that no counter falls."""
+        """Stop writing; the counts stay until the next start of the server, so that no counter falls."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -122,14 +124,14 @@ class Metrics:
         self._write(self._snapshot())
 
     def text(self) -> bytes:
-        """All workers' counts in Prometheus' text format."""
+        """Return the metrics of all workers in Prometheus' text format."""
         self._write(self._snapshot())
         registry = CollectorRegistry()
-        registry.register(_Totals(self._all(), self._gauges()))
+        registry.register(_Totals(self._read_all(), self._gauges()))
         return generate_latest(registry)
 
-    def _sort(self) -> None:
-        """Put what was observed into its buckets, and all counts in one place."""
+    def _merge(self) -> None:
+        """Sort the observed durations into buckets, and merge the counts of single labels."""
         for name, counts in self._each.items():
             self._counts[name].update({(label,): count for label, count in counts.items()})
             counts.clear()
@@ -141,13 +143,13 @@ class Metrics:
             for labels, seconds in observed.items():
                 places = np.searchsorted(BUCKETS, seconds)
                 counts = np.bincount(places, minlength=len(BUCKETS) + 1)
-                known = self._buckets[name].get(labels, [0] * len(counts))
-                self._buckets[name][labels] = [old + new for old, new in zip(known, counts.tolist(), strict=True)]
+                before = self._buckets[name].get(labels, [0] * len(counts))
+                self._buckets[name][labels] = [old + new for old, new in zip(before, counts.tolist(), strict=True)]
                 self._sums[name][labels] = self._sums[name].get(labels, 0.0) + sum(seconds)
             observed.clear()
 
     def _snapshot(self) -> dict[str, Any]:
-        self._sort()
+        self._merge()
         return {
             "counts": {name: list(counts.items()) for name, counts in self._counts.items()},
             "buckets": {name: list(buckets.items()) for name, buckets in self._buckets.items()},
@@ -158,28 +160,28 @@ class Metrics:
         with suppress(OSError), atomic_write(self._directory / f"{os.getpid()}.json") as aside:
             aside.write_bytes(msgspec.json.encode(snapshot))
 
-    def _all(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def _read_all(self) -> list[dict[str, Any]]:
+        snapshots: list[dict[str, Any]] = []
         for file in self._directory.glob("*.json"):
             with suppress(OSError, msgspec.DecodeError):
-                found.append(msgspec.json.decode(file.read_bytes()))
-        return found
+                snapshots.append(msgspec.json.decode(file.read_bytes()))
+        return snapshots
 
-    async def _follow(self) -> None:
+    async def _write_regularly(self) -> None:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             await asyncio.to_thread(self._write, self._snapshot())
 
 
 class _Totals(Collector):
-    """Snapshots of all workers, added up."""
+    """The sum of the snapshots of all workers."""
 
     def __init__(self, snapshots: Iterable[Mapping[str, Any]], gauges: Mapping[str, float]) -> None:
         self._snapshots = list(snapshots)
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, by name."""
+        """Yield all metrics."""
         for name, (meaning, labels) in COUNTERS.items():
             counter = CounterMetricFamily(f"recsys_{name}", meaning, labels=labels)
             for values, total in self._totals("counts", name).items():
@@ -207,6 +209,6 @@ class _Totals(Collector):
         total: dict[Labels, list[int]] = {}
         for snapshot in self._snapshots:
             for labels, counts in snapshot["buckets"].get(name, ()):
-                known = total.setdefault(tuple(labels), [0] * len(counts))
-                total[tuple(labels)] = [a + b for a, b in zip(known, counts, strict=True)]
+                sums = total.setdefault(tuple(labels), [0] * len(counts))
+                total[tuple(labels)] = [a + b for a, b in zip(sums, counts, strict=True)]
         return total

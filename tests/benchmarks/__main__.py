@@ -1,4 +1,4 @@
-"""`make bench`: every figure of the README, measured anew and printed as tables.
+"""`make bench`: measure every figure of the documentation, and print tables.
 
 Features of 50 million events take about twenty minutes; accuracy, growth and peers take hours.
 """
@@ -51,9 +51,9 @@ GENERAL = (
 )
 MODELS = (*GENERAL, "trending", "repurchase", "buy_again")
 
-# What is asked of a whole run and of the published model; a figure on the wrong side is marked.
-MOST = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
-LEAST = {
+# Targets of a whole run and of the published model; a figure that misses its target is marked.
+MAX_TARGETS = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
+MIN_TARGETS = {
     "repeats allowed": {"auto": {"recall@20": 0.155, "ndcg@20": 0.370}},
     "new items only": {"auto": {"recall@20": 0.034, "ndcg@20": 0.050}},
     "gowalla": {
@@ -64,7 +64,7 @@ LEAST = {
 
 
 def main() -> None:
-    """Measure everything, or the parts named on the command line, and print it."""
+    """Measure and print everything, or the parts named on the command line."""
     parts = {
         "run": _whole_run,
         "accuracy": _accuracy,
@@ -88,20 +88,20 @@ def main() -> None:
 
 
 def _whole_run(work: Path) -> Iterator[tuple[str, float]]:
-    """The demo's seconds and peak memory, and those of its features."""
+    """Measure the seconds and the peak memory of the demo, and the seconds of its features."""
     demo = watch([RECSYS, "demo"], _environment(work))  # the run resets its own peak at every step
     assert demo.failed is None, f"the demo {demo.failed}"
     manifest = json.loads(next((work / "demo" / "runs").glob("*/manifest.json")).read_text())
     stop_server(work / "demo" / "valkey")
-    found = {
+    figures = {
         "demo seconds": demo.seconds,
         "demo peak MB": demo.peak_bytes / 2**20,
         "features seconds": manifest["steps"]["features"]["seconds"],
     }
-    print("| whole run of the demo | asked | measured |\n| --- | --- | --- |")
-    for name, value in found.items():
-        print(f"| {name} | ≤ {MOST[name]:,.0f} | {_marked(value, value <= MOST[name], '{:,.1f}')} |")
-    yield from found.items()
+    print("| whole run of the demo | target | measured |\n| --- | --- | --- |")
+    for name, value in figures.items():
+        print(f"| {name} | ≤ {MAX_TARGETS[name]:,.0f} | {_marked(value, value <= MAX_TARGETS[name], '{:,.1f}')} |")
+    yield from figures.items()
 
 
 def _accuracy(work: Path) -> Iterator[tuple[str, Any]]:
@@ -109,14 +109,16 @@ def _accuracy(work: Path) -> Iterator[tuple[str, Any]]:
     _split_complete_journey(journey)
     for title, repeat in (("repeats allowed", "allow"), ("new items only", "exclude")):
         name = f"Complete Journey, last 4 weeks, {title}"
-        yield name, _benchmark(work, name, journey, MODELS, 20, "--repeat", repeat, least=LEAST[title])
+        yield name, _benchmark(work, name, journey, MODELS, 20, "--repeat", repeat, targets=MIN_TARGETS[title])
     if not SHARED.is_dir():
         print(f"\nno public data sets at {SHARED}: gowalla and beauty are left out")
         return
     name = "Gowalla, @20, new items only"
     yield (
         name,
-        _benchmark(work, name, SHARED / "gowalla", GENERAL, 20, "--repeat", "exclude", least=LEAST["gowalla"]),
+        _benchmark(
+            work, name, SHARED / "gowalla", GENERAL, 20, "--repeat", "exclude", targets=MIN_TARGETS["gowalla"]
+        ),
     )
     name = "Amazon Beauty, last item, @10"
     yield name, _benchmark(work, name, SHARED / "beauty", GENERAL, 10, "--protocol", "last-item")
@@ -129,9 +131,9 @@ def _benchmark(
     models: tuple[str, ...],
     k: int,
     *arguments: str,
-    least: dict[str, dict[str, float]] | None = None,
+    targets: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """One `recsys benchmark`, printed as a table."""
+    """Run one `recsys benchmark` and print a table."""
     out = work / "out.json"
     chosen = [part for model in ("auto", *models) for part in ("--model", model)]
     command = [RECSYS, "benchmark", str(directory), *chosen, "--k", str(k), *arguments, "--json", str(out)]
@@ -142,19 +144,19 @@ def _benchmark(
     for name in ("auto", *models):
         measured = figures[name]
         accuracy = [
-            _marked(measured[metric], measured[metric] >= (least or {}).get(name, {}).get(metric, 0), "{:.4f}")
+            _marked(measured[metric], measured[metric] >= (targets or {}).get(name, {}).get(metric, 0), "{:.4f}")
             for metric in (f"recall@{k}", f"ndcg@{k}")
         ]
         shown = f"auto ({measured['chosen']})" if name == "auto" else name
         costs = [f"{measured[cost]:,.1f}" for cost in ("fit_seconds", "recommend_seconds", "peak_memory_mb")]
         print(f"| {' | '.join([shown, *accuracy, *costs])} |", flush=True)
-    for name, bars in (least or {}).items():
-        print(f"asked of {name}: {', '.join(f'{metric} ≥ {bar:.4f}' for metric, bar in bars.items())}")
+    for name, bars in (targets or {}).items():
+        print(f"target of {name}: {', '.join(f'{metric} ≥ {bar:.4f}' for metric, bar in bars.items())}")
     return figures
 
 
 def _split_complete_journey(directory: Path) -> None:
-    """Purchases before the fourth of December 2017 to learn from, what was bought from then on to find."""
+    """Split at the fourth of December 2017: earlier purchases for training, distinct later pairs for the test."""
     directory.mkdir()
     rows = pl.scan_parquet(demo_directory() / "transactions.parquet").select(
         pl.col("household_id").alias("user_id"),

@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from tests.benchmarks.peer_task import ITEM, RANK, USER, run
 
-# An alpha of 40 is that of the paper on ALS for implicit feedback (Hu, Koren, Volinsky, 2008); by default an
-# interaction weighs no more than its lack.
+# The paper on ALS for implicit feedback (Hu, Koren, Volinsky, 2008) sets alpha to 40; by default an interaction has
+# the same weight as a missing one.
 MODELS = {
     "cosine": CosineRecommender,
     "BM25": BM25Recommender,
     "TF-IDF": TFIDFRecommender,
-    "TF-IDF, 100 neighbours": lambda: TFIDFRecommender(K=100),
+    "TF-IDF, 100 neighbors": lambda: TFIDFRecommender(K=100),
     "ALS": lambda: AlternatingLeastSquares(random_state=0),
     "ALS, alpha 40": lambda: AlternatingLeastSquares(alpha=40, random_state=0),
     "ALS, alpha 40, 256 factors": lambda: AlternatingLeastSquares(factors=256, alpha=40, random_state=0),
@@ -36,7 +36,7 @@ class Implicit:
     items: pd.Index
 
     def fit(self, model: Any) -> "Fitted":
-        """Fit a model with one thread of BLAS, as implicit asks."""
+        """Fit a model with one BLAS thread, as implicit recommends."""
         with threadpool_limits(1, "blas"):
             model.fit(self.user_items, show_progress=False)
         return Fitted(model, self)
@@ -44,22 +44,22 @@ class Implicit:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model and the history, which implicit asks for again to rank."""
+    """A fitted model and the history, which implicit needs again to rank."""
 
     model: Any
     data: Implicit
 
     def lists(self, users: Any, n: int) -> pd.DataFrame:
-        """implicit leaves out what a user has, and fills lists that are too short with -1."""
+        """Rank new items; implicit fills lists that are too short with -1."""
         rows = self.data.users.get_indexer(users)
         with threadpool_limits(1, "blas"):
-            found, _ = self.model.recommend(rows, self.data.user_items[rows], N=n, filter_already_liked_items=True)
-        user, place = np.nonzero(found >= 0)
-        return pd.DataFrame({USER: users[user], ITEM: self.data.items[found[user, place]], RANK: place + 1})
+            lists, _ = self.model.recommend(rows, self.data.user_items[rows], N=n, filter_already_liked_items=True)
+        user, place = np.nonzero(lists >= 0)
+        return pd.DataFrame({USER: users[user], ITEM: self.data.items[lists[user, place]], RANK: place + 1})
 
 
 def prepare(history: pd.DataFrame) -> Implicit:
-    """The history in implicit's form: every interaction weighs 1."""
+    """Convert the history to implicit's format; every interaction has weight 1."""
     users, user_ids = pd.factorize(history[USER], sort=True)
     items, item_ids = pd.factorize(history[ITEM], sort=True)
     ones = np.ones(len(history), np.float32)

@@ -15,12 +15,12 @@ from lenskit.training import TrainingOptions
 
 from tests.benchmarks.peer_task import run
 
-# Without ratings the neighbourhood models have to be told so. EASE may take all the time a model has, so it is run
-# once, not with its default regularization, 1, but with that of RecTools.
+# Neighborhood models need an option for data without ratings. EASE may use all the time of a model, so it is run
+# once, with the default regularization of RecTools instead of its own, 1.
 MODELS = {
     "ItemKNN": lambda: ItemKNNScorer(feedback="implicit"),
     "UserKNN": lambda: UserKNNScorer(feedback="implicit"),
-    "UserKNN, 100 neighbours": lambda: UserKNNScorer(feedback="implicit", max_nbrs=100),
+    "UserKNN, 100 neighbors": lambda: UserKNNScorer(feedback="implicit", max_nbrs=100),
     "ImplicitMF": ImplicitMFScorer,
     "ImplicitMF, 256 factors": lambda: ImplicitMFScorer(ImplicitMFConfig(embedding_size=256)),
     "EASE, regularization 500": lambda: EASEScorer(EASEConfig(regularization=500)),
@@ -30,12 +30,12 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Trained:
-    """A pipeline that was trained."""
+    """A trained pipeline."""
 
     pipeline: Pipeline
 
     def lists(self, users: Any, n: int) -> pd.DataFrame:
-        """The pipeline leaves out what a user has; one process, so that its memory is known."""
+        """Rank new items, in one process, whose memory is measured."""
         return recommend(self.pipeline, users.tolist(), n=n, n_jobs=1).to_df()
 
 
@@ -46,14 +46,14 @@ class LensKit:
     history: Dataset
 
     def fit(self, model: Any) -> Trained:
-        """Train a scorer, with the candidates and the ranking of LensKit around it."""
+        """Train a scorer within LensKit's candidate selection and ranking."""
         pipeline = topn_pipeline(model)
         pipeline.train(self.history, TrainingOptions(rng=0))
         return Trained(pipeline)
 
 
 def prepare(history: pd.DataFrame) -> LensKit:
-    """The history in LensKit's form."""
+    """Convert the history to LensKit's format."""
     return LensKit(from_interactions_df(history))
 
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from tests.benchmarks.peer_task import run
 
-# The rest of RecTools' own wrappers of `implicit` does what `implicit` is measured at by itself.
+# The other models of RecTools wrap those of `implicit`, which are measured by themselves.
 MODELS = {
     "EASE": EASEModel,
     "ItemKNN of implicit, TF-IDF": lambda: ImplicitItemKNNWrapperModel(TFIDFRecommender()),
@@ -30,13 +30,13 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model and the history, which RecTools asks for again to rank."""
+    """A fitted model and the history, which RecTools needs again to rank."""
 
     model: Any
     history: Dataset
 
     def lists(self, users: Any, n: int) -> pd.DataFrame:
-        """RecTools leaves out what a user has."""
+        """Rank new items."""
         return self.model.recommend(users, self.history, k=n, filter_viewed=True)
 
 
@@ -47,13 +47,13 @@ class RecTools:
     history: Dataset
 
     def fit(self, model: Any) -> Fitted:
-        """Fit a model; ALS with one thread of BLAS, as `implicit` asks."""
+        """Fit a model; ALS with one BLAS thread, as `implicit` recommends."""
         with threadpool_limits(1 if isinstance(model, ImplicitALSWrapperModel) else None, "blas"):
             return Fitted(model.fit(self.history), self.history)
 
 
 def prepare(history: pd.DataFrame) -> RecTools:
-    """The history in RecTools' form: interactions weigh 1 and are of the same day, which no model here reads."""
+    """Convert the history to RecTools' format: weight 1 and the same day, which no model here uses."""
     weighed = history.assign(**{Columns.Weight: 1.0, Columns.Datetime: pd.Timestamp(0)})
     return RecTools(Dataset.construct(weighed))
 

@@ -1,4 +1,4 @@
-"""What the script of a peer is given and hands back; runs in the peer's own environment, without anything of ours.
+"""The task of a peer library's script; it runs in the library's own environment, without our packages.
 
 `python -m tests.benchmarks.peer_<name>` prints the names of its models, one a line; with a directory, a model and
 the length of the lists it fits that model on `history.parquet` (user_id, item_id), ranks all items for those of
@@ -19,23 +19,23 @@ HISTORY, USERS, LISTS, COSTS = "history.parquet", "users.parquet", "lists.parque
 
 
 class Fitted(Protocol):
-    """A model of a peer with the data it was fitted on."""
+    """A fitted model of a library, with the data it was fitted on."""
 
     def lists(self, users: Any, n: int) -> pd.DataFrame:
-        """The n best items, none of the user's own, for each of `users`: `user_id`, `item_id`, `rank`."""
+        """Rank the n best new items for each of `users`: `user_id`, `item_id`, `rank`."""
         ...
 
 
 class Library(Protocol):
-    """A peer with the history in its own form, which is made before the clock starts."""
+    """A library with the history in its own format, which is prepared before the clock starts."""
 
     def fit(self, model: Any) -> Fitted:
-        """Fit a model that nothing was fitted with."""
+        """Fit a new model."""
         ...
 
 
 def run(prepare: Callable[[pd.DataFrame], Library], models: Mapping[str, Callable[[], Any]]) -> None:
-    """Do what the command line asks for."""
+    """Print the names of the models, or run the task on the command line."""
     if len(sys.argv) == 1:
         print("\n".join(models))
         return
@@ -57,7 +57,7 @@ def run(prepare: Callable[[pd.DataFrame], Library], models: Mapping[str, Callabl
 
 
 def _peak_memory_mb() -> float:
-    """The most memory this program had; `ru_maxrss` would be no less than that of the process which started it."""
+    """Read the peak memory of this program; `ru_maxrss` would include that of the process that started it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(line for line in lines if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 2**10

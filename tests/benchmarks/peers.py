@@ -1,12 +1,12 @@
-"""implicit, RecTools and LensKit beside our models: the same split, the same run, one table.
+"""implicit, RecTools and LensKit compared with our models: the same split, the same run, one table.
 
-A peer's model is fitted, and ranks all items but those a user has, by the peer's own code in a process of its own,
-with 15 minutes and 16 GB, or what the machine has free. Its lists come back as a Parquet table, which our metrics
-measure. Ours are run by `recsys benchmark`, each in a process of its own too. Before the clocks start, the history
-is in the form that the library learns from. What a model is given beyond the defaults of its library is in its
-name; where a default is far below what the library can do, a second row has one setting more.
+Each model of a library is fitted, and ranks all items except those a user has, by the library's own code in a
+separate process, limited to 15 minutes and 16 GB, or to the free memory. Its lists are written as a Parquet table
+and measured by our metrics. Our models are run by `recsys benchmark`, also in separate processes. The history is
+converted to the library's format before the clock starts. Settings other than the library's defaults are in the
+name of the model; where a default is far below what the library can do, a second row has one more setting.
 
-RecTools and LensKit need other versions of what we need too, so each lives in an environment of its own under
+RecTools and LensKit need other versions of our dependencies, so each has its own environment under
 `.benchmarks`, made from `requirements-<peer>.txt`; implicit is among our own dependencies.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.experiments.benchmark import Protocol
-from tests.benchmarks.peer_exam import PeerExam, UnusableListsError
+from tests.benchmarks.peer_evaluation import PeerEvaluation, UnusableListsError
 from tests.benchmarks.peer_task import COSTS, LISTS
 from tests.benchmarks.watch import watch
 
@@ -31,15 +31,15 @@ ENVIRONMENTS: Final = Path(".benchmarks")
 RECSYS: Final = Path(sys.executable).with_name("recsys")
 OURS: Final = ("auto", "light_gcn", "bspm", "ease", "ials", "als", "item_knn", "bpr", "popularity")
 OWN_ENVIRONMENT: Final = ("RecTools", "LensKit")
-MAX_BYTES: Final = 16 * 2**30  # what our own `auto` has to do with
+MAX_BYTES: Final = 16 * 2**30  # the limit of our own `auto`
 MAX_SECONDS: Final = 15 * 60.0
-SPARED_BYTES: Final = 2**30  # left to all else on the machine
+RESERVED_BYTES: Final = 2**30  # left for other programs
 COLUMNS: Final = ("fit_seconds", "recommend_seconds", "peak_memory_mb")
 
 
 @dataclass(frozen=True)
 class PublicSplit:
-    """A public data set with its usual question."""
+    """A public data set with its usual protocol."""
 
     name: str
     title: str
@@ -125,30 +125,30 @@ def _ours(work: Path, split: PublicSplit) -> Iterator[tuple[str, str, dict[str, 
 
 
 def _theirs(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    exam = PeerExam.of(SHARED / split.name, split.k, split.protocol)
-    exam.write_task(work)
+    evaluation = PeerEvaluation.read(SHARED / split.name, split.k, split.protocol)
+    evaluation.write_task(work)
     for peer, python in pythons.items():
         script = [str(python), "-m", f"tests.benchmarks.peer_{peer.lower()}"]
         names = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
         for name in names:
-            yield peer, name, _measure([*script, str(work), name, str(split.k)], work, name, exam)
+            yield peer, name, _measure([*script, str(work), name, str(split.k)], work, name, evaluation)
 
 
-def _measure(command: list[str], work: Path, name: str, exam: PeerExam) -> dict[str, Any]:
-    """What a peer's model costs and how good its lists are, or why there is none of it."""
-    environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # which are the peer's business
+def _measure(command: list[str], work: Path, name: str, evaluation: PeerEvaluation) -> dict[str, Any]:
+    """Measure the costs of a library's model and its lists, or return why it failed."""
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # not our concern
     watched = watch(command, environment, min(MAX_BYTES, _free_bytes()), MAX_SECONDS)
     if watched.failed:
         return {"failed": watched.failed, "seconds": watched.seconds, "peak_memory_mb": watched.peak_bytes / 2**20}
     try:
-        metrics = exam.measure(name, work / LISTS)
+        metrics = evaluation.measure(name, work / LISTS)
     except UnusableListsError as error:
         return {"failed": str(error)}
     return metrics | json.loads((work / COSTS).read_text())
 
 
 def _free_bytes() -> int:
-    """The memory that Linux could give a process now, less what is spared."""
+    """Return the memory that Linux could give a process now, less the reserve."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     available = next(line for line in lines if line.startswith("MemAvailable:"))
-    return int(available.split()[1]) * 2**10 - SPARED_BYTES
+    return int(available.split()[1]) * 2**10 - RESERVED_BYTES

@@ -1,4 +1,4 @@
-"""Exact top-N beside implicit's own `recommend` and numpy's `argpartition`: `python -m tests.benchmarks.top_k`."""
+"""Exact top-N compared with `implicit` and numpy's `argpartition`: `python -m tests.benchmarks.top_k`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ Work = Callable[[], Any]
 
 
 def top_k(work: Path) -> Iterator[tuple[str, Any]]:  # noqa: ARG001
-    """Seconds of ours and theirs, in turns, and whether the ids are the same; printed as a table."""
+    """Time our ranking and theirs in turns, compare the ids, and print a table."""
     print(f"\nTop {N} of all items, median of {ROUNDS} runs in turns\n")
     print("| what | theirs s | ours s | times as fast | lists with other ids |\n| --- | --- | --- | --- | --- |")
     if GOWALLA.is_file():
@@ -42,7 +42,7 @@ def _gowalla() -> dict[str, float]:
     ones = np.ones(len(pairs), np.float32)
     user_items = csr_matrix((ones, (pairs["user_id"].to_numpy(), pairs["item_id"].to_numpy())))
     users, items = user_items.shape
-    with threadpool_limits(1, "blas"):  # as implicit asks; otherwise it is slower
+    with threadpool_limits(1, "blas"):  # as implicit recommends; otherwise it is slower
         implicit = AlternatingLeastSquares(factors=FACTORS, random_state=0)
         implicit.fit(user_items, show_progress=False)
     everyone = np.arange(users, dtype=np.int32)
@@ -85,12 +85,12 @@ def _by_argpartition(scores: Scores) -> Rows:
     return np.take_along_axis(chosen, order, axis=1).astype(np.int32)
 
 
-def _in_turns(title: str, theirs: Work, ours: Work, difference: str, least: float) -> dict[str, float]:
-    """Both, already warm, one after the other; the ratio is the median of those of neighbours."""
+def _in_turns(title: str, theirs: Work, ours: Work, difference: str, min_ratio: float) -> dict[str, float]:
+    """Time both in turns, already warm; the ratio is the median of those of successive runs."""
     seconds = [(_seconds(theirs), _seconds(ours)) for _ in range(ROUNDS)]
     ratio = median(of_theirs / of_ours for of_theirs, of_ours in seconds)
     medians = [median(column) for column in zip(*seconds, strict=True)]
-    shown = f"{ratio:.1f}" if ratio >= least else f"**missed: {ratio:.1f}**"
+    shown = f"{ratio:.1f}" if ratio >= min_ratio else f"**missed: {ratio:.1f}**"
     print(f"| {title} | {medians[0]:.2f} | {medians[1]:.2f} | {shown} | {difference} |", flush=True)
     return {"their seconds": medians[0], "our seconds": medians[1], "ratio": ratio}
 

@@ -1,60 +1,37 @@
-"""The models under the conformance suite, how they are built for it, and where one is an exception."""
+"""The models under the conformance suite: those of the registry, and a blend of two of them."""
 
-from typing import Any
+from importlib import import_module
 
 import pytest
 
-from recsys.data.interactions import Interactions
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend, BlendConfig
-from recsys.models.registry import MODEL_NAMES as MODELS
-from recsys.models.registry import build_model, model_type
+from recsys.models.registry import MODEL_NAMES, MODELS, build_model, model_type
+from tests.conformance.expectations import Expectations
 
-# Settings that suit matrices of a few hundred entries; the defaults are for a shop's.
-SMALL: dict[str, dict[str, Any]] = {
-    "als": {"factors": 8, "regularization": 0.5},
-    "bpr": {"factors": 8, "learning_rate": 0.1, "epochs": 60},
-    "ials": {"factors": 8, "regularization": 0.3, "unobserved_weight": 1.0},
-    "bspm": {"factors": 2},
-    "light_gcn": {"embedding_size": 8, "negatives": 16, "batch_size": 64, "learning_rate": 0.05, "epochs": 12},
-    "slim": {"l1_regularization": 0.001},
-    "buy_again": {"horizon_days": 60, "windows": 1, "leaf_rows": 5, "trees": 10},
-}
-BLEND = "blend"
-MEMBERS = ("item_knn", "als")
-EVERY_MODEL = [*MODELS, BLEND]
-SAME_FOR_ALL = {"popularity", "trending"}
-# Ranks what a user never had like everybody else.
-ONLY_REPEATS = {"repurchase", "buy_again"}
-# Learns from what users bought after a moment, and on the checkerboard nobody buys anything twice.
-LEARNS_FROM_REPEATS = {"buy_again"}
-# Counts places among what may be shown, so that what is left out moves the rest.
-RANKS_WHAT_IS_LEFT = {BLEND}
-# Counts demand, whether or not the goods came back.
-IGNORES_REFUNDS = {"trending"}
-ITEM_MODELS = [name for name in MODELS if issubclass(model_type(name), ItemModel)]
-PERSONAL = [name for name in EVERY_MODEL if name not in SAME_FOR_ALL]
+BLEND_MEMBERS = ("item_knn", "als")
+EVERY_MODEL = [*MODEL_NAMES, Blend.name]
+ITEM_MODELS = [model.name for model in MODELS if issubclass(model, ItemModel)]
+
+
+def expectations(name: str) -> Expectations:
+    """What the model's test module says of it."""
+    return getattr(import_module(f"tests.recsys.models.test_{name}"), "CONFORMANCE", Expectations())
+
+
+PERSONAL = [name for name in EVERY_MODEL if expectations(name).is_personal]
 
 every_model = pytest.mark.parametrize("name", EVERY_MODEL)
 every_item_model = pytest.mark.parametrize("name", ITEM_MODELS)
 
 
-def built(name: str, small: bool = True) -> Model:
-    if name != BLEND:
-        return build_model(name, SMALL.get(name, {}) if small else {}, 3)
-    config = BlendConfig(MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8)
-    return Blend(config, {member: built(member, small) for member in MEMBERS})
+def build(name: str, default_settings: bool = False) -> Model:
+    """A model that is not fitted, with settings for small shops or the defaults."""
+    if name != Blend.name:
+        return build_model(name, {} if default_settings else expectations(name).settings, 3)
+    config = BlendConfig(BLEND_MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8)
+    return Blend(config, {member: build(member, default_settings) for member in BLEND_MEMBERS})
 
 
-def type_of(name: str) -> type[Model]:
-    return Blend if name == BLEND else model_type(name)
-
-
-def fitted(name: str, interactions: Interactions) -> Model:
-    return built(name).fit(interactions)
-
-
-def fitted_item_model(name: str, interactions: Interactions) -> ItemModel:
-    model = fitted(name, interactions)
-    assert isinstance(model, ItemModel)
-    return model
+def class_of(name: str) -> type[Model]:
+    return Blend if name == Blend.name else model_type(name)

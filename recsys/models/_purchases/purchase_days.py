@@ -1,4 +1,4 @@
-"""What users bought on which days, with what was given back taken away."""
+"""The days on which users bought items, without refunded purchases."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from recsys.data.interactions import Interactions
 
 @dataclass(frozen=True)
 class PurchaseDays:
-    """One entry for each user, item and day with a purchase that was kept; by pair, oldest first."""
+    """Purchases that were not refunded, one entry for each user, item and day; by pair, oldest first."""
 
     pairs: NDArray[np.int64]  # user row x items + item row
-    ages: NDArray[np.float64]  # days back from the moment of the interactions
+    ages: NDArray[np.float64]  # days before the moment of the interactions
     shape: tuple[int, int]  # users, items
 
     def before(self, days: float) -> "PurchaseDays":
-        """What was known so many days earlier, in ages of that moment."""
-        known = self.ages > days
-        return PurchaseDays(self.pairs[known], self.ages[known] - days, self.shape)
+        """Return the purchases as of `days` days earlier, with ages at that moment."""
+        earlier = self.ages > days
+        return PurchaseDays(self.pairs[earlier], self.ages[earlier] - days, self.shape)
 
     def within(self, days: float) -> NDArray[np.int64]:
-        """The distinct pairs bought in the last `days`, ascending."""
+        """Return the distinct pairs bought in the last `days` days, ascending."""
         return np.unique(self.pairs[self.ages <= days])
 
 
 def purchase_days(interactions: Interactions) -> PurchaseDays:
-    """The purchases, which are the events of the greatest weight, counted once a day, days counted back from now.
+    """Extract the purchases, which are the events of the largest weight, once for each 24 hours back from now.
 
-    A refund takes back the user's latest purchase of the item before it.
+    A refund cancels the user's latest purchase of the item before it.
     """
     weights = interactions.weights
     counted = (weights == weights.max(initial=0)) | (weights < 0)
@@ -44,10 +44,10 @@ def purchase_days(interactions: Interactions) -> PurchaseDays:
 
 
 def _is_kept(pairs: NDArray[np.int64], signs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether an event is a purchase (sign 1) that no refund (-1) takes back; events by pair, then time.
+    """Find purchases (sign 1) that no refund (-1) cancels; events are sorted by pair, then time.
 
-    They match as brackets do: of the steps of a pair's running balance over the same level, up and down in turn,
-    the last is a purchase that was kept or the refund of the one before.
+    Purchases and refunds match like brackets. The running balance of a pair crosses a level up and down in turn;
+    the last crossing is either a purchase that was kept or the refund of the one before.
     """
     level = np.cumsum(signs) + (signs < 0)
     backwards = np.lexsort((level, pairs))[::-1]
@@ -57,7 +57,7 @@ def _is_kept(pairs: NDArray[np.int64], signs: NDArray[np.int64]) -> NDArray[np.b
 
 
 def _differs_from_previous(first: NDArray[np.generic], second: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether either array has another value than in the entry before; True for the first entry."""
+    """Compare each entry of two arrays with the previous one; True where either differs and for the first entry."""
     differs = np.ones(len(first), bool)
     differs[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
     return differs

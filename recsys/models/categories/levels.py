@@ -109,7 +109,7 @@ class Proposals:
         proposals: list[tuple[int, list[str], float]] = []
         for place, level in enumerate(deepest_confident_level(self.confidence, min_confidence).tolist()):
             if level != UNKNOWN:
-                path = self.paths[level][self.codes[level, place]]
+                path: list[str] = self.paths[int(level)][int(self.codes[level, place])]
                 proposals.append((int(self.item_rows[place]), path, float(self.confidence[level, place])))
         return proposals
 
@@ -183,18 +183,22 @@ def _classify_level(
         named = probabilities[:, : len(level.class_codes)]  # the class of other categories is never proposed
         return level.class_codes[named.argmax(axis=1)], named.max(axis=1)
 
-    truth = level.codes[split.test]
+    truth: Rows = level.codes[split.test]
     codes, confidence = best(classifier.probabilities(split.test))
     uncalibrated, before = best(softmax(classifier.logits(split.test)))
     propagated, _ = best(LabelPropagation.build(positives, labels, int(labels.max()) + 1).shares(split.test))
     measurement = LevelMeasurement(
         level=level.number,
         classes=len(level.class_codes),
-        accuracy=float(np.mean(codes == truth)),
+        accuracy=_accuracy(codes, truth),
         macro_f1=macro_f1(truth, codes),
         calibration_error=calibration_error(confidence, codes == truth),
         uncalibrated_error=calibration_error(before, uncalibrated == truth),
-        most_frequent_accuracy=float(np.mean(truth == level.class_codes[0])),
-        propagation_accuracy=float(np.mean(propagated == truth)),
+        most_frequent_accuracy=_accuracy(np.full_like(truth, level.class_codes[0]), truth),
+        propagation_accuracy=_accuracy(propagated, truth),
     )
     return _LevelResult(measurement, (codes, confidence), best(classifier.probabilities(split.unlabeled)))
+
+
+def _accuracy(codes: Rows, truth: Rows) -> float:
+    return float(np.equal(codes, truth).mean())

@@ -1,3 +1,5 @@
+"""Files are found by path, directory or glob, and read in chunks, whatever their format."""
+
 import gzip
 import json
 import random
@@ -52,8 +54,7 @@ def names(files: list[Path], directory: Path) -> list[str]:
 
 
 def test_a_directory_is_searched_through_for_the_formats_that_are_read(exports: Path):
-    found = names(find_files((str(exports),)), exports)
-    assert found == [
+    assert names(find_files((str(exports),)), exports) == [
         "2024/01/EVENTS.CSV",
         "2024/events.csv.gz",
         "a.parquet",
@@ -81,7 +82,7 @@ def test_a_link_keeps_the_name_that_says_which_table_reads_it(exports: Path):
 
 @pytest.mark.parametrize("path", ["missing.csv", "missing/*.csv", "*.md"])
 def test_a_path_that_leads_to_no_file_is_named(exports: Path, path: str):
-    with pytest.raises(SourceError, match=r"no \.parquet, \.csv, .* file is there") as error:
+    with pytest.raises(SourceError, match=r"no \.parquet, \.csv, .* file found") as error:
         find_files((str(exports / "events.csv"), str(exports / path)))
     assert path in str(error.value)
 
@@ -92,7 +93,7 @@ def test_a_directory_without_a_file_that_can_be_read_is_named(tmp_path: Path):
 
 
 def test_a_file_of_an_unknown_format_is_refused_when_it_is_named(exports: Path):
-    with pytest.raises(SourceError, match=r"readme\.md: its format is not known; expected one of \.parquet, "):
+    with pytest.raises(SourceError, match=r"readme\.md: unknown format; expected one of \.parquet, "):
         find_files((str(exports / "readme.md"),))
 
 

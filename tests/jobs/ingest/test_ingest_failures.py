@@ -17,7 +17,7 @@ from tests.commands import RECSYS, run_recsys
 from tests.ingests import EVENT, LATEST, hash_lake, ingest_files, kill_ingests, write_events
 
 UNTIMED = {"user_id": "ann", "item_id": "tea", "event": "view"}
-NO_TIMESTAMP = "column 'timestamp' of table 'events' is not there; the file has user_id, item_id, event"
+NO_TIMESTAMP = "column 'timestamp' of table 'events' is missing; the file has user_id, item_id, event"
 
 
 NOT_UTF8 = "user_id,item_id,event,timestamp\nann,thé,view,2024-05-01\n".encode("latin-1")
@@ -99,7 +99,7 @@ def test_the_encoding_of_the_table_mends_what_another_encoding_broke(lake: Lake,
     ("mapped", "problem"),
     [
         ("price *", r"sources\.tables\.log\.columns\.price = 'price \*': expected a column or an SQL expression"),
-        ("cost / 2", r"events-1\.csv: column 'cost' of table 'log' is not there; the file has user_id, item_id"),
+        ("cost / 2", r"events-1\.csv: column 'cost' of table 'log' is missing; the file has user_id, item_id"),
         ("event / 2", r"events-1\.csv: columns of table 'log' cannot be computed: "),
     ],
 )
@@ -136,7 +136,7 @@ def test_the_command_ends_with_status_2_and_one_line_on_a_file_that_cannot_be_re
     ended = run_recsys(tmp_path, tmp_path / "var", "ingest", good, broken)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    missing = "column 'timestamp' of table 'events' is not there; the file has user_id, item_id, event"
+    missing = "column 'timestamp' of table 'events' is missing; the file has user_id, item_id, event"
     assert ended.stderr == f"recsys: {broken}: {missing}\n"
     assert not list((tmp_path / "var" / "lake").rglob("*.parquet"))
 

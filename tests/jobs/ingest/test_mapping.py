@@ -1,3 +1,5 @@
+"""The columns of a source are mapped to the contract."""
+
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -120,7 +122,7 @@ def test_bad_sql_is_shown_with_its_table_and_column(expression: str):
 @pytest.mark.parametrize("mapped", ["cost", "cost / 2", "UPPER(cost)"])
 def test_a_column_that_the_file_lacks_is_named_with_those_it_has(mapped: str):
     with pytest.raises(
-        SourceError, match=r"column 'cost' of table 'orders' is not there; the file has customer, sku"
+        SourceError, match=r"column 'cost' of table 'orders' is missing; the file has customer, sku"
     ):
         map_orders(orders(margin=[1]), value=mapped)
 
@@ -130,7 +132,7 @@ def test_an_optional_column_of_the_contract_under_its_own_name_may_be_missing():
 
 
 def test_a_required_column_of_the_contract_may_not_be_missing():
-    with pytest.raises(SourceError, match="column 'user_id' of table 'orders' is not there"):
+    with pytest.raises(SourceError, match="column 'user_id' of table 'orders' is missing"):
         map_orders(orders(margin=[1]), user_id="user_id")
 
 
@@ -221,8 +223,16 @@ def test_every_column_is_part_of_the_id_made_of_a_row(name: str):
 @pytest.mark.parametrize(
     ("kind", "columns", "problem"),
     [
-        ("events", ORDER | {"colour": "x"}, "'colour' is no column of events; expected some of event_id, user_id,"),
-        ("items", {"item_id": "sku", "user_id": "x"}, "'user_id' is no column of items; expected some of item_id,"),
+        (
+            "events",
+            ORDER | {"colour": "x"},
+            "'colour' is not a column of events; expected some of event_id, user_id,",
+        ),
+        (
+            "items",
+            {"item_id": "sku", "user_id": "x"},
+            "'user_id' is not a column of items; expected some of item_id,",
+        ),
         ("events", {"user_id": "a", "item_id": "b", "event": "c"}, "'timestamp' is missing"),
         ("items", {"title": "name"}, "'item_id' is missing"),
         ("users", {"attributes": "name"}, "'user_id' is missing"),

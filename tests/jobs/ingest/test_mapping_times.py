@@ -1,3 +1,5 @@
+"""Times of every type and format are mapped to UTC."""
+
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 

@@ -1,4 +1,4 @@
-"""Files in an S3-compatible server, which moto is, and on the web."""
+"""Files in an S3-compatible server (moto), and on a web server."""
 
 import gzip
 import http.server
@@ -88,7 +88,7 @@ def parquet(frame: pl.DataFrame, directory: Path) -> bytes:
     return (directory / "scratch.parquet").read_bytes()
 
 
-def take_in(store: Store, lake: Lake, *paths: str, **table: Any) -> list[TableCount]:
+def ingest_objects(store: Store, lake: Lake, *paths: str, **table: Any) -> list[TableCount]:
     tables = (Table("log", "events", "*", {**COLUMNS}, **table),) if table else ()
     return ingest(paths, Sources(tables=tables, storage_options=store.options), lake, LATEST)
 
@@ -99,7 +99,7 @@ def test_objects_of_every_format_are_read_as_files_are(store: Store, lake: Lake,
     store.put("logs/2024/events-3.csv.gz", gzip.compress(events("d").write_csv().encode()))
     store.put("logs/2024/events-4.jsonl", events("e", "a b").write_ndjson().encode())
     store.put("logs/readme.txt", b"not read")
-    counts = take_in(store, lake, "s3://shop/logs")
+    counts = ingest_objects(store, lake, "s3://shop/logs")
     assert {count.file: (count.accepted, count.quarantined) for count in counts} == {
         "events-1.parquet": (2, 0),
         "events-2.csv": (1, 0),
@@ -111,7 +111,7 @@ def test_objects_of_every_format_are_read_as_files_are(store: Store, lake: Lake,
 
 
 @pytest.mark.parametrize(
-    ("address", "found"),
+    ("address", "keys"),
     [
         ("s3://shop/a/events.csv", ["a/events.csv"]),
         ("s3://shop/a/*.csv", ["a/events.csv"]),
@@ -125,7 +125,7 @@ def test_objects_of_every_format_are_read_as_files_are(store: Store, lake: Lake,
         ("s3://shop/a*/events.csv*", ["a/events.csv", "ab/events.csv.gz"]),
     ],
 )
-def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, found: list[str]):
+def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, keys: list[str]):
     for key in (
         "a/events.csv",
         "a/b/events.csv",
@@ -136,14 +136,14 @@ def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, f
     ):
         store.put(key, b"a\n")
     files = find_remote_files((address, address), store.options)
-    assert [file.shown for file in files] == [f"s3://shop/{key}" for key in found]
+    assert [file.shown for file in files] == [f"s3://shop/{key}" for key in keys]
 
 
 def test_the_same_object_again_changes_no_byte_of_the_lake(store: Store, lake: Lake):
     store.put("events.csv", events("a", "b", "a b").write_csv().encode())
-    take_in(store, lake, "s3://shop/events.csv")
+    ingest_objects(store, lake, "s3://shop/events.csv")
     before = hash_lake(lake)
-    (count,) = take_in(store, lake, "s3://shop/events.csv")
+    (count,) = ingest_objects(store, lake, "s3://shop/events.csv")
     assert (count.accepted, count.duplicates) == (0, 2)
     assert hash_lake(lake) == before
 
@@ -151,14 +151,14 @@ def test_the_same_object_again_changes_no_byte_of_the_lake(store: Store, lake: L
 def test_a_file_and_its_copy_in_a_store_are_one(store: Store, lake: Lake, tmp_path: Path):
     (tmp_path / "events.csv").write_bytes(events("a").write_csv().encode())
     store.put("backup/events.csv", events("a").write_csv().encode())
-    counts = take_in(store, lake, str(tmp_path / "events.csv"), "s3://shop/backup/*")
+    counts = ingest_objects(store, lake, str(tmp_path / "events.csv"), "s3://shop/backup/*")
     assert [count.accepted for count in counts] == [1, 0]
     assert len(list((lake.directory / "ingests").iterdir())) == 1
 
 
 def test_an_object_that_is_known_is_not_fetched_again(store: Store, lake: Lake, monkeypatch: pytest.MonkeyPatch):
     store.put("events-1.csv", events("a").write_csv().encode())
-    assert len(take_in(store, lake, "s3://shop", watermark="timestamp")) == 1
+    assert len(ingest_objects(store, lake, "s3://shop", watermark="timestamp")) == 1
     fetched: list[str] = []
     fetch = find_remote_files(("s3://shop",), store.options)[0].__class__.fetch
 
@@ -167,20 +167,20 @@ def test_an_object_that_is_known_is_not_fetched_again(store: Store, lake: Lake, 
         return fetch(file, directory)
 
     monkeypatch.setattr("jobs.ingest.object_store.RemoteFile.fetch", note)
-    assert take_in(store, lake, "s3://shop", watermark="timestamp") == []
+    assert ingest_objects(store, lake, "s3://shop", watermark="timestamp") == []
     assert fetched == []
     store.put("events-1.csv", events("a", "b").write_csv().encode())
-    (count,) = take_in(store, lake, "s3://shop", watermark="timestamp")
+    (count,) = ingest_objects(store, lake, "s3://shop", watermark="timestamp")
     assert (count.accepted, fetched) == (1, ["events-1.csv"])
 
 
 WRONG = {
-    "a bucket that is not there": ("s3://nothing/logs/*.csv", {}, "the bucket is not there"),
-    "a prefix that is not there": ("s3://shop/nothing/*.csv", {}, r"no \.parquet, .* file is there"),
-    "an object that is not there": ("s3://shop/events-9.csv", {}, r"no \.parquet, .* file is there"),
-    "a bucket in an exact address": ("s3://nothing/events.csv", {}, "the bucket is not there"),
+    "a bucket that is not there": ("s3://nothing/logs/*.csv", {}, "the bucket does not exist"),
+    "a prefix that is not there": ("s3://shop/nothing/*.csv", {}, r"no \.parquet, .* file found"),
+    "an object that is not there": ("s3://shop/events-9.csv", {}, r"no \.parquet, .* file found"),
+    "a bucket in an exact address": ("s3://nothing/events.csv", {}, "the bucket does not exist"),
     "an endpoint that does not answer": ("s3://shop/*.csv", {"aws_endpoint_url": "http://127.0.0.1:1"}, "connect"),
-    "an unknown format": ("s3://shop/readme.txt", {}, "its format is not known; expected one of .parquet"),
+    "an unknown format": ("s3://shop/readme.txt", {}, "unknown format; expected one of .parquet"),
     "a glob for a bucket": ("s3://sh*/events.csv", {}, "a bucket has a name without"),
     "an unknown option": (
         "s3://shop/*.csv",
@@ -197,7 +197,7 @@ def test_what_cannot_be_found_is_one_line_and_leaves_the_lake_as_it_was(
 ):
     store.put("events.csv", events("a").write_csv().encode())
     store.put("readme.txt", b"text")
-    take_in(store, lake, "s3://shop/events.csv")
+    ingest_objects(store, lake, "s3://shop/events.csv")
     before = hash_lake(lake)
     sources = Sources(storage_options=store.options | options)
     with pytest.raises((SourceError, SettingsError), match=reason) as error:
@@ -213,7 +213,7 @@ def test_a_wrong_key_is_one_line(store: Store, lake: Lake):
     try:
         for address in ("s3://shop/events.csv", "s3://shop/*.csv"):
             with pytest.raises(SourceError, match=f"^{address.replace('*', '.')}: cannot be read: .*A") as error:
-                take_in(store, lake, address)
+                ingest_objects(store, lake, address)
             assert "\n" not in str(error.value)
             assert SECRET not in str(error.value)
     finally:
@@ -228,7 +228,7 @@ def test_the_error_in_an_object_names_its_address(store: Store, lake: Lake):
         ("events-2.parquet", "cannot be read as parquet"),
     ):
         with pytest.raises(SourceError, match=f"^s3://shop/{name}: {reason}"):
-            take_in(store, lake, f"s3://shop/{name}")
+            ingest_objects(store, lake, f"s3://shop/{name}")
 
 
 def test_the_command_reads_a_store_by_the_variables_of_aws(store: Store, tmp_path: Path):
@@ -287,7 +287,7 @@ def test_a_file_on_the_web_is_read(web: str, lake: Lake):
         ("/events-9.csv?signature=s3cr3t", "cannot be read: HTTP error 404"),
         ("/events-short.csv?signature=s3cr3t", r"cannot be read: it ended after \d+ of \d+ bytes"),
         ("/stores.csv?signature=s3cr3t", "no table reads a file of this name"),
-        ("/?signature=s3cr3t", "its format is not known"),
+        ("/?signature=s3cr3t", "unknown format"),
     ],
 )
 def test_a_file_on_the_web_that_cannot_be_read_is_told_without_its_signature(

@@ -52,8 +52,8 @@ def find_user_traces(directory: Path) -> set[tuple[str, str]]:
     """Return file name and text wherever a file names a user, an address or a browser."""
     files = [file for file in directory.rglob("*") if file.is_file()]
     assert len(files) > 5
-    found = {(file.name, value) for file in files for value in read_texts(file)}
-    return {(name, value[:200]) for name, value in found if any(person in value for person in PEOPLE)}
+    texts = {(file.name, value) for file in files for value in read_texts(file)}
+    return {(name, value[:200]) for name, value in texts if any(person in value for person in PEOPLE)}
 
 
 PEOPLE = [*(f"user{number}" for number in range(80)), "10.0.0.1", "Firefox"]
@@ -73,9 +73,9 @@ def test_no_file_and_no_key_names_a_user_after_a_night(
         assert not [key for key in keys if "user1" in key]
         version = client.get(KEYS.live)
         assert KEYS.user_items(str(version), pseudonym(KEY, "user1")) in keys
-    found = recsys("recommend", "user1", "--json", RECSYS_PSEUDONYM_KEY=KEY)
-    assert json.loads(found.stdout)["source"] == "personal"
-    assert json.loads(found.stdout)["asked"] == "user1"
+    answer = recsys("recommend", "user1", "--json", RECSYS_PSEUDONYM_KEY=KEY)
+    assert json.loads(answer.stdout)["source"] == "personal"
+    assert json.loads(answer.stdout)["asked"] == "user1"
 
 
 def test_without_a_key_the_same_files_do_name_them(shop: Path, csv: Path, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_rows_of_the_window_are_quarantined_with_the_reason_each_time(sqlite: Da
 def test_a_watermark_that_is_not_there_is_told(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake)
     table = Table("log", "events", "", COLUMNS, query=shop.table.query, connection="shop", watermark="modified")
-    with pytest.raises(SourceError, match="watermark 'modified' of table 'log' is not there; the columns are id, "):
+    with pytest.raises(SourceError, match="watermark 'modified' of table 'log' is missing; the columns are id, "):
         shop.ingest(table=table)
 
 

@@ -20,7 +20,7 @@ def low_rank_and_noise(rows: int, columns: int) -> csr_matrix:
 def test_values_and_vectors_are_those_of_the_dense_decomposition(
     shape: tuple[int, int], small_side: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "SMALL_SIDE", small_side)
+    monkeypatch.setattr(module, "MAX_EXACT_SIDE", small_side)
     matrix = low_rank_and_noise(*shape)
     values, vectors = truncated_svd(matrix, 6, seed=1)
     _, expected, turned = np.linalg.svd(matrix.toarray().astype(np.float64))
@@ -35,7 +35,7 @@ def test_directions_of_nothing_are_left_out():
 
 
 def test_the_same_seed_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "SMALL_SIDE", 10)
+    monkeypatch.setattr(module, "MAX_EXACT_SIDE", 10)
     matrix = low_rank_and_noise(60, 50)
     one, other = (truncated_svd(matrix, 4, seed=3)[1] for _ in range(2))
     assert one.tobytes() == other.tobytes()

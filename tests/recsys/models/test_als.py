@@ -6,6 +6,9 @@ import pytest
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.als import Als, AlsConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(settings={"factors": 8, "regularization": 0.5})
 
 CONFIG = AlsConfig(factors=2, regularization=0.05, alpha=3.0, epochs=200)
 

@@ -9,6 +9,9 @@ from recsys.models.als import Als, AlsConfig
 from recsys.models.blend import Blend, BlendConfig, merge_lists
 from recsys.models.item_knn import ItemKnn
 from recsys.ranking.top_k import Exclusion
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(ranks_after_exclusion=True)
 
 ONE = np.array([[0, 1, 2]], np.int32)
 OTHER = np.array([[3, 2, 0]], np.int32)

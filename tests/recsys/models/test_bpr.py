@@ -6,6 +6,9 @@ import pytest
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.bpr import Bpr, BprConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(settings={"factors": 8, "learning_rate": 0.1, "epochs": 60})
 
 USERS, ITEMS = 20, 16
 

@@ -6,6 +6,13 @@ import numpy as np
 
 from recsys.models.buy_again import BuyAgain, BuyAgainConfig
 from recsys.models.repurchase import Repurchase
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(
+    settings={"horizon_days": 60, "windows": 1, "leaf_rows": 5, "trees": 10},
+    predicts_new_items=False,
+    needs_repeats=True,
+)
 
 BUY = 5.0
 SMALL = BuyAgainConfig(horizon_days=10, windows=2, trees=30, leaf_rows=20, candidates=3)

@@ -7,6 +7,9 @@ from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models import ials
 from recsys.models.ials import Ials, IalsConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(settings={"factors": 8, "regularization": 0.3, "unobserved_weight": 1.0})
 
 CONFIG = IalsConfig(factors=2, regularization=0.1, unobserved_weight=0.3, frequency_exponent=0.5, epochs=300)
 

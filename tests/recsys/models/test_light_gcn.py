@@ -21,6 +21,11 @@ from recsys.models._graph.light_gcn_training import (
     softmax_loss,
 )
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(
+    settings={"embedding_size": 8, "negatives": 16, "batch_size": 64, "learning_rate": 0.05, "epochs": 12}
+)
 
 Shop = Callable[..., Any]
 EVENTS = [(f"u{user:02}", f"i{item:02}", 1.0, 1.0) for user in range(40) for item in range(user % 3, 30, 3)]

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from recsys.models.popularity import Popularity, PopularityConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(is_personal=False)
 
 # Item rows: 0 fad, 1 loved, 2 returned. One user is mad about the fad. All on one day: nobody is known better.
 EVENTS = [

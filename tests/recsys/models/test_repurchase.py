@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.models.repurchase import Repurchase, RepurchaseConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(predicts_new_items=False)
 
 Event = tuple[str, str, float, float]
 DEFAULTS = RepurchaseConfig()

@@ -7,6 +7,9 @@ from scipy.optimize import minimize
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.slim import Slim, SlimConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(settings={"l1_regularization": 0.001})
 
 
 def bought(shop_of: Any, baskets: str) -> Interactions:

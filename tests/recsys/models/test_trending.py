@@ -6,6 +6,9 @@ import pytest
 
 from recsys.data.interactions import Interactions
 from recsys.models.trending import Trending, TrendingConfig
+from tests.conformance.expectations import Expectations
+
+CONFORMANCE = Expectations(is_personal=False, counts_refunds=False)
 
 Event = tuple[str, str, float, float]
 DEFAULTS = TrendingConfig()

@@ -104,11 +104,11 @@ import sys
 import numpy as np
 from recsys.models._graph import light_gcn_training
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
-from tests.recsys.models._neural.test_training import wanted_by_kind
+from tests.recsys.models._neural.test_training import positives_by_kind
 import os
 
 class Shop:
-    wanted = wanted_by_kind()
+    positives = positives_by_kind()
 
 config = LightGcnConfig(embedding_size=8, negatives=16, batch_size=64, learning_rate=0.02, epochs=5, device="cpu")
 model = LightGcn(config).fit(Shop())
@@ -117,7 +117,7 @@ if os.environ.get("RANK", "0") == "0":
 """
 
 
-def wanted_by_kind():
+def positives_by_kind():
     """60 users and 40 items of four kinds; a user has three quarters of the own kind."""
     from scipy.sparse import csr_matrix
 
