@@ -1,152 +1,117 @@
-"""The attack range: fake accounts are put into real data, to see who finds them and what they change."""
+"""Attack simulation: inject fake accounts into real data, and measure detection and damage."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import cached_property
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array, vstack
+from scipy.sparse import csr_matrix
 
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
-from features.interactions import interactions, sequences
-from jobs.experiments.benchmark import read_split
-from jobs.lake import Lake
+from jobs.experiments.attack_dataset import (
+    ACCOUNT,
+    AttackDataset,
+    attack_account_ids,
+    build_attack_events,
+    build_dataset_interactions,
+)
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.screen import count_user_item_events
 from jobs.progress import Progress
 from recsys.anomaly.attacks import Attack, draw_attack
-from recsys.data.interactions import Interactions, build_interactions
-from recsys.data.splits import relevant_pairs, sample_users, windows
-from recsys.errors import NotEnoughDataError, SettingsError
+from recsys.anomaly.detection_metrics import area_under_roc
+from recsys.anomaly.injection import add_attack, remove_events
+from recsys.data.interactions import Interactions
+from recsys.data.splits import sample_users
+from recsys.errors import SettingsError
 from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
-from recsys.ids import IdMap, Rows
+from recsys.ids import Rows
 from recsys.ranking.top_k import Exclusion
-from recsys.schema import (
-    EVENT,
-    EVENT_ID,
-    FLAGGED,
-    IP,
-    ITEM_ID,
-    PRICE,
-    QUANTITY,
-    SCORE,
-    SESSION_ID,
-    TIMESTAMP,
-    USER_AGENT,
-    USER_ID,
-    VALUE,
-    Events,
-    Labels,
-)
+from recsys.schema import FLAGGED, ITEM_ID, SCORE, USER_ID, Labels
 from recsys.settings import Settings
 
 HITS_AT: Final = 10
 LIST_LENGTH: Final = 20
-MEASURED_USERS: Final = 2_000
-ACCOUNT: Final = "fake-account"
+MAX_TEST_USERS: Final = 2_000
 NO_LABELS: Final = pl.DataFrame(schema=pl.Schema(Labels))
 
 
 @dataclass(frozen=True)
-class AttackDataset:
-    """Real data to attack."""
-
-    events: pl.DataFrame
-    """What happened before the attack's end, in the columns of `Events`, all of positive weight."""
-    test: pl.DataFrame
-    """What users wanted after it: user and item."""
-    as_of: datetime
-    timed: bool
-    """Whether times are real; otherwise all are the same, those of the attack too."""
-
-    @cached_property
-    def usual_event(self) -> str:
-        """The commonest event, which fake accounts make."""
-        return self.events[EVENT].mode().sort()[0]
-
-
-@dataclass(frozen=True)
 class AttackResult:
-    """What one attack came to."""
+    """Detection and damage of one attack."""
 
     kind: str
     share: float
     seed: int
     accounts: int
     precision: float
-    """Of those flagged the share that are fake accounts; 1 where nobody is flagged."""
+    """Share of the flagged users that are fake accounts; 1 if nobody is flagged."""
     recall: float
     auc: float
-    """Chance that a fake account has a higher score than a clean user."""
+    """Probability that a fake account scores above a clean user."""
     clean_flagged: float
     """Share of clean users who are flagged."""
     hits_before: float
-    """Share of clean users without the target in whose first 10 it is."""
+    """Share of clean users without the target whose first `HITS_AT` items include it, without the attack."""
     hits_attacked: float
+    """The same with the attack."""
     hits_defended: float
+    """The same with the attack, after screening."""
     ndcg_before: float
-    """NDCG@20 of clean users."""
+    """NDCG@20 of clean users, without the attack."""
     ndcg_attacked: float
     ndcg_defended: float
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What the model is measured on: clean users, the same in all fits."""
+class _TestUsers:
+    """Clean users on whom every fit of the model is measured, and their relevant items."""
 
     user_rows: Rows
     relevant: csr_matrix
     relevant_counts: NDArray[np.integer[Any]]
     candidate_counts: NDArray[np.integer[Any]]
-    exclude: csr_matrix | None
+    excludes_history: bool
 
 
 @dataclass(frozen=True)
-class _Served:
-    """What a model shows to clean users."""
+class _Recommendations:
+    """The lists that a model gives the test users."""
 
     lists: Rows
     """(users, `LIST_LENGTH`)."""
     ndcg: float
 
 
-def read_split_dataset(directory: Path, settings: Settings) -> AttackDataset:
-    """The split in a directory, as `recsys benchmark` reads it."""
-    split = read_split(directory, "holdout", settings)
-    timed = TIMESTAMP in pl.read_parquet_schema(directory / "train.parquet")
-    history = split.history
-    last = history[TIMESTAMP].max()
-    assert isinstance(last, datetime)
-    if not timed:
-        history = history.with_columns(pl.lit(last).alias(TIMESTAMP))
-    return AttackDataset(_whole(history), split.test, last + timedelta(microseconds=1), timed)
+@dataclass(frozen=True)
+class _Simulation:
+    """What all attacks of a simulation share."""
 
+    dataset: AttackDataset
+    interactions: Interactions
+    test_users: _TestUsers
+    model: str
+    settings: Settings
 
-def read_lake_dataset(lake: Lake, settings: Settings, as_of: datetime) -> AttackDataset:
-    """The lake's events before the test window, and what users wanted in it.
-
-    Raises `NotEnoughDataError` where there are none.
-    """
-    cuts = windows(as_of, settings.evaluation)
-    weights = settings.sources.event_weights
-    wanted = pl.col(EVENT).is_in(sorted(name for name, weight in weights.items() if weight > 0))
-    events = lake.events().filter(pl.col(TIMESTAMP) < pl.lit(cuts.validation_end)).filter(wanted).collect()
-    if events.is_empty():
-        raise NotEnoughDataError("no events before the test window: ingest events first")
-    pairs = relevant_pairs(lake.events(), cuts.validation_end, as_of, settings.evaluation.relevant_events, weights)
-    return AttackDataset(_whole(events), pairs, cuts.validation_end, True)
+    def recommend(self, interactions: Interactions) -> _Recommendations:
+        """Fit the model on interactions, and recommend to the test users."""
+        test = self.test_users
+        model = build_configured_model(self.model, self.settings).fit(interactions)
+        exclude = Exclusion(interactions.user_items if test.excludes_history else None)
+        lists, _ = model.recommend(test.user_rows, LIST_LENGTH, exclude)
+        ground_truth = (test.relevant, test.relevant_counts, test.candidate_counts)
+        metrics = evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))
+        return _Recommendations(lists, float(metrics[f"ndcg@{LIST_LENGTH}"].mean()))
 
 
 def simulate_attacks(
-    field: AttackDataset,
+    dataset: AttackDataset,
     kinds: Sequence[str],
     shares: Sequence[float],
     seeds: Sequence[int],
@@ -154,76 +119,71 @@ def simulate_attacks(
     settings: Settings,
     progress: Progress,
 ) -> Iterator[AttackResult]:
-    """Attack with each kind, share of users and seed in turn.
+    """Attack with each share of fake accounts, kind and seed in turn.
 
-    `model` is fitted on the data without the attack, with it, and without whom the screening flags. Raises
+    `model` is fitted on the data without the attack, with it, and without the users that screening flags. Raises
     `SettingsError` for a share that is not above 0 and at most 1.
     """
     for share in shares:
         if not 0 < share <= 1:
             raise SettingsError(f"--share = {share}: expected a number above 0, at most 1")
-    known = _known(field.events, field.as_of, settings)
-    measured = _measured(field, known, settings)
-    clean = _serve(known, measured, model, settings)
-    days = float(known.age_days.max()) if field.timed else 0.0
+    interactions = build_dataset_interactions(dataset, settings)
+    test_users = _select_test_users(dataset, interactions, settings)
+    simulation = _Simulation(dataset, interactions, test_users, model, settings)
+    clean = simulation.recommend(interactions)
+    days = float(interactions.age_days.max()) if dataset.has_times else 0.0
     with progress.task("attack", len(kinds) * len(shares) * len(seeds)) as task:
         for share, kind, seed in product(shares, kinds, seeds):
-            accounts = max(1, round(share * len(known.users)))
-            attack = draw_attack(kind, known.positives, accounts, days, seed)
-            yield _outcome(field, known, measured, clean, attack, share, seed, model, settings)
+            accounts = max(1, round(share * len(interactions.users)))
+            attack = draw_attack(kind, interactions.positives, accounts, days, seed)
+            yield _measure_attack(simulation, clean, attack, share, seed)
             task.advance(1)
 
 
-def _outcome(
-    field: AttackDataset,
-    known: Interactions,
-    measured: _Measured,
-    clean: _Served,
-    attack: Attack,
-    share: float,
-    seed: int,
-    model: str,
-    settings: Settings,
+def screen_dataset(dataset: AttackDataset, settings: Settings) -> pl.DataFrame:
+    """Screen the dataset without an attack; the result is that of `screen_users`."""
+    return _screen(dataset.events, dataset.as_of, settings)
+
+
+def _measure_attack(
+    simulation: _Simulation, clean: _Recommendations, attack: Attack, share: float, seed: int
 ) -> AttackResult:
-    found = _screen(pl.concat([field.events, _as_events(attack, field, known)]), field.as_of, settings)
-    fake = pl.col(USER_ID).str.starts_with(ACCOUNT)
-    flagged = found.filter(FLAGGED)
-    caught = flagged.filter(fake).height
-    wrongly = flagged.height - caught
-    weight = settings.sources.event_weights[field.usual_event]
-    attacked = _with_attack(known, attack, weight, settings.sources.half_life_days)
-    served = _serve(attacked, measured, model, settings)
-    defended = _serve(_without_users(attacked, flagged[USER_ID]), measured, model, settings)
-    without = known.user_items[measured.user_rows][:, [attack.target]].toarray().ravel() == 0
+    dataset, interactions, settings = simulation.dataset, simulation.interactions, simulation.settings
+    events = pl.concat([dataset.events, build_attack_events(attack, dataset, interactions)])
+    screened = _screen(events, dataset.as_of, settings)
+    is_fake = screened[USER_ID].str.starts_with(ACCOUNT)
+    flagged = screened.filter(FLAGGED)
+    detected = screened.filter(pl.col(FLAGGED) & is_fake).height
+    weight = settings.sources.event_weights[dataset.most_common_event]
+    account_ids = attack_account_ids(attack)
+    attacked = add_attack(interactions, attack, account_ids, weight, settings.sources.half_life_days)
+    undefended = simulation.recommend(attacked)
+    defended = simulation.recommend(remove_events(attacked, flagged[USER_ID]))
+    user_items = interactions.user_items[simulation.test_users.user_rows]
+    without_target = user_items[:, [attack.target]].toarray().ravel() == 0
     hits = [
-        float((one.lists[without, :HITS_AT] == attack.target).any(axis=1).mean())
-        for one in (clean, served, defended)
+        float((recommended.lists[without_target, :HITS_AT] == attack.target).any(axis=1).mean())
+        for recommended in (clean, undefended, defended)
     ]
     return AttackResult(
         kind=attack.kind,
         share=share,
         seed=seed,
         accounts=attack.accounts,
-        precision=caught / flagged.height if flagged.height else 1.0,
-        recall=caught / attack.accounts,
-        auc=_auc(found, fake),
-        clean_flagged=wrongly / len(known.users),
+        precision=detected / flagged.height if flagged.height else 1.0,
+        recall=detected / attack.accounts,
+        auc=area_under_roc(screened[SCORE].to_numpy(), is_fake.to_numpy()),
+        clean_flagged=(flagged.height - detected) / len(interactions.users),
         hits_before=hits[0],
         hits_attacked=hits[1],
         hits_defended=hits[2],
         ndcg_before=clean.ndcg,
-        ndcg_attacked=served.ndcg,
+        ndcg_attacked=undefended.ndcg,
         ndcg_defended=defended.ndcg,
     )
 
 
-def screen_dataset(field: AttackDataset, settings: Settings) -> pl.DataFrame:
-    """What the screening says of the data as it is."""
-    return _screen(field.events, field.as_of, settings)
-
-
 def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.DataFrame:
-    """What the nightly screening says of these events' users."""
     from recsys.anomaly.screening import screen_users  # its detectors take seconds to import
 
     lazy = events.lazy()
@@ -234,102 +194,17 @@ def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.Dat
     return screen_users(pairs, table, NO_LABELS, settings.anomalies, settings.seed)
 
 
-def _measured(field: AttackDataset, known: Interactions, settings: Settings) -> _Measured:
-    """Users with wishes in the test window, at most `MEASURED_USERS`."""
-    history = known.user_items if settings.repeat == "exclude" else None
-    pairs = sample_users(field.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID), MEASURED_USERS, 0)
-    ground_truth = build_ground_truth(pairs, known, settings.evaluation, history)
-    wanted = ground_truth.returning
-    return _Measured(
-        ground_truth.user_rows, wanted.relevant, wanted.relevant_counts, wanted.candidate_counts, history
+def _select_test_users(dataset: AttackDataset, interactions: Interactions, settings: Settings) -> _TestUsers:
+    """Select at most `MAX_TEST_USERS` users with relevant items in the test data."""
+    history = interactions.user_items if settings.repeat == "exclude" else None
+    pairs = dataset.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
+    sample = sample_users(pairs, MAX_TEST_USERS, 0)
+    ground_truth = build_ground_truth(sample, interactions, settings.evaluation, history)
+    users = ground_truth.returning
+    return _TestUsers(
+        ground_truth.user_rows,
+        users.relevant,
+        users.relevant_counts,
+        users.candidate_counts,
+        settings.repeat == "exclude",
     )
-
-
-def _serve(known: Interactions, measured: _Measured, model: str, settings: Settings) -> _Served:
-    """Fit the model, and rank for the users that are measured."""
-    fitted = build_configured_model(model, settings).fit(known)
-    exclude = Exclusion(known.user_items if measured.exclude is not None else None)
-    lists, _ = fitted.recommend(measured.user_rows, LIST_LENGTH, exclude)
-    ground_truth = (measured.relevant, measured.relevant_counts, measured.candidate_counts)
-    return _Served(lists, float(evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))[f"ndcg@{LIST_LENGTH}"].mean()))
-
-
-def _with_attack(known: Interactions, attack: Attack, weight: float, half_life_days: float) -> Interactions:
-    """What is known once the attack is part of it: its accounts come after all users."""
-    weights = np.full(len(attack.item_rows), weight, np.float32)
-    shape = (attack.accounts, len(known.items))
-    decayed = weights * 0.5 ** (attack.age_days / half_life_days).astype(np.float32)
-    accounts = csr_matrix((decayed, (attack.account_rows, attack.item_rows)), shape=shape)
-    order = np.lexsort((-attack.age_days, attack.account_rows))
-    names = pl.Series([f"{ACCOUNT}-{number}" for number in range(attack.accounts)])
-    return Interactions(
-        users=IdMap(pl.concat([known.users.values, names.alias(known.users.values.name)])),
-        items=known.items,
-        user_items=csr_matrix(vstack([known.user_items, accounts])),
-        user_rows=np.concatenate([known.user_rows, attack.account_rows[order] + len(known.users)]).astype(np.int32),
-        item_rows=np.concatenate([known.item_rows, attack.item_rows[order]]),
-        age_days=np.concatenate([known.age_days, attack.age_days[order]]),
-        weights=np.concatenate([known.weights, weights]),
-    )
-
-
-def _without_users(known: Interactions, users: pl.Series) -> Interactions:
-    """What is known without the events of some users, who keep their rows."""
-    stays = np.ones(len(known.users), np.bool_)
-    stays[known.users.rows(users)] = False
-    events = stays[known.user_rows]
-    return replace(
-        known,
-        user_items=csr_matrix(diags_array(stays.astype(np.float32)) @ known.user_items),
-        user_rows=known.user_rows[events],
-        item_rows=known.item_rows[events],
-        age_days=known.age_days[events],
-        weights=known.weights[events],
-    )
-
-
-def _known(events: pl.DataFrame, as_of: datetime, settings: Settings) -> Interactions:
-    weights, half_life = settings.sources.event_weights, settings.sources.half_life_days
-    pairs = interactions(events.lazy(), as_of, weights, half_life).collect()
-    return build_interactions(pairs, sequences(events.lazy(), as_of, weights).collect(), as_of)
-
-
-def _as_events(attack: Attack, field: AttackDataset, known: Interactions) -> pl.DataFrame:
-    """The attack's events, with the price and quantity that the item had last: these are no giveaway."""
-    moment = pl.lit(field.as_of - timedelta(microseconds=1)) - pl.duration(
-        microseconds=(pl.col("age") * 86_400_000_000).cast(pl.Int64)
-    )
-    like = field.events.group_by(ITEM_ID).agg(pl.col(VALUE, PRICE, QUANTITY).last())
-    account = pl.format("{}-{}", pl.lit(ACCOUNT), pl.col("account"))
-    items = known.items.ids(attack.item_rows)
-    return (
-        pl.DataFrame({"account": attack.account_rows, ITEM_ID: items, "age": attack.age_days})
-        .with_row_index("number")
-        .with_columns(
-            pl.format("{}-{}", pl.lit("fake"), pl.col("number")).alias(EVENT_ID),
-            account.alias(USER_ID),
-            pl.lit(field.usual_event).alias(EVENT),
-            (moment if field.timed else pl.lit(field.as_of - timedelta(microseconds=1))).alias(TIMESTAMP),
-            pl.lit(None, pl.String).alias(IP),
-            pl.lit(None, pl.String).alias(USER_AGENT),
-        )
-        .join(like, on=ITEM_ID, how="left", maintain_order="left")
-        .with_columns(pl.format("{}-{}", pl.col(USER_ID), pl.col(TIMESTAMP).dt.date()).alias(SESSION_ID))
-        .select(field.events.columns)
-        .cast(field.events.schema)
-    )
-
-
-def _whole(events: pl.DataFrame) -> pl.DataFrame:
-    """The columns of `Events`, null where the data has none."""
-    schema = pl.Schema(Events)
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in events.columns]
-    return events.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-
-
-def _auc(found: pl.DataFrame, fake: pl.Expr) -> float:
-    ranked = found.select(pl.col(SCORE).rank().alias("rank"), fake.alias("fake"))
-    fakes = ranked.filter("fake").height
-    clean = ranked.height - fakes
-    above = float(ranked.filter("fake")["rank"].sum()) - fakes * (fakes + 1) / 2
-    return above / (fakes * clean)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -215,7 +215,7 @@ class SQLite:
 class MySQL:
     """A MySQL or MariaDB connection by connectorx.
 
-    It runs in a child process that writes the rows to disk: see `jobs/ingest/mysql_spool.py`.
+    It runs in a child process that writes the rows of each query to disk: see `jobs/ingest/mysql_spool.py`.
     """
 
     REFUSED = " ERROR r2d2] "
@@ -223,6 +223,7 @@ class MySQL:
     def __init__(self, uri: str, scratch: Path) -> None:
         self._uri = uri
         self._file = scratch / "mysql.arrow"
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         address = urlsplit(self._uri)
@@ -232,10 +233,16 @@ class MySQL:
             ).close()
         except OSError as error:
             raise SourceError(f"cannot be reached: {error}") from None
+        command = [sys.executable, "-P", mysql_spool.__file__]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._file.unlink(missing_ok=True)
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
     def describe(self, query: str) -> list[Column]:
         """Return the columns of a query."""
@@ -264,28 +271,26 @@ class MySQL:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
     def _spool(self, query: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         request = {"uri": re.sub("^mariadb:", "mysql:", self._uri), "query": query, "path": str(self._file)}
-        command = [sys.executable, "-P", mysql_spool.__file__]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            json.dump(request, process.stdin)
-            process.stdin.close()
-            line = ""
-            for line in process.stdout:  # ends with the process
-                if self.REFUSED in line or line.startswith(mysql_spool.FAILED):
-                    process.kill()
-                    break
-        if process.returncode != 0:
-            message = line.partition(self.REFUSED)[2] or line.removeprefix(mysql_spool.FAILED)
-            if "MYSQL_TYPE_NULL" in message:
-                raise SourceError("a column is NULL without a type; give it one, as in CAST(NULL AS CHAR)")
-            driver_error = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*) \}", message)
-            raise SourceError(
-                (driver_error[1] if driver_error else message).strip() or "the process that reads it was killed"
-            )
+        with suppress(BrokenPipeError):  # it was killed, which the end of its output tells too
+            self._process.stdin.write(f"{json.dumps(request)}\n")
+            self._process.stdin.flush()
+        line = ""
+        for line in self._process.stdout:  # ends with the process
+            if line.startswith(mysql_spool.DONE):
+                return
+            if self.REFUSED in line or line.startswith(mysql_spool.FAILED):
+                break
+        message = line.partition(self.REFUSED)[2] or line.removeprefix(mysql_spool.FAILED)
+        if "MYSQL_TYPE_NULL" in message:
+            raise SourceError("a column is NULL without a type; give it one, as in CAST(NULL AS CHAR)")
+        driver_error = re.search(r"(?:MySqlError|DriverError|IoError|CodecError) \{ (.*) \}", message)
+        raise SourceError(
+            (driver_error[1] if driver_error else message).strip() or "the process that reads it was killed"
+        )
 
 
 DRIVERS: dict[str, type[PostgreSQL] | type[MySQL] | type[SQLite]] = {

@@ -1,4 +1,4 @@
-"""Write the rows of a MySQL query to a file, in a child process: `python mysql_spool.py < request.json`.
+"""Write the rows of MySQL queries to files, in a child process: `python mysql_spool.py < requests.jsonl`.
 
 connectorx buffers the rows that its reader has not consumed yet in memory without a limit, so the reader must do
 nothing but write. It also reports a failure in many lines on standard error, and retries a refused connection for
@@ -12,6 +12,7 @@ import connectorx
 import pyarrow as pa
 
 FAILED = "failed: "
+DONE = "done"
 BATCH_ROWS = 20_000
 
 
@@ -25,9 +26,11 @@ def spool(uri: str, query: str, path: str) -> None:
 
 
 def main() -> None:
-    """Run the request from standard input; print an error in one line."""
+    """Run each request from standard input, a line of JSON; print `DONE`, or an error in one line and end."""
     try:
-        spool(**json.load(sys.stdin))
+        for line in sys.stdin:
+            spool(**json.loads(line))
+            print(DONE, flush=True)
     except BaseException as error:  # a panic of connectorx is not an Exception
         message = " ".join(str(error).partition("Stack backtrace")[0].split())
         print(f"{FAILED}{message}", flush=True)

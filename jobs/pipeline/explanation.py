@@ -1,4 +1,4 @@
-"""All that is said against a user, and for one."""
+"""Explains why a user is, or is not, flagged: the flag in Redis, the analyst's release, the latest nightly run."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,22 @@ from recsys.store.keys import Keys
 
 @dataclass(frozen=True)
 class UserExplanation:
-    """Why a user is held back now, and what the latest nightly run that looked says of the user."""
+    """The current flag of a user, and what the latest nightly screening reports of the user."""
 
     user_id: str
-    """As it is stored: a pseudonym, where there is a key for it."""
+    """The stored id: a pseudonym, if a pseudonym key is set."""
     flag: Flag | None
-    """None where the user is not held back."""
+    """None if the user is not flagged."""
     released: bool
-    """Whether an analyst has released the user, who is never flagged automatically then."""
+    """Whether an analyst has released the user, who is then never flagged automatically."""
     run: str | None
-    """None where no run has looked yet."""
+    """None before the first run with a screen step."""
     nightly: Suspect | None
-    """None where the run wrote nothing down of the user."""
+    """None if the run does not report the user."""
 
 
 def explain_user(settings: Settings, user_id: str) -> UserExplanation:
-    """What is known of a user, by the id that is stored; raises `StoreError`."""
+    """Explain a user, by the stored id; raises `StoreError`."""
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     flag, released = read_flag(client, keys, user_id), is_released(client, keys, user_id)
     run = find_latest_screening(settings.directory)

@@ -4,6 +4,9 @@ An event counts in the bucket of its own time. A late event counts while its buc
 one; a later event counts for the longer windows only, and an event ahead of the clock counts as of now.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 WINDOWS_MS: Final = (10_000, 300_000, 3_600_000)
@@ -39,3 +42,44 @@ def sliding_count(current: float, previous: float, at_ms: int, window_ms: int) -
     21.0
     """
     return current + previous * (1 - at_ms % window_ms / window_ms)
+
+
+@dataclass
+class WindowCounters:
+    """In-memory counters of events by name, in the current and the previous bucket of each window."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * len(WINDOWS_MS))
+    current: list[dict[str, int]] = field(default_factory=lambda: [defaultdict(int) for _ in WINDOWS_MS])
+    previous: list[dict[str, int]] = field(default_factory=lambda: [{} for _ in WINDOWS_MS])
+
+    def add(self, names: Iterable[str | None], at_ms: int) -> None:
+        """Count an event; times must not decrease."""
+        self.advance(at_ms)
+        for name in names:
+            if name is not None:
+                for counts in self.current:
+                    counts[name] += 1
+
+    def advance(self, at_ms: int) -> None:
+        """Start new buckets for the windows whose bucket has ended."""
+        for window, window_ms in enumerate(WINDOWS_MS):
+            bucket = at_ms // window_ms
+            if bucket != self.buckets[window]:
+                is_next = bucket == self.buckets[window] + 1
+                self.previous[window] = self.current[window] if is_next else {}
+                self.current[window] = defaultdict(int)
+                self.buckets[window] = bucket
+
+    def current_counts(self, name: str) -> list[int]:
+        """Return the events in the current buckets."""
+        return [counts.get(name, 0) for counts in self.current]
+
+    def sliding_counts(self, name: str | None, at_ms: int) -> Counts:
+        """Return the events in the windows that end at `at_ms`."""
+        if name is None:
+            return NO_COUNTS
+        counts = [
+            sliding_count(self.current[window].get(name, 0), self.previous[window].get(name, 0), at_ms, window_ms)
+            for window, window_ms in enumerate(WINDOWS_MS)
+        ]
+        return counts[0], counts[1], counts[2]

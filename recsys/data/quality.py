@@ -23,9 +23,9 @@ class SourceCounts:
 class QuarantineCounts:
     """The number of quarantined event rows for each day and rule."""
 
-    per_day: tuple[tuple[date, str, int], ...]
+    per_day: tuple[tuple[date, str, int], ...] = ()
     """Day, the first rule that the row broke, number of rows; in order of day."""
-    undated: int
+    undated: int = 0
     """Rows whose timestamp cannot be parsed or lies outside the days of the accepted events."""
 
 

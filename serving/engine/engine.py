@@ -1,11 +1,11 @@
-"""A request for a list, stage by stage: load, sources, ranking, filters, fill, answer."""
+"""The engine: answers list requests stage by stage, from the process' own memory while Redis does not answer."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
@@ -15,13 +15,22 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
-from recsys.store.resp import Command
 from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
-from serving.engine.candidates import NEIGHBOURS, Neighbours, anchors, candidates, once, popular, segment
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
-from serving.engine.filters import Exclusions, Policy, Removals, page, unlike_wanted
-from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
+from serving.engine.filters import NO_PAGE, Exclusion, Page, Removals, find_exclusions, keep_matching, take_page
+from serving.engine.ranking import (
+    Candidate,
+    CandidateList,
+    deduplicate,
+    diversify,
+    fuse,
+    spread,
+    to_candidates,
+)
+from serving.engine.request_state import Policy, RequestState
+from serving.engine.session_neighbors import read_neighbors, select_anchors
+from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
 from serving.http.query import Cursor, ListRequest, guest_user_id
@@ -30,276 +39,269 @@ FLAGGED: Final = "flagged"
 
 
 class EngineResult(Struct, frozen=True):
-    """An answer, and what the books want of it."""
+    """An answer, and the seconds that each stage took."""
 
     answer: Recommendations
     seconds: Mapping[str, float]
 
 
 class Engine:
-    """Answers requests for lists from what Redis and the process know."""
+    """Answers list requests."""
 
     def __init__(
         self,
         settings: Settings,
-        links: RedisClient,
+        redis: RedisClient,
         keys: Keys,
-        live: CatalogueSync,
+        catalogue_sync: CatalogueSync,
         stored_id: Callable[[str], str],
         now: Callable[[], float],
     ) -> None:
-        """`stored_id` is what a user is called in Redis; `now` gives Unix seconds."""
+        """Take what the engine needs.
+
+        `redis` has the timeout of reads; `stored_id` maps a user id to the id in Redis; `now` gives Unix seconds.
+        """
         serving = settings.serving
-        self._links, self._keys, self._live = links, keys, live
+        self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._stored_id, self._now = stored_id, now
-        self._reader = UserStateReader(links, keys, live, serving.session_events, serving.cached_users)
-        self._policy = Policy.of(settings.repeat, serving)
-        self._weights = settings.sources.event_weights
+        self._user_states = UserStateReader(
+            redis, keys, catalogue_sync, serving.session_events, serving.cached_users
+        )
+        self._policy = Policy.from_settings(settings)
+        self._event_weights = settings.sources.event_weights
         self._diversity = serving.diversity
-        self._most_per_brand = serving.max_per_brand
-        self._most_per_category = serving.max_per_category
+        self._max_per_brand = serving.max_per_brand
+        self._max_per_category = serving.max_per_category
+        self._has_limits = bool(self._max_per_brand or self._max_per_category)
 
     def catalogue(self) -> Catalogue:
-        """What is answered from now; raises `NothingPublishedError` where nothing is known at all."""
-        if self._live.catalogue is None:
+        """Return the catalogue to answer from; raises `NothingPublishedError` where there is none."""
+        if self._catalogue_sync.catalogue is None:
             raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-        return self._live.catalogue
+        return self._catalogue_sync.catalogue
 
-    async def recommend(self, asked: ListRequest, request_id: str) -> EngineResult:
-        """The list of a user."""
-        trace = Trace.start(asked.debug)
-        cursor = asked.cursor
-        catalogue = (self._live.of_version(cursor.version) if cursor else None) or self.catalogue()
+    async def recommend(self, request: ListRequest, request_id: str) -> EngineResult:
+        """Return the list of a user, made in stages: load, sources, ranking, filters, fill, answer."""
+        trace = Trace.start(bool(request.debug))
+        state = await self._load(request)
+        exclusions = find_exclusions(state)
+        trace.finish("load", state.user.items, note=None if state.user.flag is None else FLAGGED)
 
-        stored_id = self._stored_id(asked.user_id)
-        known = await self._known(asked, stored_id, catalogue)
-        previous = False
-        if not known.items:
-            known, catalogue, previous = await self._previous(known, asked, catalogue, stored_id)
-        now_ms = int(self._now() * 1e3)
-        barred = self._policy.barred(known, asked, catalogue, now_ms)
-        trace.done("load", known.items, note=None if known.flag is None else FLAGGED)
+        if state.user.acts:
+            state = await self._load_neighbors(state)
+        lists = collect_lists(state)
+        trace.finish("sources", note=", ".join(candidates.source for candidates in lists))
 
-        at = cursor.at if cursor else now_ms
-        lists, fresh = await self._sources(known, asked, catalogue, at, previous)
-        trace.done("sources", note=", ".join(each.source for each in lists))
+        order, mismatches = self._rank(lists, state)
+        trace.finish("ranking", _item_ids(order) if request.debug else (), mismatches)
 
-        order, unlike = self._ordered(lists, asked, catalogue)
-        trace.done("ranking", _ids(order) if asked.debug else (), unlike)
+        # With limits per brand or category, filled items take the place of deferred ones before a limit is broken.
+        page = NO_PAGE if self._has_limits else self._take_page(order, state, exclusions)
+        trace.finish("filters", _item_ids(page.items) if request.debug else (), page.removed)
 
-        # Where brands or categories are held back, others come from further down before they are let in.
-        limited = self._most_per_brand or self._most_per_category
-        taken, place, removed = ([], 0, {}) if limited else self._page(order, asked, barred, catalogue)
-        trace.done("filters", _ids(taken) if asked.debug else (), removed)
+        if len(page.items) < request.n:
+            page = await self._fill(lists, state, exclusions)
+            trace.finish("fill", _item_ids(page.items) if request.debug else (), page.removed)
 
-        if len(taken) < asked.n:
-            liked = await self._favourites(stored_id, catalogue.version) if lists and fresh else ()
-            below = chain(segment(liked, asked.item_filter, catalogue), popular(asked.item_filter, catalogue))
-            order, _ = self._ordered(lists, asked, catalogue)
-            order = once(chain(order, below)) if lists or liked else below
-            taken, place, removed = self._page(order, asked, barred, catalogue)
-            trace.done("fill", _ids(taken) if asked.debug else (), removed)
-
-        shown = cursor.shown if cursor else asked.offset
-        more = len(taken) == asked.n and place < MAX_OFFSET
         answer = Recommendations(
-            asked.user_id,
-            catalogue.version,
+            request.user_id,
+            state.catalogue.version,
             request_id,
-            not fresh,
-            ranked(taken, shown),
-            Cursor(catalogue.version, at, place, shown + len(taken)).encode() if more else None,
-            trace.stages if trace.stages is not None else UNSET,
+            not state.is_fresh,
+            _number(page.items, request.cursor.shown if request.cursor else request.offset),
+            _next_cursor(page, state),
+            trace.stages,
         )
         return EngineResult(answer, trace.seconds)
 
-    async def similar(self, item_id: str, asked: ListRequest, request_id: str) -> ItemList:
-        """Items like one, then what is popular in its category, and in the shop."""
+    async def similar(self, item_id: str, request: ListRequest, request_id: str) -> ItemList:
+        """Return items similar to an item, then popular ones of its category, then popular ones of the shop."""
         catalogue = self.catalogue()
-        key = self._keys.similar_items(catalogue.version, item_id)
-        found, fresh = await self._list(key)
-        title = catalogue.title(item_id)
-        facts = catalogue.facts(item_id)
-        own = Candidates("similar", f"similar to {title}", found)
-        within = [] if facts.get(CATEGORY) is None else [facts[CATEGORY]]
+        items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
+        title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
+        of_category = popular_in_turns([] if category is None else [category], request.item_filter, catalogue)
         order = chain(
-            fuse([own]),
-            (
-                Candidate(each.item_id, "popular", f"popular in {facts.get(CATEGORY)}, as {title} is")
-                for each in segment(within, asked.item_filter, catalogue)
-            ),
+            to_candidates(items, "similar", f"similar to {title}"),
+            (Candidate(each, "popular", f"popular in {path}, as {title} is") for path, each in of_category),
         )
-        return self._everybody(
-            order, replace(asked, exclude=asked.exclude | {item_id}), catalogue, fresh, request_id
-        )
+        request = replace(request, exclude=request.exclude | {item_id})
+        return self._item_list(order, request, catalogue, is_fresh, request_id)
 
-    async def trending(self, asked: ListRequest, request_id: str) -> ItemList:
-        """Items on the rise, then popular ones."""
+    async def trending(self, request: ListRequest, request_id: str) -> ItemList:
+        """Return trending items, then popular ones."""
         catalogue = self.catalogue()
-        found, fresh = await self._list(self._keys.ranking(catalogue.version, TRENDING))
-        order = fuse([Candidates("trending", "on the rise", found)])
-        return self._everybody(order, asked, catalogue, fresh, request_id)
+        items, is_fresh = await self._read_list(self._keys.ranking(catalogue.version, TRENDING))
+        order = to_candidates(items, "trending", "on the rise")
+        return self._item_list(order, request, catalogue, is_fresh, request_id)
 
-    async def popular(self, asked: ListRequest, request_id: str) -> ItemList:
-        """Popular items."""
-        fresh = await self._looked()
-        return self._everybody((), asked, self.catalogue(), fresh, request_id)
+    async def popular(self, request: ListRequest, request_id: str) -> ItemList:
+        """Return popular items."""
+        try:
+            await self._catalogue_sync.refresh()
+            is_fresh = True
+        except StoreError:
+            is_fresh = False
+        return self._item_list((), request, self.catalogue(), is_fresh, request_id)
 
-    async def rank(self, asked: ListRequest, item_ids: Sequence[str], request_id: str) -> Recommendations:
-        """The given items in the order that suits a user, those left out that must not be shown."""
-        trace = Trace.start(asked.debug)
+    async def rank(self, request: ListRequest, item_ids: Sequence[str], request_id: str) -> Recommendations:
+        """Order given items for a user, without those that must not be shown."""
+        trace = Trace.start(bool(request.debug))
         catalogue = self.catalogue()
-        known = await self._known(asked, self._stored_id(asked.user_id), catalogue)
-        trace.done("load", known.items)
-        now_ms = int(self._now() * 1e3)
-        lists, fresh = await self._sources(known, asked, catalogue, now_ms, previous=False)
+        stored_id, guest_id = self._stored_ids(request)
+        user = await self._user_states.read(stored_id, catalogue.version, guest_id)
+        trace.finish("load", user.items)
+
+        state = self._state(request, stored_id, user, catalogue)
+        if user.acts:
+            state = await self._load_neighbors(state)
         given = set(item_ids)
-        order = [each for each in fuse(lists) if each.item_id in given]
-        last = len(catalogue)
-        rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: catalogue.rows.get(item_id, last))
+        order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in given]
+        rows, last = catalogue.rows, len(catalogue)
+        rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
         order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
-        barred = self._policy.barred(known, asked, catalogue, now_ms)
-        taken, _, removed = page(once(order), 0, 0, len(given), barred)
-        trace.done("ranking", (each.item_id for each in taken), removed)
-        return Recommendations(
-            asked.user_id,
-            catalogue.version,
-            request_id,
-            not fresh,
-            ranked(taken, 0),
-            None,
-            trace.stages if trace.stages is not None else UNSET,
-        )
+        page = take_page(deduplicate(order), 0, 0, len(given), find_exclusions(state))
+        trace.finish("ranking", _item_ids(page.items), page.removed)
+
+        items = _number(page.items, 0)
+        version, is_degraded = catalogue.version, not state.is_fresh
+        return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """A user as Redis knows it, and the profile; raises `RedisUnavailableError` when it does not answer."""
-        stored_id = self._stored_id(user_id)
-        version = self.catalogue().version
-        known = await self._reader.user(stored_id, version)
-        if not known.fresh:
+        """Return a user's state and profile; raises `StoreError` where Redis does not answer."""
+        stored_id, version = self._stored_id(user_id), self.catalogue().version
+        user = await self._user_states.read(stored_id, version)
+        if not user.is_fresh:
             raise RedisUnavailableError("Redis does not answer")
-        return known, await self._profile(stored_id, version)
-
-    async def _sources(
-        self, known: UserState, asked: ListRequest, catalogue: Catalogue, at: int, previous: bool
-    ) -> tuple[list[Candidates], bool]:
-        """The lists to blend, none for a user who is held back, and whether Redis has answered up to now."""
-        if known.flag is not None:
-            return [], known.fresh
-        neighbours, fresh = (), known.fresh
-        if known.acts and fresh:
-            neighbours, fresh = await self._neighbours(known, asked, catalogue.version, at)
-        return candidates(known, neighbours, asked, catalogue, previous), fresh
-
-    def _ordered(
-        self, lists: Sequence[Candidates], asked: ListRequest, catalogue: Catalogue
-    ) -> tuple[Iterable[Candidate], Removals]:
-        """The lists as one order of what is wanted, and what is not; it may be gone through once."""
-        order = diversify(fuse(lists), catalogue, self._diversity)
-        kept, unlike = unlike_wanted(order, asked, catalogue)
-        return (list(kept) if asked.debug else kept), unlike
+        return user, await self._read_profile(stored_id, version)
 
     def apply_local(self, user_id: str, session: Sequence[Any]) -> None:
-        """Members and scores that were just put into a user's session, for when Redis does not answer."""
-        self._reader.apply_local(user_id, session)
+        """Add members and scores, which this process has just written, to the last known session of a user."""
+        self._user_states.apply_local(user_id, session)
 
-    def _known(self, asked: ListRequest, stored_id: str, catalogue: Catalogue) -> Awaitable[UserState]:
-        return self._reader.user(stored_id, catalogue.version, self._guest_id(asked))
+    async def _load(self, request: ListRequest) -> RequestState:
+        """Read the user's state in the live version, or in the one before where only that has a list of the user.
 
-    def _guest_id(self, asked: ListRequest) -> str | None:
-        return None if asked.session_id is None else self._stored_id(guest_user_id(asked.session_id))
-
-    def _page(
-        self, order: Iterable[Candidate], asked: ListRequest, barred: Exclusions, catalogue: Catalogue
-    ) -> tuple[list[Candidate], int, Removals]:
-        start = asked.cursor.place if asked.cursor else 0
-        order = spread(order, asked.n, catalogue, self._most_per_brand, self._most_per_category)
-        return page(order, start, asked.offset, asked.n, barred)
-
-    def _everybody(
-        self, order: Iterable[Candidate], asked: ListRequest, catalogue: Catalogue, fresh: bool, request_id: str
-    ) -> ItemList:
-        """Items that are nobody's own, filled with popular ones."""
-        kept, _ = unlike_wanted(list(order), asked, catalogue)
-        barred = Exclusions(excluded=asked.exclude, unavailable=catalogue.unavailable)
-        taken, _, _ = self._page(once(chain(kept, popular(asked.item_filter, catalogue))), asked, barred, catalogue)
-        return ItemList(catalogue.version, request_id, not fresh, ranked(taken, asked.offset))
-
-    async def _previous(
-        self, known: UserState, asked: ListRequest, catalogue: Catalogue, stored_id: str
-    ) -> tuple[UserState, Catalogue, bool]:
-        """Where the live version has no list of a user that the one before had, all is taken from that one."""
-        before = self._live.previous
-        if before is None or before is catalogue:
-            return known, catalogue, False
-        if known.fresh:
-            then = await self._known(asked, stored_id, before)
-        else:
-            then = self._reader.remembered(stored_id, before.version, self._guest_id(asked))
-        return (then, before, True) if then.items else (known, catalogue, False)
-
-    async def _neighbours(
-        self, known: UserState, asked: ListRequest, version: str, at: int
-    ) -> tuple[Sequence[Neighbours], bool]:
-        """Neighbours of the session's latest items, as of the first page, and whether Redis has answered up to now;
-        it is not waited for again where it has not.
+        With a cursor, the version is that of the first page, as long as it is known here.
         """
-        acts = [act for act in known.acts if act.at_ms <= at]
-        wanted = anchors(acts, asked.context, self._weights)
-        keys = self._keys
+        cursor = request.cursor
+        catalogue = (self._catalogue_sync.find_version(cursor.version) if cursor else None) or self.catalogue()
+        stored_id, guest_id = self._stored_ids(request)
+        user = await self._user_states.read(stored_id, catalogue.version, guest_id)
+        previous = self._catalogue_sync.previous
+        if user.items or previous is None or previous is catalogue:
+            return self._state(request, stored_id, user, catalogue)
+        if user.is_fresh:
+            earlier = await self._user_states.read(stored_id, previous.version, guest_id)
+        else:
+            earlier = self._user_states.recall(stored_id, previous.version, guest_id)
+        if not earlier.items:
+            return self._state(request, stored_id, user, catalogue)
+        return replace(self._state(request, stored_id, earlier, previous), is_previous=True)
+
+    def _stored_ids(self, request: ListRequest) -> tuple[str, str | None]:
+        """Return the ids in Redis of the user, and of the guest whose session belongs to the request."""
+        session_id = request.session_id
+        guest_id = None if session_id is None else self._stored_id(guest_user_id(session_id))
+        return self._stored_id(request.user_id), guest_id
+
+    def _state(self, request: ListRequest, stored_id: str, user: UserState, catalogue: Catalogue) -> RequestState:
+        now_ms = int(self._now() * 1e3)
+        latest_ms = request.cursor.at if request.cursor else now_ms
+        return RequestState(request, stored_id, user, catalogue, self._policy, now_ms, latest_ms, user.is_fresh)
+
+    async def _load_neighbors(self, state: RequestState) -> RequestState:
+        """Read the neighbors of the session's latest items, in one more round trip."""
+        if state.user.flag is not None or not state.is_fresh or not LIST_WEIGHTS[state.request.context].use_session:
+            return state
+        acts = [act for act in state.user.acts if act.at_ms <= state.latest_ms]
+        anchors = select_anchors(acts, self._event_weights)
         try:
-            found = await self._links.execute_each([_lists_of(keys, version, act.item_id) for act, _ in wanted])
+            neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)
         except StoreError:
-            return (), False
-        return [
-            Neighbours(act, weight, decode_list(lists[0])[:NEIGHBOURS], decode_list(lists[1])[:NEIGHBOURS])
-            for (act, weight), lists in zip(wanted, found, strict=True)
-        ], True
+            return replace(state, is_fresh=False)
+        return replace(state, neighbors=neighbors)
 
-    async def _favourites(self, stored_id: str, version: str) -> Sequence[str]:
-        """The categories a user likes best; none where Redis does not answer."""
+    def _rank(self, lists: Sequence[CandidateList], state: RequestState) -> tuple[Iterable[Candidate], Removals]:
+        """Return the order of all candidates that pass the item filter, and the others.
+
+        The order may be consumed once, with `debug` more often.
+        """
+        order = diversify(fuse(lists), state.catalogue, self._diversity)
+        order, mismatches = keep_matching(order, state.request.item_filter, state.catalogue)
+        return (list(order) if state.request.debug else order), mismatches
+
+    def _take_page(self, order: Iterable[Candidate], state: RequestState, exclusions: Sequence[Exclusion]) -> Page:
+        request = state.request
+        if self._has_limits:
+            order = spread(order, request.n, state.catalogue, self._max_per_brand, self._max_per_category)
+        return take_page(
+            order, request.cursor.place if request.cursor else 0, request.offset, request.n, exclusions
+        )
+
+    async def _fill(
+        self, lists: Sequence[CandidateList], state: RequestState, exclusions: Sequence[Exclusion]
+    ) -> Page:
+        """Take the page from the candidates of the lists followed by those of the ladder below them."""
+        if lists and state.is_fresh:
+            state = replace(state, favorite_categories=await self._read_favorite_categories(state))
+        order, _ = self._rank(lists, state)
+        below = chain.from_iterable(source(state) for source in FILL_SOURCES)
+        return self._take_page(deduplicate(chain(order, below)), state, exclusions)
+
+    def _item_list(
+        self,
+        order: Iterable[Candidate],
+        request: ListRequest,
+        catalogue: Catalogue,
+        is_fresh: bool,
+        request_id: str,
+    ) -> ItemList:
+        """Return a list that does not depend on the user, filled with popular items."""
+        state = self._state(request, "", UserState(catalogue.version, is_fresh=is_fresh), catalogue)
+        matching, _ = keep_matching(order, request.item_filter, catalogue)
+        page = self._take_page(deduplicate(chain(matching, popular(state))), state, find_exclusions(state))
+        return ItemList(catalogue.version, request_id, not is_fresh, _number(page.items, request.offset))
+
+    async def _read_list(self, key: str) -> tuple[list[str], bool]:
+        """Return a list that does not depend on the user, and whether Redis answered."""
+        refreshed = self._catalogue_sync.refresh()
         try:
-            profile = await self._profile(stored_id, version)
-        except StoreError:
-            return ()
-        return profile.get("categories", ())
-
-    async def _profile(self, stored_id: str, version: str) -> dict[str, Any]:
-        key = self._keys.profile(version, stored_id)
-        (value,) = await self._links.execute(key, ("GET", key))
-        return msgspec.json.decode(value) if value else {}
-
-    async def _list(self, key: str) -> tuple[list[str], bool]:
-        """A list of everybody's, and whether Redis answered."""
-        looked = self._live.refresh()
-        try:
-            (value,) = await self._links.execute(key, ("GET", key))
-            await looked
+            (value,) = await self._redis.execute(key, ("GET", key))
+            await refreshed
         except StoreError:
             return [], False
         return decode_list(value), True
 
-    async def _looked(self) -> bool:
-        """Whether Redis has told what was changed up to now."""
+    async def _read_favorite_categories(self, state: RequestState) -> Sequence[str]:
+        """Return the categories that a user likes best; none where Redis does not answer."""
         try:
-            await self._live.refresh()
+            profile = await self._read_profile(state.stored_id, state.catalogue.version)
         except StoreError:
-            return False
-        return True
+            return ()
+        return profile.get("categories", ())
+
+    async def _read_profile(self, stored_id: str, version: str) -> dict[str, Any]:
+        key = self._keys.profile(version, stored_id)
+        (value,) = await self._redis.execute(key, ("GET", key))
+        return msgspec.json.decode(value) if value else {}
 
 
-def ranked(taken: Sequence[Candidate], offset: int) -> list[Recommendation]:
-    """Items with their places."""
+def _number(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
+    """Return the items of a page with their ranks."""
     return [
-        Recommendation(each.item_id, rank, each.source, each.reason) for rank, each in enumerate(taken, offset + 1)
+        Recommendation(candidate.item_id, rank, candidate.source, candidate.reason)
+        for rank, candidate in enumerate(candidates, offset + 1)
     ]
 
 
-def _lists_of(keys: Keys, version: str, item_id: str) -> tuple[str, Command]:
-    """What asks for an item's neighbours, and the key that tells where."""
-    similar = keys.similar_items(version, item_id)
-    return similar, ("MGET", similar, keys.bought_together(version, item_id))
+def _next_cursor(page: Page, state: RequestState) -> str | None:
+    """Return the cursor of the next page; None after the last."""
+    request = state.request
+    if len(page.items) < request.n or page.place >= MAX_OFFSET:
+        return None
+    shown = request.cursor.shown if request.cursor else request.offset
+    return Cursor(state.catalogue.version, state.latest_ms, page.place, shown + len(page.items)).encode()
 
 
-def _ids(candidates: Iterable[Candidate]) -> Iterable[str]:
-    return (each.item_id for each in candidates)
+def _item_ids(candidates: Iterable[Candidate]) -> Iterable[str]:
+    return (candidate.item_id for candidate in candidates)

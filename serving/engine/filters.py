@@ -1,125 +1,157 @@
-"""What may not be in an answer, and why."""
+"""Filters: which items must not be in an answer, and why.
 
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Final, Literal
+Each filter is a function of the request's state. To add one, write it, test it, and add it to `FILTERS`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
 
 from recsys.schema import CLICK, VIEW
-from recsys.settings.online import Serving
-from serving.engine.catalogue import NO_FILTER, Catalogue
+from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
 from serving.engine.ranking import Candidate
-from serving.engine.user_state import UserState
-from serving.http.query import ListRequest
+from serving.engine.request_state import RequestState
 
 DAY_MS: Final = 86_400_000
-SEEN: Final = frozenset((VIEW, CLICK))
+SEEN_EVENTS: Final = frozenset((VIEW, CLICK))
+MISMATCH: Final = "category, brand or price"
 
-Repeat = Literal["allow", "exclude"]
+
+class Exclusion(Struct, frozen=True):
+    """Items that must not be in an answer, and the reason; `contains` is called for each candidate."""
+
+    reason: str
+    contains: Callable[[str], bool]
+
+
+Filter = Callable[[RequestState], Exclusion | None]
 Removals = dict[str, list[str]]
+"""Reason -> the items that were left out for it."""
 
 
-class Exclusions(Struct, frozen=True):
-    """Items that must not be shown to a user, by reason."""
-
-    had: str = ""
-    """Bought before the night, as `UserState.had`."""
-    bought: frozenset[str] = frozenset()
-    seen: frozenset[str] = frozenset()
-    excluded: frozenset[str] = frozenset()
-    unavailable: AbstractSet[str] = frozenset()
-
-    @property
-    def own(self) -> frozenset[str]:
-        """Those that others may be shown."""
-        if not (self.bought or self.seen or self.excluded):
-            return frozenset()
-        return self.bought | self.seen | self.excluded
-
-    def why(self, item_id: str) -> str:
-        """The reason an item is left out for."""
-        if item_id in self.unavailable:
-            return "unavailable"
-        if item_id in self.excluded:
-            return "excluded"
-        return "seen" if item_id in self.seen else "bought"
+def unavailable(state: RequestState) -> Exclusion:
+    """Exclude items that the shop cannot sell now."""
+    return Exclusion("unavailable", state.catalogue.unavailable.__contains__)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the shop wants shown again."""
+def excluded_by_request(state: RequestState) -> Exclusion | None:
+    """Exclude the items that the request names."""
+    item_ids = state.request.exclude
+    return Exclusion("excluded", item_ids.__contains__) if item_ids else None
 
-    repeat: Repeat
-    hide_seen: bool
-    repeat_days: float
 
-    @classmethod
-    def of(cls, repeat: Repeat, serving: Serving) -> "Policy":
-        """The settings that matter here."""
-        return cls(repeat, serving.hide_seen, serving.repeat_days)
+def seen_in_session(state: RequestState) -> Exclusion | None:
+    """Exclude items viewed or clicked in the session, where the shop hides them."""
+    if not state.policy.hide_seen or not state.user.acts:
+        return None
+    item_ids = {act.item_id for act in state.user.acts if act.event in SEEN_EVENTS}
+    return Exclusion("seen", item_ids.__contains__) if item_ids else None
 
-    def barred(self, known: UserState, asked: ListRequest, catalogue: Catalogue, now_ms: int) -> Exclusions:
-        """What a user is not shown now."""
-        had = known.had if self.repeat == "exclude" else ""
-        if not (known.acts or asked.exclude):
-            return Exclusions(had, unavailable=catalogue.unavailable)
-        if self.repeat == "exclude":
-            bought = frozenset(act.item_id for act in known.bought)
+
+def bought_in_session(state: RequestState) -> Exclusion | None:
+    """Exclude items bought in the session, for ever or until they are likely to be bought again."""
+    if not state.user.acts:
+        return None
+    if state.policy.repeat == "exclude":
+        item_ids = {act.item_id for act in state.user.purchases}
+    else:
+        item_ids = {
+            act.item_id
+            for act in state.user.purchases
+            if act.at_ms >= state.catalogue.as_of_ms
+            and state.now_ms < act.at_ms + DAY_MS * _repeat_days(act.item_id, state)
+        }
+    return Exclusion("bought", item_ids.__contains__) if item_ids else None
+
+
+def bought_before(state: RequestState) -> Exclusion | None:
+    """Exclude items bought before the nightly run, where the shop never repeats them."""
+    history = state.user.history
+    if not history or state.policy.repeat != "exclude":
+        return None
+    return Exclusion("bought", lambda item_id: f" {item_id} " in history)
+
+
+FILTERS: Final[tuple[Filter, ...]] = (
+    unavailable,
+    excluded_by_request,
+    seen_in_session,
+    bought_in_session,
+    bought_before,
+)
+"""All filters; an item that several exclude is removed for the reason of the first."""
+
+
+def find_exclusions(state: RequestState) -> list[Exclusion]:
+    """Return the exclusions of all filters that apply to a request."""
+    return [exclusion for each in FILTERS if (exclusion := each(state)) is not None]
+
+
+class Page(Struct, frozen=True):
+    """Items of an order that may be shown, and the items left out on the way to them."""
+
+    items: list[Candidate]
+    place: int
+    """Place in the order after the last item taken."""
+    removed: Removals
+
+
+NO_PAGE: Final = Page([], 0, {})
+
+
+def take_page(order: Iterable[Candidate], start: int, offset: int, n: int, exclusions: Sequence[Exclusion]) -> Page:
+    """Take `n` items that may be shown, from the place `start` on, after skipping `offset` of them.
+
+    The order is consumed no further than needed: as many candidates are taken as are missing, and checked together,
+    which takes less time than one by one.
+    """
+    source = iter(order)
+    place = sum(1 for _ in islice(source, start)) if start else 0
+    allowed: list[Candidate] = []
+    removed: Removals = {}
+    while missing := offset + n - len(allowed):
+        candidates = list(islice(source, missing))
+        place += len(candidates)
+        reasons = _find_reasons([candidate.item_id for candidate in candidates], exclusions)
+        if reasons:
+            allowed += [candidate for candidate in candidates if candidate.item_id not in reasons]
+            for candidate in candidates:
+                if candidate.item_id in reasons:
+                    removed.setdefault(reasons[candidate.item_id], []).append(candidate.item_id)
         else:
-            bought = frozenset(
-                act.item_id
-                for act in known.bought
-                if act.at_ms >= catalogue.as_of_ms
-                and now_ms < act.at_ms + DAY_MS * self._cycle_days(act.item_id, catalogue)
-            )
-        seen = frozenset(act.item_id for act in known.acts if act.event in SEEN) if self.hide_seen else frozenset()
-        return Exclusions(had, bought, seen, asked.exclude, catalogue.unavailable)
-
-    def _cycle_days(self, item_id: str, catalogue: Catalogue) -> float:
-        """After how many days a bought item is due again."""
-        row = catalogue.rows.get(item_id)
-        known = np.nan if row is None else float(catalogue.repeat_days[row])
-        return self.repeat_days if np.isnan(known) else known
+            allowed += candidates
+        if len(candidates) < missing:
+            break
+    return Page(allowed[offset:] if offset else allowed, place, removed)
 
 
-def unlike_wanted(
-    order: Iterable[Candidate], asked: ListRequest, catalogue: Catalogue
+def _find_reasons(item_ids: Sequence[str], exclusions: Sequence[Exclusion]) -> dict[str, str]:
+    """Return the items that are excluded, each with the reason of the first exclusion."""
+    reasons: dict[str, str] = {}
+    for exclusion in exclusions:
+        for item_id in filter(exclusion.contains, item_ids):
+            reasons.setdefault(item_id, exclusion.reason)
+    return reasons
+
+
+def keep_matching(
+    order: Iterable[Candidate], item_filter: ItemFilter, catalogue: Catalogue
 ) -> tuple[Iterable[Candidate], Removals]:
-    """The items that are as the request wants them, and those that are not."""
-    if asked.item_filter is NO_FILTER:
+    """Return the candidates that pass an item filter, in their order, and the ones removed."""
+    if item_filter is NO_FILTER:
         return order, {}
     order = list(order)
-    passes = catalogue.passes(asked.item_filter, (candidate.item_id for candidate in order))
+    passes = catalogue.passes(item_filter, (candidate.item_id for candidate in order))
     kept = [candidate for candidate, passed in zip(order, passes, strict=True) if passed]
-    lost = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
-    return kept, {"category, brand or price": lost} if lost else {}
+    mismatches = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
+    return kept, {MISMATCH: mismatches} if mismatches else {}
 
 
-def page(
-    order: Iterable[Candidate], start: int, offset: int, n: int, barred: Exclusions
-) -> tuple[list[Candidate], int, Removals]:
-    """N items of the order that may be shown, from a place on, after as many more as `offset` says.
-
-    Also the place after the last one taken, and what was left out on the way.
-    """
-    taken: list[Candidate] = []
-    removed: Removals = {}
-    own, had, unavailable = barred.own, barred.had, barred.unavailable
-    place = 0
-    for candidate in order:
-        place += 1
-        if place <= start:
-            continue
-        item_id = candidate.item_id
-        if item_id in unavailable or item_id in own or (had and f" {item_id} " in had):
-            removed.setdefault(barred.why(item_id), []).append(item_id)
-        elif offset > 0:
-            offset -= 1
-        else:
-            taken.append(candidate)
-            if len(taken) == n:
-                break
-    return taken, place, removed
+def _repeat_days(item_id: str, state: RequestState) -> float:
+    """Return the days after which a bought item is recommended again."""
+    row = state.catalogue.rows.get(item_id)
+    days = np.nan if row is None else float(state.catalogue.repeat_days[row])
+    return state.policy.repeat_days if np.isnan(days) else days

@@ -1,4 +1,4 @@
-"""Lists of candidates made into one order, and the order spread over brands, categories and kinds."""
+"""Ranking: fuse lists of candidates into one order, diversify it, and limit brands and categories per page."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,15 +12,19 @@ from serving.api import Source
 from serving.engine.catalogue import Catalogue
 
 LIST_CONSTANT: Final = 10
-"""Of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): how flat the head of a user's list counts."""
-NEIGHBOURS_CONSTANT: Final = 3
-"""The same for neighbours of one item, of which only the first few say much."""
-DIVERSE_ITEMS: Final = 200
-"""The head of an order within which items are moved for diversity."""
+"""Constant of reciprocal rank fusion for a user's list: the greater, the less the first places stand out."""
+NEIGHBORS_CONSTANT: Final = 3
+"""The same for neighbors of one item, of which only the first few are relevant."""
+MAX_DIVERSIFIED: Final = 200
+"""Length of the head of an order that is reordered for diversity."""
+MAX_VECTOR_VALUE: Final = 127
+
+PageLimit = tuple[int, Callable[[int], int]]
+"""Greatest number of items with one label on a page, and the label of a row of the catalogue, -1 for none."""
 
 
-class Candidates(Struct, frozen=True):
-    """A list of items, best first, from one source, and what it counts beside others."""
+class CandidateList(Struct, frozen=True):
+    """A list of items from one source, best first, and its weight in the fusion."""
 
     source: Source
     reason: str
@@ -30,28 +34,30 @@ class Candidates(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """An item and the source that counted most for it."""
+    """An item, and the source that counts most for it."""
 
     item_id: str
     source: Source
     reason: str
 
 
-def of_source(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:
-    """Items of one source, made as they are taken."""
-    sources: Iterator[Any] = repeat(source)  # of which the type checker forgets that it is no other text
+def to_candidates(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:
+    """Make candidates of one source, each when it is taken."""
+    sources: Iterator[Any] = repeat(source)  # the type checker would infer str
     return map(Candidate, items, sources, repeat(reason))
 
 
-def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:
-    """One order of all lists' items: by the sum of `weight / (constant + place)` over the lists, earlier ones first
-    where that is equal. Of a single list no more is made than is taken.
+def fuse(lists: Sequence[CandidateList]) -> Iterable[Candidate]:
+    """Fuse lists into one order by reciprocal ranks (Cormack, Clarke and Büttcher 2009).
+
+    An item's score is the sum of `weight / (constant + rank)` over the lists; equal scores keep the order of the
+    lists. The candidates of a single list are made one by one, as they are taken.
     """
     if len(lists) == 1:
         only = lists[0]
-        return of_source(only.items, only.source, only.reason)
+        return to_candidates(only.items, only.source, only.reason)
     scores: dict[str, float] = {}
-    best: dict[str, tuple[float, Candidates]] = {}
+    best: dict[str, tuple[float, CandidateList]] = {}
     for candidates in lists:
         weight, place = candidates.weight, candidates.constant
         for item_id in candidates.items:
@@ -64,8 +70,17 @@ def fuse(lists: Sequence[Candidates]) -> Iterable[Candidate]:
     return [Candidate(item_id, best[item_id][1].source, best[item_id][1].reason) for item_id in order]
 
 
+def deduplicate(order: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Yield the first candidate of each item."""
+    item_ids: set[str] = set()
+    for candidate in order:
+        if candidate.item_id not in item_ids:
+            item_ids.add(candidate.item_id)
+            yield candidate
+
+
 def diversify(order: Iterable[Candidate], catalogue: Catalogue, diversity: float) -> Iterable[Candidate]:
-    """The head of the order again, by maximal marginal relevance (Carbonell and Goldstein 1998).
+    """Reorder the head of an order by maximal marginal relevance (Carbonell and Goldstein 1998).
 
     Each next item has the greatest `(1 - diversity) * relevance - diversity * s`, where relevance falls from 1 to 0
     along the order, and s is the greatest cosine with an item before it.
@@ -73,9 +88,9 @@ def diversify(order: Iterable[Candidate], catalogue: Catalogue, diversity: float
     if not diversity or catalogue.vectors is None:
         return order
     order = list(order)
-    head, tail = order[:DIVERSE_ITEMS], order[DIVERSE_ITEMS:]
-    rows = np.array([catalogue.rows.get(candidate.item_id, -1) for candidate in head])
-    vectors = catalogue.vectors[rows].astype(np.float32) / 127
+    head, tail = order[:MAX_DIVERSIFIED], order[MAX_DIVERSIFIED:]
+    rows = np.array([catalogue.rows.get(candidate.item_id, -1) for candidate in head], np.intp)
+    vectors = catalogue.vectors[rows].astype(np.float32) / MAX_VECTOR_VALUE
     vectors[rows < 0] = 0
     relevance = (1 - diversity) * np.linspace(1, 0, len(head), dtype=np.float32)
     closest = np.zeros(len(head), np.float32)
@@ -92,32 +107,32 @@ def diversify(order: Iterable[Candidate], catalogue: Catalogue, diversity: float
 def spread(
     order: Iterable[Candidate], n: int, catalogue: Catalogue, max_per_brand: int, max_per_category: int
 ) -> Iterable[Candidate]:
-    """The same items so that among each n in a row, from the first on, no more than so many are of one brand or
-    category; those held back come as early as they may. Where nothing else is left they come all the same.
+    """Reorder items so that no page of `n` has more of a brand or category than allowed; 0 is no limit.
+
+    An item over the limit is deferred to the first page that has room for it. Where only such items remain, the
+    limit is broken.
     """
-    if not max_per_brand and not max_per_category:
-        return order
-    limits: list[tuple[int, Callable[[int], int]]] = []
+    limits: list[PageLimit] = []
     if max_per_brand:
         limits.append((max_per_brand, lambda row: int(catalogue.brands.of_items[row])))
     if max_per_category:
         limits.append((max_per_category, lambda row: int(catalogue.categories.of_items[row])))
-    return _spread(iter(order), n, catalogue, limits)
+    return _spread(order, n, catalogue, limits) if limits else order
 
 
 def _spread(
-    order: Iterable[Candidate], n: int, catalogue: Catalogue, limits: list[tuple[int, Callable[[int], int]]]
-) -> Iterable[Candidate]:
+    order: Iterable[Candidate], n: int, catalogue: Catalogue, limits: Sequence[PageLimit]
+) -> Iterator[Candidate]:
     source = iter(order)
-    held: deque[Candidate] = deque()
+    deferred: deque[Candidate] = deque()
     exhausted = False
-    while held or not exhausted:
+    while deferred or not exhausted:
         counts: list[dict[int, int]] = [{} for _ in limits]
-        page = 0
-        again, held = held, deque[Candidate]()
-        while page < n:
-            if again:
-                candidate = again.popleft()
+        taken = 0
+        retried, deferred = deferred, deque[Candidate]()
+        while taken < n:
+            if retried:
+                candidate = retried.popleft()
             else:
                 following = next(source, None)
                 if following is None:
@@ -125,32 +140,29 @@ def _spread(
                     break
                 candidate = following
             if _fits(candidate, catalogue, limits, counts):
-                page += 1
+                taken += 1
                 yield candidate
             else:
-                held.append(candidate)
-        held.extend(again)
-        while exhausted and held and page < n:
-            page += 1
-            yield held.popleft()
+                deferred.append(candidate)
+        deferred.extend(retried)
+        while exhausted and deferred and taken < n:
+            taken += 1
+            yield deferred.popleft()
 
 
 def _fits(
-    candidate: Candidate,
-    catalogue: Catalogue,
-    limits: list[tuple[int, Callable[[int], int]]],
-    counts: list[dict[int, int]],
+    candidate: Candidate, catalogue: Catalogue, limits: Sequence[PageLimit], counts: list[dict[int, int]]
 ) -> bool:
-    """Whether the page has room for an item's brand and category; if so, it takes it."""
+    """Return whether a page has room for an item's brand and category, and count the item if so."""
     row = catalogue.rows.get(candidate.item_id)
     if row is None:
         return True
     labels = [label(row) for _, label in limits]
     if any(
-        code >= 0 and count.get(code, 0) >= most
-        for (most, _), code, count in zip(limits, labels, counts, strict=True)
+        label >= 0 and count.get(label, 0) >= maximum
+        for (maximum, _), label, count in zip(limits, labels, counts, strict=True)
     ):
         return False
-    for code, count in zip(labels, counts, strict=True):
-        count[code] = count.get(code, 0) + 1
+    for label, count in zip(labels, counts, strict=True):
+        count[label] = count.get(label, 0) + 1
     return True

@@ -1,10 +1,10 @@
-"""How long the stages of a request take, and what each comes to, for those who ask."""
+"""Durations of the stages of a request, and their results for requests with `debug`."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from serving.api import Removal, Stage
 from serving.engine.filters import Removals
@@ -12,24 +12,25 @@ from serving.engine.filters import Removals
 
 @dataclass(slots=True)
 class Trace:
-    """How long each stage of one request took, and, where it is asked for, what came of it."""
+    """Durations of the stages of one request, and with `debug` the stages themselves."""
 
     seconds: dict[str, float]
-    stages: list[Stage] | None
-    at: float
+    """Stage -> duration."""
+    stages: list[Stage] | UnsetType
+    started: float
 
     @classmethod
     def start(cls, debug: bool) -> "Trace":
-        """The clock starts now."""
-        return cls({}, [] if debug else None, time.perf_counter())
+        """Start the clock of the first stage."""
+        return cls({}, [] if debug else UNSET, time.perf_counter())
 
-    def done(
+    def finish(
         self, name: str, items: Iterable[str] = (), removed: Removals | None = None, note: str | None = None
     ) -> None:
-        """A stage has ended."""
+        """End a stage and start the clock of the next."""
         now = time.perf_counter()
-        taken, self.at = now - self.at, now
-        self.seconds[name] = self.seconds.get(name, 0.0) + taken
-        if self.stages is not None:
-            lost = [Removal(reason, ids) for reason, ids in (removed or {}).items()]
-            self.stages.append(Stage(name, taken * 1e6, list(items), lost or UNSET, note or UNSET))
+        seconds, self.started = now - self.started, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        if self.stages is not UNSET:
+            removals = [Removal(reason, item_ids) for reason, item_ids in (removed or {}).items()]
+            self.stages.append(Stage(name, seconds * 1e6, list(items), removals or UNSET, note or UNSET))

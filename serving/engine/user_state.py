@@ -1,4 +1,4 @@
-"""What Redis knows of a user, read in one round trip; what it said last where it does not answer."""
+"""The state of a user in Redis, read in one round trip; the last known state while Redis does not answer."""
 
 import asyncio
 from collections import OrderedDict
@@ -19,75 +19,89 @@ from serving.engine.catalogue_sync import CatalogueSync
 
 
 class UserState(Struct, frozen=True):
-    """A user as of one moment: `items` the list of the version, `acts` the session, the latest first."""
+    """A user's list, session, history and flag as of one moment."""
 
     version: str
     items: Sequence[str] = ()
+    """The user's list in the version, best first."""
     acts: Sequence[Act] = ()
-    had: str = ""
-    """Ids that are not to be recommended again, a space around each: to look for, faster than a set is made."""
+    """The session, latest first."""
+    history: str = ""
+    """Ids of items bought before the nightly run, each between two spaces.
+
+    A search in this text for each candidate takes less time than building a set for each request.
+    """
     flag: str | None = None
-    fresh: bool = True
-    """Whether Redis was asked just now; otherwise it is what was known before, or nothing."""
+    """The flag as JSON, for a user classified as bot."""
+    is_fresh: bool = True
+    """Whether Redis answered; otherwise this is the last known state, or an empty one."""
 
     @property
-    def bought(self) -> list[Act]:
+    def purchases(self) -> list[Act]:
         """The purchases of the session."""
         return [act for act in self.acts if act.event == PURCHASE]
 
 
-NOTHING: Final[tuple[Reply, ...]] = (None, None, None)
+NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None)
 
 
 class UserStateReader:
-    """Reads users, and remembers the last ones as they came."""
+    """Reads user states, and keeps the replies of the latest users for when Redis does not answer."""
 
     def __init__(
-        self, links: RedisClient, keys: Keys, live: CatalogueSync, session_events: int, cached_users: int
+        self,
+        redis: RedisClient,
+        keys: Keys,
+        catalogue_sync: CatalogueSync,
+        session_events: int,
+        cached_users: int,
     ) -> None:
-        self._links, self._keys, self._live = links, keys, live
+        """Take how many events a session has at most, and how many users are kept."""
+        self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._session_events = session_events
         self._cached_users = cached_users
         self._cache: OrderedDict[str, tuple[str, Sequence[Reply], Sequence[Reply]]] = OrderedDict()
 
-    async def user(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
-        """The user's list of a version, session, history, flag; with `guest_id` that session too."""
-        try:
-            beat = self._live.refresh()
-            own = self._links.execute(self._keys.flag(user_id), *self._commands(user_id, version))
-            if guest_id is None:
-                values, session = await own
-            else:
-                (values, session), (of_guest,) = await asyncio.gather(
-                    own, self._links.execute(self._keys.session(guest_id), self._session(guest_id))
-                )
-                session = [*session, *of_guest]
-            await beat
-        except StoreError:
-            return self.remembered(user_id, version, guest_id)
-        self._remember(user_id, version, values, session)
-        return _known(version, values, session, True)
+    async def read(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
+        """Return a user's list of a version, session, history and flag.
 
-    def remembered(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
-        """What was last known; a list of another version than asked for is none."""
-        then, values, session = self._cache.get(user_id, (version, NOTHING, ()))
-        if then != version:
+        With `guest_id` the session of that guest is part of the user's.
+        """
+        try:
+            refreshed = self._catalogue_sync.refresh()
+            of_user = self._redis.execute(self._keys.flag(user_id), *self._commands(user_id, version))
+            if guest_id is None:
+                values, session = await of_user
+            else:
+                of_guest = self._redis.execute(self._keys.session(guest_id), self._session_command(guest_id))
+                (values, session), (guest_session,) = await asyncio.gather(of_user, of_guest)
+                session = [*session, *guest_session]
+            await refreshed
+        except StoreError:
+            return self.recall(user_id, version, guest_id)
+        self._remember(user_id, version, values, session)
+        return _parse_state(version, values, session, is_fresh=True)
+
+    def recall(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
+        """Return the last known state, without a list where that is of another version."""
+        known_version, values, session = self._cache.get(user_id, (version, NO_VALUES, ()))
+        if known_version != version:
             values = (None, *values[1:])
         if guest_id is not None and guest_id in self._cache:
             session = [*session, *self._cache[guest_id][2]]
-        return _known(version, values, session, False)
+        return _parse_state(version, values, session, is_fresh=False)
 
     def apply_local(self, user_id: str, session: Sequence[Reply]) -> None:
-        """Members and scores that were just put into a user's session: what is remembered has them too."""
-        version, values, known = self._cache.get(user_id, ("", NOTHING, ()))
-        self._remember(user_id, version, values, [*session, *known][: 2 * self._session_events])
+        """Add members and scores, which this process has just written, to the last known session of a user."""
+        version, values, known_session = self._cache.get(user_id, ("", NO_VALUES, ()))
+        self._remember(user_id, version, values, [*session, *known_session][: 2 * self._session_events])
 
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
         keys = self._keys
-        lists = (keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id))
-        return ("MGET", *lists), self._session(user_id)
+        names = (keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id))
+        return ("MGET", *names), self._session_command(user_id)
 
-    def _session(self, user_id: str) -> Command:
+    def _session_command(self, user_id: str) -> Command:
         return ("ZREVRANGE", self._keys.session(user_id), 0, self._session_events - 1, "WITHSCORES")
 
     def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
@@ -98,22 +112,22 @@ class UserStateReader:
             cache.popitem(last=False)
 
 
-def _known(version: str, values: Sequence[Reply], session: Sequence[Reply], fresh: bool) -> UserState:
-    items, flag, had = values
+def _parse_state(version: str, values: Sequence[Reply], session: Sequence[Reply], is_fresh: bool) -> UserState:
+    items, flag, history = values
     return UserState(
         version,
         items.decode().split(" ") if items else (),
         parse_session(session) if session else (),
-        f" {had.decode()} " if had else "",
+        f" {history.decode()} " if history else "",
         None if flag is None else decode_text(flag),
-        fresh,
+        is_fresh,
     )
 
 
-def parse_session(session: Sequence[Reply]) -> list[Act]:
-    """Members and scores of a session's sorted set, the latest first; members are as `Keys.session` says."""
+def parse_session(replies: Sequence[Reply]) -> list[Act]:
+    """Return the acts of a session, latest first, from members and scores in turns; see `Keys.session`."""
     acts: list[Act] = []
-    for member, score in zip(session[::2], session[1::2], strict=True):
+    for member, score in zip(replies[::2], replies[1::2], strict=True):
         _, item_id, event = member.decode().split(" ", 2)
         acts.append(Act(int(float(score)), item_id, event))
     acts.sort(key=lambda act: -act.at_ms)

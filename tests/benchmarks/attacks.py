@@ -10,14 +10,8 @@ import polars as pl
 
 from jobs.cli.ingest import ingest_sources
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
-from jobs.experiments.attack_simulation import (
-    AttackDataset,
-    AttackResult,
-    read_lake_dataset,
-    read_split_dataset,
-    screen_dataset,
-    simulate_attacks,
-)
+from jobs.experiments.attack_dataset import AttackDataset, read_lake_dataset, read_split_dataset
+from jobs.experiments.attack_simulation import AttackResult, screen_dataset, simulate_attacks
 from jobs.lake import open_lake
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import KINDS
@@ -33,10 +27,10 @@ Figures = dict[str, float]
 
 def attacks(work: Path) -> Iterator[tuple[str, Figures]]:
     """Every kind of attack, in three sizes, five times: six hours on two cores."""
-    for name, field, settings in _fields(work):
-        clean = float(screen_dataset(field, settings)[FLAGGED].sum()) / field.events[USER_ID].n_unique()
+    for name, dataset, settings in _datasets(work):
+        clean = float(screen_dataset(dataset, settings)[FLAGGED].sum()) / dataset.events[USER_ID].n_unique()
         outcomes: list[AttackResult] = []
-        for outcome in simulate_attacks(field, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
+        for outcome in simulate_attacks(dataset, KINDS, SHARES, SEEDS, MODEL, settings, LogProgress()):
             outcomes.append(outcome)
             with (Path(".benchmarks") / f"attacks-{name}.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(outcome)) + "\n")
@@ -100,7 +94,7 @@ def _means(outcomes: Sequence[AttackResult]) -> Mapping[str, float]:
     return {name: float(frame[name].mean() or 0.0) for name in frame.columns}  # pyright: ignore[reportArgumentType]
 
 
-def _fields(work: Path) -> Iterator[tuple[str, AttackDataset, Settings]]:
+def _datasets(work: Path) -> Iterator[tuple[str, AttackDataset, Settings]]:
     settings = demo_settings(Settings(directory=work))
     ingest_sources(settings, (str(demo_directory()),), LogProgress())
     yield "complete_journey", read_lake_dataset(open_lake(settings), settings, AS_OF), settings

@@ -17,7 +17,7 @@ def as_of() -> datetime:
 
 @pytest.fixture(scope="session")
 def make_events(as_of: datetime) -> MakeFrame:
-    """Rows (user, event, item, days before `as_of`) and, where there are more, a dict of other columns."""
+    """Make events from rows (user, event, item, days before `as_of`) with an optional dict of other columns."""
 
     def make(rows: Iterable[tuple[Any, ...]]) -> pl.LazyFrame:
         columns = [
@@ -38,7 +38,7 @@ def make_events(as_of: datetime) -> MakeFrame:
 
 @pytest.fixture(scope="session")
 def make_items() -> MakeFrame:
-    """Rows of any columns of `Items`, by name."""
+    """Make items from rows of any columns of `Items`."""
 
     def make(*rows: dict[str, Any]) -> pl.LazyFrame:
         return pl.DataFrame(list(rows), schema=Items.create_empty().schema).lazy()
@@ -48,7 +48,7 @@ def make_items() -> MakeFrame:
 
 @pytest.fixture(scope="session")
 def make_users() -> MakeFrame:
-    """Rows of any columns of `Users`, by name."""
+    """Make users from rows of any columns of `Users`."""
 
     def make(*rows: dict[str, Any]) -> pl.LazyFrame:
         return pl.DataFrame(list(rows), schema=Users.create_empty().schema).lazy()
@@ -58,7 +58,7 @@ def make_users() -> MakeFrame:
 
 @pytest.fixture(scope="session")
 def row_of() -> Callable[..., dict[str, Any]]:
-    """The one row of a table where the named columns have the given values."""
+    """Return the first row of a table where the named columns have the given values."""
 
     def row(table: pl.LazyFrame, **keys: str) -> dict[str, Any]:
         found = table.filter(pl.col(name) == key for name, key in keys.items())

@@ -1,4 +1,4 @@
-"""What holds for every table, whatever the events: nothing after the cut counts, nor does order, nor buckets."""
+"""Test properties of all tables: independence of future events, of row order and of the split into buckets."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,18 +90,28 @@ def assert_same(left: dict[str, pl.DataFrame], right: dict[str, pl.DataFrame]) -
         assert_frame_equal(table, right[name], check_exact=True)
 
 
-@EXAMPLES
-@given(PAST, FUTURE)
-def test_nothing_at_or_after_as_of_changes_anything(past: list[dict[str, Any]], future: list[dict[str, Any]]):
-    known = frame(past)
-    assert_same(all_tables(known), all_tables(pl.concat([frame(future, "a"), known])))
+def assert_finite_and_in_range(tables: dict[str, pl.DataFrame]) -> None:
+    """Check that numbers are finite and that shares are between 0 and 1."""
+    units = describe().filter(pl.col("dtype") == "Float64").rows_by_key(["table", "unit"], named=True)
+    for (table, unit), features in units.items():
+        if table == "item_categories":  # computed from a fitted model, in a later step
+            continue
+        values = tables[table].select(feature["name"] for feature in features)
+        assert values.select(pl.all().is_finite().all()).row(0) == (True,) * values.width
+        if unit in ("share", "0..1"):
+            assert values.select(pl.all().is_between(0, 1).all()).row(0) == (True,) * values.width
 
 
 @EXAMPLES
-@given(PAST, st.integers(min_value=0, max_value=2**32))
-def test_the_order_of_the_rows_changes_nothing(past: list[dict[str, Any]], seed: int):
+@given(PAST, FUTURE, st.integers(min_value=0, max_value=2**32))
+def test_future_events_and_the_order_of_rows_change_nothing(
+    past: list[dict[str, Any]], future: list[dict[str, Any]], seed: int
+):
     events = frame(past)
-    assert_same(all_tables(events), all_tables(events.sample(fraction=1, shuffle=True, seed=seed)))
+    tables = all_tables(events)
+    assert_finite_and_in_range(tables)
+    mixed = pl.concat([frame(future, "a"), events]).sample(fraction=1, shuffle=True, seed=seed)
+    assert_same(tables, all_tables(mixed))
 
 
 @EXAMPLES
@@ -118,7 +128,7 @@ def test_splitting_users_into_buckets_changes_nothing(past: list[dict[str, Any]]
 
 
 def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
-    """The tables of the buckets, those that are made bucket by bucket put together."""
+    """Collect the tables of `feature_tables`, with those of the buckets concatenated."""
     parts: dict[str, list[pl.DataFrame]] = {}
     for together in feature_tables(buckets, ITEMS, USERS, AS_OF, HALF_LIFE, n=3, min_users=1):
         for name, table in together.items():
@@ -129,21 +139,7 @@ def by_table(buckets: list[pl.LazyFrame]) -> dict[str, pl.DataFrame]:
     }
 
 
-@EXAMPLES
-@given(PAST)
-def test_every_number_is_finite_and_every_share_a_share(past: list[dict[str, Any]]):
-    units = describe().filter(pl.col("dtype") == "Float64").rows_by_key(["table", "unit"], named=True)
-    tables = all_tables(frame(past))
-    for (table, unit), features in units.items():
-        if table == "item_categories":  # by a fitted model, in a step of its own
-            continue
-        values = tables[table].select(feature["name"] for feature in features)
-        assert values.select(pl.all().is_finite().all()).row(0) == (True,) * values.width
-        if unit in ("share", "0..1"):
-            assert values.select(pl.all().is_between(0, 1).all()).row(0) == (True,) * values.width
-
-
-def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
+def test_the_registry_lists_exactly_the_columns_of_the_tables():
     some = [
         {"user_id": "u1", "item_id": "x", "event": event, "timestamp": AS_OF - timedelta(days=day)}
         for event in DEFAULT_WEIGHTS
@@ -157,7 +153,7 @@ def test_the_catalogue_lists_what_the_tables_have_no_more_no_less():
     assert describe().select(pl.all().str.len_chars().min()).min_horizontal().item() > 0
 
 
-def test_feature_tables_makes_every_table_of_the_catalogue():
+def test_feature_tables_yields_every_table_of_the_registry():
     assert by_table([frame([]).lazy()]).keys() == TABLES.keys()
     *buckets, shop = feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)
     of_users = ("user_profile", "interactions", "sequences")
@@ -165,7 +161,7 @@ def test_feature_tables_makes_every_table_of_the_catalogue():
     assert set(shop) == {"bought_with", "item_features"}
 
 
-def test_without_events_tables_are_empty_but_whole():
+def test_without_events_tables_have_all_columns_and_no_rows():
     for name, table in all_tables(frame([])).items():
         assert table.schema == pl.Schema(
             {feature.name: feature.dtype for feature in {**TABLES, **OTHER_TABLES}[name]}

@@ -1,4 +1,4 @@
-"""What screening changed: what is published, fitted with and without the screened users, on the same users."""
+"""The effect of screening: the published models fitted with and without flagged users, on the same test users."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -35,8 +35,8 @@ METRICS: Final = ("ndcg", "recall")
 def compare_unscreened(context: RunContext) -> RunContext:
     """Fit what is published with the events of the flagged users too, and measure it beside what is published.
 
-    Both are measured on the test window by what the users who stay wanted. There is no such output if no user was
-    flagged.
+    Both are measured on the test window by the items that unflagged users acted on. There is no such output if no
+    user was flagged.
     """
     if context.unscreened_lake is not None:
         context.write_outputs({UNSCREENED: partial(_write, context=context, unscreened=context.unscreened_lake)})
@@ -51,41 +51,43 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
         start, end = cuts.validation_end, cuts.as_of
         clean = prepare_evaluation_window(context.lake, settings, start, end)
         published = {name: read_lists(run, TEST, name) for name in choice.weights}
-        kept = merge_winner_lists(choice, published, clean, settings)
+        clean_lists = merge_winner_lists(choice, published, clean, settings)
         mixed = prepare_evaluation_window(unscreened, settings, start, end, wanted_by=context.lake)
         refitted: dict[str, Rows] = {}
         for name in choice.weights:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)
             task.advance(1)
-        ranked = merge_winner_lists(choice, refitted, mixed, settings)
-        write_json(directory / COMPARISON_FILE, asdict(compare_rankings(clean, kept, mixed, ranked, settings)))
+        mixed_lists = merge_winner_lists(choice, refitted, mixed, settings)
+        write_json(
+            directory / COMPARISON_FILE, asdict(compare_rankings(clean, clean_lists, mixed, mixed_lists, settings))
+        )
 
 
 def compare_rankings(
-    clean: EvaluationWindow, kept: Rows, mixed: EvaluationWindow, ranked: Rows, settings: Settings
+    clean: EvaluationWindow, clean_lists: Rows, mixed: EvaluationWindow, mixed_lists: Rows, settings: Settings
 ) -> ScreenComparison:
-    """The lists `kept` of models that learned from clean users alone beside those `ranked` by models of all users.
+    """Compare lists of models fitted on unflagged users, `clean_lists`, with those of models fitted on all users.
 
-    Each exam knows items by rows of its own; its users are the same in the same order, so that they are resampled
+    Each window has item rows of its own. The test users are the same in the same order, so they are resampled
     together.
     """
-    found: list[ScreenedMetric] = []
+    metrics: list[ScreenedMetric] = []
     for metric in (f"{name}@{settings.evaluation.cutoff}" for name in METRICS):
         evaluation = replace(settings.evaluation, metric=metric)
         without, with_all = (
-            measure_model(metric, lists, exam.ground_truth, evaluation, settings.seed)
-            for lists, exam in ((kept, clean), (ranked, mixed))
+            measure_model(metric, lists, window.ground_truth, evaluation, settings.seed)
+            for lists, window in ((clean_lists, clean), (mixed_lists, mixed))
         )
         resampled = np.array(without.resampled) - np.array(with_all.resampled)
-        found.append(
+        metrics.append(
             ScreenedMetric(
                 metric, without.metrics[metric], with_all.metrics[metric], confidence_interval(resampled)
             )
         )
-    return ScreenComparison(len(clean.ground_truth.user_rows), tuple(found))
+    return ScreenComparison(len(clean.ground_truth.user_rows), tuple(metrics))
 
 
 def read_comparison(run: Run) -> ScreenComparison | None:
-    """What screening changed; None where nobody was screened out."""
+    """Read the comparison of a run; None if no user was flagged."""
     file = run.directory / UNSCREENED / COMPARISON_FILE
     return TypeAdapter(ScreenComparison).validate_python(read_json(file)) if file.exists() else None

@@ -1,4 +1,4 @@
-"""The screen step: who is no shopper, by detectors, flags and labels, so that no model learns from them."""
+"""The screen step: flag bots by detectors, online flags and labels, so that models do not learn from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,22 +44,22 @@ from recsys.store.flags import Flag
 USERS_FILE: Final = "users.parquet"
 SUMMARY_FILE: Final = "summary.json"
 ONLINE_DAYS: Final = 90
-"""So long a flag of the online half keeps a user out of training."""
+"""Days for which an online flag excludes a user from training."""
 REPORTED_SCORE: Final = 50.0
-"""From it on users are written down though they are not screened out."""
+"""Score from which users are reported though they are not flagged."""
 FLAG_HOURS: Final = 36.0
-"""So long after publishing a screened user gets popular lists: until the next night's run, and its delay."""
+"""Hours for which a user flagged by a run gets popular lists: until the next nightly run, and its delay."""
 MAX_REPORTED: Final = 10_000
-LABELLED: Final = "an analyst calls the user a bot"
+LABELED_REASON: Final = "an analyst calls the user a bot"
 
-# Who found a user: what is named first counts where several did.
+# Who flagged a user; of several origins the first counts.
 Origin = Literal["label", "online", "nightly"]
 ORIGINS: Final[tuple[Origin, ...]] = ("label", "online", "nightly")
 
 
 @dataclass(frozen=True)
 class ScreenSummary:
-    """What the screen step found."""
+    """The numbers that the screen step reports."""
 
     mode: Literal["screen", "shadow"]
     users: int
@@ -68,11 +68,11 @@ class ScreenSummary:
     screened_users: int
     screened_events: int
     by_origin: dict[Origin, int]
-    """Screened users by who found them."""
+    """Flagged users by origin."""
     bots: int
-    """Labels of analysts that call a user a bot."""
+    """Labels of analysts that say bot."""
     fine: int
-    """Labels of analysts that call a user fine."""
+    """Labels of analysts that say fine."""
 
 
 def screen(context: RunContext) -> RunContext:
@@ -88,24 +88,22 @@ def screen(context: RunContext) -> RunContext:
 
 
 def read_screen_summary(run: Run) -> ScreenSummary:
-    """What the screen step of a run found."""
+    """Read the summary of a run's screen step."""
     return TypeAdapter(ScreenSummary).validate_python(read_json(run.directory / SCREEN / SUMMARY_FILE))
 
 
 def read_screened(run: Run) -> pl.DataFrame:
-    """Everyone who was written down: user, score, whether flagged, who found the user, reasons, events; those
-    flagged first, then by score.
-    """
+    """Read the reported users: user, score, flagged, source, reasons, events; flagged users come first."""
     return pl.read_parquet(run.directory / SCREEN / USERS_FILE)
 
 
 def screened_users(run: Run) -> pl.Series:
-    """The users who were flagged, by their ids in the lake."""
+    """Read the ids, in the lake, of the flagged users."""
     return read_screened(run).filter(FLAGGED)[USER_ID]
 
 
 def build_nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Flag]:
-    """The flags of the users whom the run screened out, from `now` on; none where it only looks, or does not."""
+    """Build the flags to publish, from `now` on; none in shadow mode or without screening."""
     if settings.anomalies.nightly != "screen":
         return []
     rows = read_screened(run).filter(FLAGGED).select(USER_ID, SCORE, REASONS).rows()
@@ -114,12 +112,12 @@ def build_nightly_flags(run: Run, settings: Settings, now: datetime) -> list[Fla
 
 
 def find_latest_screening(directory: Path) -> Run | None:
-    """The latest run under the data directory that looked for users who are no shoppers; None where none did."""
+    """Return the latest run under the data directory with a screen step; None without any."""
     return next((run for run in list_runs(directory) if SCREEN in run.manifest()["steps"]), None)
 
 
 def read_latest_screened_users(directory: Path) -> pl.Series | None:
-    """The users whom the latest run under the data directory screened out; None where none looked for any."""
+    """Read the users excluded by the latest run with a screen step; None without such a run, or in shadow mode."""
     run = find_latest_screening(directory)
     return None if run is None or read_screen_summary(run).mode == "shadow" else screened_users(run)
 
@@ -130,41 +128,41 @@ def _screen(directory: Path, context: RunContext) -> None:
     run, lake, settings = context.run, context.lake, context.settings
     anomalies = settings.anomalies
     with context.progress.task("screen users", 2 * lake.buckets) as task:
-        table, pairs = _tables(lake, settings, run.as_of, task)
+        table, pairs = _behavior_and_pairs(lake, settings, run.as_of, task)
         labels = lake.labels().collect()
-        found = screen_users(pairs, table, labels, anomalies, settings.seed)
-        known = table.select(USER_ID, EVENTS)
+        screened = screen_users(pairs, table, labels, anomalies, settings.seed)
+        users = table.select(USER_ID, EVENTS)
         allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
-        verdicts = combine_verdicts(known, found, labels, read_online_flags(lake, run.as_of), allowed)
-        _reported(verdicts).write_parquet(directory / USERS_FILE)
-        write_json(directory / SUMMARY_FILE, asdict(_summarize(known, verdicts, labels, anomalies)))
+        verdicts = combine_verdicts(users, screened, labels, read_online_flags(lake, run.as_of), allowed)
+        _select_reported(verdicts).write_parquet(directory / USERS_FILE)
+        write_json(directory / SUMMARY_FILE, asdict(_summarize(users, verdicts, labels, anomalies)))
 
 
 def combine_verdicts(
-    known: pl.DataFrame,
-    found: pl.DataFrame,
+    users: pl.DataFrame,
+    screened: pl.DataFrame,
     labels: pl.DataFrame,
     online: pl.DataFrame,
     allowed: Sequence[str],
 ) -> pl.DataFrame:
-    """Who is screened out, one row a user of `known` (user, events) of whom anything is said.
+    """Combine labels, online flags and nightly scores into one row per user that has any of them.
 
-    `found` is what the nightly detectors say (user, score, flagged, reasons), `online` the same of the online half,
-    all of it flagged. Whom an analyst calls a bot is flagged whatever they say; whom an analyst calls fine, and who
-    is `allowed`, never.
+    `users` has the events of every user (user, events), `screened` has the nightly scores (user, score, flagged,
+    reasons), `online` the same columns of online flags, all of them flagged. A user whom an analyst labels a bot is
+    always flagged; users labeled fine, and `allowed` users, never are.
     """
     bots, fine = (labels.filter(pl.col(LABEL) == label).select(USER_ID) for label in (BOT, FINE))
-    said = bots.with_columns(
-        pl.lit(100.0).alias(SCORE), pl.lit(True).alias(FLAGGED), pl.lit([LABELLED]).alias(REASONS)
+    labeled = bots.with_columns(
+        pl.lit(100.0).alias(SCORE), pl.lit(True).alias(FLAGGED), pl.lit([LABELED_REASON]).alias(REASONS)
     )
     columns = [USER_ID, SCORE, FLAGGED, REASONS]
     parts = [
         part.select(columns).with_columns(pl.lit(origin).alias(SOURCE))
-        for origin, part in zip(ORIGINS, (said, online, found), strict=True)
+        for origin, part in zip(ORIGINS, (labeled, online, screened), strict=True)
     ]
     never = pl.concat([fine[USER_ID], pl.Series(USER_ID, allowed, pl.String)])
     rank = pl.col(SOURCE).replace_strict({origin: place for place, origin in enumerate(ORIGINS)})
-    # The one who flags is named, and of several the first; a score is the highest of all.
+    # The source is the first origin that flags; the score is the highest of all.
     return (
         pl.concat(parts)
         .sort(USER_ID, ~pl.col(FLAGGED), rank, maintain_order=True)
@@ -177,26 +175,26 @@ def combine_verdicts(
         )
         .with_columns(pl.col(REASONS).list.unique(maintain_order=True))
         .with_columns((pl.col(FLAGGED) & ~pl.col(USER_ID).is_in(never.implode())).alias(FLAGGED))
-        .join(known, on=USER_ID, maintain_order="left")
+        .join(users, on=USER_ID, maintain_order="left")
     )
 
 
-def _reported(verdicts: pl.DataFrame) -> pl.DataFrame:
-    """Those flagged and, of the others, the most suspicious."""
+def _select_reported(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Select the flagged users and the most suspicious of the others."""
     ordered = verdicts.sort(SCORE, USER_ID, descending=[True, False])
     others = ordered.filter(~pl.col(FLAGGED) & (pl.col(SCORE) >= REPORTED_SCORE)).head(MAX_REPORTED)
     return pl.concat([ordered.filter(FLAGGED), others])
 
 
 def _summarize(
-    known: pl.DataFrame, verdicts: pl.DataFrame, labels: pl.DataFrame, anomalies: Anomalies
+    users: pl.DataFrame, verdicts: pl.DataFrame, labels: pl.DataFrame, anomalies: Anomalies
 ) -> ScreenSummary:
     flagged = verdicts.filter(FLAGGED)
     counts: dict[str, int] = dict(flagged[SOURCE].value_counts().rows())
     return ScreenSummary(
         mode="shadow" if anomalies.nightly == "shadow" else "screen",
-        users=known.height,
-        events=int(known[EVENTS].sum()),
+        users=users.height,
+        events=int(users[EVENTS].sum()),
         screened_users=flagged.height,
         screened_events=int(flagged[EVENTS].sum()),
         by_origin={origin: counts.get(origin, 0) for origin in ORIGINS},
@@ -205,8 +203,10 @@ def _summarize(
     )
 
 
-def _tables(lake: Lake, settings: Settings, as_of: datetime, task: Task) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The behaviour of every user, and what each did with each item, put together bucket by bucket."""
+def _behavior_and_pairs(
+    lake: Lake, settings: Settings, as_of: datetime, task: Task
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Compute the behavior of every user, and the events of each user and item, bucket by bucket."""
     buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
     items: list[pl.DataFrame] = []
     ips: list[pl.DataFrame] = []
@@ -216,7 +216,9 @@ def _tables(lake: Lake, settings: Settings, as_of: datetime, task: Task) -> tupl
             parts.append(part)
         task.advance(1)
     shop_items = add_item_counts(pl.concat(items).lazy()).collect()
-    shop_ips = _counted_ips(add_ip_counts(pl.concat(ips).lazy()).collect(), settings.anomalies.allowed_networks)
+    shop_ips = _exclude_allowed_ips(
+        add_ip_counts(pl.concat(ips).lazy()).collect(), settings.anomalies.allowed_networks
+    )
     tables: list[pl.DataFrame] = []
     pairs: list[pl.DataFrame] = []
     for events in buckets:
@@ -231,15 +233,15 @@ def _tables(lake: Lake, settings: Settings, as_of: datetime, task: Task) -> tupl
 
 
 def count_user_item_events(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """One row a user and item: how many events say that the user wants the item, the first and the last of them."""
-    wanted = events.filter(weight(weights) > 0)
-    return wanted.group_by(USER_ID, ITEM_ID).agg(
+    """Count the positive events of each user and item, with the first and the last time."""
+    positive = events.filter(weight(weights) > 0)
+    return positive.group_by(USER_ID, ITEM_ID).agg(
         pl.len().alias(EVENTS), pl.col(TIMESTAMP).min().alias(FIRST_AT), pl.col(TIMESTAMP).max().alias(LAST_AT)
     )
 
 
-def _counted_ips(ips: pl.DataFrame, allowed: Sequence[str]) -> pl.DataFrame:
-    """The addresses that lie in no allowed network."""
+def _exclude_allowed_ips(ips: pl.DataFrame, allowed: Sequence[str]) -> pl.DataFrame:
+    """Remove the addresses in allowed networks."""
     networks = parse_networks(allowed)
     if not networks:
         return ips
@@ -247,7 +249,7 @@ def _counted_ips(ips: pl.DataFrame, allowed: Sequence[str]) -> pl.DataFrame:
 
 
 def read_online_flags(lake: Lake, as_of: datetime) -> pl.DataFrame:
-    """Users whom the online half held back in the last days, each with the flag of the highest score."""
+    """Read the users flagged online in the last `ONLINE_DAYS`, each with the flag of the highest score."""
     since = as_of - timedelta(days=ONLINE_DAYS)
     recent = pl.col(TIMESTAMP).is_between(pl.lit(since), pl.lit(as_of), closed="left")
     flags = lake.flags().filter(recent & ~pl.col(SHADOW)).collect()

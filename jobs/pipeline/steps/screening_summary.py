@@ -1,4 +1,4 @@
-"""What people are told of the users who were screened out, and of those who are suspected."""
+"""The report's section on screening: flagged users, reasons, and the most suspicious users."""
 
 import polars as pl
 
@@ -18,10 +18,10 @@ _USERS = "users"
 
 
 def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None:
-    """Who was screened out of a run, why, and what that changed; None where nobody was looked for."""
+    """Summarize the screening of a run and its effect; None if screening is off."""
     if settings.anomalies.nightly == "off":
         return None
-    summary, found = read_screen_summary(run), read_screened(run)
+    summary, reported = read_screen_summary(run), read_screened(run)
     return ScreeningSummary(
         shadow=summary.mode == "shadow",
         users=summary.users,
@@ -29,8 +29,10 @@ def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None
         screened_users=summary.screened_users,
         screened_events=summary.screened_events,
         by_origin={**summary.by_origin},
-        reasons=top_reasons(found.filter(FLAGGED)),
-        suspects=_suspects(found.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)),
+        reasons=top_reasons(reported.filter(FLAGGED)),
+        suspects=_to_suspects(
+            reported.sort(SCORE, FLAGGED, USER_ID, descending=[True, True, False]).head(SUSPECTS)
+        ),
         bots=summary.bots,
         fine=summary.fine,
         has_labeled_detector=summary.bots + summary.fine >= MIN_LABELS and min(summary.bots, summary.fine) >= FOLDS,
@@ -40,7 +42,7 @@ def summarize_screening(run: Run, settings: Settings) -> ScreeningSummary | None
 
 
 def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
-    """What was unusual, without the figures behind the colon, and for how many users, the most frequent first."""
+    """Count users by reason, cut at the colon, the most frequent reasons first."""
     kind = pl.col(REASONS).str.split(":").list.first().alias(_REASON)
     kinds = users.select(USER_ID, REASONS).explode(REASONS).drop_nulls().select(USER_ID, kind).unique()
     counts = kinds.group_by(_REASON).agg(pl.len().alias(_USERS)).sort(_USERS, _REASON, descending=[True, False])
@@ -48,12 +50,12 @@ def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
 
 
 def find_suspect(run: Run, user_id: str) -> Suspect | None:
-    """What a run says of a user, by the id in the lake; None where it wrote nothing down."""
-    return next(iter(_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
+    """Read what a run reports of a user, by the id in the lake; None if it does not report the user."""
+    return next(iter(_to_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
 
 
-def _suspects(found: pl.DataFrame) -> tuple[Suspect, ...]:
-    rows = found.select(USER_ID, SCORE, FLAGGED, SOURCE, EVENTS, REASONS).rows()
+def _to_suspects(users: pl.DataFrame) -> tuple[Suspect, ...]:
+    rows = users.select(USER_ID, SCORE, FLAGGED, SOURCE, EVENTS, REASONS).rows()
     return tuple(
         Suspect(user, score, flagged, origin, events, tuple(reasons))
         for user, score, flagged, origin, events, reasons in rows

@@ -142,12 +142,12 @@ def lift_sentence(report: Report) -> str:
     """State how popular the items recommended to light and heavy users are, relative to their own items."""
     bias = report.winner_on_test.popularity_bias
     comparisons = [
-        f"to {SEGMENT_LABELS[name]}, {_compare(part.lift)} the items of their history and "
+        f"to {SEGMENT_LABELS[name]} are {_compare(part.lift)} the items of their history and "
         f"{_compare(part.lift_over_wanted)} their relevant items"
         for name in (LIGHT, HEAVY)
         if (part := bias.get(name))
     ]
-    return f"{report.winner} recommends items {'; '.join(comparisons)}."
+    return f"The items that {report.winner} recommends {'; those '.join(comparisons)}."
 
 
 def diversity_sentence(report: Report) -> str:

@@ -1,7 +1,7 @@
 """The contents of the report, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
@@ -220,7 +220,7 @@ class Report:
     steps: tuple[StepUsage, ...]
     examples: tuple[Example, ...]
     settings: Mapping[str, str]
-    quarantine: QuarantineCounts = QuarantineCounts((), 0)
+    quarantine: QuarantineCounts = field(default_factory=QuarantineCounts)
     schema_changes: tuple[SchemaChange, ...] = ()
     folds: tuple[Fold, ...] = ()
     """The oldest first, the test window last; empty without cross-validation."""

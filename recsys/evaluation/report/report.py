@@ -84,7 +84,7 @@ def render_report(report: Report) -> str:
         segments=SEGMENT_LABELS,
         min_reliable_users=MIN_RELIABLE_USERS,
         everyone=ALL,
-        bias_segments={ALL: "all users", LIGHT: SEGMENT_LABELS[LIGHT], HEAVY: SEGMENT_LABELS[HEAVY]},
+        bias_segments=(ALL, LIGHT, HEAVY),
         examples=report.examples[:MAX_EXAMPLES],
         example_items=MAX_EXAMPLE_ITEMS,
         validation=_best_first(report.validation, report.evaluation.metric),

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs.experiments import backtest as replaying
-from jobs.experiments.backtest import Backtest, backtest, days
+from jobs.experiments.backtest import Backtest, backtest, event_days
 from jobs.lake import Lake
 from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.pseudonyms import pseudonym
@@ -69,11 +69,11 @@ def test_a_day_is_of_utc_and_others_do_not_count(tmp_path: Path) -> None:
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     rows = [*acts("bot", 20, 0.1, midnight - timedelta(seconds=1)), *acts("ann", 2, 9.0, NOON - timedelta(days=3))]
     lake = lake_with(tmp_path, rows)
-    assert days(lake) == [date(2026, 2, 26), DAY, date(2026, 3, 2)]
+    assert event_days(lake) == [date(2026, 2, 26), DAY, date(2026, 3, 2)]
     found = [backtest(lake, SETTINGS, day) for day in (DAY, date(2026, 3, 2), date(2026, 2, 27))]
     assert [(each.users, each.events, len(each.flags)) for each in found] == [(1, 10, 0), (1, 10, 0), (0, 0, 0)]
     assert found[2].share == 0.0
-    assert days(Lake(tmp_path / "empty")) == []
+    assert event_days(Lake(tmp_path / "empty")) == []
 
 
 def test_a_flag_is_raised_again_when_it_has_expired(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_the_flags_are_those_of_judging_every_line(
         for second, user, lines in sorted(orders, key=lambda order: order[:2]):
             for item, event, price in lines:
                 if every_line:
-                    replay._judged.clear()  # pyright: ignore[reportPrivateUsage]
+                    replay._scored.clear()  # pyright: ignore[reportPrivateUsage]
                 at = NOON + timedelta(seconds=second)
-                raised = replay.take(user, f"i{item}", event, at, "", price, None, None, None)
+                raised = replay.process(user, f"i{item}", event, at, price, None, None, None)
                 if raised is not None:
                     found.append((raised.user_id, raised.at, raised.score))
         return found

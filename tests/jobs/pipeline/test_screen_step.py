@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from jobs.lake import Lake
-from jobs.pipeline.steps.screen import LABELLED, combine_verdicts, read_online_flags
+from jobs.pipeline.steps.screen import LABELED_REASON, combine_verdicts, read_online_flags
 from recsys.schema import Flags, Labels
 from recsys.store.embedded import server_status, stop_server
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
@@ -59,7 +59,7 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
     }
     shown = ("score", "source", "reasons", "events")
     assert [rows["a"][name] for name in shown] == [90, "nightly", ["fast"], 1]
-    assert [rows["c"][name] for name in shown] == [100, "label", [LABELLED], 3]
+    assert [rows["c"][name] for name in shown] == [100, "label", [LABELED_REASON], 3]
     assert [rows["d"][name] for name in shown] == [85, "online", ["burst", "odd"], 4]
 
 
@@ -134,7 +134,7 @@ def test_screened_users_change_no_list_and_get_the_popular_one(
     assert status is not None
     backend = redis.Redis(status.address.host, status.address.port, decode_responses=True)
     flag = json.loads(str(backend.get("recsys:flag:{bot1}")))
-    assert (flag["source"], flag["score"], flag["reasons"]) == ("nightly", 100, [LABELLED])
+    assert (flag["source"], flag["score"], flag["reasons"]) == ("nightly", 100, [LABELED_REASON])
     lasts = datetime.fromisoformat(flag["until"]) - datetime.fromisoformat(flag["since"])
     assert lasts == timedelta(hours=36)
     assert backend.exists(f"recsys:{RUN}:user:{{bot1}}") == 0

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +8,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from recsys.store.embedded import start_server, stop_server
+from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
 from tests.recsys.store.cluster import cluster_client, running_cluster
 from tests.recsys.store.versions import user_lists
@@ -44,13 +45,11 @@ def server_directory(new_directory: Callable[[str], Path]) -> Path:
     return new_directory("valkey")
 
 
-@pytest.fixture
-def new_client(server_directory: Path) -> Iterator[Callable[[], redis.Redis]]:
-    """Clients of one running server, closed at the end."""
+@contextmanager
+def _clients_of(address: ServerAddress) -> Iterator[Callable[[], redis.Redis]]:
     clients: list[redis.Redis] = []
 
     def new() -> redis.Redis:
-        address = start_server(server_directory)
         clients.append(redis.Redis(host=address.host, port=address.port))
         return clients[-1]
 
@@ -60,8 +59,28 @@ def new_client(server_directory: Path) -> Iterator[Callable[[], redis.Redis]]:
 
 
 @pytest.fixture
+def new_client(valkey_address: ServerAddress, valkey: redis.Redis) -> Iterator[Callable[[], redis.Redis]]:
+    """Clients of the shared server, emptied before the test; closed at the end."""
+    with _clients_of(valkey_address) as new:
+        yield new
+        valkey.config_set("maxmemory", 0)
+
+
+@pytest.fixture
 def client(new_client: Callable[[], redis.Redis]) -> redis.Redis:
     return new_client()
+
+
+@pytest.fixture
+def new_own_client(server_directory: Path) -> Iterator[Callable[[], redis.Redis]]:
+    """Clients of a server of the test's own, for tests that stop it, reconfigure it or measure its memory."""
+    with _clients_of(start_server(server_directory)) as new:
+        yield new
+
+
+@pytest.fixture
+def own_client(new_own_client: Callable[[], redis.Redis]) -> redis.Redis:
+    return new_own_client()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from recsys.store.catalogue import CATALOGUE_SCHEMA
-from serving.engine.catalogue import Catalogue, ItemFilter, without_facts
+from serving.engine.catalogue import Catalogue, ItemFilter, catalogue_without_facts
 
 VERSION = "20180101T000000Z"
 CATEGORIES = ("DAIRY", "DAIRY>CHEESE", "DAIRY>CHEESE>HARD", "DAIRYLESS", None)
@@ -100,8 +100,8 @@ def test_changes_are_as_if_the_table_had_had_them(
     assert [catalogue.title(item_id) for item_id in expected["item_id"]] == titles
 
 
-def test_a_version_without_facts_has_its_popular_items() -> None:
-    catalogue = without_facts(VERSION, ["b", "a"])
+def test_a_version_catalogue_without_facts_has_its_popular_items() -> None:
+    catalogue = catalogue_without_facts(VERSION, ["b", "a"])
     assert list(catalogue.popular()) == ["b", "a"]
     assert catalogue.facts("a")["price"] is None
     assert catalogue.title("a") == "a"

@@ -4,15 +4,14 @@ from collections import Counter
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.schema import VECTOR
 from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue
-from serving.engine.filters import Exclusions, page
-from serving.engine.ranking import Candidate, Candidates, diversify, fuse, spread
+from serving.engine.filters import take_page
+from serving.engine.ranking import Candidate, CandidateList, diversify, fuse, spread
 
 BRANDS = ("x", "y", "z", None)
 
@@ -37,13 +36,13 @@ def names(order: object) -> list[str]:
 
 
 def test_a_single_list_stays_as_it_is() -> None:
-    order = list(fuse([Candidates("personal", "why", ["a", "b"])]))
+    order = list(fuse([CandidateList("personal", "why", ["a", "b"])]))
     assert order == [Candidate("a", "personal", "why"), Candidate("b", "personal", "why")]
 
 
 def test_lists_are_fused_by_reciprocal_ranks() -> None:
-    own = Candidates("personal", "own", ["a", "b", "c"], 1.0, 10)
-    near = Candidates("session", "near", ["c", "d"], 0.3, 3)
+    own = CandidateList("personal", "own", ["a", "b", "c"], 1.0, 10)
+    near = CandidateList("session", "near", ["c", "d"], 0.3, 3)
     # a 1/11 = .0909, b 1/12 = .0833, c 1/13 + .3/4 = .1519, d .3/5 = .06; c's own list, with 1/13, counts most.
     order = list(fuse([own, near]))
     assert names(order) == ["c", "a", "b", "d"]
@@ -52,7 +51,7 @@ def test_lists_are_fused_by_reciprocal_ranks() -> None:
 
 
 def test_equal_scores_keep_the_order_of_the_lists() -> None:
-    lists = [Candidates("personal", "own", ["a"]), Candidates("session", "near", ["b"])]
+    lists = [CandidateList("personal", "own", ["a"]), CandidateList("session", "near", ["b"])]
     assert names(fuse(lists)) == ["a", "b"]
 
 
@@ -70,6 +69,11 @@ def test_marginal_relevance_by_hand() -> None:
 def test_without_vectors_nothing_moves() -> None:
     order = [candidate("a"), candidate("b")]
     assert diversify(order, catalogue(dict.fromkeys("ab")), 0.9) == order
+
+
+def test_an_empty_order_stays_empty() -> None:
+    items = catalogue({"a": None}, {"a": [127, 0]})
+    assert diversify([], items, 0.5) == []
 
 
 @st.composite
@@ -103,50 +107,5 @@ def test_pages_of_a_spread_order_are_the_order(brands: dict[str, str | None], n:
     whole = names(spread(order, n, items, 1, 0))
     pages: list[str] = []
     for offset in range(0, len(order) + 1, n):
-        taken, _, _ = page(spread(order, n, items, 1, 0), 0, offset, n, Exclusions())
-        pages += names(taken)
+        pages += names(take_page(spread(order, n, items, 1, 0), 0, offset, n, []).items)
     assert pages == whole
-
-
-@given(
-    st.integers(0, 30).map(lambda size: [f"i{number}" for number in range(size)]),
-    st.sets(st.integers(0, 29)),
-    st.integers(1, 7),
-)
-def test_places_lead_through_an_order_once(item_ids: list[str], off: set[int], n: int) -> None:
-    barred = Exclusions(unavailable=frozenset(f"i{number}" for number in off))
-    order = [candidate(item_id) for item_id in item_ids]
-    shown: list[str] = []
-    place = 0
-    while True:
-        taken, place, _ = page(order, place, 0, n, barred)
-        shown += names(taken)
-        if len(taken) < n:
-            break
-    assert shown == [item_id for item_id in item_ids if item_id not in barred.unavailable]
-
-
-def test_what_is_left_out_is_told_with_its_reason() -> None:
-    barred = Exclusions(
-        had=" h hh ",
-        bought=frozenset("b"),
-        seen=frozenset("s"),
-        excluded=frozenset("e"),
-        unavailable=frozenset("u"),
-    )
-    order = [candidate(item_id) for item_id in ("h", "b", "s", "e", "u", "k", "hhh")]
-    taken, place, removed = page(order, 0, 0, 2, barred)
-    assert (names(taken), place) == (["k", "hhh"], 7)
-    assert removed == {"bought": ["h", "b"], "seen": ["s"], "excluded": ["e"], "unavailable": ["u"]}
-
-
-@pytest.mark.parametrize("wanted", [1, 5])
-def test_an_order_is_not_gone_through_further_than_needed(wanted: int) -> None:
-    def endless() -> object:
-        number = 0
-        while True:
-            yield candidate(f"i{number}")
-            number += 1
-
-    taken, place, _ = page(endless(), 0, 0, wanted, Exclusions())  # type: ignore[arg-type]
-    assert len(taken) == place == wanted

@@ -14,10 +14,12 @@ from recsys.ids import Rows
 USERS, ITEMS, DEPTH = 1_200, 50, 20
 
 
-def truth_of(wanted: Rows, light: np.ndarray) -> GroundTruth:
-    users = len(wanted)
-    rows = np.repeat(np.arange(users), wanted.shape[1])
-    relevant = csr_matrix((np.ones(wanted.size, np.float32), (rows, wanted.ravel())), shape=(users, ITEMS))
+def make_ground_truth(relevant_items: Rows, light: np.ndarray) -> GroundTruth:
+    users = len(relevant_items)
+    rows = np.repeat(np.arange(users), relevant_items.shape[1])
+    relevant = csr_matrix(
+        (np.ones(relevant_items.size, np.float32), (rows, relevant_items.ravel())), shape=(users, ITEMS)
+    )
     counts = relevant.getnnz(axis=1)
     returning = Relevance(relevant, counts, np.full(users, ITEMS))
     nobody = returning.select(np.zeros(users, bool))
@@ -48,7 +50,7 @@ def noise(generator: np.random.Generator) -> Rows:
 
 
 @pytest.fixture
-def wanted(generator: np.random.Generator) -> Rows:
+def relevant_items(generator: np.random.Generator) -> Rows:
     return generator.permuted(np.tile(np.arange(ITEMS, dtype=np.int32), (USERS, 1)), axis=1)[:, :4]
 
 
@@ -61,18 +63,22 @@ def heading(best: Rows, rest: Rows) -> Rows:
     return np.array(merged, np.int32)
 
 
-def test_a_model_that_knows_everything_stays_alone(wanted: Rows, noise: Rows):
+def test_a_model_that_knows_everything_stays_alone(relevant_items: Rows, noise: Rows):
     light = np.arange(USERS) % 2 == 0
-    choice = choose_blend({"noise": noise, "oracle": heading(wanted, noise)}, truth_of(wanted, light), 10, 0)
+    choice = choose_blend(
+        {"noise": noise, "oracle": heading(relevant_items, noise)}, make_ground_truth(relevant_items, light), 10, 0
+    )
     assert choice.weights == {"oracle": {EVERYONE: 1.0, LIGHT: 1.0, HEAVY: 1.0}}
     assert choice.gain == 0
     assert choice.cost_of_leaving_out == {}
 
 
-def test_two_models_that_know_half_each_are_blended(wanted: Rows, noise: Rows):
+def test_two_models_that_know_half_each_are_blended(relevant_items: Rows, noise: Rows):
     light = np.arange(USERS) % 2 == 0
-    first, second = heading(wanted[:, :2], noise), heading(wanted[:, 2:], noise[:, ::-1])
-    choice = choose_blend({"first": first, "noise": noise, "second": second}, truth_of(wanted, light), 10, 0)
+    first, second = heading(relevant_items[:, :2], noise), heading(relevant_items[:, 2:], noise[:, ::-1])
+    choice = choose_blend(
+        {"first": first, "noise": noise, "second": second}, make_ground_truth(relevant_items, light), 10, 0
+    )
     assert set(choice.weights) == {"first", "second"}
     assert choice.gain > 0.1
     assert 0 < choice.gain_deviation < choice.gain
@@ -81,19 +87,23 @@ def test_two_models_that_know_half_each_are_blended(wanted: Rows, noise: Rows):
         assert sum(weights[segment] for weights in choice.weights.values()) == pytest.approx(1, abs=1e-3)
 
 
-def test_a_segment_has_the_weights_that_suit_it(wanted: Rows, noise: Rows):
+def test_a_segment_has_the_weights_that_suit_it(relevant_items: Rows, noise: Rows):
     light = np.arange(USERS) % 2 == 0
-    knows = heading(wanted, noise)
+    knows = heading(relevant_items, noise)
     of_light, of_heavy = np.where(light[:, None], knows, noise), np.where(light[:, None], noise, knows)
-    choice = choose_blend({"of_light": of_light, "of_heavy": of_heavy}, truth_of(wanted, light), 10, 0)
+    choice = choose_blend(
+        {"of_light": of_light, "of_heavy": of_heavy}, make_ground_truth(relevant_items, light), 10, 0
+    )
     assert choice.weights["of_light"][LIGHT] > 0.7 > 0.3 > choice.weights["of_light"][HEAVY]
 
 
-def test_a_small_segment_leans_on_everyones_weights(wanted: Rows, noise: Rows):
+def test_a_small_segment_leans_on_everyones_weights(relevant_items: Rows, noise: Rows):
     light = np.arange(USERS) < 30
-    knows = heading(wanted, noise)
+    knows = heading(relevant_items, noise)
     of_light, of_heavy = np.where(light[:, None], knows, noise), np.where(light[:, None], noise, knows)
-    choice = choose_blend({"of_light": of_light, "of_heavy": of_heavy}, truth_of(wanted, light), 10, 0)
+    choice = choose_blend(
+        {"of_light": of_light, "of_heavy": of_heavy}, make_ground_truth(relevant_items, light), 10, 0
+    )
     assert choice.weights["of_heavy"][LIGHT] == choice.weights["of_heavy"][EVERYONE]
 
 
@@ -103,17 +113,22 @@ def test_a_gain_within_its_uncertainty_is_not_taken(gainers: int, members: int):
     alone, other, agreed = 0, 1, 2
     first = np.tile(np.array([alone, agreed, *range(3, 21)], np.int32), (USERS, 1))
     second = np.tile(np.array([other, agreed, *range(21, 39)], np.int32), (USERS, 1))
-    wanted = np.full((USERS, 1), ITEMS - 1, np.int32)
-    wanted[:gainers], wanted[gainers : gainers + 2] = agreed, alone
-    choice = choose_blend({"first": first, "second": second}, truth_of(wanted, np.zeros(USERS, bool)), 1, 0)
+    relevant_items = np.full((USERS, 1), ITEMS - 1, np.int32)
+    relevant_items[:gainers], relevant_items[gainers : gainers + 2] = agreed, alone
+    choice = choose_blend(
+        {"first": first, "second": second}, make_ground_truth(relevant_items, np.zeros(USERS, bool)), 1, 0
+    )
     assert len(choice.weights) == members
     if members == 1:
         assert choice.weights["first"][EVERYONE] == 1
 
 
-def test_the_same_seed_finds_the_same(wanted: Rows, noise: Rows):
+def test_the_same_seed_finds_the_same(relevant_items: Rows, noise: Rows):
     light = np.arange(USERS) % 2 == 0
-    lists = {"first": heading(wanted[:, :2], noise), "second": heading(wanted[:, 2:], noise[:, ::-1])}
-    assert choose_blend(lists, truth_of(wanted, light), 10, 3) == choose_blend(
-        lists, truth_of(wanted, light), 10, 3
+    lists = {
+        "first": heading(relevant_items[:, :2], noise),
+        "second": heading(relevant_items[:, 2:], noise[:, ::-1]),
+    }
+    assert choose_blend(lists, make_ground_truth(relevant_items, light), 10, 3) == choose_blend(
+        lists, make_ground_truth(relevant_items, light), 10, 3
     )

@@ -40,22 +40,22 @@ def test_names_that_run_together_are_not_the_same_path():
 
 def test_items_apart_in_the_tree_by_hand():
     lists = np.array([[0, 1, 2, 3], [0, 4, 5, -1], [0, 0, 1, 4]], dtype=np.int32)
-    found = path_diversity(lists, codes(), (1, 2, 4))
+    values = path_diversity(lists, codes(), (1, 2, 4))
     # Hard and soft cheese share two levels of three each, cheese and fruit one of three and two.
     hard_soft, hard_fruit = 1 - 4 / 6, 1 - 2 / 5
-    assert found[2] == pytest.approx([hard_soft, np.nan, 0], nan_ok=True)
-    assert found[4][0] == pytest.approx((hard_soft + 2 * hard_fruit + 3 * 1) / 6)
-    assert np.isnan(found[4][1])  # only one item of a known category
-    assert found[4][2] == pytest.approx((0 + 2 * hard_soft) / 3)  # the pairs with item 4 do not count
-    assert np.isnan(found[1]).all()
+    assert values[2] == pytest.approx([hard_soft, np.nan, 0], nan_ok=True)
+    assert values[4][0] == pytest.approx((hard_soft + 2 * hard_fruit + 3 * 1) / 6)
+    assert np.isnan(values[4][1])  # only one item of a known category
+    assert values[4][2] == pytest.approx((0 + 2 * hard_soft) / 3)  # the pairs with item 4 do not count
+    assert np.isnan(values[1]).all()
 
 
 def test_blocks_do_not_change_diversity(monkeypatch: pytest.MonkeyPatch):
     lists = np.random.default_rng(0).integers(-1, 6, size=(50, 4)).astype(np.int32)
     whole = path_diversity(lists, codes(), (2, 4))
     monkeypatch.setattr(diversity, "PATH_BLOCK_LISTS", 7)
-    for k, of_lists in path_diversity(lists, codes(), (2, 4)).items():
-        assert of_lists.tolist() == pytest.approx(whole[k].tolist(), nan_ok=True)
+    for k, list_values in path_diversity(lists, codes(), (2, 4)).items():
+        assert list_values.tolist() == pytest.approx(whole[k].tolist(), nan_ok=True)
 
 
 @given(st.integers(min_value=0, max_value=10_000))
@@ -65,21 +65,21 @@ def test_items_apart_by_who_has_them_is_the_mean_cosine_distance(seed: int):
     dense[0] = 1  # every item has a user
     lists = np.array([generator.permutation(8)[:5] for _ in range(6)], dtype=np.int32)
     weighted = csr_matrix(dense * generator.uniform(0.5, 3, dense.shape).astype(np.float32))
-    found = user_diversity(lists, weighted, (2, 5), 0)
+    values = user_diversity(lists, weighted, (2, 5), 0)
     expected = {
         k: sorted(np.mean([cosine(dense[:, a], dense[:, b]) for a, b in combinations(own[:k], 2)]) for own in lists)
         for k in (2, 5)
     }
-    for k, of_lists in found.items():
-        assert sorted(of_lists) == pytest.approx(expected[k], abs=1e-6)
+    for k, list_values in values.items():
+        assert sorted(list_values) == pytest.approx(expected[k], abs=1e-6)
 
 
 def test_an_item_nobody_has_is_like_no_other():
     users = csr_matrix(np.array([[1, 1, 0], [1, 1, 0]], dtype=np.float32))
     lists = np.array([[0, 1, -1], [0, 2, -1], [-1, -1, -1]], dtype=np.int32)
-    found = user_diversity(lists, users, (3,), 0)[3]
-    assert sorted(found[~np.isnan(found)]) == pytest.approx([0, 1], abs=1e-6)
-    assert np.isnan(found).sum() == 1
+    values = user_diversity(lists, users, (3,), 0)[3]
+    assert sorted(values[~np.isnan(values)]) == pytest.approx([0, 1], abs=1e-6)
+    assert np.isnan(values).sum() == 1
 
 
 def test_a_sample_of_lists_stands_for_all(monkeypatch: pytest.MonkeyPatch):

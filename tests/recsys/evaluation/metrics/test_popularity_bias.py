@@ -19,16 +19,16 @@ WINDOW = ["1a", "2b", "2x", "3d"]
 
 @pytest.fixture(scope="module")
 def ground_truth() -> GroundTruth:
-    pairs, wanted = (
+    pairs, window = (
         pl.DataFrame({"user_id": [pair[0] for pair in rows], "item_id": [pair[1] for pair in rows]})
         for rows in (TRAIN, WINDOW)
     )
-    known = build_interactions(
+    interactions = build_interactions(
         pairs.with_columns(confidence=pl.lit(1.0)),
         pairs.with_columns(timestamp=pl.lit(AS_OF - timedelta(days=1), dtype=TIMESTAMP_DTYPE), weight=pl.lit(1.0)),
         AS_OF,
     )
-    return build_ground_truth(wanted, known, Evaluation(light_user_events=2, head_share=0.5), None)
+    return build_ground_truth(window, interactions, Evaluation(light_user_events=2, head_share=0.5), None)
 
 
 def test_the_mean_of_a_list_leaves_empty_places_out():

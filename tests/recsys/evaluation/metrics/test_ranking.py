@@ -14,24 +14,24 @@ from recsys.evaluation.metrics.ranking import evaluate_lists, find_hits, metric_
 ITEMS = 12
 
 
-def relevance(*wanted: set[int], items: int = ITEMS) -> csr_matrix:
-    dense = np.zeros((len(wanted), items), dtype=np.float32)
-    for user, own in enumerate(wanted):
+def relevance(*relevant_items: set[int], items: int = ITEMS) -> csr_matrix:
+    dense = np.zeros((len(relevant_items), items), dtype=np.float32)
+    for user, own in enumerate(relevant_items):
         dense[user, sorted(own)] = 1
     return csr_matrix(dense)
 
 
 def evaluate_one(
-    ranked: list[int], wanted: set[int], cutoffs: tuple[int, ...], unknown: int = 0, candidates: int = ITEMS
+    ranked: list[int], relevant_items: set[int], cutoffs: tuple[int, ...], unknown: int = 0, candidates: int = ITEMS
 ) -> dict[str, float]:
     values = evaluate_lists(
         np.array([ranked], dtype=np.int32),
-        relevance(wanted),
-        np.array([len(wanted) + unknown]),
+        relevance(relevant_items),
+        np.array([len(relevant_items) + unknown]),
         np.array([candidates]),
         cutoffs,
     )
-    return {name: float(of_users[0]) for name, of_users in values.items()}
+    return {name: float(user_values[0]) for name, user_values in values.items()}
 
 
 def test_known_answers():
@@ -73,9 +73,9 @@ def test_a_list_without_hits_scores_nothing():
 
 def test_empty_places_are_never_hits():
     """A -1 after the list of user 1 must not match the last item of user 0."""
-    wanted = relevance({ITEMS - 1}, {0})
+    relevant_items = relevance({ITEMS - 1}, {0})
     lists = np.array([[-1, -1], [0, -1]], dtype=np.int32)
-    assert find_hits(lists, wanted).tolist() == [[False, False], [True, False]]
+    assert find_hits(lists, relevant_items).tolist() == [[False, False], [True, False]]
 
 
 def test_mean_reciprocal_rank_uses_the_first_hit():
@@ -95,26 +95,26 @@ def test_without_irrelevant_candidates_auc_is_one():
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[int], set[int], int]:
     ranked = draw(st.permutations(range(ITEMS)))[: draw(st.integers(min_value=5, max_value=ITEMS))]
-    wanted = draw(st.sets(st.integers(min_value=0, max_value=ITEMS - 1), min_size=1, max_size=ITEMS - 1))
-    return ranked, wanted, draw(st.integers(min_value=0, max_value=3))
+    relevant_items = draw(st.sets(st.integers(min_value=0, max_value=ITEMS - 1), min_size=1, max_size=ITEMS - 1))
+    return ranked, relevant_items, draw(st.integers(min_value=0, max_value=3))
 
 
 @given(cases(), st.integers(min_value=1, max_value=5))
 def test_auc_is_the_mann_whitney_statistic(case: tuple[list[int], set[int], int], k: int):
-    ranked, wanted, unknown = case
+    ranked, relevant_items, unknown = case
     scores = np.zeros(ITEMS)
     scores[ranked[:k]] = np.arange(k, 0, -1)
-    relevant = [*scores[sorted(wanted)], *([0.0] * unknown)]
-    irrelevant = scores[sorted(set(range(ITEMS)) - wanted)]
+    relevant = [*scores[sorted(relevant_items)], *([0.0] * unknown)]
+    irrelevant = scores[sorted(set(range(ITEMS)) - relevant_items)]
     expected = mannwhitneyu(relevant, irrelevant, method="asymptotic").statistic
     expected /= len(relevant) * len(irrelevant)
-    assert evaluate_one(ranked, wanted, (k,), unknown)[f"auc@{k}"] == pytest.approx(expected)
+    assert evaluate_one(ranked, relevant_items, (k,), unknown)[f"auc@{k}"] == pytest.approx(expected)
 
 
 @given(cases())
 def test_values_are_between_zero_and_one(case: tuple[list[int], set[int], int]):
-    ranked, wanted, unknown = case
-    values = evaluate_one(ranked, wanted, (1, 3, 5), unknown)
+    ranked, relevant_items, unknown = case
+    values = evaluate_one(ranked, relevant_items, (1, 3, 5), unknown)
     assert set(values) == set(metric_names((1, 3, 5)))
     assert all(0 <= value <= 1 for value in values.values())
 
@@ -127,37 +127,37 @@ def test_a_perfect_list_gives_one(ranked: list[int], k: int):
 
 @given(cases(), st.integers(min_value=0, max_value=4))
 def test_turning_a_miss_into_a_hit_lowers_nothing(case: tuple[list[int], set[int], int], place: int):
-    ranked, wanted, unknown = case
-    missing = sorted(wanted - set(ranked))
-    if not missing or ranked[place] in wanted:
+    ranked, relevant_items, unknown = case
+    missing = sorted(relevant_items - set(ranked))
+    if not missing or ranked[place] in relevant_items:
         return
     better = [*ranked]
     better[place] = missing[0]
-    before = evaluate_one(ranked, wanted, (1, 3, 5), unknown)
-    after = evaluate_one(better, wanted, (1, 3, 5), unknown)
+    before = evaluate_one(ranked, relevant_items, (1, 3, 5), unknown)
+    after = evaluate_one(better, relevant_items, (1, 3, 5), unknown)
     assert all(after[name] >= before[name] - 1e-12 for name in before)
     assert after["recall@5"] > before["recall@5"]
 
 
 @given(cases(), st.integers(min_value=0, max_value=3))
 def test_moving_a_hit_up_lowers_nothing(case: tuple[list[int], set[int], int], place: int):
-    ranked, wanted, unknown = case
-    if ranked[place] in wanted or ranked[place + 1] not in wanted:
+    ranked, relevant_items, unknown = case
+    if ranked[place] in relevant_items or ranked[place + 1] not in relevant_items:
         return
     better = [*ranked]
     better[place], better[place + 1] = better[place + 1], better[place]
-    before = evaluate_one(ranked, wanted, (5,), unknown)
-    after = evaluate_one(better, wanted, (5,), unknown)
+    before = evaluate_one(ranked, relevant_items, (5,), unknown)
+    after = evaluate_one(better, relevant_items, (5,), unknown)
     assert after["recall@5"] == before["recall@5"]
     assert all(after[f"{metric}@5"] > before[f"{metric}@5"] for metric in ("ndcg", "map", "auc"))
 
 
 @given(arrays(np.bool_, (7, ITEMS)), st.randoms(use_true_random=False), st.integers(min_value=1, max_value=40))
-def test_the_size_of_blocks_does_not_change_the_result(wanted: np.ndarray, random, block: int):
-    wanted[:, 0] = True
-    lists = np.array([random.sample(range(ITEMS), 5) for _ in wanted], dtype=np.int32)
-    counts, candidates = wanted.sum(axis=1), np.full(len(wanted), ITEMS)
-    arguments = (lists, csr_matrix(wanted.astype(np.float32)), counts, candidates, (2, 5))
+def test_the_size_of_blocks_does_not_change_the_result(relevant_items: np.ndarray, random, block: int):
+    relevant_items[:, 0] = True
+    lists = np.array([random.sample(range(ITEMS), 5) for _ in relevant_items], dtype=np.int32)
+    counts, candidates = relevant_items.sum(axis=1), np.full(len(relevant_items), ITEMS)
+    arguments = (lists, csr_matrix(relevant_items.astype(np.float32)), counts, candidates, (2, 5))
     whole = evaluate_lists(*arguments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "BLOCK_ENTRIES", block)

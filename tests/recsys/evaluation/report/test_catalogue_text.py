@@ -60,9 +60,9 @@ def test_popularity_of_recommended_history_and_relevant_items():
         "positions and are 30% of the relevant items."
     )
     assert catalogue_text.lift_sentence(report) == (
-        "als recommends items to light users, 3.0 times as popular as the items of their history and 3.0 times as "
-        "popular as their relevant items; to heavy users, about as popular as the items of their history and 0.5 "
-        "times as popular as their relevant items."
+        "The items that als recommends to light users are 3.0 times as popular as the items of their history and "
+        "3.0 times as popular as their relevant items; those to heavy users are about as popular as the items of "
+        "their history and 0.5 times as popular as their relevant items."
     )
     same = ItemPopularity(0.1, 0.1)
     level = replace(
@@ -71,8 +71,8 @@ def test_popularity_of_recommended_history_and_relevant_items():
         | {"light": PopularityBias(9, same, same, same)},
     )
     assert catalogue_text.lift_sentence(with_test(level)) == (
-        "als recommends items to light users, about as popular as the items of their history and about as popular "
-        "as their relevant items."
+        "The items that als recommends to light users are about as popular as the items of their history and about "
+        "as popular as their relevant items."
     )
 
 

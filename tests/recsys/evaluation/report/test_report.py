@@ -123,7 +123,7 @@ def test_every_plot_takes_its_colors_from_the_page(full_page: str):
         "Weights of the blend",
         "als 0.25 0.75 −0.0123 bpr 0.75 0.25 0.0001 popularity 0.00 none not measured",
         "als published 0.0790 0.0590 to 0.0990",
-        "Light users 60 users: few 15% head 60% 5.0% head 20% 5.0% head 20% +200%",
+        "Light 60 users: few 15% head 60% 5.0% head 20% 5.0% head 20% +200%",
         "the first rule that the row broke. 3 March 2017 has the most quarantined rows: 400",
         "orders discount absent Float64 5 November 2017",
         "train als 2 min 11 s 1.3 GB 7,634",

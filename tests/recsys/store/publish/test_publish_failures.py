@@ -54,6 +54,16 @@ class Killed(BaseException):
 
 
 @pytest.fixture
+def new_client(new_own_client: Callable[[], redis.Redis]) -> Callable[[], redis.Redis]:
+    return new_own_client
+
+
+@pytest.fixture
+def client(own_client: redis.Redis) -> redis.Redis:
+    return own_client
+
+
+@pytest.fixture
 def publishers(client: redis.Redis) -> Iterator[subprocess.Popen[str]]:
     port = client.connection_pool.connection_kwargs["port"]
     command = [sys.executable, "-c", PUBLISHERS, str(port)]

@@ -12,6 +12,7 @@ import redis
 from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
+from recsys.store import catalogue
 from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA, read_catalogue, write_catalogue
 from recsys.store.client.connect import Client
 from recsys.store.keys import Keys
@@ -111,8 +112,8 @@ def test_a_version_that_is_live_with_something_else_is_refused(
 ) -> None:
     lists = online_lists_of(FIRST)
     publish(client, keys, FIRST, lists, 2)
-    catalogue = keys.catalogue(FIRST)
-    part = client.hget(catalogue, "0")
+    key = keys.catalogue(FIRST)
+    part = client.hget(key, "0")
     assert isinstance(part, bytes)
     if change == "profile":
         client.set(keys.profile(FIRST, "1"), PROFILE.replace("  ", " "))
@@ -121,11 +122,11 @@ def test_a_version_that_is_live_with_something_else_is_refused(
     elif change == "bought with":
         client.set(keys.bought_together(FIRST, "none"), "c")
     elif change == "gone":
-        client.delete(catalogue)
+        client.delete(key)
     elif change == "another part":
-        client.hset(catalogue, "1", part)
+        client.hset(key, "1", part)
     elif change == "broken part":
-        client.hset(catalogue, "0", part[:-9])
+        client.hset(key, "0", part[:-9])
     else:
         other = lists / "catalogue.parquet"
         catalogue_of(3).write_parquet(other)
@@ -163,9 +164,12 @@ def test_what_a_run_without_history_or_items_leaves_out_is_no_key(
     assert read_catalogue({}).equals(catalogue_of(0))
 
 
-def test_a_large_catalogue_is_in_parts_in_order(client: redis.Redis, keys: Keys, tmp_path: Path) -> None:
-    items = catalogue_of(11 * 65_536 + 5, vectors=True)
-    items.write_parquet(tmp_path / "catalogue.parquet", row_group_size=50_000)
+def test_a_large_catalogue_is_in_parts_in_order(
+    client: redis.Redis, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "ITEMS_PER_PART", 512)
+    items = catalogue_of(11 * 512 + 5, vectors=True)
+    items.write_parquet(tmp_path / "catalogue.parquet", row_group_size=400)
     size = write_catalogue(client, keys, FIRST, tmp_path / "catalogue.parquet")
     values: Any = client.hgetall(keys.catalogue(FIRST))
     assert size == sum(len(value) for value in values.values())
@@ -183,31 +187,31 @@ def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists
 
 
 def test_memory_is_foretold_and_only_lists_to_recommend_are_cut(
-    client: redis.Redis, keys: Keys, online_lists_of: ListsOf
+    own_client: redis.Redis, keys: Keys, online_lists_of: ListsOf
 ) -> None:
-    lists = online_lists_of(FIRST, items=100_000, vectors=True)
-    users = [str(user) for user in range(20_000)]
+    lists = online_lists_of(FIRST, items=50_000, vectors=True)
+    users = [str(user) for user in range(10_000)]
     names = pl.Series([f"{number:07d}" for number in range(2_000)])
-    long = [names[start : start + 40].to_list() for start in range(1_000)] * 20
+    long = [names[start : start + 40].to_list() for start in range(1_000)] * 10
     for file, rows in (
         ("user_items", long),
         ("history", [[*row, *row] for row in long]),
         ("profiles", [[f"{PROFILE} {user} {row}"] for user, row in zip(users, long, strict=True)]),
     ):
         pl.DataFrame({"user_id": users, "items": rows}).write_parquet(lists / f"{file}.parquet")
-    forecast = MemoryForecast.from_files(client, keys, FIRST, lists)
+    forecast = MemoryForecast.from_files(own_client, keys, FIRST, lists)
     assert forecast.longest == 40
     foretold, short = forecast.bytes(40), forecast.bytes(15)
-    before = used_memory(client)
-    published = publish(client, keys, FIRST, lists, 2)
-    assert foretold == pytest.approx(used_memory(client) - before, rel=0.05)
-    client.flushall()
+    before = used_memory(own_client)
+    published = publish(own_client, keys, FIRST, lists, 2)
+    assert foretold == pytest.approx(used_memory(own_client) - before, rel=0.05)
+    own_client.flushall()
     give_up_at = time.monotonic() + 10
-    while used_memory(client) > before + 500_000 and time.monotonic() < give_up_at:
+    while used_memory(own_client) > before + 500_000 and time.monotonic() < give_up_at:
         time.sleep(0.1)  # until the server gives up the buffers that all this came through
-    budget = used_memory(client) + 2 * short
-    published = publish(client, keys, SECOND, lists, 2, max_memory=budget)
+    budget = used_memory(own_client) + 2 * short
+    published = publish(own_client, keys, SECOND, lists, 2, max_memory=budget)
     assert published.cut_to == pytest.approx(15, abs=3)
-    assert client.get(keys.profile(SECOND, "7")) == f"{PROFILE} 7 {long[7]}".encode()
-    assert client.get(keys.history(SECOND, "7")) == " ".join([*long[7], *long[7]]).encode()
-    assert publish(client, keys, SECOND, lists, 2).cut_to == published.cut_to
+    assert own_client.get(keys.profile(SECOND, "7")) == f"{PROFILE} 7 {long[7]}".encode()
+    assert own_client.get(keys.history(SECOND, "7")) == " ".join([*long[7], *long[7]]).encode()
+    assert publish(own_client, keys, SECOND, lists, 2).cut_to == published.cut_to

@@ -21,6 +21,16 @@ Generate = Callable[..., Path]
 
 
 @pytest.fixture
+def new_client(new_own_client: Callable[[], redis.Redis]) -> Callable[[], redis.Redis]:
+    return new_own_client
+
+
+@pytest.fixture
+def client(own_client: redis.Redis) -> redis.Redis:
+    return own_client
+
+
+@pytest.fixture
 def generate(write_lists: WriteLists) -> Generate:
     """Lists of random length and random ids for so many users."""
 

@@ -1,0 +1,136 @@
+"""Sources of candidates: the lists that are blended, and the ladder that fills an answer that is too short.
+
+Each source is a function of the request's state. To add one, write it, test it, and add it to `LIST_SOURCES` or
+`FILL_SOURCES`; a name of its own goes to `serving.api.Source`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from recsys.schema import CART, PURCHASE
+from serving.api import Context, Source
+from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
+from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
+from serving.engine.request_state import RequestState
+
+PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"
+PREVIOUS: Final = "picked for you the night before"
+POPULAR: Final = "popular in the shop"
+STATIC: Final = "a favourite of the shop"
+ACTION_TEXTS: Final = {CART: "is in your cart", PURCHASE: "you bought"}
+DEFAULT_ACTION_TEXT: Final = "you viewed"
+STATIC_VERSION: Final = "static"
+
+
+@dataclass(frozen=True, slots=True)
+class ListWeights:
+    """Weights of the lists in one context, before the decay along the session.
+
+    `bought_with`, the constants and the decay are tuned on the last but one week of Complete Journey. That data has
+    purchases only, so the other weights are a choice.
+    """
+
+    personal: float = 1.0
+    similar: float = 0.3
+    bought_with: float = 0.2
+
+    @property
+    def use_session(self) -> bool:
+        """Whether neighbors of the session's items count at all."""
+        return bool(self.similar or self.bought_with)
+
+
+LIST_WEIGHTS: Final[Mapping[Context, ListWeights]] = {
+    "home": ListWeights(),
+    "product": ListWeights(similar=1.0),
+    "cart": ListWeights(similar=0.1, bought_with=1.0),
+    "mail": ListWeights(similar=0.0, bought_with=0.0),
+}
+
+ListSource = Callable[[RequestState], list[CandidateList]]
+FillSource = Callable[[RequestState], Iterator[Candidate]]
+
+
+def personal(state: RequestState) -> list[CandidateList]:
+    """Return the user's own list, of the live version or the one before."""
+    if not state.user.items:
+        return []
+    source, reason = ("previous", PREVIOUS) if state.is_previous else ("personal", PERSONAL)
+    return [CandidateList(source, reason, state.user.items, LIST_WEIGHTS[state.request.context].personal)]
+
+
+def session(state: RequestState) -> list[CandidateList]:
+    """Return items bought together with those of the session, and items like those that were not bought."""
+    weights = LIST_WEIGHTS[state.request.context]
+    lists: list[CandidateList] = []
+    for near in state.neighbors:
+        title = state.catalogue.title(near.act.item_id)
+        action = ACTION_TEXTS.get(near.act.event, DEFAULT_ACTION_TEXT)
+        if near.bought_together and weights.bought_with:
+            reason, weight = f"often bought with {title}, which {action}", near.weight * weights.bought_with
+            lists.append(CandidateList("bought_with", reason, near.bought_together, weight, NEIGHBORS_CONSTANT))
+        if near.similar and weights.similar and near.act.event != PURCHASE:
+            reason, weight = f"similar to {title}, which {action}", near.weight * weights.similar
+            lists.append(CandidateList("session", reason, near.similar, weight, NEIGHBORS_CONSTANT))
+    return lists
+
+
+def segment(state: RequestState) -> Iterator[Candidate]:
+    """Yield popular items of the user's favorite categories, one of each category in turns."""
+    for category, item_id in popular_in_turns(
+        state.favorite_categories, state.request.item_filter, state.catalogue
+    ):
+        yield Candidate(item_id, "segment", f"popular in {category}, where you often choose")
+
+
+def popular(state: RequestState) -> Iterator[Candidate]:
+    """Return popular items that pass the request's item filter."""
+    catalogue, item_filter = state.catalogue, state.request.item_filter
+    source: Source
+    source, reason = ("static", STATIC) if catalogue.version == STATIC_VERSION else ("popular", POPULAR)
+    if item_filter != NO_FILTER:
+        parts = (
+            ("in", item_filter.category),
+            ("of", item_filter.brand),
+            ("from", item_filter.price_min),
+            ("up to", item_filter.price_max),
+        )
+        reason = "popular" + "".join(f" {word} {value}" for word, value in parts if value is not None)
+    return to_candidates(catalogue.popular(item_filter), source, reason)
+
+
+LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)
+"""Sources of lists that are blended; where scores are equal, earlier lists win."""
+FILL_SOURCES: Final[tuple[FillSource, ...]] = (segment, popular)
+"""Rungs of the ladder below the blended lists, each used where those before it have no items left."""
+
+
+def collect_lists(state: RequestState) -> list[CandidateList]:
+    """Return the lists of all sources; none for a flagged user, whose answer is filled with popular items."""
+    if state.user.flag is not None:
+        return []
+    return [candidates for source in LIST_SOURCES for candidates in source(state)]
+
+
+def popular_in_turns(
+    categories: Sequence[str], item_filter: ItemFilter, catalogue: Catalogue
+) -> Iterator[tuple[str, str]]:
+    """Yield popular items of several categories in turns, each with its category.
+
+    Nothing where the item filter names a category itself.
+    """
+    if item_filter.category is not None:
+        return
+    brand, price_min, price_max = item_filter.brand, item_filter.price_min, item_filter.price_max
+    remaining = [
+        (category, catalogue.popular(ItemFilter(category, brand, price_min, price_max))) for category in categories
+    ]
+    while remaining:
+        for turn in list(remaining):
+            category, items = turn
+            item_id = next(items, None)
+            if item_id is None:
+                remaining.remove(turn)
+            else:
+                yield category, item_id
