@@ -1,4 +1,4 @@
-"""A real browser, driven through its debugging pipe: what a page logs, asks for and looks like."""
+"""Drive a real browser through its debugging pipe and read the console, requests and layout of a page."""
 
 import json
 import os
@@ -27,7 +27,7 @@ FLAGS = (
 
 @dataclass
 class Tab:
-    """One tab; `events` holds all that the browser told of the page it shows."""
+    """A browser tab; `events` holds the DevTools events of the current page."""
 
     reading: IO[bytes]
     writing: IO[bytes]
@@ -36,7 +36,7 @@ class Tab:
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command of the DevTools protocol and wait for its answer."""
+        """Send a command of the DevTools protocol and return its result."""
         self.sent += 1
         message = {"id": self.sent, "method": method, "params": parameters}
         if self.session is not None:
@@ -51,7 +51,7 @@ class Tab:
             self.events.append(answer)
 
     def open(self, address: str, width: int, height: int) -> None:
-        """Show a page on a screen of so many pixels, until it has loaded; `events` starts anew."""
+        """Load a page on a screen of `width` x `height` pixels; `events` is cleared first."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True
@@ -61,12 +61,12 @@ class Tab:
             self.events.append(self._receive())
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"]
         return result.get("value")
 
     def of(self, method: str) -> list[dict[str, Any]]:
-        """What the browser told by one kind of event."""
+        """Return the parameters of all events of one DevTools method."""
         return [event["params"] for event in self.events if event.get("method") == method]
 
     def _receive(self) -> dict[str, Any]:
@@ -75,12 +75,12 @@ class Tab:
             if byte == b"\0":
                 return json.loads(message)
             message += byte
-        raise AssertionError("the browser has gone")
+        raise AssertionError("the browser has exited")
 
 
 @contextmanager
 def browser_tab(profile: Path) -> Iterator[Tab]:
-    """A new tab of a browser of its own, whose profile is kept in `profile`."""
+    """Start a browser with the profile directory `profile` and yield a new tab."""
     assert CHROMIUM is not None
     browser_reads, we_write = os.pipe()
     we_read, browser_writes = os.pipe()

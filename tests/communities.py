@@ -1,4 +1,4 @@
-"""A shop of several communities: users want items of their own, and each has a category of its own."""
+"""A synthetic shop of communities: users mostly want items of their own community, which is the items' category."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ VECTOR = 8
 
 @dataclass(frozen=True)
 class Communities:
-    """A graph, vectors of its items that tell a little of their community, and the communities."""
+    """The graph, item vectors that carry a weak signal of the community, and the community of each item."""
 
     positives: csr_matrix  # users x items
     vectors: np.ndarray  # items x 8, float32
@@ -18,7 +18,7 @@ class Communities:
 
 
 def make_communities(items: int, loyalty: float, signal: float, communities: int = 2) -> Communities:
-    """Each of half as many users wants ten items, a share `loyalty` of them surely of the own community."""
+    """Let each of items / 2 users want ten items: a share `loyalty` from the own community, the others from any."""
     generator = np.random.default_rng(0)
     community = (np.arange(items) % communities).astype(np.int32)
     users = items // 2

@@ -1,4 +1,4 @@
-"""A report as the report's tests read it, worked out by nobody but easy to tell figure from figure."""
+"""Reports for tests, with made-up numbers that are easy to tell apart."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -115,7 +115,7 @@ def make_report() -> Report:
 
 
 def make_folds(*means: dict[str, float]) -> tuple[Fold, ...]:
-    """Windows, the oldest first, on which models have these means."""
+    """Make folds, the oldest first, from the means of the models."""
     spans = fold_windows(AS_OF, Evaluation(folds=len(means)))
     return tuple(
         Fold(start, end, tuple(measurement(name, mean) for name, mean in models.items()))
@@ -124,7 +124,7 @@ def make_folds(*means: dict[str, float]) -> tuple[Fold, ...]:
 
 
 def make_categories() -> CategorySummary:
-    """Categories of two levels, the second less sure."""
+    """Make proposals of two category levels, the second with a lower confidence."""
     return CategorySummary(
         items_without=1200,
         with_events=900,
@@ -148,7 +148,7 @@ def make_categories() -> CategorySummary:
 
 
 def make_screening() -> ScreeningSummary:
-    """A night that screened 40 users out, one of them by a label."""
+    """Make a screening with 40 bots, one of them by a label."""
     return ScreeningSummary(
         shadow=False,
         users=2469,
@@ -178,7 +178,7 @@ def make_screening() -> ScreeningSummary:
 
 
 def make_full_report() -> Report:
-    """A report of a run that did all that can be done."""
+    """Make a report with all sections."""
     return replace(
         make_report(),
         folds=make_folds(

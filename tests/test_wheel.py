@@ -26,28 +26,28 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An environment with the wheel in it; what it depends on is taken from the tests' environment."""
+    """A directory with the wheel installed in `site`; its dependencies are taken from the tests' environment."""
     home = tmp_path_factory.mktemp("installed")
-    subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
-    pip = [str(home / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*pip, "--target", str(home / "site"), str(wheel)], check=True)
     yield home
     stop_server(home / "var" / "valkey")
 
 
 def run(installed: Path, *command: str) -> str:
-    """Run a command of the environment in an empty directory; its standard output."""
+    """Run Python, or a command of the wheel, outside the source tree; returns its standard output."""
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")},
-        "PYTHONPATH": sysconfig.get_paths()["purelib"],
+        "PYTHONPATH": os.pathsep.join([str(installed / "site"), sysconfig.get_paths()["purelib"]]),
         "RECSYS_SOURCES_PATHS": json.dumps([str(installed / "shop")]),
         "RECSYS_EVALUATION_VALIDATION_DAYS": "7",
         "RECSYS_EVALUATION_TEST_DAYS": "7",
         "RECSYS_MODELS": '["popularity", "item_knn"]',
     }
     program, *arguments = command
+    path = sys.executable if program == "python" else str(installed / "site" / "bin" / program)
     done = subprocess.run(
-        [str(installed / "venv" / "bin" / program), *arguments],
+        [path, *arguments],
         cwd=installed,
         env=variables,
         capture_output=True,
@@ -71,7 +71,7 @@ def test_it_holds_the_four_packages_and_nothing_else(wheel: Path, repository: Pa
 
 def test_it_runs_a_whole_night(installed: Path) -> None:
     where = run(installed, "python", "-c", "import jobs.cli.app, recsys; print(jobs.__file__, recsys.__file__)")
-    assert all(path.startswith(str(installed / "venv")) for path in where.split())
+    assert all(path.startswith(str(installed / "site")) for path in where.split())
 
     (installed / "shop").mkdir()
     write_shop_events(installed / "shop" / "events.parquet", 40, 100)

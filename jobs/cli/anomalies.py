@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
-from jobs.experiments.backtest import Backtest, backtest, days
+from jobs.experiments.backtest import Backtest, backtest, event_days
 from jobs.lake import open_lake
 from jobs.pipeline.explanation import UserExplanation, explain_user
 from recsys.errors import SettingsError
@@ -97,7 +97,7 @@ def backtest_command(
     """Replay a day's events with the current settings: who would have been flagged, when and why."""
     settings: Settings = context.obj
     lake = open_lake(settings)
-    result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(days(lake)))
+    result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(event_days(lake)))
     if as_json:
         print_json(asdict(result) | {"share": result.share})
     else:

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from jobs.cli.options import parse_as_of
 from jobs.cli.render import console
-from jobs.experiments.attack_simulation import AttackResult, read_lake_dataset, read_split_dataset, simulate_attacks
+from jobs.experiments.attack_dataset import read_lake_dataset, read_split_dataset
+from jobs.experiments.attack_simulation import AttackResult, simulate_attacks
 from jobs.lake import open_lake
 from jobs.progress import show_progress
 from recsys.anomaly.attacks import KINDS

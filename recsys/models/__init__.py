@@ -1,1 +1,1 @@
-"""Recommendation models: one file a model, one frozen config each."""
+"""Recommendation models, one file each, with one frozen config each."""

@@ -42,8 +42,8 @@ def rank_factors(
     `device` is "cuda" and there is none.
     """
     best_rows, best_scores = empty_lists(len(rows), n)
-    known = np.flatnonzero(rows != UNKNOWN)
-    known = known[user_vectors[rows[known]].any(axis=1)]
+    places = np.flatnonzero(rows != UNKNOWN)
+    places = places[user_vectors[rows[places]].any(axis=1)]
     torch_device = find_cuda(device)
     items = len(index.rows)
     index = index.without(exclude.items)
@@ -58,11 +58,11 @@ def rank_factors(
         from recsys.ranking.cuda import DeviceIndex
 
         device_index = DeviceIndex.build(torch_device, index, items)
-        for block in split_into_blocks(known, device_index.block_users):
+        for block in split_into_blocks(places, device_index.block_users):
             rank_by(device_index.rank_block, block)
     else:
         with threadpool_limits(1, "blas"):  # `run_in_threads` uses all processors
-            run_in_threads(partial(rank_by, partial(rank_block, index)), split_into_blocks(known, BLOCK_USERS))
+            run_in_threads(partial(rank_by, partial(rank_block, index)), split_into_blocks(places, BLOCK_USERS))
     return best_rows, best_scores
 
 

@@ -45,11 +45,11 @@ def rank_blocks(score: Callable[[Rows], Scores], rows: Rows, n: int, exclude: Ex
     -1, the rest is item row -1 with score -inf. Raises `ModelError` for NaN.
     """
     best_rows, best_scores = empty_lists(len(rows), n)
-    known = np.flatnonzero(rows != UNKNOWN)
+    places = np.flatnonzero(rows != UNKNOWN)
     start = 0
     size = 1  # the first block shows how many items there are
-    while start < len(known):
-        block = known[start : start + size]
+    while start < len(places):
+        block = places[start : start + size]
         scores = score(rows[block])
         best_rows[block], best_scores[block] = _scan(scores, rows[block], n, exclude)
         start += len(block)
@@ -88,8 +88,8 @@ def rank_entries(
             raise _not_a_number()
         best_rows[block], best_scores[block] = block_rows, block_scores
 
-    known = np.flatnonzero(rows != UNKNOWN)
-    run_in_threads(rank, split_into_blocks(known, max(1, BLOCK_SCORES // max(1, len(base)))))
+    places = np.flatnonzero(rows != UNKNOWN)
+    run_in_threads(rank, split_into_blocks(places, max(1, BLOCK_SCORES // max(1, len(base)))))
     return best_rows, best_scores
 
 

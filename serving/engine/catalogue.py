@@ -1,8 +1,7 @@
-"""What the process knows of every item of a version: enough to filter, to fill an answer, and to say why."""
+"""The catalogue of a version in memory: facts to filter items by, to fill answers with, and to give reasons."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,25 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.schema import AVAILABLE, BRAND, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR
+from serving.requests import NO_FILTER, ItemFilter
 
-KEPT_MASKS: Final = 64
-
-
-@dataclass(frozen=True)
-class ItemFilter:
-    """What an item has to be to be in an answer; None for anything."""
-
-    category: str | None = None
-    brand: str | None = None
-    price_min: float | None = None
-    price_max: float | None = None
-
-
-NO_FILTER: Final = ItemFilter()
+MAX_CACHED_MASKS: Final = 64
 
 
 class _Labels:
-    """Texts as numbers, -1 for none."""
+    """A column of texts as codes, -1 for none."""
 
     def __init__(self, column: pl.Series) -> None:
         distinct = column.drop_nulls().unique().sort()
@@ -42,7 +29,7 @@ class _Labels:
         )
 
     def code(self, name: str | None) -> int:
-        """The number of a text, a new one where it is new."""
+        """Return the code of a text, a new one for a new text."""
         if name is None:
             return -1
         code = self._codes.setdefault(name, len(self.names))
@@ -51,26 +38,26 @@ class _Labels:
         return code
 
     def find(self, name: str) -> int:
-        """The number of a text, -2 where no item has it."""
+        """Return the code of a text, -2 where no item has it."""
         return self._codes.get(name, -2)
 
     def column(self) -> pl.Series:
-        """The texts of all items."""
+        """Return the texts of all items."""
         return pl.Series([*self.names, None], dtype=pl.String).gather(
             np.where(self.of_items < 0, len(self.names), self.of_items)
         )
 
     def name(self, row: int) -> str | None:
-        """The text of an item."""
+        """Return the text of an item."""
         code = int(self.of_items[row])
         return None if code < 0 else self.names[code]
 
 
 class Catalogue:
-    """The items of one version, the most popular first, as arrays; changes made online are put over them."""
+    """The items of one version as arrays, most popular first, with the changes made online."""
 
     def __init__(self, version: str, items: pl.DataFrame) -> None:
-        """`items` has the columns that `store.catalogue` publishes."""
+        """Take the items, in the columns of `recsys.store.catalogue`."""
         self.version = version
         self.as_of = as_of(version)
         self.as_of_ms = max(0, int((self.as_of.timestamp() if self.as_of.year > 1970 else 0) * 1_000))
@@ -88,10 +75,11 @@ class Catalogue:
         self._masks: OrderedDict[ItemFilter, NDArray[np.bool_]] = OrderedDict()
 
     def __len__(self) -> int:
+        """Return the number of items."""
         return len(self.ids)
 
     def title(self, item_id: str) -> str:
-        """What an item is called, its id where that is not known."""
+        """Return the title of an item, its id where it has none."""
         row = self.rows.get(item_id, -1)
         if item_id in self._new_titles or not 0 <= row < len(self._titles):
             return self._new_titles.get(item_id) or item_id
@@ -99,11 +87,11 @@ class Catalogue:
         return title or item_id
 
     def table(self) -> pl.DataFrame:
-        """All of it, in the columns that it was made of.
+        """Return all items in the columns of `recsys.store.catalogue`.
 
-        May be called in a thread: items that are new meanwhile, of which some columns are longer, are left out.
+        May be called in a thread: items added meanwhile, which make some columns longer than others, are left out.
         """
-        vectors, brands = self.vectors, self.brands.column()  # what a new item is put into last
+        vectors, brands = self.vectors, self.brands.column()  # the columns that a new item is added to last
         count = len(brands) if vectors is None else len(vectors)
         ids = self.ids[:count]
         columns: dict[str, Any] = {
@@ -118,7 +106,7 @@ class Catalogue:
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
     def _all_titles(self, count: int) -> pl.Series:
-        """The titles of the first so many items."""
+        """Return the titles of the first `count` items."""
         titles = self._titles.extend_constant(None, count - len(self._titles))
         new = [
             (row, title) for item_id, title in list(self._new_titles.items()) if (row := self.rows[item_id]) < count
@@ -126,7 +114,7 @@ class Catalogue:
         return titles.scatter([row for row, _ in new], [title for _, title in new]) if new else titles
 
     def facts(self, item_id: str) -> dict[str, Any]:
-        """What is known of an item."""
+        """Return the facts of an item; none for an unknown one."""
         row = self.rows.get(item_id)
         if row is None:
             return {}
@@ -139,42 +127,42 @@ class Catalogue:
             AVAILABLE: item_id not in self.unavailable,
         }
 
-    def mask(self, wanted: ItemFilter) -> NDArray[np.bool_]:
-        """True for each row that is as wanted, available or not."""
-        kept = self._masks.get(wanted)
-        if kept is not None:
-            self._masks.move_to_end(wanted)
-            return kept
+    def mask(self, item_filter: ItemFilter) -> NDArray[np.bool_]:
+        """Return for each row whether it passes a filter, available or not."""
+        cached = self._masks.get(item_filter)
+        if cached is not None:
+            self._masks.move_to_end(item_filter)
+            return cached
         mask = np.ones(len(self.ids), bool)
-        if wanted.category is not None:
-            mask &= self._in_category(wanted.category)
-        if wanted.brand is not None:
-            mask &= self.brands.of_items == self.brands.find(wanted.brand)
-        if wanted.price_min is not None:
-            mask &= self.price >= wanted.price_min
-        if wanted.price_max is not None:
-            mask &= self.price <= wanted.price_max
-        self._masks[wanted] = mask
-        if len(self._masks) > KEPT_MASKS:
+        if item_filter.category is not None:
+            mask &= self._in_category(item_filter.category)
+        if item_filter.brand is not None:
+            mask &= self.brands.of_items == self.brands.find(item_filter.brand)
+        if item_filter.price_min is not None:
+            mask &= self.price >= item_filter.price_min
+        if item_filter.price_max is not None:
+            mask &= self.price <= item_filter.price_max
+        self._masks[item_filter] = mask
+        if len(self._masks) > MAX_CACHED_MASKS:
             self._masks.popitem(last=False)
         return mask
 
-    def passes(self, wanted: ItemFilter, item_ids: Iterable[str]) -> list[bool]:
-        """Whether each item is as wanted; one that is not known is not, unless anything is."""
-        if wanted == NO_FILTER:
+    def passes(self, item_filter: ItemFilter, item_ids: Iterable[str]) -> list[bool]:
+        """Return for each item whether it passes a filter; unknown items pass `NO_FILTER` only."""
+        if item_filter == NO_FILTER:
             return [True for _ in item_ids]
-        mask, rows = self.mask(wanted), self.rows
+        mask, rows = self.mask(item_filter), self.rows
         return [(row := rows.get(item_id)) is not None and bool(mask[row]) for item_id in item_ids]
 
-    def popular(self, wanted: ItemFilter = NO_FILTER) -> Iterator[str]:
-        """Available items as wanted, the most popular first."""
-        if wanted == NO_FILTER:
+    def popular(self, item_filter: ItemFilter = NO_FILTER) -> Iterator[str]:
+        """Return the available items that pass a filter, most popular first."""
+        if item_filter == NO_FILTER:
             return (item_id for item_id in self.ids if item_id not in self.unavailable)
-        rows = np.flatnonzero(self.mask(wanted) & self.available)
+        rows = np.flatnonzero(self.mask(item_filter) & self.available)
         return (self.ids[row] for row in rows)
 
     def put(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put facts that were changed online over those of some items; an unknown item is a new one, the last."""
+        """Set facts of some items; an unknown item is added as the least popular one."""
         self._append([item_id for item_id in changes if item_id not in self.rows])
         for item_id, facts in changes.items():
             row = self.rows[item_id]
@@ -194,7 +182,7 @@ class Catalogue:
         self._masks.clear()
 
     def set_unavailable(self, item_ids: Collection[str]) -> None:
-        """Items that are not to be shown, whether or not anything else is known of them."""
+        """Mark items as unavailable, also those that are not in the catalogue."""
         self.unavailable.update(item_ids)
         rows = [row for item_id in item_ids if (row := self.rows.get(item_id)) is not None]
         self.available[rows] = False
@@ -228,7 +216,7 @@ class Catalogue:
 
 
 def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
-    """The catalogue of a version that was published without one: its popular items, of which nothing is known."""
+    """Return the catalogue of a version published without one: its popular items, without facts."""
     texts = dict.fromkeys((TITLE, CATEGORY, BRAND), pl.String)
     schema = {ITEM_ID: pl.String, **texts, PRICE: pl.Float64, AVAILABLE: pl.Boolean, REPEAT_DAYS: pl.Float32}
     return Catalogue(
@@ -241,7 +229,7 @@ def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
 
 
 def as_of(version: str) -> datetime:
-    """The moment up to which a version knows what happened; the beginning of time where its name does not tell."""
+    """Return the time up to which a version has events, from its name; year 1 for another kind of name."""
     try:
         return datetime.strptime(version, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The live version as a worker follows it: its catalogue, and the items that were changed since.
+"""Synchronization of a worker with the live version: its catalogue, and the items changed online since.
 
-With whatever a turn of the event loop asks of Redis goes one look at the pointer and at the stream of item changes,
-so an item switched off is in no answer that is begun after it. A new version is adopted when its catalogue is here:
-until then answers are of the one before, which Redis keeps; none is of both.
+Whatever one turn of the event loop reads from Redis is read together with the pointer and the stream of item
+changes, so an item that is switched off is in no answer started after it. A new version is adopted once its
+catalogue is loaded; until then answers come from the version before, which Redis keeps. No answer mixes the two.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ import polars as pl
 import structlog
 
 from recsys.errors import StoreError
-from recsys.files import atomic_write
 from recsys.store.catalogue import read_catalogue
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
@@ -26,16 +25,15 @@ from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import Keys, popular_name
 from recsys.store.resp import Command, encode_commands
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
+from serving.engine.catalogue_snapshot import CatalogueSnapshot
 
-BEAT_SECONDS: Final = 0.25
-"""A worker without requests looks so often."""
+REFRESH_SECONDS: Final = 0.25
+"""Interval at which a worker without requests reads pointer and changes."""
 SAVE_SECONDS: Final = 1.0
-CHANGES_AT_ONCE: Final = 1_000
+MAX_CHANGES_PER_READ: Final = 1_000
 SCAN_COUNT: Final = 1_000
 NO_CHANGE: Final = "0-0"
 UPDATED_AT: Final = "updated_at"
-UNAVAILABLE_FILE: Final = "unavailable.txt"
-CATALOGUE_GLOB: Final = "catalogue-*.parquet"
 
 Facts = Mapping[str, Any]
 
@@ -43,184 +41,186 @@ log = structlog.get_logger()
 
 
 class CatalogueSync:
-    """The catalogue to answer from, kept up to date."""
+    """The catalogue to answer from, and the one of the version before, kept up to date."""
 
     def __init__(
-        self, links: RedisClient, bulk: RedisClient, keys: Keys, directory: Path, static_list: Path | None
+        self, redis: RedisClient, bulk_redis: RedisClient, keys: Keys, directory: Path, static_list: Path | None
     ) -> None:
-        """`links` answers fast or not at all; `bulk` is for what takes longer. The last version adopted is kept in
-        `directory`, for a start without Redis.
+        """Take the clients: `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
+
+        The last adopted version is saved in `directory`, for a start without Redis.
         """
-        self._links, self._bulk, self._keys = links, bulk, keys
-        self._directory = directory
-        self._static_list = static_list
+        self._redis, self._bulk_redis, self._keys = redis, bulk_redis, keys
+        self._snapshot = CatalogueSnapshot(directory, static_list)
         self.catalogue: Catalogue | None = None
         self.previous: Catalogue | None = None
         self.pointer: str | None = None
         self._last_change = NO_CHANGE
-        self._heard_meanwhile: list[tuple[str, Facts]] | None = None
-        self._beating: asyncio.Future[None] | None = None
-        self._again: set[asyncio.Task[None]] = set()
+        self._changes_while_adopting: list[tuple[str, Facts]] | None = None
+        self._refreshing: asyncio.Future[None] | None = None
+        self._retries: set[asyncio.Task[None]] = set()
         self._adopting: asyncio.Task[None] | None = None
-        self._opened = -1  # what was changed before this process began is put over what it finds
-        self._saved_unavailable: frozenset[str] = frozenset()
+        self._known_outages = -1  # forces a first adoption, which applies all changes
         self._tasks: list[asyncio.Task[None]] = []
         self.adopted = asyncio.Event()
 
     async def open(self) -> None:
-        """Take what the last process left, then the live version, if Redis answers, and follow it."""
-        await asyncio.to_thread(self._restore)
+        """Load the saved catalogue, then the live version if Redis answers, and follow it."""
+        self.catalogue = await asyncio.to_thread(self._snapshot.load)
         with suppress(StoreError):
             await self.refresh()
         if self._adopting is not None:
             await self._adopting
-        self._tasks = [asyncio.create_task(work) for work in (self._follow(), self._save())]
+        self._tasks = [asyncio.create_task(work) for work in (self._keep_refreshing(), self._keep_saving())]
 
     async def close(self) -> None:
-        """Stop following."""
-        for task in [*self._tasks, *self._again, *([self._adopting] if self._adopting else [])]:
+        """Stop following the live version."""
+        for task in [*self._tasks, *self._retries, *([self._adopting] if self._adopting else [])]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
     def refresh(self) -> asyncio.Future[None]:
-        """Look at the pointer and the changes, once for all who ask in this turn of the loop.
+        """Read the pointer and the item changes, once for all callers in this turn of the event loop.
 
-        What is asked after it in the same turn is answered after it, so that whoever waits for both wakes up once.
+        Commands sent later in the same turn are answered later, so a caller that waits for both wakes up once. The
+        future raises `StoreError` where Redis does not answer.
         """
-        if self._beating is None:
+        if self._refreshing is None:
             loop = asyncio.get_running_loop()
-            self._beating = loop.create_future()
-            self._look(self._beating)
-            loop.call_soon(self._beaten)
-        return self._beating
+            self._refreshing = loop.create_future()
+            self._read_updates(self._refreshing)
+            loop.call_soon(self._end_turn)
+        return self._refreshing
 
-    def _beaten(self) -> None:
-        self._beating = None
+    def _end_turn(self) -> None:
+        self._refreshing = None
 
     def find_version(self, version: str) -> Catalogue | None:
-        """The catalogue of a version that is still known here."""
+        """Return the catalogue of a version, where it is still known here."""
         return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
 
     def apply_local(self, item_id: str, facts: Facts) -> None:
-        """A change that this process has just made: it holds here even if Redis does not answer from now on."""
-        self._put([(item_id, facts)])
+        """Apply a change that this process has just written, in case Redis does not answer from now on."""
+        self._apply([(item_id, facts)])
 
-    def _look(self, beat: asyncio.Future[None]) -> None:
+    def _read_updates(self, refreshed: asyncio.Future[None]) -> None:
         pointer = encode_commands(("GET", self._keys.live))
-        changes = encode_commands(self._changes())
+        changes = encode_commands(self._changes_command())
         try:
             first, second = (
-                self._links.connection_for(self._keys.live),
-                self._links.connection_for(self._keys.item_changes),
+                self._redis.connection_for(self._keys.live),
+                self._redis.connection_for(self._keys.item_changes),
             )
         except StoreError as error:
-            _fail(beat, error)
+            _fail(refreshed, error)
             return
         if first is second:
-            asked = first.send(pointer + changes, 2)
-            asked.add_done_callback(lambda done: self._told(beat, done))
+            replies = first.send(pointer + changes, 2)
+            replies.add_done_callback(lambda done: self._handle_replies(refreshed, done))
             return
         both = asyncio.gather(first.send(pointer, 1), second.send(changes, 1))
-        both.add_done_callback(lambda done: self._told(beat, done))
+        both.add_done_callback(lambda done: self._handle_replies(refreshed, done))
 
-    def _told(self, beat: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
+    def _handle_replies(self, refreshed: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
         if done.cancelled():
-            beat.cancel()
+            refreshed.cancel()
             return
         error = done.exception()
         if error is not None:
-            _fail(beat, error)
+            _fail(refreshed, error)
             return
-        found = done.result()
-        pointer, changes = (found[0][0], found[1][0]) if isinstance(found[0], list) else found
+        replies = done.result()
+        pointer, changes = (replies[0][0], replies[1][0]) if isinstance(replies[0], list) else replies
         if isinstance(pointer, Exception) or isinstance(changes, Exception):
-            again = asyncio.create_task(self._look_again(beat))
-            self._again.add(again)
-            again.add_done_callback(self._again.discard)
+            again = asyncio.create_task(self._retry(refreshed))
+            self._retries.add(again)
+            again.add_done_callback(self._retries.discard)
             return
-        self._heard(beat, pointer, changes)
+        self._handle_updates(refreshed, pointer, changes)
 
-    def _heard(self, beat: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
+    def _handle_updates(self, refreshed: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
         try:
-            self._point(pointer)
-            self._take(changes)
+            self._follow_pointer(pointer)
+            self._apply_stream(changes)
         except (TypeError, ValueError) as error:
-            log.error("changes of items are not as expected", error=str(error))
-        if not beat.done():
-            beat.set_result(None)
+            log.error("item changes are invalid", error=str(error))
+        if not refreshed.done():
+            refreshed.set_result(None)
 
-    async def _look_again(self, beat: asyncio.Future[None]) -> None:
-        """Look where the keys have moved to."""
-        pointer, changes = ("GET", self._keys.live), self._changes()
+    async def _retry(self, refreshed: asyncio.Future[None]) -> None:
+        """Read pointer and changes from the nodes that their keys have moved to."""
+        pointer, changes = ("GET", self._keys.live), self._changes_command()
         try:
-            found = await asyncio.gather(
-                self._links.execute(self._keys.live, pointer), self._links.execute(self._keys.item_changes, changes)
+            replies = await asyncio.gather(
+                self._redis.execute(self._keys.live, pointer), self._redis.execute(self._keys.item_changes, changes)
             )
         except StoreError as error:
-            _fail(beat, error)
+            _fail(refreshed, error)
             return
-        self._heard(beat, found[0][0], found[1][0])
+        self._handle_updates(refreshed, replies[0][0], replies[1][0])
 
-    def _changes(self) -> Command:
-        return ("XREAD", "COUNT", CHANGES_AT_ONCE, "STREAMS", self._keys.item_changes, self._last_change)
+    def _changes_command(self) -> Command:
+        return ("XREAD", "COUNT", MAX_CHANGES_PER_READ, "STREAMS", self._keys.item_changes, self._last_change)
 
-    def _point(self, pointer: Reply) -> None:
+    def _follow_pointer(self, pointer: Reply) -> None:
         self.pointer = None if pointer is None else decode_text(pointer)
-        opened = sum(link.outages for link in self._links.connections)
-        known = self.catalogue is not None and self.catalogue.version == self.pointer
-        if self._adopting is None and self.pointer is not None and (not known or opened != self._opened):
-            self._opened = opened
+        outages = sum(link.outages for link in self._redis.connections)
+        is_known = self.catalogue is not None and self.catalogue.version == self.pointer
+        if self._adopting is None and self.pointer is not None and (not is_known or outages != self._known_outages):
+            self._known_outages = outages
             self._adopting = asyncio.create_task(self._adopt(self.pointer))
 
-    def _take(self, changes: Reply) -> None:
+    def _apply_stream(self, changes: Reply) -> None:
         if changes is None:
             return
-        found: list[tuple[str, Facts]] = []
+        changes_read: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
             self._last_change = decode_text(entry_id)
-            found += _read_facts(fields[0], fields[1])
-        self._put(found)
+            changes_read += _read_facts(fields[0], fields[1])
+        self._apply(changes_read)
 
-    def _put(self, changes: Sequence[tuple[str, Facts]]) -> None:
-        if self._heard_meanwhile is not None:
-            self._heard_meanwhile += changes
+    def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
+        if self._changes_while_adopting is not None:
+            self._changes_while_adopting += changes
         for catalogue in (self.catalogue, self.previous):
             if catalogue is not None:
-                _put_over(catalogue, changes)
+                apply_changes(catalogue, changes)
 
     async def _adopt(self, version: str) -> None:
-        """Read a version's catalogue and put every change that was made online over it."""
-        self._heard_meanwhile = []
+        """Read a version's catalogue, and apply every change that was made online to it."""
+        self._changes_while_adopting = []
         try:
             same = self.catalogue is not None and self.catalogue.version == version
-            catalogue = self.catalogue if same and self.catalogue else await self._read(version)
-            changes, switched_off = await self._changed(), await self._switched_off()
-            _put_over(catalogue, changes)
-            catalogue.set_unavailable(switched_off)
-            _put_over(catalogue, self._heard_meanwhile)
-            self._heard_meanwhile = None
+            catalogue = self.catalogue if same and self.catalogue else await self._read_catalogue(version)
+            changes, unavailable = await self._read_changes(), await self._read_unavailable()
+            apply_changes(catalogue, changes)
+            catalogue.set_unavailable(unavailable)
+            apply_changes(catalogue, self._changes_while_adopting)
+            self._changes_while_adopting = None
             if not same:
                 self.previous, self.catalogue = self.catalogue, catalogue
-                await asyncio.to_thread(self._keep, catalogue)
-                # What lives as long as the version need not be looked at by every collection of garbage.
+                await asyncio.to_thread(self._snapshot.save, catalogue)
+                # Keep garbage collections from traversing what lives as long as the version.
                 gc.collect()
                 gc.freeze()
-                log.info("adopted", version=version, items=len(catalogue))
+                log.info("version adopted", version=version, items=len(catalogue))
             self.adopted.set()
         except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
-            log.warning("the live version could not be adopted", version=version, reason=str(error))
-            self._opened = -1
-            await asyncio.sleep(BEAT_SECONDS)
+            log.warning("version cannot be adopted", version=version, reason=str(error))
+            self._known_outages = -1
+            await asyncio.sleep(REFRESH_SECONDS)
         finally:
-            self._heard_meanwhile = None
+            self._changes_while_adopting = None
             self._adopting = None
 
-    async def _read(self, version: str) -> Catalogue:
+    async def _read_catalogue(self, version: str) -> Catalogue:
         key = self._keys.catalogue(version)
-        parts = {field: await self._ask("HGET", key, field) for field in await self._ask("HKEYS", key)}
+        parts = {
+            field: await self._execute_slow("HGET", key, field) for field in await self._execute_slow("HKEYS", key)
+        }
         popular = self._keys.ranking(version, popular_name())
-        names = None if parts else await self._ask("GET", popular)
+        names = None if parts else await self._execute_slow("GET", popular)
         await self._check_kept(version)
         if parts:
             return await asyncio.to_thread(lambda: Catalogue(version, read_catalogue(parts)))
@@ -228,102 +228,65 @@ class CatalogueSync:
 
     async def _check_kept(self, version: str) -> None:
         """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
-        pointer = await self._ask("GET", self._keys.live)
+        pointer = await self._execute_slow("GET", self._keys.live)
         if pointer is not None and decode_text(pointer) == version:
             return
-        state = await self._ask("HGET", self._keys.versions, version)
+        state = await self._execute_slow("HGET", self._keys.versions, version)
         if state is None or not decode_text(state).isdecimal():
-            raise StoreError("it is live no longer, and is being removed")
+            raise StoreError("it is no longer live, and is being removed")
 
-    async def _changed(self) -> list[tuple[str, Facts]]:
-        """What was put online, whenever."""
-        found: list[tuple[str, Facts]] = []
+    async def _read_changes(self) -> list[tuple[str, Facts]]:
+        """Return all item changes made online, whenever."""
+        changes_read: list[tuple[str, Facts]] = []
         cursor = b"0"
         while True:
-            cursor, fields = await self._ask("HSCAN", self._keys.items, cursor, "COUNT", SCAN_COUNT)
+            cursor, fields = await self._execute_slow("HSCAN", self._keys.items, cursor, "COUNT", SCAN_COUNT)
             for item_id, value in zip(fields[::2], fields[1::2], strict=True):
-                found += _read_facts(item_id, value)
+                changes_read += _read_facts(item_id, value)
             if int(cursor) == 0:
-                return found
+                return changes_read
 
-    async def _switched_off(self) -> list[str]:
-        return [decode_text(item_id) for item_id in await self._ask("SMEMBERS", self._keys.unavailable)]
+    async def _read_unavailable(self) -> list[str]:
+        return [decode_text(item_id) for item_id in await self._execute_slow("SMEMBERS", self._keys.unavailable)]
 
-    async def _ask(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
-        """What may take longer than a request may."""
-        (reply,) = await self._bulk.execute(key, (verb, key, *arguments))
+    async def _execute_slow(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
+        """Send a command that may take longer than a request may."""
+        (reply,) = await self._bulk_redis.execute(key, (verb, key, *arguments))
         return reply
 
-    async def _follow(self) -> None:
+    async def _keep_refreshing(self) -> None:
         while True:
             with suppress(StoreError):
                 await self.refresh()
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS)
 
-    # What a start without Redis begins from.
-
-    async def _save(self) -> None:
+    async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            catalogue = self.catalogue
-            if catalogue is not None and frozenset(catalogue.unavailable) != self._saved_unavailable:
-                self._saved_unavailable = frozenset(catalogue.unavailable)
-                with suppress(OSError):
-                    await asyncio.to_thread(
-                        _write_lines, self._directory / UNAVAILABLE_FILE, self._saved_unavailable
-                    )
-
-    def _keep(self, catalogue: Catalogue) -> None:
-        file = self._directory / f"catalogue-{catalogue.version}.parquet"
-        try:
-            with atomic_write(file) as aside:
-                catalogue.table().write_parquet(aside)
-            for other in self._directory.glob(CATALOGUE_GLOB):
-                if other != file:
-                    other.unlink(missing_ok=True)
-        except (OSError, pl.exceptions.PolarsError) as error:  # it may have changed meanwhile
-            log.warning("the catalogue could not be kept for a start without Redis", reason=str(error))
-
-    def _restore(self) -> None:
-        kept = sorted(self._directory.glob(CATALOGUE_GLOB))
-        withheld = self._directory / UNAVAILABLE_FILE
-        try:
-            if kept:
-                version = kept[-1].stem.removeprefix("catalogue-")
-                self.catalogue = Catalogue(version, pl.read_parquet(kept[-1]))
-            elif self._static_list is not None:
-                self.catalogue = catalogue_without_facts("static", self._static_list.read_text().split())
-            if self.catalogue is not None and withheld.exists():
-                self.catalogue.set_unavailable(withheld.read_text().split())
-        except (OSError, pl.exceptions.PolarsError) as error:
-            log.warning("what was kept for a start without Redis cannot be read", reason=str(error))
+            if self.catalogue is not None:
+                await self._snapshot.save_unavailable(self.catalogue)
 
 
 def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
-    """A change of an item, if it can be read."""
+    """Return an item's change as a list of one; an empty list where it cannot be read."""
     try:
         return [(decode_text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        log.error("a change of an item is no JSON object")
+        log.error("item change is not a JSON object", item_id=item_id.decode(errors="replace"))
         return []
 
 
-def _put_over(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
-    """Put changes, in their order, over a catalogue, which has those already that are older than its version."""
-    found: dict[str, Facts] = {}
+def apply_changes(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
+    """Apply changes in their order to a catalogue, except those older than its version, which it has already."""
+    merged: dict[str, Facts] = {}
     for item_id, facts in changes:
-        when: str | None = facts.get(UPDATED_AT)
-        if when is None or datetime.fromisoformat(when) >= catalogue.as_of:
-            found[item_id] = {**found.get(item_id, {}), **facts}
-    catalogue.put(found)
+        updated_at: str | None = facts.get(UPDATED_AT)
+        if updated_at is None or datetime.fromisoformat(updated_at) >= catalogue.as_of:
+            merged[item_id] = {**merged.get(item_id, {}), **facts}
+    catalogue.put(merged)
 
 
-def _fail(beat: asyncio.Future[None], error: BaseException) -> None:
-    if not beat.done():
-        beat.set_exception(error)
-        beat.exception()  # not everybody who asked for it waits for it
-
-
-def _write_lines(file: Path, lines: frozenset[str]) -> None:
-    with atomic_write(file) as aside:
-        aside.write_text("\n".join(sorted(lines)))
+def _fail(refreshed: asyncio.Future[None], error: BaseException) -> None:
+    if not refreshed.done():
+        refreshed.set_exception(error)
+        refreshed.exception()  # callers need not wait for it

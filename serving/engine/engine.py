@@ -33,7 +33,7 @@ from serving.engine.session_neighbors import read_neighbors, select_anchors
 from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
-from serving.http.query import Cursor, ListRequest, guest_user_id
+from serving.requests import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 

@@ -11,9 +11,10 @@ import numpy as np
 from msgspec import Struct
 
 from recsys.schema import CLICK, VIEW
-from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
+from serving.engine.catalogue import Catalogue
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import RequestState
+from serving.requests import NO_FILTER, ItemFilter
 
 DAY_MS: Final = 86_400_000
 SEEN_EVENTS: Final = frozenset((VIEW, CLICK))

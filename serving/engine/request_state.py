@@ -10,7 +10,7 @@ from recsys.settings import Settings
 from serving.engine.catalogue import Catalogue
 from serving.engine.session_neighbors import Neighbors
 from serving.engine.user_state import UserState
-from serving.http.query import ListRequest
+from serving.requests import ListRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from typing import Final
 
 from recsys.schema import CART, PURCHASE
 from serving.api import Context, Source
-from serving.engine.catalogue import NO_FILTER, Catalogue, ItemFilter
+from serving.engine.catalogue import Catalogue
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
+from serving.requests import NO_FILTER, ItemFilter
 
 PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"
 PREVIOUS: Final = "picked for you the night before"

@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 from recsys.errors import NothingPublishedError, StoreError
 from serving.api import Failure, InvalidValue
 from serving.http.auth import AccessError
-from serving.http.query import EXPECTED, InvalidValueError
+from serving.requests import EXPECTED, InvalidValueError
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2

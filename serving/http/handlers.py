@@ -23,9 +23,10 @@ from serving.api import (
     Recommendations,
     User,
 )
-from serving.http.query import Count, ListRequest, check_id, parse_guest_request, parse_list_request
+from serving.http.query import check_id, parse_guest_request, parse_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
+from serving.requests import Count, ListRequest
 
 BATCH_CONCURRENCY: Final = 50
 """Users of a batch that share a round trip; between two parts other requests are answered."""

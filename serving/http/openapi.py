@@ -27,8 +27,9 @@ from litestar.static_files import create_static_files_router
 
 import recsys
 from recsys.schema import MAX_ID_LENGTH
-from serving.http.query import EXPECTED, Cursor, Field, query_fields
+from serving.http.query import Field, query_fields
 from serving.http.routing import JSON, Route
+from serving.requests import EXPECTED, Cursor
 
 PATH: Final = "/schema"
 FILES: Final = f"{PATH}/files"

@@ -19,11 +19,11 @@ from serving.api import (
     UserLabel,
 )
 from serving.http import anomaly_handlers, handlers
-from serving.http.query import ListOptions, ListRequest, PageRequest
 from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
 from serving.intake.events import MAX_BODY_BYTES
 from serving.intake.items import ItemChange
+from serving.requests import ListOptions, ListRequest, PageRequest
 
 LISTS: Final = "Lists"
 FACTS: Final = "Users, events and items"

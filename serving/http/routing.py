@@ -10,8 +10,9 @@ from msgspec import Struct
 from recsys.api_keys import ApiKey, Scope
 from serving.http.auth import Headers
 from serving.http.errors import MAX_SHOWN_CHARACTERS, REDACTED
-from serving.http.query import InvalidValueError, parse_id
+from serving.http.query import parse_id
 from serving.http.worker import Worker
+from serving.requests import InvalidValueError
 
 JSON: Final = "application/json"
 

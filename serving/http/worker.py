@@ -22,11 +22,11 @@ from serving.guard.guard import Guard
 from serving.http.auth import AUDIT_FILE, Access, AuditLog
 from serving.http.errors import OutageLog
 from serving.http.metrics import DIRECTORY, Metrics, metrics_directory
-from serving.http.query import ListRequest
 from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
+from serving.requests import ListRequest
 
 START_SECONDS: Final = 2.0
 """How long a worker waits for Redis at its start; after that it answers without."""

@@ -25,7 +25,7 @@ from recsys.schema import (
 )
 from serving.api import MAX_EVENTS, RowError
 from serving.guard.counters import Origin
-from serving.http.query import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
+from serving.requests import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
 
 MAX_TEXT_LENGTH: Final = 1_000
 MAX_SHOWN_LENGTH: Final = 200

@@ -13,8 +13,8 @@ from recsys.schema import AVAILABLE, CATEGORY_SEPARATOR, ITEM_ID, PRICE
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import ITEM_FIELD, Keys
 from serving.engine.catalogue_sync import UPDATED_AT
-from serving.http.query import InvalidValueError
 from serving.intake.load_shedding import LoadShedder
+from serving.requests import InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""

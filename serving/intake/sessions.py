@@ -9,8 +9,8 @@ from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
 from serving.api import MAX_EVENTS
 from serving.guard.counters import KeyedCommand
-from serving.http.query import guest_user_id
 from serving.intake.event_parsing import Event
+from serving.requests import guest_user_id
 
 DAY_MS: Final = 86_400_000
 REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")

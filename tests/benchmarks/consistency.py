@@ -38,12 +38,12 @@ def consistency(work: Path) -> Iterator[tuple[str, Any]]:
                 seconds = time.perf_counter() - started
     finally:
         stop_server(valkey)
-    found = dict(_measured(seen, seconds))
+    results = dict(_measured(seen, seconds))
     print("\n| answers while versions come and go | measured |\n| --- | --- |")
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"| {name} | {value:,} |")
     assert not seen.mixed, seen.mixed[0]
-    yield from found.items()
+    yield from results.items()
 
 
 async def _watched(served: Served) -> Seen:

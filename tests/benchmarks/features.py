@@ -1,4 +1,4 @@
-"""All feature tables, by ours, by DuckDB and by pandas, side by side on generated events.
+"""Compare the time and memory of all feature tables in this project, DuckDB and pandas, on generated events.
 
 Each runs in a process of its own and writes the same five tables with the same columns, which are compared. Ours
 reads the lake, split into buckets of users. The peers read the files as a shop would export them, in order of time,
@@ -35,7 +35,7 @@ SAME: Final = 1e-6  # of a column's sum
 
 
 def features(work: Path, events: int = 50_000_000) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Seconds and peak memory of each way at a fifth of the events, which pandas can do, and at all of them."""
+    """Measure seconds and peak memory of each implementation at a fifth of the events, for pandas, and at all."""
     titles = ("features", "events", "seconds", "CPU seconds", "peak GB", "same tables")
     print(f"\n| {' | '.join(titles)} |\n|{' --- |' * len(titles)}", flush=True)
     took: dict[str, Watched] = {}
@@ -64,7 +64,7 @@ def _verdict(took: dict[str, Watched]) -> str:
 
 
 def write_data(directory: Path, size: Size, buckets: int) -> None:
-    """A shop's events as files in order of time under `export` and in a lake, and its catalogue."""
+    """Write a shop's catalogue and its events, as files in order of time under `export` and in a lake."""
     (directory / "export").mkdir(parents=True)
     shop = Shop.of(size)
     lake = Lake(directory / "lake", buckets)
@@ -77,7 +77,7 @@ def write_data(directory: Path, size: Size, buckets: int) -> None:
 
 
 def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
-    """Every table of the events under `directory`, to `directory / way`."""
+    """Compute all tables of the events under `directory` and write them to `directory / way`."""
     out = directory / way
     out.mkdir()
     if way == "ours":
@@ -92,7 +92,7 @@ def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
 
 
 def read_table(directory: Path, way: str, name: str) -> pl.LazyFrame:
-    """A table that `write_features` has written."""
+    """Read a table of `write_features`."""
     whole = directory / way / f"{name}.parquet"
     return scan_files([whole] if whole.exists() else sorted((directory / way / name).iterdir()))
 
@@ -103,7 +103,7 @@ def _run(way: str, directory: Path) -> Watched:
 
 
 def _agreement(directory: Path, way: str) -> str:
-    """Whether every table of a peer has our rows, and every column our sum."""
+    """Return whether each table of a peer has the same number of rows and the same column sums as ours."""
     for name, columns in TABLES.items():
         ours, theirs = (
             read_table(directory, made_by, name)
@@ -119,7 +119,7 @@ def _agreement(directory: Path, way: str) -> str:
 
 
 def _summed(name: str, dtype: pl.DataType) -> pl.Expr:
-    """One number that tells columns apart: a sum, or of texts and lists the sum of their lengths."""
+    """Compute a checksum of a column: the sum of numbers, or of the lengths of texts and lists."""
     column = pl.col(name)
     if dtype == pl.List(pl.Float64):
         number = column.list.sum()

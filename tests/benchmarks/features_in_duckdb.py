@@ -1,4 +1,4 @@
-"""Every feature table as DuckDB SQL, as somebody who knows DuckDB would write it.
+"""All feature tables in idiomatic DuckDB SQL.
 
 Users with items are grouped once, in a table that the others read; sums are of doubles, not in fixed point, so they
 may differ from ours in the last digits.
@@ -55,7 +55,7 @@ def write_features(
 def _prepared(
     events: list[str], items: Path, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
 ) -> list[str]:
-    """What the tables share: the events before the cut, and users with items."""
+    """Return the statements that the tables share: events before `as_of`, items, and user and item pairs."""
     worth = " ".join(f"WHEN '{name}' THEN {value}::DOUBLE" for name, value in weights.items())
     decay = f"pow(0.5, age_days / {half_life_days})"
     recent = f"pow(0.5, age_days / {half_life_days * TREND_HALF_LIFE_SHARE})"

@@ -1,4 +1,4 @@
-"""Every feature table in pandas, as somebody who knows pandas would write it.
+"""All feature tables in idiomatic pandas.
 
 Ids are categories, users with items are grouped once, no loop goes over rows. All events are in memory.
 """
@@ -66,7 +66,7 @@ def _read(files: list[str], moment: pd.Timestamp, weights: Mapping[str, float]) 
 
 
 def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
-    """One row a user and item."""
+    """Compute one row per user and item."""
     keys = ["user_id", "item_id"]
     counts = known["weight"] > 0
     long = 0.5 ** (known["age_days"] / half_life_days)
@@ -113,7 +113,7 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _order(lines: pd.DataFrame) -> pd.Series:
-    """A number for each line, the same within an order."""
+    """Number the orders; each purchase gets the number of its order."""
     time = lines["timestamp"].where(lines["session_id"].isna())
     keys = [lines["user_id"], lines["session_id"], time]
     return pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2], observed=True, dropna=False, sort=False).ngroup()
@@ -312,7 +312,7 @@ def _variety(counted: pd.DataFrame) -> pd.Series:
 
 
 def _tops(liked: pd.DataFrame, group: list[str], key: str, name: str) -> pd.Series:
-    """For each user the best of each group as dicts, in a list."""
+    """Return for each user a list of the best entries of each group, as dicts."""
     liked = liked[liked["confidence"] > 0]
     share = liked["confidence"] / liked.groupby(group, observed=True)["confidence"].transform("sum")
     rows = liked.assign(share=share).sort_values(

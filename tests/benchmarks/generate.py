@@ -1,4 +1,4 @@
-"""A shop of any size: sessions of users with tastes among Zipf items, over a year, in the contract's columns.
+"""Generate a shop of any size: a year of sessions of users with tastes, over items with Zipf popularity.
 
 The same numbers and seed give the same files. Every day is drawn by itself, so no more than a few days are in
 memory, whatever the number of events.
@@ -56,7 +56,7 @@ WEEKDAYS: Final = np.array([1.0, 0.95, 0.95, 1.0, 1.1, 1.25, 1.2])
 
 @dataclass(frozen=True)
 class Size:
-    """How large a shop is."""
+    """The size and seed of a shop."""
 
     events: int
     users: int
@@ -65,13 +65,13 @@ class Size:
 
     @classmethod
     def of(cls, events: int) -> "Size":
-        """50 events a user; 200 an item, but never more than 100,000 items."""
+        """Choose 50 events per user and 200 per item, with at most 100,000 items."""
         return cls(events, max(events // 50, 20), min(max(events // 200, 50), 100_000))
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Items by taste, then by popularity, and who likes what."""
+    """The items, sorted by taste and popularity, and the users' tastes."""
 
     size: Size
     chance: NDArray[np.float64]  # cumulative, up to and with the item, (items,)
@@ -85,7 +85,7 @@ class Shop:
 
     @classmethod
     def of(cls, size: Size) -> "Shop":
-        """The shop of a size and seed."""
+        """Draw the shop of a size and seed."""
         random = np.random.default_rng(size.seed)
         tastes = max(size.items // 250, 5)
         taste = np.sort(random.integers(tastes, size=size.items))
@@ -111,7 +111,7 @@ class Shop:
         )
 
     def catalogue(self) -> pl.DataFrame:
-        """The items, in the columns of `Items`."""
+        """Return the items, in the columns of `Items`."""
         number = pl.int_range(self.size.items, dtype=pl.Int64)
         taste = pl.col("taste")
         made = pl.lit(START) + pl.duration(days=pl.col("created_day"))
@@ -132,7 +132,7 @@ class Shop:
         )
 
     def day(self, number: int, first_event: int, events: int) -> pl.DataFrame:
-        """The `events` that begin on a day of the year, in order of time; ids count from `first_event`."""
+        """Draw `events` events of a day of the year, in order of time; ids count from `first_event`."""
         random = np.random.default_rng((self.size.seed, number))
         sessions = int(events / (ITEMS_SEEN * EVENTS_PER_ITEM) * 1.2) + 20
         users = np.searchsorted(self.activity, random.random(sessions))
@@ -141,7 +141,7 @@ class Shop:
         user = users[session]
         item = self._items(random, user, number)
         pause = random.exponential(90e6, len(session))
-        viewed = begin[session] + _running(pause, session)
+        viewed = begin[session] + _pause_so_far(pause, session)
         carted = random.random(len(item)) < CARTED
         bought = carted & (random.random(len(item)) < BOUGHT)
         refunded = bought & (random.random(len(item)) < REFUNDED)
@@ -164,7 +164,7 @@ class Shop:
         return self._events(rows, number, first_event)
 
     def _items(self, random: np.random.Generator, user: NDArray[np.int64], day: int) -> NDArray[np.int64]:
-        """What each view is of."""
+        """Draw the item of each view."""
         draw = random.random(len(user))
         liked = self.likes[user, (draw >= TASTES[0]).astype(int)]
         of_taste = draw < TASTES[1]
@@ -197,17 +197,17 @@ class Shop:
 
 
 def user_ids(number: pl.Expr) -> pl.Expr:
-    """Seven characters each, below a million users."""
+    """Format user ids of seven characters, for up to a million users."""
     return pl.format("u{}", number.cast(pl.String).str.zfill(6))
 
 
 def item_ids(number: pl.Expr) -> pl.Expr:
-    """Seven characters each."""
+    """Format item ids of seven characters."""
     return pl.format("i{}", number.cast(pl.String).str.zfill(6))
 
 
 def generate_events(shop: Shop) -> Iterator[pl.DataFrame]:
-    """Exactly as many events as the shop's size says, in order of time, some days at a time."""
+    """Yield exactly `size.events` events in order of time, some days at a time."""
     per_day = _events_per_day(shop.size)
     starts = np.append(0, np.cumsum(per_day))
     pending: list[pl.DataFrame] = []
@@ -219,7 +219,7 @@ def generate_events(shop: Shop) -> Iterator[pl.DataFrame]:
 
 
 def write_shop(directory: Path, size: Size) -> None:
-    """The files `items.parquet` and `events-<number>.parquet`, which ingest reads without a mapping."""
+    """Write `items.parquet` and `events-<number>.parquet`, which ingest reads without a mapping."""
     directory.mkdir(parents=True)
     shop = Shop.of(size)
     catalogue = shop.catalogue()
@@ -230,7 +230,7 @@ def write_shop(directory: Path, size: Size) -> None:
 
 
 def _events_per_day(size: Size) -> NDArray[np.int64]:
-    """The week's rhythm over a shop that grows by a half in the year."""
+    """Return the number of events of each day: a weekly pattern with growth by a half over the year."""
     days = np.arange(DAYS)
     weekday = date.weekday(START.date())
     busy = WEEKDAYS[(days + weekday) % 7] * (1 + 0.5 * days / DAYS)
@@ -238,13 +238,13 @@ def _events_per_day(size: Size) -> NDArray[np.int64]:
 
 
 def _times_of_day(random: np.random.Generator, sessions: int) -> NDArray[np.float64]:
-    """Microseconds from midnight at which sessions begin."""
+    """Draw the start times of sessions, in microseconds from midnight."""
     hours = random.choice(24, size=sessions, p=HOURS / HOURS.sum())
     return (hours + random.random(sessions)) * (MICROSECONDS_PER_DAY / 24)
 
 
-def _running(pause: NDArray[np.float64], session: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The sum of the pauses in the session before each view."""
+def _pause_so_far(pause: NDArray[np.float64], session: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum the pauses in the session before each view."""
     total = np.cumsum(pause) - pause
     first = np.searchsorted(session, session)
     return total - total[first]

@@ -59,7 +59,7 @@ WHY: Final[Mapping[str, str]] = {
 
 
 def growth(work: Path, sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, Any]]:
-    """Seconds and peak memory of every step at each size, in millions of events; prints and plots them."""
+    """Measure, print and plot seconds and peak memory of each step at each size in millions of events."""
     unfinished = RESULTS / "growth.unfinished.json"
     measured: dict[str, Any] = read_json(unfinished) if unfinished.exists() else {}
     for millions in sizes:
@@ -76,7 +76,7 @@ def growth(work: Path, sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, Any]
 
 
 def _measure(directory: Path, events: int) -> dict[str, dict[str, Any]]:
-    """One shop from files to Redis; step -> seconds, peak memory in bytes, and `failed` where it was."""
+    """Run one shop from files to Redis; return step -> seconds, peak memory in bytes, and `failed` if it failed."""
     size = Size.of(events)
     print(
         f"{size.events:,} events of {size.users:,} users with {size.items:,} items …", file=sys.stderr, flush=True
@@ -107,7 +107,7 @@ def _measure(directory: Path, events: int) -> dict[str, dict[str, Any]]:
 
 
 def _steps(recorded: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """The steps of a manifest, those of the two windows put together."""
+    """Return the steps of a manifest, with those of the two windows merged."""
     steps: dict[str, dict[str, Any]] = {}
     for path, step in recorded.items():
         name = path.replace("/validation/", "/").replace("/test/", "/")
@@ -141,7 +141,7 @@ def _names(found: Mapping[int, Mapping[str, Any]]) -> list[str]:
 
 
 def _print_growth(found: Mapping[int, Mapping[str, Any]]) -> None:
-    """Every step whose time or memory grows faster than the events between two sizes, and why."""
+    """List the steps whose time or memory grows faster than the events between two sizes, with the reason."""
     print("\nWhat grows faster than the events (exponent above 1.1 between two sizes):\n")
     sizes = list(found)
     for step in _names(found):
@@ -156,7 +156,7 @@ def _print_growth(found: Mapping[int, Mapping[str, Any]]) -> None:
 
 
 def _exponent(found: Mapping[int, Mapping[str, Any]], step: str, what: str, small: int, large: int) -> float:
-    """p where costs grow as the p-th power of the events; 0 where a size lacks the step."""
+    """Return the exponent p of costs that grow as events ** p; 0 if a size lacks the step."""
     low, high = (found[size].get(step, {}).get(what, 0) for size in (small, large))
     return math.log(high / low) / math.log(large / small) if low > 0 and high > 0 else 0.0
 
@@ -167,7 +167,7 @@ def _why(step: str) -> str:
 
 
 def _plot(found: Mapping[int, Mapping[str, Any]], path: Path) -> None:
-    """Time and memory of each step over the events, both on logarithmic scales; dashed: as fast as the data."""
+    """Plot time and memory of each step over the events on logarithmic scales; the dashed line is linear growth."""
     figure = matplotlib.figure.Figure(figsize=(13, 6), layout="constrained")
     panels = figure.subplots(1, 2)
     sizes = list(found)

@@ -30,7 +30,7 @@ from recsys.settings import Settings
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.publish.publish import publish
-from tests.benchmarks.serve import DONE, ITEMS, TELLING, VERSION, driven, served, write_lists
+from tests.benchmarks.serve import DONE, EVENT_REQUESTS, ITEMS, VERSION, driven, served, write_lists
 
 USERS: Final = 5_000
 TURNS: Final = 4
@@ -115,7 +115,7 @@ def _costs(directory: Path, url: str) -> dict[str, Any]:
     one, full, many = (directory / f"{name}.lua" for name in ("one", "full", "many"))
     one.write_text(telling_one() + DONE)
     full.write_text(telling_one(ORIGIN) + DONE)
-    many.write_text(TELLING + DONE)
+    many.write_text(EVENT_REQUESTS + DONE)
     rounds: dict[str, list[tuple[float, float, float]]] = {mode: [] for mode in MODES}
     with (
         served(directory / "off", url, RECSYS_ANOMALIES_ONLINE="off") as (off, _),

@@ -25,8 +25,8 @@ from jobs.demo.complete_journey import EXAMPLE, demo_directory
 from recsys.settings import Settings, load_settings
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
-from serving.http.query import ListRequest
 from serving.http.worker import Worker
+from serving.requests import ListRequest
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 AS_OF: Final = datetime(2017, 12, 25, tzinfo=UTC)

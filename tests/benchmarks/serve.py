@@ -49,13 +49,13 @@ PIPELINE: Final = "list, session, flag, availability"
 BARE: Final = "a bare read of the same keys by the same client"
 
 # One request in eleven is for a user without a list. Microseconds.
-ASKING: Final = f"""
+LIST_REQUESTS: Final = f"""
 math.randomseed(1)
 request = function()
   return wrk.format("GET", "/v1/recommendations/u" .. math.random(0, {USERS * 11 // 10 - 1}))
 end
 """
-TELLING: Final = f"""
+EVENT_REQUESTS: Final = f"""
 math.randomseed(1)
 local number = 0
 local headers = {{ ["content-type"] = "application/json" }}
@@ -90,13 +90,13 @@ def serve(work: Path) -> Iterator[tuple[str, Any]]:
         with redis.Redis(host=server.host, port=server.port) as client:
             publish(client, Keys("recsys"), VERSION, directory / "lists", 2)
             _fill(client)
-            found = _measured(directory, server)
+            results = _measure(directory, server)
     finally:
         stop_server(directory / "valkey")
     print(f"\n| lists of {USERS:,} users, {LIST_ITEMS} items each | measured |\n| --- | --- |")
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"| {name} | {value if isinstance(value, str) else f'{value:,.2f}'} |")
-    yield from found.items()
+    yield from results.items()
 
 
 def write_lists(directory: Path, users: int = USERS) -> None:
@@ -139,37 +139,37 @@ def _fill(client: redis.Redis) -> None:
     pipeline.execute()
 
 
-def _measured(directory: Path, server: ServerAddress) -> dict[str, Any]:
+def _measure(directory: Path, server: ServerAddress) -> dict[str, Any]:
     if shutil.which("wrk") is None:
         return {"over HTTP": "left out: wrk is not on the PATH"}
     url = f"redis://{server.host}:{server.port}/0"
-    asking, telling = directory / "asking.lua", directory / "telling.lua"
-    asking.write_text(ASKING + DONE)
-    telling.write_text(TELLING + DONE)
+    list_script, event_script = directory / "list_requests.lua", directory / "event_requests.lua"
+    list_script.write_text(LIST_REQUESTS + DONE)
+    event_script.write_text(EVENT_REQUESTS + DONE)
     with served(directory, url) as (ours, resident_bytes), _fastapi(url) as theirs:
         for address in (ours, theirs):
-            driven(address, 32, asking)  # warm
+            driven(address, 32, list_script)  # warm
         rounds: dict[str, list[dict[str, float]]] = {}
         for _ in range(ROUNDS):
             for name, address in ((PIPELINE, ours), (FASTAPI, theirs)):
                 for connections in (1, 32):
-                    measured = driven(address, connections, asking)
+                    measured = driven(address, connections, list_script)
                     rounds.setdefault(f"{name}, {connections} connections", []).append(measured)
             rounds.setdefault(BARE, []).append({"p50 ms": uvloop.run(_direct(url))})
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             f"{name}: {what}": statistics.median(each[what] for each in measured)
             for name, measured in rounds.items()
             for what in measured[0]
         }
-        found["times FastAPI's requests a second"] = ratio(
+        results["times FastAPI's requests a second"] = ratio(
             rounds, f"{PIPELINE}, 32 connections", f"{FASTAPI}, 32 connections", "requests a second"
         )
-        found["times the bare read's p50"] = ratio(rounds, f"{PIPELINE}, 1 connections", BARE, "p50 ms")
-        found["memory of the worker, MB"] = resident_bytes() / 2**20
-        events = [driven(ours, 2, telling)["requests a second"] * 100 for _ in range(3)]
-        found["events a second, batches of 100"] = statistics.median(events)
-        found["an event changes the next answer"] = _visible(ours)
-        return found
+        results["times the bare read's p50"] = ratio(rounds, f"{PIPELINE}, 1 connections", BARE, "p50 ms")
+        results["memory of the worker, MB"] = resident_bytes() / 2**20
+        events = [driven(ours, 2, event_script)["requests a second"] * 100 for _ in range(3)]
+        results["events a second, batches of 100"] = statistics.median(events)
+        results["an event changes the next answer"] = _visible(ours)
+        return results
 
 
 def ratio(rounds: dict[str, list[dict[str, float]]], one: str, other: str, what: str) -> float:
@@ -219,9 +219,9 @@ def _first(address: str, user: str) -> str:
 def driven(address: str, connections: int, script: Path, seconds: int = SECONDS) -> dict[str, float]:
     """What wrk measures while so many connections ask as fast as they are answered."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), address]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    measured = json.loads(told.splitlines()[-1])
-    assert measured["failed"] == 0, told
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    measured = json.loads(output.splitlines()[-1])
+    assert measured["failed"] == 0, output
     return {
         "requests a second": measured["requests"] / measured["microseconds"] * 1e6,
         "p50 ms": measured["p50"] / 1e3,
@@ -242,7 +242,7 @@ def served(directory: Path, url: str, **variables: str) -> Generator[tuple[str, 
         resident_pages = Path(f"/proc/{worker}/statm").read_text().split()[1]
         return int(resident_pages) * os.sysconf("SC_PAGE_SIZE")
 
-    with _ended(process):
+    with _terminated_at_end(process):
         _wait_for(f"http://127.0.0.1:{port}/ready", process)
         yield f"http://127.0.0.1:{port}", resident_bytes
 
@@ -261,13 +261,13 @@ def _fastapi(url: str) -> Generator[str]:
         cwd=Path(__file__).parent,
         env=environment,
     )
-    with _ended(process):
+    with _terminated_at_end(process):
         _wait_for(f"http://127.0.0.1:{port}/v1/recommendations/u1", process)
         yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Generator[None]:
+def _terminated_at_end(process: subprocess.Popen[bytes]) -> Generator[None]:
     try:
         yield
     finally:

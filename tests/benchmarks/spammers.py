@@ -14,12 +14,12 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.stats import rankdata
 
 from features.behavior import behavior
 from features.behavior_partials import ip_counts, item_counts
 from recsys.anomaly.attack_groups import normal_scores
 from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
+from recsys.anomaly.detection_metrics import area_under_roc, f1_score
 from recsys.anomaly.group_measures import measure_graph
 from recsys.anomaly.label_classifier import fit_and_score, stratified_folds
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, RATING, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VALUE, Events
@@ -76,7 +76,7 @@ def _without_labels(table: pl.DataFrame, user_items: csr_matrix, bots: Floats) -
     tried["collusion, of all five"] = collusion_scores(coherence, similarity, shared, -evenness, -agreement)
     print("\nThe same without labels\n\n| from | F1 | AUC |\n| --- | --- | --- |")
     for name, scores in tried.items():
-        f1, auc = f1_of(scores > split_point(scores), bots), auc_of(scores, bots)
+        f1, auc = f1_score(scores > split_point(scores), bots == 1), area_under_roc(scores, bots == 1)
         missed = f1 < MIN_F1_ALONE or auc < MIN_AUC_ALONE
         print(f"| {name} | {'**missed:** ' if missed else ''}{f1:.3f} | {auc:.3f} |", flush=True)
         yield f"without labels, {name}", {"F1": f1, "AUC": auc}
@@ -110,21 +110,9 @@ def cross_validated(features: pl.DataFrame, user_items: csr_matrix | None, bots:
             threshold = _threshold(values, bots, train, seed, user_items)
             scores[held_out] = fit_and_score(values, bots, train, held_out, seed, user_items)
             called[held_out] = scores[held_out] > threshold
-        found.append((f1_of(called, bots), auc_of(scores, bots)))
+        found.append((f1_score(called, bots == 1), area_under_roc(scores, bots == 1)))
     f1, auc = np.mean(found, axis=0)
     return {"F1": float(f1), "AUC": float(auc)}
-
-
-def f1_of(called: NDArray[np.bool_], bots: Floats) -> float:
-    """Harmonic mean of precision and recall."""
-    return float(2 * (called & (bots == 1)).sum() / (called.sum() + (bots == 1).sum()))
-
-
-def auc_of(scores: Floats, bots: Floats) -> float:
-    """How often a bot is scored above one who is none, ties counting half."""
-    positive = bots == 1
-    wins = rankdata(scores)[positive].sum() - positive.sum() * (positive.sum() + 1) / 2
-    return float(wins / (positive.sum() * (~positive).sum()))
 
 
 def _threshold(
@@ -135,7 +123,7 @@ def _threshold(
     for fitted, rest in stratified_folds(train, bots, seed):
         inner[rest] = fit_and_score(values, bots, fitted, rest, seed, user_items)
     tried = np.quantile(inner[train], np.linspace(0.3, 0.9, 121))
-    return float(max(tried, key=lambda threshold: f1_of(inner[train] > threshold, bots[train])))
+    return float(max(tried, key=lambda threshold: f1_score(inner[train] > threshold, bots[train] == 1)))
 
 
 def _as_events(ratings: pl.DataFrame) -> pl.LazyFrame:

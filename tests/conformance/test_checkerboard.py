@@ -23,7 +23,7 @@ FittedItemModel = Callable[[str, Interactions], ItemModel]
 
 
 @pytest.mark.parametrize("name", [name for name in PERSONAL if not expectations(name).needs_repeats])
-def test_on_a_checkerboard_everybody_is_recommended_the_own_colour(
+def test_on_a_checkerboard_everybody_is_recommended_the_own_color(
     name: str, fitted: Fitted, checkerboard: Interactions
 ):
     rows, _ = fitted(name, checkerboard).recommend(all_users(checkerboard), 8)
@@ -31,7 +31,7 @@ def test_on_a_checkerboard_everybody_is_recommended_the_own_colour(
 
 
 @pytest.mark.parametrize("name", [name for name in PERSONAL if expectations(name).predicts_new_items])
-def test_on_a_checkerboard_the_missing_items_of_the_own_colour_come_first(
+def test_on_a_checkerboard_the_missing_items_of_the_own_color_come_first(
     name: str, fitted: Fitted, checkerboard: Interactions
 ):
     exclude = Exclusion(checkerboard.user_items)
@@ -40,7 +40,7 @@ def test_on_a_checkerboard_the_missing_items_of_the_own_colour_come_first(
 
 
 @every_item_model
-def test_on_a_checkerboard_items_are_like_those_of_their_colour(
+def test_on_a_checkerboard_items_are_like_those_of_their_color(
     name: str, fitted_item_model: FittedItemModel, checkerboard: Interactions
 ):
     rows, _ = fitted_item_model(name, checkerboard).similar(all_items(checkerboard), 9)

@@ -1,6 +1,7 @@
 """Every model on the smallest and on arbitrary shops."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -19,6 +20,21 @@ from tests.conformance.models import (
     build,
     every_model,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """On matrices this small, threads of torch only wait for each other."""
+    if find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 SMALLEST: dict[str, Sequence[tuple[int, int, float]]] = {
     "one user, one item": [(0, 0, 5.0)],

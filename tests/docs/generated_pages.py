@@ -3,7 +3,7 @@
 import ast
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def settings_page() -> str:
         parts.append(_settings_table(f"`[{section}]`", factory))
     parts.append(_settings_table("`[[sources.tables]]`", Table))
     parts.append("## Models\n\nA model's settings are in `[model_settings.<name>]`.\n")
-    for name, config in _model_configs():
-        parts.append(_settings_table(f"`[model_settings.{name}]`", config, level=3))
+    for model in MODELS:
+        parts.append(_settings_table(f"`[model_settings.{model.name}]`", model.config_type, level=3))
     return "\n".join(parts)
 
 
@@ -63,11 +63,6 @@ def features_page() -> str:
 
 
 PAGES = {"settings.md": settings_page, "features.md": features_page}
-
-
-def _model_configs() -> Iterator[tuple[str, type[Any]]]:
-    for name, (_, config) in MODELS.items():
-        yield name, config
 
 
 def _settings_table(title: str, settings: type[Any], exclude: tuple[str, ...] = (), level: int = 2) -> str:

@@ -1,16 +1,20 @@
 """A small shop, and the command run as a user would."""
 
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from recsys.store.embedded import stop_server
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer, mariadb_server, postgresql_server
-from tests.shop import DAYS, write_shop_catalogue, write_shop_events
+from tests.shop import AS_OF, DAYS, write_shop_catalogue, write_shop_events
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,14 +30,63 @@ max_trials = 0
 """
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A directory with a hundred days of 80 shoppers, a catalogue, and attributes of users."""
-    directory = tmp_path / "shop"
+DIVERSITY = {"allow": "0", "exclude": "0.5"}
+
+
+@dataclass(frozen=True)
+class FinishedNight:
+    """A nightly run of the shop that tests read and do not change; its server runs until the session ends."""
+
+    shop: Path
+    settings: Path
+    directory: Path
+    """The data directory."""
+
+    def copy(self, directory: Path) -> Path:
+        """Copy the data directory, without the server's data, for a test that goes on with it."""
+        return shutil.copytree(self.directory, directory, ignore=shutil.ignore_patterns("valkey"))
+
+
+@pytest.fixture(scope="session")
+def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred days of 80 customers, a catalogue, and attributes of users, which tests do not change."""
+    directory = tmp_path_factory.mktemp("shop_files") / "shop"
     directory.mkdir()
     write_shop_events(directory / "events.parquet", 0, DAYS)
     write_shop_catalogue(directory)
     return directory
+
+
+@pytest.fixture
+def shop(shop_files: Path, tmp_path: Path) -> Path:
+    """A copy of the shop's files that a test may change."""
+    return shutil.copytree(shop_files, tmp_path / "shop")
+
+
+@pytest.fixture(scope="session")
+def finished_night(
+    shop_files: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], FinishedNight]]:
+    """Returns the one nightly run of the session for a `repeat` setting."""
+    home = tmp_path_factory.mktemp("nights")
+
+    @cache
+    def run(repeat: str) -> FinishedNight:
+        settings = home / f"{repeat}.toml"
+        settings.write_text(SHOP_SETTINGS.format(repeat=repeat))
+        night = FinishedNight(shop_files, settings, home / repeat)
+        done = run_recsys(
+            home,
+            night.directory,
+            *("--config", settings, "nightly", shop_files, "--as-of", AS_OF),
+            RECSYS_SERVING_DIVERSITY=DIVERSITY[repeat],
+        )
+        assert done.returncode == 0, done.stderr
+        return night
+
+    yield run
+    for repeat in DIVERSITY:
+        stop_server(home / repeat / "valkey")
 
 
 @pytest.fixture
@@ -50,7 +103,7 @@ def write_settings(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def recsys(tmp_path: Path, data_directory: Path) -> Recsys:
-    """Runs the installed command in an empty directory, its data under `data_directory`."""
+    """Runs the command in an empty directory, its data under `data_directory`."""
 
     def run(
         *arguments: str | Path, directory: Path = data_directory, **environment: str

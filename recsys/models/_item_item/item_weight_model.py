@@ -56,12 +56,12 @@ class ItemWeightModel(ItemModel):
 
     def similar(self, item_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
         """Rank the neighbors of items by their weight; only weights above 0 count."""
-        known = np.flatnonzero(item_rows != UNKNOWN)
-        neighbors = self.neighbor_weights(item_rows[known]).tocoo()
-        shown = (neighbors.col != item_rows[known][neighbors.row]) & (neighbors.data > 0)
+        places = np.flatnonzero(item_rows != UNKNOWN)
+        neighbors = self.neighbor_weights(item_rows[places]).tocoo()
+        shown = (neighbors.col != item_rows[places][neighbors.row]) & (neighbors.data > 0)
         if exclude.items is not None:
             shown &= ~exclude.items[neighbors.col]
-        entries = (known[neighbors.row[shown]], neighbors.col[shown], neighbors.data[shown])
+        entries = (places[neighbors.row[shown]], neighbors.col[shown], neighbors.data[shown])
         return top_k_of_entries(*entries, len(item_rows), n)
 
     def neighbor_weights(self, item_rows: Rows) -> csr_matrix:

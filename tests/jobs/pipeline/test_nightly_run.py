@@ -1,5 +1,6 @@
 """The nightly run by its command: what it leaves, resumes, repeats and refuses."""
 
+import fcntl
 import json
 import os
 import re
@@ -14,8 +15,9 @@ import polars as pl
 import pytest
 import redis
 
-from recsys.store.embedded import server_status, stop_server
+from recsys.store.embedded import server_status
 from tests.commands import RECSYS
+from tests.jobs.conftest import FinishedNight
 from tests.shop import AS_OF, DAYS, ITEMS, UNAVAILABLE, write_shop_events
 
 RUN = "20260411T000000Z"
@@ -23,6 +25,7 @@ OUTPUTS = ("screen", "features", "evaluation", "models", "lists")
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 WriteSettings = Callable[[str], Path]
+Nights = Callable[[str], FinishedNight]
 
 
 def outputs(directory: Path) -> dict[str, str]:
@@ -48,21 +51,15 @@ def user_lists(directory: Path) -> dict[str, list[str]]:
     return dict(pl.read_parquet(directory / "runs" / RUN / "lists" / "user_items.parquet").rows())
 
 
-@pytest.mark.parametrize(("repeat", "diversity"), [("allow", "0"), ("exclude", "0.5")])
-def test_what_the_online_half_needs_reaches_redis(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str, diversity: str
-) -> None:
-    done = recsys(
-        *("--config", write_settings(repeat), "nightly", shop, "--as-of", AS_OF),
-        RECSYS_SERVING_DIVERSITY=diversity,
-    )
-    assert done.returncode == 0, done.stderr
-    events = pl.read_parquet(shop / "events.parquet")
-    backend = connect(data_directory)
+@pytest.mark.parametrize("repeat", ["allow", "exclude"])
+def test_what_the_online_half_needs_reaches_redis(finished_night: Nights, repeat: str) -> None:
+    night = finished_night(repeat)
+    events = pl.read_parquet(night.shop / "events.parquet")
+    backend = connect(night.directory)
     seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
     for user, items in seen.items():
-        had = str(backend.get(f"recsys:{RUN}:history:{{{user}}}") or "").split()
-        assert sorted(had) == (sorted(items) if repeat == "exclude" else [])
+        history = str(backend.get(f"recsys:{RUN}:history:{{{user}}}") or "").split()
+        assert sorted(history) == (sorted(items) if repeat == "exclude" else [])
     last = events.filter(pl.col("user_id") == "user1").sort("timestamp").tail(1).row(0, named=True)
     if repeat == "exclude":
         assert str(backend.get(f"recsys:{RUN}:history:{{user1}}")).split()[0] == last["item_id"]
@@ -72,28 +69,25 @@ def test_what_the_online_half_needs_reaches_redis(
     assert len(profile["categories"]) == 3
     assert "brands" not in profile
 
-    catalogue = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "catalogue.parquet")
+    catalogue = pl.read_parquet(night.directory / "runs" / RUN / "lists" / "catalogue.parquet")
     assert backend.hkeys(f"recsys:{RUN}:catalogue") == ["0"]
-    shown = catalogue.filter("available")["item_id"].to_list()
-    assert " ".join(shown) == backend.get(f"recsys:{RUN}:popular")
+    available = catalogue.filter("available")["item_id"].to_list()
+    assert " ".join(available) == backend.get(f"recsys:{RUN}:popular")
     assert catalogue.filter(~pl.col("available"))["item_id"].to_list() == [UNAVAILABLE]
     assert ("vector" in catalogue.columns) == (repeat == "exclude")
-    with_others = [item for item in shown if backend.exists(f"recsys:{RUN}:bought_together:{{{item}}}")]
-    written = pl.read_parquet(data_directory / "runs" / RUN / "lists" / "bought_with.parquet")
+    with_others = [item for item in available if backend.exists(f"recsys:{RUN}:bought_together:{{{item}}}")]
+    written = pl.read_parquet(night.directory / "runs" / RUN / "lists" / "bought_with.parquet")
     assert set(with_others) == set(written["item_id"]) - {UNAVAILABLE}
 
 
 @pytest.mark.parametrize("repeat", ["allow", "exclude"])
-def test_lists_reach_redis(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path, repeat: str
-) -> None:
-    done = recsys("--config", write_settings(repeat), "nightly", shop, "--as-of", AS_OF)
-    assert done.returncode == 0, done.stderr
-    events = pl.read_parquet(shop / "events.parquet")
-    lists = user_lists(data_directory)
+def test_lists_reach_redis(finished_night: Nights, repeat: str) -> None:
+    night = finished_night(repeat)
+    events = pl.read_parquet(night.shop / "events.parquet")
+    lists = user_lists(night.directory)
     assert set(lists) == set(events["user_id"])
 
-    backend = connect(data_directory)
+    backend = connect(night.directory)
     version = backend.get("recsys:live")
     assert version == RUN
     seen = dict(events.group_by("user_id").agg(pl.col("item_id").unique()).rows())
@@ -110,26 +104,32 @@ def test_lists_reach_redis(
     shelf = str(backend.get(f"recsys:{version}:popular:tools>shelf 2")).split()
     assert shelf == [item for item in popular if int(item[4:]) % 2 == 0 and int(item[4:]) % 5 == 2]
     assert str(backend.get(f"recsys:{version}:item:{{{popular[0]}}}")).split()[0] in popular
-    manifest = json.loads((data_directory / "runs" / RUN / "manifest.json").read_text())
+    manifest = json.loads((night.directory / "runs" / RUN / "manifest.json").read_text())
     assert manifest["status"] == "complete"
-    assert (data_directory / "runs" / RUN / "report" / "report.html").stat().st_size < 1_000_000
+    assert (night.directory / "runs" / RUN / "report" / "report.html").stat().st_size < 1_000_000
 
 
 def test_a_finished_run_does_not_change(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
+    recsys: Recsys, finished_night: Nights, shop: Path, data_directory: Path
 ) -> None:
-    settings = write_settings("allow")
-    assert recsys("--config", settings, "nightly", shop, "--as-of", AS_OF).returncode == 0
-    before = outputs(data_directory)
+    night = finished_night("allow")
+    night.copy(data_directory)
+    before = outputs(night.directory)
     manifest = (data_directory / "runs" / RUN / "manifest.json").read_text()
     write_shop_events(shop / "events_late.parquet", 20, DAYS)
-    again = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF)
+    again = recsys("--config", night.settings, "nightly", shop, "--as-of", AS_OF)
     assert again.returncode == 0, again.stderr
+    assert "was complete already" in again.stdout
     assert outputs(data_directory) == before
     assert (data_directory / "runs" / RUN / "manifest.json").read_text() == manifest
 
     other = recsys(
-        "--config", write_settings("exclude"), "nightly", "--as-of", AS_OF, RECSYS_SOURCES_PATHS=f'["{shop}"]'
+        "--config",
+        finished_night("exclude").settings,
+        "nightly",
+        "--as-of",
+        AS_OF,
+        RECSYS_SOURCES_PATHS=f'["{shop}"]',
     )
     assert other.returncode == 2
     assert other.stderr.strip().endswith("give another --as-of, or remove the directory")
@@ -138,55 +138,50 @@ def test_a_finished_run_does_not_change(
 
 
 def test_nothing_after_as_of_changes_any_output(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path
+    recsys: Recsys, finished_night: Nights, shop: Path, data_directory: Path
 ) -> None:
-    settings, informed = write_settings("allow"), tmp_path / "informed"
-    try:
-        assert recsys("--config", settings, "ingest", shop).returncode == 0
-        assert recsys("--config", settings, "evaluate", "--as-of", AS_OF).returncode == 0
-        write_shop_events(shop / "events_of_the_next_days.parquet", DAYS, DAYS + 20)
-        assert recsys("--config", settings, "ingest", shop, directory=informed).returncode == 0
-        assert recsys("--config", settings, "evaluate", "--as-of", AS_OF, directory=informed).returncode == 0
-    finally:
-        stop_server(informed / "valkey")
-    assert outputs(informed) == outputs(tmp_path / "var")
-    assert len(outputs(informed)) > len(OUTPUTS)
+    night = finished_night("allow")
+    write_shop_events(shop / "events_of_the_next_days.parquet", DAYS, DAYS + 20)
+    assert recsys("--config", night.settings, "ingest", shop).returncode == 0
+    done = recsys("--config", night.settings, "evaluate", "--as-of", AS_OF)
+    assert done.returncode == 0, done.stderr
+    assert outputs(data_directory) == outputs(night.directory)
+    assert len(outputs(data_directory)) > len(OUTPUTS)
 
 
-def test_buckets_change_no_list(recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path) -> None:
-    settings, split = write_settings("allow"), tmp_path / "split"
-    for directory, buckets in ((tmp_path / "var", "1"), (split, "3")):
-        for command in (("ingest", shop), ("evaluate", "--as-of", AS_OF)):
-            done = recsys("--config", settings, *command, directory=directory, RECSYS_LAKE_BUCKETS=buckets)
-            assert done.returncode == 0, done.stderr
-    assert user_lists(split) == user_lists(tmp_path / "var")
+def test_buckets_change_no_list(
+    recsys: Recsys, finished_night: Nights, shop_files: Path, data_directory: Path
+) -> None:
+    night = finished_night("allow")
+    for command in (("ingest", shop_files), ("evaluate", "--as-of", AS_OF)):
+        done = recsys("--config", night.settings, *command, RECSYS_LAKE_BUCKETS="3")
+        assert done.returncode == 0, done.stderr
+    assert user_lists(data_directory) == user_lists(night.directory)
 
 
-@pytest.mark.parametrize("after_seconds", [2.5, 4.0, 5.5])
+@pytest.mark.parametrize("step", ["features", "evaluation/validation/item_knn", "models/popularity"])
 def test_a_killed_run_resumes(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, tmp_path: Path, after_seconds: float
+    recsys: Recsys, finished_night: Nights, shop_files: Path, data_directory: Path, step: str
 ) -> None:
-    settings, undisturbed = write_settings("allow"), tmp_path / "undisturbed"
-    assert recsys("--config", settings, "ingest", shop).returncode == 0
-    assert recsys("--config", settings, "ingest", shop, directory=undisturbed).returncode == 0
-    try:
-        assert recsys("--config", settings, "nightly", "--as-of", AS_OF, directory=undisturbed).returncode == 0
-        command = [RECSYS, "--config", str(settings), "nightly", "--as-of", AS_OF]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "RECSYS_DIRECTORY": str(tmp_path / "var")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(after_seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        resumed = recsys("--config", settings, "nightly", "--as-of", AS_OF)
-        assert resumed.returncode == 0, resumed.stderr
-    finally:
-        stop_server(undisturbed / "valkey")
-    assert outputs(tmp_path / "var") == outputs(undisturbed)
-    assert not list((tmp_path / "var" / "runs" / RUN).rglob("*.partial"))
+    night = finished_night("allow")
+    assert recsys("--config", night.settings, "ingest", shop_files).returncode == 0
+    process = subprocess.Popen(
+        [RECSYS, "--config", str(night.settings), "nightly", "--as-of", AS_OF],
+        env={**os.environ, "RECSYS_DIRECTORY": str(data_directory)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    run = data_directory / "runs" / RUN
+    while not (run / step).is_dir():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "report").exists()
+    resumed = recsys("--config", night.settings, "nightly", "--as-of", AS_OF)
+    assert resumed.returncode == 0, resumed.stderr
+    assert outputs(data_directory) == outputs(night.directory)
+    assert not list(run.rglob("*.partial"))
 
 
 def test_a_failed_publish_is_made_up_for(
@@ -210,20 +205,13 @@ def test_a_failed_publish_is_made_up_for(
     assert [version["name"] for version in status["redis"]["versions"] if version["live"]] == [RUN]
 
 
-def test_a_run_has_one_process_at_a_time(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
-) -> None:
-    settings = write_settings("allow")
-    assert recsys("--config", settings, "features", "--as-of", AS_OF).returncode == 0
-    holder = subprocess.Popen(
-        ["flock", str(data_directory / "runs" / RUN / ".lock"), "sleep", "60"], stdout=subprocess.DEVNULL
-    )
-    try:
-        time.sleep(0.5)
-        refused = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF)
-    finally:
-        holder.terminate()
-        holder.wait()
+def test_a_run_has_one_process_at_a_time(recsys: Recsys, finished_night: Nights, data_directory: Path) -> None:
+    night = finished_night("allow")
+    run = data_directory / "runs" / RUN
+    run.mkdir(parents=True)
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = recsys("--config", night.settings, "nightly", "--as-of", AS_OF)
     assert refused.returncode == 2
     assert refused.stderr.strip().endswith("another process is working on this run")
 

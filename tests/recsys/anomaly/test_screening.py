@@ -1,6 +1,7 @@
 """A small shop, with and without accounts made for one of its items."""
 
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ DEFAULT = Anomalies()
 NO_LABELS = pl.DataFrame(schema={USER_ID: pl.String, LABEL: pl.String})
 
 
+@cache
 def tables(fake: int, seed: int = 0, users: int = SHOPPERS) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairs and behaviour of shoppers and, after them, of new accounts of random items who all want the last."""
     random = np.random.default_rng(seed)
@@ -55,10 +57,10 @@ def tables(fake: int, seed: int = 0, users: int = SHOPPERS) -> tuple[pl.DataFram
     return pairs, behavior
 
 
-def screened(
-    fake: int, labels: pl.DataFrame = NO_LABELS, settings: Anomalies = DEFAULT, seed: int = 0
-) -> pl.DataFrame:
-    return screen_users(*tables(fake, seed), labels, settings, 0)
+@cache
+def screened(fake: int, seed: int = 0, threshold: float = DEFAULT.screen_threshold) -> pl.DataFrame:
+    """Screen the shop without labels; tests read the result, and do not change it."""
+    return screen_users(*tables(fake, seed), NO_LABELS, Anomalies(screen_threshold=threshold), 0)
 
 
 def test_accounts_made_for_an_item_are_flagged_and_nobody_else() -> None:
@@ -88,8 +90,8 @@ def test_the_order_of_users_is_irrelevant() -> None:
 
 
 def test_the_threshold_is_a_setting() -> None:
-    assert screened(FAKE, settings=Anomalies(screen_threshold=100.0))[FLAGGED].sum() == 0
-    assert screened(FAKE, settings=Anomalies(screen_threshold=0.0))[FLAGGED].all()
+    assert screened(FAKE, threshold=100.0)[FLAGGED].sum() == 0
+    assert screened(FAKE, threshold=0.0)[FLAGGED].all()
 
 
 def test_rates_that_no_shopper_has_are_flagged_alone() -> None:

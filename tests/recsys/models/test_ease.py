@@ -11,7 +11,7 @@ from recsys.models.ease import Ease, EaseConfig
 # As the paper: one lambda for all, 2 users an item on average.
 PLAIN = EaseConfig(regularization=0.5, item_exponent=0, user_exponent=0, repeat_weight=0)
 SPARSE = EaseConfig(regularization=0.5, item_exponent=0, user_exponent=0, repeat_weight=0, dense_items=1)
-FORMS = pytest.mark.parametrize("dense_items", [1, 100], ids=["by neighbours", "dense"])
+FORMS = pytest.mark.parametrize("dense_items", [1, 100], ids=["by neighbors", "dense"])
 
 
 def bought(shop_of: Any, baskets: str) -> Interactions:
@@ -60,7 +60,7 @@ def some_shop(shop_of: Any) -> Interactions:
     return bought(shop_of, " ".join(baskets))
 
 
-def test_with_all_items_as_neighbours_both_forms_are_one(shop_of: Any, monkeypatch: pytest.MonkeyPatch):
+def test_with_all_items_as_neighbors_both_forms_are_one(shop_of: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(item_regression, "BLOCK_ITEMS", 5)
     monkeypatch.setattr("recsys.models.ease.BLOCK_ITEMS", 5)
     shop = some_shop(shop_of)

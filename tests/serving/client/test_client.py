@@ -18,12 +18,13 @@ import msgspec
 import pytest
 
 from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
+from serving import requests
 from serving.api import AcceptedEvents, InvalidValue
 from serving.client import calls
 from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
-from serving.http import query
-from serving.http.query import ListOptions, ListRequest, query_fields
+from serving.http.query import query_fields
 from serving.intake import event_parsing, items
+from serving.requests import ListOptions, ListRequest
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.serving.http.test_recommendations import ODD_IDS
 from tests.serving.processes import free_port, serving
@@ -111,7 +112,7 @@ def check_calls(client: Client) -> None:
     with pytest.raises(InvalidRequestError) as invalid:
         client.recommendations("7", n=0)
     assert (invalid.value.field, invalid.value.value) == ("n", "0")
-    assert invalid.value.expected == query.EXPECTED["n"]
+    assert invalid.value.expected == requests.EXPECTED["n"]
 
 
 def check_anomalies(client: Client) -> None:
@@ -134,7 +135,7 @@ def check_anomalies(client: Client) -> None:
 
 @dataclass
 class Answering:
-    """A server that answers as it is told to, and keeps what it was query."""
+    """A server that answers as it is told to, and keeps what it was asked."""
 
     address: str
     answers: Answers = field(default_factory=Answers)

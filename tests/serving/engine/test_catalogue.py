@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from recsys.store.catalogue import CATALOGUE_SCHEMA
-from serving.engine.catalogue import Catalogue, ItemFilter, catalogue_without_facts
+from serving.engine.catalogue import Catalogue, catalogue_without_facts
+from serving.requests import ItemFilter
 
 VERSION = "20180101T000000Z"
 CATEGORIES = ("DAIRY", "DAIRY>CHEESE", "DAIRY>CHEESE>HARD", "DAIRYLESS", None)

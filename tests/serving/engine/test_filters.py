@@ -26,7 +26,7 @@ from serving.engine.filters import (
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import Policy, RequestState
 from serving.engine.user_state import UserState
-from serving.http.query import ListRequest
+from serving.requests import ListRequest
 
 VERSION = "20180101T000000Z"
 AS_OF_MS = 1_514_764_800_000

@@ -1,98 +1,23 @@
 """Scripts are flagged while their events come in, shoppers are not, and nobody is when that would be many."""
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
 import redis
-from structlog.testing import capture_logs
 
 from jobs.experiments.backtest import backtest
 from jobs.ingest.stream import archive
 from jobs.lake import Lake
-from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.settings import Settings
-from recsys.settings.anomalies import Anomalies
-from recsys.store.flags import Flag, flagged_users, put_flags, read_flag, release_user
-from recsys.store.keys import Keys
-from serving.http.worker import Worker
-from tests.acts import Row, views
-from tests.serving.conftest import Publish, Talk, application, ids
+from recsys.store.flags import Flag, flagged_users, put_flags, read_flag
+from tests.acts import Row
+from tests.serving.conftest import Publish, Talk, ids
+from tests.serving.guard.traffic import KEYS, START, Clock, acts, changed, each, entries, names, take
 from tests.serving.intake.test_events import in_stream, posting
-
-KEYS = Keys("recsys")
-START = datetime(2026, 3, 1, 12, 0, 1, tzinfo=UTC)
-
-
-def acts(
-    user: str, count: int, seconds: float, start: datetime = START, uneven: float = 0.0, **facts: Any
-) -> list[Row]:
-    """Views as they are posted, with ids of their own."""
-    rows = views(user, count, seconds, start, uneven)
-    return [
-        row
-        | {
-            "event_id": f"{user}-{start:%H%M%S}-{number}",
-            "timestamp": row["timestamp"].isoformat(),
-            **facts,
-        }
-        for number, row in enumerate(rows)
-    ]
-
-
-@dataclass
-class Clock:
-    """The time that the server goes by."""
-
-    now: datetime = START
-
-    def __call__(self) -> float:
-        return self.now.timestamp()
-
-
-def take(settings: Settings, *batches: Sequence[Row], clock: Clock | None = None) -> None:
-    """Batches taken in, one after the other, each at the time of its last event, or at the clock's."""
-
-    async def scenario() -> None:
-        moment = clock or Clock()
-        worker = Worker(settings, moment)
-        async with worker.running():
-            for batch in batches:
-                if clock is None:
-                    moment.now = max(datetime.fromisoformat(row["timestamp"]) for row in batch)
-                taken = await worker.events.take(msgspec.json.encode(batch))
-                assert (taken.accepted, taken.errors) == (len(batch), [])
-                worker.count_events(taken)
-
-    asyncio.run(scenario())
-
-
-def each(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows as batches of one, in the order of time."""
-    return [[row] for row in sorted(rows, key=lambda row: row["timestamp"])]
-
-
-def entries(client: redis.Redis) -> list[Row]:
-    """The flags in the stream."""
-    found: Any = client.xrange(KEYS.events)
-    return [msgspec.json.decode(fields[b"flag"]) for _, fields in found if b"flag" in fields]
-
-
-def names(client: redis.Redis, pattern: str) -> list[bytes]:
-    """The keys there are."""
-    found: Any = client.keys(pattern)
-    return found
-
-
-def changed(settings: Settings, **anomalies: Any) -> Settings:
-    return replace(settings, anomalies=replace(settings.anomalies, **anomalies))
 
 
 def test_a_script_is_flagged_within_its_burst(settings: Settings, client: redis.Redis) -> None:
@@ -198,33 +123,9 @@ def test_impressions_are_no_acts(settings: Settings, client: redis.Redis) -> Non
     assert names(client, "recsys:rates:*") == []
 
 
-def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
-    take(changed(settings, online="shadow"), *each(acts("bot", 60, 0.1)))
-    assert read_flag(client, KEYS, "bot") is None
-    assert flagged_users(client, KEYS, START) == []
-    (entry,) = entries(client)
-    assert (entry["user_id"], entry["shadow"]) == ("bot", True)
-    assert client.get(KEYS.suspect("bot")) == b"shadow"
-
-
 def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis) -> None:
     take(changed(settings, online="off"), *each(acts("bot", 60, 0.1)))
     assert {key.split(b":")[1] for key in names(client, "recsys:*")} == {b"events", b"session"}
-
-
-def test_who_is_allowed_is_not_flagged(settings: Settings, client: redis.Redis) -> None:
-    release_user(client, KEYS, "released")
-    rows = [row for user in ("tester", "released", "bot") for row in acts(user, 40, 0.1)]
-    take(changed(settings, allowed_users=("tester",)), *each(rows))
-    assert flagged_users(client, KEYS, START) == ["bot"]
-    assert client.get(KEYS.suspect("released")) == b"allowed"
-
-
-def test_pseudonyms_of_allowed_users_are_known(settings: Settings, client: redis.Redis) -> None:
-    private = replace(settings, pseudonym_key="key")
-    take(changed(private, allowed_users=("tester",)), *each([*acts("tester", 40, 0.1), *acts("bot", 40, 0.1)]))
-    (user,) = flagged_users(client, KEYS, START)
-    assert (len(user), user) != (3, "bot")
 
 
 def test_addresses_are_counted_by_hashes_and_never_kept(settings: Settings, client: redis.Redis) -> None:
@@ -264,27 +165,6 @@ def test_an_allowed_network_counts_for_nothing(settings: Settings, client: redis
     rows = [row for user in range(30) for row in acts(f"u{user}", 1, 1.0, ip="10.1.2.3")]
     take(changed(settings, allowed_networks=("10.0.0.0/8",)), rows, acts("odd", 1, 1.0, ip="no address"))
     assert names(client, "recsys:users_of:*") == []
-
-
-def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Settings, client: redis.Redis) -> None:
-    bots = [f"bot{number:03d}" for number in range(MIN_DAILY_FLAG_LIMIT + 20)]
-    with capture_logs() as logged:
-        take(settings, *(acts(bot, 40, 0.1) for bot in bots))
-    flagged = flagged_users(client, KEYS, START)
-    assert abs(len(flagged) - MIN_DAILY_FLAG_LIMIT) <= 2
-    held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
-    assert len(held_back) == len(bots) - len(flagged)
-    midnight = datetime(2026, 3, 2, tzinfo=UTC)
-    left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
-    assert left <= midnight - START
-    told = [entry["event"] for entry in logged]
-    assert told.count("automatic flagging stopped for today") == 1
-
-    take(settings, acts(held_back[0], 40, 0.1, midnight))
-    assert len(flagged_users(client, KEYS, START)) == len(flagged)
-    client.unlink(KEYS.suspect(held_back[0]))
-    take(settings, acts(held_back[0], 40, 0.1, midnight + timedelta(hours=1)))
-    assert read_flag(client, KEYS, held_back[0]) is not None
 
 
 def test_a_guest_is_flagged_as_users_are_and_judged_anew_by_its_acts_when_it_logs_in(
@@ -330,21 +210,6 @@ def test_a_flagged_user_gets_the_popular_list_from_the_next_answer_on(talk: Talk
     assert ids(after) == ["ap1", "ap2", "ap3"]
 
 
-def test_what_became_of_flags_is_counted(settings: Settings) -> None:
-    async def scenario() -> httpx.Response:
-        async with application(settings) as http:
-            now = datetime.now(UTC) - timedelta(seconds=5)
-            for batch in (acts("bot", 50, 0.05, now), acts("bot", 5, 0.05), acts("ann", 3, 0.5, now)):
-                assert (await http.post("/v1/events", json=batch)).status_code == 202
-            while b"recsys_flags_active 1.0" not in (response := await http.get("/metrics")).content:
-                await asyncio.sleep(0.1)
-            return response
-
-    told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
-    assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
-    assert "recsys_events_scored_total 53.0" in told
-
-
 def test_a_backtest_raises_the_flags_that_the_server_did(
     settings: Settings, client: redis.Redis, tmp_path: Path
 ) -> None:
@@ -368,7 +233,3 @@ def test_a_backtest_raises_the_flags_that_the_server_did(
         assert abs(flag.score - score) < 2
         assert abs(flag.at - at) <= timedelta(milliseconds=1)
     assert found.share == len(found.flags) / found.users
-
-
-def test_the_settings_of_anomalies_are_as_documented() -> None:
-    assert (Anomalies().online, Anomalies().flag_threshold, Anomalies().max_flagged_share) == ("flag", 80.0, 0.02)

@@ -24,7 +24,7 @@ from recsys.store.flags import LABEL_FLAG_DAYS, LABEL_REASON, Flag, flagged_user
 from recsys.store.keys import Keys
 from serving.http.auth import AUDIT_FILE
 from tests.serving.conftest import Publish, Talk, ids
-from tests.serving.guard.test_guard import acts
+from tests.serving.guard.traffic import acts
 from tests.serving.http.test_recommendations import ODD_IDS
 from tests.serving.keys import USER, ask, keep
 

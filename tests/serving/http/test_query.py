@@ -5,18 +5,8 @@ from urllib.parse import quote, quote_from_bytes
 import pytest
 
 from serving.api import MAX_EXCLUDED
-from serving.engine.catalogue import NO_FILTER, ItemFilter
-from serving.http.query import (
-    EXPECTED,
-    Cursor,
-    InvalidValueError,
-    ListRequest,
-    PageRequest,
-    parse_guest_request,
-    parse_id,
-    parse_list_request,
-    parse_page_request,
-)
+from serving.http.query import parse_guest_request, parse_id, parse_list_request, parse_page_request
+from serving.requests import EXPECTED, NO_FILTER, Cursor, InvalidValueError, ItemFilter, ListRequest, PageRequest
 
 CURSOR = Cursor("20180101T000000Z", 1_514_764_800_000, 20, 20)
 

@@ -7,10 +7,10 @@ import pytest
 from serving.http.errors import REDACTED
 from serving.http.fast_path import find_route
 from serving.http.handlers import BatchRequest
-from serving.http.query import InvalidValueError
 from serving.http.routes import ROUTES
 from serving.http.routing import Call
 from serving.http.worker import Worker
+from serving.requests import InvalidValueError
 
 
 def call(body: bytes) -> Call:

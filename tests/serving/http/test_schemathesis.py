@@ -1,4 +1,4 @@
-"""Whatever is asked, as documented or not, gets an answer that the documentation names, and none is a 5xx."""
+"""Every request, valid or not, gets an answer that the documentation names, and none is a 5xx."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.serving.http.test_openapi import OPERATIONS
 from tests.serving.processes import serving
 
 EXAMPLES = 20
-"""Of each operation and kind."""
+"""Requests of each operation and kind: valid ones, and invalid ones."""
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 CHECKS = [
     checks.not_a_server_error,
@@ -26,7 +26,7 @@ CHECKS = [
 
 def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publish, tmp_path: Path) -> None:
     publish_shop(Shop(users=("7", "0"), profiles={"0": '{"events":3}'}))
-    asked: dict[str, set[int]] = {}
+    statuses_of: dict[str, set[int]] = {}
     with (
         serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served,
         requests.Session() as session,
@@ -44,23 +44,19 @@ def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publi
                     deadline=None,
                     derandomize=True,
                     database=None,
-                    suppress_health_check=[
-                        HealthCheck.too_slow,
-                        HealthCheck.filter_too_much,
-                        HealthCheck.data_too_large,
-                    ],
+                    suppress_health_check=SLOW,
                     phases=[hypothesis.Phase.generate],
                 )
                 @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
                 def check(case: Case) -> None:
                     response = case.call(session=session)
                     case.validate_response(response, checks=CHECKS)
-                    asked.setdefault(case.operation.label, set()).add(response.status_code)
+                    statuses_of.setdefault(case.operation.label, set()).add(response.status_code)
 
                 check()
         log = served.log.read_text()
-    assert len(asked) == len(OPERATIONS)
-    for label, statuses in asked.items():
+    assert len(statuses_of) == len(OPERATIONS)
+    for label, statuses in statuses_of.items():
         # An event that the schema describes may still be of another century.
         assert 200 in statuses or label == "POST /v1/events", label
         assert (400 in statuses) == (" /v1/" in label), label

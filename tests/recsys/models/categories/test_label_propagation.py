@@ -10,7 +10,7 @@ EVERY_ITEM = np.arange(4, dtype=np.int32)
 
 
 def test_labels_reach_an_item_by_the_users_it_shares():
-    # Items a, b, c, d; the first user wants a, b and d, the second b and c. a is labelled 0, b and c are 1.
+    # Items a, b, c, d; the first user wants a, b and d, the second b and c. a is labeled 0, b and c are 1.
     positives = csr_matrix(np.array([[0.3, 2, 0, 1], [0, 5, 1, 0]], np.float32))
     labels = np.array([0, 1, 1, -1], np.int32)
     shares = LabelPropagation.build(positives, labels, 2).shares(EVERY_ITEM)
