@@ -29,7 +29,7 @@ from recsys.anomaly.injection import add_attack, remove_events
 from recsys.data.interactions import Interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SettingsError
-from recsys.evaluation.comparison.ground_truth import build_ground_truth
+from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.ids import Rows
 from recsys.ranking.top_k import Exclusion

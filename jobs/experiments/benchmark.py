@@ -22,8 +22,8 @@ from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SourceError
 from recsys.evaluation.comparison.blend_search import BlendChoice
-from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.evaluation.comparison.measurement import check_metric, measure_model
+from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.models.base import Model
 from recsys.models.blend import Blend
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID

@@ -11,9 +11,9 @@ from jobs.pipeline.steps.features import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users
 from recsys.evaluation.comparison.blend_search import BlendChoice, choose_blend
-from recsys.evaluation.comparison.ground_truth import GroundTruth, build_ground_truth
 from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_model
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT
+from recsys.evaluation.ground_truth import GroundTruth, build_ground_truth
+from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.ids import Rows
 from recsys.models.base import Model
 from recsys.models.blend import BlendConfig, member_weights, merge_lists

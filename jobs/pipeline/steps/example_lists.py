@@ -7,8 +7,8 @@ import polars as pl
 from jobs.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES, LISTS
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT, NEW
 from recsys.evaluation.report.contents import Example, ListedItem
+from recsys.evaluation.segments import HEAVY, LIGHT, NEW
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
 from recsys.store.keys import POPULAR

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.rank_merging import pool_lists
-from recsys.evaluation.comparison.ground_truth import GroundTruth, Relevance
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT, Mask
+from recsys.evaluation.ground_truth import GroundTruth, Relevance
 from recsys.evaluation.metrics.ranking import Values
+from recsys.evaluation.segments import HEAVY, LIGHT, Mask
 from recsys.ids import Rows
 
 MAX_SEARCHED_USERS: Final = 5_000

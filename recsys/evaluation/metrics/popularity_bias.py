@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.evaluation.comparison.ground_truth import GroundTruth
-from recsys.evaluation.comparison.segments import Mask
+from recsys.evaluation.ground_truth import GroundTruth
 from recsys.evaluation.metrics.ranking import Values
+from recsys.evaluation.segments import Mask
 from recsys.ids import Rows
 
 ALL = "all"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.report.contents import Report
 from recsys.evaluation.report.formatting import (
@@ -17,6 +16,7 @@ from recsys.evaluation.report.formatting import (
     metric_label,
 )
 from recsys.evaluation.report.model_plots import SEGMENT_LABELS
+from recsys.evaluation.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 
 MIN_RELATIVE_DIFFERENCE = 0.1  # smaller differences are called about equal
 

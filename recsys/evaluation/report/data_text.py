@@ -5,7 +5,6 @@ from datetime import date
 from statistics import median
 
 from recsys.data.quality import SchemaChange
-from recsys.evaluation.comparison.segments import NEW
 from recsys.evaluation.report.contents import Report, StepUsage
 from recsys.evaluation.report.formatting import (
     count_noun,
@@ -17,6 +16,7 @@ from recsys.evaluation.report.formatting import (
     join_words,
     rule_label,
 )
+from recsys.evaluation.segments import NEW
 
 MAX_NAMED_RULES = 3
 MIN_TIMED_SECONDS = 0.05  # the throughput of a shorter step is not meaningful

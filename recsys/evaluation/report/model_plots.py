@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.report.contents import Fold
 from recsys.evaluation.report.drawing import (
@@ -30,6 +29,7 @@ from recsys.evaluation.report.drawing import (
     write_above,
 )
 from recsys.evaluation.report.formatting import format_metric, format_percent, format_short_day
+from recsys.evaluation.segments import HEAD, HEAVY, LIGHT, MIN_RELIABLE_USERS, NEW, TAIL
 
 SEGMENT_LABELS: Final = {
     NEW: "new users",

@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT, MIN_RELIABLE_USERS
 from recsys.evaluation.comparison.significance import Difference, compare_pairs
 from recsys.evaluation.comparison.stability import FoldStatistics, summarize_folds
 from recsys.evaluation.metrics.popularity_bias import ALL
@@ -33,6 +32,7 @@ from recsys.evaluation.report.model_plots import (
     plot_segments,
     plot_tradeoff,
 )
+from recsys.evaluation.segments import HEAVY, LIGHT, MIN_RELIABLE_USERS
 from recsys.files import atomic_write
 
 MAX_EXAMPLES = 10

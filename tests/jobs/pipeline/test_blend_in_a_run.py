@@ -19,7 +19,7 @@ from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.features import read_interactions
 from jobs.progress import LogProgress
 from recsys.evaluation.comparison.blend_search import EVERYONE, BlendChoice
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT
+from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.models.blend import Blend, BlendConfig
 from recsys.models.item_knn import ItemKnn
 from recsys.models.repurchase import Repurchase

@@ -17,7 +17,7 @@ from jobs.pipeline.steps.search import CandidateResult, SearchResult, apply_sear
 from jobs.progress import LogProgress
 from recsys.data.interactions import build_interactions
 from recsys.errors import ModelError
-from recsys.evaluation.comparison.ground_truth import build_ground_truth
+from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.files import read_json
 from recsys.models.registry import build_model
 from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT

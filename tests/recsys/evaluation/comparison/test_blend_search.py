@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsys.evaluation.comparison.blend_search import EVERYONE, choose_blend
-from recsys.evaluation.comparison.ground_truth import GroundTruth, Relevance
-from recsys.evaluation.comparison.segments import HEAVY, LIGHT
+from recsys.evaluation.ground_truth import GroundTruth, Relevance
+from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.ids import Rows
 
 USERS, ITEMS, DEPTH = 1_200, 50, 20

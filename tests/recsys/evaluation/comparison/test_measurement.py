@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.evaluation.comparison.ground_truth import build_ground_truth
 from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_model, select_best
+from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 

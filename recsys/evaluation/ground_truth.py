@@ -9,9 +9,9 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
-from recsys.evaluation.comparison.segments import NEW, Mask, head_items, user_segments
 from recsys.evaluation.metrics.diversity import encode_paths
 from recsys.evaluation.metrics.ranking import Counts, Values
+from recsys.evaluation.segments import NEW, Mask, head_items, user_segments
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.schema import CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Evaluation

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recsys.evaluation.comparison.segments import head_items, user_segments
+from recsys.evaluation.segments import head_items, user_segments
 
 
 def test_users_are_new_light_or_heavy():
