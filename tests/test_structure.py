@@ -7,7 +7,7 @@ from pathlib import Path
 
 MAX_LINES = 350
 MAX_MODULES = 25
-AMBIGUOUS_WORDS = re.compile(r"held back|set aside|\bno shopper|what came of|\bwhat is known of", re.IGNORECASE)
+AMBIGUOUS_WORDS = re.compile(r"held back|set aside|what came of|\bwhat is known of", re.IGNORECASE)
 """Phrases with two meanings or none: say flagged, suppressed, held out, deferred, quarantined."""
 
 

@@ -31,7 +31,7 @@ class Policy:
 
 
 class RequestState(Struct, frozen=True):
-    """A list request, and what is known of its user, the catalogue and the time."""
+    """A list request with the state of its user, the catalogue and the time."""
 
     request: ListRequest
     stored_id: str

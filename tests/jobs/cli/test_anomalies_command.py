@@ -1,4 +1,4 @@
-"""`recsys anomalies`: who is held back, why, and what an analyst says of them, as a user runs it."""
+"""`recsys anomalies`: list, explain, label and release flagged users."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Users who are no shoppers: who is screened out, and that nothing learns from them."""
+"""Screened users: which are excluded, and that no model learns from them."""
 
 import json
 import subprocess

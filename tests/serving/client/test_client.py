@@ -116,7 +116,7 @@ def check_calls(client: Client) -> None:
 
 
 def check_anomalies(client: Client) -> None:
-    """A user is held back, seen and released."""
+    """A user is flagged, listed and released."""
     for user_id in ("bot", "7{x}"):
         assert client.label(user_id, "bot").label == "bot"
         flag = client.anomaly(user_id).flag

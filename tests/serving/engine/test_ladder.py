@@ -55,7 +55,7 @@ async def known_user(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def assert_answers(http: httpx.AsyncClient, degraded: bool | None) -> list[float]:
-    """Ask for all lists, again and again: none is empty nor has what is held back. The seconds of each answer."""
+    """Request all lists repeatedly: none is empty or has a filtered item. Returns the seconds of each answer."""
     seconds: list[float] = []
     for number in range(REQUESTS):
         path = LISTS[number % len(LISTS)]
