@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import fold_windows, windows
 from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
+from recsys.evaluation.comparison.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAtThreshold
-from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.metrics.ranking import metric_names
 from recsys.evaluation.report.contents import (
     BlendMember,

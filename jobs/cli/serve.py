@@ -1,22 +1,12 @@
-"""`recsys serve`: replace this process by the HTTP server, a program of its own that is started by name."""
+"""`recsys serve`: replace this process by the HTTP server."""
 
-import os
-import socket
-import sys
 from dataclasses import replace
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
 import typer
 
-from recsys.api_keys import API_KEYS_FILE, load_keys
-from recsys.errors import ServingError
-from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
-from recsys.store.address import RedisAddress
-from recsys.store.embedded import start_server
-
-PROGRAM: Final = "serving"
+from jobs.server_process import become_server
+from recsys.settings import Settings
 
 commands = typer.Typer()
 
@@ -37,83 +27,3 @@ def serve(
     options = {"host": host, "port": port, "workers": workers}
     serving = replace(settings.serving, **{name: value for name, value in options.items() if value is not None})
     become_server(replace(settings, serving=serving), context.find_root().params["config"])
-
-
-def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
-    """Replace this process by the server; its workers read the settings themselves, from the same file.
-
-    If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
-    `ServingError` for an address that the server cannot listen on, or may not without API keys, and `StoreError`
-    for an invalid `redis.url`.
-    """
-    _check_keys(settings)
-    _check_files(settings.serving)
-    _check_address(settings.serving)
-    environment = os.environ | server_environment(settings)
-    if settings_file is not None:
-        environment[FILE_VARIABLE] = str(settings_file)
-    # -P: a directory named `serving` in the working directory must not shadow the program.
-    command = [sys.executable, "-P", "-m", PROGRAM]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(sys.executable, command, environment)
-
-
-def server_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that override the server's settings file: the options, and the address of Redis.
-
-    Starts the embedded server if no `redis.url` is set. Raises `StoreError` for an invalid `redis.url`.
-    """
-    url = settings.redis.url
-    if url is None:
-        server = start_server(settings.directory / "valkey")
-        url = f"redis://{server.host}:{server.port}/0"
-    else:
-        RedisAddress.from_settings(settings.redis)  # the workers connect later; an invalid address is reported now
-    overrides = {
-        "DIRECTORY": settings.directory,
-        "REDIS_URL": url,
-        "SERVING_HOST": settings.serving.host,
-        "SERVING_PORT": settings.serving.port,
-        "SERVING_WORKERS": settings.serving.workers,
-    }
-    return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in overrides.items()}
-
-
-def _check_keys(settings: Settings) -> None:
-    """Raise `ServingError` for an address that other machines can reach while there are no API keys."""
-    host = settings.serving.host
-    if len(load_keys(settings.directory / API_KEYS_FILE)) == 0 and not _is_loopback(host):
-        raise ServingError(
-            f"serving.host = {host!r}: expected a loopback address while there are no API keys: "
-            "create one with `recsys keys create NAME --scope read`"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_files(serving: Serving) -> None:
-    if (serving.tls_certificate is None) != (serving.tls_key is None):
-        raise ServingError("serving.tls_certificate and serving.tls_key: expected both, or neither")
-    for name in ("tls_certificate", "tls_key", "static_list"):
-        file: Path | None = getattr(serving, name)
-        if file is not None and not file.is_file():
-            raise ServingError(f"serving.{name} = {str(file)!r}: there is no such file")
-
-
-def _check_address(serving: Serving) -> None:
-    """Raise `ServingError` for an address that is not free.
-
-    The workers share the port by SO_REUSEPORT and would not notice another server on it.
-    """
-    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
-    try:
-        socket.create_server((serving.host, serving.port), family=family).close()
-    except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ServingError(f"cannot listen on {serving.host}, port {serving.port}: {reason}") from None

@@ -15,8 +15,8 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from jobs.cli.serve import server_environment
 from jobs.lookup import ListLookup
+from jobs.server_process import server_environment
 from recsys.errors import ServingError
 from recsys.settings import Settings
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from jobs.lake import Lake
-from jobs.pipeline.steps.features import compute_interactions
+from jobs.pipeline.interactions import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users
 from recsys.evaluation.comparison.blend_search import BlendChoice, choose_blend

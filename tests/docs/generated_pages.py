@@ -44,8 +44,7 @@ def settings_page() -> str:
         parts.append(_settings_table(f"`[{section}]`", factory))
     parts.append(_settings_table("`[[sources.tables]]`", Table))
     parts.append("## Models\n\nA model's settings are in `[model_settings.<name>]`.\n")
-    for model in MODELS:
-        parts.append(_settings_table(f"`[model_settings.{model.name}]`", model.config_type, level=3))
+    parts += [_settings_table(f"`[model_settings.{model.name}]`", model.config_type, level=3) for model in MODELS]
     return "\n".join(parts)
 
 

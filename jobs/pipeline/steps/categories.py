@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from features.item_categories import add_proposed_categories, item_categories
 from jobs.pipeline.context import RunContext
+from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import CATEGORIES, FEATURES, model_step
-from jobs.pipeline.steps.features import read_interactions
 from recsys.data.interactions import Interactions
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report.contents import CategoryExample, CategorySummary, ListedItem

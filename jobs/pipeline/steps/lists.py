@@ -14,11 +14,11 @@ from features.bought_with import OTHER_ITEM_ID, RANK
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
+from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
-from jobs.pipeline.steps.features import read_interactions
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.progress import Task
 from recsys.data.interactions import Interactions

@@ -8,10 +8,10 @@ import numpy as np
 
 from recsys.errors import SettingsError
 from recsys.evaluation.comparison.bootstrap import RESAMPLES, bootstrap_means, confidence_interval
+from recsys.evaluation.comparison.popularity_bias import PopularityBias, mean_over_lists, measure_popularity_bias
 from recsys.evaluation.ground_truth import GroundTruth, Relevance, restrict
 from recsys.evaluation.metrics.catalogue import count_exposure, coverage, exposure_curve, gini, novelty
 from recsys.evaluation.metrics.diversity import path_diversity, user_diversity
-from recsys.evaluation.metrics.popularity_bias import PopularityBias, mean_over_lists, measure_popularity_bias
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists, metric_names
 from recsys.evaluation.segments import HEAD, NEW, TAIL, Mask
 from recsys.ids import Rows

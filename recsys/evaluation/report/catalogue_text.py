@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.metrics.popularity_bias import ALL
+from recsys.evaluation.comparison.popularity_bias import ALL
 from recsys.evaluation.report.contents import Report
 from recsys.evaluation.report.formatting import (
     count_noun,

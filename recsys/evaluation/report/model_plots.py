@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
-from recsys.evaluation.metrics.popularity_bias import ALL
+from recsys.evaluation.comparison.popularity_bias import ALL
 from recsys.evaluation.report.contents import Fold
 from recsys.evaluation.report.drawing import (
     ACCENT,

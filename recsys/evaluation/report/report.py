@@ -8,9 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.comparison.popularity_bias import ALL
 from recsys.evaluation.comparison.significance import Difference, compare_pairs
 from recsys.evaluation.comparison.stability import FoldStatistics, summarize_folds
-from recsys.evaluation.metrics.popularity_bias import ALL
 from recsys.evaluation.metrics.ranking import METRICS
 from recsys.evaluation.report import (
     catalogue_text,

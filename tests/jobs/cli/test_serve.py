@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.serve import become_server
+from jobs.server_process import become_server
 from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings

@@ -12,11 +12,11 @@ import pytest
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
 from jobs.pipeline.evaluation_window import BLEND
+from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.step_names import TEST, VALIDATION
 from jobs.pipeline.steps import evaluate
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
-from jobs.pipeline.steps.features import read_interactions
 from jobs.progress import LogProgress
 from recsys.evaluation.comparison.blend_search import EVERYONE, BlendChoice
 from recsys.evaluation.segments import HEAVY, LIGHT

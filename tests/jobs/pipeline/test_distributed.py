@@ -41,7 +41,7 @@ def torchrun(directory: Path, data: Path, repository: Path, *arguments: str) -> 
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    program = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "jobs.pipeline.distributed")
+    program = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "jobs.cli.distributed")
     command = [sys.executable, "-m", *program, *arguments]
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, timeout=180, check=False

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
-from jobs.pipeline.steps.features import compute_interactions
+from jobs.pipeline.interactions import compute_interactions
 from jobs.pipeline.steps.lists import trending_list, unavailable_items
 from jobs.pipeline.trending import USUAL_HALF_LIVES, renew_trending, trending_items
 from jobs.progress import LogProgress

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import redis
 
-from jobs.cli.serve import become_server
+from jobs.server_process import become_server
 from recsys.api_keys import API_KEYS_FILE
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
-from recsys.evaluation.metrics.popularity_bias import ItemPopularity, PopularityBias
+from recsys.evaluation.comparison.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.report import catalogue_text
 from recsys.evaluation.report.contents import Report
 from tests.reports import make_report, measurement

@@ -1,4 +1,4 @@
-"""`torchrun --nproc-per-node 2 -m jobs.pipeline.distributed`: fit LightGCN for a run in several processes.
+"""`torchrun --nproc-per-node 2 -m jobs.cli.distributed`: fit LightGCN for a run in several processes.
 
 Each process runs this, on one machine or on several that share the run's directory; the first one writes the step,
 and `recsys nightly` of the same `--as-of` continues with it.
@@ -13,10 +13,10 @@ import typer
 from jobs.cli.options import AsOf, Config, parse_as_of
 from jobs.lake import open_lake
 from jobs.pipeline.context import RunContext
+from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import fit_on_all_events
 from jobs.pipeline.run import Run, open_run, run_id
 from jobs.pipeline.step_names import FEATURES, SEARCH, model_step
-from jobs.pipeline.steps.features import read_interactions
 from jobs.pipeline.steps.search import apply_search, read_search_result
 from jobs.progress import LogProgress
 from recsys.errors import RecsysError, RunError

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from recsys.data.interactions import build_interactions
+from recsys.evaluation.comparison.popularity_bias import mean_over_lists, measure_popularity_bias
 from recsys.evaluation.ground_truth import GroundTruth, build_ground_truth
-from recsys.evaluation.metrics.popularity_bias import mean_over_lists, measure_popularity_bias
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
 

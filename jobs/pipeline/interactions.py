@@ -1,0 +1,47 @@
+"""The interactions that models learn from: computed from the lake, or read from the run's features."""
+
+from datetime import datetime
+
+import polars as pl
+
+from features.events import load_events
+from features.interactions import interactions_from_pairs, sequences_from_events
+from features.pairs import user_item_pairs
+from jobs.lake import Lake
+from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import FEATURES
+from recsys.data.interactions import Interactions, build_interactions
+from recsys.schema import CONFIDENCE, EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from recsys.settings import Sources
+
+# What models read of the tables; the other columns are for people.
+PAIR_COLUMNS = [USER_ID, ITEM_ID, CONFIDENCE]
+SEQUENCE_COLUMNS = [USER_ID, ITEM_ID, TIMESTAMP, WEIGHT]
+EVENT_COLUMNS = [EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP]
+
+
+def compute_interactions(lake: Lake, sources: Sources, moment: datetime) -> Interactions:
+    """Compute the interactions before `moment` from the lake, bucket by bucket."""
+    weights = sources.event_weights
+    pairs: list[pl.DataFrame] = []
+    sequences: list[pl.DataFrame] = []
+    for bucket in range(lake.buckets):
+        events = load_events(lake.events(bucket).select(EVENT_COLUMNS), moment)
+        bucket_pairs = user_item_pairs(events, moment, sources.half_life_days, weights)
+        tables = (
+            interactions_from_pairs(bucket_pairs).select(PAIR_COLUMNS),
+            sequences_from_events(events, weights).select(SEQUENCE_COLUMNS),
+        )
+        for parts, table in zip((pairs, sequences), pl.collect_all(tables), strict=True):
+            parts.append(table)
+    return build_interactions(pl.concat(pairs), pl.concat(sequences), moment)
+
+
+def read_interactions(run: Run) -> Interactions:
+    """Read the interactions at the run's `as_of`, as the features step wrote them."""
+    features = run.directory / FEATURES
+    pairs = pl.read_parquet(features / "interactions" / "*.parquet", columns=PAIR_COLUMNS, hive_partitioning=False)
+    sequences = pl.read_parquet(
+        features / "sequences" / "*.parquet", columns=SEQUENCE_COLUMNS, hive_partitioning=False
+    )
+    return build_interactions(pairs, sequences, run.as_of)
