@@ -22,9 +22,9 @@ NOT_RUN = {
     "make demo": "the demo's own tests run it on a slice of its data",
     "make test": "this is it",
     "docker compose": "there is no Docker engine; tests/docker checks the files",
-    "recsys features --as-of": "tests/jobs/pipeline/test_distributed.py runs these three",
-    "torchrun": "tests/jobs/pipeline/test_distributed.py runs these three",
-    "recsys nightly --as-of": "tests/jobs/pipeline/test_distributed.py runs these three",
+    "recsys features --as-of": "tests/jobs/cli/test_distributed.py runs these three",
+    "torchrun": "tests/jobs/cli/test_distributed.py runs these three",
+    "recsys nightly --as-of": "tests/jobs/cli/test_distributed.py runs these three",
 }
 COMMAND = re.compile(r"^(make|docker|recsys|torchrun|pip|curl|redis-cli|python|\.venv/bin/\w+)\b.*$", re.MULTILINE)
 
