@@ -50,16 +50,16 @@ class EvaluationWindow:
 
 
 def prepare_evaluation_window(
-    lake: Lake, settings: Settings, start: datetime, end: datetime, wanted_by: Lake | None = None
+    lake: Lake, settings: Settings, start: datetime, end: datetime, relevance_lake: Lake | None = None
 ) -> EvaluationWindow:
     """Read the interactions before `start`, and what users wanted from then to `end`.
 
-    At most `evaluation.max_users` users are measured, drawn at random. `wanted_by` is another lake to read what
+    At most `evaluation.max_users` users are measured, drawn at random. `relevance_lake` is another lake to read what
     they wanted from, such as one with fewer users.
     """
     interactions = compute_interactions(lake, settings.sources, start)
     weights = settings.sources.event_weights
-    events = (wanted_by or lake).events()
+    events = (relevance_lake or lake).events()
     pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = interactions.user_items if settings.repeat == "exclude" else None
