@@ -5,8 +5,15 @@ from typing import Final
 
 import polars as pl
 
-from features.behavior_expressions import count_feature, deviation_of, mean_of, number_feature, per_user, share_of
-from features.behavior_partials import GREATEST_RATING, MIN_RATING
+from features.behavior_expressions import (
+    count_feature,
+    exact_deviation,
+    exact_mean,
+    number_feature,
+    per_user,
+    share,
+)
+from features.behavior_partials import MAX_RATING, MIN_RATING
 from features.events import days_since
 from recsys.schema import CART, EVENT, EVENTS, PRICE, PURCHASE, REFUND, TIMESTAMP, VALUE, VIEW
 
@@ -31,7 +38,7 @@ ACTION_FEATURES: Final = (
         "night_share",
         "share",
         f"Share of the events between midnight and {NIGHT_HOURS} o'clock, UTC",
-        share_of((pl.col(TIMESTAMP).dt.hour() < NIGHT_HOURS).sum(), pl.len()),
+        share((pl.col(TIMESTAMP).dt.hour() < NIGHT_HOURS).sum(), pl.len()),
     ),
     number_feature("carts_per_view", "ratio", "(Carts + 1) / (views + 1)", _ratio(CART, VIEW)),
     number_feature("purchases_per_cart", "ratio", "(Purchases + 1) / (carts + 1)", _ratio(PURCHASE, CART)),
@@ -40,38 +47,38 @@ ACTION_FEATURES: Final = (
         "refund_share",
         "share",
         "Refunds divided by purchases and refunds; null without any",
-        share_of(_events(REFUND), _events(REFUND) + _events(PURCHASE)),
+        share(_events(REFUND), _events(REFUND) + _events(PURCHASE)),
     ),
     number_feature(
         "unpriced_share",
         "share",
         "Share of the purchases that have no price; null without purchases",
-        share_of(((pl.col(EVENT) == PURCHASE) & pl.col(PRICE).is_null()).sum(), _events(PURCHASE)),
+        share(((pl.col(EVENT) == PURCHASE) & pl.col(PRICE).is_null()).sum(), _events(PURCHASE)),
     ),
-    number_feature("rating_mean", "stars", "Mean of the ratings; null without ratings", mean_of(pl.col(VALUE))),
+    number_feature("rating_mean", "stars", "Mean of the ratings; null without ratings", exact_mean(pl.col(VALUE))),
     number_feature(
         "rating_deviation",
         "stars",
         "Standard deviation of the ratings; null for fewer than two",
-        deviation_of(pl.col(VALUE)),
+        exact_deviation(pl.col(VALUE)),
     ),
     number_feature(
         "greatest_rating_share",
         "share",
         "Share of the ratings that equal the highest rating in the shop; null without ratings",
-        share_of((pl.col(VALUE) == pl.col(GREATEST_RATING)).sum(), pl.col(VALUE).count()),
+        share((pl.col(VALUE) == pl.col(MAX_RATING)).sum(), pl.col(VALUE).count()),
     ),
     number_feature(
         "least_rating_share",
         "share",
         "Share of the ratings that equal the lowest rating in the shop; null without ratings",
-        share_of((pl.col(VALUE) == pl.col(MIN_RATING)).sum(), pl.col(VALUE).count()),
+        share((pl.col(VALUE) == pl.col(MIN_RATING)).sum(), pl.col(VALUE).count()),
     ),
 )
 
 
 def action_features(actions: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame) -> pl.LazyFrame:
     """Compute `ACTION_FEATURES`, one row per user; `items` are the `item_counts` of the whole shop."""
-    shop = items.select(pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max())
+    shop = items.select(pl.col(MIN_RATING).min(), pl.col(MAX_RATING).max())
     aged = actions.with_columns(days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
     return per_user(aged.join(shop, how="cross"), ACTION_FEATURES)

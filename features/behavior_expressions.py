@@ -21,12 +21,12 @@ def number_feature(name: str, unit: str, meaning: str, expression: pl.Expr) -> F
     return Feature(name, pl.Float64(), unit, meaning, expression)
 
 
-def mean_of(value: pl.Expr) -> pl.Expr:
+def exact_mean(value: pl.Expr) -> pl.Expr:
     """Return the mean of the values that are not null; null without any."""
     return _mean(exact_sum(value), value.count())
 
 
-def deviation_of(value: pl.Expr) -> pl.Expr:
+def exact_deviation(value: pl.Expr) -> pl.Expr:
     """Return the sample standard deviation of the values that are not null; null for fewer than two."""
     total, squares, count = exact_sum(value), exact_sum(value * value), value.count().cast(pl.Int64)
     float_total = total.cast(pl.Float64)
@@ -34,12 +34,12 @@ def deviation_of(value: pl.Expr) -> pl.Expr:
     return pl.when(count > 1).then(variance.clip(lower_bound=0).sqrt())
 
 
-def share_of(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
     """Return `part / whole`; null where `whole` is 0."""
     return pl.when(whole > 0).then(part / whole)
 
 
-def entropy_of(count: pl.Expr) -> pl.Expr:
+def entropy(count: pl.Expr) -> pl.Expr:
     """Return the entropy, in nats, of the distribution with these counts."""
     total = count.sum()
     return (total.log() - exact_sum(count * count.log()).cast(pl.Float64) / total).clip(lower_bound=0)

@@ -7,9 +7,9 @@ import polars as pl
 from features.behavior_expressions import (
     COUNT,
     count_feature,
-    deviation_of,
-    entropy_of,
-    mean_of,
+    entropy,
+    exact_deviation,
+    exact_mean,
     number_feature,
     per_user,
 )
@@ -26,19 +26,19 @@ _ITEMS: Final = (
         "item_entropy",
         "nats",
         "Entropy of the events over the items; 0 for a single item",
-        entropy_of(pl.col(COUNT)),
+        entropy(pl.col(COUNT)),
     ),
     number_feature(
         "log_popularity_mean",
         "log users",
         "Mean over the distinct items of the logarithm of an item's number of users",
-        mean_of(pl.col(USERS).log()),
+        exact_mean(pl.col(USERS).log()),
     ),
     number_feature(
         "log_popularity_deviation",
         "log users",
         "Standard deviation over the distinct items of that logarithm; null for a single item",
-        deviation_of(pl.col(USERS).log()),
+        exact_deviation(pl.col(USERS).log()),
     ),
 )
 
@@ -48,7 +48,7 @@ _DISSENT: Final = (
         "rating_dissent",
         "stars",
         "Mean absolute difference between a rating and the mean rating of the item by others; null without any",
-        mean_of((pl.col(VALUE) - pl.col(_MEAN_OF_OTHERS)).abs()),
+        exact_mean((pl.col(VALUE) - pl.col(_MEAN_OF_OTHERS)).abs()),
     ),
 )
 

@@ -12,7 +12,7 @@ USERS: Final = "users"
 RATINGS: Final = "ratings"
 RATING_SUM: Final = "rating_sum"
 MIN_RATING: Final = "least_rating"
-GREATEST_RATING: Final = "greatest_rating"
+MAX_RATING: Final = "greatest_rating"
 
 
 def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -39,7 +39,7 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
             pl.col(VALUE).count().alias(RATINGS),
             exact_sum(pl.col(VALUE)).alias(RATING_SUM),
             pl.col(VALUE).min().alias(MIN_RATING),
-            pl.col(VALUE).max().alias(GREATEST_RATING),
+            pl.col(VALUE).max().alias(MAX_RATING),
         )
     )
 
@@ -47,7 +47,7 @@ def item_counts(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
 def add_item_counts(partials: pl.LazyFrame) -> pl.LazyFrame:
     """Add up the rows of `item_counts` of any number of buckets, with the same result to the bit in any order."""
     return partials.group_by(ITEM_ID).agg(
-        pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(MIN_RATING).min(), pl.col(GREATEST_RATING).max()
+        pl.col(USERS, RATINGS, RATING_SUM).sum(), pl.col(MIN_RATING).min(), pl.col(MAX_RATING).max()
     )
 
 

@@ -8,14 +8,14 @@ from features.behavior_expressions import (
     COUNT,
     count_by,
     count_feature,
-    deviation_of,
-    entropy_of,
-    mean_of,
+    entropy,
+    exact_deviation,
+    exact_mean,
     number_feature,
     per_user,
     sum_by,
 )
-from features.events import packed
+from features.events import pack_columns
 from recsys.schema import ITEM_ID, TIMESTAMP, USER_ID
 
 _SECOND: Final = 1_000_000  # microseconds
@@ -39,13 +39,13 @@ _PACE: Final = (
         "log_gap_mean",
         "log s",
         "Mean logarithm of the seconds between successive events, gaps of 0 left out; null without gaps",
-        mean_of(pl.col(_LOG_GAP)),
+        exact_mean(pl.col(_LOG_GAP)),
     ),
     number_feature(
         "log_gap_deviation",
         "log s",
         "Standard deviation of the logarithms of these gaps, 0 for equal gaps; null for fewer than two",
-        deviation_of(pl.col(_LOG_GAP)),
+        exact_deviation(pl.col(_LOG_GAP)),
     ),
 )
 
@@ -73,7 +73,7 @@ _DAY_HOURS: Final = (
         "hour_entropy",
         "nats",
         "Entropy of the events over the hours of the day, UTC; 0 for a single hour",
-        entropy_of(pl.col(COUNT)),
+        entropy(pl.col(COUNT)),
     ),
 )
 _DAYS: Final = (
@@ -124,7 +124,7 @@ def _in_order(actions: pl.LazyFrame) -> pl.LazyFrame:
     The events are laid on one line of time, on which gaps are cut to an hour and users lie an hour apart, so that
     the number of events within a span is a binary search.
     """
-    ordered = actions.select(USER_ID, TIMESTAMP).sort(packed(pl.col(USER_ID), pl.col(TIMESTAMP), _TIME_BITS))
+    ordered = actions.select(USER_ID, TIMESTAMP).sort(pack_columns(pl.col(USER_ID), pl.col(TIMESTAMP), _TIME_BITS))
     same_user = pl.col(USER_ID).to_physical() == pl.col(USER_ID).to_physical().shift()
     gap = pl.when(same_user).then(pl.col(TIMESTAMP).diff().dt.total_microseconds())
     line = pl.min_horizontal(gap.fill_null(_HOUR), _HOUR).cum_sum()

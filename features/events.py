@@ -49,7 +49,7 @@ def load_events(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _RE
     return loaded.with_columns(encoded).collect(engine="streaming").lazy()
 
 
-def packed(high: pl.Expr, low: pl.Expr, bits: int) -> pl.Expr:
+def pack_columns(high: pl.Expr, low: pl.Expr, bits: int) -> pl.Expr:
     """Pack two columns into one integer that sorts by `high`, then `low`; `low` is not negative and fits in `bits`.
 
     Polars sorts by one integer several times as fast as by two columns.

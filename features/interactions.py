@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import load_events, packed, weight
+from features.events import load_events, pack_columns, weight
 from features.feature import Feature, columns
 from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
@@ -83,7 +83,7 @@ def interactions(
 
 def interactions_from_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
     """Compute `interactions` from the rows of `user_item_pairs`."""
-    ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(packed(pl.col(USER_ID), pl.col(ITEM_ID), 32))
+    ordered = pairs.filter(pl.col(WEIGHED) > 0).sort(pack_columns(pl.col(USER_ID), pl.col(ITEM_ID), 32))
     return ordered.select(columns(INTERACTIONS))
 
 
@@ -101,6 +101,6 @@ def sequences_from_events(events: pl.LazyFrame, weights: Mapping[str, float]) ->
     return (
         events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))
         .filter(pl.col(WEIGHT) != 0)
-        .sort(packed(pl.col(USER_ID), since_first, 64), EVENT_ID)
+        .sort(pack_columns(pl.col(USER_ID), since_first, 64), EVENT_ID)
         .select(columns(SEQUENCES))
     )

@@ -26,10 +26,10 @@ from features.item_partials import (
     VIEWERS_WHO_CARTED,
     item_partials,
     sum_item_partials,
-    users_in,
+    users_column,
 )
 from features.item_prices import LAST_PRICE, PRICE_RANK
-from features.pairs import events_in
+from features.pairs import events_column
 from features.trends import TREND
 from recsys.schema import CATEGORY, CREATED_AT, DEFAULT_WEIGHTS, EVENTS, FIRST_AT, ITEM_ID, PRICE
 
@@ -69,21 +69,21 @@ _POPULARITY: Final = (
     Feature(USERS, pl.UInt32(), "users", "Number of users with an event of positive weight", pl.col(USERS)),
     *(
         Feature(
-            events_in(days),
+            events_column(days),
             pl.UInt32(),
             "events",
             f"{_COUNTED} in the last {days} x 24 hours",
-            pl.col(events_in(days)),
+            pl.col(events_column(days)),
         )
         for days in WINDOW_DAYS
     ),
     *(
         Feature(
-            users_in(days),
+            users_column(days),
             pl.UInt32(),
             "users",
             f"Number of users with an event of positive weight in the last {days} x 24 hours",
-            pl.col(users_in(days)),
+            pl.col(users_column(days)),
         )
         for days in WINDOW_DAYS
     ),

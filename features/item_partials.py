@@ -14,7 +14,7 @@ from features.pairs import (
     LONG,
     PURCHASE_DAYS,
     RECENT,
-    events_in,
+    events_column,
     user_item_pairs,
 )
 from recsys.schema import (
@@ -50,7 +50,7 @@ _BOUGHT: Final = pl.col(PURCHASE) > 0
 _REFUNDED: Final = pl.col(REFUND) > 0
 
 
-def users_in(days: int) -> str:
+def users_column(days: int) -> str:
     """Return the name of the column that counts distinct users in the last `days`."""
     return f"{USERS}_{days}d"
 
@@ -60,8 +60,8 @@ def users_in(days: int) -> str:
 _SUMS: Final[Mapping[str, pl.Expr]] = {
     EVENTS: pl.col(EVENTS).sum(),
     USERS: (pl.col(EVENTS) > 0).sum(),
-    **{events_in(days): pl.col(events_in(days)).sum() for days in WINDOW_DAYS},
-    **{users_in(days): (pl.col(events_in(days)) > 0).sum() for days in WINDOW_DAYS},
+    **{events_column(days): pl.col(events_column(days)).sum() for days in WINDOW_DAYS},
+    **{users_column(days): (pl.col(events_column(days)) > 0).sum() for days in WINDOW_DAYS},
     POPULARITY: pl.col(CONFIDENCE).sum(),
     RECENT: pl.col(RECENT).sum(),
     LONG: pl.col(LONG).sum(),

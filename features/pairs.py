@@ -41,7 +41,7 @@ FIRST_WEIGHED_AT: Final = "first_weighed_at"
 _AGE: Final = "age_days"
 
 
-def events_in(days: int) -> str:
+def events_column(days: int) -> str:
     """Return the name of the column that counts events of positive weight in the last `days`."""
     return f"{EVENTS}_{days}d"
 
@@ -69,7 +69,7 @@ def user_item_pairs(
             weighs.sum().alias(WEIGHED),
             counts.sum().alias(EVENTS),
             (counts & acts).sum().alias(LIKED),
-            *((counts & in_last(days, as_of)).sum().alias(events_in(days)) for days in WINDOW_DAYS),
+            *((counts & in_last(days, as_of)).sum().alias(events_column(days)) for days in WINDOW_DAYS),
             *((pl.col(EVENT) == name).sum().alias(name) for name in (VIEW, CART, PURCHASE, REFUND)),
             exact_sum(worth * long).alias(CONFIDENCE),
             *([exact_sum(pl.when(acts).then(worth * long)).alias(AFFINITY)] if impressions_weigh else []),

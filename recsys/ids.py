@@ -16,7 +16,7 @@ Rows = NDArray[np.int32]
 class IdMap:
     """A sorted set of ids; the row of an id is its index, so that equal sets give equal rows.
 
-    >>> ids = IdMap.of(pl.Series(["b", "a", "b"]))
+    >>> ids = IdMap.from_ids(pl.Series(["b", "a", "b"]))
     >>> ids.rows(pl.Series(["b", "x"])).tolist()
     [1, -1]
     >>> ids.ids(np.array([1, 0])).to_list()
@@ -26,7 +26,7 @@ class IdMap:
     values: pl.Series
 
     @classmethod
-    def of(cls, ids: pl.Series) -> "IdMap":
+    def from_ids(cls, ids: pl.Series) -> "IdMap":
         """Return the map of all distinct ids that are not null."""
         return cls(ids.cast(pl.String).drop_nulls().unique().sort().alias("id"))
 

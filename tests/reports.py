@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
-from recsys.data.splits import fold_windows, windows
+from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.comparison.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAtThreshold
@@ -79,7 +79,7 @@ def make_report() -> Report:
     first = date(2017, 1, 1)
     return Report(
         title="Corner shop",
-        windows=windows(AS_OF, EVALUATION),
+        windows=time_split(AS_OF, EVALUATION),
         evaluation=EVALUATION,
         repeat="exclude",
         winner="als",

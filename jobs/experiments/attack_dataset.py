@@ -14,7 +14,7 @@ from jobs.experiments.benchmark import read_split
 from jobs.lake import Lake
 from recsys.anomaly.attacks import Attack
 from recsys.data.interactions import Interactions, build_interactions
-from recsys.data.splits import relevant_pairs, windows
+from recsys.data.splits import relevant_pairs, time_split
 from recsys.errors import NotEnoughDataError
 from recsys.schema import (
     EVENT,
@@ -72,14 +72,14 @@ def read_lake_dataset(lake: Lake, settings: Settings, as_of: datetime) -> Attack
 
     Raises `NotEnoughDataError` if there are no events before the window.
     """
-    cuts = windows(as_of, settings.evaluation)
+    split = time_split(as_of, settings.evaluation)
     weights = settings.sources.event_weights
     is_positive = pl.col(EVENT).is_in(sorted(name for name, weight in weights.items() if weight > 0))
-    events = lake.events().filter(pl.col(TIMESTAMP) < pl.lit(cuts.validation_end)).filter(is_positive).collect()
+    events = lake.events().filter(pl.col(TIMESTAMP) < pl.lit(split.validation_end)).filter(is_positive).collect()
     if events.is_empty():
         raise NotEnoughDataError("no events before the test window: ingest events first")
-    pairs = relevant_pairs(lake.events(), cuts.validation_end, as_of, settings.evaluation.relevant_events, weights)
-    return AttackDataset(_complete_columns(events), pairs, cuts.validation_end, True)
+    pairs = relevant_pairs(lake.events(), split.validation_end, as_of, settings.evaluation.relevant_events, weights)
+    return AttackDataset(_complete_columns(events), pairs, split.validation_end, True)
 
 
 def build_dataset_interactions(dataset: AttackDataset, settings: Settings) -> Interactions:

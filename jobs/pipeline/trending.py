@@ -67,7 +67,7 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
     sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
     if sums.is_empty():
         return []
-    item_ids = IdMap.of(sums[ITEM_ID])
+    item_ids = IdMap.from_ids(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
     unavailable = unavailable_items(item_ids, lake.items().collect())

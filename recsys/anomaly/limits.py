@@ -35,9 +35,9 @@ class Limits:
     """CUSUM of how much more equal the gaps are than those of a human."""
     network_events: tuple[int, int, int] = (300, 6_000, 50_000)
     """Events of an address, a device or a session in 10 s, 5 min and an hour."""
-    items_of_address: int = 5_000
+    address_items: int = 5_000
     """Distinct items in an hour."""
-    users_of_device: int = 50
+    device_users: int = 50
     """Distinct users of an address and browser in an hour."""
     network_share: float = 0.5
     """Greatest evidence from an address or a device: offices and carriers share them, so it never flags alone."""

@@ -44,8 +44,8 @@ class UserSignals:
     session: Counts = NO_COUNTS
     address: Counts = NO_COUNTS
     device: Counts = NO_COUNTS
-    items_of_address: int = 0
-    users_of_device: int = 0
+    address_items: int = 0
+    device_users: int = 0
     unpriced: bool = False
     """Whether the user made a purchase without a price, in a shop whose purchases have prices."""
     complete: bool = False
@@ -202,10 +202,10 @@ def _network(signals: UserSignals, limits: Limits) -> Iterable[Evidence]:
             yield Evidence(
                 share * evidence_weight(count / limit), f"{count:,.0f} events of its {subject} in {name}"
             )
-    items, users = signals.items_of_address, signals.users_of_device
+    items, users = signals.address_items, signals.device_users
     yield Evidence(
-        share * evidence_weight(items / limits.items_of_address), f"{items:,} items of its address in an hour"
+        share * evidence_weight(items / limits.address_items), f"{items:,} items of its address in an hour"
     )
     yield Evidence(
-        share * evidence_weight(users / limits.users_of_device), f"{users:,} users of its device in an hour"
+        share * evidence_weight(users / limits.device_users), f"{users:,} users of its device in an hour"
     )

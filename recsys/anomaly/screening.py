@@ -89,7 +89,7 @@ def screen_users(
     users = behavior[USER_ID]
     scores = _Scores(np.zeros(len(users)))
     if len(users) >= MIN_USERS:
-        user_items, events, items = _build_graph(pairs, IdMap.of(users))
+        user_items, events, items = _build_graph(pairs, IdMap.from_ids(users))
         graph = measure_graph(user_items, events, seed)
         table = pl.concat([behavior.drop(USER_ID), graph], how="horizontal")
         _add_outliers(scores, table, seed)
@@ -113,7 +113,7 @@ def screen_users(
 
 def _build_graph(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, IdMap]:
     """Return ones (users, items), the number of events of each entry, and the items."""
-    items = IdMap.of(pairs[ITEM_ID])
+    items = IdMap.from_ids(pairs[ITEM_ID])
     entries = (pairs[EVENTS].cast(pl.Float64).to_numpy(), (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])))
     counts = csr_matrix(entries, shape=(len(users), len(items)))
     counts.sort_indices()

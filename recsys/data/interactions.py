@@ -60,7 +60,7 @@ def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: date
     """
     if pairs.filter(pl.col(CONFIDENCE) > 0).is_empty():
         raise NotEnoughDataError("no interactions before the cut: ingest events with a weight above 0 first")
-    users, items = IdMap.of(pairs[USER_ID]), IdMap.of(pairs[ITEM_ID])
+    users, items = IdMap.from_ids(pairs[USER_ID]), IdMap.from_ids(pairs[ITEM_ID])
     confidence = pairs[CONFIDENCE].cast(pl.Float32).clip(lower_bound=0).to_numpy()
     user_items = csr_matrix(
         (confidence, (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID]))),

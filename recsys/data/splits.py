@@ -12,8 +12,8 @@ from recsys.settings import Evaluation
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Ends of the windows: train before `train_end`, validation before `validation_end`, test before `as_of`.
+class TimeSplit:
+    """The ends of three windows: train before `train_end`, validation before `validation_end`, test before `as_of`.
 
     A window includes its start and excludes its end.
     """
@@ -23,11 +23,11 @@ class Windows:
     as_of: datetime
 
 
-def windows(as_of: datetime, evaluation: Evaluation) -> Windows:
-    """Return the windows that end at `as_of`, of the lengths in `evaluation`."""
+def time_split(as_of: datetime, evaluation: Evaluation) -> TimeSplit:
+    """Return the three windows up to `as_of`, with the lengths in `evaluation`."""
     validation_end = as_of - timedelta(days=evaluation.test_days)
     train_end = validation_end - timedelta(days=evaluation.validation_days)
-    return Windows(train_end, validation_end, as_of)
+    return TimeSplit(train_end, validation_end, as_of)
 
 
 def fold_windows(as_of: datetime, evaluation: Evaluation) -> tuple[tuple[datetime, datetime], ...]:
@@ -43,12 +43,12 @@ def in_window(events: pl.LazyFrame, start: datetime | None, end: datetime) -> pl
     return events.filter(inside if start is None else inside & (timestamp >= pl.lit(start)))
 
 
-def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
+def require_events(events: pl.LazyFrame, split: TimeSplit) -> None:
     """Raise `NotEnoughDataError`, with the dates, when one of the three windows has no event."""
     timestamp = pl.col(TIMESTAMP)
-    train = timestamp < pl.lit(cuts.train_end)
-    test = timestamp >= pl.lit(cuts.validation_end)
-    counts = in_window(events, None, cuts.as_of).select(
+    train = timestamp < pl.lit(split.train_end)
+    test = timestamp >= pl.lit(split.validation_end)
+    counts = in_window(events, None, split.as_of).select(
         train=train.sum(), validation=(~train & ~test).sum(), test=test.sum()
     )
     first_and_last = events.select(first=timestamp.min(), last=timestamp.max())
@@ -56,9 +56,9 @@ def require_events(events: pl.LazyFrame, cuts: Windows) -> None:
     if row["first"] is None:
         raise NotEnoughDataError("there are no events to split into train, validation and test windows")
     spans = {
-        "train": f"before {_day(cuts.train_end)}",
-        "validation": f"from {_day(cuts.train_end)} to {_day(cuts.validation_end)}",
-        "test": f"from {_day(cuts.validation_end)} to {_day(cuts.as_of)}",
+        "train": f"before {_day(split.train_end)}",
+        "validation": f"from {_day(split.train_end)} to {_day(split.validation_end)}",
+        "test": f"from {_day(split.validation_end)} to {_day(split.as_of)}",
     }
     for name, span in spans.items():
         if not row[name]:

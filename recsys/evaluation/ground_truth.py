@@ -72,7 +72,7 @@ def build_ground_truth(
     `Items`, for their categories.
     Raises `NotEnoughDataError` if no user with history is left.
     """
-    users = IdMap.of(pairs[USER_ID])
+    users = IdMap.from_ids(pairs[USER_ID])
     user_rows = interactions.users.rows(users.values)
     relevance = _all_relevance(pairs, users, interactions.items)
     if history is not None:

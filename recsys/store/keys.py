@@ -122,11 +122,11 @@ class Keys:
         """
         return f"{self.namespace}:rates:{{{window_ms}}}:{bucket}"
 
-    def items_of(self, address: str, hour: int) -> str:
+    def address_items(self, address: str, hour: int) -> str:
         """HyperLogLog: items that users of an IP address, given as a hash, had events with in an hour."""
         return f"{self.namespace}:items_of:{{{address}}}:{hour}"
 
-    def users_of(self, device: str, hour: int) -> str:
+    def device_users(self, device: str, hour: int) -> str:
         """HyperLogLog: users of a device, given as a hash, in an hour."""
         return f"{self.namespace}:users_of:{{{device}}}:{hour}"
 

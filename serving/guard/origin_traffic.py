@@ -60,7 +60,7 @@ class OriginTraffic:
         members: dict[str, set[str]] = {}
         for origin, item_id, user_id in observations.origin_uses:
             if is_busy(origin.address_cell):
-                members.setdefault(self._keys.items_of(origin.address or "", hour), set()).add(item_id)
+                members.setdefault(self._keys.address_items(origin.address or "", hour), set()).add(item_id)
             if is_busy(origin.device_cell):
-                members.setdefault(self._keys.users_of(origin.device or "", hour), set()).add(user_id)
+                members.setdefault(self._keys.device_users(origin.device or "", hour), set()).add(user_id)
         return [(key, ("PFADD", key, *added)) for key, added in members.items()]

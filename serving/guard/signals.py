@@ -26,7 +26,7 @@ class SignalReader:
             cells["session"] = self._counters.session_cell(observation.session_id)
         if origin.address is not None:
             cells["address"], cells["device"] = origin.address_cell, origin.device_cell
-        items, users = keys.items_of(origin.address or "", hour), keys.users_of(origin.device or "", hour)
+        items, users = keys.address_items(origin.address or "", hour), keys.device_users(origin.device or "", hour)
         acts, item_count, user_count, *replies = await self._redis.execute_each(
             [
                 (session, ("ZREVRANGE", session, 0, self._session_events - 1, "WITHSCORES")),
@@ -45,8 +45,8 @@ class SignalReader:
             session=counts.get("session", NO_COUNTS),
             address=counts.get("address", NO_COUNTS),
             device=counts.get("device", NO_COUNTS),
-            items_of_address=item_count,
-            users_of_device=user_count,
+            address_items=item_count,
+            device_users=user_count,
             unpriced=observation.has_unpriced_purchase and are_purchases_priced,
             complete=len(acts) < 2 * self._session_events,
         )

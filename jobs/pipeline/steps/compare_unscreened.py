@@ -20,7 +20,7 @@ from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, UNSCREENED
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_lists
-from recsys.data.splits import windows
+from recsys.data.splits import time_split
 from recsys.evaluation.comparison.bootstrap import confidence_interval
 from recsys.evaluation.comparison.measurement import measure_model
 from recsys.evaluation.report.contents import ScreenComparison, ScreenedMetric
@@ -47,12 +47,12 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
     run, settings = context.run, context.settings
     choice = read_blend_choice(run)
     with context.progress.task("measure what screening changed", len(choice.weights)) as task:
-        cuts = windows(run.as_of, settings.evaluation)
-        start, end = cuts.validation_end, cuts.as_of
+        split = time_split(run.as_of, settings.evaluation)
+        start, end = split.validation_end, split.as_of
         clean = prepare_evaluation_window(context.lake, settings, start, end)
         published = {name: read_lists(run, TEST, name) for name in choice.weights}
         clean_lists = merge_winner_lists(choice, published, clean, settings)
-        mixed = prepare_evaluation_window(unscreened, settings, start, end, wanted_by=context.lake)
+        mixed = prepare_evaluation_window(unscreened, settings, start, end, relevance_lake=context.lake)
         refitted: dict[str, Rows] = {}
         for name in choice.weights:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)

@@ -22,7 +22,7 @@ from jobs.pipeline.evaluation_window import (
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH, TEST, VALIDATION, window_step
-from recsys.data.splits import windows
+from recsys.data.splits import time_split
 from recsys.evaluation.comparison.blend_search import BlendChoice
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.files import read_json, write_json
@@ -39,10 +39,10 @@ def evaluate_models(context: RunContext) -> RunContext:
 
     The blend's weights are chosen on the validation window; nothing is chosen on the test window.
     """
-    cuts = windows(context.run.as_of, context.settings.evaluation)
+    split = time_split(context.run.as_of, context.settings.evaluation)
     for name, start, end in (
-        (VALIDATION, cuts.train_end, cuts.validation_end),
-        (TEST, cuts.validation_end, cuts.as_of),
+        (VALIDATION, split.train_end, split.validation_end),
+        (TEST, split.validation_end, split.as_of),
     ):
         window = cache(partial(prepare_evaluation_window, context.lake, context.settings, start, end))
         _measure_on_window(context, name, window)

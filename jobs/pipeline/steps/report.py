@@ -34,7 +34,7 @@ from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import read_search_result
 from recsys.data.quality import SourceCounts
-from recsys.data.splits import fold_windows, windows
+from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
@@ -74,7 +74,7 @@ def _gather(context: RunContext) -> Report:
     data = _summarize(events_before(lake.events(), run.as_of))
     return Report(
         title="Recommendations report",
-        windows=windows(run.as_of, settings.evaluation),
+        windows=time_split(run.as_of, settings.evaluation),
         evaluation=settings.evaluation,
         repeat=settings.repeat,
         winner=winner,
@@ -163,17 +163,17 @@ def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
 
 def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
     """Map the first part of an output's name to the moment up to which its step reads events."""
-    cuts = windows(run.as_of, settings.evaluation)
+    split = time_split(run.as_of, settings.evaluation)
     folds = fold_windows(run.as_of, settings.evaluation)
     return {
         SCREEN: run.as_of,
         FEATURES: run.as_of,
         model_step(""): run.as_of,
         CATEGORIES: run.as_of,
-        SEARCH: cuts.train_end,
-        window_step(VALIDATION, ""): cuts.train_end,
-        window_step(TEST, ""): cuts.validation_end,
-        UNSCREENED: cuts.validation_end,
+        SEARCH: split.train_end,
+        window_step(VALIDATION, ""): split.train_end,
+        window_step(TEST, ""): split.validation_end,
+        UNSCREENED: split.validation_end,
         **{fold_step(number, ""): start for number, (start, _) in enumerate(folds)},
     }
 

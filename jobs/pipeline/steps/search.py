@@ -17,7 +17,7 @@ from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH
 from jobs.pipeline.steps.cross_validate import check_folds
 from jobs.progress import Progress
-from recsys.data.splits import require_events, windows
+from recsys.data.splits import require_events, time_split
 from recsys.errors import ModelError
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.files import read_json, write_json
@@ -125,9 +125,9 @@ def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> 
 
 def _write(directory: Path, context: RunContext) -> None:
     lake, settings = context.lake, context.settings
-    cuts = windows(context.run.as_of, settings.evaluation)
-    require_events(lake.events(), cuts)
-    window = prepare_evaluation_window(lake, settings, cuts.train_end, cuts.validation_end)
+    split = time_split(context.run.as_of, settings.evaluation)
+    require_events(lake.events(), split)
+    window = prepare_evaluation_window(lake, settings, split.train_end, split.validation_end)
     result, lists = search(window, settings, context.progress)
     for name, ranked in lists.items():
         np.save(directory / f"{name}.npy", ranked)

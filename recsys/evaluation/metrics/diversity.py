@@ -35,7 +35,7 @@ def encode_paths(paths: pl.Series) -> NDArray[np.int32]:
         # The length before each name makes the keys of ["a", "bc"] and ["ab", "c"] different, whatever the names.
         key = names.list.eval(pl.format("{}:{}", pl.element().str.len_bytes(), pl.element())).list.join("")
         reached = pl.select(pl.when(lengths > level).then(key)).to_series()
-        levels[:, level] = IdMap.of(reached).rows(reached)
+        levels[:, level] = IdMap.from_ids(reached).rows(reached)
     return levels
 
 

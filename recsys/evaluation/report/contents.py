@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
-from recsys.data.splits import Windows
+from recsys.data.splits import TimeSplit
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.settings import Evaluation
@@ -209,7 +209,7 @@ class Report:
     """
 
     title: str
-    windows: Windows
+    windows: TimeSplit
     evaluation: Evaluation
     repeat: str
     winner: str

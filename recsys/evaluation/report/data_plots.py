@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from recsys.data.quality import QuarantineCounts
-from recsys.data.splits import Windows
+from recsys.data.splits import TimeSplit
 from recsys.evaluation.report.contents import StepUsage
 from recsys.evaluation.report.drawing import (
     ACCENT,
@@ -38,19 +38,19 @@ OTHER_RULES: Final = "other rules"
 MAX_PLOTTED_STEPS = 12
 
 
-def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], cuts: Windows) -> str:
+def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeSplit) -> str:
     """Plot the events per day, with the validation and test windows shaded."""
     days, events = _fill_days(events_per_day)
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(days, events, color=ACCENT, linewidth=1.2)
-        _shade(axes, cuts.train_end, cuts.validation_end, alpha=0.5)
-        _shade(axes, cuts.validation_end, cuts.as_of, alpha=1.0)
+        _shade(axes, split.train_end, split.validation_end, alpha=0.5)
+        _shade(axes, split.validation_end, split.as_of, alpha=1.0)
         # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
-        write_above(axes, "validation", day_number(cuts.validation_end), align="right", shift=-4)
-        write_above(axes, "test", day_number(cuts.validation_end), align="left", shift=4)
-        axes.set_xlim(min(days[0], day_number(cuts.train_end)), day_number(cuts.as_of))
+        write_above(axes, "validation", day_number(split.validation_end), align="right", shift=-4)
+        write_above(axes, "test", day_number(split.validation_end), align="left", shift=4)
+        axes.set_xlim(min(days[0], day_number(split.train_end)), day_number(split.as_of))
         _count_axis(axes, max(events))
         day_axis(axes)
         return to_svg(figure, "events")

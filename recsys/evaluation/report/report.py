@@ -127,13 +127,17 @@ def _over_folds(report: Report) -> tuple[FoldStatistics, ...]:
 
 def _windows(report: Report) -> list[tuple[str, str, str]]:
     """Return the name, the days and the purpose of each window."""
-    cuts = report.windows
+    split = report.windows
     return [
-        ("Train", formatting.format_window(None, cuts.train_end), "training data"),
-        ("Validation", formatting.format_window(cuts.train_end, cuts.validation_end), "tuning and model selection"),
+        ("Train", formatting.format_window(None, split.train_end), "training data"),
+        (
+            "Validation",
+            formatting.format_window(split.train_end, split.validation_end),
+            "tuning and model selection",
+        ),
         (
             "Test",
-            formatting.format_window(cuts.validation_end, cuts.as_of),
+            formatting.format_window(split.validation_end, split.as_of),
             "held out, for the final measurement only",
         ),
     ]

@@ -70,7 +70,7 @@ class LightGcnModule(nn.Module):
         self.config = config
         self.users, self.items = examples.user_items.shape
         weights = normalize_by_degree(examples.user_items)
-        self.adjacency = adjacency_of(weights).to(device)
+        self.adjacency = symmetric_adjacency(weights).to(device)
         self.nodes = nn.Parameter(torch.from_numpy(initial_vectors(weights, config)).to(device))
         self.positive_users = torch.from_numpy(examples.users.astype(np.int64)).to(device)
         self.positive_items = torch.from_numpy(examples.items.astype(np.int64)).to(device)
@@ -145,7 +145,7 @@ def hold_out(positives: csr_matrix, seed: int) -> Examples:
     return Examples(pair_users[kept], pair_items[kept], pair_users[places], pair_items[places], learned)
 
 
-def adjacency_of(weights: csr_matrix) -> Tensor:
+def symmetric_adjacency(weights: csr_matrix) -> Tensor:
     """Return the symmetric adjacency matrix, as CSR, of the graph whose nodes are users, then items."""
     users, items = weights.shape
     entries = weights.tocoo()

@@ -42,8 +42,8 @@ NETWORK: dict[str, Any] = {
     "session": COUNTS,
     "address": COUNTS,
     "device": COUNTS,
-    "items_of_address": st.integers(0, 10**7),
-    "users_of_device": st.integers(0, 10**7),
+    "address_items": st.integers(0, 10**7),
+    "device_users": st.integers(0, 10**7),
 }
 SEEN = st.builds(UserSignals, st.just(NOW), ACTS, COUNTS, unpriced=st.booleans(), **NETWORK)
 
@@ -99,7 +99,7 @@ def test_detectors_of_speed_count_by_the_strongest() -> None:
 def test_what_is_independent_goes_together_by_a_noisy_or() -> None:
     """.8 by events, .3 by a missing price: 1 - .2 * .7; with .4 by users of the device, 1 - .2 * .7 * .6."""
     assert score(user=(30.0, 0.0, 0.0), unpriced=True) == 86.0
-    verdict = score_user(UserSignals(NOW, [], user=(30.0, 0.0, 0.0), users_of_device=50, unpriced=True), ORDERS)
+    verdict = score_user(UserSignals(NOW, [], user=(30.0, 0.0, 0.0), device_users=50, unpriced=True), ORDERS)
     assert verdict.score == 91.6
     assert [reason.split(",")[0] for reason in verdict.reasons] == [
         "30 events in 10 s",
@@ -111,9 +111,9 @@ def test_what_is_independent_goes_together_by_a_noisy_or() -> None:
 
 def test_network_counts_half_and_by_the_strongest() -> None:
     limit = (300.0, 0.0, 0.0)
-    assert score(address=limit) == score(address=limit, device=limit, session=limit, users_of_device=50) == 40.0
-    assert score(items_of_address=5_000) == 40.0
-    assert score(items_of_address=10**6, users_of_device=10**6) == 50.0
+    assert score(address=limit) == score(address=limit, device=limit, session=limit, device_users=50) == 40.0
+    assert score(address_items=5_000) == 40.0
+    assert score(address_items=10**6, device_users=10**6) == 50.0
 
 
 def test_events_of_the_acts_count_in_the_shortest_window() -> None:

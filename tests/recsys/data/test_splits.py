@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import fold_windows, in_window, relevant_pairs, require_events, require_folds, windows
+from recsys.data.splits import fold_windows, in_window, relevant_pairs, require_events, require_folds, time_split
 from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.schema import DEFAULT_WEIGHTS, TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
@@ -25,20 +25,20 @@ def frame(hours_back: list[int]) -> pl.LazyFrame:
 
 
 def test_windows_end_one_where_the_next_begins():
-    cuts = windows(AS_OF, EVALUATION)
-    assert cuts.train_end == datetime(2017, 12, 16, tzinfo=UTC)
-    assert cuts.validation_end == datetime(2017, 12, 26, tzinfo=UTC)
-    assert cuts.as_of == AS_OF
+    split = time_split(AS_OF, EVALUATION)
+    assert split.train_end == datetime(2017, 12, 16, tzinfo=UTC)
+    assert split.validation_end == datetime(2017, 12, 26, tzinfo=UTC)
+    assert split.as_of == AS_OF
 
 
 @given(HOURS_BACK)
 def test_every_event_before_as_of_is_in_exactly_one_window(hours_back: list[int]):
-    cuts = windows(AS_OF, EVALUATION)
+    split = time_split(AS_OF, EVALUATION)
     events = frame(hours_back)
     bounds = [
-        (None, cuts.train_end),
-        (cuts.train_end, cuts.validation_end),
-        (cuts.validation_end, cuts.as_of),
+        (None, split.train_end),
+        (split.train_end, split.validation_end),
+        (split.validation_end, split.as_of),
     ]
     parts = [in_window(events, start, end).collect() for start, end in bounds]
     found = [number for part in parts for number in part["number"]]
@@ -48,14 +48,14 @@ def test_every_event_before_as_of_is_in_exactly_one_window(hours_back: list[int]
 
 @given(HOURS_BACK)
 def test_train_ends_before_validation_and_validation_before_test(hours_back: list[int]):
-    cuts = windows(AS_OF, EVALUATION)
+    split = time_split(AS_OF, EVALUATION)
     events = frame(hours_back)
-    train = in_window(events, None, cuts.train_end).collect()["timestamp"]
-    validation = in_window(events, cuts.train_end, cuts.validation_end).collect()["timestamp"]
-    test = in_window(events, cuts.validation_end, cuts.as_of).collect()["timestamp"]
-    assert all(moment < cuts.train_end for moment in train)
-    assert all(cuts.train_end <= moment < cuts.validation_end for moment in validation)
-    assert all(cuts.validation_end <= moment < AS_OF for moment in test)
+    train = in_window(events, None, split.train_end).collect()["timestamp"]
+    validation = in_window(events, split.train_end, split.validation_end).collect()["timestamp"]
+    test = in_window(events, split.validation_end, split.as_of).collect()["timestamp"]
+    assert all(moment < split.train_end for moment in train)
+    assert all(split.train_end <= moment < split.validation_end for moment in validation)
+    assert all(split.validation_end <= moment < AS_OF for moment in test)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_train_ends_before_validation_and_validation_before_test(hours_back: lis
 )
 def test_an_empty_window_is_named_with_its_dates(days_back: list[int], expected: str):
     with pytest.raises(NotEnoughDataError, match=expected) as caught:
-        require_events(frame([24 * days for days in days_back]), windows(AS_OF, EVALUATION))
+        require_events(frame([24 * days for days in days_back]), time_split(AS_OF, EVALUATION))
     assert "\n" not in str(caught.value)
 
 
 def test_three_filled_windows_are_enough():
-    require_events(frame([24 * 20, 24 * 12, 24 * 2]), windows(AS_OF, EVALUATION))
+    require_events(frame([24 * 20, 24 * 12, 24 * 2]), time_split(AS_OF, EVALUATION))
 
 
 EVENTS = pl.LazyFrame(
@@ -111,7 +111,7 @@ def test_folds_follow_each_other_back_in_time():
         (datetime(2017, 12, 21, tzinfo=UTC), datetime(2017, 12, 26, tzinfo=UTC)),
         (datetime(2017, 12, 16, tzinfo=UTC), datetime(2017, 12, 21, tzinfo=UTC)),
     )
-    assert fold_windows(AS_OF, EVALUATION)[0] == (windows(AS_OF, EVALUATION).validation_end, AS_OF)
+    assert fold_windows(AS_OF, EVALUATION)[0] == (time_split(AS_OF, EVALUATION).validation_end, AS_OF)
 
 
 @pytest.mark.parametrize(
