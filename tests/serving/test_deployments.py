@@ -22,10 +22,9 @@ from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from tests.recsys.store.cluster import begin_to_move, finish_moving, launch_node, move_keys, running_cluster
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
-from tests.recsys.store.sentinels import until as until_so
 from tests.serving.conftest import VERSION, Shop, application, ids, write_shop
 from tests.serving.processes import free_port
-from tests.serving.waiting import until
+from tests.waiting import until, wait_until
 
 KEYS = Keys("recsys")
 LATER = "20180102T000000Z"
@@ -53,6 +52,11 @@ async def served(settings: Settings, tmp_path: Path) -> AsyncGenerator[tuple[htt
 async def all_fresh(http: httpx.AsyncClient) -> bool:
     """Whether every user has the own list, as Redis has it now."""
     return not any([(await answer(http, user))["degraded"] for user in USERS])
+
+
+async def is_degraded(http: httpx.AsyncClient) -> bool:
+    """Whether the server has noticed that Redis does not answer."""
+    return (await http.get("/ready")).json()["status"] == "degraded"
 
 
 async def answer(http: httpx.AsyncClient, user: str) -> dict[str, Any]:
@@ -245,8 +249,7 @@ def test_a_cluster_that_loses_nodes_is_served_on(ports: list[int], tmp_path: Pat
                 # This one has no replica.
                 kill(next(port for port in ports if port != first))
                 async with watching(http):
-                    await asyncio.sleep(1)
-                assert (await http.get("/ready")).json()["status"] == "degraded"
+                    await until(lambda: is_degraded(http))
                 assert (await answer(http, "7"))["items"][0]["source"] in ("personal", "session", "bought_with")
 
     asyncio.run(scenario())
@@ -258,17 +261,17 @@ def replica_of(primary: int, ports: list[int], directory: Path) -> Generator[Non
     port = free_port()
     with launch_node(directory, port) as process, redis.Redis(port=port, decode_responses=True) as node:
         try:
-            until_so(lambda: answers(node))
+            wait_until(lambda: answers(node))
             with redis.Redis(port=primary, decode_responses=True) as followed:
                 facts: Any = followed.config_get("cluster-port")
                 name: Any = followed.execute_command("CLUSTER MYID")
             node.execute_command("CLUSTER MEET", HOST, primary, facts["cluster-port"])
-            until_so(lambda: knows(node, name, len(ports) + 1))
+            wait_until(lambda: knows(node, name, len(ports) + 1))
             node.execute_command("CLUSTER REPLICATE", name)
-            until_so(lambda: follows(node))
+            wait_until(lambda: follows(node))
             for each in ports:
                 with redis.Redis(port=each, decode_responses=True) as other:
-                    until_so(lambda other=other: has_replica(other, port))
+                    wait_until(lambda other=other: has_replica(other, port))
             yield
         finally:
             process.kill()

@@ -14,6 +14,7 @@ from jobs.scheduler.attempts import Job, backoff_seconds, run_job
 from jobs.scheduler.child_process import Stop
 from jobs.scheduler.history import AttemptOutcome, read_history
 from recsys.settings import Redis, Schedule, Settings
+from tests.waiting import wait_until
 
 DUE = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
 NOWHERE = Redis(url="redis://:secret@127.0.0.1:1/0")
@@ -128,8 +129,7 @@ def is_running(process_id: str) -> bool:
 
 def stop_when(stop: Stop, condition: Callable[[], bool]) -> None:
     def wait() -> None:
-        while not condition():
-            time.sleep(0.05)
+        wait_until(condition, 30)
         stop.requested = True
 
     threading.Thread(target=wait, daemon=True).start()
@@ -147,10 +147,7 @@ def test_a_stop_ends_the_job_and_what_it_started(
     seconds = (ended.ended - ended.started).total_seconds()
     assert minimum < seconds < 10
     assert [each.outcome for each in read_history(settings.directory)] == [AttemptOutcome.INTERRUPTED]
-    give_up_at = time.monotonic() + 10
-    while is_running(begun.read_text()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(begun.read_text()), 10)
 
 
 def test_a_stop_ends_the_wait_for_a_retry(tmp_path: Path) -> None:

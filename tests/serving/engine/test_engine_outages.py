@@ -24,7 +24,7 @@ from tests.serving.conftest import VERSION, Publish, Shop, application, ids, wri
 from tests.serving.outages import NOBODY, SHOP, USER, VIEW, assert_refused, is_fresh, takes_events
 from tests.serving.processes import free_port
 from tests.serving.proxy import Proxy
-from tests.serving.waiting import PATIENCE_SECONDS, until, until_async
+from tests.waiting import PATIENCE_SECONDS, until, until_async
 
 KEYS = Keys("recsys")
 REQUESTS = 50

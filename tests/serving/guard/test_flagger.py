@@ -14,6 +14,7 @@ from recsys.settings.anomalies import Anomalies
 from recsys.store.flags import flagged_users, read_flag, release_user
 from tests.serving.conftest import application
 from tests.serving.guard.traffic import KEYS, START, acts, changed, each, entries, take
+from tests.waiting import until
 
 
 def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
@@ -62,16 +63,18 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Setti
 
 
 def test_what_became_of_flags_is_counted(settings: Settings) -> None:
+    async def is_active(http: httpx.AsyncClient) -> bool:
+        return b"recsys_flags_active 1.0" in (await http.get("/metrics")).content
+
     async def scenario() -> httpx.Response:
         async with application(settings) as http:
             now = datetime.now(UTC) - timedelta(seconds=5)
             for batch in (acts("bot", 50, 0.05, now), acts("bot", 5, 0.05), acts("ann", 3, 0.5, now)):
                 assert (await http.post("/v1/events", json=batch)).status_code == 202
-            while b"recsys_flags_active 1.0" not in (response := await http.get("/metrics")).content:
-                await asyncio.sleep(0.1)
-            return response
+            await until(lambda: is_active(http))
+            return await http.get("/metrics")
 
-    told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
+    told = asyncio.run(scenario()).text
     assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
     assert "recsys_events_scored_total 53.0" in told
 

@@ -15,7 +15,7 @@ import redis
 from recsys.settings import Settings
 from recsys.store.keys import Keys
 from tests.serving.conftest import VERSION, Publish, Shop, Talk, application, ids
-from tests.serving.waiting import until
+from tests.waiting import until
 
 ODD_IDS = ("a/b", "/", "a//b/", "ü", "50%", "50%25", "a+b", "?n=1", "#", "a&b=c", "a..b", "x" * 128, "7{x}", "日本")
 USER = "/v1/recommendations/7"

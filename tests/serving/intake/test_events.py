@@ -21,7 +21,7 @@ from recsys.settings import Settings, Sources, Table
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
 from tests.serving.conftest import VERSION, Publish, Talk, application, ids
-from tests.serving.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE_SECONDS, until
 
 KEYS = Keys("recsys")
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}

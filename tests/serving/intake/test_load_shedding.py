@@ -14,7 +14,7 @@ from recsys.schema import DEFAULT_WEIGHTS
 from recsys.settings import Settings
 from recsys.store.keys import Keys
 from tests.serving.conftest import Publish, application
-from tests.serving.waiting import until
+from tests.waiting import until
 
 KEYS = Keys("recsys")
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}

@@ -13,8 +13,9 @@ from recsys.store.client.connect import connect, describe_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version
-from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel, until
+from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
+from tests.waiting import wait_until
 
 ListsOf = Callable[[str], Path]
 
@@ -44,7 +45,7 @@ def test_lists_follow_the_primary(
         assert describe_server(client) == f"{HOST}:{first}"
         assert_live_and_whole(client, keys, FIRST)
         with redis.Redis(port=second, password=PASSWORD) as replica:
-            until(lambda: replica.get(keys.live) == FIRST.encode())
+            wait_until(lambda: replica.get(keys.live) == FIRST.encode())
 
         watched.fail_over()
         assert watched.primary() == second
