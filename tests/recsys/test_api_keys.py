@@ -127,10 +127,10 @@ def test_names_are_taken_and_missed() -> None:
 def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, content: str, problem: str) -> None:
     file = tmp_path / "api_keys.json"
     file.write_text(content)
-    with pytest.raises(ApiKeyError, match=problem) as told:
+    with pytest.raises(ApiKeyError, match=problem) as error:
         load_keys(file)
-    assert str(told.value).startswith(f"{file}: is not a file of API keys: ")
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"{file}: is not a file of API keys: ")
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -61,12 +61,12 @@ class Shop:
         listed = [*tables["popular"][1]["popular"]]
         for _, owned in (tables[name] for name in ("user_items", "similar_items", "bought_with")):
             listed += [item for items in owned.values() for item in items]
-        told = {facts["item_id"]: facts for facts in self.facts}
+        changed = {facts["item_id"]: facts for facts in self.facts}
         rows = [
-            {"item_id": item_id, "available": True} | told.pop(item_id, {}) for item_id in dict.fromkeys(listed)
+            {"item_id": item_id, "available": True} | changed.pop(item_id, {}) for item_id in dict.fromkeys(listed)
         ]
         items = pl.DataFrame(
-            [*rows, *({"available": True} | facts for facts in told.values())], schema=CATALOGUE_SCHEMA
+            [*rows, *({"available": True} | facts for facts in changed.values())], schema=CATALOGUE_SCHEMA
         )
         if not self.alike:
             return items

@@ -62,9 +62,9 @@ async def is_degraded(http: httpx.AsyncClient) -> bool:
 async def answer(http: httpx.AsyncClient, user: str) -> dict[str, Any]:
     """A user's answer, which always is one."""
     response = await http.get(f"/v1/recommendations/{user}?n=40")
-    found = ids(response)
-    assert found
-    assert not {"a3", "ap1"} & set(found)
+    result = ids(response)
+    assert result
+    assert not {"a3", "ap1"} & set(result)
     return response.json()
 
 
@@ -99,9 +99,9 @@ async def assert_whole(http: httpx.AsyncClient, client: Client, number: int) -> 
     assert await takes_all(http, number)
     assert client.xlen(KEYS.events) >= before + len(USERS)
     for user in USERS:
-        found = await answer(http, user)
-        assert {"personal", "session", "bought_with"} >= {item["source"] for item in found["items"][:5]}
-        assert {"an1", "aw1"} <= {item["item_id"] for item in found["items"]}
+        result = await answer(http, user)
+        assert {"personal", "session", "bought_with"} >= {item["source"] for item in result["items"][:5]}
+        assert {"an1", "aw1"} <= {item["item_id"] for item in result["items"]}
     for available in (False, True):
         response = await http.put("/v1/items/ap2", json={"available": available})
         assert response.status_code == 200
@@ -161,9 +161,9 @@ def test_a_sentinel_that_does_not_answer_is_passed_over(
             pass
 
     asyncio.run(without_primary())
-    told = "".join(capsys.readouterr())
-    assert "no Sentinel knows a primary other" in told
-    assert PASSWORD not in told
+    logged = "".join(capsys.readouterr())
+    assert "no Sentinel knows a primary other" in logged
+    assert PASSWORD not in logged
 
 
 @contextmanager

@@ -94,13 +94,13 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
 ) -> None:
     write_pairs(split / "train.parquet", PAIRS, **ORDERS[columns])
     write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
-    found = read_split(split, protocol, Settings())
-    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (found.train, found.validation))
+    result = read_split(split, protocol, Settings())
+    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (result.train, result.validation))
     assert train | held == set(PAIRS)
     assert not train & held
-    assert found.history.height == len(PAIRS)
+    assert result.history.height == len(PAIRS)
     if protocol == "last-item":
-        assert found.validation["user_id"].n_unique() == found.validation.height == 30
+        assert result.validation["user_id"].n_unique() == result.validation.height == 30
     if columns == "timestamp" or (protocol, columns) == ("last-item", "position"):
         assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
 

@@ -102,10 +102,10 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
         RECSYS_SCHEDULE_RETRIES="0",
     )
     assert failed.returncode == 2
-    told = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
-    failure = next(line for line in told if line["event"] == "job failed")
+    output = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
+    failure = next(line for line in output if line["event"] == "job failed")
     assert (failure["attempt"], failure["next_try_in_seconds"]) == (1, None)
-    assert told[-1]["event"] == f"lists of version {version} stay live"
+    assert output[-1]["event"] == f"lists of version {version} stay live"
     assert failed.stderr.splitlines()[-1].startswith("recsys: nightly failed (attempt 1): ")
     assert backend.get(KEYS.live) == version
     assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")} == before
@@ -151,8 +151,8 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
         scheduler = start(config, data_directory, "schedule", **times)
         wait_until(lambda: lock_holder(data_directory, "nightly") is not None)
         scheduler.send_signal(signal.SIGTERM)
-        _, told = scheduler.communicate(timeout=60)
-        assert scheduler.returncode == 0, told
+        _, output = scheduler.communicate(timeout=60)
+        assert scheduler.returncode == 0, output
         assert lock_holder(data_directory, "nightly") is None
         assert [each.outcome for each in read_history(data_directory)] == [AttemptOutcome.INTERRUPTED]
 

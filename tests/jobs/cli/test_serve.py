@@ -35,7 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     stop_server(tmp_path / "var" / "valkey")
 
 
-def told(settings: Settings, url: str) -> dict[str, str]:
+def environment_of(settings: Settings, url: str) -> dict[str, str]:
     """The environment of the program, where there is no settings file."""
     return {
         **os.environ,
@@ -55,7 +55,7 @@ def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings
     status = server_status(settings.directory / "valkey")
     assert status is not None
     assert environment == {
-        **told(settings, f"redis://127.0.0.1:{status.address.port}/0"),
+        **environment_of(settings, f"redis://127.0.0.1:{status.address.port}/0"),
         "RECSYS_SETTINGS_FILE": "shop.toml",
     }
 
@@ -64,7 +64,7 @@ def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
     """It may be down: requests say so until it is there."""
     with pytest.raises(BecomeError) as became:
         exec_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
-    assert became.value.args[1] == told(settings, "redis://127.0.0.1:1")
+    assert became.value.args[1] == environment_of(settings, "redis://127.0.0.1:1")
     assert not settings.directory.exists()
 
 

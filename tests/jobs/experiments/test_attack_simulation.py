@@ -82,6 +82,6 @@ def test_the_command_shows_a_table_and_writes_every_attack(split: Path, tmp_path
     done = run_recsys(tmp_path, tmp_path, "attack", split, "--kind", CLICK_BURST, "--share", "0.05", "--json", out)
     assert done.returncode == 0, done.stderr
     assert "click_burst" in done.stdout
-    (found,) = json.loads(out.read_text())["attacks"]
-    assert found["recall"] == 1.0
+    (actual,) = json.loads(out.read_text())["attacks"]
+    assert actual["recall"] == 1.0
     assert not (tmp_path / "lake").exists()

@@ -18,9 +18,9 @@ def shoppers(users: int, items: int, communities: int, per_user: int, seed: int,
         own = random.choice(size, min(wanted, size), replace=False, p=popularity / popularity.sum())
         items_of_user = own + size * (user % communities)
         strange = random.choice(items, max(1, wanted // 8), replace=False)
-        found = np.unique(np.concatenate([items_of_user, strange]))
-        rows += [user] * len(found)
-        columns += found.tolist()
+        result = np.unique(np.concatenate([items_of_user, strange]))
+        rows += [user] * len(result)
+        columns += result.tolist()
     return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(users, items + unwanted))
 
 

@@ -83,10 +83,10 @@ def test_a_burst_is_over_in_a_minute() -> None:
 
 def test_a_farm_hides_some_of_its_items_under_five_times_as_many() -> None:
     attack = draw_attack(SLOW_FARM, SHOP, 200, 300, seed=8)
-    found = profiles_of(attack)
-    farm = {item for item in range(SHOP.shape[1]) if sum(item in profile for profile in found) > 60}
+    result = profiles_of(attack)
+    farm = {item for item in range(SHOP.shape[1]) if sum(item in profile for profile in result) > 60}
     assert attack.target in farm
-    assert np.mean([len(profile) for profile in found]) > 3 * FARM_ITEMS / 2
+    assert np.mean([len(profile) for profile in result]) > 3 * FARM_ITEMS / 2
     assert np.ptp(attack.age_days) > 30
 
 

@@ -62,13 +62,13 @@ async def assert_answers(http: httpx.AsyncClient, degraded: bool | None) -> list
         started = time.perf_counter()
         response = await http.get(path)
         seconds.append(time.perf_counter() - started)
-        found = ids(response)
-        assert found
-        assert not {"a2", "a3"} & set(found)
+        result = ids(response)
+        assert result
+        assert not {"a2", "a3"} & set(result)
         if path == USER:
-            assert not HELD_BACK & set(found)
+            assert not HELD_BACK & set(result)
             assert response.json()["items"][0]["source"] == "personal"
-            assert {"a1", "a6", "a30", "ap2"} <= set(found)
+            assert {"a1", "a6", "a30", "ap2"} <= set(result)
         if degraded is not None:
             assert response.json()["degraded"] is degraded
     return seconds
@@ -182,9 +182,9 @@ def test_a_guest_who_logged_in_is_known_without_redis(
         async with known_user(proxied_settings) as http:
             assert (await http.post("/v1/events", json=as_guest)).status_code == 202
             proxy.stop()
-            found = ids(await http.get(f"{USER}&session_id=s1"))
-            assert not {*HELD_BACK, "a6"} & set(found)
-            assert "a7" in found
+            result = ids(await http.get(f"{USER}&session_id=s1"))
+            assert not {*HELD_BACK, "a6"} & set(result)
+            assert "a7" in result
 
     asyncio.run(scenario())
 

@@ -47,19 +47,19 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Setti
         take(settings, *(acts(bot, 40, 0.1) for bot in bots))
     flagged = flagged_users(client, KEYS, START)
     assert abs(len(flagged) - MIN_DAILY_FLAG_LIMIT) <= 2
-    held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
-    assert len(held_back) == len(bots) - len(flagged)
+    deferred = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
+    assert len(deferred) == len(bots) - len(flagged)
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
-    left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
+    left = timedelta(milliseconds=client.pttl(KEYS.suspect(deferred[0])))
     assert left <= midnight - START
-    told = [entry["event"] for entry in logged]
-    assert told.count("automatic flagging stopped for today") == 1
+    metrics = [entry["event"] for entry in logged]
+    assert metrics.count("automatic flagging stopped for today") == 1
 
-    take(settings, acts(held_back[0], 40, 0.1, midnight))
+    take(settings, acts(deferred[0], 40, 0.1, midnight))
     assert len(flagged_users(client, KEYS, START)) == len(flagged)
-    client.unlink(KEYS.suspect(held_back[0]))
-    take(settings, acts(held_back[0], 40, 0.1, midnight + timedelta(hours=1)))
-    assert read_flag(client, KEYS, held_back[0]) is not None
+    client.unlink(KEYS.suspect(deferred[0]))
+    take(settings, acts(deferred[0], 40, 0.1, midnight + timedelta(hours=1)))
+    assert read_flag(client, KEYS, deferred[0]) is not None
 
 
 def test_what_became_of_flags_is_counted(settings: Settings) -> None:
@@ -74,9 +74,9 @@ def test_what_became_of_flags_is_counted(settings: Settings) -> None:
             await until(lambda: is_active(http))
             return await http.get("/metrics")
 
-    told = asyncio.run(scenario()).text
-    assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
-    assert "recsys_events_scored_total 53.0" in told
+    metrics = asyncio.run(scenario()).text
+    assert 'recsys_flags_total{outcome="flagged"} 1.0' in metrics
+    assert "recsys_events_scored_total 53.0" in metrics
 
 
 def test_the_settings_of_anomalies_are_as_documented() -> None:

@@ -225,11 +225,11 @@ def test_a_backtest_raises_the_flags_that_the_server_did(
     take(settings, *each(rows))
     lake = Lake(tmp_path / "lake")
     archive(lake, settings.sources, client, KEYS, datetime(2027, 1, 1, tzinfo=UTC))
-    found = backtest(lake, settings, START.date())
+    result = backtest(lake, settings, START.date())
     live = lake.flags().sort("timestamp").collect()
-    assert {flag.user_id for flag in found.flags} >= {"burst", "regular"}
-    assert [flag.user_id for flag in found.flags] == live["user_id"].to_list()
-    for flag, (score, at) in zip(found.flags, live.select("score", "timestamp").rows(), strict=True):
+    assert {flag.user_id for flag in result.flags} >= {"burst", "regular"}
+    assert [flag.user_id for flag in result.flags] == live["user_id"].to_list()
+    for flag, (score, at) in zip(result.flags, live.select("score", "timestamp").rows(), strict=True):
         assert abs(flag.score - score) < 2
         assert abs(flag.at - at) <= timedelta(milliseconds=1)
-    assert found.share == len(found.flags) / found.users
+    assert result.share == len(result.flags) / result.users

@@ -64,8 +64,8 @@ def test_an_answer_is_full_while_the_shop_has_items(talk: Talk, publish_shop: Pu
 def test_ids_of_any_letters_are_found(talk: Talk, publish_shop: Publish) -> None:
     publish_shop(Shop(users=ODD_IDS))
     responses = talk(*(f"/v1/recommendations/{quote(user_id, safe='')}?n=1" for user_id in ODD_IDS))
-    found = [(response.json()["user_id"], response.json()["items"][0]["source"]) for response in responses]
-    assert found == [(user_id, "personal") for user_id in ODD_IDS]
+    result = [(response.json()["user_id"], response.json()["items"][0]["source"]) for response in responses]
+    assert result == [(user_id, "personal") for user_id in ODD_IDS]
 
 
 @pytest.mark.parametrize("user_id", ["a b", "x" * 5000])

@@ -57,10 +57,10 @@ def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: st
     ],
 )
 def test_a_fast_route_is_found(method: str, path: bytes, name: str, encoded_id: bytes) -> None:
-    found = find_route(method, path)
-    assert found is not None
-    assert (found[0].name, found[1]) == (name, encoded_id)
-    assert found[0] in ROUTES
+    result = find_route(method, path)
+    assert result is not None
+    assert (result[0].name, result[1]) == (name, encoded_id)
+    assert result[0] in ROUTES
 
 
 @pytest.mark.parametrize(

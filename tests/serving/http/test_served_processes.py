@@ -124,9 +124,9 @@ def test_no_event_that_was_accepted_is_lost_or_doubled(
     lake = Lake(tmp_path / "lake")
     archive(lake, Sources(), client, KEYS, datetime.now(UTC) + timedelta(days=1))
     assert client.xlen(KEYS.events) == 0
-    found = Counter(lake.events().collect()["event_id"])
-    assert load.accepted <= set(found) <= load.posted
-    assert set(found.values()) == {1}
+    result = Counter(lake.events().collect()["event_id"])
+    assert load.accepted <= set(result) <= load.posted
+    assert set(result.values()) == {1}
     assert len(load.accepted) >= 250
 
 
@@ -261,7 +261,8 @@ def test_what_it_cannot_start_with_is_one_line(tmp_path: Path) -> None:
 
 def test_a_worker_loads_nothing_of_the_night() -> None:
     program = "import sys, serving.http.app; print('\\n'.join(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    loaded_modules = set(told.stdout.split())
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    loaded_modules = set(output.stdout.split())
     assert "serving.engine.engine" in loaded_modules
     assert not loaded_modules & set(HEAVY)

@@ -28,8 +28,8 @@ async def with_share(
 
     async def seen() -> bool:
         text = (await http.get("/metrics")).text
-        found = re.search(r"^recsys_redis_share (\S+)$", text, re.MULTILINE)
-        return found is not None and least <= float(found[1]) < most
+        result = re.search(r"^recsys_redis_share (\S+)$", text, re.MULTILINE)
+        return result is not None and least <= float(result[1]) < most
 
     async def post(name: str) -> httpx.Response:
         return await http.post("/v1/events", json=[{**ROW, "event": name}, {**ROW, "event": "purchase"}])

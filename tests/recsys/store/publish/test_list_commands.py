@@ -66,8 +66,8 @@ def test_commands_are_the_bytes_of_the_protocol(
 def test_slots_are_those_of_the_cluster(users: list[str], around: tuple[str, str]) -> None:
     prefix, suffix = around
     starts, data = _texts(users)
-    found = slots(prefix.encode(), suffix.encode(), starts, data, np.arange(len(users)))
-    assert found.tolist() == [key_slot(f"{prefix}{user}{suffix}".encode()) for user in users]
+    result = slots(prefix.encode(), suffix.encode(), starts, data, np.arange(len(users)))
+    assert result.tolist() == [key_slot(f"{prefix}{user}{suffix}".encode()) for user in users]
 
 
 @settings(deadline=None)

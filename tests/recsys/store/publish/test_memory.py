@@ -107,7 +107,7 @@ def test_lists_are_cut_so_that_the_versions_that_are_kept_fit(
         assert published.cut_to is not None
         cuts.append(published.cut_to)
         listed = _user_lists(client, keys, version, lists)
-        assert all(found == items[: published.cut_to] for items, found in listed)
+        assert all(result == items[: published.cut_to] for items, result in listed)
         assert popular_items(client, keys, 999) == ["p"] * 200
     # A list has 50 items on average; where the cut halves the memory is not at the half of the longest.
     assert 15 < min(cuts) <= max(cuts) < 60
@@ -126,7 +126,7 @@ def test_lists_that_fit_are_not_cut(client: redis.Redis, keys: Keys, generate: G
     lists = generate(5_000, 30)
     published = publish(client, keys, FIRST, lists, 2, max_memory=2**30)
     assert published.cut_to is None
-    assert all(items == found for items, found in _user_lists(client, keys, FIRST, lists))
+    assert all(items == result for items, result in _user_lists(client, keys, FIRST, lists))
 
 
 def test_other_data_leaves_less_for_lists(client: redis.Redis, keys: Keys, generate: Generate) -> None:

@@ -174,9 +174,9 @@ def test_a_large_catalogue_is_in_parts_in_order(
     values: Any = client.hgetall(keys.catalogue(FIRST))
     assert size == sum(len(value) for value in values.values())
     assert set(values) == {str(number).encode() for number in range(12)}
-    found = read_catalogue(dict(sorted(values.items())))  # "10" before "2"
-    assert found.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
-    assert found.equals(items)
+    result = read_catalogue(dict(sorted(values.items())))  # "10" before "2"
+    assert result.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
+    assert result.equals(items)
 
 
 def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists_of: ListsOf) -> None:
