@@ -65,7 +65,7 @@ def test_nothing_maps_to_nothing():
     assert ids.ids(np.array([], dtype=np.int32)).to_list() == []
 
 
-def test_the_ids_asked_for_stay_as_they_are():
+def test_the_requested_ids_stay_unchanged():
     requested = pl.Series("asked", ["b", "a"])
     IdMap.from_ids(requested).rows(requested)
     assert requested.equals(pl.Series("asked", ["b", "a"]), check_names=True)

@@ -1,4 +1,4 @@
-"""Answers over a primary that Sentinels name, and over a Cluster: real servers that change meanwhile."""
+"""Answers over Sentinels and over a Cluster: real servers with failovers and moving slots."""
 
 import asyncio
 import os
@@ -76,7 +76,7 @@ async def takes_all(http: httpx.AsyncClient, number: int) -> bool:
 
 @asynccontextmanager
 async def watching(http: httpx.AsyncClient) -> AsyncGenerator[None]:
-    """Ask for every user all the while: all answers are lists."""
+    """Request the lists of all users repeatedly: every answer has items."""
     ended = asyncio.Event()
 
     async def ask() -> None:
@@ -208,7 +208,7 @@ def test_a_cluster_whose_slots_move_is_followed(ports: list[int], tmp_path: Path
                     move = (ports, slot, source, (source + 1) % 3)
                     await asyncio.to_thread(begin_to_move, *move)
                     await asyncio.to_thread(move_keys, *move)
-                    # What has moved is asked for where it is going to, before the Cluster has agreed.
+                    # A moved key is read from its new server before the Cluster has agreed.
                     await until(lambda: takes_all(http, 1))
                     if key != KEYS.flag("7"):
                         await until(lambda: all_fresh(http))

@@ -124,7 +124,7 @@ def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None
         ("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_errors_are_reported_in_one_line(
     recsys: Recsys, split: Path, name: str, pairs: Pairs, arguments: tuple[str, ...], message: str
 ) -> None:
     write_pairs(split / name, pairs)

@@ -47,7 +47,7 @@ def environment_of(settings: Settings, url: str) -> dict[str, str]:
     }
 
 
-def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings: Settings) -> None:
+def test_without_a_url_the_program_gets_the_address_of_the_embedded_server(settings: Settings) -> None:
     with pytest.raises(BecomeError) as became:
         exec_server(settings, Path("shop.toml"))
     command, environment = became.value.args
@@ -60,7 +60,7 @@ def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings
     }
 
 
-def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
+def test_with_a_url_no_server_is_started_or_used(settings: Settings) -> None:
     """It may be down: requests say so until it is there."""
     with pytest.raises(BecomeError) as became:
         exec_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
@@ -87,7 +87,7 @@ def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict
     assert "secret" not in str(error.value)
 
 
-def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
+def test_a_port_that_is_taken_is_reported(settings: Settings) -> None:
     serving = settings.serving
     with (
         socket.create_server((serving.host, serving.port), reuse_port=True),

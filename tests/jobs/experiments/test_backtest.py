@@ -1,4 +1,4 @@
-"""A day replayed raises the flags that the server would have raised: known answers, the breaker, and orders."""
+"""Replays of a day raise the flags that the server would have raised."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ def users(result: Backtest) -> list[str]:
     return [flag.user_id for flag in result.flags]
 
 
-def test_a_burst_is_flagged_at_its_twentieth_gap_and_shoppers_are_not(tmp_path: Path) -> None:
+def test_a_burst_is_flagged_at_its_twentieth_gap_and_customers_are_not(tmp_path: Path) -> None:
     """21 gaps of 1 s are as sure as the limit, whose 20.7 the 22nd event is the first to reach."""
     rows = [*acts("bot", 40, 1.0), *acts("ann", 12, 47.3), *acts("bob", 1, 1.0)]
     lake = lake_with(tmp_path, rows, buckets=2)
@@ -112,7 +112,7 @@ def test_a_crowd_behind_one_device_speaks_against_who_is_fast_unless_its_network
     assert backtest(lake, changed(allowed_networks=("10.0.0.0/8",)), DAY).flags == ()
 
 
-def test_beyond_a_share_of_the_days_users_flags_are_held_back(tmp_path: Path) -> None:
+def test_flags_beyond_a_share_of_the_days_users_are_deferred(tmp_path: Path) -> None:
     bots = [
         row
         for number in range(MIN_DAILY_FLAG_LIMIT + 3)

@@ -94,7 +94,7 @@ def test_a_burst_of_new_accounts_is_no_trend(shop: Path, tmp_path: Path) -> None
     assert trending_items(lake, usual_prior, NOW) == ["pushed"]
 
 
-def test_users_who_are_held_back_move_nothing_until_they_are_released(shop: Path, data_directory: Path) -> None:
+def test_flagged_users_do_not_count_until_they_are_released(shop: Path, data_directory: Path) -> None:
     lake_of_attacked_shop(shop, data_directory / "lake")
     settings = Settings(
         directory=data_directory, model_settings={"trending": {"usual_days": 15.0, "recent_days": 3.0}}

@@ -87,7 +87,7 @@ def test_the_wait_doubles_up_to_the_longest() -> None:
         ("import sys; sys.stderr.write('recsys: half a line'); sys.exit(2)", "recsys: half a line"),
     ],
 )
-def test_a_crash_is_told(tmp_path: Path, code: str, error: str) -> None:
+def test_a_crash_is_reported(tmp_path: Path, code: str, error: str) -> None:
     settings = Settings(directory=tmp_path, redis=NOWHERE, schedule=Schedule(retries=0))
     ended = run_job(job(code), DUE, settings, Stop())
     assert (ended.outcome, ended.error) == (AttemptOutcome.FAILED, error.removeprefix("recsys: "))
@@ -159,7 +159,7 @@ def test_a_stop_ends_the_wait_for_a_retry(tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
-def test_a_password_is_not_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_is_not_shown(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     run_job(job("import sys; sys.exit(1)"), DUE, settings, Stop())
     output = capsys.readouterr()
     assert "secret" not in output.err + output.out + (settings.directory / "history" / "jobs.jsonl").read_text()

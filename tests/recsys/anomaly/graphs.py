@@ -1,4 +1,4 @@
-"""Users and items to look for anomalies in: shoppers of communities, and accounts added to them."""
+"""Interactions to detect anomalies in: customers of several communities, and accounts added to them."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,10 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 
-def shoppers(users: int, items: int, communities: int, per_user: int, seed: int, unwanted: int = 0) -> csr_matrix:
-    """Users x items, ones: each user has mostly popular items of one community; the last `unwanted` nobody has."""
+def draw_customers(
+    users: int, items: int, communities: int, per_user: int, seed: int, unwanted: int = 0
+) -> csr_matrix:
+    """Users x items, ones: each user has mostly popular items of one community; nobody has the last `unwanted`."""
     random = np.random.default_rng(seed)
     size = items // communities
     popularity = 1 / np.arange(1, size + 1)

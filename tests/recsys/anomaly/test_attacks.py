@@ -16,9 +16,9 @@ from recsys.anomaly.attacks import (
     Attack,
     draw_attack,
 )
-from tests.recsys.anomaly.graphs import shoppers
+from tests.recsys.anomaly.graphs import draw_customers
 
-SHOP = shoppers(400, 300, 4, 12, seed=0)
+SHOP = draw_customers(400, 300, 4, 12, seed=0)
 ACCOUNTS = 25
 
 
@@ -27,7 +27,7 @@ def profiles_of(attack: Attack) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_attack_is_of_the_size_asked_for_and_the_same_for_the_same_seed(kind: str) -> None:
+def test_an_attack_has_the_requested_size_and_is_the_same_for_the_same_seed(kind: str) -> None:
     one, again, other = (draw_attack(kind, SHOP, ACCOUNTS, 300, seed) for seed in (1, 1, 2))
     assert set(one.account_rows.tolist()) == set(range(ACCOUNTS))
     assert len(one.account_rows) == len(one.item_rows) == len(one.age_days)

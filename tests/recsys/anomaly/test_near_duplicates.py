@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly.near_duplicates import find_near_duplicates
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
 
 def test_copies_are_found_with_their_jaccard_similarity() -> None:
-    shop = shoppers(200, 400, 4, 12, seed=0)
+    shop = draw_customers(200, 400, 4, 12, seed=0)
     original = list(range(0, 400, 20))  # 20 items that nobody else has together
     both = added(shop, [original, original, [*original[:-2], 1, 2], original[:3]])
     result = find_near_duplicates(both, seed=0)

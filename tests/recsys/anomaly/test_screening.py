@@ -10,7 +10,7 @@ import pytest
 from recsys.anomaly.screening import MIN_USERS, screen_users
 from recsys.schema import BOT, EVENTS, FINE, FLAGGED, ITEM_ID, LABEL, LABELED_AT, REASONS, SCORE, USER_ID
 from recsys.settings.anomalies import Anomalies
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
 SHOPPERS = 500
 FAKE = 25
@@ -20,9 +20,9 @@ NO_LABELS = pl.DataFrame(schema={USER_ID: pl.String, LABEL: pl.String})
 
 @cache
 def tables(fake: int, seed: int = 0, users: int = SHOPPERS) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Pairs and behaviour of shoppers and, after them, of new accounts of random items who all want the last."""
+    """Pairs and behaviour of customers and, after them, of new accounts of random items who all want the last."""
     random = np.random.default_rng(seed)
-    graph = shoppers(users, 300, 4, 12, seed, unwanted=1)
+    graph = draw_customers(users, 300, 4, 12, seed, unwanted=1)
     if fake:
         graph = added(graph, [[300, *random.choice(300, 12, replace=False)] for _ in range(fake)])
     total = users + fake
@@ -94,7 +94,7 @@ def test_the_threshold_is_a_setting() -> None:
     assert screened(FAKE, threshold=0.0)[FLAGGED].all()
 
 
-def test_rates_that_no_shopper_has_are_flagged_alone() -> None:
+def test_rates_that_no_customer_has_are_flagged_alone() -> None:
     pairs, behavior = tables(0)
     fast = pl.col(USER_ID) == "u0007"
     behavior = behavior.with_columns(

@@ -2,11 +2,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly.synchrony import synchrony
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
 
 def test_accounts_of_items_alike_in_all_are_in_lockstep() -> None:
-    shop = shoppers(400, 300, 4, 12, seed=0)
+    shop = draw_customers(400, 300, 4, 12, seed=0)
     users = np.bincount(shop.indices, minlength=300)
     seldom = np.argsort(users, kind="stable")[20:30]  # all of about as many users
     result = synchrony(added(shop, [seldom.tolist()] * 15))

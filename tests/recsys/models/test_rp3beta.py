@@ -44,7 +44,7 @@ def test_an_item_keeps_the_items_it_says_most_of(shop_of: Any):
     assert (result[0] != 0).tolist() == [True, True, False, False]
 
 
-def test_steps_held_back_beyond_all_measure_leave_popularity(shop_of: Any):
+def test_steps_damped_without_limit_leave_popularity(shop_of: Any):
     rows, scores = Rp3Beta(Rp3BetaConfig(1e4, 0.5)).fit(shop_of(EVENTS)).recommend(np.array([2], np.int32), 4)
     assert rows.tolist() == [[3, 1, 0, 2]]
     assert scores[0] == pytest.approx([4 / 5 - 1, 3 / 5 - 1, 2 / 5 - 1, 1 / 5 - 1])

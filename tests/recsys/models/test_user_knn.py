@@ -49,7 +49,7 @@ def test_an_item_of_fewer_users_makes_more_alike(shop_of: Any):
     assert uneven[0, 2] > uneven[0, 1]
 
 
-def test_likeness_held_back_beyond_all_measure_leaves_popularity(shop_of: Any):
+def test_similarity_damped_without_limit_leaves_popularity(shop_of: Any):
     model = UserKnn(UserKnnConfig(item_exponent=1e4)).fit(shop_of(EVENTS))
     rows, scores = model.recommend(np.array([2], np.int32), 4)
     assert rows.tolist() == [[S, Q, P, R]]

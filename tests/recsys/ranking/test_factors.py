@@ -27,7 +27,7 @@ both_paths = pytest.mark.parametrize("torch_device", [None, "cpu"], ids=["numpy"
 
 @pytest.fixture(autouse=True)
 def torch_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device that is found; none where the test doesn't say."""
+    """Return the device of the test; none by default."""
     monkeypatch.setattr(factors, "find_cuda", lambda _: getattr(request, "param", None))
 
 
@@ -215,7 +215,7 @@ def test_tiny_factors_below_the_range_of_their_products():
     assert result.tolist() == [[1, 2, 0]]
 
 
-def test_cuda_asked_for_where_there_is_none():
+def test_cuda_requested_on_a_machine_without_it():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         assert find_cuda("cuda") == "cuda"
@@ -225,7 +225,7 @@ def test_cuda_asked_for_where_there_is_none():
         find_cuda("cuda")
 
 
-def test_cuda_asked_for_without_torch(monkeypatch: pytest.MonkeyPatch):
+def test_cuda_requested_without_torch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "recsys.ranking.cuda", None)
     assert find_cuda("cpu") is None
     with pytest.raises(SettingsError, match=r"^device = 'cuda' needs torch"):

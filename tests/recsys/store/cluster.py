@@ -48,7 +48,7 @@ def cluster_client(port: int) -> RedisCluster:
 
 
 def begin_to_move(ports: Sequence[int], slot: int, source: int, target: int) -> None:
-    """Tell two of the servers, by their places among `ports`, that a slot moves from one to the other."""
+    """Announce to two of the servers, by their places among `ports`, that a slot moves from one to the other."""
     nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
     ids = [node.execute_command("CLUSTER MYID") for node in nodes]
     nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
@@ -64,7 +64,7 @@ def move_keys(ports: Sequence[int], slot: int, source: int, target: int) -> None
 
 
 def finish_moving(ports: Sequence[int], slot: int, source: int, target: int) -> None:
-    """Move the keys that there are yet, and tell all three servers that the slot has moved."""
+    """Move the remaining keys, and announce to all three servers that the slot has moved."""
     move_keys(ports, slot, source, target)
     nodes = [redis.Redis(port=port) for port in ports]
     name = nodes[target].execute_command("CLUSTER MYID")

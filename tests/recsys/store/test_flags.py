@@ -1,4 +1,4 @@
-"""Flags are found by their users and by their index, expire in both, and yield to what analysts say."""
+"""Flags: read by user and by index, expired in both, and overruled by analysts."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The catalogue in the process: filters as Polars would, changes over it, and back to a table."""
+"""The catalogue in memory: filters compared with Polars, changes, and the way back to a table."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ item_filters = st.builds(
 
 
 def as_polars(table: pl.DataFrame, item_filter: ItemFilter) -> list[str]:
-    """The items as wanted, said otherwise."""
+    """Return the items that pass a filter, computed by Polars."""
     passes = pl.lit(True)
     if item_filter.category is not None:
         levels = item_filter.category.split(">")
@@ -63,7 +63,7 @@ def as_polars(table: pl.DataFrame, item_filter: ItemFilter) -> list[str]:
 
 
 @given(tables(), item_filters)
-def test_what_is_wanted_is_what_polars_would_keep(table: pl.DataFrame, item_filter: ItemFilter) -> None:
+def test_filtered_items_are_those_that_polars_keeps(table: pl.DataFrame, item_filter: ItemFilter) -> None:
     assert list(Catalogue(VERSION, table).popular(item_filter)) == as_polars(table, item_filter)
 
 
@@ -87,7 +87,7 @@ def test_changes_are_as_if_the_table_had_had_them(
     table: pl.DataFrame, changed: dict[str, dict[str, Any]], item_filter: ItemFilter
 ) -> None:
     catalogue = Catalogue(VERSION, table)
-    list(catalogue.popular(item_filter))  # what is kept of it must not outlive the change
+    list(catalogue.popular(item_filter))  # the cached mask must not outlive the change
     catalogue.put(changed)
     rows = {row["item_id"]: row for row in table.iter_rows(named=True)}
     for item_id, facts in changed.items():

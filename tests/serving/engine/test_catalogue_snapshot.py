@@ -1,4 +1,4 @@
-"""A server that is started while Redis does not answer."""
+"""The saved catalogue: a server that is started while Redis does not answer."""
 
 import asyncio
 from dataclasses import replace

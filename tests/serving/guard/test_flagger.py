@@ -1,4 +1,4 @@
-"""Who is flagged and who is not: shadow mode, allowed users, and the circuit breaker."""
+"""Flags: shadow mode, allowed users, and the circuit breaker."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,9 @@ from tests.serving.guard.traffic import KEYS, START, acts, changed, each, entrie
 from tests.waiting import until
 
 
-def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
+def test_in_shadow_mode_nobody_is_flagged_and_everything_is_recorded(
+    settings: Settings, client: redis.Redis
+) -> None:
     take(changed(settings, online="shadow"), *each(acts("bot", 60, 0.1)))
     assert read_flag(client, KEYS, "bot") is None
     assert flagged_users(client, KEYS, START) == []
@@ -62,7 +64,7 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Setti
     assert read_flag(client, KEYS, deferred[0]) is not None
 
 
-def test_what_became_of_flags_is_counted(settings: Settings) -> None:
+def test_outcomes_of_flags_are_counted(settings: Settings) -> None:
     async def is_active(http: httpx.AsyncClient) -> bool:
         return b"recsys_flags_active 1.0" in (await http.get("/metrics")).content
 

@@ -1,4 +1,4 @@
-"""Batches of events for tests of the guard, and what they leave in Redis."""
+"""Batches of events for tests of the guard, and reads of the resulting flags."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Administrators see who is flagged, and overrule it: at once, and for the nights to come."""
+"""Administrators list flagged users and overrule flags, at once and for later nightly runs."""
 
 import hashlib
 import json

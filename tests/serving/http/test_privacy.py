@@ -1,4 +1,4 @@
-"""What nobody else may see: user ids under pseudonyms, and requests over HTTPS."""
+"""Privacy: pseudonyms in place of user ids, and requests over HTTPS."""
 
 import hashlib
 import json
@@ -137,7 +137,7 @@ def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
         assert raw not in refused.text
 
 
-def test_half_a_certificate_is_told(tmp_path: Path) -> None:
+def test_half_a_certificate_is_reported(tmp_path: Path) -> None:
     half = Settings(directory=tmp_path / "var", serving=Serving(tls_key=tmp_path / "key.pem"))
     with pytest.raises(ServingError, match="expected both, or neither"):
         exec_server(half, None)

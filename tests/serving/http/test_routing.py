@@ -1,4 +1,4 @@
-"""Bodies of calls, and which routes calls are of."""
+"""Bodies of requests, and the routes of requests."""
 
 from typing import cast
 
@@ -39,7 +39,7 @@ def test_a_body_is_decoded() -> None:
         (b'{"user_ids": ["\\ud800"]}', "body", "the JSON object that the schema describes"),
     ],
 )
-def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: str) -> None:
+def test_invalid_bodies_are_refused(body: bytes, field: str, expected: str) -> None:
     with pytest.raises(InvalidValueError) as error:
         call(body).decode_body(BatchRequest)
     assert (error.value.field, error.value.value, error.value.expected) == (field, REDACTED, expected)

@@ -55,7 +55,7 @@ def valkey_directory(server_directory: Path, client: redis.Redis, tmp_path: Path
 
 @dataclass
 class Load:
-    """Events posted one after the other, and lists asked for, by several threads: what was answered."""
+    """Events and list requests that several threads send, and the answers."""
 
     address: str
     posted: set[str] = field(default_factory=set[str])

@@ -1,4 +1,4 @@
-"""Events while Redis fills up: what says least of a user is refused first."""
+"""Load shedding: as Redis fills up, the least informative events are refused first."""
 
 import asyncio
 import re

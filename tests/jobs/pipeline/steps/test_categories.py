@@ -1,4 +1,4 @@
-"""The categories step on its way through a run: proposed, measured, joined to the features, reported."""
+"""The categories step in a run: categories are proposed, measured, joined to the features, reported."""
 
 from collections.abc import Callable
 from dataclasses import replace

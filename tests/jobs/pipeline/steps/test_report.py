@@ -1,4 +1,4 @@
-"""What the report step gathers from the lake and the run."""
+"""Data that the report step reads from the lake and the run."""
 
 import subprocess
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Recsys = Callable[..., subprocess.CompletedProcess[str]]
 WriteSettings = Callable[[str], Path]
 
 
-def test_rows_set_aside_are_counted_by_the_day_they_tell(tmp_path: Path) -> None:
+def test_quarantined_rows_are_counted_by_their_day(tmp_path: Path) -> None:
     rows = [
         ("u", "i", "purchase", "2026-01-05T10:00:00", 1.0),
         ("u", "i", "purchase", "2026-01-05T11:00:00", -1.0),

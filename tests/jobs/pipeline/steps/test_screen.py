@@ -86,7 +86,7 @@ def visited(shop: Path, tmp_path: Path) -> Path:
 
 
 def label_all(directory: Path) -> None:
-    """Analysts call every shopper fine, and every bot a bot."""
+    """Add labels of analysts: every customer is fine, and every bot a bot."""
     lake = Lake(directory / "lake")
     result = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
     with lake.locked():
@@ -141,7 +141,7 @@ def test_screened_users_change_no_list_and_get_the_popular_one(
     assert backend.exists("recsys:flag:{user1}") == 0
 
 
-def test_in_shadow_everyone_is_learned_from_and_nobody_held_back(
+def test_in_shadow_mode_all_users_are_learned_from_and_none_is_flagged(
     recsys: Recsys, write_settings: WriteSettings, visited: Path, data_directory: Path
 ):
     settings = write_settings("allow")

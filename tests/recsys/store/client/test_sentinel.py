@@ -73,7 +73,7 @@ def test_sentinels_may_ask_for_the_password_too(
             sentinel.acl_setuser("default", enabled=True, nopass=True)
 
 
-def test_what_is_wrong_is_told_without_the_password(watched: Watched, tmp_path: Path, nowhere: int) -> None:
+def test_errors_do_not_show_the_password(watched: Watched, tmp_path: Path, nowhere: int) -> None:
     for host, name in ((f"{HOST}:{watched.sentinel}", "other"), (f"{HOST}:{nowhere}", NAME)):
         settings = Redis(url=f"redis://:secret@{host}", sentinel=name)
         expected = f"Redis at {name} of the Sentinels at {host}: no Sentinel knows this primary"

@@ -185,9 +185,9 @@ def _connections(client: redis.Redis) -> int:
     return len(cast(list[Any], client.client_list()))
 
 
-def _wait_for_connections(client: redis.Redis, most: int) -> None:
-    """Until the server has read what a killed process sent, and has dropped its connections."""
-    wait_until(lambda: _connections(client) <= most, 30)
+def _wait_for_connections(client: redis.Redis, maximum: int) -> None:
+    """Wait until the server has read what a killed process sent, and has dropped its connections."""
+    wait_until(lambda: _connections(client) <= maximum, 30)
 
 
 def test_what_a_killed_publish_left_is_removed_by_one_of_another_version(

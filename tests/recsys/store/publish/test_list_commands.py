@@ -72,7 +72,7 @@ def test_slots_are_those_of_the_cluster(users: list[str], around: tuple[str, str
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=20))
-def test_keys_of_a_reply_are_told_apart_and_half_a_reply_is_not_taken(keys: list[bytes]) -> None:
+def test_keys_of_a_reply_are_separated_and_half_a_reply_is_not_taken(keys: list[bytes]) -> None:
     reply = b"".join(b"$%d\r\n%s\r\n" % (len(key), key) for key in keys)
     hashes = np.zeros(len(keys), np.uint64)
     assert hash_keys(np.frombuffer(reply, np.uint8), 0, len(keys), hashes) == len(reply)

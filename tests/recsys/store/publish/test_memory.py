@@ -54,7 +54,7 @@ def generate(write_lists: WriteLists) -> Generate:
     ("users", "longest", "cut", "id_length"),
     [(100_000, 20, 20, 7), (100_000, 4, 4, 7), (20_000, 100, 100, 7), (20_000, 100, 37, 7), (20_000, 20, 20, 40)],
 )
-def test_memory_is_foretold_within_a_twentieth(
+def test_memory_is_forecast_within_a_twentieth(
     client: redis.Redis, keys: Keys, generate: Generate, users: int, longest: int, cut: int, id_length: int
 ) -> None:
     lists = generate(users, longest, id_length)

@@ -74,7 +74,7 @@ def publishers(client: redis.Redis) -> Iterator[subprocess.Popen[str]]:
 
 
 def _publish_for(publishers: subprocess.Popen[str], version: str, lists: Path, seconds: float | None) -> float:
-    """Publish in another process, which is killed after so many seconds; how long it ran."""
+    """Publish in another process, which is killed after some seconds; return how long it ran."""
     assert publishers.stdin is not None
     assert publishers.stdout is not None
     publishers.stdin.write(f"{version} {lists}\n")

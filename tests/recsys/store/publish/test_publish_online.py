@@ -1,4 +1,4 @@
-"""What the online half needs, published with the lists of its version."""
+"""Data of the online half, published with the lists of its version."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ HISTORY = [f"h{number}" for number in range(1_500)]
 
 
 def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
-    """Facts of so many items."""
+    """Return facts of a number of items."""
     row = pl.int_range(items, eager=True)
     facts = {
         "item_id": row.cast(pl.String),
@@ -186,7 +186,7 @@ def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists
     assert publish(cluster, keys, FIRST, lists, 2).keys == 7
 
 
-def test_memory_is_foretold_and_only_lists_to_recommend_are_cut(
+def test_memory_is_forecast_and_only_lists_to_recommend_are_cut(
     own_client: redis.Redis, keys: Keys, online_lists_of: ListsOf
 ) -> None:
     lists = online_lists_of(FIRST, items=50_000, vectors=True)
