@@ -71,17 +71,17 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
         density[block.users] = np.maximum(density[block.users], block.density)
     per_user = np.diff(user_items.indptr)
     rows = np.repeat(np.arange(len(per_user)), per_user)
-    most = np.zeros(len(per_user))
-    np.maximum.at(most, rows, events)
-    total = np.bincount(rows, events, len(per_user))
+    max_events = np.zeros(len(per_user))
+    np.maximum.at(max_events, rows, events)
+    event_counts = np.bincount(rows, events, len(per_user))
     columns = {
         COHERENCE: profile_coherence(user_items, seed),
         SIMILARITY: duplicates.similarity,
         COPIES: duplicates.copies,
         SYNCHRONY: synchrony(user_items),
         BLOCK_DENSITY: density,
-        MAX_REPEATS: most,
-        REPEATS: np.where(per_user > 0, total / np.maximum(per_user, 1), np.nan),
+        MAX_REPEATS: max_events,
+        REPEATS: np.where(per_user > 0, event_counts / np.maximum(per_user, 1), np.nan),
     }
     return pl.DataFrame(columns).fill_nan(None)
 

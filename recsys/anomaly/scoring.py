@@ -131,14 +131,14 @@ def _rates(signals: UserSignals, acts: Sequence[Act], limits: Limits) -> list[Ev
     """Rate the events in the windows.
 
     Where the acts cover a whole window, its count is at most their number, so that other users in the same counter
-    do no harm. The count of the shortest window is at least their number: all its acts are known.
+    do no harm. The count of the shortest window is at least their number: `acts` holds all of its acts.
     """
-    known_acts = [sum(signals.at_ms - window < act.at_ms <= signals.at_ms for act in acts) for window in WINDOWS_MS]
+    act_counts = [sum(signals.at_ms - window < act.at_ms <= signals.at_ms for act in acts) for window in WINDOWS_MS]
     counts = [
         min(count, maximum) if _covers_window(acts, signals, window) else count
-        for count, maximum, window in zip(signals.user, known_acts, WINDOWS_MS, strict=True)
+        for count, maximum, window in zip(signals.user, act_counts, WINDOWS_MS, strict=True)
     ]
-    counts[0] = max(counts[0], known_acts[0])
+    counts[0] = max(counts[0], act_counts[0])
     return [
         Evidence(
             evidence_weight(count / limit), f"{count:,.0f} events in {name}, a shopper makes at most {limit:,}"

@@ -6,6 +6,9 @@
 from dataclasses import dataclass
 from typing import Final
 
+CLUSTER_SLOTS: Final = 16_384
+"""Number of hash slots that a Redis Cluster spreads keys over."""
+
 POPULAR: Final = "popular"
 TRENDING: Final = "trending"
 

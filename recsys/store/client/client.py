@@ -31,9 +31,9 @@ from recsys.store.client.connection import (
     Resolve,
 )
 from recsys.store.encoding import decode_text
+from recsys.store.keys import CLUSTER_SLOTS
 from recsys.store.resp import Command, encode_commands
 
-SLOTS: Final = 1 << 14
 REDIRECTIONS: Final = ("MOVED", "ASK", "TRYAGAIN")
 MAX_REDIRECTIONS: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
@@ -262,9 +262,9 @@ class RedisClient:
         for first, last, (host, port, *_), *_ in ranges:
             connection = self._connection_to_node((decode_text(host or b"") or asked_host, int(port)))
             slots |= dict.fromkeys(range(first, last + 1), connection)
-        if len(slots) < SLOTS:
+        if len(slots) < CLUSTER_SLOTS:
             return  # the Cluster is being created or taken apart
-        self._slots = [slots[slot] for slot in range(SLOTS)]
+        self._slots = [slots[slot] for slot in range(CLUSTER_SLOTS)]
         used = set(self._slots)
         for node in [node for node, connection in self._by_node.items() if connection not in used]:
             self._closing.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))

@@ -13,10 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.store.keys import CLUSTER_SLOTS
+
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
-SLOTS: Final = 16_384
 SLACK: Final = 8
 """Spare bytes after every array that is copied from or to, as eight bytes are copied at a time."""
 
@@ -220,7 +221,7 @@ def _slots(
         crc = 0
         for byte in range(start, end):
             crc = ((crc << 8) & 0xFFFF) ^ table[(crc >> 8) ^ key[byte]]
-        out[place] = crc % SLOTS
+        out[place] = crc % CLUSTER_SLOTS
 
 
 @njit(nogil=True, cache=True)

@@ -15,8 +15,9 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client
+from recsys.store.keys import CLUSTER_SLOTS
 from recsys.store.publish.bulk_transfer import Channel, transfer
-from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.publish.list_commands import Numbers
 from recsys.store.publish.list_files import Block
 
 LISTS_PER_COMMAND: Final = 2048
@@ -93,7 +94,7 @@ class Loader:
 
     def _connect(self) -> None:
         """Open a channel to every node that holds slots, and map each slot to its channel."""
-        self._channels, self._node_of_slot = [], np.zeros(SLOTS, np.int16)
+        self._channels, self._node_of_slot = [], np.zeros(CLUSTER_SLOTS, np.int16)
         self._per_command = LISTS_PER_COMMAND
         if isinstance(self._client, redis.Redis):
             self._open(self._client)

@@ -18,10 +18,10 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import catalogue_bytes
-from recsys.store.client.connect import Client, node_for_key, primaries
+from recsys.store.client.connect import Client, node_for_key, primaries, used_memory
 from recsys.store.encoding import decode_text
-from recsys.store.keys import Keys
-from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.keys import CLUSTER_SLOTS, Keys
+from recsys.store.publish.list_commands import Numbers
 from recsys.store.publish.list_files import Source, sources
 
 MIN_LENGTH: Final = 10
@@ -100,7 +100,7 @@ class MemoryForecast:
         """Return the bytes of the hash tables of keys, before and after."""
         nodes = primaries(self.client)
         keys_before = sum(node.dbsize() for node in nodes)
-        tables = 1 if nodes[0] is self.client else SLOTS
+        tables = 1 if nodes[0] is self.client else CLUSTER_SLOTS
         seven = _has_wide_buckets(nodes[0])
         lists = sum(file.lists for file in self.files)
         before, after = (
@@ -133,12 +133,6 @@ def find_list_length(client: Client, keys: Keys, version: str, directory: Path, 
         middle = (low + high) // 2
         low, high = (middle, high) if forecast.bytes(middle) <= available else (low, middle)
     return low
-
-
-def used_memory(client: Client) -> int:
-    """Return the memory in use by the server, or by all primaries of the Cluster."""
-    infos: list[Any] = [node.info("memory") for node in primaries(client)]
-    return sum(int(info["used_memory"]) for info in infos)
 
 
 def record_version_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:

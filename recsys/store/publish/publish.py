@@ -15,7 +15,7 @@ import numpy as np
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catalogue
-from recsys.store.client.connect import ERRORS, Client, primaries, store_errors
+from recsys.store.client.connect import ERRORS, Client, primaries, store_errors, used_memory
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.publish.bulk_transfer import key_hashes
 from recsys.store.publish.list_files import BLOCK_LISTS, Block, sources
@@ -25,7 +25,6 @@ from recsys.store.publish.memory import (
     find_list_length,
     read_list_cut,
     record_version_size,
-    used_memory,
 )
 from recsys.store.publish.removal import (
     delete_version_keys,
