@@ -19,7 +19,7 @@ AUTOMATED_LOG_DEVIATION: Final = 1.2
 
 @dataclass(frozen=True)
 class Limits:
-    """The value at which the evidence of each detector alone flags a user.
+    """The values at which the evidence of a single detector flags a user.
 
     None of the 4,505 users of REES46 made more than 5 events in 10 s, 25 in 5 min or 51 in an hour.
     """

@@ -231,14 +231,14 @@ def _read_status(directory: Path) -> ServerStatus | None:
         try:
             if client.config_get("dir").get("dir") != str(directory):
                 return None
-            facts = client.info()
+            info = client.info()
         except redis.RedisError:
             return None
     return ServerStatus(
         address=ServerAddress(HOST, port),
-        process_id=int(facts["process_id"]),
-        loading=bool(facts["loading"]),
-        memory_bytes=int(facts["used_memory"]),
+        process_id=int(info["process_id"]),
+        loading=bool(info["loading"]),
+        memory_bytes=int(info["used_memory"]),
     )
 
 

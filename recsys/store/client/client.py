@@ -38,7 +38,7 @@ REDIRECTIONS: Final = ("MOVED", "ASK", "TRYAGAIN")
 MAX_REDIRECTIONS: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
 SENTINEL_SECONDS: Final = 0.3
-"""Timeout of one Sentinel, after which the next is asked: all have to fit into `CONNECT_SECONDS`."""
+"""Timeout of one Sentinel, after which the next is queried: all must fit into `CONNECT_SECONDS`."""
 TOPOLOGY_SECONDS: Final = 1.0
 """Minimum time between two look-ups of the nodes of a Cluster."""
 
@@ -256,11 +256,11 @@ class RedisClient:
         self._is_outage_logged = True
         raise RedisUnavailableError("Redis Cluster: no node answers")
 
-    def _adopt_slots(self, ranges: Any, asked_host: str) -> None:
-        """Take over the reply to CLUSTER SLOTS; an empty host in it is that of the node that was asked."""
+    def _adopt_slots(self, ranges: Any, queried_host: str) -> None:
+        """Take over the reply to CLUSTER SLOTS; an empty host in it is that of the queried node."""
         slots: dict[int, PipelinedConnection] = {}
         for first, last, (host, port, *_), *_ in ranges:
-            connection = self._connection_to_node((decode_text(host or b"") or asked_host, int(port)))
+            connection = self._connection_to_node((decode_text(host or b"") or queried_host, int(port)))
             slots |= dict.fromkeys(range(first, last + 1), connection)
         if len(slots) < CLUSTER_SLOTS:
             return  # the Cluster is being created or taken apart

@@ -59,6 +59,7 @@ class Loader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the connections."""
         self._close()
 
     def write(self, block: Block) -> int:
@@ -129,20 +130,20 @@ class Loader:
 
     def _process_replies(self, channel: Channel, wait: bool) -> bool:
         """Process the received replies of a channel; return whether all is sent, and if `wait`, replied to."""
-        whole = len(channel.incoming) // len(DONE)
-        if bytes(channel.incoming) == DONE * whole:
-            self._count(channel, whole)
+        complete = len(channel.incoming) // len(DONE)
+        if bytes(channel.incoming) == DONE * complete:
+            self._count_replies(channel, complete)
             channel.incoming.clear()
         else:
             *lines, rest = bytes(channel.incoming).split(b"\r\n")
             for line in lines:
                 if line != DONE[:-2]:
                     self._refuse(self._sent[channel][0], line)
-                self._count(channel, 1)
+                self._count_replies(channel, 1)
             channel.incoming[:] = rest
         return not channel.outgoing and not (wait and self._sent[channel])
 
-    def _count(self, channel: Channel, replies: int) -> None:
+    def _count_replies(self, channel: Channel, replies: int) -> None:
         batches = self._sent[channel]
         while replies:
             taken = min(replies, batches[0].commands - batches[0].answered)

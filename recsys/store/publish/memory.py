@@ -71,9 +71,9 @@ class MemoryForecast:
     @classmethod
     def from_files(cls, client: Client, keys: Keys, version: str, directory: Path) -> "MemoryForecast":
         """Read the sizes of all lists in a directory."""
-        found = sources(keys, version, directory)
-        files = tuple(_read(source) for source in found)
-        return cls(client, files, tuple(source.cuttable for source in found), catalogue_bytes(directory))
+        files = sources(keys, version, directory)
+        sizes = tuple(_read_sizes(file) for file in files)
+        return cls(client, sizes, tuple(file.cuttable for file in files), catalogue_bytes(directory))
 
     @property
     def longest(self) -> int:
@@ -101,10 +101,10 @@ class MemoryForecast:
         nodes = primaries(self.client)
         keys_before = sum(node.dbsize() for node in nodes)
         tables = 1 if nodes[0] is self.client else CLUSTER_SLOTS
-        seven = _has_wide_buckets(nodes[0])
+        wide_buckets = _has_wide_buckets(nodes[0])
         lists = sum(file.lists for file in self.files)
         before, after = (
-            round(tables * _table_bytes(keys / tables, seven)) for keys in (keys_before, keys_before + lists)
+            round(tables * _table_bytes(keys / tables, wide_buckets)) for keys in (keys_before, keys_before + lists)
         )
         return before, after
 
@@ -151,7 +151,7 @@ def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
     return {name: (int(size), int(longest)) for name, (size, longest) in parts.items()}
 
 
-def _read(source: Source) -> _FileSizes:
+def _read_sizes(source: Source) -> _FileSizes:
     stride = max(1, source.count() // SAMPLE_LISTS)
     position_bytes = np.zeros(MAX_LENGTH, np.int64)
     lists = key_bytes = 0
@@ -172,8 +172,8 @@ def _file_bytes(client: Client, file: _FileSizes, longest: int | None) -> int:
     cut = [(key, _cut(value, longest)) for key, value in file.sample]
     measured = _measure(client, cut)
     length = sum(len(key.encode()) + len(value) for key, value in cut)
-    each = (measured - length) / len(cut)
-    return round(file.lists * each) + file.key_bytes + file.value_bytes(longest)
+    overhead = (measured - length) / len(cut)
+    return round(file.lists * overhead) + file.key_bytes + file.value_bytes(longest)
 
 
 def _cut(value: bytes, longest: int | None) -> bytes:
@@ -198,8 +198,8 @@ def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
 
 
 def _has_wide_buckets(node: redis.Redis) -> bool:
-    facts: Any = node.info("server")
-    version = str(facts.get("valkey_version", "0.0")).split(".")
+    info: Any = node.info("server")
+    version = str(info.get("valkey_version", "0.0")).split(".")
     return (int(version[0]), int(version[1])) >= HASHTABLE_SINCE
 
 

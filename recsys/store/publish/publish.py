@@ -59,7 +59,7 @@ class PublishResult:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadResult:
     keys: int
     bytes: int
     memory_bytes: int | None = None
@@ -100,15 +100,15 @@ def publish(
         removed = remove_partial_versions(client, keys, version)
         if previous == version:
             loaded = _compare(client, keys, version, lists_directory, progress)
-            previous = _last_before(client, keys, version)
+            previous = _find_previous(client, keys, version)
         else:
             budget = None
             if max_memory is not None:
                 # Old versions are removed first, so that their memory can be used.
-                removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+                removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
                 budget = MemoryBudget(max_memory, max(keep_versions, 2))
             loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
-        removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+        removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
     seconds = time.perf_counter() - started
     return PublishResult(
         version,
@@ -122,7 +122,7 @@ def publish(
     )
 
 
-def _kept(version: str, previous: str | None) -> list[str]:
+def _protected_versions(version: str, previous: str | None) -> list[str]:
     """Return the versions that are never removed."""
     return [version] if previous is None else [version, previous]
 
@@ -135,10 +135,10 @@ def _load(
     directory: Path,
     budget: MemoryBudget | None,
     progress: Callable[[int], None] | None,
-) -> _Loaded:
-    mark, was_known = begin_load(client, keys, version)
+) -> _LoadResult:
+    mark, may_have_keys = begin_load(client, keys, version)
     try:
-        if was_known:
+        if may_have_keys:
             delete_version_keys(client, keys, version)
         longest = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
@@ -155,7 +155,7 @@ def _load(
         with suppress(*ERRORS):
             remove_failed_load(client, keys, version, mark)
         raise
-    return _Loaded(count, size, grown if grown > 0 else None, longest)
+    return _LoadResult(count, size, grown if grown > 0 else None, longest)
 
 
 def _blocks(keys: Keys, version: str, directory: Path, longest: int | None) -> Iterator[Block]:
@@ -191,7 +191,7 @@ def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) 
 
 def _compare(
     client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
-) -> _Loaded:
+) -> _LoadResult:
     """Verify that the live version is what the files contain, without writing anything."""
     trending = keys.ranking(version, TRENDING)
     longest = read_list_cut(client, keys, version)
@@ -208,7 +208,7 @@ def _compare(
     trending_list = client.get(trending)
     count += (catalogue > 0) + (trending_list is not None)
     _verify_count(client, keys, version, count)
-    return _Loaded(count, size + catalogue + len(trending_list or b""), cut_to=longest)
+    return _LoadResult(count, size + catalogue + len(trending_list or b""), cut_to=longest)
 
 
 def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
@@ -233,7 +233,7 @@ def _verify_count(client: Client, keys: Keys, version: str, expected: int) -> No
         raise StoreError(f"version {version}: {expected} lists to publish but {count} keys in Redis")
 
 
-def _last_before(client: Client, keys: Keys, version: str) -> str | None:
+def _find_previous(client: Client, keys: Keys, version: str) -> str | None:
     """Return the version, other than `version`, that went live last."""
     published = [each.name for each in versions(client, keys) if each.published_at]
     return next((name for name in published if name != version), None)
