@@ -1,4 +1,4 @@
-"""Behavior features of which items a user acts on, how popular they are, and how the user's ratings compare."""
+"""Behavior features of items: how many and how popular a user's items are, and how the user's ratings compare."""
 
 from typing import Final
 

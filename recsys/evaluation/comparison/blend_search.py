@@ -123,7 +123,7 @@ def _pool(lists: list[Rows], relevance: Relevance, k: int) -> _Pool:
 
 
 def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
-    """Climb from `start` to weights with a higher objective; return `start` where there are none."""
+    """Climb from `start` to weights with a higher objective; return `start` if there are none."""
     resamples = _resample(len(pool.ideal), seed)
     base, weights, best = pool.ndcg(start), start, 0.0
     for step in STEPS:

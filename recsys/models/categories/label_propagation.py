@@ -31,7 +31,7 @@ class LabelPropagation:
 
     @classmethod
     def build(cls, positives: csr_matrix, labels: Rows, classes: int) -> "LabelPropagation":
-        """Propagate `labels` (items,), `UNKNOWN` where there is none, over `positives` (users x items)."""
+        """Propagate `labels` (items,), `UNKNOWN` without a label, over `positives` (users x items)."""
         edges = binarize(positives)
         labeled = labels != UNKNOWN
         item_weight = 1 / np.maximum(np.bincount(positives.indices, minlength=len(labels)), 1)

@@ -49,7 +49,7 @@ class Level:
 
     @classmethod
     def build(cls, categories: pl.Series, number: int, train: Rows) -> "Level":
-        """Build a level of the paths `categories` (items,), null where there is none, for training on `train`."""
+        """Build a level of the paths `categories` (items,), null without a category, for training on `train`."""
         joined = categories.list.head(number).list.join(SEPARATOR)
         names = joined.drop_nulls().unique().sort()
         codes = joined.replace_strict(
@@ -63,7 +63,7 @@ class Level:
     def labels(self, item_rows: Rows) -> Rows:
         """Return the class of `item_rows`, `UNKNOWN` for other items, (items,).
 
-        The last class stands for all categories that are not named.
+        The last class stands for all other categories.
         """
         classes = np.full(len(self.paths), len(self.class_codes), np.int32)
         classes[self.class_codes] = np.arange(len(self.class_codes))

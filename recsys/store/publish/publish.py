@@ -42,7 +42,7 @@ Pairs = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What a publish wrote to Redis: `keys` keys, whose values have `bytes` bytes, and which versions it removed.
+    """The result of a publish: the number of keys written, the bytes of their values, and the versions removed.
 
     `memory_bytes` is the growth of the server's memory, None if it did not grow; `cut_to` is the length that the
     lists of users and items were cut to, None if they were published as the run wrote them.
@@ -192,7 +192,7 @@ def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) 
 def _compare(
     client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
 ) -> _LoadResult:
-    """Verify that the live version is what the files contain, without writing anything."""
+    """Verify that the live version equals the files, without writing."""
     trending = keys.ranking(version, TRENDING)
     longest = read_list_cut(client, keys, version)
     count = size = 0

@@ -69,7 +69,7 @@ def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
             if node is client:
                 node.unlink(*batch)
                 continue
-            # One command's keys would have to share a slot.
+            # All keys of one command must share a slot in a Cluster.
             with node.pipeline(transaction=False) as pipeline:
                 for key in batch:
                     pipeline.unlink(key)
