@@ -154,7 +154,7 @@ def train(
 
 
 def _train_epoch(
-    compute_loss: Any,
+    compute_loss: LossModule,
     state: "_State",
     examples: int,
     epoch: int,

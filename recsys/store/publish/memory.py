@@ -54,9 +54,9 @@ class _FileSizes:
     position_bytes: Numbers
     sample: list[tuple[str, bytes]]
 
-    def value_bytes(self, longest: int | None) -> int:
-        """Return the bytes of all values, with lists cut to `longest` unless None."""
-        return int(self.position_bytes[:longest].sum()) - self.lists
+    def value_bytes(self, max_length: int | None) -> int:
+        """Return the bytes of all values, with lists cut to `max_length` unless None."""
+        return int(self.position_bytes[:max_length].sum()) - self.lists
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class MemoryForecast:
         cuttable = [file for file, cut in zip(self.files, self.cut, strict=True) if cut]
         return max((len(np.flatnonzero(file.position_bytes)) for file in cuttable), default=0)
 
-    def bytes(self, longest: int) -> int:
-        """Return the growth of `used_memory` by all lists, with those of users and items cut to `longest`."""
+    def bytes(self, max_length: int) -> int:
+        """Return the growth of `used_memory` by all lists, with those of users and items cut to `max_length`."""
         lists = sum(file.lists for file in self.files)
         values = sum(
-            _file_bytes(self.client, file, longest if cut else None)
+            _file_bytes(self.client, file, max_length if cut else None)
             for file, cut in zip(self.files, self.cut, strict=True)
         )
         before, after = self._tables()
@@ -135,9 +135,9 @@ def find_list_length(client: Client, keys: Keys, version: str, directory: Path, 
     return low
 
 
-def record_version_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:
+def record_version_size(client: Client, keys: Keys, version: str, size: int, max_length: int | None) -> None:
     """Record the memory of a version and the length its lists were cut to, for the next publish."""
-    client.hset(keys.sizes, version, f"{max(size, 0)} {longest or 0}")
+    client.hset(keys.sizes, version, f"{max(size, 0)} {max_length or 0}")
 
 
 def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
@@ -148,7 +148,7 @@ def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
 def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
     recorded: dict[Any, Any] = client.hgetall(keys.sizes)
     parts = {decode_text(name): decode_text(value).split(" ") for name, value in recorded.items()}
-    return {name: (int(size), int(longest)) for name, (size, longest) in parts.items()}
+    return {name: (int(size), int(max_length)) for name, (size, max_length) in parts.items()}
 
 
 def _read_sizes(source: Source) -> _FileSizes:
@@ -165,19 +165,19 @@ def _read_sizes(source: Source) -> _FileSizes:
     return _FileSizes(lists, key_bytes, position_bytes, sample)
 
 
-def _file_bytes(client: Client, file: _FileSizes, longest: int | None) -> int:
+def _file_bytes(client: Client, file: _FileSizes, max_length: int | None) -> int:
     """Return the memory of the sample, scaled to all lists, plus the bytes by which their lengths differ."""
     if not file.sample:
         return 0
-    cut = [(key, _cut(value, longest)) for key, value in file.sample]
+    cut = [(key, _cut(value, max_length)) for key, value in file.sample]
     measured = _measure(client, cut)
     length = sum(len(key.encode()) + len(value) for key, value in cut)
     overhead = (measured - length) / len(cut)
-    return round(file.lists * overhead) + file.key_bytes + file.value_bytes(longest)
+    return round(file.lists * overhead) + file.key_bytes + file.value_bytes(max_length)
 
 
-def _cut(value: bytes, longest: int | None) -> bytes:
-    return value if longest is None else b" ".join(value.split(b" ")[:longest])
+def _cut(value: bytes, max_length: int | None) -> bytes:
+    return value if max_length is None else b" ".join(value.split(b" ")[:max_length])
 
 
 def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:

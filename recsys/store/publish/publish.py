@@ -140,26 +140,26 @@ def _load(
     try:
         if may_have_keys:
             delete_version_keys(client, keys, version)
-        longest = None if budget is None else find_list_length(client, keys, version, directory, budget)
+        max_length = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
-        count, size, sample = _write(client, version, _blocks(keys, version, directory, longest), progress)
+        count, size, sample = _write(client, version, _blocks(keys, version, directory, max_length), progress)
         catalogue = _write_catalogue(client, keys, version, directory)
         count, size = count + (catalogue > 0), size + catalogue
         _verify_count(client, keys, version, count)
         _verify_values(client, version, sample)
         grown = used_memory(client) - before
-        record_version_size(client, keys, version, grown, longest)
+        record_version_size(client, keys, version, grown, max_length)
         make_live(client, keys, version, previous, mark)
     except (StoreError, *ERRORS):
         # An incomplete version only takes memory. If Redis is unavailable, the next publish removes it.
         with suppress(*ERRORS):
             remove_failed_load(client, keys, version, mark)
         raise
-    return _LoadResult(count, size, grown if grown > 0 else None, longest)
+    return _LoadResult(count, size, grown if grown > 0 else None, max_length)
 
 
-def _blocks(keys: Keys, version: str, directory: Path, longest: int | None) -> Iterator[Block]:
-    cut = sources(keys, version, directory) if longest is None else sources(keys, version, directory, longest)
+def _blocks(keys: Keys, version: str, directory: Path, max_length: int | None) -> Iterator[Block]:
+    cut = sources(keys, version, directory) if max_length is None else sources(keys, version, directory, max_length)
     return chain.from_iterable(source.blocks() for source in cut)
 
 
@@ -194,9 +194,9 @@ def _compare(
 ) -> _LoadResult:
     """Verify that the live version equals the files, without writing."""
     trending = keys.ranking(version, TRENDING)
-    longest = read_list_cut(client, keys, version)
+    max_length = read_list_cut(client, keys, version)
     count = size = 0
-    for block in _blocks(keys, version, directory, longest):
+    for block in _blocks(keys, version, directory, max_length):
         pairs = [(key, value) for key, value in block.pairs(block.rows) if key != trending]
         _verify_values(client, version, pairs)
         count += len(pairs)
@@ -208,7 +208,7 @@ def _compare(
     trending_list = client.get(trending)
     count += (catalogue > 0) + (trending_list is not None)
     _verify_count(client, keys, version, count)
-    return _LoadResult(count, size + catalogue + len(trending_list or b""), cut_to=longest)
+    return _LoadResult(count, size + catalogue + len(trending_list or b""), cut_to=max_length)
 
 
 def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
