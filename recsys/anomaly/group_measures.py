@@ -86,13 +86,13 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
     return pl.DataFrame(columns).fill_nan(None)
 
 
-def one_sided(table: pl.DataFrame) -> NDArray[np.float64]:
+def one_sided_measures(table: pl.DataFrame) -> NDArray[np.float64]:
     """Return the columns of `MEASURES`, (users, measures): 0 on the side that does not count, nan where unknown."""
-    columns = [_one_sided(table, measure) for measure in MEASURES]
+    columns = [_one_sided_measure(table, measure) for measure in MEASURES]
     return np.column_stack(columns)
 
 
-def _one_sided(table: pl.DataFrame, measure: Measure) -> NDArray[np.float64]:
+def _one_sided_measure(table: pl.DataFrame, measure: Measure) -> NDArray[np.float64]:
     if measure.name not in table.columns:
         return np.full(table.height, np.nan)
     values = table[measure.name].cast(pl.Float64).to_numpy()

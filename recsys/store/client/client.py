@@ -146,8 +146,8 @@ class RedisClient:
         ]
         received = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
         replies: list[Reply] = [None] * len(commands)
-        for shared, some in zip(indices.values(), received, strict=True):
-            for index, reply in zip(shared, some, strict=True):
+        for shared, node_replies in zip(indices.values(), received, strict=True):
+            for index, reply in zip(shared, node_replies, strict=True):
                 replies[index] = reply
         return replies
 
