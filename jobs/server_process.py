@@ -16,7 +16,7 @@ from recsys.store.embedded import start_server
 PROGRAM: Final = "serving"
 
 
-def become_server(settings: Settings, settings_file: Path | None) -> NoReturn:
+def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process by the server; its workers read the settings themselves, from the same file.
 
     If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises

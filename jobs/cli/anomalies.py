@@ -29,7 +29,7 @@ anomalies_app = typer.Typer(
 commands.add_typer(anomalies_app, name="anomalies")
 
 User = Annotated[str, typer.Argument(metavar="USER")]
-Hidden = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
+IsPseudonym = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
 
 
 class LabelName(StrEnum):
@@ -56,9 +56,9 @@ def list_command(
 
 
 @anomalies_app.command("explain")
-def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_json: AsJson = False) -> None:
+def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False, as_json: AsJson = False) -> None:
     """Explain why a user is flagged, and what the latest nightly run found."""
-    explanation = explain_user(context.obj, _stored_id(context, user, is_hidden))
+    explanation = explain_user(context.obj, _stored_id(context, user, is_pseudonym))
     if as_json:
         print_json(asdict(explanation))
     else:
@@ -66,9 +66,9 @@ def explain(context: typer.Context, user: User, is_hidden: Hidden = False, as_js
 
 
 @anomalies_app.command("release")
-def release_command(context: typer.Context, user: User, is_hidden: Hidden = False) -> None:
+def release_command(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False) -> None:
     """Remove a user's flag, and never flag the user automatically again; stored as the label fine."""
-    stored_id = _stored_id(context, user, is_hidden)
+    stored_id = _stored_id(context, user, is_pseudonym)
     client, keys = _store(context)
     put_label(client, keys, stored_id, "fine", datetime.now(UTC))
     typer.echo(f"{user} is released.")
@@ -79,10 +79,10 @@ def label(
     context: typer.Context,
     user: User,
     label: Annotated[LabelName, typer.Argument()],
-    is_hidden: Hidden = False,
+    is_pseudonym: IsPseudonym = False,
 ) -> None:
     """Label a user: a bot is flagged at once, a user who is fine is released."""
-    stored_id = _stored_id(context, user, is_hidden)
+    stored_id = _stored_id(context, user, is_pseudonym)
     client, keys = _store(context)
     put_label(client, keys, stored_id, label.value, datetime.now(UTC))
     typer.echo(f"{user} is labeled {label.value}.")
@@ -109,13 +109,13 @@ def _store(context: typer.Context) -> tuple[Client, Keys]:
     return connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
 
 
-def _stored_id(context: typer.Context, user: str, is_hidden: bool) -> str:
+def _stored_id(context: typer.Context, user: str, is_pseudonym: bool) -> str:
     if not is_id(user):
         raise SettingsError(
             f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
         )
     lake = open_lake(context.obj)
-    return user if is_hidden else lake.stored_id(user)
+    return user if is_pseudonym else lake.stored_id(user)
 
 
 def _parse_day(text: str) -> date:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.server_process import become_server
+from jobs.server_process import exec_server
 from recsys.settings import Settings
 
 commands = typer.Typer()
@@ -26,4 +26,4 @@ def serve(
     settings: Settings = context.obj
     options = {"host": host, "port": port, "workers": workers}
     serving = replace(settings.serving, **{name: value for name, value in options.items() if value is not None})
-    become_server(replace(settings, serving=serving), context.find_root().params["config"])
+    exec_server(replace(settings, serving=serving), context.find_root().params["config"])

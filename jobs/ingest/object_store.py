@@ -52,23 +52,23 @@ SECRET_OPTIONS = (
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file in a store; `shown` is its address without secrets, `name` is matched with tables."""
+    """A file in a store; `display_name` is its address without secrets, `name` is matched with tables."""
 
-    shown: str
+    display_name: str
     name: str
     path: str
     store: "Store"
 
     def version(self) -> str:
         """Return a text that changes with the content, without reading it; empty if the store has none."""
-        with _source_errors(self.shown, self.store):
+        with _source_errors(self.display_name, self.store):
             return self.store.version(self.path)
 
     def fetch(self, directory: Path) -> Path:
         """Copy the file into a directory under its name; raises `SourceError` when it cannot be read to its end."""
         directory.mkdir(parents=True, exist_ok=True)
         target = directory / self.name
-        with _source_errors(self.shown, self.store), self.store.open(self.path) as (source, size):
+        with _source_errors(self.display_name, self.store), self.store.open(self.path) as (source, size):
             with target.open("wb") as file:
                 shutil.copyfileobj(source, file, BLOCK_BYTES)
             if size is not None and target.stat().st_size != size:
@@ -190,8 +190,8 @@ def find_remote_files(paths: tuple[str, ...], options: Mapping[str, str]) -> lis
         if scheme not in stores:
             with _source_errors(redact_address(address), Web()):
                 stores[scheme] = _connect(scheme, options)
-        files |= {file.shown: file for file in _expand(address, path, stores[scheme])}
-    return [files[shown] for shown in sorted(files)]
+        files |= {file.display_name: file for file in _expand(address, path, stores[scheme])}
+    return [files[display_name] for display_name in sorted(files)]
 
 
 def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
@@ -262,7 +262,7 @@ def _as_regex(pattern: str) -> str:
 
 
 @contextmanager
-def _source_errors(shown: str, store: Store) -> Generator[None]:
+def _source_errors(display_name: str, store: Store) -> Generator[None]:
     """Raise what goes wrong as a `SourceError`: one line with the address and without secrets."""
     try:
         yield
@@ -270,4 +270,4 @@ def _source_errors(shown: str, store: Store) -> Generator[None]:
         reason = first_line(error)
         for secret in store.secrets:
             reason = reason.replace(secret, REDACTED)
-        raise SourceError(f"{shown}: cannot be read: {reason}") from None
+        raise SourceError(f"{display_name}: cannot be read: {reason}") from None

@@ -107,7 +107,7 @@ class IngestPlan:
         read = matching = 0
         for file in files:
             tables = matching_tables(file.name, self.sources)
-            display_name = str(file) if isinstance(file, Path) else file.shown
+            display_name = str(file) if isinstance(file, Path) else file.display_name
             if not tables and display_name in named:
                 patterns = ", ".join(table.files for table in self.sources.file_tables)
                 expected = patterns or "events*, items*, users*"
@@ -134,7 +134,7 @@ class IngestPlan:
         due = [(table, version) for table, version in versions if version not in ingested.get(table.name, ())]
         if due:
             copy = file.fetch(scratch / "fetched")
-            yield from self._copy_sources(copy, file.shown, due, ingested)
+            yield from self._copy_sources(copy, file.display_name, due, ingested)
             copy.unlink()
 
     def _copy_sources(
@@ -176,7 +176,7 @@ class IngestPlan:
 def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
     """Return a hash of a remote file's version and its mapping; empty for a table without a watermark."""
     version = file.version() if table.watermark else ""
-    return _hash(f"{file.shown} {version} {_mapping(table, sources)}") if version else ""
+    return _hash(f"{file.display_name} {version} {_mapping(table, sources)}") if version else ""
 
 
 def _mapping(table: Table, sources: Sources) -> str:

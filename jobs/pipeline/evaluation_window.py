@@ -1,4 +1,4 @@
-"""Windows of time on which models are measured: fitted on the events before, compared with the events in it."""
+"""Time windows on which models are measured: fitted on the events before one, compared with the events in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ ANY_USER = np.array([0], np.int32)
 
 @dataclass(frozen=True)
 class EvaluationWindow:
-    """The interactions before a window, and what users wanted in it."""
+    """The interactions before a window, and the relevant items of its users."""
 
     interactions: Interactions
     ground_truth: GroundTruth
@@ -50,16 +50,16 @@ class EvaluationWindow:
 
 
 def prepare_evaluation_window(
-    lake: Lake, settings: Settings, start: datetime, end: datetime, wanted_by: Lake | None = None
+    lake: Lake, settings: Settings, start: datetime, end: datetime, relevance_lake: Lake | None = None
 ) -> EvaluationWindow:
-    """Read the interactions before `start`, and what users wanted from then to `end`.
+    """Read the interactions before `start`, and the relevant items of users from then to `end`.
 
-    At most `evaluation.max_users` users are measured, drawn at random. `wanted_by` is another lake to read what
-    they wanted from, such as one with fewer users.
+    At most `evaluation.max_users` users are measured, drawn at random. The relevant items are read from
+    `relevance_lake` if it is given, such as a lake with fewer users.
     """
     interactions = compute_interactions(lake, settings.sources, start)
     weights = settings.sources.event_weights
-    events = (wanted_by or lake).events()
+    events = (relevance_lake or lake).events()
     pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = interactions.user_items if settings.repeat == "exclude" else None
@@ -68,7 +68,7 @@ def prepare_evaluation_window(
 
 
 def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows:
-    """Fit a model on the interactions and rank items for the window's users, (users, `LIST_DEPTH` at least)."""
+    """Fit a model on the interactions and rank items for the window's users, (users, at least `LIST_DEPTH`)."""
     depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
     return model.fit(window.interactions).recommend(window.ground_truth.user_rows, depth, window.exclude)[0]
 
@@ -84,12 +84,12 @@ def choose_weights(lists: Mapping[str, Rows], window: EvaluationWindow, settings
 
 
 def winner_name(choice: BlendChoice) -> str:
-    """Name what is published: `BLEND`, or the only model with a weight."""
+    """Return the name of what is published: `BLEND`, or the only model with a weight."""
     return BLEND if len(choice.weights) > 1 else next(iter(choice.weights))
 
 
 def blend_config(choice: BlendChoice, evaluation: Evaluation) -> BlendConfig:
-    """Configure the blend with the chosen weights."""
+    """Return the configuration of the blend with the chosen weights."""
     members = tuple(choice.weights)
     light, heavy = (tuple(choice.weights[name][segment] for name in members) for segment in (LIGHT, HEAVY))
     return BlendConfig(members, light, heavy, evaluation.light_user_events, LIST_DEPTH)

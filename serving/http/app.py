@@ -137,5 +137,5 @@ def _request_id(request: Request[Any, Any, Any]) -> str:
 
 def _error_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     request_id = _request_id(request)
-    status, content, headers = error_response(error, request_id, request.app.state.worker.outage)
+    status, content, headers = error_response(error, request_id, request.app.state.worker.outage_log)
     return Response(content, status_code=status, headers={REQUEST_ID_HEADER: request_id, **headers})

@@ -44,7 +44,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
         result = await route.run(call, partial(read_body, receive))
         status, body, headers = result.status or route.status, _encode(result.content), result.headers
     except Exception as error:
-        status, content, headers = error_response(error, request_id, worker.outage)
+        status, content, headers = error_response(error, request_id, worker.outage_log)
         body = _encode(content)
     answer_headers = [
         (b"content-type", b"application/json"),

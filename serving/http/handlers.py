@@ -169,7 +169,7 @@ async def ready(call: Call) -> Result:
     catalogue = call.worker.catalogue_sync.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    return Result(ReadyStatus("ready" if call.worker.reads.available else "degraded", catalogue.version))
+    return Result(ReadyStatus("ready" if call.worker.read_redis.available else "degraded", catalogue.version))
 
 
 async def metrics(call: Call) -> Result:

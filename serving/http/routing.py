@@ -40,7 +40,7 @@ class Call:
 
     def audit(self, action: str, user_id: str) -> None:
         """Add to the audit log what is done, and to whom."""
-        self.worker.audit.add(self.key, action, self.worker.stored_id(user_id))
+        self.worker.audit_log.add(self.key, action, self.worker.stored_id(user_id))
 
     def path_id(self, name: str) -> str:
         """Return the id at the end of the path; raises `InvalidValueError`."""

@@ -45,24 +45,24 @@ class Worker:
         directory = settings.directory / DIRECTORY
         self.settings = settings
         self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
-        self.reads = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
-        self.writes = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
-        self.catalogue_sync = CatalogueSync(self.reads, self.writes, keys, directory, serving.static_list)
-        self.load_shedder = LoadShedder(self.writes, keys, serving.stream_length)
-        self.engine = Engine(settings, self.reads, keys, self.catalogue_sync, self.stored_id, now)
+        self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
+        self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
+        self.catalogue_sync = CatalogueSync(self.read_redis, self.write_redis, keys, directory, serving.static_list)
+        self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length)
+        self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now)
         self.metrics = Metrics(metrics_directory(settings.directory), self._gauges)
         guard = None
         if settings.anomalies.online != "off":
-            guard = Guard(settings, self.writes, keys, self.stored_id, now, self.metrics.count)
+            guard = Guard(settings, self.write_redis, keys, self.stored_id, now, self.metrics.count)
         self.events = EventWriter(
-            settings, self.writes, keys, self.load_shedder, self.stored_id, now, self.engine.apply_local, guard
+            settings, self.write_redis, keys, self.load_shedder, self.stored_id, now, self.engine.apply_local, guard
         )
-        self.items = ItemWriter(self.writes, keys, self.load_shedder, now, self.catalogue_sync.apply_local)
-        self.flags = FlagStore(self.writes, keys, now)
-        self.impressions = ImpressionWriter(self.writes, keys, self.load_shedder, now)
+        self.items = ItemWriter(self.write_redis, keys, self.load_shedder, now, self.catalogue_sync.apply_local)
+        self.flags = FlagStore(self.write_redis, keys, now)
+        self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
-        self.audit = AuditLog(settings.directory / AUDIT_FILE)
-        self.outage = OutageLog()
+        self.audit_log = AuditLog(settings.directory / AUDIT_FILE)
+        self.outage_log = OutageLog()
 
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, where the settings have a key for it."""
@@ -73,10 +73,11 @@ class Worker:
         """Connect, and load the catalogue; close everything at the end."""
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.set_threshold(GC_THRESHOLD)
-        await self.reads.open()
-        await self.writes.open()
+        await self.read_redis.open()
+        await self.write_redis.open()
         await asyncio.gather(
-            self.reads.wait_until_available(START_SECONDS), self.writes.wait_until_available(START_SECONDS)
+            self.read_redis.wait_until_available(START_SECONDS),
+            self.write_redis.wait_until_available(START_SECONDS),
         )
         await self.catalogue_sync.open()
         self.load_shedder.open()
@@ -90,8 +91,8 @@ class Worker:
             await self.load_shedder.close()
             await self.metrics.close()
             await self.catalogue_sync.close()
-            await self.writes.close()
-            await self.reads.close()
+            await self.write_redis.close()
+            await self.read_redis.close()
 
     def record_answer(self, result: EngineResult, request: ListRequest) -> None:
         """Count an answer, and write what it showed to the stream of events."""
@@ -113,12 +114,12 @@ class Worker:
 
     def _gauges(self) -> dict[str, float]:
         self.metrics.set_total("impressions_lost", self.impressions.lost)
-        self.metrics.set_total("redis_outages", sum(link.outages for link in self.reads.connections))
+        self.metrics.set_total("redis_outages", sum(link.outages for link in self.read_redis.connections))
         return {
             "stream_entries": self.load_shedder.stream_entries,
             "stream_lag_seconds": self.load_shedder.oldest_seconds,
             "redis_memory_bytes": self.load_shedder.used_memory,
             "redis_share": self.load_shedder.share,
-            "redis_able": float(self.reads.available),
+            "redis_able": float(self.read_redis.available),
             "flags_active": self.load_shedder.flags_active,
         }

@@ -52,7 +52,7 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
         clean = prepare_evaluation_window(context.lake, settings, start, end)
         published = {name: read_lists(run, TEST, name) for name in choice.weights}
         clean_lists = merge_winner_lists(choice, published, clean, settings)
-        mixed = prepare_evaluation_window(unscreened, settings, start, end, wanted_by=context.lake)
+        mixed = prepare_evaluation_window(unscreened, settings, start, end, relevance_lake=context.lake)
         refitted: dict[str, Rows] = {}
         for name in choice.weights:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.server_process import become_server
+from jobs.server_process import exec_server
 from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings
@@ -49,7 +49,7 @@ def told(settings: Settings, url: str) -> dict[str, str]:
 
 def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings: Settings) -> None:
     with pytest.raises(BecomeError) as became:
-        become_server(settings, Path("shop.toml"))
+        exec_server(settings, Path("shop.toml"))
     command, environment = became.value.args
     assert command == ["-P", "-m", "serving"]
     status = server_status(settings.directory / "valkey")
@@ -63,7 +63,7 @@ def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings
 def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
     """It may be down: requests say so until it is there."""
     with pytest.raises(BecomeError) as became:
-        become_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
+        exec_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
     assert became.value.args[1] == told(settings, "redis://127.0.0.1:1")
     assert not settings.directory.exists()
 
@@ -81,7 +81,7 @@ def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict
     settings.directory.mkdir()
     save_keys(settings.directory / API_KEYS_FILE, ApiKeys().with_key(key))
     with pytest.raises(RecsysError) as error:
-        become_server(replace(settings, **changed), None)
+        exec_server(replace(settings, **changed), None)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
@@ -95,4 +95,4 @@ def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
             RecsysError, match=f"^cannot listen on 127.0.0.1, port {serving.port}: Address already in use$"
         ),
     ):
-        become_server(settings, None)
+        exec_server(settings, None)

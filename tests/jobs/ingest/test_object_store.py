@@ -136,7 +136,7 @@ def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, k
     ):
         store.put(key, b"a\n")
     files = find_remote_files((address, address), store.options)
-    assert [file.shown for file in files] == [f"s3://shop/{key}" for key in keys]
+    assert [file.display_name for file in files] == [f"s3://shop/{key}" for key in keys]
 
 
 def test_the_same_object_again_changes_no_byte_of_the_lake(store: Store, lake: Lake):

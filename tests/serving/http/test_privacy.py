@@ -12,7 +12,7 @@ import httpx
 import pytest
 import redis
 
-from jobs.server_process import become_server
+from jobs.server_process import exec_server
 from recsys.api_keys import API_KEYS_FILE
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
@@ -96,7 +96,7 @@ def test_only_this_machine_is_answered_without_keys(tmp_path: Path) -> None:
     # An address for documentation, which no machine has: with a key it is tried.
     elsewhere = Settings(directory=tmp_path / "var", serving=Serving(host="192.0.2.1"))
     with pytest.raises(ServingError, match=r"cannot listen on 192\.0\.2\.1"):
-        become_server(elsewhere, None)
+        exec_server(elsewhere, None)
 
 
 @pytest.fixture
@@ -142,4 +142,4 @@ def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
 def test_half_a_certificate_is_told(tmp_path: Path) -> None:
     half = Settings(directory=tmp_path / "var", serving=Serving(tls_key=tmp_path / "key.pem"))
     with pytest.raises(ServingError, match="expected both, or neither"):
-        become_server(half, None)
+        exec_server(half, None)
