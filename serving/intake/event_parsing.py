@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 from msgspec import Raw, Struct
 
+from recsys.contract import Events
 from recsys.event_ids import row_hash
 from recsys.schema import (
     EVENT,
@@ -19,7 +20,6 @@ from recsys.schema import (
     TIMESTAMP,
     USER_ID,
     VALUE,
-    Events,
     find_broken_event_rule,
     is_id,
 )

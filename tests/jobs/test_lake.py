@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from jobs.lake import Lake, open_lake
+from recsys.contract import Events, Items, Users
 from recsys.errors import SettingsError
 from recsys.pseudonyms import key_check
-from recsys.schema import Events, Items, Users
 from recsys.settings import Lake as LakeSettings
 from recsys.settings import Settings
 
