@@ -1,4 +1,4 @@
-"""The catalogue for serving: the facts of all items that requests filter and order by, most popular first."""
+"""The catalogue for serving: the facts by which requests filter and order items, most popular items first."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from recsys.schema import (
 from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, ITEMS_PER_PART
 
 MIN_LENGTH_SHARE = 1e-4
-"""Of an item's length: below it single precision has rounding errors only, and the vector says nothing."""
+"""Share of an item's length below which its vector consists of rounding errors only, and is set to zero."""
 
 
 def write_catalogue_file(
@@ -37,7 +37,7 @@ def write_catalogue_file(
     item_features: pl.LazyFrame,
     vectors: NDArray[np.int8] | None,
 ) -> None:
-    """Write a row for each item of the events or the catalogue, with `VECTORS` if vectors are given.
+    """Write a row for each item of the events or the catalogue, with a `VECTOR` if vectors are given.
 
     `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) belong to the rows of `interactions.items`; items
     without events come last, in order of id, and their vectors are all 0.
@@ -74,7 +74,7 @@ def item_vectors(interactions: Interactions, seed: int) -> NDArray[np.int8]:
     """Compress each item's column of users to `VECTOR_SIZE` whole numbers, (items, `VECTOR_SIZE`).
 
     The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD.
-    Each vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
+    Each vector is `VECTOR_NORM` long; an item without interactions, or outside the SVD's dimensions, has zeros.
     """
     values, right = truncated_svd(interactions.positives, VECTOR_SIZE, seed)
     scaled = np.zeros((len(interactions.items), VECTOR_SIZE), np.float32)
