@@ -47,7 +47,7 @@ def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(HEADER, "")
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is not iterable)
         header = TypeAdapter(Header).validate_json(text)
         if (header.model, header.format) != (name, FORMAT):
             content = f"model {header.model} in format {header.format}"

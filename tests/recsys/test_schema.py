@@ -5,10 +5,19 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.schema import DEFAULT_WEIGHTS, ID_PATTERN, MIN_TIMESTAMP, Events, Items, Users, events_schema
+from recsys.schema import (
+    DEFAULT_WEIGHTS,
+    ID_PATTERN,
+    MIN_TIMESTAMP,
+    Events,
+    Items,
+    Users,
+    events_schema,
+    find_broken_event_rule,
+)
 
 LATEST = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -142,3 +151,39 @@ def test_a_wrong_item_breaks_one_rule(name: str, value: object, rule: str):
 def test_columns_are_spelled_as_in_the_contract():
     assert Events.column_names() == list(EVENT)
     assert Users.column_names() == ["user_id", "attributes"]
+
+
+IDS = st.one_of(
+    st.sampled_from(
+        ["", "a", "x" * 128, "x" * 129, "é" * 128, "é" * 129, "a b", "\n", "a\x7f", "\u200b", "\u00a0"]
+    ),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=4),
+)
+AMOUNTS = st.one_of(st.none(), st.sampled_from([0.0, -0.0, -5e-324, 1e308]), st.floats())
+EDGES = [edge + timedelta(microseconds=step) for edge in (MIN_TIMESTAMP, LATEST) for step in (-1, 0, 1)]
+TIMES = st.one_of(st.sampled_from(EDGES), st.datetimes(timezones=st.just(UTC)))
+NAMES = st.one_of(st.sampled_from([*DEFAULT_WEIGHTS, "", "View", "view "]), st.text(max_size=3))
+
+
+@settings(max_examples=150, deadline=None)
+@given(IDS, IDS, IDS, NAMES, TIMES, st.tuples(AMOUNTS, AMOUNTS, AMOUNTS))
+def test_an_event_by_itself_breaks_a_rule_as_one_in_a_table_does(
+    event_id: str,
+    user_id: str,
+    item_id: str,
+    event: str,
+    timestamp: datetime,
+    amounts: tuple[float | None, float | None, float | None],
+) -> None:
+    value, price, quantity = amounts
+    row = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "event": event, "timestamp": timestamp}
+    amounts_of_row = {"value": value, "price": price, "quantity": quantity}
+    table = pl.DataFrame([row | amounts_of_row], schema_overrides=pl.Schema(Events)).select(
+        pl.col(name) if name in row | amounts_of_row else pl.lit(None, dtype).alias(name)
+        for name, dtype in pl.Schema(Events).items()
+    )
+    _, failure = events_schema(DEFAULT_WEIGHTS, LATEST).filter(table, cast=True)
+    broken = find_broken_event_rule(event_id, user_id, item_id, event, timestamp, amounts, DEFAULT_WEIGHTS, LATEST)
+    rules = failure.counts()
+    assert (broken is None) == (not rules)
+    assert broken is None or broken in rules

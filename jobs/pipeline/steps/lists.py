@@ -16,12 +16,13 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
-from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.progress import Task
 from recsys.data.interactions import Interactions
+from recsys.data.item_vectors import item_vectors
 from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.models._item_item.similarity import SupportFilter
@@ -83,7 +84,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
         write_bought_with_lists(directory, bought_with, items, settings.lists.similar_items)
         write_history(directory, interactions, exclude, settings.lists.history_items, task)
         write_profiles(directory, features, items)
-        vectors = item_vectors(interactions, settings.seed) if settings.serving.diversity > 0 else None
+        vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(directory, interactions, popularity, items, read_item_features(run), vectors)
 
 

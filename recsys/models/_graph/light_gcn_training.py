@@ -133,10 +133,10 @@ def hold_out(positives: csr_matrix, seed: int) -> Examples:
     pair_users = np.repeat(np.arange(users, dtype=np.int32), np.diff(positives.indptr))
     pair_items = positives.indices.astype(np.int32)
     generator = np.random.default_rng(seed)
-    several = np.flatnonzero(np.diff(positives.indptr) >= MIN_ITEMS)
-    size = min(HELD_OUT_USERS, int(HELD_OUT_SHARE * positives.nnz), len(several))
-    chosen = np.sort(generator.choice(several, size, replace=False)) if size else several[:0]
-    places = positives.indptr[chosen] + generator.integers(np.diff(positives.indptr)[chosen]) if size else chosen
+    eligible = np.flatnonzero(np.diff(positives.indptr) >= MIN_ITEMS)
+    size = min(HELD_OUT_USERS, int(HELD_OUT_SHARE * positives.nnz), len(eligible))
+    sampled = np.sort(generator.choice(eligible, size, replace=False)) if size else eligible[:0]
+    places = positives.indptr[sampled] + generator.integers(np.diff(positives.indptr)[sampled]) if size else sampled
     kept = np.ones(positives.nnz, np.bool_)
     kept[places] = False
     learned = csr_matrix(
@@ -211,6 +211,6 @@ def _ndcg(module: LightGcnModule, examples: Examples) -> float:
 
 def _item_bias(users: Vectors, items: Vectors, positives: csr_matrix) -> Vectors:
     """Return a bias below any score for items without users, 0 for all others."""
-    nobody = np.bincount(positives.indices, minlength=len(items)) == 0
+    has_no_users = np.bincount(positives.indices, minlength=len(items)) == 0
     lowest = -1 - float(row_norms(users).max(initial=0) * row_norms(items).max(initial=0))
-    return np.where(nobody, lowest, 0).astype(np.float32)
+    return np.where(has_no_users, lowest, 0).astype(np.float32)

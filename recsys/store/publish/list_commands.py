@@ -13,10 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.store.keys import CLUSTER_SLOTS
+
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
-SLOTS: Final = 16_384
 SLACK: Final = 8
 """Spare bytes after every array that is copied from or to, as eight bytes are copied at a time."""
 
@@ -44,18 +45,18 @@ def set_commands(
     id_starts: Numbers,
     ids: Bytes,
     rows: Numbers,
-    longest: int,
+    max_length: int,
     per_command: int,
 ) -> tuple[Bytes, int]:
     """Return MSET commands of `per_command` lists each for some rows of a block, and the bytes of their values.
 
-    Row r's key is prefix, `owners[owner_starts[r]:owner_starts[r + 1]]`, suffix; its value the first `longest`
+    Row r's key is prefix, `owners[owner_starts[r]:owner_starts[r + 1]]`, suffix; its value the first `max_length`
     of the ids `items[list_starts[r]:list_starts[r + 1]]`, one space between; id i is
     `ids[id_starts[i]:id_starts[i + 1]]`. `owners` and `ids` end in `SLACK`. No row is empty.
     """
     sizes = np.empty(len(rows), np.int64)
     id_sizes = np.diff(id_starts)
-    _value_sizes(list_starts, items, id_sizes, rows, longest, sizes)
+    _value_sizes(list_starts, items, id_sizes, rows, max_length, sizes)
     keys = (owner_starts[1:] - owner_starts[:-1])[rows] + len(prefix) + len(suffix)
     total = int(sizes.sum())
     out = np.empty(total + int(keys.sum()) + 2 * _ROW_BYTES * len(rows) + SLACK, np.uint8)
@@ -71,7 +72,7 @@ def set_commands(
         ids,
         rows,
         sizes,
-        longest,
+        max_length,
         per_command,
         out,
     )
@@ -136,11 +137,11 @@ def _line_end(out: Bytes, at: np.uint64) -> np.uint64:
 
 @njit(nogil=True, cache=True)
 def _value_sizes(
-    list_starts: Numbers, items: NDArray[np.int32], id_sizes: Numbers, rows: Numbers, longest: int, out: Numbers
+    list_starts: Numbers, items: NDArray[np.int32], id_sizes: Numbers, rows: Numbers, max_length: int, out: Numbers
 ) -> None:
     for place in range(len(rows)):
         row = rows[place]
-        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + longest)
+        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + max_length)
         size = end - start - 1
         for item in range(start, end):
             size += id_sizes[_U(items[_U(item)])]
@@ -161,7 +162,7 @@ def _fill(
     ids: Bytes,
     rows: Numbers,
     sizes: Numbers,
-    longest: int,
+    max_length: int,
     per_command: int,
     out: Bytes,
 ) -> np.uint64:
@@ -178,7 +179,7 @@ def _fill(
         at = _copy(owners, owner, length, out, at)
         at = _line_end(out, _copy(suffix, _0, after, out, at))
         at = _line_end(out, _mark(_DOLLAR, _U(sizes[place]), out, at))
-        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + longest)
+        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + max_length)
         for item in range(start, end):
             number = _U(items[_U(item)])
             at = _copy(ids, _U(id_starts[number]), _U(id_sizes[number]), out, at)
@@ -220,7 +221,7 @@ def _slots(
         crc = 0
         for byte in range(start, end):
             crc = ((crc << 8) & 0xFFFF) ^ table[(crc >> 8) ^ key[byte]]
-        out[place] = crc % SLOTS
+        out[place] = crc % CLUSTER_SLOTS
 
 
 @njit(nogil=True, cache=True)

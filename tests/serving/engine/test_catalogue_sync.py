@@ -1,0 +1,140 @@
+"""Item changes applied to a catalogue, and a catalogue that follows the live version."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+import redis
+
+from recsys.settings import Settings
+from recsys.store.catalogue import CATALOGUE_SCHEMA
+from recsys.store.client.client import RedisClient
+from recsys.store.keys import Keys
+from serving.engine.catalogue import Catalogue
+from serving.engine.catalogue_sync import CatalogueSync, Facts, apply_changes
+from tests.serving.conftest import VERSION, Publish, Shop
+from tests.serving.waiting import PATIENCE_SECONDS, until_async
+
+KEYS = Keys("recsys")
+NEXT_VERSION = "20180102T000000Z"
+BEFORE, AFTER = "2017-12-31T23:59:59Z", "2018-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    """Return the catalogue of one item, as of the first day of 2018."""
+    rows = [{"item_id": "a", "price": 1.0, "brand": "X", "available": True}]
+    return Catalogue(VERSION, pl.DataFrame(rows, schema=CATALOGUE_SCHEMA))
+
+
+@asynccontextmanager
+async def open_sync(settings: Settings, directory: Path) -> AsyncGenerator[CatalogueSync]:
+    """Open a catalogue that follows the live version."""
+    client = RedisClient(settings.redis, 5.0)
+    await client.open()
+    assert await client.wait_until_available(PATIENCE_SECONDS)
+    sync = CatalogueSync(client, client, KEYS, directory, static_list=None)
+    await sync.open()
+    try:
+        yield sync
+    finally:
+        await sync.close()
+        await client.close()
+
+
+def change(client: redis.Redis, item_id: str, facts: Facts) -> None:
+    """Write an item's change as another worker does."""
+    client.xadd(KEYS.item_changes, {item_id: msgspec.json.encode(facts)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "price", "brand"),
+    [
+        ([], 1.0, "X"),
+        ([{"price": 2.0, "updated_at": AFTER}], 2.0, "X"),
+        ([{"price": 2.0, "updated_at": BEFORE}], 1.0, "X"),
+        ([{"price": 2.0}], 2.0, "X"),
+        ([{"price": 2.0, "updated_at": AFTER}, {"brand": "Y", "updated_at": AFTER}], 2.0, "Y"),
+        ([{"price": 2.0, "updated_at": AFTER}, {"price": 3.0, "updated_at": AFTER}], 3.0, "X"),
+        ([{"price": 2.0, "updated_at": AFTER}, {"price": None, "updated_at": AFTER}], None, "X"),
+    ],
+    ids=["none", "later", "before the version", "without a time", "of two facts", "in order", "back to none"],
+)
+def test_changes_since_the_version_are_applied_in_order(
+    catalogue: Catalogue, changes: list[Facts], price: float | None, brand: str
+) -> None:
+    apply_changes(catalogue, [("a", facts) for facts in changes])
+    facts = catalogue.facts("a")
+    assert (facts["price"], facts["brand"]) == (price, brand)
+
+
+def test_a_changed_item_that_is_new_is_the_least_popular(catalogue: Catalogue) -> None:
+    apply_changes(catalogue, [("new", {"title": "Tea", "updated_at": AFTER}), ("old", {"updated_at": BEFORE})])
+    assert list(catalogue.popular()) == ["a", "new"]
+    assert catalogue.title("new") == "Tea"
+
+
+def test_a_refresh_reads_the_changes_of_other_workers(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, tmp_path: Path
+) -> None:
+    publish_shop()
+    client.hset(KEYS.items, "ap1", msgspec.json.encode({"price": 4.0, "updated_at": AFTER}))
+    client.sadd(KEYS.unavailable, "ap2")
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            assert sync.catalogue is not None
+            assert sync.catalogue.facts("ap1")["price"] == 4.0
+            assert list(sync.catalogue.popular())[:2] == ["ap1", "ap3"]
+            change(client, "ap1", {"available": False, "updated_at": AFTER})
+            client.xadd(KEYS.item_changes, {"ap3": b"not JSON"})
+            change(client, "ap4", {"price": 5.0, "updated_at": AFTER})
+            await sync.refresh()
+            assert list(sync.catalogue.popular())[:2] == ["ap3", "ap4"]
+            assert sync.catalogue.facts("ap4")["price"] == 5.0
+
+    asyncio.run(scenario())
+
+
+def test_callers_in_one_turn_of_the_event_loop_share_a_refresh(
+    settings: Settings, publish_shop: Publish, tmp_path: Path
+) -> None:
+    publish_shop()
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            first = sync.refresh()
+            assert sync.refresh() is first
+            await first
+            assert sync.refresh() is not first
+
+    asyncio.run(scenario())
+
+
+def test_a_new_version_is_adopted_beside_the_one_before(
+    settings: Settings, publish_shop: Publish, tmp_path: Path
+) -> None:
+    publish_shop()
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            publish_shop(Shop(letter="b"), NEXT_VERSION)
+            await until_async(lambda: sync.catalogue is not None and sync.catalogue.version == NEXT_VERSION)
+            assert sync.pointer == NEXT_VERSION
+            old, new = sync.find_version(VERSION), sync.find_version(NEXT_VERSION)
+            assert old is not None
+            assert new is not None
+            assert (next(old.popular()), next(new.popular())) == ("ap1", "bp1")
+            assert sync.find_version("20180103T000000Z") is None
+            # A change is applied to both, by this worker at once.
+            sync.apply_local("ap1", {"available": False})
+            sync.apply_local("bp1", {"available": False})
+            assert (next(old.popular()), next(new.popular())) == ("ap2", "bp2")
+
+    asyncio.run(scenario())
+    saved = [file.name for file in (tmp_path / "snapshot").glob("*.parquet")]
+    assert saved == [f"catalogue-{NEXT_VERSION}.parquet"]
