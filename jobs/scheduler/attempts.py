@@ -32,9 +32,9 @@ class Job:
 
 
 def run_job(job: Job, due: datetime, settings: Settings, stop: Stop) -> Attempt:
-    """Run a job until it succeeds, has no retries left, runs elsewhere, or `stop` is requested.
+    """Run a job until it succeeds, has no retries left, runs in another process, or `stop` is requested.
 
-    Returns the last attempt; each one is recorded in the history. The outcome is derived from the exit status of the
+    Returns the last attempt; each one is recorded in the history. The outcome follows from the exit status of the
     job's process.
     """
     schedule = settings.schedule
