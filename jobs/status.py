@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class LakeStatus:
-    """What the lake holds."""
+    """The numbers of rows in the lake, and the times of the first and last event."""
 
     events: int
     items: int
@@ -36,7 +36,7 @@ class LakeStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run and how far it got."""
+    """A run and its progress."""
 
     run_id: str
     status: str

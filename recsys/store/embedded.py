@@ -217,6 +217,7 @@ def _client(port: int) -> redis.Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        protocol=2,  # without the greeting of version 3, which a server of another kind answers in its own way
         decode_responses=True,
         encoding_errors="surrogateescape",
     )

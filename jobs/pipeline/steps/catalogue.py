@@ -1,4 +1,4 @@
-"""The catalogue for serving: the facts of all items that requests filter and order by, most popular first."""
+"""The catalogue for serving: the facts by which requests filter and order items, most popular items first."""
 
 from pathlib import Path
 

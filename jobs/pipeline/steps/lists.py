@@ -1,4 +1,4 @@
-"""The lists step: rank items for every user, every item and everybody, and write what serving reads of them."""
+"""The lists step: rank items for every user, for every item and for all users, and write what serving reads."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -47,11 +47,11 @@ from recsys.store.publish.list_files import (
 
 BLOCK = 4_096
 GROUP_BLOCKS = 4
-"""Blocks in a row group: each has a dictionary of the ids, and larger groups are read for less."""
+"""Blocks in a row group; each group has its own dictionary of ids, so larger groups are cheaper to read."""
 
 
 def write_lists(context: RunContext) -> RunContext:
-    """Rank all items for every user and item, and write what serving reads of users and items, as one output."""
+    """Rank all items for every user and item, and write all files that serving reads, as one output."""
     context.write_outputs({LISTS: partial(_write_lists, context=context)})
     return context
 
@@ -122,7 +122,7 @@ def write_similar_lists(
     min_users: int,
     task: Task,
 ) -> None:
-    """Write the n items most similar to each item, of those that share at least `min_users` users with it."""
+    """Write the n items most similar to each item, among those that share at least `min_users` users with it."""
     shared = SupportFilter(interactions.positives, min_users)
     blocks = (
         (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
@@ -144,7 +144,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
 
 
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
-    """Write the n latest items of each user whom `exclude` keeps from getting them again; no row without such."""
+    """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
     blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))
     _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
