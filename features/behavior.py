@@ -1,9 +1,9 @@
-"""How a user behaves, in numbers that tell customers from bots, click farms and shills: one row per user.
+"""Behavior features of users, which separate customers from bots, click farms and shills: one row per user.
 
 Rates, the regularity of gaps between events, times of day, conversion ratios, items, IP addresses and ratings.
-Impressions are not actions of the user and are ignored. A feature is null where it is undefined, as the gaps of a
-single event. Nothing depends on how users are split into buckets: what depends on the whole shop comes in as
-`item_counts` and `ip_counts`, added up over all buckets.
+Impressions are not actions of the user and are ignored. A feature is null where it is undefined, such as the
+gaps of a single event. Results do not depend on the split of users into buckets: values of the whole shop are
+passed as `item_counts` and `ip_counts`, added up over all buckets.
 """
 
 from datetime import datetime
@@ -14,9 +14,9 @@ import polars as pl
 from features.behavior_actions import ACTION_FEATURES, action_features
 from features.behavior_expressions import count_feature, number_feature, per_user
 from features.behavior_items import ITEM_FEATURES, item_features
-from features.behavior_partials import USERS, exclude_impressions, rating_value
+from features.behavior_partials import USERS, rating_value
 from features.behavior_timing import TIMING_FEATURES, timing_features
-from features.events import load_events
+from features.events import exclude_impressions, load_events
 from features.feature import Feature
 from recsys.schema import EVENT, IP, ITEM_ID, PRICE, TIMESTAMP, USER_ID, VALUE
 
@@ -35,7 +35,7 @@ BEHAVIOR: Final = (
     *NETWORK_FEATURES,
 )
 
-_READ: Final = (USER_ID, ITEM_ID, EVENT, TIMESTAMP, VALUE, PRICE, IP)
+_EVENT_COLUMNS: Final = (USER_ID, ITEM_ID, EVENT, TIMESTAMP, VALUE, PRICE, IP)
 
 
 def behavior(events: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame, ips: pl.LazyFrame) -> pl.LazyFrame:
@@ -44,7 +44,7 @@ def behavior(events: pl.LazyFrame, as_of: datetime, items: pl.LazyFrame, ips: pl
     `items` are the `item_counts` of the whole shop, `ips` its `ip_counts`; addresses missing from these are
     ignored. Loads the events into memory.
     """
-    actions = exclude_impressions(load_events(events.select(_READ), as_of, _READ)).with_columns(
+    actions = exclude_impressions(load_events(events.select(_EVENT_COLUMNS), as_of, _EVENT_COLUMNS)).with_columns(
         rating_value().alias(VALUE)
     )
     addresses = actions.select(USER_ID, IP).drop_nulls().unique().join(ips, on=IP)

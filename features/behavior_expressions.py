@@ -1,14 +1,10 @@
 """Expressions and helpers that the behavior features share."""
 
-from typing import Final
-
 import polars as pl
 
-from features.events import exact_sum
+from features.events import COUNT, exact_sum
 from features.feature import Feature, columns
 from recsys.schema import USER_ID
-
-COUNT: Final = "count"
 
 
 def count_feature(name: str, unit: str, meaning: str, expression: pl.Expr) -> Feature:
@@ -23,7 +19,7 @@ def number_feature(name: str, unit: str, meaning: str, expression: pl.Expr) -> F
 
 def exact_mean(value: pl.Expr) -> pl.Expr:
     """Return the mean of the values that are not null; null without any."""
-    return _mean(exact_sum(value), value.count())
+    return pl.when(value.count() > 0).then(exact_sum(value).cast(pl.Float64) / value.count())
 
 
 def exact_deviation(value: pl.Expr) -> pl.Expr:
@@ -50,15 +46,6 @@ def per_user(rows: pl.LazyFrame, features: tuple[Feature, ...]) -> pl.LazyFrame:
     return rows.group_by(USER_ID).agg(columns(features))
 
 
-def count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
-    """Count the events of each user and key, in the column `COUNT`."""
-    return events.group_by(USER_ID, key).agg(pl.len().alias(COUNT))
-
-
 def sum_by(counts: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
     """Add up the column `COUNT` of each user and key."""
     return counts.group_by(USER_ID, key).agg(pl.col(COUNT).sum())
-
-
-def _mean(total: pl.Expr, count: pl.Expr) -> pl.Expr:
-    return pl.when(count > 0).then(total.cast(pl.Float64) / count)

@@ -1,11 +1,10 @@
-"""Behavior features of which items a user acts on, how popular they are, and how the user's ratings compare."""
+"""Behavior features of items: how many and how popular a user's items are, and how the user's ratings compare."""
 
 from typing import Final
 
 import polars as pl
 
 from features.behavior_expressions import (
-    COUNT,
     count_feature,
     entropy,
     exact_deviation,
@@ -14,6 +13,7 @@ from features.behavior_expressions import (
     per_user,
 )
 from features.behavior_partials import RATING_SUM, RATINGS, USERS
+from features.events import COUNT
 from recsys.schema import ITEM_ID, USER_ID, VALUE
 
 _MEAN_OF_OTHERS: Final = "of_others"

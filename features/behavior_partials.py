@@ -5,19 +5,14 @@ from typing import Final
 
 import polars as pl
 
-from features.events import events_before, exact_sum
-from recsys.schema import EVENT, IMPRESSION, IP, ITEM_ID, RATING, USER_ID, VALUE
+from features.events import events_before, exact_sum, exclude_impressions
+from recsys.schema import EVENT, IP, ITEM_ID, RATING, USER_ID, VALUE
 
 USERS: Final = "users"
 RATINGS: Final = "ratings"
 RATING_SUM: Final = "rating_sum"
 MIN_RATING: Final = "least_rating"
 MAX_RATING: Final = "greatest_rating"
-
-
-def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the events that are actions of users: all but impressions."""
-    return events.filter(pl.col(EVENT) != IMPRESSION)
 
 
 def rating_value() -> pl.Expr:

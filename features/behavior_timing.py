@@ -5,8 +5,6 @@ from typing import Final
 import polars as pl
 
 from features.behavior_expressions import (
-    COUNT,
-    count_by,
     count_feature,
     entropy,
     exact_deviation,
@@ -15,7 +13,7 @@ from features.behavior_expressions import (
     per_user,
     sum_by,
 )
-from features.events import pack_columns
+from features.events import COUNT, count_by, pack_columns
 from recsys.schema import ITEM_ID, TIMESTAMP, USER_ID
 
 _SECOND: Final = 1_000_000  # microseconds

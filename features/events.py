@@ -1,4 +1,4 @@
-"""Expressions that all features share: events before a point in time, age, decay, weight, orders, exact sums."""
+"""What all features share: selections of events, age, decay, weight, orders, counts and exact sums."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ import polars.selectors as cs
 from recsys.schema import (
     EVENT,
     EVENT_ID,
+    IMPRESSION,
     ITEM_ID,
     PRICE,
     PURCHASE,
@@ -22,10 +23,11 @@ from recsys.schema import (
 
 WINDOW_DAYS: Final = (1, 7, 30, 90)
 MAX_AMOUNT: Final = 1e12
+COUNT: Final = "count"
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
-_READ: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
+_EVENT_COLUMNS: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
 
 # Purchases of one user in one session are one order; without sessions, purchases with the same timestamp.
 ORDER_TIME: Final = "order_time"
@@ -37,12 +39,17 @@ def events_before(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     return events.filter(pl.col(TIMESTAMP) < pl.lit(as_of, dtype=TIMESTAMP_DTYPE))
 
 
-def load_events(events: pl.LazyFrame, as_of: datetime, read: Sequence[str] = _READ) -> pl.LazyFrame:
-    """Collect the events before `as_of`, with those of the columns `read` that they have.
+def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the events that are actions of users: all but impressions."""
+    return events.filter(pl.col(EVENT) != IMPRESSION)
+
+
+def load_events(events: pl.LazyFrame, as_of: datetime, names: Sequence[str] = _EVENT_COLUMNS) -> pl.LazyFrame:
+    """Collect the events before `as_of`, with those of the columns `names` that they have.
 
     User and item ids become an `Enum` in order of id, which Polars groups and sorts by its integer codes.
     """
-    selected = cs.by_name(*read, require_all=False)
+    selected = cs.by_name(*names, require_all=False)
     loaded = events_before(events, as_of).select(selected).collect(engine="streaming").lazy()
     ids = pl.collect_all([loaded.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
     encoded = [pl.col(table.columns[0]).cast(pl.Enum(table.to_series())) for table in ids]
@@ -90,6 +97,11 @@ def exact_sum(amount: pl.Expr) -> pl.Expr:
     """
     bounded = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
     return bounded.cast(pl.Decimal(38, 20)).sum()
+
+
+def count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
+    """Count the events of each user and key, in the column `COUNT`."""
+    return events.group_by(USER_ID, key).agg(pl.len().alias(COUNT))
 
 
 def purchase_day() -> pl.Expr:

@@ -55,32 +55,36 @@ def user_item_pairs(
     positive weight, and `liked` those with a positive weight except impressions. Columns named after an event type
     count it. `confidence` is the decayed weight of all events, `affinity` that of the events except impressions.
     """
-    impressions_weigh = bool(weights.get(IMPRESSION))
-    age, worth = pl.col(_AGE), pl.col(WEIGHT)
-    acts = pl.col(EVENT) != IMPRESSION
-    weighs, counts = worth != 0, worth > 0
+    impressions_have_weight = bool(weights.get(IMPRESSION))
+    age, event_weight = pl.col(_AGE), pl.col(WEIGHT)
+    is_act = pl.col(EVENT) != IMPRESSION
+    has_weight, is_positive = event_weight != 0, event_weight > 0
     long = decay(age, half_life_days)
     recent = decay(age, half_life_days * TREND_HALF_LIFE_SHARE)
     return (
         events.with_columns(weight(weights).alias(WEIGHT), days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
         .group_by(USER_ID, ITEM_ID)
         .agg(
-            acts.sum().alias(ACTS),
-            weighs.sum().alias(WEIGHED),
-            counts.sum().alias(EVENTS),
-            (counts & acts).sum().alias(LIKED),
-            *((counts & in_last(days, as_of)).sum().alias(events_column(days)) for days in WINDOW_DAYS),
+            is_act.sum().alias(ACTS),
+            has_weight.sum().alias(WEIGHED),
+            is_positive.sum().alias(EVENTS),
+            (is_positive & is_act).sum().alias(LIKED),
+            *((is_positive & in_last(days, as_of)).sum().alias(events_column(days)) for days in WINDOW_DAYS),
             *((pl.col(EVENT) == name).sum().alias(name) for name in (VIEW, CART, PURCHASE, REFUND)),
-            exact_sum(worth * long).alias(CONFIDENCE),
-            *([exact_sum(pl.when(acts).then(worth * long)).alias(AFFINITY)] if impressions_weigh else []),
-            exact_sum(counts * recent).alias(RECENT),
-            exact_sum(counts * long).alias(LONG),
+            exact_sum(event_weight * long).alias(CONFIDENCE),
+            *(
+                [exact_sum(pl.when(is_act).then(event_weight * long)).alias(AFFINITY)]
+                if impressions_have_weight
+                else []
+            ),
+            exact_sum(is_positive * recent).alias(RECENT),
+            exact_sum(is_positive * long).alias(LONG),
             purchase_day().drop_nulls().n_unique().alias(PURCHASE_DAYS),
             purchase_day().min().alias(FIRST_DAY),
             purchase_day().max().alias(LAST_DAY),
             pl.col(TIMESTAMP).min().alias(FIRST_AT),
-            pl.when(weighs).then(pl.col(TIMESTAMP)).min().alias(FIRST_WEIGHED_AT),
-            pl.when(weighs).then(pl.col(TIMESTAMP)).max().alias(LAST_AT),
+            pl.when(has_weight).then(pl.col(TIMESTAMP)).min().alias(FIRST_WEIGHED_AT),
+            pl.when(has_weight).then(pl.col(TIMESTAMP)).max().alias(LAST_AT),
         )
-        .with_columns([] if impressions_weigh else pl.col(CONFIDENCE).alias(AFFINITY))
+        .with_columns([] if impressions_have_weight else pl.col(CONFIDENCE).alias(AFFINITY))
     )

@@ -39,10 +39,10 @@ def feature_tables(
     catalogue from the events.
     """
     priced = _with_last_prices(items, buckets, as_of)
-    bought: pl.DataFrame | None = None
+    pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
     for number, bucket in enumerate(_prepare_buckets(buckets, as_of, half_life_days, weights)):
-        bought = _merge(bought, bucket.order_pairs, sum_order_pairs)
+        pairs = _merge(pairs, bucket.order_pairs, sum_order_pairs)
         partials = _merge(partials, bucket.item_partials, sum_item_partials)
         name = f"bucket={number:02d}"
         yield {
@@ -50,10 +50,10 @@ def feature_tables(
             f"interactions/{name}": bucket.interactions.lazy(),
             f"sequences/{name}": bucket.sequences.lazy(),
         }
-    assert bought is not None
+    assert pairs is not None
     assert partials is not None
     yield {
-        "bought_with": rank_order_pairs(bought.lazy(), n, min_users),
+        "bought_with": rank_order_pairs(pairs.lazy(), n, min_users),
         "item_features": merge_item_partials(partials.lazy(), items, as_of),
     }
 
@@ -83,12 +83,12 @@ def _prepare_buckets(
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
         return _Bucket(events, pairs, *small, *sorted_tables)
 
-    with ThreadPoolExecutor(1) as ahead:
-        following = ahead.submit(prepare, buckets[0])
+    with ThreadPoolExecutor(1) as executor:
+        following = executor.submit(prepare, buckets[0])
         for bucket in buckets[1:]:
-            ready, following = following.result(), ahead.submit(prepare, bucket)
-            yield ready
-            del ready  # frees the bucket before the one after next is loaded
+            prepared, following = following.result(), executor.submit(prepare, bucket)
+            yield prepared
+            del prepared  # frees the bucket before the one after next is loaded
         yield following.result()
 
 

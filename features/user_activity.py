@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, in_last
+from features.events import COUNT, WINDOW_DAYS, count_by, in_last
 from features.feature import Feature, columns
 from recsys.schema import (
     CART,
@@ -24,7 +24,6 @@ from recsys.schema import (
     VIEW,
 )
 
-_COUNT: Final = "count"
 _HOUR: Final = "hour"
 _WEEKDAY: Final = "weekday"
 
@@ -74,8 +73,8 @@ _COUNTS: Final = tuple(
 
 
 def _shares(key: str, values: range) -> pl.Expr:
-    counts = (pl.when(pl.col(key) == value).then(pl.col(_COUNT)).sum() for value in values)
-    return pl.concat_list([count / pl.col(_COUNT).sum() for count in counts])
+    counts = (pl.when(pl.col(key) == value).then(pl.col(COUNT)).sum() for value in values)
+    return pl.concat_list([count / pl.col(COUNT).sum() for count in counts])
 
 
 _HOURS: Final = (
@@ -105,8 +104,8 @@ def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """Compute one row per user of `events`, all before `as_of`, in the columns of `USER_ACTIVITY`."""
     in_windows = [in_last(days, as_of).sum().alias(f"{days}") for days in WINDOW_DAYS]
     counts = events.group_by(USER_ID, EVENT).agg(in_windows)
-    hours = _count_by(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
-    weekdays = _count_by(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
+    hours = count_by(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
+    weekdays = count_by(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
     return (
         events.group_by(USER_ID)
         .agg(columns(_ACTIVITY))
@@ -114,7 +113,3 @@ def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
         .join(hours.group_by(USER_ID).agg(columns(_HOURS)), on=USER_ID)
         .join(weekdays.group_by(USER_ID).agg(columns(_WEEKDAYS)), on=USER_ID)
     )
-
-
-def _count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
-    return events.group_by(USER_ID, key).agg(pl.len().alias(_COUNT))

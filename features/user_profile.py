@@ -6,13 +6,13 @@ from typing import Final
 
 import polars as pl
 
-from features.events import load_events
+from features.events import exclude_impressions, load_events
 from features.feature import Feature, columns
 from features.pairs import user_item_pairs
 from features.user_activity import USER_ACTIVITY, user_activity
 from features.user_orders import USER_ORDERS, user_orders
 from features.user_tastes import USER_TASTES, user_tastes
-from recsys.schema import ATTRIBUTES, DEFAULT_WEIGHTS, EVENT, IMPRESSION, USER_ID
+from recsys.schema import ATTRIBUTES, DEFAULT_WEIGHTS, USER_ID
 
 _USER: Final = (Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),)
 
@@ -52,10 +52,10 @@ def user_profile_from_pairs(
     pairs: pl.LazyFrame, events: pl.LazyFrame, items: pl.LazyFrame, users: pl.LazyFrame, as_of: datetime
 ) -> pl.LazyFrame:
     """Compute `user_profile` from the rows of `user_item_pairs` and the events that they were computed from."""
-    acts = events.filter(pl.col(EVENT) != IMPRESSION)
+    actions = exclude_impressions(events)
     return (
-        user_activity(acts, as_of)
-        .join(user_orders(acts, as_of), on=USER_ID, how="left")
+        user_activity(actions, as_of)
+        .join(user_orders(actions, as_of), on=USER_ID, how="left")
         .join(user_tastes(pairs, items), on=USER_ID, how="left")
         .with_columns(pl.col(USER_ID).cast(pl.String))
         .join(users.select(columns(_USER + _ATTRIBUTES)), on=USER_ID, how="left")

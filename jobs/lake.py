@@ -1,11 +1,11 @@
-"""The lake: everything that was ever ingested or archived, in Parquet files of one directory.
+"""The lake: everything that was ingested or archived, in Parquet files of one directory.
 
     events/bucket=BB/date=YYYY-MM-DD/PART-NNNN.parquet    events; files are added and never change
     items.parquet, users.parquet, labels.parquet          the catalogue, user attributes, analysts' labels
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
     flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
-    quarantine/*.parquet                                  rows that broke a rule, as they came
-    ingests/*.json, schemas/*.json, watermarks/*.json     what each ingest read of each table
+    quarantine/*.parquet                                  rows that broke a rule, as they were read
+    ingests/*.json, schemas/*.json, watermarks/*.json     records of ingests by table
     buckets.json, pseudonyms.json                         number of buckets; check of the pseudonym key
 
 A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, in UTC.
@@ -22,22 +22,12 @@ from pathlib import Path
 import polars as pl
 import polars_hash
 
+from recsys.contract import Events, Flags, Impressions, Items, Labels, Users
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
-from recsys.schema import (
-    EVENT_ID,
-    ITEM_ID,
-    TIMESTAMP,
-    USER_ID,
-    Events,
-    Flags,
-    Impressions,
-    Items,
-    Labels,
-    Users,
-)
+from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from recsys.settings.types import REDACTED
 
@@ -48,14 +38,14 @@ PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
-MAX_ROWS_IN_MEMORY = 500_000  # added at a time, unless a single day has more
+MAX_ROWS_IN_MEMORY = 500_000  # of events added at a time, unless a single day has more
 TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID), LABELS: (Labels, USER_ID)}
 DAILY_TABLES = {IMPRESSIONS: Impressions, FLAGS: Flags}
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake's directory, and how its users are bucketed and named."""
+    """A lake: its directory, its number of buckets, and the pseudonyms of its users."""
 
     directory: Path
     buckets: int = 1
@@ -84,18 +74,18 @@ class Lake:
         expected = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
         if stored == expected or (stored is None and not any(self.directory.glob("[!.]*"))):
             return
-        made = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
+        origin = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
         raise SettingsError(
-            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was made {made}, which must not "
-            "be mixed; ingest into another directory"
+            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was created {origin}, which must "
+            "not be mixed; ingest into another directory"
         )
 
     def stored_id(self, user_id: str) -> str:
-        """Return a user's id in the lake and all that is computed from it: with a key, the pseudonym."""
+        """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""
         return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
 
     def partition(self, bucket: int, date: str) -> Path:
-        """Return the directory of the events of a bucket and a day, as in 2017-12-30."""
+        """Return the directory of the events of a bucket and a day, such as 2017-12-30."""
         return self.directory / "events" / f"{BUCKET}={bucket:02d}" / f"{DATE}={date}"
 
     def excluding(self, users: pl.Series) -> "Lake":
@@ -127,8 +117,8 @@ class Lake:
     def add_events(self, staged: pl.LazyFrame, part: str) -> int:
         """Add the events of `staged` whose ids their bucket and day do not have yet; return how many.
 
-        `part` is the prefix of the new files' names. Each file appears whole and never changes; adding the same
-        events again adds nothing. Up to `MAX_ROWS_IN_MEMORY` are in memory at a time, or one day if it has more.
+        `part` is the prefix of the new files' names. Each file appears complete and never changes; adding the
+        same events again has no effect. Up to `MAX_ROWS_IN_MEMORY` are in memory at a time, or a whole larger day.
         """
         self._store_buckets()
         keys = {BUCKET: pl.col(USER_ID).pipe(_stable_hash) % self.buckets, DATE: pl.col(TIMESTAMP).dt.date()}
@@ -164,13 +154,13 @@ class Lake:
         return scan_files(files).select(pl.len()).collect().item() if files else 0
 
     def upsert(self, table: str, rows: pl.DataFrame) -> int:
-        """Insert rows into a table of `TABLES`, replacing those of the same id; return how many."""
+        """Insert rows into a table of `TABLES`, and replace rows with the same id; return how many were written."""
         _, key = TABLES[table]
-        last = rows.unique(key, keep="last", maintain_order=True)
-        kept = self._table(table).collect().join(last, on=key, how="anti")
+        latest = rows.unique(key, keep="last", maintain_order=True)
+        kept = self._table(table).collect().join(latest, on=key, how="anti")
         with atomic_write(self.directory / f"{table}.parquet") as temporary:
-            pl.concat([kept, last]).sort(key).write_parquet(temporary)
-        return last.height
+            pl.concat([kept, latest]).sort(key).write_parquet(temporary)
+        return latest.height
 
     def merge_items(self, changes: pl.DataFrame) -> int:
         """Update items with the non-null values of `changes`, and add new items; return how many.
@@ -224,14 +214,14 @@ class Lake:
 def open_lake(settings: Settings) -> Lake:
     """Return the lake of an installation.
 
-    Raises `SettingsError` when it was made with another number of buckets or another pseudonym key.
+    Raises `SettingsError` if it was created with another number of buckets or another pseudonym key.
     """
     lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
     lake.check_pseudonyms()
     file = lake.directory / BUCKETS_FILE
     if file.exists() and read_json(file) != lake.buckets:
         raise SettingsError(
-            f"lake.buckets = {lake.buckets}: expected {read_json(file)}, by which {lake.directory} was made; "
+            f"lake.buckets = {lake.buckets}: expected {read_json(file)}, with which {lake.directory} was created; "
             "for another number ingest into another directory"
         )
     return lake

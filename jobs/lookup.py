@@ -1,4 +1,4 @@
-"""Lists looked up in Redis, as a backend would, with the titles of the lake's catalogue for a person."""
+"""Look up lists in Redis, as a backend does, and add titles from the lake's catalogue."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from recsys.store.read import bought_together_items, live_version, similar_items
 
 @dataclass(frozen=True)
 class RankedItem:
-    """An item of a list, with what a person knows it by."""
+    """An item of a list, with the title and category that people know it by."""
 
     rank: int
     item_id: str
@@ -50,7 +50,7 @@ class ListLookup:
         return cls(client, Keys(settings.redis.namespace), open_lake(settings))
 
     def user_list(self, user_id: str, n: int) -> LookupResult:
-        """Look up the first n items for a user, by the shop's own id; the popular list if the user has no list."""
+        """Look up the first n items for a user, by the shop's own id; the popular list if there is none."""
         result = user_items(self.client, self.keys, self.lake.stored_id(user_id), n)
         return LookupResult(user_id, result.source, result.version, self.describe_items(result.items))
 

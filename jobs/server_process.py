@@ -1,4 +1,4 @@
-"""Start the HTTP server: a program of its own, `python -m serving`, that is started by name."""
+"""Start the HTTP server: a separate program, `python -m serving`, which jobs start by name."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ PROGRAM: Final = "serving"
 
 
 def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
-    """Replace this process by the server; its workers read the settings themselves, from the same file.
+    """Replace this process with the server; its workers read the settings themselves, from the same file.
 
     If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
     `ServingError` for an address that the server cannot listen on, or may not without API keys, and `StoreError`

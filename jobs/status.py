@@ -15,10 +15,9 @@ from jobs.scheduler.scheduler import SCHEDULER, job_triggers
 from recsys.errors import StoreError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings
-from recsys.store.client.connect import connect, describe_server, store_errors
+from recsys.store.client.connect import connect, describe_server, store_errors, used_memory
 from recsys.store.event_stream import StreamState, read_stream_state
 from recsys.store.keys import Keys
-from recsys.store.publish.memory import used_memory
 from recsys.store.read import Version, versions
 
 MAX_ATTEMPTS = 10
@@ -26,7 +25,7 @@ MAX_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class LakeStatus:
-    """What the lake holds."""
+    """The numbers of rows in the lake, and the times of the first and last event."""
 
     events: int
     items: int
@@ -37,7 +36,7 @@ class LakeStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run and how far it got."""
+    """A run and its progress."""
 
     run_id: str
     status: str

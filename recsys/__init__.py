@@ -1,3 +1,3 @@
-"""Recommendation engine for e-commerce: the library half, which knows no schedule and no HTTP."""
+"""Recommendation engine for e-commerce: the library, without scheduling and HTTP."""
 
 __version__ = "0.1.0"

@@ -19,7 +19,7 @@ def compiled(function: F) -> F:
     """Compile a function on its first call, and cache the code beside its file or in the user's cache directory."""
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither place is writable: every process compiles anew
+    except RuntimeError:  # neither place is writable: every process compiles it again
         return njit(nogil=True)(function)
 
 

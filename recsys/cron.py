@@ -78,24 +78,24 @@ class Cron:
         first = moment.astimezone(zone).date() - DAY
         for day in (first + DAY * number for number in range(HORIZON_DAYS)):
             # With fold 0, a time shown twice is the first, and a skipped one is read by the clock before the jump.
-            due = [wall.astimezone(UTC) for wall in self._walls(day, zone)] if self._matches(day) else []
+            due = [local.astimezone(UTC) for local in self._local_times(day, zone)] if self._matches(day) else []
             later = [time for time in due if time > moment]
             if later:
                 return min(later)
         raise AssertionError(f"{self} is never due")
 
-    def _walls(self, day: date, zone: tzinfo) -> list[datetime]:
+    def _local_times(self, day: date, zone: tzinfo) -> list[datetime]:
         return [datetime.combine(day, time(hour, minute), zone) for hour in self.hours for minute in self.minutes]
 
     def _next_minute(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the first minute after `moment` that is in `minutes` by the clock of `zone`, on a matching day."""
         following = moment.replace(second=0, microsecond=0) + MINUTE
         while True:
-            wall = following.astimezone(zone)
-            if not self._matches(wall.date()):
-                midnight = datetime.combine(wall.date() + DAY, time(), zone).astimezone(UTC)
+            local = following.astimezone(zone)
+            if not self._matches(local.date()):
+                midnight = datetime.combine(local.date() + DAY, time(), zone).astimezone(UTC)
                 following = max(midnight, following + MINUTE)
-            elif wall.minute in self.minutes:
+            elif local.minute in self.minutes:
                 return following
             else:
                 following += MINUTE
@@ -103,8 +103,10 @@ class Cron:
     def _matches(self, day: date) -> bool:
         if day.month not in self.months:
             return False
-        of_month, of_week = day.day in self.month_days, day.isoweekday() % 7 in self.weekdays
-        return of_month or of_week if self.either_day else of_month and of_week
+        month_day_matches, weekday_matches = day.day in self.month_days, day.isoweekday() % 7 in self.weekdays
+        if self.either_day:
+            return month_day_matches or weekday_matches
+        return month_day_matches and weekday_matches
 
 
 def _parse_field(field: _Field, text: str) -> frozenset[int]:
@@ -112,8 +114,8 @@ def _parse_field(field: _Field, text: str) -> frozenset[int]:
     for part in text.split(","):
         span, slash, step = part.partition("/")
         first, last = _parse_span(field, span)
-        ranged = span == _EVERY or "-" in span
-        if slash and not (ranged and step.isdecimal() and int(step) > 0):
+        is_range = span == _EVERY or "-" in span
+        if slash and not (is_range and step.isdecimal() and int(step) > 0):
             raise ValueError(f"{field.name} {part!r}: expected a step as in */2 or {field.first}-{field.last}/2")
         values.update(range(first, last + 1, int(step) if slash else 1))
     return frozenset(values)

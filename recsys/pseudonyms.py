@@ -1,4 +1,4 @@
-"""Pseudonyms, stored in place of user ids, which cannot be traced without the key of the shop."""
+"""Pseudonyms that are stored instead of user ids and cannot be reversed without the key of the shop."""
 
 import hmac
 from typing import Final

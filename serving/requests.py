@@ -25,7 +25,7 @@ _SESSION_ID: Final = f"1 to {MAX_SESSION_ID_LENGTH} {_ID}"
 
 
 class InvalidValueError(Exception):
-    """A value of the request is not what was expected."""
+    """A value of the request is not the expected one."""
 
     def __init__(self, field: str, value: str, expected: str | None = None) -> None:
         self.expected = expected or EXPECTED[field]
@@ -34,14 +34,15 @@ class InvalidValueError(Exception):
 
 
 class Cursor(Struct, frozen=True):
-    """The end of a page: the next one continues in the order made for this version and moment."""
+    """The end of a page; the next page continues in the order of the same version and moment."""
 
     version: str
     at: int
     """Unix milliseconds of the latest event that counts for the order."""
     place: int
+    """Place in that order after the last item of the page."""
     shown: int
-    """Items on the pages before."""
+    """Number of items on the pages so far."""
 
     def encode(self) -> str:
         """Return the cursor as text that needs no escaping in a URL."""
@@ -51,7 +52,7 @@ class Cursor(Struct, frozen=True):
     def decode(cls, encoded: str) -> "Cursor":
         """Read a cursor from its text; raises `InvalidValueError`."""
         version, *numbers = encoded.rsplit(".", 3)
-        if len(numbers) != 3 or not all(each.isascii() and each.isdecimal() and len(each) < 17 for each in numbers):
+        if len(numbers) != 3 or not all(text.isascii() and text.isdecimal() and len(text) < 17 for text in numbers):
             raise InvalidValueError("cursor", encoded)
         at, place, shown = map(int, numbers)
         if not is_id(version) or place > MAX_OFFSET or shown > MAX_OFFSET or at > MAX_UNIX_MS:
@@ -115,7 +116,7 @@ Debug = Annotated[int, _meta("1 adds every stage of the request; needs the scope
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Conditions that every item of an answer meets; None is no condition."""
+    """Conditions that all items of an answer meet; None means no condition."""
 
     category: str | None = None
     brand: str | None = None
@@ -137,9 +138,8 @@ class ListOptions(Struct, frozen=True, kw_only=True):
     price_max: PriceMax | None = None
     exclude: Exclude = frozenset()
 
-    @property
-    def item_filter(self) -> ItemFilter:
-        """The conditions on category, brand and price."""
+    def build_item_filter(self) -> ItemFilter:
+        """Return the conditions on category, brand and price; `NO_FILTER` if there are none."""
         if self.category is None and self.brand is None and self.price_min is None and self.price_max is None:
             return NO_FILTER
         return ItemFilter(self.category, self.brand, self.price_min, self.price_max)
@@ -178,7 +178,7 @@ EXPECTED: Final = {name: (meta.extra or {})["expected"] for name, _, meta in ann
     "item_ids": f"1 to {MAX_RANKED} item ids",
     "body": "the JSON object that the schema describes",
 }
-"""Field -> what an error says is expected of it."""
+"""Field -> the value that an error message says is expected."""
 
 
 def guest_user_id(session_id: str) -> str:

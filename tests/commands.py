@@ -12,6 +12,7 @@ import structlog
 from typer.testing import CliRunner
 
 from jobs.cli.app import app
+from jobs.cli.render import console
 
 RECSYS = str(Path(sys.executable).with_name("recsys"))
 WIDTH = "120"
@@ -29,6 +30,7 @@ def run_recsys(
     variables = {"RECSYS_DIRECTORY": str(data_directory), "COLUMNS": WIDTH, **environment}
     logging = structlog.get_config()
     try:
+        console.width = int(variables["COLUMNS"])  # rich reads it once, when the console is made
         with contextlib.chdir(work_directory), patch("os.execve", _refuse_to_become):
             result = CliRunner().invoke(
                 app, [*map(str, arguments)], env=variables, catch_exceptions=False, prog_name="recsys"

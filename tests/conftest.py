@@ -8,8 +8,33 @@ import pytest
 import redis
 
 from recsys.store.embedded import ServerAddress, start_server, stop_server
+from tests.demo import DemoRun, run_demo
 
 ROOT = Path(__file__).parent.parent
+SLOWEST = (
+    "tests/jobs/demo",
+    "tests/docs/test_examples.py",
+    "tests/jobs/cli/test_schedule.py",
+    "tests/serving/http/test_served_processes.py",
+    "tests/conformance/test_small_shops.py",
+    "tests/jobs/pipeline",
+    "tests/jobs/cli",
+    "tests/test_wheel.py",
+    "tests/conformance",
+    "tests/docker",
+)
+"""Tests to start with, so that no process is left with a long one at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a module in one process, those of a group too, and the slowest first."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(
+        key=lambda item: next((n for n, path in enumerate(SLOWEST) if item.nodeid.startswith(path)), len(SLOWEST))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +78,11 @@ def valkey(valkey_address: ServerAddress) -> Iterator[redis.Redis]:
     with redis.Redis(host=valkey_address.host, port=valkey_address.port) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoRun]:
+    """Run the demo once; tests that need it are in one group."""
+    run = run_demo(tmp_path_factory.mktemp("demo"))
+    yield run
+    stop_server(run.directory / "valkey")

@@ -28,12 +28,12 @@ anomalies_app = typer.Typer(
 )
 commands.add_typer(anomalies_app, name="anomalies")
 
-User = Annotated[str, typer.Argument(metavar="USER")]
+User = Annotated[str, typer.Argument(metavar="USER", help="User id")]
 IsPseudonym = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
 
 
 class LabelName(StrEnum):
-    """What an analyst decides about a user."""
+    """An analyst's decision about a user."""
 
     BOT = "bot"
     FINE = "fine"
@@ -57,7 +57,7 @@ def list_command(
 
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False, as_json: AsJson = False) -> None:
-    """Explain why a user is flagged, and what the latest nightly run found."""
+    """Explain why a user is flagged, and show the result of the latest nightly run."""
     explanation = explain_user(context.obj, _stored_id(context, user, is_pseudonym))
     if as_json:
         print_json(asdict(explanation))
@@ -67,7 +67,7 @@ def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = Fals
 
 @anomalies_app.command("release")
 def release_command(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False) -> None:
-    """Remove a user's flag, and never flag the user automatically again; stored as the label fine."""
+    """Remove a user's flag, and never flag the user automatically again; same as the label fine."""
     stored_id = _stored_id(context, user, is_pseudonym)
     client, keys = _store(context)
     put_label(client, keys, stored_id, "fine", datetime.now(UTC))
@@ -78,7 +78,7 @@ def release_command(context: typer.Context, user: User, is_pseudonym: IsPseudony
 def label(
     context: typer.Context,
     user: User,
-    label: Annotated[LabelName, typer.Argument()],
+    label: Annotated[LabelName, typer.Argument(help="Decision of an analyst")],
     is_pseudonym: IsPseudonym = False,
 ) -> None:
     """Label a user: a bot is flagged at once, a user who is fine is released."""
@@ -91,10 +91,12 @@ def label(
 @anomalies_app.command("backtest")
 def backtest_command(
     context: typer.Context,
-    day: Annotated[str | None, typer.Option(help="UTC day, as 2026-03-01 (default: the lake's latest)")] = None,
+    day: Annotated[
+        str | None, typer.Option(help="UTC day, such as 2026-03-01 (default: the lake's latest)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a day's events with the current settings: who would have been flagged, when and why."""
+    """Replay a day's events with the current settings, and show who would have been flagged, when and why."""
     settings: Settings = context.obj
     lake = open_lake(settings)
     result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(event_days(lake)))

@@ -20,7 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rollback": ("publish", "Make the lists of an older version live again."),
     "nightly": ("run", "Do everything in one run: archive, ingest, features, models, report, publish."),
     "trending": ("trending", "Archive and ingest new events, and renew the trending list of the live version."),
-    "archive": ("ingest", "Move the events that serving took in from Redis into the lake."),
+    "archive": ("ingest", "Move the events received online from Redis into the lake."),
     "schedule": ("schedule", "Run the nightly, trending and archive jobs at their times until SIGTERM or Ctrl-C."),
     "recommend": ("lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("lookup", "Look up the items most similar to an item."),
@@ -29,10 +29,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stop": ("status", "Stop the embedded Redis server; its data stays, and the next command starts it again."),
     "keys": ("keys", "Create, list and revoke API keys."),
     "anomalies": ("anomalies", "List, explain, release and label users who are flagged as bots."),
-    "attack": ("attack", "Simulate attacks by fake accounts, and measure how screening holds against them."),
-    "benchmark": ("benchmark", "Train and measure models on a ready split."),
+    "attack": ("attack", "Simulate attacks by fake accounts, and measure how well screening stops them."),
+    "benchmark": ("benchmark", "Train and measure models on a prepared split."),
 }
-"""Command -> its module in `jobs.cli`, and the line that `recsys --help` shows for it."""
+"""Command -> its module in `jobs.cli`, and its line in `recsys --help`."""
 
 
 class CommandIndex(TyperGroup):
@@ -69,7 +69,7 @@ app = typer.Typer(
 
 @app.callback()
 def read_settings(context: typer.Context, config: Config = None) -> None:
-    """Read the settings, whichever command follows."""
+    """Read the settings for all commands."""
     from recsys.logs import configure_logging
     from recsys.settings import load_settings, settings_file
 

@@ -1,4 +1,4 @@
-"""`recsys attack`: simulate fake accounts in real data, and measure how screening holds against them."""
+"""`recsys attack`: simulate attacks by fake accounts in real data, and measure how well screening stops them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,15 +38,17 @@ def attack_command(
     ] = None,
     share: Annotated[
         list[float] | None,
-        typer.Option("--share", help="Fake accounts per user; may be repeated (default: .01, .03, .05)"),
+        typer.Option("--share", help="Fake accounts per user; may be repeated (default: 0.01, 0.03, 0.05)"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of attacks of each kind and share")] = 1,
     first_seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first attack")] = 0,
     model: Annotated[str, typer.Option("--model", "-m", help="Model whose lists are attacked")] = DEFAULT_MODEL,
-    as_of: Annotated[str | None, typer.Option(help="For the lake: moment up to which events count")] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Also write every attack to this file")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="With the lake: use events before this moment (default: last midnight)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file as JSON")] = None,
 ) -> None:
-    """Simulate attacks by fake accounts, and measure how screening holds against them.
+    """Simulate attacks by fake accounts, and measure how well screening stops them.
 
     Nothing is written to the lake, and no list is published.
     """

@@ -1,4 +1,4 @@
-"""`recsys benchmark`: measure models on a ready split."""
+"""`recsys benchmark`: train and measure models on a prepared split."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -48,12 +48,15 @@ def benchmark_command(
     repeat: Annotated[
         Repeat | None,
         typer.Option(
-            help="May items of the history be recommended (default: exclude for last-item, else the setting)"
+            help="Whether to recommend items of a user's history (default: exclude for last-item, else repeat)"
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file")] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file as JSON")] = None,
 ) -> None:
-    """Train and measure models on a ready split with user_id, item_id and optionally timestamp or position."""
+    """Train and measure models on a prepared split.
+
+    Its files have the columns user_id, item_id and optionally timestamp or position.
+    """
     if repeat is None:
         repeat = Repeat.EXCLUDE if protocol == ProtocolName.LAST_ITEM else Repeat(context.obj.repeat)
     evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")

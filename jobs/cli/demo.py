@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Run everything on a year of a grocer's purchases, and show one customer buying something.
 
-    Ingests, computes features, trains models, writes a report, and publishes lists to a server of its own.
+    It ingests, computes features, trains models, writes a report, and publishes lists to its own Redis server.
     """
     paths = (str(data or demo_directory()),)
     settings = demo_settings(context.obj)
@@ -56,7 +56,7 @@ def demo(
 
 
 def _print_example(example: Example, recommended: LookupResult) -> None:
-    """Print what a customer bought last beside the list that Redis has for the customer."""
+    """Print a customer's latest purchases beside the list that Redis has for the customer."""
     table = make_table(
         f"Customer {example.user_id}: {recommended.source} list", "#", "bought last", "recommended now"
     )

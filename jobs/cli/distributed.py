@@ -23,9 +23,11 @@ from recsys.errors import RecsysError, RunError
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
 
+ModelName = Annotated[str, typer.Option(help="Model to fit")]
 
-def main(as_of: AsOf = None, config: Config = None, model: Annotated[str, typer.Option()] = "light_gcn") -> None:
-    """Fit a model of a run whose features are computed, with the settings that the run's search found."""
+
+def main(as_of: AsOf = None, config: Config = None, model: ModelName = "light_gcn") -> None:
+    """Fit a model of a run whose features are computed, with the settings chosen by its search."""
     try:
         settings = load_settings(config or settings_file())
         configure_logging(settings.log_format)
@@ -36,7 +38,7 @@ def main(as_of: AsOf = None, config: Config = None, model: Annotated[str, typer.
 
 
 def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
-    """Fit as one of the processes that torchrun started; returns the directory of the fitted model.
+    """Fit a model in one of the processes that torchrun started; return the directory of the fitted model.
 
     Raises `RunError` if the run has no features yet.
     """

@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 commands = typer.Typer()
 
-Full = Annotated[bool, typer.Option("--full", help="Read everything again, whatever the watermarks say")]
+Full = Annotated[bool, typer.Option("--full", help="Read all rows again and ignore watermarks")]
 
 
 @commands.command("ingest")
 def ingest_command(
     context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
 ) -> None:
-    """Read files and queries into the lake; invalid rows are quarantined, rows read before change nothing."""
+    """Read files and queries into the lake; invalid rows are quarantined, rows read before are ignored."""
     paths = source_paths(context.obj, sources)
     with show_progress() as progress:
         counts = ingest_sources(context.obj, paths, progress, queries=not sources, full=full)
@@ -46,7 +46,7 @@ def ingest_command(
 
 @commands.command("archive")
 def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
-    """Move the events that serving took in from Redis into the lake; later ones wait for the next archive."""
+    """Move the events received online from Redis into the lake; later events wait for the next archive."""
     settings: Settings = context.obj
     with run_exclusively(settings, JobName.ARCHIVE, scheduled), show_progress() as progress:
         archived = archive_stream(settings, progress)
@@ -66,7 +66,7 @@ def ingest_sources(
 
 
 def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
-    """Return the sources typed, or those of the settings; raises `SettingsError` if there are none."""
+    """Return the given sources, or those of the settings; raises `SettingsError` if there are none."""
     paths = tuple(sources or settings.sources.paths)
     if not paths and not settings.sources.queries:
         raise SettingsError("no source is named: give files, directories or globs, or set sources.paths")
@@ -93,7 +93,7 @@ def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResul
 
 
 def print_counts(counts: Sequence[TableCount]) -> None:
-    """Print what became of the rows of each table, which rules were broken, and which columns changed."""
+    """Print the counts of each table's rows, the broken rules and the changed columns."""
     table = make_table("Ingested", "file", "as", right=("rows", "new", "duplicate", "quarantined"))
     for count in counts:
         numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
@@ -112,7 +112,7 @@ def print_counts(counts: Sequence[TableCount]) -> None:
 
 
 def print_archived(archived: ArchiveResult) -> None:
-    """Print what was moved from Redis into the lake."""
+    """Print the counts of rows moved from Redis into the lake."""
     console.print(
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
         f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "

@@ -20,11 +20,11 @@ commands = typer.Typer()
 keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 commands.add_typer(keys_app, name="keys")
 
-Name = Annotated[str, typer.Argument(metavar="NAME")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key")]
 
 
 class ScopeName(StrEnum):
-    """What a key permits; each scope includes those before it."""
+    """A scope of a key; each scope includes those before it."""
 
     READ = "read"
     WRITE = "write"
@@ -37,7 +37,9 @@ def create(
     name: Name,
     scopes: Annotated[
         list[ScopeName],
-        typer.Option("--scope", help="What the key permits; may be repeated; admin includes write and read"),
+        typer.Option(
+            "--scope", help="What the key permits; may be repeated; admin includes write, write includes read"
+        ),
     ],
     per_minute: Annotated[
         int, typer.Option("--per-minute", min=0, help="Maximum number of requests per minute; 0 for no limit")
@@ -46,7 +48,7 @@ def create(
         bool, typer.Option("--if-missing", help="Do nothing if a key of this name exists")
     ] = False,
 ) -> None:
-    """Create a key and print its token, once."""
+    """Create a key and print its token, which is shown only once."""
     scope_list: list[Scope] = [scope for scope in SCOPES if ScopeName(scope) in scopes]
     key, token = create_key(name, scope_list, per_minute, datetime.now(UTC))
     if if_missing and name in load_keys(_file(context)).keys:

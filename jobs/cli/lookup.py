@@ -18,7 +18,7 @@ Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Number o
 @commands.command()
 def recommend(
     context: typer.Context,
-    user_id: Annotated[str, typer.Argument(metavar="USER")],
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="User id")],
     n: Count = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +29,7 @@ def recommend(
 @commands.command()
 def similar(
     context: typer.Context,
-    item_id: Annotated[str, typer.Argument(metavar="ITEM")],
+    item_id: Annotated[str, typer.Argument(metavar="ITEM", help="Item id")],
     n: Count = 10,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from recsys.errors import SettingsError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -17,9 +17,7 @@ Config = Annotated[
 ]
 AsOf = Annotated[
     str | None,
-    typer.Option(
-        help="Moment up to which events count, as 2017-12-31 or 2017-12-31T06:00 in UTC (default: last midnight)"
-    ),
+    typer.Option(help="Use events before this moment in UTC, such as 2017-12-31T06:00 (default: last midnight)"),
 ]
 Scheduled = Annotated[bool, typer.Option("--scheduled", hidden=True)]
 SourcePaths = Annotated[

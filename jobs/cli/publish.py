@@ -1,4 +1,4 @@
-"""`recsys publish` and `recsys rollback`: which version of the lists is live."""
+"""`recsys publish` and `recsys rollback`: change which version of the lists is live."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ commands = typer.Typer()
 
 @commands.command()
 def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Load the lists of a complete run into Redis again: the latest run's, or that of --as-of."""
+    """Load the lists of a complete run into Redis again: the run of --as-of, by default the latest."""
     from jobs.pipeline.steps.publish import publish_run  # compiles code that rolling back does not need
 
     settings: Settings = context.obj
@@ -38,9 +38,7 @@ def publish(context: typer.Context, as_of: AsOf = None, as_json: AsJson = False)
 @commands.command()
 def rollback(
     context: typer.Context,
-    version: Annotated[
-        str | None, typer.Argument(help="Version to make live (default: the one that was live before)")
-    ] = None,
+    version: Annotated[str | None, typer.Argument(help="Version to make live (default: the previous one)")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the lists of an older version live again."""

@@ -1,4 +1,4 @@
-"""What the commands print with: tables for a person, JSON for a program."""
+"""Output of the commands: tables for people, JSON for programs."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 
 
 def print_path(name: str, path: Path) -> None:
-    """Print where something was written, without wrapping the path."""
+    """Print a name and a path, without wrapping the path."""
     console.print(Text(f"{name}: {path}"), soft_wrap=True)
 
 

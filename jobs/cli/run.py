@@ -58,7 +58,7 @@ def evaluate(
     context: typer.Context,
     as_of: AsOf = None,
     folds: Annotated[
-        int | None, typer.Option(min=1, help="Test windows in a row to measure on (default: evaluation.folds)")
+        int | None, typer.Option(min=1, help="Number of consecutive test windows (default: evaluation.folds)")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +102,7 @@ def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool)
 
 
 def print_result(settings: Settings, result: RunResult) -> None:
-    """Print what a run measured, wrote and published."""
+    """Print the measurements and outputs of a run, and its published version."""
     if result.winner is not None:
         for window in (VALIDATION, TEST):
             measurements = read_measurements(result.run, settings, window)
@@ -118,7 +118,7 @@ def print_result(settings: Settings, result: RunResult) -> None:
 
 
 def print_measurements(measurements: Sequence[ModelMeasurement], winner: str, metric: str, window: str) -> None:
-    """Print the models' metrics on one window, the best first."""
+    """Print the models' metrics on one window, best first."""
     cutoff = metric.partition("@")[2]
     names = ("recall", "ndcg", "hit_rate")
     table = make_table(

@@ -38,9 +38,10 @@ def schedule(
 
 @contextmanager
 def run_exclusively(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
-    """Hold the lock of a job; the input of a nightly run does not change, so no archive runs beside it.
+    """Hold the lock of a job.
 
-    Raises `BusyError` if another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
+    No archive runs beside a nightly run, because the input of a nightly run must not change. Raises `BusyError` if
+    another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
     """
     try:
         nightly = lock_holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None

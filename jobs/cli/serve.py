@@ -1,4 +1,4 @@
-"""`recsys serve`: replace this process by the HTTP server."""
+"""`recsys serve`: replace this process with the HTTP server."""
 
 from dataclasses import replace
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`recsys status` and `recsys stop`: what an installation holds, and its embedded server."""
+"""`recsys status` and `recsys stop`: show an installation, and stop its embedded server."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""One customer of the demo over HTTP: the list, a purchase, and the list after it."""
+"""Compare a customer's list over HTTP before and after a purchase, for the demo."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def _request(request: Request) -> dict[str, Any]:
 
 @contextmanager
 def _run_server(settings: Settings) -> Generator[str]:
-    """Run a server of the demo's lists on a free port; yields its address. It archives no impressions."""
+    """Run a server of the demo's lists on a free port, and yield its address; it records no impressions."""
     with socket.create_server((HOST, 0)) as free:
         port = free.getsockname()[1]
     serving = replace(settings.serving, host=HOST, port=port, workers=1)

@@ -13,6 +13,7 @@ from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
 from jobs.lake import Lake
 from recsys.anomaly.attacks import Attack
+from recsys.contract import Events
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.data.splits import relevant_pairs, time_split
 from recsys.errors import NotEnoughDataError
@@ -28,7 +29,6 @@ from recsys.schema import (
     USER_AGENT,
     USER_ID,
     VALUE,
-    Events,
 )
 from recsys.settings import Settings
 
@@ -51,7 +51,7 @@ class AttackDataset:
 
     @cached_property
     def most_common_event(self) -> str:
-        """The most common event name, which fake accounts use."""
+        """Return the most common event name, which fake accounts use."""
         return self.events[EVENT].mode().sort()[0]
 
 
@@ -94,12 +94,12 @@ def attack_account_ids(attack: Attack) -> Sequence[str]:
     return [f"{ACCOUNT}-{number}" for number in range(attack.accounts)]
 
 
-def build_attack_events(attack: Attack, dataset: AttackDataset, known: Interactions) -> pl.DataFrame:
-    """Build the events of an attack; each has the price and quantity that its item had last, not to stand out."""
+def build_attack_events(attack: Attack, dataset: AttackDataset, clean: Interactions) -> pl.DataFrame:
+    """Build the events of an attack on clean data; each has its item's last price and quantity."""
     last_moment = pl.lit(dataset.as_of - _ONE_TICK)
     age = pl.duration(microseconds=(pl.col("age") * 86_400_000_000).cast(pl.Int64))
     last_values = dataset.events.group_by(ITEM_ID).agg(pl.col(VALUE, PRICE, QUANTITY).last())
-    items = known.items.ids(attack.item_rows)
+    items = clean.items.ids(attack.item_rows)
     return (
         pl.DataFrame({"account": attack.account_rows, ITEM_ID: items, "age": attack.age_days})
         .with_row_index("number")
@@ -119,7 +119,7 @@ def build_attack_events(attack: Attack, dataset: AttackDataset, known: Interacti
 
 
 def _complete_columns(events: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns of `Events`, null where the data has none."""
+    """Return the columns of `Events`; columns that the data lacks are null."""
     schema = pl.Schema(Events)
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in events.columns]
     return events.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in schema.items())

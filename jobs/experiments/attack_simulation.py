@@ -26,6 +26,7 @@ from jobs.progress import Progress
 from recsys.anomaly.attacks import Attack, draw_attack
 from recsys.anomaly.detection_metrics import area_under_roc
 from recsys.anomaly.injection import add_attack, remove_events
+from recsys.contract import Labels
 from recsys.data.interactions import Interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SettingsError
@@ -33,7 +34,7 @@ from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.ids import Rows
 from recsys.ranking.top_k import Exclusion
-from recsys.schema import FLAGGED, ITEM_ID, SCORE, USER_ID, Labels
+from recsys.schema import FLAGGED, ITEM_ID, SCORE, USER_ID
 from recsys.settings import Settings
 
 HITS_AT: Final = 10
@@ -60,9 +61,9 @@ class AttackResult:
     hits_before: float
     """Share of clean users without the target whose first `HITS_AT` items include it, without the attack."""
     hits_attacked: float
-    """The same with the attack."""
+    """The same share with the attack."""
     hits_defended: float
-    """The same with the attack, after screening."""
+    """The same share with the attack, after screening."""
     ndcg_before: float
     """NDCG@20 of clean users, without the attack."""
     ndcg_attacked: float
@@ -71,7 +72,7 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class _TestUsers:
-    """Clean users on whom every fit of the model is measured, and their relevant items."""
+    """Clean users for whom every fit of the model is measured, and their relevant items."""
 
     user_rows: Rows
     relevant: csr_matrix
@@ -82,7 +83,7 @@ class _TestUsers:
 
 @dataclass(frozen=True)
 class _Recommendations:
-    """The lists that a model gives the test users."""
+    """The lists of a model for the test users."""
 
     lists: Rows
     """(users, `LIST_LENGTH`)."""
@@ -91,7 +92,7 @@ class _Recommendations:
 
 @dataclass(frozen=True)
 class _Simulation:
-    """What all attacks of a simulation share."""
+    """The data, test users, model and settings that all attacks of a simulation share."""
 
     dataset: AttackDataset
     interactions: Interactions
@@ -141,7 +142,7 @@ def simulate_attacks(
 
 
 def screen_dataset(dataset: AttackDataset, settings: Settings) -> pl.DataFrame:
-    """Screen the dataset without an attack; the result is that of `screen_users`."""
+    """Screen the dataset without an attack; return the result of `screen_users`."""
     return _screen(dataset.events, dataset.as_of, settings)
 
 

@@ -38,7 +38,7 @@ class BacktestFlag:
     score: float
     reasons: tuple[str, ...]
     held_back: bool
-    """Whether the circuit breaker would have stopped it."""
+    """Whether the circuit breaker would have suppressed the flag."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Backtest:
 
     @property
     def share(self) -> float:
-        """Share of the day's users who are flagged."""
+        """Return the share of the day's users who are flagged."""
         return sum(not flag.held_back for flag in self.flags) / self.users if self.users else 0.0
 
 
@@ -71,7 +71,7 @@ class _Replay:
         self._counters = WindowCounters()
         self._moment = ("", 0)
         self._scored: set[tuple[str, bool]] = set()
-        """Order events after which this user was scored at this moment, and whether they had no price."""
+        """Order events after which the user was scored at the current moment, and whether they had no price."""
         self._items: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._users: dict[tuple[str, int], set[str]] = defaultdict(set)
         self._flagged_until: dict[str, datetime] = {}
@@ -121,7 +121,7 @@ class _Replay:
         return self._flag(user, at, verdict) if verdict.score >= self._anomalies.flag_threshold else None
 
     def _remember(self, user: str, act: Act) -> bool:
-        """Add to a user's acts; return whether the act can only be one more line of an order at the same moment.
+        """Add an act to a user's acts; return whether it can only be one more line of an order at the same moment.
 
         Such a line changes no score: an order with hundreds of lines is scored once.
         """
@@ -132,7 +132,7 @@ class _Replay:
         is_order = act.event in self._order_events
         repeats_item = is_order and any((act.item_id, act.event) == other[1:] for other in acts)
         acts.append(act)
-        # The act that is dropped may also be a line of an order of which other lines remain.
+        # The dropped act may also be a line of an order whose other lines remain.
         drops_act = oldest is not None and (
             oldest.event not in self._order_events or (oldest.at_ms, oldest.event) != (acts[0].at_ms, acts[0].event)
         )
@@ -162,15 +162,15 @@ class _Replay:
         )
 
     def _flag(self, user: str, at: datetime, verdict: Verdict) -> BacktestFlag:
-        held_back = not breaker_allows_flag(self._flagged, len(self._active), self._anomalies.max_flagged_share)
-        self._flagged += not held_back
-        hours = timedelta(days=1) if held_back else timedelta(hours=self._anomalies.flag_hours)
-        self._flagged_until[user] = at + hours
-        return BacktestFlag(user, at, verdict.score, verdict.reasons, held_back)
+        is_suppressed = not breaker_allows_flag(self._flagged, len(self._active), self._anomalies.max_flagged_share)
+        self._flagged += not is_suppressed
+        duration = timedelta(days=1) if is_suppressed else timedelta(hours=self._anomalies.flag_hours)
+        self._flagged_until[user] = at + duration
+        return BacktestFlag(user, at, verdict.score, verdict.reasons, is_suppressed)
 
 
 def backtest(lake: Lake, settings: Settings, day: date) -> Backtest:
-    """Replay the events of a UTC day, each as if it had arrived alone and at its own time."""
+    """Replay the events of a UTC day, each as if it had arrived in a batch of its own and at its own time."""
     start = datetime.combine(day, time(), UTC)
     events = (
         in_window(lake.events(since=start), start, start + timedelta(days=1))

@@ -31,7 +31,7 @@ from recsys.settings import Settings
 
 AUTO = "auto"
 POSITION = "position"
-# Without times, only the order of the rows counts: they are a microsecond apart.
+# Without times, only the order of the rows counts, so events are a microsecond apart.
 START = datetime(2000, 1, 1, tzinfo=UTC)
 VALIDATION_SHARE = 0.2
 
@@ -51,7 +51,7 @@ class Split:
 def benchmark(
     directory: Path, names: list[str], protocol: Protocol, settings: Settings, progress: Progress
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each model's name and metrics, as soon as it is measured.
+    """Yield the name and metrics of each model as soon as it is measured.
 
     `auto` is the default pipeline: the blend that wins on validation data, fitted on all events.
     """
@@ -66,7 +66,7 @@ def benchmark(
 
 
 def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split:
-    """Read the split in a directory; raise `SourceError` when a file or a column is missing.
+    """Read the split in a directory; raises `SourceError` if a file or a column is missing.
 
     The validation data of `auto` is `valid.parquet` if it exists; otherwise each user's last item (last-item), the
     last days (holdout with times), or a random fifth of the rows (holdout without times).

@@ -32,7 +32,7 @@ from recsys.errors import SourceError
 
 CONNECT_SECONDS = 10
 DECIMAL = pl.Decimal(38, 10)
-NOT_NUMBERS = ("nan", "inf", "-inf")  # spelled as ADBC writes them; they become null
+NOT_NUMBERS = ("nan", "inf", "-inf")  # as ADBC writes them; they become null
 DRIVER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
@@ -72,7 +72,7 @@ def open_database(uri: str, scratch: Path) -> Database:
 
 
 def select(expressions: Sequence[str], query: str, condition: str | None = None) -> str:
-    """Return SQL that selects expressions from a query, without expressions all of its columns.
+    """Return SQL that selects expressions from a query, or all of its columns if there are no expressions.
 
     The query stands on lines of its own, so that a comment at its end does not hide what follows.
     """
@@ -275,7 +275,7 @@ class MySQL:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"uri": re.sub("^mariadb:", "mysql:", self._uri), "query": query, "path": str(self._file)}
-        with suppress(BrokenPipeError):  # it was killed, which the end of its output tells too
+        with suppress(BrokenPipeError):  # the process was killed; its output ends too
             self._process.stdin.write(f"{json.dumps(request)}\n")
             self._process.stdin.flush()
         line = ""

@@ -13,8 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
+from recsys.contract import Events, Items, Users
 from recsys.errors import SourceError
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Kind, Sources, Table
 
 FORMATS = {
@@ -34,7 +35,7 @@ REQUIRED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,),
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a file, and the lines among them that could not be parsed as rows."""
+    """Some rows of a source, and the lines among them that could not be parsed as rows."""
 
     rows: pl.DataFrame
     broken_lines: tuple[str, ...] = ()
@@ -49,11 +50,11 @@ def find_files(paths: tuple[str, ...]) -> list[Path]:
 
 
 def _expand(path: str) -> list[Path]:
-    given = Path(path)
-    if given.is_file():
-        check_format(path, given.name)
-        return [absolute_path(given)]
-    candidates = given.rglob("*") if given.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
+    location = Path(path)
+    if location.is_file():
+        check_format(path, location.name)
+        return [absolute_path(location)]
+    candidates = location.rglob("*") if location.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
     files = [absolute_path(file) for file in candidates if file.is_file() and has_known_format(file.name)]
     if not files:
         raise SourceError(f"{path}: no {', '.join(FORMATS)} file found")
@@ -82,7 +83,7 @@ def has_inferred_types(name: str) -> bool:
 
 
 def matching_tables(name: str, sources: Sources) -> list[Table]:
-    """Return the tables that read a file of this name; without tables, files are in the contract's own columns."""
+    """Return the tables that read a file of this name; without tables, files have the contract's own columns."""
     return [table for table in sources.file_tables or _contract_tables() if fnmatch(name, table.files)]
 
 
@@ -123,7 +124,7 @@ def _read_parquet(file: Path, _table: Table, chunk_rows: int) -> Iterator[Chunk]
 
 
 def _read_csv(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """Read every field as text, so that ids keep their zeros; a line with too few or many fields is broken."""
+    """Read every field as text, so that ids keep leading zeros; a line with a wrong number of fields is broken."""
     broken: list[str] = []
 
     def keep_broken(row: pyarrow.csv.InvalidRow) -> str:
@@ -189,10 +190,10 @@ def _json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[tuple[byt
     """Yield the objects of `chunk_rows` lines at a time, as JSON Lines, with the lines that are not objects."""
     with file.open(encoding=table.encoding) as lines:
         while chunk := list(islice(lines, chunk_rows)):
-            written = [line for line in chunk if line.strip()]
-            is_object = [_is_object(line) for line in written]
-            text = "".join(line.rstrip("\n") + "\n" for line in compress(written, is_object))
-            yield text.encode(), tuple(line for line, good in zip(written, is_object, strict=True) if not good)
+            nonempty = [line for line in chunk if line.strip()]
+            is_object = [_is_object(line) for line in nonempty]
+            text = "".join(line.rstrip("\n") + "\n" for line in compress(nonempty, is_object))
+            yield text.encode(), tuple(line for line, valid in zip(nonempty, is_object, strict=True) if not valid)
 
 
 def _is_object(line: str) -> bool:

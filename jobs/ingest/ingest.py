@@ -27,16 +27,16 @@ MAX_CLOCK_SKEW = timedelta(days=1)  # how far an event may lie ahead of the cloc
 
 @dataclass(frozen=True)
 class TableCount:
-    """The rows that one table read from one file, or by its query, by what happened to them."""
+    """The numbers of rows that one table read from one file or by its query, by their outcome."""
 
     file: str
     table: str
     kind: str
     rows: int
     accepted: int
-    """Events that are new to the lake; items and users, each once, that replaced what the lake had of them."""
+    """New events in the lake; for items and users, the distinct ones written to the lake."""
     duplicates: int
-    """Valid rows that the lake had already, or that came twice."""
+    """Valid rows that the lake already had, or that were read twice."""
     quarantined: int
     rules: dict[str, int] = field(default_factory=dict[str, int])
     """Rule -> rows that broke it; a row may break several."""
@@ -58,9 +58,9 @@ def ingest(
     """Read every file under `paths`, and the query of every table, into the lake.
 
     Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined. All sources are read
-    and checked before the first row enters the lake: when one cannot be read (`SourceError`), the lake stays as it
-    was. Reading the same again changes nothing. A table with a watermark is read from the end of its last ingest,
-    less its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
+    and checked before the first row enters the lake: if one cannot be read (`SourceError`), the lake does not
+    change. Reading the same source again has no effect. A table with a watermark is read from the end of its last
+    ingest, minus its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
     """
     _check_tables(sources)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
@@ -78,7 +78,7 @@ def ingest(
 
 
 def ingest_history(lake: Lake) -> list[TableCount]:
-    """Return what every file has brought to the lake, all its ingests together; queries per watermark; by table."""
+    """Return the total counts of each file over all its ingests, and of each query by watermark, by table."""
     records = [read_json(record) for record in sorted((lake.directory / "ingests").glob("*.json"))]
     return [TableCount(**{name: value for name, value in record.items() if name != "state"}) for record in records]
 
@@ -92,7 +92,7 @@ def _check_tables(sources: Sources) -> None:
 
 
 def _update_schemas(staged: list[StagedTable], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
-    """Store the columns of every source that was not read before, and return what has changed, by table."""
+    """Store the columns of every source that was not read before, and return the changes by table."""
     new = [part for part in staged if part.table.query is not None or not _record(part, lake).exists()]
     changes: dict[str, list[SchemaChange]] = {}
     for name in dict.fromkeys(part.table.name for part in new):
@@ -137,7 +137,7 @@ def _commit(staged: StagedTable, lake: Lake) -> TableCount:
         rules=staged.rules,
         passed_over=staged.skipped,
     )
-    # Fewer rows may be valid now than were accepted earlier: the settings may have dropped an event's name.
+    # Fewer rows may be valid now than were accepted earlier, if an event name was removed from the settings.
     history = asdict(replace(count, accepted=all_accepted, duplicates=max(staged.valid - all_accepted, 0)))
     del history["schema_changes"]
     write_json(record, history | ({"state": staged.source.version} if staged.source.version else {}))
@@ -151,7 +151,7 @@ def _record(staged: StagedTable, lake: Lake) -> Path:
 
 
 def _write_quarantine(staged: StagedTable, file: Path) -> None:
-    """Write the rejected rows to `file`, or remove it when there are none."""
+    """Write the rejected rows to `file`, or remove the file if there are none."""
     if staged.rows == staged.valid:
         file.unlink(missing_ok=True)
         return

@@ -8,14 +8,7 @@ import polars as pl
 from jobs.ingest.files import REQUIRED, SCHEMAS
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
-from recsys.schema import (
-    ATTRIBUTES,
-    CATEGORY,
-    CATEGORY_SEPARATOR,
-    EVENT,
-    EVENT_ID,
-    TIMESTAMP_DTYPE,
-)
+from recsys.schema import ATTRIBUTES, CATEGORY, CATEGORY_SEPARATOR, EVENT, EVENT_ID, TIMESTAMP_DTYPE
 from recsys.settings import Sources, Table
 
 MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
@@ -26,7 +19,7 @@ FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def check_table(table: Table) -> None:
-    """Raise `SettingsError` for a table that no ingest could read.
+    """Raise `SettingsError` for a table that cannot be read.
 
     It must have either files or a query, map only columns of the contract, and map all required ones.
     """
@@ -47,7 +40,7 @@ def check_table(table: Table) -> None:
 def map_rows(
     rows: pl.DataFrame, table: Table, sources: Sources, earlier_columns: Collection[str] = frozenset()
 ) -> pl.DataFrame:
-    """Return the rows in the contract's columns, not yet checked.
+    """Return the rows in the contract's columns, not yet validated.
 
     An optional column that is computed from one of `earlier_columns`, which the source no longer has, is null. A
     number that cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when the
@@ -157,14 +150,14 @@ def _as_time(column: pl.Expr, dtype: pl.DataType, table: Table, sources: Sources
 
 
 def _parse(text: pl.Expr, formats: Iterable[str], zone: str | None = None) -> pl.Expr:
-    """Parse a text as a time by the first format that fits; null where none does."""
+    """Parse a text as a time by the first format that fits; null if none does."""
     return pl.coalesce(
         [text.str.to_datetime(time_format, time_unit="us", time_zone=zone, strict=False) for time_format in formats]
     )
 
 
 def _localized(naive: pl.Expr, zone: str) -> pl.Expr:
-    """Convert local times to UTC; the repeated hour in autumn is the first, the skipped one in spring is null."""
+    """Convert local times to UTC; a repeated hour in autumn is the first one, a skipped hour in spring is null."""
     time = _in_calendar(naive.dt.replace_time_zone("UTC")).dt.replace_time_zone(None)
     local = time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC")

@@ -26,12 +26,12 @@ def spool(uri: str, query: str, path: str) -> None:
 
 
 def main() -> None:
-    """Run each request from standard input, a line of JSON; print `DONE`, or an error in one line and end."""
+    """Run each request from standard input, a line of JSON; print `DONE`, or print an error line and exit."""
     try:
         for line in sys.stdin:
             spool(**json.loads(line))
             print(DONE, flush=True)
-    except BaseException as error:  # a panic of connectorx is not an Exception
+    except BaseException as error:  # a panic in connectorx is not an Exception
         message = " ".join(str(error).partition("Stack backtrace")[0].split())
         print(f"{FAILED}{message}", flush=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Files in object stores and on the web: find them by path or glob, and copy them one at a time to read them."""
+"""Files in object stores and on the web: find them by path or glob, and copy them one at a time."""
 
 import http.client
 import re
@@ -77,7 +77,7 @@ class RemoteFile:
 
 
 class Store(Protocol):
-    """A place that holds files."""
+    """A place where files are stored."""
 
     secrets: tuple[str, ...]
 
@@ -164,7 +164,7 @@ def _open_url(request: urllib.request.Request) -> Any:
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # releases the connection
         raise OSError(f"HTTP error {error.code} {error.reason}") from None
 
 
@@ -263,7 +263,7 @@ def _as_regex(pattern: str) -> str:
 
 @contextmanager
 def _source_errors(display_name: str, store: Store) -> Generator[None]:
-    """Raise what goes wrong as a `SourceError`: one line with the address and without secrets."""
+    """Raise errors as a `SourceError` whose message is one line with the address and without secrets."""
     try:
         yield
     except (OSError, ValueError, pa.ArrowException, http.client.HTTPException) as error:

@@ -1,4 +1,4 @@
-"""What an ingest reads: every table with each of its files, or with its query."""
+"""The sources of an ingest: every table with each of its files, or with its query."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
@@ -39,9 +39,9 @@ class TableSource:
 
     table: Table
     display_name: str
-    """Its name in messages."""
+    """Name in messages."""
     file: str
-    """Its name in counts."""
+    """Name in counts."""
     chunks: Iterator[Chunk]
     fingerprint: str
     """A hash of the content and the mapping."""
@@ -64,7 +64,7 @@ class IngestPlan:
     full: bool = False
 
     def query_fingerprint(self, table: Table) -> str:
-        """Return a hash of what a table reads and how; a watermark holds only while it stays the same."""
+        """Return a hash of a table's query and mapping; a watermark is valid only while the hash stays the same."""
         address = redact_address(table.connection or "")
         names = sorted(self.sources.event_weights)
         return _hash(f"{_mapping(table, self.sources)} {table.query!r} {address} {table.watermark} {names!r}")
@@ -83,7 +83,7 @@ class IngestPlan:
         return frozenset(load_columns(self.lake, table.name) or ())
 
     def ingested_files(self, table: Table) -> frozenset[str]:
-        """Return fingerprints and versions of the files that would bring the same rows if they were read again."""
+        """Return fingerprints and versions of the files that would give the same rows if they were read again."""
         if self.full or table.watermark is None:
             return frozenset()
         files = (self.lake.directory / "ingests").glob(f"{table.name}-*.json")
@@ -94,8 +94,8 @@ class IngestPlan:
     def file_sources(self, paths: Sequence[str], scratch: Path) -> Iterator[TableSource]:
         """Yield each file under the paths with each table that reads it, except files that were ingested before.
 
-        A remote file is copied to `scratch`, where it lies until the next source is requested. Raises `SourceError`
-        when no table reads any of the files, or one that was named.
+        A remote file is copied to `scratch`, and removed when the next source is requested. Raises `SourceError` if
+        no table reads any of the files, or if none reads a file that was named.
         """
         remote = tuple(path for path in paths if is_remote(path))
         local = tuple(path for path in paths if path not in remote)
@@ -180,7 +180,7 @@ def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
 
 
 def _mapping(table: Table, sources: Sources) -> str:
-    """Return the settings that say how a table's rows are mapped, as text."""
+    """Return the settings that determine how a table's rows are mapped, as text."""
     values = sorted((name, value) for name, value in asdict(table).items() if name not in NOT_MAPPING)
     return f"{sources.time_zone} {values!r}"
 

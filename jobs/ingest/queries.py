@@ -1,4 +1,4 @@
-"""Queries of tables: the connection on which each one runs, and its rows in chunks."""
+"""Queries of tables: find the connection of each one, and read its rows in chunks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def read_query(
 
 
 def _is_server_address(uri: str, address: str) -> bool:
-    """Whether a URI has a readable port, and no separator that should have been quoted in its password."""
+    """Return whether a URI has a readable port, and no separator in its password that should have been quoted."""
     try:
         _ = urlsplit(uri).port
     except ValueError:

@@ -14,7 +14,7 @@ from jobs.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.files import read_json, write_json
 
-UNKNOWN = str(pl.Null())  # the type of a column of nulls, which may be any
+UNKNOWN = str(pl.Null())  # the type of a column of nulls, which may stand for any type
 NARROWER = (str(pl.Int64()), str(pl.Float64()))
 
 
@@ -34,7 +34,7 @@ def schema_changes(lake: Lake) -> list[SchemaChange]:
 def update_columns(
     lake: Lake, table: str, schemas: Sequence[pl.Schema], has_inferred_types: bool, when: datetime
 ) -> list[SchemaChange]:
-    """Store the columns of all sources that one ingest read of a table, and return what has changed.
+    """Store the columns of all sources that one ingest read for a table, and return the changes.
 
     With `has_inferred_types`, whole numbers in a column of floats are not a change.
     """

@@ -26,8 +26,9 @@ from jobs.ingest.stream_entries import (
 )
 from jobs.ingest.validation import rejected_rows
 from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
+from recsys.contract import Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
-from recsys.schema import ITEM_ID, Items, Labels, events_schema, flags_schema, impressions_schema
+from recsys.schema import ITEM_ID
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
@@ -50,13 +51,13 @@ class ArchiveResult:
     events: int = 0
     """Events that are new to the lake."""
     duplicates: int = 0
-    """Events that the lake had already, or that came twice."""
+    """Events that the lake already had, or that were read twice."""
     impressions: int = 0
     """Items shown."""
     items: int = 0
     """Items with changes, counted once in each block."""
     flags: int = 0
-    """Flags raised online, in shadow mode too."""
+    """Flags raised online, including those in shadow mode."""
     labels: int = 0
     """Users labeled by analysts, counted once in each block."""
     invalid: int = 0
@@ -86,7 +87,7 @@ def archive(
     started = time.perf_counter()
     until, total = last_entry_id(client, keys), ArchiveResult()
     while until is not None:
-        # Read under the lock too: another archive may just have moved these entries.
+        # Read under the lock, because another archive may just have moved these entries.
         with lake.locked():
             block = read_entries(client, keys, until, BLOCK_ENTRIES)
             if not block:
@@ -116,7 +117,7 @@ class _Block:
         return rows.height
 
     def finish(self) -> None:
-        """Remove files that an earlier archive wrote for the same entries; wait until all is on disk."""
+        """Remove files that an earlier archive wrote for the same entries, and wait until all files are on disk."""
         directory, first, last = self.lake.directory, entry_sort_key(self.first), entry_sort_key(self.last)
         daily = (file for table in DAILY_TABLES for file in directory.glob(f"{table}/*/*.parquet"))
         blocks = [*daily, *directory.glob(f"quarantine/{PART}-*.parquet")]

@@ -10,6 +10,7 @@ import polars as pl
 
 from jobs.ingest.mapping import map_rows
 from jobs.ingest.validation import RULES
+from recsys.contract import Events, Flags, Impressions, Items, Labels
 from recsys.schema import (
     CONTEXT,
     ITEM_ID,
@@ -21,11 +22,6 @@ from recsys.schema import (
     TIMESTAMP_DTYPE,
     USER_ID,
     VERSION,
-    Events,
-    Flags,
-    Impressions,
-    Items,
-    Labels,
 )
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry
@@ -35,7 +31,7 @@ UNREADABLE: Final = "entry_is_readable"
 
 
 class _Impressions(msgspec.Struct):
-    """The items of one answer, and for each of them the list that it came from."""
+    """The items of one answer, and the source of each."""
 
     items: list[str]
     sources: list[str]
@@ -52,7 +48,7 @@ class _Impressions(msgspec.Struct):
 
 
 def decode_entries(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the decoded entries by their field, and as text the entries that cannot be decoded."""
+    """Return the decoded entries by field, and the entries that cannot be decoded as text."""
     decoded: dict[str, list[Any]] = {field: [] for field in DECODERS}
     unreadable: list[str] = []
     for entry in entries:
@@ -112,7 +108,7 @@ def _frame(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
 
 
 def _json_schema(schema: type[dy.Schema]) -> pl.Schema:
-    """Return the columns of a contract as they are in JSON: times are text."""
+    """Return the columns of a contract in JSON, where times are text."""
     return pl.Schema(
         {name: pl.String() if dtype == TIMESTAMP_DTYPE else dtype for name, dtype in pl.Schema(schema).items()}
     )

@@ -1,4 +1,4 @@
-"""Map, check and deduplicate the rows of table sources, quarantine bad ones, and stage the result on disk."""
+"""Map, validate and deduplicate the rows of sources, quarantine invalid rows, and stage the result on disk."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,14 +14,15 @@ from jobs.ingest.mapping import map_rows
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake import TABLES, Lake, scan_files
+from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
 from recsys.pseudonyms import pseudonymize_users
-from recsys.schema import EVENT, TIMESTAMP, events_schema
+from recsys.schema import EVENT, TIMESTAMP
 from recsys.settings import Sources, Table
 from recsys.settings.types import REDACTED
 
-RULES = "rules"  # column of quarantine files: the names of the rules that a row broke, separated by commas
+RULES = "rules"  # column of quarantine files: names of the rules that a row broke, separated by commas
 DAY_LENGTH = len("2017-12-30")
 BROKEN_LINE = "line_is_whole"
 RULE_NAMES = {"nullability": "is_given", "dtype": "is_readable"}
@@ -39,7 +40,7 @@ class StagedTable:
     rows: int
     valid: int
     skipped: int
-    """Rows with a watermark below the one that the ingest starts from."""
+    """Rows with a watermark below the start watermark."""
     rules: dict[str, int]
     """Rule -> rows that broke it."""
     watermark: Watermark | None
@@ -124,7 +125,7 @@ def _check(
     """Map and check the rows of a chunk.
 
     Returns the rows that keep the rules, in the contract's columns; information on the others; the greatest
-    watermark; and how many rows were skipped because their watermark lies below the one to start from.
+    watermark; and the number of rows skipped because their watermark is below the start watermark.
     """
     table, watermark = source.table, None
     try:
@@ -147,7 +148,7 @@ def _check(
 def _deduplicate(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """Return the last row of each item or user; events are deduplicated when they enter the lake.
 
-    Items and users are held in memory as a whole later, so a file with many rows for each is reduced here.
+    The tables of items and users are later in memory as a whole, so a file with many rows for each is reduced here.
     """
     if table.kind == "events":
         return rows

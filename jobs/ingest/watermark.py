@@ -18,7 +18,7 @@ from recsys.files import read_json, write_json
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Table
 
-MAX_UTC_OFFSET = timedelta(hours=14)  # the most that a local time is ahead of UTC
+MAX_UTC_OFFSET = timedelta(hours=14)  # the maximum that a local time is ahead of UTC
 UNITS_PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000}
 DAY_LENGTH = len("2024-01-31")
 Kind = Literal["moment", "local", "date", "number"]
@@ -32,7 +32,7 @@ class Watermark:
     value: datetime | date | Decimal
 
     def lowered(self, lateness: float) -> "Watermark":
-        """Return the watermark less the lateness: days of times, units of numbers; dates and numbers round down."""
+        """Return the watermark minus the lateness, in days or in units of numbers; round dates and numbers down."""
         if isinstance(self.value, Decimal):
             return Watermark(self.kind, Decimal(math.floor(self.value - Decimal(str(lateness)))))
         days = math.ceil(lateness) if self.kind == "date" else lateness
@@ -92,7 +92,7 @@ def later_watermark(first: Watermark | None, second: Watermark | None) -> Waterm
 
 
 def rows_from(rows: pl.DataFrame, table: Table, start: Watermark | None) -> pl.DataFrame:
-    """Return the rows from a watermark on and those without one; all rows if the column is of another kind now."""
+    """Return the rows from a watermark on and those without one; all rows if the column now has another kind."""
     name = table.watermark
     if start is None or name is None or not is_applicable(start, rows.schema, table):
         return rows
@@ -102,7 +102,7 @@ def rows_from(rows: pl.DataFrame, table: Table, start: Watermark | None) -> pl.D
 
 
 def is_applicable(start: Watermark, schema: pl.Schema, table: Table) -> bool:
-    """Return whether a watermark has the kind that its column has now."""
+    """Return whether a watermark has the current kind of its column."""
     dtype = schema[table.watermark or ""]
     return dtype != pl.Null and watermark_kind(dtype, table) == start.kind
 
@@ -126,7 +126,7 @@ def store_watermark(lake: Lake, table: Table, query_fingerprint: str, watermark:
 
 
 def _comparable(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
-    """Return the column in a type that compares with watermarks; null where it cannot be read."""
+    """Return the column in a type that compares with watermarks; null if a value cannot be read."""
     column = pl.col(name)
     if kind == "moment":
         return column.cast(TIMESTAMP_DTYPE)

@@ -1,4 +1,4 @@
-"""What the steps of a run share, and the rule by which a resumed run skips work."""
+"""The context that the steps of a run share; it skips work that a resumed run has already done."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,9 +21,9 @@ class RunContext:
 
     run: Run
     lake: Lake
-    """What the steps learn from: after the screen step, without the users it flagged."""
+    """The lake that the steps read; after the screen step, without the users it flagged."""
     settings: Settings
-    """As configured: after the search step, with the models and model settings that it chose."""
+    """The configured settings; after the search step, with the models and model settings that it chose."""
     progress: Progress
     unscreened_lake: Lake | None = None
     """The lake with the flagged users; None if no user was flagged."""
@@ -35,14 +35,14 @@ class RunContext:
     def write_outputs(self, outputs: Mapping[str, WriteOutput], task: str | None = None) -> None:
         """Write the outputs that the run does not have yet, in order.
 
-        `task` describes them all as one piece of work. No step decides by itself whether it has been done.
+        `task` describes them as one piece of work. No step decides by itself whether it is done.
         """
-        done = self.run.manifest()["steps"]
-        missing = {name: write for name, write in outputs.items() if name not in done}
+        written = self.run.manifest()["steps"]
+        missing = {name: write for name, write in outputs.items() if name not in written}
         if not missing:
             return
-        with self.progress.task(task, len(missing)) if task else nullcontext() as shown:
+        with self.progress.task(task, len(missing)) if task else nullcontext() as shown_task:
             for name, write in missing.items():
                 self.run.write_step(name, write)
-                if shown is not None:
-                    shown.advance(1)
+                if shown_task is not None:
+                    shown_task.advance(1)

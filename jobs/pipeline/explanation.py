@@ -1,4 +1,4 @@
-"""Explains why a user is, or is not, flagged: the flag in Redis, the analyst's release, the latest nightly run."""
+"""Explain why a user is flagged or not, by the flag in Redis, the analyst's release and the latest nightly run."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class UserExplanation:
 
 
 def explain_user(settings: Settings, user_id: str) -> UserExplanation:
-    """Explain a user, by the stored id; raises `StoreError`."""
+    """Return the explanation for a user, by the stored id; raises `StoreError`."""
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     flag, released = read_flag(client, keys, user_id), is_released(client, keys, user_id)
     run = find_latest_screening(settings.directory)

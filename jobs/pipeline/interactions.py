@@ -14,7 +14,7 @@ from recsys.data.interactions import Interactions, build_interactions
 from recsys.schema import CONFIDENCE, EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from recsys.settings import Sources
 
-# What models read of the tables; the other columns are for people.
+# The columns that models read; the other columns of the tables are for people.
 PAIR_COLUMNS = [USER_ID, ITEM_ID, CONFIDENCE]
 SEQUENCE_COLUMNS = [USER_ID, ITEM_ID, TIMESTAMP, WEIGHT]
 EVENT_COLUMNS = [EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP]

@@ -1,4 +1,4 @@
-"""The models of a run: as the settings configure them, fitted on all events, loaded again."""
+"""The models of a run: built as configured, fitted on all events, and loaded again."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from recsys.models.registry import build_model, model_type
 from recsys.settings import Settings
 
 CHECKPOINTS = "checkpoints"
-# Models whose lists are published for everybody, beside each user's own.
+# Models of the lists that are the same for all users.
 POPULARITY, TRENDING, ITEM_KNN = "popularity", "trending", "item_knn"
 
 

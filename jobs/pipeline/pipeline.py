@@ -65,7 +65,7 @@ STEPS: Final = (
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run, and what it has written so far."""
+    """A run and its results so far."""
 
     run: Run
     winner: str | None = None
@@ -77,7 +77,7 @@ class RunResult:
 def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Progress) -> RunResult:
     """Take the run of `as_of` through the steps to `until`; a complete run is only read.
 
-    No event at or after `as_of` changes what it writes. Raises `RunError` if another process is working on it.
+    No event at or after `as_of` changes its output. Raises `RunError` if another process is working on it.
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)

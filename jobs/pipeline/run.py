@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 MANIFEST = "manifest.json"
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
 PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
-# Settings that change no output, or may hold a password.
+# Settings that do not change any output, or may contain a password.
 NOT_IN_MANIFEST = {
     "redis": True,
     "schedule": True,
@@ -77,7 +77,7 @@ class Run:
         self.record_step(name, time.perf_counter() - started)
 
     def record_step(self, name: str, seconds: float) -> None:
-        """Record in the manifest that a step is done."""
+        """Record in the manifest that a step is complete."""
         manifest = self.manifest()
         manifest["steps"][name] = {"seconds": round(seconds, 3), "peak_memory_bytes": _peak_memory()}
         write_json(self.directory / MANIFEST, manifest)
@@ -90,7 +90,7 @@ class Run:
 
 @contextmanager
 def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
-    """Open the run of `as_of`, new or as it was left, and lock it for this process.
+    """Open the run of `as_of`, create it if it does not exist, and lock it for this process.
 
     A run whose settings or input have changed starts over, unless it is complete. Raises `RunError` if another
     process holds the lock, or if the run is complete with other settings.
@@ -119,16 +119,16 @@ def list_runs(directory: Path) -> list[Run]:
 
 
 def run_id(as_of: datetime) -> str:
-    """Format `as_of` in UTC, as in 20171231T000000Z, with microseconds if it has any."""
+    """Format `as_of` in UTC, such as 20171231T000000Z, with microseconds if they are not zero."""
     moment = as_of.astimezone(UTC)
     return moment.strftime("%Y%m%dT%H%M%S.%fZ" if moment.microsecond else "%Y%m%dT%H%M%SZ")
 
 
 def _begin(run: Run, settings: Settings, lake: Lake) -> None:
     values = TypeAdapter(Settings).dump_python(settings, mode="json", exclude=NOT_IN_MANIFEST)
-    settings_mark = _mark(values)
+    settings_mark = _hash_json(values)
     allowed = sorted(lake.stored_id(user) for user in settings.anomalies.allowed_users)
-    inputs_mark = _mark([*_lake_files(lake, run.as_of), *allowed])
+    inputs_mark = _hash_json([*_lake_files(lake, run.as_of), *allowed])
     if (run.directory / MANIFEST).exists():
         manifest = run.manifest()
         if manifest["status"] == COMPLETE and manifest["settings_mark"] != settings_mark:
@@ -167,7 +167,7 @@ def _empty(directory: Path) -> None:
             path.unlink()
 
 
-def _mark(value: Any) -> str:
+def _hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Names of what the steps of a run write: paths under the run directory, and the names in its manifest."""
+"""Names of the outputs of a run: paths under the run directory, and keys in its manifest."""
 
 from typing import Final
 
@@ -17,15 +17,15 @@ TEST: Final = "test"
 
 
 def model_step(name: str) -> str:
-    """Name the output with the model called `name`, fitted on all events."""
+    """Return the name of the output with the model called `name`, fitted on all events."""
     return f"{MODELS}/{name}"
 
 
 def window_step(window: str, name: str) -> str:
-    """Name the output with the measurement of the model called `name` on `VALIDATION` or `TEST`."""
+    """Return the name of the output with a model's measurement on the window `VALIDATION` or `TEST`."""
     return f"evaluation/{window}/{name}"
 
 
 def fold_step(number: int, name: str) -> str:
-    """Name the output with the measurement of the model called `name` on a window of the cross-validation."""
+    """Return the name of the output with a model's measurement on a window of the cross-validation."""
     return window_step(f"fold-{number}", name)

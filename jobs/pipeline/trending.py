@@ -1,4 +1,4 @@
-"""The trending list as of now, computed from the lake's latest days, for the live version."""
+"""Renew the trending list of the live version from the lake's latest days."""
 
 import time
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from recsys.store.flags import flagged_users
 from recsys.store.keys import Keys
 from recsys.store.publish.trending import replace_trending
 
-# After five half-lives an event counts a thirty-second: older ones would hardly change a list, nor users' trust,
-# as a user with few days in that time has few events that count.
+# After five half-lives an event counts a thirty-second. Older events would hardly change a list, nor the trust in a
+# user, because a user with few days in that time has few events that count.
 USUAL_HALF_LIVES = 5
 
 AGE: Final = "age_days"
@@ -45,7 +45,7 @@ class TrendingRenewal:
 
 
 def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> TrendingRenewal:
-    """Compute the trending list of `as_of` and replace the live version's with it; it is empty if nothing trends.
+    """Compute the trending list of `as_of` and replace the live version's with it; empty if no item trends.
 
     Events of users who are flagged now, or whom the last nightly run screened out, do not count.
     """
@@ -75,16 +75,17 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
 
 
 def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
-    """Sum the rates of each item that a bucket's users wanted: exact `SUMS`, which add up over buckets.
+    """Sum the rates of each item over a bucket's users: exact `SUMS`, which add up over buckets.
 
-    A user counts once per item and day, as in `recsys.models.trending`; trusted sums weigh a user by trust.
+    Only events with a positive weight count, and a user counts once per item and day, as in
+    `recsys.models.trending`; trusted sums weigh a user by trust.
     """
     config = cast(Trending, build_configured_model("trending", settings)).config
-    wanted = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
+    positive_events = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (
         events_before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
-        .filter(pl.col(EVENT).is_in(sorted(wanted)))
+        .filter(pl.col(EVENT).is_in(sorted(positive_events)))
         .select(
             USER_ID,
             ITEM_ID,

@@ -32,10 +32,10 @@ class Job:
 
 
 def run_job(job: Job, due: datetime, settings: Settings, stop: Stop) -> Attempt:
-    """Run a job until it succeeds, has no retries left, is run by another process, or `stop` is requested.
+    """Run a job until it succeeds, has no retries left, runs in another process, or `stop` is requested.
 
-    Returns the last attempt; each one is recorded in the history. The exit status of the job's process says how it
-    ended.
+    Returns the last attempt; each one is recorded in the history. The outcome follows from the exit status of the
+    job's process.
     """
     schedule = settings.schedule
     number = 0
@@ -61,7 +61,7 @@ def backoff_seconds(schedule: Schedule, attempt: int) -> float:
 
 
 def record_skipped(job: str, due: datetime, settings: Settings, reason: str) -> None:
-    """Record that a job was due and was not started."""
+    """Record that a job was due but was not started."""
     now = datetime.now(UTC)
     record_attempt(settings.directory, Attempt(job, due, now, 1, None, AttemptOutcome.SKIPPED, now, reason))
     log.warning("job skipped", job=job, reason=reason)
@@ -70,12 +70,12 @@ def record_skipped(job: str, due: datetime, settings: Settings, reason: str) -> 
 def _run_attempt(job: Job, due: datetime, number: int, settings: Settings, stop: Stop) -> Attempt:
     as_of = job.as_of(due)
     arguments = () if as_of is None else ("--as-of", as_of.isoformat())
-    begun = Attempt(job.name, due, datetime.now(UTC), number, None if as_of is None else run_id(as_of))
-    record_attempt(settings.directory, begun)
-    log.info("job started", job=job.name, attempt=number, due=due.isoformat(), run=begun.run_id)
+    running = Attempt(job.name, due, datetime.now(UTC), number, None if as_of is None else run_id(as_of))
+    record_attempt(settings.directory, running)
+    log.info("job started", job=job.name, attempt=number, due=due.isoformat(), run=running.run_id)
     started = time.perf_counter()
     result = run_child((*job.command, *arguments), stop, settings.schedule.stop_seconds)
-    attempt = replace(begun, outcome=result.outcome, ended=datetime.now(UTC), error=result.error)
+    attempt = replace(running, outcome=result.outcome, ended=datetime.now(UTC), error=result.error)
     record_attempt(settings.directory, attempt)
     _log_end(job.name, result, round(time.perf_counter() - started, 1))
     return attempt

@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 from jobs.scheduler.history import AttemptOutcome
 
-EXIT_BUSY = 75  # exit status of a scheduled job that another process runs; EX_TEMPFAIL of sysexits.h
+EXIT_BUSY = 75  # exit status if another process is running the job; EX_TEMPFAIL in sysexits.h
 POLL_SECONDS = 0.1
 
 
 class Stop:
-    """Whether this process has been asked to stop."""
+    """A request to this process to stop."""
 
     requested = False
 
@@ -41,14 +41,14 @@ def stop_on_signals() -> Generator[Stop]:
 
 @dataclass(frozen=True)
 class ChildResult:
-    """How a child process ended, and the line of its output that says why."""
+    """The outcome of a child process, and the reason from the last line of its error output."""
 
     outcome: AttemptOutcome
     error: str | None = None
 
 
 def run_child(command: Sequence[str], stop: Stop, stop_seconds: float) -> ChildResult:
-    """Run a command to its end, and copy its standard error to this process's line by line.
+    """Run a command to its end, and copy its standard error to this process's, line by line.
 
     When `stop` is requested, the child is sent SIGTERM; `stop_seconds` later it and all processes that it started
     are sent SIGKILL.
@@ -90,7 +90,7 @@ class _LineCopier:
 def _wait(
     process: subprocess.Popen[bytes], stop_requested: Callable[[], bool], meanwhile: Callable[[], None]
 ) -> bool:
-    """Wait until the process ends (return False) or is to be stopped (return True)."""
+    """Wait until the process ends, and return False; return True as soon as a stop is requested."""
     while process.poll() is None:
         if stop_requested():
             return True

@@ -58,7 +58,7 @@ def record_attempt(directory: Path, attempt: Attempt) -> None:
 def read_history(directory: Path) -> list[Attempt]:
     """Return the latest attempts in order of their start.
 
-    An attempt without an end, whose job no process runs any more, was interrupted.
+    An attempt without an end whose job is no longer running in any process was interrupted.
     """
     path = _path(directory)
     if not path.exists():
@@ -67,15 +67,15 @@ def read_history(directory: Path) -> list[Attempt]:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().splitlines()
     attempts = [attempt for attempt in map(_parse, lines) if attempt is not None]
-    latest = {(each.job, each.started): each for each in attempts}
-    ordered = sorted(latest.values(), key=lambda each: each.started)
-    unended = {each.job: each.started for each in ordered if each.outcome == AttemptOutcome.RUNNING}
-    running = {(job, started) for job, started in unended.items() if lock_holder(directory, job)}
+    latest = {(attempt.job, attempt.started): attempt for attempt in attempts}
+    ordered = sorted(latest.values(), key=lambda attempt: attempt.started)
+    unfinished = {attempt.job: attempt.started for attempt in ordered if attempt.outcome == AttemptOutcome.RUNNING}
+    running = {(job, started) for job, started in unfinished.items() if lock_holder(directory, job)}
     return [
-        replace(each, outcome=AttemptOutcome.INTERRUPTED)
-        if each.outcome == AttemptOutcome.RUNNING and (each.job, each.started) not in running
-        else each
-        for each in ordered
+        replace(attempt, outcome=AttemptOutcome.INTERRUPTED)
+        if attempt.outcome == AttemptOutcome.RUNNING and (attempt.job, attempt.started) not in running
+        else attempt
+        for attempt in ordered
     ]
 
 

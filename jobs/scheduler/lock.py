@@ -13,13 +13,13 @@ from pathlib import Path
 
 from recsys.errors import BusyError
 
-MAX_TRIES = 10  # a process that only reads the holder has the lock for a moment
+MAX_TRIES = 10  # a process that reads the holder has the lock for a moment
 WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that runs a job; None in the moment before it has written its id."""
+    """The process that runs a job; its fields are None until it has written them."""
 
     pid: int | None
     since: datetime | None

@@ -96,7 +96,7 @@ def job_triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
 def run_schedule(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> None:
     """Run jobs at their times until `stop` is requested, which ends running jobs too.
 
-    Times that were missed while a job or this process could not run count as one. Raises `BusyError` when another
+    Several times missed while a job or this process could not run count as one. Raises `BusyError` when another
     process runs the schedule of this data directory.
     """
     with job_lock(settings.directory, SCHEDULER):
@@ -125,7 +125,7 @@ def last_due_time(trigger: BaseTrigger, now: datetime, grace_seconds: int) -> da
 
 
 def _create_scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) -> BackgroundScheduler:
-    # Its own log messages are replaced by those of the listeners.
+    # The listeners replace APScheduler's own log messages.
     logging.getLogger("apscheduler").addHandler(logging.NullHandler())
     logging.getLogger("apscheduler").propagate = False
     grace = settings.schedule.misfire_grace_seconds
@@ -147,15 +147,19 @@ def _create_scheduler(settings: Settings, jobs: list[ScheduledJob], stop: Stop) 
 def _missed_time(
     scheduled: ScheduledJob, now: datetime, attempts: list[Attempt], schedule: Schedule
 ) -> datetime | None:
-    """Return the last time the job was due, if it was not started then, or was interrupted."""
+    """Return the last time the job was due, if it was not started then or was interrupted."""
     due = last_due_time(scheduled.trigger, now, schedule.misfire_grace_seconds)
     if due is None:
         return None
-    ends = [each for each in attempts if each.job == scheduled.job.name and each.scheduled >= due]
-    if any(each.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.SKIPPED) for each in ends):
+    due_attempts = [
+        attempt for attempt in attempts if attempt.job == scheduled.job.name and attempt.scheduled >= due
+    ]
+    if any(attempt.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.SKIPPED) for attempt in due_attempts):
         return None
-    given_up = any(each.outcome == AttemptOutcome.FAILED and each.attempt > schedule.retries for each in ends)
-    return None if given_up else due
+    has_given_up = any(
+        attempt.outcome == AttemptOutcome.FAILED and attempt.attempt > schedule.retries for attempt in due_attempts
+    )
+    return None if has_given_up else due
 
 
 def _work(scheduled: ScheduledJob, settings: Settings, stop: Stop) -> None:

@@ -74,12 +74,12 @@ def draw_attack(kind: str, user_items: csr_matrix, accounts: int, days: float, s
     shop = _ShopView(user_items, random)
     target = shop.target()
     if kind == CLICK_BURST:
-        return _burst(kind, target, accounts, random)
+        return _draw_burst(kind, target, accounts, random)
     if kind == SLOW_FARM:
         profiles = [shop.farm_profile(target) for _ in range(accounts)]
-        return _build_attack(kind, target, profiles, _scattered(profiles, min(days, FARM_DAYS), random))
+        return _build_attack(kind, target, profiles, _draw_scattered_ages(profiles, min(days, FARM_DAYS), random))
     profiles = [shop.profile(kind, target) for _ in range(accounts)]
-    return _build_attack(kind, target, profiles, _in_sessions(profiles, min(days, SPREAD_DAYS), random))
+    return _build_attack(kind, target, profiles, _draw_session_ages(profiles, min(days, SPREAD_DAYS), random))
 
 
 class _ShopView:
@@ -170,19 +170,19 @@ def _build_attack(kind: str, target: int, profiles: list[Rows], age_days: NDArra
     return Attack(kind, target, len(profiles), accounts, np.concatenate(profiles), age_days)
 
 
-def _burst(kind: str, target: int, accounts: int, random: np.random.Generator) -> Attack:
+def _draw_burst(kind: str, target: int, accounts: int, random: np.random.Generator) -> Attack:
     clicks = random.integers(*BURST_CLICKS, size=accounts)
     rows = np.repeat(np.arange(accounts), clicks).astype(np.int32)
     ages = DAY + random.random(len(rows)) * BURST_DAYS
     return Attack(kind, target, accounts, rows, np.full(len(rows), target, np.int32), ages)
 
 
-def _in_sessions(profiles: list[Rows], days: float, random: np.random.Generator) -> NDArray[np.float64]:
+def _draw_session_ages(profiles: list[Rows], days: float, random: np.random.Generator) -> NDArray[np.float64]:
     """Draw ages of events: one session of half an hour for each account, at some time in the last `days`."""
     lengths = [len(profile) for profile in profiles]
     starts = np.repeat(random.random(len(profiles)) * days, lengths)
     return starts + random.random(sum(lengths)) * SESSION_DAYS
 
 
-def _scattered(profiles: list[Rows], days: float, random: np.random.Generator) -> NDArray[np.float64]:
+def _draw_scattered_ages(profiles: list[Rows], days: float, random: np.random.Generator) -> NDArray[np.float64]:
     return random.random(sum(len(profile) for profile in profiles)) * days

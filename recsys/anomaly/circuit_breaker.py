@@ -1,6 +1,6 @@
 """The circuit breaker of automatic flagging, and other rules that depend on the totals of a UTC day.
 
-When many users are flagged on one day, a wrong rule is a more likely reason than that many bots.
+When many users are flagged on one day, a wrong rule is a more likely reason than so large a number of bots.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ MIN_DAILY_FLAG_LIMIT: Final = 100
 DAY_MS: Final = 86_400_000
 MIN_PRICED_SHARE: Final = 0.95
 MIN_PURCHASES: Final = 100
-"""A shop sends prices if, of at least this many purchases of the day, the share above has one."""
+"""Purchases of a day from which a shop is taken to send prices, if `MIN_PRICED_SHARE` of them have one."""
 
 
 def breaker_allows_flag(flagged: int, active: int, max_flagged_share: float) -> bool:

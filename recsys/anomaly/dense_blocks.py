@@ -45,17 +45,17 @@ def find_dense_blocks(user_items: csr_matrix) -> list[Block]:
     for _ in range(BLOCKS):
         if not remaining.nnz:
             break
-        users, items = _densest(remaining)
+        users, items = _find_densest(remaining)
         if not users.any():
             break
-        block = _denser_than_expected(remaining, users, items)
+        block = _keep_excess_nodes(remaining, users, items)
         if block is not None:
             blocks.append(block)
-        remaining = _without(remaining, users, items)
+        remaining = _remove_block(remaining, users, items)
     return blocks
 
 
-def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
+def _find_densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
     """Return masks of the users and items whose weight per node exceeds the expected weight the most.
 
     An entry weighs 1 / log(users of the item + 5), so that camouflage counts for little; the weight expected from
@@ -67,27 +67,27 @@ def _densest(user_items: csr_matrix) -> tuple[Mask, Mask]:
     users, items = np.flatnonzero(per_user), np.flatnonzero(per_item)
     weights = csr_matrix(csr_matrix(user_items @ diags_array(entry_weights))[users][:, items])
     user_share = per_user / user_items.nnz
-    best, kept = 0.0, (users[:0], items[:0])
+    best, block = 0.0, (users[:0], items[:0])
     while min(weights.shape) >= MIN_NODES:
         expected = entry_weights[items] * per_item[items]
         user_weights = np.asarray(weights.sum(axis=1)).ravel() - user_share[users] * expected.sum()
         item_weights = np.asarray(weights.sum(axis=0)).ravel() - user_share[users].sum() * expected
         density = float(user_weights.sum()) / sum(weights.shape)
         if density > best:
-            best, kept = density, (users, items)
+            best, block = density, (users, items)
         nodes = np.concatenate([user_weights, item_weights])
         dropped = max(1, int(PEELED_SHARE * len(nodes)))
-        least = np.partition(nodes, dropped)[dropped]
+        threshold = np.partition(nodes, dropped)[dropped]
         # Nodes of equal weight go together, except where all are equal.
-        stay_users, stay_items = user_weights >= least, item_weights >= least
-        if stay_users.all() and stay_items.all():
+        kept_users, kept_items = user_weights >= threshold, item_weights >= threshold
+        if kept_users.all() and kept_items.all():
             break
-        weights = csr_matrix(weights[stay_users][:, stay_items])
-        users, items = users[stay_users], items[stay_items]
-    return _mask(kept[0], user_items.shape[0]), _mask(kept[1], user_items.shape[1])
+        weights = csr_matrix(weights[kept_users][:, kept_items])
+        users, items = users[kept_users], items[kept_items]
+    return _mask(block[0], user_items.shape[0]), _mask(block[1], user_items.shape[1])
 
 
-def _denser_than_expected(user_items: csr_matrix, users: Mask, items: Mask) -> Block | None:
+def _keep_excess_nodes(user_items: csr_matrix, users: Mask, items: Mask) -> Block | None:
     """Reduce a block to users and items with `MIN_EXCESS` times their expected entries; None if few are left."""
     per_user = np.diff(user_items.indptr).astype(float)
     per_item = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(float)
@@ -104,12 +104,12 @@ def _denser_than_expected(user_items: csr_matrix, users: Mask, items: Mask) -> B
     return Block(np.flatnonzero(users), np.flatnonzero(items), density)
 
 
-def _without(user_items: csr_matrix, users: Mask, items: Mask) -> csr_matrix:
+def _remove_block(user_items: csr_matrix, users: Mask, items: Mask) -> csr_matrix:
     """Return the entries outside the block."""
     rows = np.repeat(np.arange(user_items.shape[0]), np.diff(user_items.indptr))
-    stay = ~(users[rows] & items[user_items.indices])
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[stay], minlength=user_items.shape[0]))])
-    return csr_matrix((user_items.data[stay], user_items.indices[stay], indptr), shape=user_items.shape)
+    outside = ~(users[rows] & items[user_items.indices])
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[outside], minlength=user_items.shape[0]))])
+    return csr_matrix((user_items.data[outside], user_items.indices[outside], indptr), shape=user_items.shape)
 
 
 def _mask(rows: NDArray[np.int64], count: int) -> Mask:

@@ -1,4 +1,4 @@
-"""Metrics of detectors: F1 of who is flagged, and the area under the ROC curve of scores."""
+"""Metrics of detectors: F1 of the flagged users, and the area under the ROC curve of scores."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -71,28 +71,28 @@ def measure_graph(user_items: csr_matrix, events: NDArray[np.float64], seed: int
         density[block.users] = np.maximum(density[block.users], block.density)
     per_user = np.diff(user_items.indptr)
     rows = np.repeat(np.arange(len(per_user)), per_user)
-    most = np.zeros(len(per_user))
-    np.maximum.at(most, rows, events)
-    total = np.bincount(rows, events, len(per_user))
+    max_events = np.zeros(len(per_user))
+    np.maximum.at(max_events, rows, events)
+    event_counts = np.bincount(rows, events, len(per_user))
     columns = {
         COHERENCE: profile_coherence(user_items, seed),
         SIMILARITY: duplicates.similarity,
         COPIES: duplicates.copies,
         SYNCHRONY: synchrony(user_items),
         BLOCK_DENSITY: density,
-        MAX_REPEATS: most,
-        REPEATS: np.where(per_user > 0, total / np.maximum(per_user, 1), np.nan),
+        MAX_REPEATS: max_events,
+        REPEATS: np.where(per_user > 0, event_counts / np.maximum(per_user, 1), np.nan),
     }
     return pl.DataFrame(columns).fill_nan(None)
 
 
-def one_sided(table: pl.DataFrame) -> NDArray[np.float64]:
+def one_sided_measures(table: pl.DataFrame) -> NDArray[np.float64]:
     """Return the columns of `MEASURES`, (users, measures): 0 on the side that does not count, nan where unknown."""
-    columns = [_one_sided(table, measure) for measure in MEASURES]
+    columns = [_one_sided_measure(table, measure) for measure in MEASURES]
     return np.column_stack(columns)
 
 
-def _one_sided(table: pl.DataFrame, measure: Measure) -> NDArray[np.float64]:
+def _one_sided_measure(table: pl.DataFrame, measure: Measure) -> NDArray[np.float64]:
     if measure.name not in table.columns:
         return np.full(table.height, np.nan)
     values = table[measure.name].cast(pl.Float64).to_numpy()

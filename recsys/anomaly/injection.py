@@ -36,14 +36,14 @@ def add_attack(
 
 def remove_events(interactions: Interactions, users: pl.Series) -> Interactions:
     """Remove the events of `users`, who keep their rows."""
-    stays = np.ones(len(interactions.users), np.bool_)
-    stays[interactions.users.rows(users)] = False
-    events = stays[interactions.user_rows]
+    is_kept = np.ones(len(interactions.users), np.bool_)
+    is_kept[interactions.users.rows(users)] = False
+    event_is_kept = is_kept[interactions.user_rows]
     return replace(
         interactions,
-        user_items=csr_matrix(diags_array(stays.astype(np.float32)) @ interactions.user_items),
-        user_rows=interactions.user_rows[events],
-        item_rows=interactions.item_rows[events],
-        age_days=interactions.age_days[events],
-        weights=interactions.weights[events],
+        user_items=csr_matrix(diags_array(is_kept.astype(np.float32)) @ interactions.user_items),
+        user_rows=interactions.user_rows[event_is_kept],
+        item_rows=interactions.item_rows[event_is_kept],
+        age_days=interactions.age_days[event_is_kept],
+        weights=interactions.weights[event_is_kept],
     )

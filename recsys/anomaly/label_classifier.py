@@ -96,8 +96,8 @@ def stratified_folds(labeled: Rows, bots: Floats, seed: int) -> list[tuple[Rows,
     rng = np.random.default_rng(seed)
     fold = np.empty(len(labeled), np.intp)
     for kind in (0, 1):
-        of_kind = np.flatnonzero(bots[labeled] == kind)
-        fold[rng.permutation(of_kind)] = np.arange(len(of_kind)) % FOLDS
+        members = np.flatnonzero(bots[labeled] == kind)
+        fold[rng.permutation(members)] = np.arange(len(members)) % FOLDS
     return [(labeled[fold != number], labeled[fold == number]) for number in range(FOLDS)]
 
 

@@ -19,7 +19,7 @@ AUTOMATED_LOG_DEVIATION: Final = 1.2
 
 @dataclass(frozen=True)
 class Limits:
-    """The value at which the evidence of each detector alone flags a user.
+    """The values at which the evidence of a single detector flags a user.
 
     None of the 4,505 users of REES46 made more than 5 events in 10 s, 25 in 5 min or 51 in an hour.
     """
@@ -32,7 +32,7 @@ class Limits:
     """Log-likelihood ratio of script to human: Wald's log((1 - .05) / 1e-9). It is far higher than independent gaps
     would need, because the gaps of a person who skims pages are not independent."""
     regularity: float = 4.0
-    """CUSUM of how much more equal the gaps are than those of a human."""
+    """CUSUM of how much more regular the gaps are than those of a human."""
     network_events: tuple[int, int, int] = (300, 6_000, 50_000)
     """Events of an address, a device or a session in 10 s, 5 min and an hour."""
     address_items: int = 5_000

@@ -44,15 +44,15 @@ def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
     if not len(users):
         return NearDuplicates(similarity, copies)
     profiles = user_items[users]
-    one, other = _candidates(profiles, seed)
-    jaccard = _jaccard(profiles, one, other)
-    for ends in (one, other):
-        np.maximum.at(similarity, users[ends], jaccard)
-        np.add.at(copies, users[ends], (jaccard >= MIN_SIMILARITY).astype(float))
+    first, second = _find_candidates(profiles, seed)
+    jaccard = _jaccard(profiles, first, second)
+    for side in (first, second):
+        np.maximum.at(similarity, users[side], jaccard)
+        np.add.at(copies, users[side], (jaccard >= MIN_SIMILARITY).astype(float))
     return NearDuplicates(similarity, copies)
 
 
-def _candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
+def _find_candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
     """Return the pairs of rows that agree in a band, each once."""
     random = np.random.default_rng(seed)
     count = profiles.shape[0]
@@ -71,13 +71,13 @@ def _candidates(profiles: csr_matrix, seed: int) -> tuple[Rows, Rows]:
     return distinct[0], distinct[1]
 
 
-def _jaccard(profiles: csr_matrix, one: Rows, other: Rows) -> Numbers:
+def _jaccard(profiles: csr_matrix, first: Rows, second: Rows) -> Numbers:
     """Compute shared items divided by all items, for each pair of rows."""
     sizes = np.diff(profiles.indptr)
-    shared = np.zeros(len(one))
+    shared = np.zeros(len(first))
     step = max(1, BLOCK // max(1, int(sizes.mean())))
-    for start in range(0, len(one), step):
+    for start in range(0, len(first), step):
         part = slice(start, start + step)
-        both = profiles[one[part]].multiply(profiles[other[part]])
-        shared[part] = np.asarray(both.sum(axis=1)).ravel()
-    return shared / (sizes[one] + sizes[other] - shared)
+        shared_items = profiles[first[part]].multiply(profiles[second[part]])
+        shared[part] = np.asarray(shared_items.sum(axis=1)).ravel()
+    return shared / (sizes[first] + sizes[second] - shared)

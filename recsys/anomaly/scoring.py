@@ -12,7 +12,7 @@ from recsys.anomaly.windows import NO_COUNTS, WINDOW_NAMES, WINDOWS_MS, Counts
 from recsys.schema import DEFAULT_WEIGHTS, PURCHASE
 
 DOUBT_AT_LIMIT: Final = 0.2
-"""What is left of the doubt when one detector is at its limit: its evidence alone scores 80."""
+"""The doubt that remains when one detector is at its limit: its evidence alone scores 80."""
 SUSPICIOUS_SHARE: Final = 0.25
 """Share of a limit from which a user is scored."""
 RECENT_ACTS: Final = 16
@@ -21,8 +21,8 @@ FAST_ACTS: Final = 9
 FAST_MS: Final = 36_000
 REGULAR_ACTS: Final = 12
 REGULAR_RATIO: Final = 3.0
-"""A user is scored whose last `FAST_ACTS` acts came within `FAST_MS`, or whose last `REGULAR_ACTS` gaps are alike
-up to this ratio of longest to shortest."""
+"""A user is scored if the last `FAST_ACTS` acts came within `FAST_MS`, or if the longest of the last `REGULAR_ACTS`
+gaps is at most this multiple of the shortest."""
 MIN_ITEMS: Final = 5
 """Regular gaps between acts on fewer distinct items may come from a page that reloads itself."""
 MIN_SPAN_MS: Final = 10_000
@@ -34,7 +34,7 @@ HIGH_TRAFFIC_EVENTS: Final = 20
 
 @dataclass(frozen=True)
 class UserSignals:
-    """All that is known of a user at `at_ms`, Unix milliseconds; counts are of windows that end then."""
+    """Observations of a user up to `at_ms`, Unix milliseconds; counts are of windows that end then."""
 
     at_ms: int
     acts: Sequence[Act]
@@ -87,9 +87,9 @@ def has_suspicious_timing(times_ms: Sequence[float]) -> bool:
 def score_user(signals: UserSignals, order_events: Collection[str], limits: Limits = LIMITS) -> Verdict:
     """Score a user by the evidence of all detectors.
 
-    Of the detectors of speed only the strongest counts, and so with those of the network. The families that remain
-    are independent, and are combined by a noisy-or, 1 - (1 - p)(1 - q)...: evidence adds up, and missing evidence
-    of one family does not weaken another. `order_events` are those of `merge_order_lines`.
+    Only the strongest speed detector counts, and only the strongest network detector. The families that remain are
+    independent and are combined by a noisy-or, 1 - (1 - p)(1 - q)...: evidence adds up, and missing evidence of one
+    family does not weaken another. `order_events` are those of `merge_order_lines`.
     """
     acts = merge_order_lines(signals.acts, order_events)
     gaps = log_gaps([act.at_ms for act in acts])
@@ -131,14 +131,14 @@ def _rates(signals: UserSignals, acts: Sequence[Act], limits: Limits) -> list[Ev
     """Rate the events in the windows.
 
     Where the acts cover a whole window, its count is at most their number, so that other users in the same counter
-    do no harm. The count of the shortest window is at least their number: all its acts are known.
+    do no harm. The count of the shortest window is at least their number: `acts` holds all of its acts.
     """
-    known_acts = [sum(signals.at_ms - window < act.at_ms <= signals.at_ms for act in acts) for window in WINDOWS_MS]
+    act_counts = [sum(signals.at_ms - window < act.at_ms <= signals.at_ms for act in acts) for window in WINDOWS_MS]
     counts = [
         min(count, maximum) if _covers_window(acts, signals, window) else count
-        for count, maximum, window in zip(signals.user, known_acts, WINDOWS_MS, strict=True)
+        for count, maximum, window in zip(signals.user, act_counts, WINDOWS_MS, strict=True)
     ]
-    counts[0] = max(counts[0], known_acts[0])
+    counts[0] = max(counts[0], act_counts[0])
     return [
         Evidence(
             evidence_weight(count / limit), f"{count:,.0f} events in {name}, a shopper makes at most {limit:,}"

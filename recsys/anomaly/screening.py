@@ -23,7 +23,7 @@ from recsys.anomaly.group_measures import (
     MEASURES,
     SIMILARITY,
     measure_graph,
-    one_sided,
+    one_sided_measures,
 )
 from recsys.anomaly.label_classifier import has_enough_labels, score_with_labels
 from recsys.anomaly.outliers import find_outliers
@@ -95,7 +95,7 @@ def screen_users(
         _add_outliers(scores, table, seed)
         _add_rings(scores, table, user_items)
         _add_rates(scores, table)
-        for group in find_attack_groups(user_items, normal_scores(one_sided(table))):
+        for group in find_attack_groups(user_items, normal_scores(one_sided_measures(table))):
             reason = _group_reason(group, items)
             for row in group.users.tolist():
                 scores.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / group.excess), reason)

@@ -48,10 +48,12 @@ def _min_synchronicity(normality: Numbers, background: Numbers) -> Numbers:
     multipliers over shares that sum to 1 and have this normality.
     """
     used = background[background > 0]
-    cells, own = len(used), float((used**2).sum())
-    if cells * own <= 1:
+    cells, background_synchronicity = len(used), float((used**2).sum())
+    if cells * background_synchronicity <= 1:
         return np.full(len(normality), 1 / max(cells, 1))
-    return (cells * normality**2 - 2 * normality + own) / (cells * own - 1)
+    return (cells * normality**2 - 2 * normality + background_synchronicity) / (
+        cells * background_synchronicity - 1
+    )
 
 
 def _item_cells(user_items: csr_matrix) -> NDArray[np.int64]:

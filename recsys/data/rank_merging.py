@@ -27,7 +27,7 @@ def rank_values(depth: int) -> NDArray[np.float32]:
 
 
 def pool_lists(lists: Sequence[Rows]) -> Pool:
-    """Join lists (users, depth) of item rows, -1 where there is none, by user and item."""
+    """Join lists (users, depth) of item rows, padded with -1, by user and item."""
     depth = lists[0].shape[1]
     items = 1 + max(int(rows.max(initial=UNKNOWN)) for rows in lists)
     user_offsets = np.arange(len(lists[0]), dtype=np.int64)[:, None] * max(items, 1)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-MAX_EXACT_SIDE: Final = 1_500  # up to so many rows or columns, the Gram matrix of that side is decomposed
+MAX_EXACT_SIDE: Final = 1_500  # maximum rows or columns of the side whose Gram matrix is decomposed
 OVERSAMPLING: Final = 32
 POWER_STEPS: Final = 4  # enough for the initial vectors of a neural model
 MIN_RELATIVE_VALUE: Final = 1e-5  # smaller singular values are rounding error

@@ -7,13 +7,14 @@ A user with positive events on d days before the latest such day has
 A new account has almost none, and hardly more on the next day, so that a burst over midnight has no effect; half is
 reached after four days, nearly all after seven. Returning takes time, which a burst does not have.
 
-Trust alone would silence a shop whose visitors come once. Trusted users are therefore a sample of all users: an
-item's sum is what they contribute, scaled up by the shop's mean trust, and at most what all users contribute:
+Trust alone would hide all items of a shop whose visitors come once. Trusted users are therefore a sample of all
+users: an item's sum is what they contribute, scaled up by the shop's mean trust, and at most what all users
+contribute:
 
     counted = min(sum a, sum trust a / mean trust),      mean trust = sum trust a / sum a over the shop
 
-New users count where trusted users support the same item; an item that only new users want counts little. If all
-users have the same trust, as in data without times or on a shop's first day, nothing changes.
+New users count if trusted users support the same item; an item with events of new users only counts little. If
+all users have the same trust, as in data without times or on a shop's first day, nothing changes.
 """
 
 from typing import Final

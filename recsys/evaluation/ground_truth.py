@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import binarize
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.metrics.diversity import encode_paths
 from recsys.evaluation.metrics.ranking import Counts, Values
@@ -133,8 +134,7 @@ def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance
 def _mean_over_history(user_items: csr_matrix, item_values: Values) -> Values:
     """Average `item_values` (items, C) over each user's items, (users, C); NaN for a user without items."""
     counts = user_items.getnnz(axis=1)[:, None]
-    ones = csr_matrix((np.ones(user_items.nnz), user_items.indices, user_items.indptr), user_items.shape)
-    sums: Values = np.asarray(ones @ item_values)
+    sums: Values = np.asarray(binarize(user_items) @ item_values)
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 

@@ -47,7 +47,7 @@ def load_model(directory: Path, name: str, config: type[C]) -> tuple[C, dict[str
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(HEADER, "")
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is not iterable)
         header = TypeAdapter(Header).validate_json(text)
         if (header.model, header.format) != (name, FORMAT):
             content = f"model {header.model} in format {header.format}"
@@ -83,8 +83,8 @@ def check_finite(name: str, **arrays: Array) -> None:
             raise not_finite_error(name, key)
 
 
-def not_finite_error(name: str, what: str) -> ModelError:
+def not_finite_error(name: str, array_name: str) -> ModelError:
     """Return the error of a fit that gave NaN or infinity."""
     return ModelError(
-        f"{name}: the fit gave {what} that are not finite; use less extreme settings, or more regularization"
+        f"{name}: the fit gave {array_name} that are not finite; use less extreme settings, or more regularization"
     )

@@ -49,7 +49,7 @@ class Model(ABC):
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote; raise `ModelError` when it is missing or of another format."""
 
-    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Estimate the peak memory of a fit beyond the interactions; 0 when it takes no more than they do."""
         return 0
 
@@ -75,7 +75,7 @@ class ItemModel(Model):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a fit of many epochs is run; unlike the config, this does not change what it converges to."""
+    """Options of a fit of many epochs that, unlike its config, do not change what it converges to."""
 
     checkpoint: Path | None = None
     """The file to which the state is written after each epoch, and from which a fit resumes when it exists."""

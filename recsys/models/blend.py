@@ -100,7 +100,7 @@ class Blend(Model):
 
 
 def member_weights(config: BlendConfig, light: NDArray[np.bool_]) -> Scores:
-    """Return the weights of users, (users, members); `light` (users,) tells who has few events."""
+    """Return the weights of users, (users, members); `light` (users,) marks users with few events."""
     return np.array([config.heavy, config.light], np.float32)[light.astype(int)]
 
 

@@ -75,7 +75,7 @@ class Ease(ItemWeightModel):
     def __init__(self, config: EaseConfig = EaseConfig()) -> None:
         super().__init__(config)
 
-    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the matrices of all pairs of items, where the regressions are solved at once."""
         return PAIR_BYTES * items**2 if items <= self.config.dense_items else 0
 

@@ -62,7 +62,7 @@ class UserKnn(Model):
         item_users = np.bincount(binary.indices, minlength=items)
         norms = np.maximum(np.diff(binary.indptr) + config.shrinkage, 1) ** config.asymmetry
         scaled = scale(binary, 1 / norms, np.maximum(item_users, 1.0) ** (-config.item_exponent / 2))
-        # A factor of a user's row does not change who is nearest, so a symmetric product finds the neighbors.
+        # A factor of a row does not change the order of its entries, so a symmetric product finds the neighbors.
         nearest = find_nearest_columns(csr_matrix(scaled.T), config.neighbors)
         own = norms / np.maximum(np.diff(binary.indptr) + config.shrinkage, 1) ** (1 - config.asymmetry)
         self.closest = csr_matrix(scale(nearest, own, np.ones(users)), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""Lists in Redis: keys, encoding, publishing, reading, and the server that comes along."""
+"""Lists in Redis: keys, encoding, publishing, reading, and the embedded server."""

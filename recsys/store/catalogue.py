@@ -53,8 +53,8 @@ def verify_catalogue(client: Client, keys: Keys, version: str, file: Path) -> in
     for items in _parts(file):
         value: Any = client.hget(key, str(parts))
         if value is None or not _holds(value, items):
-            found = "is missing" if value is None else "is another"
-            raise StoreError(f"version {version}: part {parts} of {key} {found} in Redis")
+            problem = "is missing" if value is None else "is another"
+            raise StoreError(f"version {version}: part {parts} of {key} {problem} in Redis")
         parts += 1
         size += len(value)
     if client.hlen(key) != parts:

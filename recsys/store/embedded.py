@@ -73,7 +73,7 @@ def start_server(directory: Path) -> ServerAddress:
         while time.monotonic() < give_up_at:
             with _claim(directory) as lock:
                 if lock is not None:
-                    # Nobody holds the lock: none runs, or the one launched below has ended.
+                    # No process holds the lock: no server runs, or the one launched below has ended.
                     if launched is not None and (chosen is not None or is_port_bindable(HOST, launched)):
                         raise StoreError(_ended_message(directory, log_start))
                     launched = _launch(directory, lock, chosen, log_start)
@@ -125,7 +125,7 @@ def server_status(directory: Path) -> ServerStatus | None:
 def _claim(directory: Path) -> Generator[BinaryIO | None]:
     """Yield the lock of the directory, None if a server, or a command that starts one, holds it.
 
-    Closing the file, never LOCK_UN: that would release the server's inherited hold as well.
+    The file is closed, never unlocked: LOCK_UN would also release the lock that the server inherited.
     """
     with (directory / LOCK).open("ab") as lock:
         try:
@@ -165,7 +165,7 @@ def _launch(directory: Path, lock: BinaryIO, chosen: int | None, log_start: int)
 def _options(port: int) -> list[str]:
     """Return the options of the server; paths are relative to its directory, whose name may be long or odd."""
     # With `everysec` replies may go out before the file is written to, while it is still being flushed: an event
-    # that was accepted would be lost if the server was killed then.
+    # that was accepted would be lost if the server were killed then.
     return [
         *("--port", str(port), "--bind", HOST, "--protected-mode", "yes"),
         *("--dir", ".", "--logfile", LOG, "--pidfile", "valkey.pid", "--daemonize", "yes"),
@@ -217,6 +217,7 @@ def _client(port: int) -> redis.Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        protocol=2,  # without the greeting of version 3, which a server of another kind answers in its own way
         decode_responses=True,
         encoding_errors="surrogateescape",
     )
@@ -231,14 +232,14 @@ def _read_status(directory: Path) -> ServerStatus | None:
         try:
             if client.config_get("dir").get("dir") != str(directory):
                 return None
-            facts = client.info()
+            info = client.info()
         except redis.RedisError:
             return None
     return ServerStatus(
         address=ServerAddress(HOST, port),
-        process_id=int(facts["process_id"]),
-        loading=bool(facts["loading"]),
-        memory_bytes=int(facts["used_memory"]),
+        process_id=int(info["process_id"]),
+        loading=bool(info["loading"]),
+        memory_bytes=int(info["used_memory"]),
     )
 
 

@@ -6,7 +6,7 @@ import polars as pl
 def encode_lists(lists: pl.Series) -> pl.Series:
     """Encode a series of lists of ids as a series of bytes, the values of their keys.
 
-    >>> encode(pl.Series([["a", "b"], ["c"]])).to_list()
+    >>> encode_lists(pl.Series([["a", "b"], ["c"]])).to_list()
     [b'a b', b'c']
     """
     return lists.list.join(" ").cast(pl.Binary)
@@ -15,7 +15,7 @@ def encode_lists(lists: pl.Series) -> pl.Series:
 def decode_list(value: bytes | str | None) -> list[str]:
     """Decode the ids of one value; no ids if the key does not exist.
 
-    >>> decode(b"a b")
+    >>> decode_list(b"a b")
     ['a', 'b']
     """
     return decode_text(value).split(" ") if value else []

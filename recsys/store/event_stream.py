@@ -46,22 +46,22 @@ def entry_sort_key(entry_id: str) -> tuple[int, int]:
 def last_entry_id(client: Client, keys: Keys) -> str | None:
     """Return the id of the last entry, None if the stream is empty."""
     with store_errors(client):
-        found: Any = client.xrevrange(keys.events, count=1)
-    return decode_text(found[0][0]) if found else None
+        last: Any = client.xrevrange(keys.events, count=1)
+    return decode_text(last[0][0]) if last else None
 
 
 def read_entries(client: Client, keys: Keys, until: str, count: int) -> list[Entry]:
     """Return the first `count` entries, in order, up to and including the one with id `until`."""
     with store_errors(client):
-        found: Any = client.xrange(keys.events, "-", until, count)
-    return [Entry(decode_text(entry_id), fields) for entry_id, fields in found]
+        entries: Any = client.xrange(keys.events, "-", until, count)
+    return [Entry(decode_text(entry_id), fields) for entry_id, fields in entries]
 
 
 def remove_entries(client: Client, keys: Keys, until: str) -> int:
     """Remove the entries up to and including the one with id `until`; return how many."""
     milliseconds, sequence = entry_sort_key(until)
-    last = sequence == MAX_SEQUENCE
-    following = f"{milliseconds + 1}-0" if last else f"{milliseconds}-{sequence + 1}"
+    is_last = sequence == MAX_SEQUENCE
+    following = f"{milliseconds + 1}-0" if is_last else f"{milliseconds}-{sequence + 1}"
     with store_errors(client):
         removed: Any = client.xtrim(keys.events, minid=following, approximate=False)
     return int(removed)

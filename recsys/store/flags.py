@@ -97,7 +97,7 @@ def read_flag(client: Client, keys: Keys, user_id: str) -> Flag | None:
 
 
 def is_released(client: Client, keys: Keys, user_id: str) -> bool:
-    """Return whether an analyst has released a user, who is then never flagged automatically."""
+    """Return whether an analyst has released a user, so that the user is never flagged automatically."""
     with store_errors(client):
         return bool(client.sismember(keys.unflaggable, user_id))
 
@@ -130,7 +130,7 @@ def flagged_users(client: Client, keys: Keys, now: datetime) -> list[str]:
 
 
 def release_user(client: Client, keys: Keys, user_id: str) -> bool:
-    """Remove the flag of a user, who is never flagged automatically again; return whether there was one."""
+    """Remove the flag of a user and never flag the user automatically again; return whether there was one."""
     with store_errors(client):
         client.sadd(keys.unflaggable, user_id)
         removed: Any = client.unlink(keys.flag(user_id))

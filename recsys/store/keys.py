@@ -6,10 +6,13 @@
 from dataclasses import dataclass
 from typing import Final
 
+CLUSTER_SLOTS: Final = 16_384
+"""Number of hash slots that a Redis Cluster spreads keys over."""
+
 POPULAR: Final = "popular"
 TRENDING: Final = "trending"
 
-# An entry of the event stream has one of these fields, which tells what it is; the value is a JSON object.
+# An entry of the event stream has one of these fields, which determines its kind; the value is a JSON object.
 EVENT_FIELD: Final = "event"
 IMPRESSIONS_FIELD: Final = "impressions"
 ITEM_FIELD: Final = "item"
@@ -26,7 +29,7 @@ def popular_name(category: str | None = None) -> str:
 class Keys:
     """The keys of one namespace.
 
-    Each docstring tells the type of the key, its value, and when it expires; keys of a version are removed with it.
+    Each docstring states the key's type, its value, and when it expires; keys of a version are removed with it.
     The braces around an id are literal: a Cluster hash tag, with which all keys of one user share a slot.
 
     >>> Keys("recsys").user_items("20171231T000000Z", "7")

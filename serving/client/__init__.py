@@ -1,8 +1,6 @@
 """Client of the HTTP server, synchronous and asyncio; it needs httpx and msgspec only."""
 
-from serving.client.client import (
-    AsyncClient,
-    Client,
+from serving.client.calls import (
     ClientError,
     Event,
     InvalidRequestError,
@@ -12,6 +10,7 @@ from serving.client.client import (
     UnavailableError,
     UserListOptions,
 )
+from serving.client.client import AsyncClient, Client
 
 __all__ = [
     "AsyncClient",

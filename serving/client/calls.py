@@ -1,4 +1,4 @@
-"""The calls of a client: how each request is built and its reply is read, without any input or output."""
+"""The calls of a client: build requests and read replies, without any input or output."""
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +23,6 @@ from serving.api import (
     ItemState,
     ReadyStatus,
     Recommendations,
-    RowError,
     User,
     UserLabel,
 )
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 RETRIED_STATUSES: Final = (429, 502, 503, 504)
 """Statuses after which the same events are sent again."""
 RETRY_SECONDS: Final = 1.0
-"""Seconds to wait before that, where the server does not say."""
+"""Seconds to wait before sending again, if the server does not specify them."""
 MIN_RETRY_SECONDS: Final = 0.05
 
 Answer = TypeVar("Answer")
@@ -67,7 +66,7 @@ class UnavailableError(ClientError):
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
-        """Seconds after which to try again, if the server said so."""
+        """Seconds after which to try again, if the server specified them."""
         self.unsent: Sequence[Event] = ()
         """Events that the server may not have taken, with their ids: sending them again does no harm."""
 
@@ -133,7 +132,7 @@ class Call(Generic[Answer]):
 
 
 Reply: TypeAlias = "httpx.Response | UnavailableError"
-"""A response of any status, or the error that there was none."""
+"""A response of any status, or an error if there was no response."""
 EventsCalls = Generator[Call[AcceptedEvents], Reply, AcceptedEvents]
 """Yields calls, receives the reply to each, and returns the totals of all."""
 
@@ -210,7 +209,7 @@ def ready_call() -> Call[ReadyStatus]:
 def events_calls(
     events: Iterable[Event], patience: float
 ) -> Generator[Call[AcceptedEvents], Reply, AcceptedEvents]:
-    """Send events in as many requests as they need, each again while there is no room or no answer.
+    """Send events in as few requests as possible, each again while there is no room or no answer.
 
     `patience` is how many seconds each request may wait in all. The generator yields calls and is sent the reply to
     each; it returns the totals, with rows counted over all events. Raises `ClientError`.
@@ -223,7 +222,7 @@ def events_calls(
         except UnavailableError as error:
             error.unsent = rows[start:]
             raise
-        errors = [RowError(each.row + start, each.field, each.value, each.expected) for each in accepted.errors]
+        errors = [msgspec.structs.replace(error, row=error.row + start) for error in accepted.errors]
         total = AcceptedEvents(
             accepted.request_id,
             total.accepted + accepted.accepted,
@@ -234,7 +233,7 @@ def events_calls(
 
 
 def read_answer(call: Call[Answer], reply: Reply) -> Answer:
-    """Return the answer of a reply; raises `ClientError` where it has none."""
+    """Return the answer of a reply; raises `ClientError` if it has none."""
     if isinstance(reply, UnavailableError):
         raise reply
     if not reply.is_success:
@@ -250,15 +249,15 @@ def _send_until_accepted(batch: Sequence[Event], patience: float) -> EventsCalls
     waited = 0.0
     while True:
         reply = yield call
-        wait = _wait(reply)
+        wait = _wait_seconds(reply)
         if wait is None or waited + wait > patience:
             return _read_accepted(call, reply)
         waited += wait
         call = replace(call, delay=wait)
 
 
-def _wait(reply: Reply) -> float | None:
-    """Return the seconds to wait before a call is sent again; None where that would change nothing."""
+def _wait_seconds(reply: Reply) -> float | None:
+    """Return the seconds to wait before a call is sent again; None if that would change nothing."""
     if isinstance(reply, UnavailableError):
         return RETRY_SECONDS
     if reply.status_code not in RETRIED_STATUSES:
@@ -306,7 +305,7 @@ def _retry_after(response: "httpx.Response") -> float | None:
 
 
 def _quote(value: str) -> str:
-    """Quote an id for a path; its dots too, as `..` alone means the level above."""
+    """Quote an id for a path, including its dots, because `..` means the level above."""
     return quote(value, safe="").replace(".", "%2E")
 
 

@@ -29,12 +29,9 @@ from serving.api import (
 from serving.client.calls import (
     Answer,
     Call,
-    ClientError,
     Event,
-    InvalidRequestError,
     ItemFacts,
     ListOptions,
-    RefusedError,
     Reply,
     UnavailableError,
     UserListOptions,
@@ -55,22 +52,9 @@ from serving.client.calls import (
     user_call,
 )
 
-__all__ = [
-    "AsyncClient",
-    "Client",
-    "ClientError",
-    "Event",
-    "InvalidRequestError",
-    "ItemFacts",
-    "ListOptions",
-    "RefusedError",
-    "UnavailableError",
-    "UserListOptions",
-]
-
 
 class Client:
-    """A client that sends one request after the other, or several from threads."""
+    """A client that sends one request after the other; several threads may share it."""
 
     def __init__(self, address: str, key: str | None = None, timeout: float = 1.0, patience: float = 30.0) -> None:
         """Create a client of the server at `address`, as http://127.0.0.1:8000.
@@ -92,35 +76,35 @@ class Client:
         self._http.close()
 
     def recommendations(self, user_id: str | None = None, **options: Unpack[UserListOptions]) -> Recommendations:
-        """Return the best items for a user now; without a user for the guest whose `session_id` is given."""
-        return self._ask(recommendations_call(user_id, options))
+        """Return the best items for a user now; without a user, for the guest whose `session_id` is given."""
+        return self._execute(recommendations_call(user_id, options))
 
     def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
         """Return items similar to one."""
-        return self._ask(similar_call(item_id, options))
+        return self._execute(similar_call(item_id, options))
 
     def trending(self, **options: Unpack[ListOptions]) -> ItemList:
         """Return trending items."""
-        return self._ask(trending_call(options))
+        return self._execute(trending_call(options))
 
     def popular(self, **options: Unpack[ListOptions]) -> ItemList:
         """Return popular items."""
-        return self._ask(popular_call(options))
+        return self._execute(popular_call(options))
 
     def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
         """Return a list for each of up to 500 users."""
-        return self._ask(batch_call(user_ids, n, context))
+        return self._execute(batch_call(user_ids, n, context))
 
     def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
         """Return the given items, the best for the user first."""
-        return self._ask(rank_call(user_id, item_ids, context))
+        return self._execute(rank_call(user_id, item_ids, context))
 
     def user(self, user_id: str) -> User:
         """Return profile, session and flag of a user; needs the scope admin."""
-        return self._ask(user_call(user_id))
+        return self._execute(user_call(user_id))
 
     def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
-        """Send any number of events, and again where that is needed."""
+        """Send any number of events, each request again while the server has no room or does not answer."""
         calls = events_calls(events, self._patience)
         try:
             call = next(calls)
@@ -131,29 +115,29 @@ class Client:
 
     def put_item(self, item_id: str, **facts: Unpack[ItemFacts]) -> ItemState:
         """Change an item; a value that is not given stays as it is."""
-        return self._ask(item_call(item_id, facts))
+        return self._execute(item_call(item_id, facts))
 
     def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
         """Return flagged users; needs the scope admin, as the next three do."""
-        return self._ask(anomalies_call(n, offset))
+        return self._execute(anomalies_call(n, offset))
 
     def anomaly(self, user_id: str) -> Anomaly:
         """Return the flag of a user."""
-        return self._ask(anomaly_call(user_id))
+        return self._execute(anomaly_call(user_id))
 
     def release(self, user_id: str) -> UserLabel:
         """Remove the flag of a user, who is never flagged automatically again."""
-        return self._ask(release_call(user_id))
+        return self._execute(release_call(user_id))
 
     def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
         """Label a user; a bot is flagged at once."""
-        return self._ask(label_call(user_id, label))
+        return self._execute(label_call(user_id, label))
 
     def ready(self) -> ReadyStatus:
         """Return the version of the lists; raises `UnavailableError` while there are none."""
-        return self._ask(ready_call())
+        return self._execute(ready_call())
 
-    def _ask(self, call: Call[Answer]) -> Answer:
+    def _execute(self, call: Call[Answer]) -> Answer:
         return read_answer(call, self._send(call))
 
     def _send(self, call: Call[Any]) -> Reply:
@@ -161,14 +145,14 @@ class Client:
         try:
             return self._http.request(call.method, call.path, params=call.query, content=call.body)
         except httpx.TransportError as error:
-            return _unreached(error)
+            return _no_answer_error(error)
 
 
 class AsyncClient:
     """A client for asyncio, with the methods of `Client`."""
 
     def __init__(self, address: str, key: str | None = None, timeout: float = 1.0, patience: float = 30.0) -> None:
-        """Take the arguments of `Client`."""
+        """Create a client with the arguments of `Client`."""
         self._http = httpx.AsyncClient(base_url=address, headers=_headers(key), timeout=timeout)
         self._patience = patience
 
@@ -185,35 +169,35 @@ class AsyncClient:
     async def recommendations(
         self, user_id: str | None = None, **options: Unpack[UserListOptions]
     ) -> Recommendations:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(recommendations_call(user_id, options))
+        """See `Client.recommendations`."""
+        return await self._execute(recommendations_call(user_id, options))
 
     async def similar(self, item_id: str, **options: Unpack[ListOptions]) -> ItemList:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(similar_call(item_id, options))
+        """See `Client.similar`."""
+        return await self._execute(similar_call(item_id, options))
 
     async def trending(self, **options: Unpack[ListOptions]) -> ItemList:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(trending_call(options))
+        """See `Client.trending`."""
+        return await self._execute(trending_call(options))
 
     async def popular(self, **options: Unpack[ListOptions]) -> ItemList:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(popular_call(options))
+        """See `Client.popular`."""
+        return await self._execute(popular_call(options))
 
     async def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(batch_call(user_ids, n, context))
+        """See `Client.batch`."""
+        return await self._execute(batch_call(user_ids, n, context))
 
     async def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(rank_call(user_id, item_ids, context))
+        """See `Client.rank`."""
+        return await self._execute(rank_call(user_id, item_ids, context))
 
     async def user(self, user_id: str) -> User:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(user_call(user_id))
+        """See `Client.user`."""
+        return await self._execute(user_call(user_id))
 
     async def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
-        """Do as `Client`, asynchronously."""
+        """See `Client.send_events`."""
         calls = events_calls(events, self._patience)
         try:
             call = next(calls)
@@ -223,30 +207,30 @@ class AsyncClient:
             return done.value
 
     async def put_item(self, item_id: str, **facts: Unpack[ItemFacts]) -> ItemState:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(item_call(item_id, facts))
+        """See `Client.put_item`."""
+        return await self._execute(item_call(item_id, facts))
 
     async def anomalies(self, n: int = 100, offset: int = 0) -> Anomalies:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(anomalies_call(n, offset))
+        """See `Client.anomalies`."""
+        return await self._execute(anomalies_call(n, offset))
 
     async def anomaly(self, user_id: str) -> Anomaly:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(anomaly_call(user_id))
+        """See `Client.anomaly`."""
+        return await self._execute(anomaly_call(user_id))
 
     async def release(self, user_id: str) -> UserLabel:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(release_call(user_id))
+        """See `Client.release`."""
+        return await self._execute(release_call(user_id))
 
     async def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(label_call(user_id, label))
+        """See `Client.label`."""
+        return await self._execute(label_call(user_id, label))
 
     async def ready(self) -> ReadyStatus:
-        """Do as `Client`, asynchronously."""
-        return await self._ask(ready_call())
+        """See `Client.ready`."""
+        return await self._execute(ready_call())
 
-    async def _ask(self, call: Call[Answer]) -> Answer:
+    async def _execute(self, call: Call[Answer]) -> Answer:
         return read_answer(call, await self._send(call))
 
     async def _send(self, call: Call[Any]) -> Reply:
@@ -254,10 +238,10 @@ class AsyncClient:
         try:
             return await self._http.request(call.method, call.path, params=call.query, content=call.body)
         except httpx.TransportError as error:
-            return _unreached(error)
+            return _no_answer_error(error)
 
 
-def _unreached(error: httpx.TransportError) -> UnavailableError:
+def _no_answer_error(error: httpx.TransportError) -> UnavailableError:
     return UnavailableError(f"the server does not answer: {str(error) or type(error).__name__}")
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of a version in memory: facts to filter items by, to fill answers with, and to give reasons."""
+"""The catalogue of a version in memory, which filters, fill sources and reasons read."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,40 +16,40 @@ MAX_CACHED_MASKS: Final = 64
 
 
 class _Labels:
-    """A column of texts as codes, -1 for none."""
+    """A column of texts, stored as one code for each row, -1 for null."""
 
     def __init__(self, column: pl.Series) -> None:
         distinct = column.drop_nulls().unique().sort()
         self.names: list[str] = distinct.to_list()
-        self._codes = {name: code for code, name in enumerate(self.names)}
-        self.of_items = (
+        self._code_by_name = {name: code for code, name in enumerate(self.names)}
+        self.codes = (
             column.replace_strict(distinct, np.arange(len(distinct)), default=-1, return_dtype=pl.Int32)
             .to_numpy()
             .copy()
         )
 
-    def code(self, name: str | None) -> int:
-        """Return the code of a text, a new one for a new text."""
+    def encode(self, name: str | None) -> int:
+        """Return the code of a text; a new text gets a new code."""
         if name is None:
             return -1
-        code = self._codes.setdefault(name, len(self.names))
+        code = self._code_by_name.setdefault(name, len(self.names))
         if code == len(self.names):
             self.names.append(name)
         return code
 
     def find(self, name: str) -> int:
-        """Return the code of a text, -2 where no item has it."""
-        return self._codes.get(name, -2)
+        """Return the code of a text; -2 if no item has the text."""
+        return self._code_by_name.get(name, -2)
 
     def column(self) -> pl.Series:
         """Return the texts of all items."""
         return pl.Series([*self.names, None], dtype=pl.String).gather(
-            np.where(self.of_items < 0, len(self.names), self.of_items)
+            np.where(self.codes < 0, len(self.names), self.codes)
         )
 
     def name(self, row: int) -> str | None:
         """Return the text of an item."""
-        code = int(self.of_items[row])
+        code = int(self.codes[row])
         return None if code < 0 else self.names[code]
 
 
@@ -57,9 +57,9 @@ class Catalogue:
     """The items of one version as arrays, most popular first, with the changes made online."""
 
     def __init__(self, version: str, items: pl.DataFrame) -> None:
-        """Take the items, in the columns of `recsys.store.catalogue`."""
+        """Build the arrays from a table in the columns of `recsys.store.catalogue`."""
         self.version = version
-        self.as_of = as_of(version)
+        self.as_of = _parse_as_of(version)
         self.as_of_ms = max(0, int((self.as_of.timestamp() if self.as_of.year > 1970 else 0) * 1_000))
         self.ids: list[str] = items[ITEM_ID].to_list()
         self.rows: dict[str, int] = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -79,7 +79,7 @@ class Catalogue:
         return len(self.ids)
 
     def title(self, item_id: str) -> str:
-        """Return the title of an item, its id where it has none."""
+        """Return the title of an item, or its id if it has no title."""
         row = self.rows.get(item_id, -1)
         if item_id in self._new_titles or not 0 <= row < len(self._titles):
             return self._new_titles.get(item_id) or item_id
@@ -128,7 +128,7 @@ class Catalogue:
         }
 
     def mask(self, item_filter: ItemFilter) -> NDArray[np.bool_]:
-        """Return for each row whether it passes a filter, available or not."""
+        """Return for each row whether its item passes a filter, whether available or not."""
         cached = self._masks.get(item_filter)
         if cached is not None:
             self._masks.move_to_end(item_filter)
@@ -137,7 +137,7 @@ class Catalogue:
         if item_filter.category is not None:
             mask &= self._in_category(item_filter.category)
         if item_filter.brand is not None:
-            mask &= self.brands.of_items == self.brands.find(item_filter.brand)
+            mask &= self.brands.codes == self.brands.find(item_filter.brand)
         if item_filter.price_min is not None:
             mask &= self.price >= item_filter.price_min
         if item_filter.price_max is not None:
@@ -172,11 +172,9 @@ class Catalogue:
                 self.price[row] = np.nan if facts[PRICE] is None else facts[PRICE]
             if CATEGORY in facts:
                 path = facts[CATEGORY]
-                self.categories.of_items[row] = self.categories.code(
-                    CATEGORY_SEPARATOR.join(path) if path else None
-                )
+                self.categories.codes[row] = self.categories.encode(CATEGORY_SEPARATOR.join(path) if path else None)
             if BRAND in facts:
-                self.brands.of_items[row] = self.brands.code(facts[BRAND])
+                self.brands.codes[row] = self.brands.encode(facts[BRAND])
             if TITLE in facts:
                 self._new_titles[item_id] = facts[TITLE]
         self._masks.clear()
@@ -198,7 +196,7 @@ class Catalogue:
         below = path + CATEGORY_SEPARATOR
         names = self.categories.names
         inside = np.array([name == path or name.startswith(below) for name in names] + [False], bool)
-        return inside[self.categories.of_items]  # -1, for none, is the last
+        return inside[self.categories.codes]  # -1, for null, is the last
 
     def _append(self, new: list[str]) -> None:
         if not new:
@@ -210,13 +208,13 @@ class Catalogue:
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.available = np.append(self.available, np.ones(len(new), bool))
         for labels in (self.categories, self.brands):
-            labels.of_items = np.append(labels.of_items, np.full(len(new), -1, np.int32))
+            labels.codes = np.append(labels.codes, np.full(len(new), -1, np.int32))
         if self.vectors is not None:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
 
 
 def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
-    """Return the catalogue of a version published without one: its popular items, without facts."""
+    """Return a catalogue of popular items without facts, for a version that was published without a catalogue."""
     texts = dict.fromkeys((TITLE, CATEGORY, BRAND), pl.String)
     schema = {ITEM_ID: pl.String, **texts, PRICE: pl.Float64, AVAILABLE: pl.Boolean, REPEAT_DAYS: pl.Float32}
     return Catalogue(
@@ -228,8 +226,8 @@ def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
     )
 
 
-def as_of(version: str) -> datetime:
-    """Return the time up to which a version has events, from its name; year 1 for another kind of name."""
+def _parse_as_of(version: str) -> datetime:
+    """Parse the time up to which a version has events from its name; year 1 if the name is not a time."""
     try:
         return datetime.strptime(version, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

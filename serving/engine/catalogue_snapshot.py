@@ -1,4 +1,4 @@
-"""The catalogue on disk, which a worker answers from when it starts without Redis."""
+"""The catalogue on disk, from which a worker answers if Redis is not available at its start."""
 
 import asyncio
 from contextlib import suppress
@@ -21,7 +21,7 @@ class CatalogueSnapshot:
     """Files of the last adopted version, and of the items that are unavailable."""
 
     def __init__(self, directory: Path, static_list: Path | None) -> None:
-        """Take the directory of the files; `static_list` names the items to answer with where there are none."""
+        """Keep the files in `directory`; `static_list` names the items to answer with if there are no files."""
         self._directory, self._static_list = directory, static_list
         self._saved_unavailable: frozenset[str] = frozenset()
 
@@ -51,11 +51,11 @@ class CatalogueSnapshot:
             for other in self._directory.glob(CATALOGUE_GLOB):
                 if other != file:
                     other.unlink(missing_ok=True)
-        except (OSError, pl.exceptions.PolarsError) as error:  # it may have changed meanwhile
+        except (OSError, pl.exceptions.PolarsError) as error:  # the catalogue may have changed meanwhile
             log.warning("catalogue cannot be saved", version=catalogue.version, reason=str(error))
 
     async def save_unavailable(self, catalogue: Catalogue) -> None:
-        """Write the unavailable items, where they have changed since the last time."""
+        """Write the unavailable items, if they have changed since the last time."""
         unavailable = frozenset(catalogue.unavailable)
         if unavailable == self._saved_unavailable:
             return

@@ -1,8 +1,8 @@
 """Synchronization of a worker with the live version: its catalogue, and the items changed online since.
 
-Whatever one turn of the event loop reads from Redis is read together with the pointer and the stream of item
-changes, so an item that is switched off is in no answer started after it. A new version is adopted once its
-catalogue is loaded; until then answers come from the version before, which Redis keeps. No answer mixes the two.
+All reads of one turn of the event loop go to Redis together with a read of the pointer and of the stream of item
+changes, so no answer that starts after an item was switched off contains it. A new version is adopted once its
+catalogue is loaded; until then answers come from the previous version, which Redis keeps. No answer mixes the two.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ log = structlog.get_logger()
 
 
 class CatalogueSync:
-    """The catalogue to answer from, and the one of the version before, kept up to date."""
+    """The catalogue to answer from and that of the previous version, kept up to date."""
 
     def __init__(
         self, redis: RedisClient, bulk_redis: RedisClient, keys: Keys, directory: Path, static_list: Path | None
     ) -> None:
-        """Take the clients: `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
+        """Create it; `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
 
         The last adopted version is saved in `directory`, for a start without Redis.
         """
@@ -60,7 +60,7 @@ class CatalogueSync:
         self._refreshing: asyncio.Future[None] | None = None
         self._retries: set[asyncio.Task[None]] = set()
         self._adopting: asyncio.Task[None] | None = None
-        self._known_outages = -1  # forces a first adoption, which applies all changes
+        self._outages_at_adoption = -1  # forces a first adoption, which applies all changes
         self._tasks: list[asyncio.Task[None]] = []
         self.adopted = asyncio.Event()
 
@@ -84,7 +84,7 @@ class CatalogueSync:
         """Read the pointer and the item changes, once for all callers in this turn of the event loop.
 
         Commands sent later in the same turn are answered later, so a caller that waits for both wakes up once. The
-        future raises `StoreError` where Redis does not answer.
+        future raises `StoreError` if Redis does not answer.
         """
         if self._refreshing is None:
             loop = asyncio.get_running_loop()
@@ -97,29 +97,30 @@ class CatalogueSync:
         self._refreshing = None
 
     def find_version(self, version: str) -> Catalogue | None:
-        """Return the catalogue of a version, where it is still known here."""
-        return next((each for each in (self.catalogue, self.previous) if each and each.version == version), None)
+        """Return the catalogue of a version; None if it is not in memory."""
+        for catalogue in (self.catalogue, self.previous):
+            if catalogue is not None and catalogue.version == version:
+                return catalogue
+        return None
 
     def apply_local(self, item_id: str, facts: Facts) -> None:
-        """Apply a change that this process has just written, in case Redis does not answer from now on."""
+        """Apply a change that this process has just written, in case Redis does not answer anymore."""
         self._apply([(item_id, facts)])
 
     def _read_updates(self, refreshed: asyncio.Future[None]) -> None:
         pointer = encode_commands(("GET", self._keys.live))
         changes = encode_commands(self._changes_command())
         try:
-            first, second = (
-                self._redis.connection_for(self._keys.live),
-                self._redis.connection_for(self._keys.item_changes),
-            )
+            pointer_connection = self._redis.connection_for(self._keys.live)
+            changes_connection = self._redis.connection_for(self._keys.item_changes)
         except StoreError as error:
             _fail(refreshed, error)
             return
-        if first is second:
-            replies = first.send(pointer + changes, 2)
+        if pointer_connection is changes_connection:
+            replies = pointer_connection.send(pointer + changes, 2)
             replies.add_done_callback(lambda done: self._handle_replies(refreshed, done))
             return
-        both = asyncio.gather(first.send(pointer, 1), second.send(changes, 1))
+        both = asyncio.gather(pointer_connection.send(pointer, 1), changes_connection.send(changes, 1))
         both.add_done_callback(lambda done: self._handle_replies(refreshed, done))
 
     def _handle_replies(self, refreshed: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
@@ -133,9 +134,9 @@ class CatalogueSync:
         replies = done.result()
         pointer, changes = (replies[0][0], replies[1][0]) if isinstance(replies[0], list) else replies
         if isinstance(pointer, Exception) or isinstance(changes, Exception):
-            again = asyncio.create_task(self._retry(refreshed))
-            self._retries.add(again)
-            again.add_done_callback(self._retries.discard)
+            retry = asyncio.create_task(self._retry(refreshed))
+            self._retries.add(retry)
+            retry.add_done_callback(self._retries.discard)
             return
         self._handle_updates(refreshed, pointer, changes)
 
@@ -167,8 +168,12 @@ class CatalogueSync:
         self.pointer = None if pointer is None else decode_text(pointer)
         outages = sum(link.outages for link in self._redis.connections)
         is_known = self.catalogue is not None and self.catalogue.version == self.pointer
-        if self._adopting is None and self.pointer is not None and (not is_known or outages != self._known_outages):
-            self._known_outages = outages
+        if (
+            self._adopting is None
+            and self.pointer is not None
+            and (not is_known or outages != self._outages_at_adoption)
+        ):
+            self._outages_at_adoption = outages
             self._adopting = asyncio.create_task(self._adopt(self.pointer))
 
     def _apply_stream(self, changes: Reply) -> None:
@@ -191,14 +196,14 @@ class CatalogueSync:
         """Read a version's catalogue, and apply every change that was made online to it."""
         self._changes_while_adopting = []
         try:
-            same = self.catalogue is not None and self.catalogue.version == version
-            catalogue = self.catalogue if same and self.catalogue else await self._read_catalogue(version)
+            is_same = self.catalogue is not None and self.catalogue.version == version
+            catalogue = self.catalogue if is_same and self.catalogue else await self._read_catalogue(version)
             changes, unavailable = await self._read_changes(), await self._read_unavailable()
             apply_changes(catalogue, changes)
             catalogue.set_unavailable(unavailable)
             apply_changes(catalogue, self._changes_while_adopting)
             self._changes_while_adopting = None
-            if not same:
+            if not is_same:
                 self.previous, self.catalogue = self.catalogue, catalogue
                 await asyncio.to_thread(self._snapshot.save, catalogue)
                 # Keep garbage collections from traversing what lives as long as the version.
@@ -208,7 +213,7 @@ class CatalogueSync:
             self.adopted.set()
         except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
             log.warning("version cannot be adopted", version=version, reason=str(error))
-            self._known_outages = -1
+            self._outages_at_adoption = -1
             await asyncio.sleep(REFRESH_SECONDS)
         finally:
             self._changes_while_adopting = None
@@ -227,7 +232,7 @@ class CatalogueSync:
         return catalogue_without_facts(version, decode_list(names))
 
     async def _check_kept(self, version: str) -> None:
-        """Raise `StoreError` where a version that is live no longer may have been removed while it was read."""
+        """Raise `StoreError` if a version that is no longer live may have been removed while it was read."""
         pointer = await self._execute_slow("GET", self._keys.live)
         if pointer is not None and decode_text(pointer) == version:
             return
@@ -236,7 +241,7 @@ class CatalogueSync:
             raise StoreError("it is no longer live, and is being removed")
 
     async def _read_changes(self) -> list[tuple[str, Facts]]:
-        """Return all item changes made online, whenever."""
+        """Return all item changes ever made online."""
         changes_read: list[tuple[str, Facts]] = []
         cursor = b"0"
         while True:
@@ -250,7 +255,7 @@ class CatalogueSync:
         return [decode_text(item_id) for item_id in await self._execute_slow("SMEMBERS", self._keys.unavailable)]
 
     async def _execute_slow(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
-        """Send a command that may take longer than a request may."""
+        """Execute a command that may take longer than a request is allowed to."""
         (reply,) = await self._bulk_redis.execute(key, (verb, key, *arguments))
         return reply
 
@@ -268,7 +273,7 @@ class CatalogueSync:
 
 
 def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
-    """Return an item's change as a list of one; an empty list where it cannot be read."""
+    """Return an item's change as a list of one; an empty list if it cannot be read."""
     try:
         return [(decode_text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -277,7 +282,7 @@ def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
 
 
 def apply_changes(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
-    """Apply changes in their order to a catalogue, except those older than its version, which it has already."""
+    """Apply changes in order to a catalogue, except those older than its version, which it already includes."""
     merged: dict[str, Facts] = {}
     for item_id, facts in changes:
         updated_at: str | None = facts.get(UPDATED_AT)

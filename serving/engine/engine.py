@@ -1,4 +1,4 @@
-"""The engine: answers list requests stage by stage, from the process' own memory while Redis does not answer."""
+"""The engine: answers list requests stage by stage; while Redis does not answer, from the memory of the process."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -57,9 +57,9 @@ class Engine:
         stored_id: Callable[[str], str],
         now: Callable[[], float],
     ) -> None:
-        """Take what the engine needs.
+        """Create the engine.
 
-        `redis` has the timeout of reads; `stored_id` maps a user id to the id in Redis; `now` gives Unix seconds.
+        `redis` has the timeout of reads; `stored_id` maps a user id to the id in Redis; `now` returns Unix seconds.
         """
         serving = settings.serving
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
@@ -75,7 +75,7 @@ class Engine:
         self._has_limits = bool(self._max_per_brand or self._max_per_category)
 
     def catalogue(self) -> Catalogue:
-        """Return the catalogue to answer from; raises `NothingPublishedError` where there is none."""
+        """Return the catalogue to answer from; raises `NothingPublishedError` if there is none."""
         if self._catalogue_sync.catalogue is None:
             raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
         return self._catalogue_sync.catalogue
@@ -108,7 +108,7 @@ class Engine:
             state.catalogue.version,
             request_id,
             not state.is_fresh,
-            _number(page.items, request.cursor.shown if request.cursor else request.offset),
+            _with_ranks(page.items, request.cursor.shown if request.cursor else request.offset),
             _next_cursor(page, state),
             trace.stages,
         )
@@ -118,21 +118,21 @@ class Engine:
         """Return items similar to an item, then popular ones of its category, then popular ones of the shop."""
         catalogue = self.catalogue()
         items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
+        state = self._shared_state(replace(request, exclude=request.exclude | {item_id}), catalogue, is_fresh)
         title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
-        of_category = popular_in_turns([] if category is None else [category], request.item_filter, catalogue)
+        popular_items = popular_in_turns([] if category is None else [category], state.item_filter, catalogue)
         order = chain(
             to_candidates(items, "similar", f"similar to {title}"),
-            (Candidate(each, "popular", f"popular in {path}, as {title} is") for path, each in of_category),
+            (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),
         )
-        request = replace(request, exclude=request.exclude | {item_id})
-        return self._item_list(order, request, catalogue, is_fresh, request_id)
+        return self._item_list(order, state, request_id)
 
     async def trending(self, request: ListRequest, request_id: str) -> ItemList:
         """Return trending items, then popular ones."""
         catalogue = self.catalogue()
         items, is_fresh = await self._read_list(self._keys.ranking(catalogue.version, TRENDING))
         order = to_candidates(items, "trending", "on the rise")
-        return self._item_list(order, request, catalogue, is_fresh, request_id)
+        return self._item_list(order, self._shared_state(request, catalogue, is_fresh), request_id)
 
     async def popular(self, request: ListRequest, request_id: str) -> ItemList:
         """Return popular items."""
@@ -141,10 +141,10 @@ class Engine:
             is_fresh = True
         except StoreError:
             is_fresh = False
-        return self._item_list((), request, self.catalogue(), is_fresh, request_id)
+        return self._item_list((), self._shared_state(request, self.catalogue(), is_fresh), request_id)
 
     async def rank(self, request: ListRequest, item_ids: Sequence[str], request_id: str) -> Recommendations:
-        """Order given items for a user, without those that must not be shown."""
+        """Return the given items, the best for the user first, without those that must not be shown."""
         trace = Trace.start(bool(request.debug))
         catalogue = self.catalogue()
         stored_id, guest_id = self._stored_ids(request)
@@ -154,20 +154,20 @@ class Engine:
         state = self._state(request, stored_id, user, catalogue)
         if user.acts:
             state = await self._load_neighbors(state)
-        given = set(item_ids)
-        order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in given]
+        requested = set(item_ids)
+        order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in requested]
         rows, last = catalogue.rows, len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
         order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
-        page = take_page(deduplicate(order), 0, 0, len(given), find_exclusions(state))
+        page = take_page(deduplicate(order), 0, 0, len(requested), find_exclusions(state))
         trace.finish("ranking", _item_ids(page.items), page.removed)
 
-        items = _number(page.items, 0)
+        items = _with_ranks(page.items, 0)
         version, is_degraded = catalogue.version, not state.is_fresh
         return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """Return a user's state and profile; raises `StoreError` where Redis does not answer."""
+        """Return a user's state and profile; raises `StoreError` if Redis does not answer."""
         stored_id, version = self._stored_id(user_id), self.catalogue().version
         user = await self._user_states.read(stored_id, version)
         if not user.is_fresh:
@@ -179,9 +179,9 @@ class Engine:
         self._user_states.apply_local(user_id, session)
 
     async def _load(self, request: ListRequest) -> RequestState:
-        """Read the user's state in the live version, or in the one before where only that has a list of the user.
+        """Read the user's state in the live version, or in the previous one if only that has a list of the user.
 
-        With a cursor, the version is that of the first page, as long as it is known here.
+        With a cursor, the version is that of the first page, as long as its catalogue is in memory.
         """
         cursor = request.cursor
         catalogue = (self._catalogue_sync.find_version(cursor.version) if cursor else None) or self.catalogue()
@@ -191,12 +191,12 @@ class Engine:
         if user.items or previous is None or previous is catalogue:
             return self._state(request, stored_id, user, catalogue)
         if user.is_fresh:
-            earlier = await self._user_states.read(stored_id, previous.version, guest_id)
+            previous_user = await self._user_states.read(stored_id, previous.version, guest_id)
         else:
-            earlier = self._user_states.recall(stored_id, previous.version, guest_id)
-        if not earlier.items:
+            previous_user = self._user_states.read_cached(stored_id, previous.version, guest_id)
+        if not previous_user.items:
             return self._state(request, stored_id, user, catalogue)
-        return replace(self._state(request, stored_id, earlier, previous), is_previous=True)
+        return replace(self._state(request, stored_id, previous_user, previous), is_previous=True)
 
     def _stored_ids(self, request: ListRequest) -> tuple[str, str | None]:
         """Return the ids in Redis of the user, and of the guest whose session belongs to the request."""
@@ -207,7 +207,21 @@ class Engine:
     def _state(self, request: ListRequest, stored_id: str, user: UserState, catalogue: Catalogue) -> RequestState:
         now_ms = int(self._now() * 1e3)
         latest_ms = request.cursor.at if request.cursor else now_ms
-        return RequestState(request, stored_id, user, catalogue, self._policy, now_ms, latest_ms, user.is_fresh)
+        return RequestState(
+            request,
+            request.build_item_filter(),
+            stored_id,
+            user,
+            catalogue,
+            self._policy,
+            now_ms,
+            latest_ms,
+            user.is_fresh,
+        )
+
+    def _shared_state(self, request: ListRequest, catalogue: Catalogue, is_fresh: bool) -> RequestState:
+        """Return the state of a request for a list that is the same for all users."""
+        return self._state(request, "", UserState(catalogue.version, is_fresh=is_fresh), catalogue)
 
     async def _load_neighbors(self, state: RequestState) -> RequestState:
         """Read the neighbors of the session's latest items, in one more round trip."""
@@ -222,12 +236,12 @@ class Engine:
         return replace(state, neighbors=neighbors)
 
     def _rank(self, lists: Sequence[CandidateList], state: RequestState) -> tuple[Iterable[Candidate], Removals]:
-        """Return the order of all candidates that pass the item filter, and the others.
+        """Return the candidates that pass the item filter, in their order, and the ones removed.
 
-        The order may be consumed once, with `debug` more often.
+        The order can be iterated once; with `debug`, any number of times.
         """
         order = diversify(fuse(lists), state.catalogue, self._diversity)
-        order, mismatches = keep_matching(order, state.request.item_filter, state.catalogue)
+        order, mismatches = keep_matching(order, state.item_filter, state.catalogue)
         return (list(order) if state.request.debug else order), mismatches
 
     def _take_page(self, order: Iterable[Candidate], state: RequestState, exclusions: Sequence[Exclusion]) -> Page:
@@ -241,26 +255,19 @@ class Engine:
     async def _fill(
         self, lists: Sequence[CandidateList], state: RequestState, exclusions: Sequence[Exclusion]
     ) -> Page:
-        """Take the page from the candidates of the lists followed by those of the ladder below them."""
+        """Take the page from the candidates of the lists, followed by those of the ladder."""
         if lists and state.is_fresh:
             state = replace(state, favorite_categories=await self._read_favorite_categories(state))
         order, _ = self._rank(lists, state)
-        below = chain.from_iterable(source(state) for source in FILL_SOURCES)
-        return self._take_page(deduplicate(chain(order, below)), state, exclusions)
+        ladder = chain.from_iterable(source(state) for source in FILL_SOURCES)
+        return self._take_page(deduplicate(chain(order, ladder)), state, exclusions)
 
-    def _item_list(
-        self,
-        order: Iterable[Candidate],
-        request: ListRequest,
-        catalogue: Catalogue,
-        is_fresh: bool,
-        request_id: str,
-    ) -> ItemList:
+    def _item_list(self, order: Iterable[Candidate], state: RequestState, request_id: str) -> ItemList:
         """Return a list that does not depend on the user, filled with popular items."""
-        state = self._state(request, "", UserState(catalogue.version, is_fresh=is_fresh), catalogue)
-        matching, _ = keep_matching(order, request.item_filter, catalogue)
+        matching, _ = keep_matching(order, state.item_filter, state.catalogue)
         page = self._take_page(deduplicate(chain(matching, popular(state))), state, find_exclusions(state))
-        return ItemList(catalogue.version, request_id, not is_fresh, _number(page.items, request.offset))
+        items = _with_ranks(page.items, state.request.offset)
+        return ItemList(state.catalogue.version, request_id, not state.is_fresh, items)
 
     async def _read_list(self, key: str) -> tuple[list[str], bool]:
         """Return a list that does not depend on the user, and whether Redis answered."""
@@ -273,7 +280,7 @@ class Engine:
         return decode_list(value), True
 
     async def _read_favorite_categories(self, state: RequestState) -> Sequence[str]:
-        """Return the categories that a user likes best; none where Redis does not answer."""
+        """Return the categories that a user likes best; none if Redis does not answer."""
         try:
             profile = await self._read_profile(state.stored_id, state.catalogue.version)
         except StoreError:
@@ -286,7 +293,7 @@ class Engine:
         return msgspec.json.decode(value) if value else {}
 
 
-def _number(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
+def _with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
     """Return the items of a page with their ranks."""
     return [
         Recommendation(candidate.item_id, rank, candidate.source, candidate.reason)

@@ -30,7 +30,7 @@ class Exclusion(Struct, frozen=True):
 
 Filter = Callable[[RequestState], Exclusion | None]
 Removals = dict[str, list[str]]
-"""Reason -> the items that were left out for it."""
+"""Reason -> the items that were removed for it."""
 
 
 def unavailable(state: RequestState) -> Exclusion:
@@ -45,7 +45,7 @@ def excluded_by_request(state: RequestState) -> Exclusion | None:
 
 
 def seen_in_session(state: RequestState) -> Exclusion | None:
-    """Exclude items viewed or clicked in the session, where the shop hides them."""
+    """Exclude items viewed or clicked in the session, if the shop hides them."""
     if not state.policy.hide_seen or not state.user.acts:
         return None
     item_ids = {act.item_id for act in state.user.acts if act.event in SEEN_EVENTS}
@@ -53,7 +53,7 @@ def seen_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_in_session(state: RequestState) -> Exclusion | None:
-    """Exclude items bought in the session, for ever or until they are likely to be bought again."""
+    """Exclude items bought in the session, forever or until they are likely to be bought again."""
     if not state.user.acts:
         return None
     if state.policy.repeat == "exclude":
@@ -69,7 +69,7 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_before(state: RequestState) -> Exclusion | None:
-    """Exclude items bought before the nightly run, where the shop never repeats them."""
+    """Exclude items bought before the nightly run, if the shop never repeats them."""
     history = state.user.history
     if not history or state.policy.repeat != "exclude":
         return None
@@ -83,16 +83,16 @@ FILTERS: Final[tuple[Filter, ...]] = (
     bought_in_session,
     bought_before,
 )
-"""All filters; an item that several exclude is removed for the reason of the first."""
+"""All filters; an item that several filters exclude is removed for the reason of the first."""
 
 
 def find_exclusions(state: RequestState) -> list[Exclusion]:
     """Return the exclusions of all filters that apply to a request."""
-    return [exclusion for each in FILTERS if (exclusion := each(state)) is not None]
+    return [exclusion for exclude in FILTERS if (exclusion := exclude(state)) is not None]
 
 
 class Page(Struct, frozen=True):
-    """Items of an order that may be shown, and the items left out on the way to them."""
+    """Items of an order that may be shown, and the items removed before them."""
 
     items: list[Candidate]
     place: int
@@ -106,7 +106,7 @@ NO_PAGE: Final = Page([], 0, {})
 def take_page(order: Iterable[Candidate], start: int, offset: int, n: int, exclusions: Sequence[Exclusion]) -> Page:
     """Take `n` items that may be shown, from the place `start` on, after skipping `offset` of them.
 
-    The order is consumed no further than needed: as many candidates are taken as are missing, and checked together,
+    The order is iterated no further than needed: as many candidates as are missing are taken and checked together,
     which takes less time than one by one.
     """
     source = iter(order)

@@ -20,7 +20,7 @@ MAX_DIVERSIFIED: Final = 200
 MAX_VECTOR_VALUE: Final = 127
 
 PageLimit = tuple[int, Callable[[int], int]]
-"""Greatest number of items with one label on a page, and the label of a row of the catalogue, -1 for none."""
+"""Maximum number of items with one label on a page; function from a catalogue row to its label, -1 for none."""
 
 
 class CandidateList(Struct, frozen=True):
@@ -34,7 +34,7 @@ class CandidateList(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """An item, and the source that counts most for it."""
+    """An item, and the source with the highest score for it."""
 
     item_id: str
     source: Source
@@ -42,7 +42,7 @@ class Candidate(Struct, frozen=True, gc=False):
 
 
 def to_candidates(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:
-    """Make candidates of one source, each when it is taken."""
+    """Make candidates of one source lazily, one by one."""
     sources: Iterator[Any] = repeat(source)  # the type checker would infer str
     return map(Candidate, items, sources, repeat(reason))
 
@@ -54,8 +54,8 @@ def fuse(lists: Sequence[CandidateList]) -> Iterable[Candidate]:
     lists. The candidates of a single list are made one by one, as they are taken.
     """
     if len(lists) == 1:
-        only = lists[0]
-        return to_candidates(only.items, only.source, only.reason)
+        candidates = lists[0]
+        return to_candidates(candidates.items, candidates.source, candidates.reason)
     scores: dict[str, float] = {}
     best: dict[str, tuple[float, CandidateList]] = {}
     for candidates in lists:
@@ -107,16 +107,16 @@ def diversify(order: Iterable[Candidate], catalogue: Catalogue, diversity: float
 def spread(
     order: Iterable[Candidate], n: int, catalogue: Catalogue, max_per_brand: int, max_per_category: int
 ) -> Iterable[Candidate]:
-    """Reorder items so that no page of `n` has more of a brand or category than allowed; 0 is no limit.
+    """Reorder items so that no page of `n` has more of a brand or category than allowed; 0 means no limit.
 
-    An item over the limit is deferred to the first page that has room for it. Where only such items remain, the
-    limit is broken.
+    An item over the limit is deferred to the first page that has room for it. If only such items remain, the limit
+    is broken.
     """
     limits: list[PageLimit] = []
     if max_per_brand:
-        limits.append((max_per_brand, lambda row: int(catalogue.brands.of_items[row])))
+        limits.append((max_per_brand, lambda row: int(catalogue.brands.codes[row])))
     if max_per_category:
-        limits.append((max_per_category, lambda row: int(catalogue.categories.of_items[row])))
+        limits.append((max_per_category, lambda row: int(catalogue.categories.codes[row])))
     return _spread(order, n, catalogue, limits) if limits else order
 
 
@@ -134,11 +134,11 @@ def _spread(
             if retried:
                 candidate = retried.popleft()
             else:
-                following = next(source, None)
-                if following is None:
+                next_candidate = next(source, None)
+                if next_candidate is None:
                     exhausted = True
                     break
-                candidate = following
+                candidate = next_candidate
             if _fits(candidate, catalogue, limits, counts):
                 taken += 1
                 yield candidate

@@ -1,4 +1,4 @@
-"""The state of one request: all that sources and filters look at."""
+"""The state of one request: what sources and filters read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from recsys.settings import Settings
 from serving.engine.catalogue import Catalogue
 from serving.engine.session_neighbors import Neighbors
 from serving.engine.user_state import UserState
-from serving.requests import ListRequest
+from serving.requests import ItemFilter, ListRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Policy:
     hide_seen: bool
     """Whether items viewed or clicked in the session are left out."""
     repeat_days: float
-    """Days until a bought item is recommended again, where the catalogue has no number for it."""
+    """Days until a bought item is recommended again, unless the catalogue has a number of its own for the item."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Policy":
-        """Take the policy from the settings."""
+        """Return the policy of the settings."""
         return cls(settings.repeat, settings.serving.hide_seen, settings.serving.repeat_days)
 
 
@@ -34,6 +34,8 @@ class RequestState(Struct, frozen=True):
     """A list request with the state of its user, the catalogue and the time."""
 
     request: ListRequest
+    item_filter: ItemFilter
+    """The request's conditions on items, built once."""
     stored_id: str
     """The user's id in Redis."""
     user: UserState
@@ -42,12 +44,12 @@ class RequestState(Struct, frozen=True):
     now_ms: int
     """Unix milliseconds of the request."""
     latest_ms: int
-    """Unix milliseconds of the last events that count for the order: those of the first page, with a cursor."""
+    """Unix milliseconds up to which events count for the order; with a cursor, the time of the first page."""
     is_fresh: bool
     """Whether Redis has answered so far."""
     is_previous: bool = False
-    """Whether list and catalogue are those of the version before the live one."""
+    """Whether list and catalogue belong to the previous version."""
     neighbors: Sequence[Neighbors] = ()
     """Neighbors of the latest items of the session."""
     favorite_categories: Sequence[str] = ()
-    """The categories the user likes best, best first; read only where an answer has to be filled."""
+    """The categories the user likes best, best first; read only if an answer has to be filled."""

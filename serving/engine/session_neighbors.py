@@ -1,4 +1,4 @@
-"""Neighbors of the latest items of a session: items like them, and items bought together with them."""
+"""Neighbors of the latest items of a session: similar items, and items bought together with them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -31,7 +31,7 @@ class Neighbors(Struct, frozen=True):
 def select_anchors(acts: Iterable[Act], event_weights: Mapping[str, float]) -> list[tuple[Act, float]]:
     """Return the latest acts on different items whose event has a positive weight, each with its decayed weight.
 
-    `acts` are the latest first.
+    `acts` are sorted, latest first.
     """
     anchors: list[tuple[Act, float]] = []
     item_ids: set[str] = set()

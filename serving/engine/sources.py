@@ -38,7 +38,7 @@ class ListWeights:
 
     @property
     def use_session(self) -> bool:
-        """Whether neighbors of the session's items count at all."""
+        """Return whether neighbors of the session's items count at all."""
         return bool(self.similar or self.bought_with)
 
 
@@ -54,7 +54,7 @@ FillSource = Callable[[RequestState], Iterator[Candidate]]
 
 
 def personal(state: RequestState) -> list[CandidateList]:
-    """Return the user's own list, of the live version or the one before."""
+    """Return the user's own list, of the live version or the previous one."""
     if not state.user.items:
         return []
     source, reason = ("previous", PREVIOUS) if state.is_previous else ("personal", PERSONAL)
@@ -62,32 +62,32 @@ def personal(state: RequestState) -> list[CandidateList]:
 
 
 def session(state: RequestState) -> list[CandidateList]:
-    """Return items bought together with those of the session, and items like those that were not bought."""
+    """Return items bought together with items of the session, and items similar to those not yet bought."""
     weights = LIST_WEIGHTS[state.request.context]
     lists: list[CandidateList] = []
-    for near in state.neighbors:
-        title = state.catalogue.title(near.act.item_id)
-        action = ACTION_TEXTS.get(near.act.event, DEFAULT_ACTION_TEXT)
-        if near.bought_together and weights.bought_with:
-            reason, weight = f"often bought with {title}, which {action}", near.weight * weights.bought_with
-            lists.append(CandidateList("bought_with", reason, near.bought_together, weight, NEIGHBORS_CONSTANT))
-        if near.similar and weights.similar and near.act.event != PURCHASE:
-            reason, weight = f"similar to {title}, which {action}", near.weight * weights.similar
-            lists.append(CandidateList("session", reason, near.similar, weight, NEIGHBORS_CONSTANT))
+    for neighbors in state.neighbors:
+        act = neighbors.act
+        title, action = state.catalogue.title(act.item_id), ACTION_TEXTS.get(act.event, DEFAULT_ACTION_TEXT)
+        if neighbors.bought_together and weights.bought_with:
+            reason, weight = f"often bought with {title}, which {action}", neighbors.weight * weights.bought_with
+            lists.append(
+                CandidateList("bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT)
+            )
+        if neighbors.similar and weights.similar and act.event != PURCHASE:
+            reason, weight = f"similar to {title}, which {action}", neighbors.weight * weights.similar
+            lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT))
     return lists
 
 
 def segment(state: RequestState) -> Iterator[Candidate]:
     """Yield popular items of the user's favorite categories, one of each category in turns."""
-    for category, item_id in popular_in_turns(
-        state.favorite_categories, state.request.item_filter, state.catalogue
-    ):
+    for category, item_id in popular_in_turns(state.favorite_categories, state.item_filter, state.catalogue):
         yield Candidate(item_id, "segment", f"popular in {category}, where you often choose")
 
 
 def popular(state: RequestState) -> Iterator[Candidate]:
     """Return popular items that pass the request's item filter."""
-    catalogue, item_filter = state.catalogue, state.request.item_filter
+    catalogue, item_filter = state.catalogue, state.item_filter
     source: Source
     source, reason = ("static", STATIC) if catalogue.version == STATIC_VERSION else ("popular", POPULAR)
     if item_filter != NO_FILTER:
@@ -102,9 +102,9 @@ def popular(state: RequestState) -> Iterator[Candidate]:
 
 
 LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)
-"""Sources of lists that are blended; where scores are equal, earlier lists win."""
+"""Sources of lists that are blended; if scores are equal, earlier lists win."""
 FILL_SOURCES: Final[tuple[FillSource, ...]] = (segment, popular)
-"""Rungs of the ladder below the blended lists, each used where those before it have no items left."""
+"""Rungs of the ladder below the blended lists, each used when the rungs above it have no items left."""
 
 
 def collect_lists(state: RequestState) -> list[CandidateList]:
@@ -119,7 +119,7 @@ def popular_in_turns(
 ) -> Iterator[tuple[str, str]]:
     """Yield popular items of several categories in turns, each with its category.
 
-    Nothing where the item filter names a category itself.
+    Yields nothing if the item filter names a category itself.
     """
     if item_filter.category is not None:
         return

@@ -1,4 +1,4 @@
-"""The state of a user in Redis, read in one round trip; the last known state while Redis does not answer."""
+"""The state of a user, read from Redis in one round trip; the last known state while Redis does not answer."""
 
 import asyncio
 from collections import OrderedDict
@@ -32,13 +32,13 @@ class UserState(Struct, frozen=True):
     A search in this text for each candidate takes less time than building a set for each request.
     """
     flag: str | None = None
-    """The flag as JSON, for a user classified as bot."""
+    """The flag as JSON, for a user classified as a bot."""
     is_fresh: bool = True
     """Whether Redis answered; otherwise this is the last known state, or an empty one."""
 
     @property
     def purchases(self) -> list[Act]:
-        """The purchases of the session."""
+        """Return the purchases of the session."""
         return [act for act in self.acts if act.event == PURCHASE]
 
 
@@ -56,7 +56,7 @@ class UserStateReader:
         session_events: int,
         cached_users: int,
     ) -> None:
-        """Take how many events a session has at most, and how many users are kept."""
+        """Read up to `session_events` of a session, and keep the last known states of `cached_users` users."""
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._session_events = session_events
         self._cached_users = cached_users
@@ -65,27 +65,27 @@ class UserStateReader:
     async def read(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
         """Return a user's list of a version, session, history and flag.
 
-        With `guest_id` the session of that guest is part of the user's.
+        With `guest_id`, the session includes that guest's.
         """
         try:
             refreshed = self._catalogue_sync.refresh()
-            of_user = self._redis.execute(self._keys.flag(user_id), *self._commands(user_id, version))
+            user_replies = self._redis.execute(self._keys.flag(user_id), *self._commands(user_id, version))
             if guest_id is None:
-                values, session = await of_user
+                values, session = await user_replies
             else:
-                of_guest = self._redis.execute(self._keys.session(guest_id), self._session_command(guest_id))
-                (values, session), (guest_session,) = await asyncio.gather(of_user, of_guest)
+                guest_replies = self._redis.execute(self._keys.session(guest_id), self._session_command(guest_id))
+                (values, session), (guest_session,) = await asyncio.gather(user_replies, guest_replies)
                 session = [*session, *guest_session]
             await refreshed
         except StoreError:
-            return self.recall(user_id, version, guest_id)
+            return self.read_cached(user_id, version, guest_id)
         self._remember(user_id, version, values, session)
         return _parse_state(version, values, session, is_fresh=True)
 
-    def recall(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
-        """Return the last known state, without a list where that is of another version."""
-        known_version, values, session = self._cache.get(user_id, (version, NO_VALUES, ()))
-        if known_version != version:
+    def read_cached(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
+        """Return the last known state, without the list if it belongs to another version."""
+        cached_version, values, session = self._cache.get(user_id, (version, NO_VALUES, ()))
+        if cached_version != version:
             values = (None, *values[1:])
         if guest_id is not None and guest_id in self._cache:
             session = [*session, *self._cache[guest_id][2]]
@@ -93,8 +93,8 @@ class UserStateReader:
 
     def apply_local(self, user_id: str, session: Sequence[Reply]) -> None:
         """Add members and scores, which this process has just written, to the last known session of a user."""
-        version, values, known_session = self._cache.get(user_id, ("", NO_VALUES, ()))
-        self._remember(user_id, version, values, [*session, *known_session][: 2 * self._session_events])
+        version, values, cached_session = self._cache.get(user_id, ("", NO_VALUES, ()))
+        self._remember(user_id, version, values, [*session, *cached_session][: 2 * self._session_events])
 
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
         keys = self._keys

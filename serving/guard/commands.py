@@ -1,4 +1,4 @@
-"""The values that pass between intake and the guard: commands to send to Redis, and what their replies say."""
+"""The values that pass between intake and the guard: commands to send to Redis, and their parsed replies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ NO_WRITES: Final = GuardWrites(BatchObservations())
 
 @dataclass(frozen=True, slots=True)
 class BatchReplies:
-    """What Redis replies to `GuardWrites`."""
+    """The parsed replies to `GuardWrites`."""
 
     latest_acts: Mapping[str, Sequence[Reply]]
     """Members and scores of each user's session, in turns, the latest first."""
     counts: Mapping[Bucket, Mapping[Cell, int]]
     """Events in each incremented cell, those of the batch included."""
     are_purchases_priced: bool
-    """Whether the purchases of the shop have prices; false where the batch has no purchase."""
+    """Whether the purchases of the shop have prices; false if the batch has no purchase."""
 
 
 def parse_replies(observations: BatchObservations, replies: Sequence[Reply]) -> BatchReplies:

@@ -1,9 +1,9 @@
 """Event counters in Redis whose memory does not grow with the number of users: a count-min sketch of one row.
 
 (Cormode and Muthukrishnan 2005.) Each bucket of each window has a table of 16-bit counters; a keyed hash gives
-every user, session, address and device a cell in it. A count may be too high, because of others that share the
-cell, on average by the events of the table over `CELLS`, but is never too low. A user's count is compared with the
-user's own acts before it becomes evidence.
+every user, session, address and device a cell in it. A count may be too high, because others share the
+cell, on average by the events of the table over `CELLS`, but it is never too low. A user's count is compared with
+the user's own acts before it becomes evidence.
 """
 
 import hashlib
@@ -49,10 +49,10 @@ UNKNOWN_ORIGIN: Final = Origin()
 
 
 class EventCounters:
-    """Assigns cells to what is counted, and encodes the commands that increment and read them."""
+    """Assigns cells to users, sessions and origins, and encodes the commands that increment and read them."""
 
     def __init__(self, keys: Keys) -> None:
-        """Hash without a key until `set_hash_key` is called."""
+        """Create counters that hash without a key until `set_hash_key` is called."""
         self._keys = keys
         self._hash = hashlib.blake2b()
         self.has_hash_key = False

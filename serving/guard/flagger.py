@@ -1,4 +1,4 @@
-"""Flags users by their online score, except released users and those beyond the daily limit."""
+"""Flag users by their online score, except released users and users beyond the daily limit."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Flagger:
-    """Writes flags, each once however many workers see the user."""
+    """Writes each flag once, even if several workers see the user."""
 
     def __init__(self, anomalies: Anomalies, redis: RedisClient, keys: Keys, count: Callable[..., None]) -> None:
         """`count` adds to a counter of the worker: its name, labels, and `by`."""
@@ -54,7 +54,7 @@ class Flagger:
             await self._record(user, verdict, now_ms)
 
     async def _write_flag(self, user: str, verdict: Verdict, now_ms: int, flag_ms: int) -> bool:
-        """Write the index entry, then the flag; return whether this worker was the first."""
+        """Write the index entry, then the flag; return whether this worker was the first to write it."""
         keys = self._keys
         since = datetime.fromtimestamp(now_ms / 1e3, UTC)
         until = since + timedelta(milliseconds=flag_ms)
@@ -68,7 +68,7 @@ class Flagger:
         return written is not None
 
     async def _skip(self, user: str, outcome: FlagOutcome, milliseconds: int) -> bool:
-        """Record why a user is not flagged, so that the user is skipped; return whether this worker was first."""
+        """Record why a user is not flagged, and skip the user from now on; return whether this worker was first."""
         key = self._keys.suspect(user)
         (written,) = await self._redis.execute(key, ("SET", key, outcome, "NX", "PX", milliseconds))
         if written is not None:

@@ -1,10 +1,10 @@
 """The guard: detects bots while their events are taken in, and flags them.
 
-Intake calls three verbs in turn and sends their commands with its own, so that most batches cost no round trip of
-their own: `read_commands` ask which users are flagged already, `write_commands` count the batch, and
-`flag_suspects` scores the users who look suspicious by the counts. A batch costs one more command for each of its
-users and about four for all of them. All counts are in Redis: every worker sees the same, and none is lost with a
-worker.
+Intake calls three methods in turn and sends their commands with its own, so that most batches need no extra round
+trip. `read_commands` returns commands that read which users are flagged already, `write_commands` returns commands
+that count the batch, and `flag_suspects` scores the users whose counts look suspicious. A batch costs one more
+command for each of its users and about four for all of them together. All counts are in Redis: every worker sees
+the same counts, and none is lost with a worker.
 """
 
 import secrets
@@ -52,7 +52,7 @@ LATEST: Final = encode_arguments(0, RECENT_ACTS - 1, "WITHSCORES")
 
 
 class Guard:
-    """Observes batches of events, and flags the users who behave like bots."""
+    """Observes batches of events, and flags users who behave like bots."""
 
     def __init__(
         self,
@@ -87,15 +87,16 @@ class Guard:
             self._counters.set_hash_key(salt)
 
     def origin(self, ip: str | None, user_agent: str | None) -> Origin:
-        """Hash where an event came from; unknown without an address, and for addresses of allowed networks."""
+        """Hash the origin of an event; it is unknown without an address, and for addresses of allowed networks."""
         if ip is None or self._is_allowed_address(ip):
             return UNKNOWN_ORIGIN
         return self._counters.origin(ip, user_agent or "")
 
     def read_commands(self, events: Sequence[ObservedEvent]) -> GuardReads:
-        """Return the commands that read which users of a batch are flagged, or were spared a flag lately.
+        """Return the commands that read which users of a batch are flagged, or were recently skipped.
 
-        One command, but in a Cluster one for each key: while a slot moves, a node answers for no two absent keys.
+        It is one command; in a Cluster it is one for each key, because a node does not answer for two absent keys
+        while their slot moves.
         """
         users = list({event.user_id for event in events if event.user_id is not None} - self._allowed_users)
         names = [*map(self._keys.flag, users), *map(self._keys.suspect, users)]
@@ -112,7 +113,7 @@ class Guard:
     ) -> GuardWrites:
         """Observe a batch, given the replies to `reads`, and return the commands that count it.
 
-        Events of flagged users and events without weight are not counted. Each event has its origin beside it.
+        Events of flagged users and events without weight are not counted. `origins` has the origin of each event.
         """
         unflagged = self._unflagged_users(reads.users, replies)
         observed = (
@@ -125,15 +126,15 @@ class Guard:
             return GuardWrites(observations)
         latest = [self._read_latest(user_id) for user_id in observations.users]
         counting, lifetimes = self._count_batch(observations)
-        set_until = observations.now_ms - EXPIRY_INTERVAL_MS
-        expiring = [key for key in lifetimes if self._expiry_set_ms.get(key, 0) <= set_until]
+        renewed_at_ms = observations.now_ms - EXPIRY_INTERVAL_MS
+        expiring = [key for key in lifetimes if self._expiry_set_ms.get(key, 0) <= renewed_at_ms]
         expiries: list[KeyedCommand] = [(key, ("PEXPIRE", key, lifetimes[key])) for key in expiring]
         return GuardWrites(observations, latest + counting + expiries, expiring)
 
     async def flag_suspects(self, writes: GuardWrites, replies: Sequence[Reply]) -> None:
         """Score the users who look suspicious, given the replies to `writes`, and flag those over the threshold.
 
-        The events are stored by now, so errors of Redis are ignored: the users' next events lead to the same.
+        The events are stored by now, so errors of Redis are ignored: the users' next events are scored again.
         """
         observations = writes.observations
         if not observations.users:
@@ -198,7 +199,7 @@ class Guard:
         self._expiry_set_ms |= dict.fromkeys(writes.expiring, writes.observations.now_ms)
 
     def _is_suspicious(self, user_id: str, observation: UserObservation, batch: BatchReplies) -> bool:
-        """Whether the latest acts, or the counts after this batch, call for a score."""
+        """Return whether the latest acts or the counts after this batch are reasons to score the user."""
         latest_acts = batch.latest_acts[user_id]
         if len(latest_acts) >= 2 * FAST_ACTS and has_suspicious_timing([float(time) for time in latest_acts[1::2]]):
             return True

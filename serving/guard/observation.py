@@ -28,10 +28,10 @@ class ObservedEvent(Protocol):
 
 
 class UserObservation(NamedTuple):
-    """What one batch shows of a user."""
+    """The observations of one user in one batch."""
 
     at_ms: int
-    """Time of the latest event, Unix milliseconds, not after the batch."""
+    """Time of the latest event in Unix milliseconds; at most the time of the batch."""
     events: int
     has_unpriced_purchase: bool
     session_id: str | None
@@ -48,7 +48,7 @@ class OriginUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchObservations:
-    """What one batch shows of the users who are neither flagged nor allowed."""
+    """The observations of one batch, of users who are neither flagged nor allowed."""
 
     now_ms: int = 0
     users: Mapping[str, UserObservation] = field(default_factory=dict[str, UserObservation])
@@ -67,7 +67,7 @@ class Observer:
         self._counters, self._weights, self._order_events = counters, weights, order_events
 
     def observe(self, events: Iterable[tuple[ObservedEvent, Origin]], now_ms: int) -> BatchObservations:
-        """Return what events show; an event too late for any window counts for nothing."""
+        """Return the observations of events; an event too late for any window is ignored."""
         tally = _Tally(now_ms)
         for event, origin in events:
             self._add(tally, event, origin)
@@ -137,7 +137,7 @@ class _Tally:
     purchases: int = 0
     priced_purchases: int = 0
     _buckets: dict[int, list[CellCounts]] = field(default_factory=dict[int, list[CellCounts]])
-    """The values of `increments` that a moment counts in, by its bucket of the shortest window."""
+    """Bucket number in the shortest window -> the values of `increments` that its events count in."""
 
     def buckets(self, at_ms: int) -> list[CellCounts]:
         """Return the counts of the buckets that a moment falls in, one for each window that it still counts for.

@@ -21,7 +21,7 @@ class OriginTraffic:
     """Remembers which origins are busy, and encodes the commands that count their items and users."""
 
     def __init__(self, keys: Keys) -> None:
-        """Know no busy origin yet."""
+        """Start without busy origins."""
         self._keys = keys
         self._busy: set[tuple[Cell, int]] = set()
         """Cells of addresses and devices, each with the hour in which it is busy."""
@@ -34,17 +34,19 @@ class OriginTraffic:
     def count_newly_busy(
         self, observations: BatchObservations, counts: Mapping[tuple[int, int], Mapping[Cell, int]]
     ) -> list[KeyedCommand]:
-        """Remember the origins that `counts` shows to have become busy, and return the commands that count them.
+        """Remember the origins that have become busy by `counts`, and return the commands that count them.
 
         `counts` has the events in each cell of each bucket after this batch.
         """
         hour = bucket_number(observations.now_ms, HOUR_MS)
-        of_hour = counts.get((HOUR, hour), {})
+        hour_counts = counts.get((HOUR, hour), {})
         cells = {
             cell for use in observations.origin_uses for cell in (use.origin.address_cell, use.origin.device_cell)
         }
         newly_busy = {
-            cell for cell in cells if of_hour.get(cell, 0) >= HIGH_TRAFFIC_EVENTS and (cell, hour) not in self._busy
+            cell
+            for cell in cells
+            if hour_counts.get(cell, 0) >= HIGH_TRAFFIC_EVENTS and (cell, hour) not in self._busy
         }
         if len(self._busy) > MAX_BUSY:
             self._busy.clear()

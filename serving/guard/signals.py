@@ -1,4 +1,4 @@
-"""Reads from Redis all that is known of one suspicious user."""
+"""Read the signals of one suspicious user from Redis."""
 
 from recsys.anomaly.scoring import UserSignals
 from recsys.anomaly.windows import NO_COUNTS, CounterSubject, Counts, bucket_number

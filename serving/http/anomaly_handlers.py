@@ -41,8 +41,8 @@ async def label(call: Call) -> Result:
     return await _label(call, "label", call.decode_body(LabelRequest).label)
 
 
-async def _label(call: Call, action: str, given: Label) -> Result:
+async def _label(call: Call, action: str, new_label: Label) -> Result:
     user_id = call.path_id(USER_ID)
     call.audit(action, user_id)
-    await call.worker.flags.label(call.worker.stored_id(user_id), given)
-    return Result(UserLabel(user_id, call.request_id, given))
+    await call.worker.flags.label(call.worker.stored_id(user_id), new_label)
+    return Result(UserLabel(user_id, call.request_id, new_label))

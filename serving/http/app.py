@@ -28,7 +28,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.worker: Worker | None = None
-        """None before the start and after the end."""
+        """None before the server has started and after it has stopped."""
         self.litestar = _framework(self, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +43,7 @@ class Application:
         started = perf_counter()
         status = 500
         if scope["raw_path"].startswith(ANOMALY_PREFIX):
-            # Decoded, an id of slashes alone would make it the address of the list.
+            # Once decoded, an id of slashes alone would make the path that of the list.
             scope["path"] = scope["raw_path"].decode("latin-1")
 
         async def send_and_note_status(message: MutableMapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ class Application:
 
 
 def create_app(settings: Settings | None = None) -> Application:
-    """Create the application; without settings it reads those of the process."""
+    """Create the application; without `settings` it reads those of the process."""
     settings = settings or load_settings(settings_file())
     configure_logging(settings.log_format)
     return Application(settings)
@@ -122,13 +122,13 @@ def _framework_handler(route: Route) -> HTTPRouteHandler:
 
 
 def _encoded_id(route: Route, request: Request[Any, Any, Any]) -> bytes:
-    """Return the id at the end of the path as it was sent; the framework has it decoded, slashes too."""
+    """Return the id at the end of the path as it was sent; the framework decodes it, including slashes."""
     if route.id_name is None:
         return b""
     raw_path, prefix = request.scope["raw_path"], route.prefix.encode()
     if prefix in raw_path:
         return raw_path.partition(prefix)[2]
-    return quote(request.path_params[route.id_name].removeprefix("/")).encode()  # another part is encoded too
+    return quote(request.path_params[route.id_name].removeprefix("/")).encode()  # the prefix is encoded too
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:

@@ -34,7 +34,7 @@ class AccessError(Exception):
 
 
 class Access:
-    """The API keys of a server. Without a file of keys all is allowed: the server then listens on loopback."""
+    """The API keys of a server; without a file of keys it allows everything, and listens on loopback only."""
 
     def __init__(self, file: Path, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the keys from `file`; each of `workers` processes allows its share of a key's requests."""
@@ -45,7 +45,7 @@ class Access:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def check(self, headers: Headers, scope: Scope) -> ApiKey | None:
-        """Return the key of a request, None where no key is needed; raises `AccessError`."""
+        """Return the key of a request, or None if no key is needed; raises `AccessError`."""
         keys = self._current()
         if keys is None:
             return None
@@ -60,7 +60,7 @@ class Access:
     def _current(self) -> ApiKeys | None:
         """Return the keys of the file, read again when it has changed.
 
-        Once a file existed, a missing one means that no key has access. The last keys stay while it cannot be read.
+        If a file that existed is missing, no key has access. If the file cannot be read, the last keys stay valid.
         """
         now = self._clock()
         if now - self._checked_at >= RELOAD_SECONDS:
@@ -71,7 +71,7 @@ class Access:
                     self._keys, self._file_state = load_keys(self._file), state
             except (ApiKeyError, OSError) as error:
                 self._keys = self._keys or ApiKeys()
-                log.error("API keys cannot be read, the last ones stay", reason=str(error))
+                log.error("API keys cannot be read; the previous ones stay valid", reason=str(error))
         return self._keys
 
     def _limit(self, key: ApiKey) -> None:
@@ -90,13 +90,13 @@ class Access:
 
 
 class AuditLog:
-    """An append-only file: which administrator's key did what, and to whom, as a hash."""
+    """An append-only file of administrators' actions: the key, the action, and a hash of the user."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def add(self, key: ApiKey | None, action: str, subject: str) -> None:
-        """Append one line; lines of other processes are never mixed into it."""
+        """Append one line, never mixed with lines of other processes."""
         line = {
             "time": datetime.now(UTC).isoformat(),
             "key": None if key is None else key.name,
@@ -112,7 +112,7 @@ class AuditLog:
 
 
 def _file_state(file: Path) -> tuple[int, ...] | None:
-    """Return a value that differs after each change of a file; None where the file does not exist."""
+    """Return a value that differs after each change of a file; None if the file does not exist."""
     try:
         status = file.stat()
     except FileNotFoundError:

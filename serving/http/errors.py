@@ -1,4 +1,4 @@
-"""Responses to requests that fail: always JSON, without Redis' address and without details of the code."""
+"""Responses to failed requests: always JSON, without the address of Redis or details of the code."""
 
 import os
 import time
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class OutageLog:
-    """A log of requests without an answer: the first one, then every `LOG_SECONDS` how many more there were."""
+    """A log of requests without an answer: logs the first, then a count every `LOG_SECONDS`."""
 
     def __init__(self) -> None:
         self._unlogged = 0

@@ -1,4 +1,4 @@
-"""Calls of the routes that are marked as fast, answered without the framework's routing and dependencies."""
+"""Answer calls of the fast routes without the framework's routing and dependencies."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
@@ -22,16 +22,16 @@ _FAST: Final = [route for route in ROUTES if route.is_fast]
 _EXACT: Final = {(route.method, route.path.encode()): route for route in _FAST if route.id_name is None}
 _PREFIXES: Final = [(route.method, route.prefix.encode(), route) for route in _FAST if route.id_name is not None]
 _LABELS: Final = {route.name: route.prefix.rstrip("/") for route in _FAST}
-"""Name of a route -> what the metrics call it."""
+"""Name of a route -> its label in the metrics."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send) -> bool:
-    """Answer a call of a fast route; return False for any other call, which is left as it is.
+    """Answer a call of a fast route; return False for any other call, without reading it.
 
-    An address that only the framework takes for a fast route, as one with a doubled slash, reaches the same handler
-    through the framework.
+    A path that only the framework matches with a fast route, such as one with a doubled slash, reaches the same
+    handler through the framework.
     """
     match = find_route(scope["method"], scope["raw_path"])
     if match is None:
@@ -61,7 +61,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
 
 
 def find_route(method: str, path: bytes) -> tuple[Route, bytes] | None:
-    """Return the fast route of a path, and the percent-encoded id at its end; None where no fast route has it."""
+    """Return the fast route of a path, and the percent-encoded id at its end; None if no fast route matches."""
     if (route := _EXACT.get((method, path))) is not None:
         return route, b""
     for route_method, prefix, route in _PREFIXES:

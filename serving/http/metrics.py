@@ -1,6 +1,6 @@
 """Metrics for Prometheus: each worker counts in plain numbers, and any of them reports the sum over all workers.
 
-A worker writes its counts to its own file once a second; the worker that is asked adds up the files of all.
+A worker writes its counts to its own file once a second; the worker that receives the request adds up all files.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from recsys.files import atomic_write
 
 DIRECTORY: Final = "serving"
-"""Where the server keeps its files, below the settings' `directory`."""
+"""Directory of the server's files, below the settings' `directory`."""
 WRITE_SECONDS: Final = 1.0
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.0002, 0.0005),
@@ -60,7 +60,7 @@ Labels = tuple[str, ...]
 
 
 def metrics_directory(data_directory: Path) -> Path:
-    """Return where the workers of a server leave their counts for each other."""
+    """Return the directory in which the workers of a server share their counts."""
     return data_directory / DIRECTORY / "metrics"
 
 
@@ -68,7 +68,7 @@ class Metrics:
     """The metrics of one worker, and the sum over all workers."""
 
     def __init__(self, directory: Path, gauges: Callable[[], Mapping[str, float]]) -> None:
-        """Share `directory` with the other workers of the server; `gauges` returns the current values."""
+        """Create the metrics; all workers share `directory`, and `gauges` returns the current values."""
         self._directory = directory
         self._gauges = gauges
         self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in COUNTERS}
@@ -77,9 +77,9 @@ class Metrics:
         self._observed: dict[str, defaultdict[Labels, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
         }
-        # Metrics of a single label have it as their key: they are counted several times a request.
-        self._each: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
-        self._observed_each: dict[str, defaultdict[str, list[float]]] = {
+        # Metrics with a single label use it as the key, which is faster: each request counts several.
+        self._label_counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
+        self._label_durations: dict[str, defaultdict[str, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
         }
         self._task: asyncio.Task[None] | None = None
@@ -89,11 +89,11 @@ class Metrics:
         self._counts[name][labels] += by
 
     def count_each(self, name: str, labels: Iterable[str]) -> None:
-        """Increase a counter of a single label by one for each label."""
-        self._each[name].update(labels)
+        """Increase a counter that has a single label, by one for each value of the label."""
+        self._label_counts[name].update(labels)
 
     def set_total(self, name: str, total: int) -> None:
-        """Set a counter that is kept elsewhere."""
+        """Set a counter that another object counts."""
         self._counts[name][()] = total
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
@@ -101,8 +101,8 @@ class Metrics:
         self._observed[name][labels].append(seconds)
 
     def observe_each(self, name: str, seconds: Mapping[str, float]) -> None:
-        """Add the duration of each label to a histogram of a single label."""
-        observed = self._observed_each[name]
+        """Add durations by label value to a histogram that has a single label."""
+        observed = self._label_durations[name]
         for label, duration in seconds.items():
             observed[label].append(duration)
 
@@ -132,10 +132,10 @@ class Metrics:
 
     def _merge(self) -> None:
         """Sort the observed durations into buckets, and merge the counts of single labels."""
-        for name, counts in self._each.items():
+        for name, counts in self._label_counts.items():
             self._counts[name].update({(label,): count for label, count in counts.items()})
             counts.clear()
-        for name, observed_each in self._observed_each.items():
+        for name, observed_each in self._label_durations.items():
             for label, seconds in observed_each.items():
                 self._observed[name][label,] += seconds
             observed_each.clear()
@@ -157,8 +157,8 @@ class Metrics:
         }
 
     def _write(self, snapshot: dict[str, Any]) -> None:
-        with suppress(OSError), atomic_write(self._directory / f"{os.getpid()}.json") as aside:
-            aside.write_bytes(msgspec.json.encode(snapshot))
+        with suppress(OSError), atomic_write(self._directory / f"{os.getpid()}.json") as temporary:
+            temporary.write_bytes(msgspec.json.encode(snapshot))
 
     def _read_all(self) -> list[dict[str, Any]]:
         snapshots: list[dict[str, Any]] = []

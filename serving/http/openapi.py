@@ -68,7 +68,7 @@ class Page(SwaggerRenderPlugin):
 
 
 def documentation() -> OpenAPIConfig:
-    """Return what the document says besides the routes, and where the framework shows it."""
+    """Return the parts of the document besides the routes, and the path of its page."""
     return OpenAPIConfig(
         title="recsys",
         version=recsys.__version__,
@@ -152,7 +152,7 @@ def _parameters(route: Route) -> list[Parameter | Reference]:
 def _query_parameter(field: Field, route: Route) -> Parameter:
     is_required = field.name in route.required
     schema = _schema(str) if field.type is Cursor else _schema(Annotated[field.type, field.meta])
-    schema.pop("uniqueItems", None)  # a set takes an id twice
+    schema.pop("uniqueItems", None)  # a repeated id is accepted
     if not is_required and field.default not in (None, frozenset()):
         schema["default"] = field.default
     description = schema.pop("description", field.meta.description)
@@ -170,7 +170,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _raise_not_found(response: Response[Any]) -> Response[Any]:
-    """Answer an unknown address under /schema as any other, not with the framework's page."""
+    """Answer an unknown address under /schema like any other, not with the framework's page."""
     if response.status_code == 404:
         raise NotFoundException
     return response

@@ -1,4 +1,4 @@
-"""Parse the query string and the path of a request."""
+"""Parse the query string and the id in the path of a request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -37,7 +37,7 @@ class Field(Struct, frozen=True):
 
     @property
     def expected(self) -> str:
-        """What an error says is expected."""
+        """Return the description of the expected value for error messages."""
         return (self.meta.extra or {})["expected"]
 
     def read(self, texts: Sequence[str]) -> Any:
@@ -126,7 +126,7 @@ def parse_list_request(user_id: str, query: bytes) -> ListRequest:
 
 
 def parse_guest_request(query: bytes) -> ListRequest:
-    """Read the request of a guest, whose session the query string names; raises `InvalidValueError`."""
+    """Read a guest's request, whose query string has the session id; raises `InvalidValueError`."""
     request = parse_list_request("", query)
     if request.session_id is None:
         raise InvalidValueError(USER_ID, "")
@@ -134,7 +134,7 @@ def parse_guest_request(query: bytes) -> ListRequest:
 
 
 def parse_page_request(query: bytes) -> PageRequest:
-    """Read the page that a query string names; raises `InvalidValueError`."""
+    """Read a request for a page from its query string; raises `InvalidValueError`."""
     return _convert(PageRequest, parse_query(query))
 
 

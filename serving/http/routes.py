@@ -1,4 +1,4 @@
-"""The table of routes: where each is, who may call it, which function answers, and what the documentation says."""
+"""The table of routes: paths, scopes, handlers and documentation."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""A route, a call of it and its result: what the fast path, the framework and the documentation share."""
+"""A route, its call and its result, which the fast path, the framework and the documentation share."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,24 +22,24 @@ Body = TypeVar("Body")
 
 @dataclass(slots=True)
 class Call:
-    """A request, as the handler of its route gets it."""
+    """A request as the handler of its route receives it."""
 
     worker: Worker
     encoded_id: bytes
-    """The percent-encoded rest of the path, where the route ends with an id."""
+    """The percent-encoded id at the end of the path; empty if the route has none."""
     query: bytes
     headers: Headers
     request_id: str
     body: bytes = b""
     key: ApiKey | None = None
-    """The key that the request shows; None where the server has no keys."""
+    """The key of the request; None if the server has no keys."""
 
     def check_key(self, scope: Scope) -> None:
         """Remember the key of the request; raises `AccessError` unless it has the scope."""
         self.key = self.worker.access.check(self.headers, scope)
 
     def audit(self, action: str, user_id: str) -> None:
-        """Add to the audit log what is done, and to whom."""
+        """Add an action on a user to the audit log."""
         self.worker.audit_log.add(self.key, action, self.worker.stored_id(user_id))
 
     def path_id(self, name: str) -> str:
@@ -67,7 +67,7 @@ class Result(Struct):
 
     content: Any
     status: int | None = None
-    """The status of the route's success where there is none."""
+    """The status of the response; None means the status of the route's success."""
     headers: Mapping[str, str] = {}
     after_send: Callable[[], None] | None = None
     """Work that the client does not wait for."""
@@ -83,13 +83,13 @@ class Response:
 
 @dataclass(frozen=True)
 class Route:
-    """One operation of the server: where it is, who may call it, what it does, and what it answers."""
+    """One operation of the server: its path, its scope, its handler, and its answers."""
 
     method: Method
     path: str
-    """As the documentation has it; an id may stand at its end, as `{user_id}`."""
+    """As in the documentation; it may end with an id, as in `{user_id}`."""
     scope: Scope | None
-    """What a key must allow; None for what needs no key."""
+    """The scope that a key must have; None if no key is needed."""
     handler: Callable[[Call], Awaitable[Result]]
     tag: str
     summary: str
@@ -100,28 +100,28 @@ class Route:
     query: type[Struct] | None = None
     """Struct whose fields are the parameters of the query string."""
     required: tuple[str, ...] = ()
-    """Those of them that must be given."""
+    """Names of the required parameters."""
     body: Any = None
     """Type of the JSON body."""
     media_type: str = JSON
     is_fast: bool = False
-    """Whether calls go round the framework, which costs more than the answer itself."""
+    """Whether calls bypass the framework, whose overhead exceeds the work of the answer itself."""
     handler_checks_key: bool = False
-    """Whether the handler checks the key itself, since the scope depends on the parameters."""
+    """Whether the handler checks the key itself, because the scope depends on the parameters."""
 
     @property
     def name(self) -> str:
-        """The name of the operation."""
+        """Return the name of the operation."""
         return self.handler.__name__
 
     @property
     def id_name(self) -> str | None:
-        """The name of the id at the end of the path."""
+        """Return the name of the id at the end of the path; None if there is none."""
         return self.path.partition("{")[2].rstrip("}") or None
 
     @property
     def prefix(self) -> str:
-        """The path up to its id."""
+        """Return the path up to its id."""
         return self.path.partition("{")[0]
 
     async def run(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Result:

@@ -20,7 +20,7 @@ STOP_SECONDS: Final = 30
 
 
 def load_app(module: str) -> "Application":
-    """Make the application; runs in the worker process that answers with it."""
+    """Create the application, in the worker process that serves it."""
     return import_module(module).create_app()
 
 
@@ -28,7 +28,7 @@ def run_server() -> None:
     """Serve until SIGTERM or SIGINT: open requests are answered, and a worker that dies is replaced.
 
     Workers are spawned, not forked: libraries that the settings are checked with start threads in this process,
-    and a forked worker would wait for ever on locks that those threads hold.
+    and a forked worker would wait forever on locks that those threads hold.
     """
     multiprocessing.set_start_method("spawn")
     settings = load_settings(settings_file())

@@ -1,4 +1,4 @@
-"""The parts of a worker process, put together in one place: connections, engine, intake, access and metrics."""
+"""The parts of a worker process, assembled in one place: connections, engine, intake, access and metrics."""
 
 import asyncio
 import gc
@@ -29,15 +29,15 @@ from serving.intake.load_shedding import LoadShedder
 from serving.requests import ListRequest
 
 START_SECONDS: Final = 2.0
-"""How long a worker waits for Redis at its start; after that it answers without."""
+"""How long a worker waits for Redis at its start; after that it answers without Redis."""
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread, as one that loads a catalogue, may keep requests waiting."""
+"""How long a thread, such as one that loads a catalogue, may keep requests waiting."""
 GC_THRESHOLD: Final = 50_000
 """New objects between two garbage collections: a request makes hundreds, and no cycles."""
 
 
 class Worker:
-    """Everything that requests are answered with, for as long as the process lives."""
+    """All parts of a worker process that take part in answering requests."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
         """Build the parts without connecting to Redis; `now` returns Unix seconds."""
@@ -65,7 +65,7 @@ class Worker:
         self.outage_log = OutageLog()
 
     def stored_id(self, user_id: str) -> str:
-        """Return the id under which a user is stored: the pseudonym, where the settings have a key for it."""
+        """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""
         return user_id if self._hash is None else self._hash(user_id)
 
     @asynccontextmanager
@@ -95,7 +95,7 @@ class Worker:
             await self.read_redis.close()
 
     def record_answer(self, result: EngineResult, request: ListRequest) -> None:
-        """Count an answer, and write what it showed to the stream of events."""
+        """Count an answer, and write its items to the stream of events as impressions."""
         metrics, answer = self.metrics, result.answer
         metrics.observe_each("stage_seconds", result.seconds)
         sources: list[Source] = [item.source for item in answer.items]

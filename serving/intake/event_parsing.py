@@ -1,4 +1,4 @@
-"""Events of a request body: parsed row by row, completed, and checked by the contract's rules."""
+"""Parse the events of a request body row by row, complete them, and check them by the contract's rules."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 from msgspec import Raw, Struct
 
+from recsys.contract import Events
 from recsys.event_ids import row_hash
 from recsys.schema import (
     EVENT,
@@ -19,7 +20,6 @@ from recsys.schema import (
     TIMESTAMP,
     USER_ID,
     VALUE,
-    Events,
     find_broken_event_rule,
     is_id,
 )
@@ -44,7 +44,7 @@ EXPECTED_BY_RULE: Final = {
     "event_is_known": (EVENT, "one of "),
     "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"),
 }
-"""Rule of `find_broken_event_rule` -> the field that it is about, and what that field should be."""
+"""Rule of `find_broken_event_rule` -> the field that it checks, and the expected value."""
 
 
 class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -70,7 +70,7 @@ class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 def split_rows(body: bytes) -> list[Raw]:
     """Return the rows of a body, not yet parsed: a JSON object is one row, an array has one or more.
 
-    Raises `InvalidValueError` where the body is neither, or has no row or more than `MAX_EVENTS`.
+    Raises `InvalidValueError` if the body is neither, or has no row or more than `MAX_EVENTS`.
     """
     expected = f"an event as a JSON object, or an array of 1 to {MAX_EVENTS} of them"
     try:
@@ -95,7 +95,7 @@ class EventParser:
         hash_origin: Callable[[str | None, str | None], Origin],
         keeps_origin: bool,
     ) -> None:
-        """Take the shop's event weights, and what to do with personal data.
+        """Create a parser with the shop's event weights and its handling of personal data.
 
         `stored_id` maps a user id to the id in Redis; `hash_origin` hashes an address and a user agent; without
         `keeps_origin` both are removed from the event afterwards.
@@ -170,7 +170,7 @@ class EventParser:
         event.user_id = self._stored_id(event.user_id)
 
     def _take_origin(self, event: Event) -> Origin:
-        """Return the hashed origin of an event; remove address and user agent where they must not be kept."""
+        """Return the hashed origin of an event; remove address and user agent if they must not be kept."""
         origin = self._hash_origin(event.ip, event.user_agent)
         if not self._keeps_origin:
             event.ip = event.user_agent = None
@@ -185,7 +185,7 @@ def _decoding_error(number: int, error: msgspec.MsgspecError) -> RowError:
 
 
 def _add_event_ids(events: Sequence[Event]) -> None:
-    """Give events without an id the hash that ingest gives such rows."""
+    """Set the ids of events without one to the hash that ingest gives such rows."""
     if not events:
         return
     schema = pl.Schema(Events)

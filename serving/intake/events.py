@@ -28,7 +28,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True)
 class IntakeResult:
-    """Numbers of events accepted and shed for want of room, and the errors of invalid rows."""
+    """Numbers of events accepted and of events shed for lack of room, and the errors of invalid rows."""
 
     accepted: int
     errors: list[RowError]
@@ -49,10 +49,10 @@ class EventWriter:
         on_session_change: Callable[[str, Entries], None],
         guard: Guard | None = None,
     ) -> None:
-        """Take what the writer needs.
+        """Create the writer.
 
-        `redis` has the timeout of writes; `stored_id` maps a user id to the id in Redis; `now` gives Unix seconds;
-        `on_session_change` is called with a user and the entries just added to the user's session.
+        `redis` has the timeout of writes; `stored_id` maps a user id to the id in Redis; `now` returns Unix
+        seconds; `on_session_change` is called with a user and the entries just added to the user's session.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
         self._stored_id, self._now, self._on_session_change = stored_id, now, on_session_change
@@ -66,7 +66,7 @@ class EventWriter:
         """Take one event, a JSON object, or a batch, an array of them.
 
         An event is accepted when it is in the stream and in its user's session; sending an `event_id` again changes
-        nothing. Raises `InvalidValueError` where the body is neither, and `StoreError` where Redis does not take
+        nothing. Raises `InvalidValueError` if the body is neither, and `StoreError` if Redis does not take
         all events: some may then be in the stream, and all may be sent again.
         """
         now = datetime.fromtimestamp(self._now(), UTC)

@@ -39,7 +39,7 @@ class ImpressionWriter:
     """Writes impressions while there is room for them, without delaying any answer."""
 
     def __init__(self, redis: RedisClient, keys: Keys, load_shedder: LoadShedder, now: Callable[[], float]) -> None:
-        """Take what the writer needs; `now` gives Unix seconds."""
+        """Create the writer; `now` returns Unix seconds."""
         self._redis, self._keys, self._load_shedder, self._now = redis, keys, load_shedder, now
         self._waiting: list[bytes] = []
         self._sent: asyncio.Future[list[Reply]] | None = None
@@ -72,7 +72,7 @@ class ImpressionWriter:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 
     async def close(self) -> None:
-        """Send the impressions that wait, and wait until they are written."""
+        """Send the waiting impressions, and wait until they are written."""
         self._send()
         if self._sent is not None:
             await asyncio.wait([self._sent])

@@ -43,7 +43,7 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class ItemWriter:
-    """Writes item changes where every worker, a restarted server and the next nightly run read them."""
+    """Writes item changes to the keys that all workers, a restarted server and the next nightly run read."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class ItemWriter:
         now: Callable[[], float],
         on_change: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        """Take what the writer needs.
+        """Create the writer.
 
-        `redis` has the timeout of writes; `now` gives Unix seconds; `on_change` is called with an item and its
+        `redis` has the timeout of writes; `now` returns Unix seconds; `on_change` is called with an item and its
         facts after each change.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
@@ -64,7 +64,7 @@ class ItemWriter:
     async def put(self, item_id: str, change: ItemChange) -> datetime:
         """Write a change of an item, and return the time it was made.
 
-        Raises `InvalidValueError`, and `StoreError` where Redis does not take the change: a part of it may then be
+        Raises `InvalidValueError`, and `StoreError` if Redis does not take the change: part of it may then be
         written, and it may be sent again.
         """
         facts = _validate_facts(change)
@@ -96,7 +96,7 @@ class ItemWriter:
 
 
 def _validate_facts(change: ItemChange) -> dict[str, Any]:
-    """Return the facts of a change; raises `InvalidValueError` where there is none or the price is infinite."""
+    """Return the facts of a change; raises `InvalidValueError` if there is none or the price is infinite."""
     facts: dict[str, Any] = msgspec.to_builtins(change)
     if not facts:
         raise InvalidValueError("body", "{}", "some of available, price, category, brand, title")

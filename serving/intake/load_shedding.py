@@ -1,4 +1,4 @@
-"""Load shedding: as Redis fills up, events that say least about users are refused first, purchases last."""
+"""Load shedding: as Redis fills up, the least informative events are refused first, purchases last."""
 
 import asyncio
 from contextlib import suppress
@@ -22,17 +22,17 @@ log = structlog.get_logger()
 
 
 class LoadShedder:
-    """Measures how full Redis is, and says which events there is room for."""
+    """Measures how full Redis is, and decides which events there is room for."""
 
     def __init__(self, redis: RedisClient, keys: Keys, stream_length: int) -> None:
-        """Take the greatest length of the stream of events.
+        """Create a load shedder for a stream of events of at most `stream_length` entries.
 
-        Memory counts only where Redis has a limit of its own, `maxmemory`.
+        Memory counts only if Redis has a limit of its own, `maxmemory`.
         """
         self._redis, self._keys = redis, keys
         self._stream_length = stream_length
         self.share = 0.0
-        """Share in use of the stream's greatest length or of Redis' memory, whichever is greater."""
+        """Share in use of the stream's maximum length or of Redis' memory, whichever is greater."""
         self.stream_entries = 0
         self.oldest_seconds = 0.0
         """Age of the oldest entry of the stream."""
@@ -58,7 +58,7 @@ class LoadShedder:
         return self.share < max_share(event, weight)
 
     def report_full(self) -> None:
-        """Count Redis as full until the next measurement, after it has refused a write for lack of memory."""
+        """Treat Redis as full until the next measurement, after it has refused a write for lack of memory."""
         self.share = max(self.share, 1.0)
 
     async def measure(self) -> None:

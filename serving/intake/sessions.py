@@ -24,7 +24,7 @@ class SessionCommands:
     """Encodes the commands that write and read sessions."""
 
     def __init__(self, serving: Serving, keys: Keys) -> None:
-        """Take how many events a session keeps, and for how long."""
+        """Take the length and the lifetime of sessions from the settings."""
         self._keys = keys
         self._beyond_length = encode_arguments(0, -serving.session_events - 1)
         self._lifetime = encode_argument(int(serving.session_days * DAY_MS))
@@ -32,7 +32,7 @@ class SessionCommands:
     def add(self, user_id: str, entries: Entries) -> list[KeyedCommand]:
         """Return the commands that add entries to a session.
 
-        A sorted set keeps the latest events whatever order they arrive in, and an event that is sent twice once.
+        A sorted set keeps the latest events in whatever order they arrive, and a repeated event only once.
         """
         key = self._keys.session(user_id)
         encoded_key = encode_argument(key)

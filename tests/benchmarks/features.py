@@ -22,7 +22,8 @@ from features.registry import TABLES
 from features.tables import feature_tables
 from jobs.lake import Lake, scan_files
 from jobs.pipeline.steps.features import write_tables
-from recsys.schema import DEFAULT_WEIGHTS, Events
+from recsys.contract import Events
+from recsys.schema import DEFAULT_WEIGHTS
 from tests.benchmarks import features_in_duckdb, features_in_pandas
 from tests.benchmarks.generate import AS_OF, Shop, Size, generate_events
 from tests.benchmarks.watch import Watched, watch

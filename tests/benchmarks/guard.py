@@ -25,7 +25,8 @@ from jobs.ingest.stream import archive
 from jobs.lake import open_lake
 from jobs.pipeline.trending import renew_trending, trending_items
 from jobs.progress import LogProgress
-from recsys.schema import EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VIEW, Events
+from recsys.contract import Events
+from recsys.schema import EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VIEW
 from recsys.settings import Settings
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import TRENDING, Keys

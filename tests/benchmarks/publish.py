@@ -22,11 +22,12 @@ import pyarrow.parquet
 import redis
 from pyarrow.parquet import ParquetFile
 
+from recsys.store.client.connect import used_memory
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.encoding import encode_lists
 from recsys.store.keys import Keys
 from recsys.store.publish.list_files import BLOCK_LISTS, ITEMS, POPULAR_FILE, SIMILAR_ITEMS_FILE, USER_ITEMS_FILE
-from recsys.store.publish.memory import MemoryForecast, used_memory
+from recsys.store.publish.memory import MemoryForecast
 from recsys.store.publish.publish import publish as publish_lists
 from recsys.store.publish.removal import remove_version
 from recsys.store.publish.versions import roll_back

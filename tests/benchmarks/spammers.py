@@ -22,7 +22,8 @@ from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_po
 from recsys.anomaly.detection_metrics import area_under_roc, f1_score
 from recsys.anomaly.group_measures import measure_graph
 from recsys.anomaly.label_classifier import fit_and_score, stratified_folds
-from recsys.schema import EVENT, EVENT_ID, ITEM_ID, RATING, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VALUE, Events
+from recsys.contract import Events
+from recsys.schema import EVENT, EVENT_ID, ITEM_ID, RATING, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, VALUE
 
 SPAMMERS: Final = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "spammers"
 AS_OF: Final = datetime(2014, 1, 1, tzinfo=UTC)

@@ -14,6 +14,8 @@ from recsys.settings import Settings
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 USER = "15"
 NODE_MODULES = Path("/usr/share/nodejs")
 """Debian's packages put modules here."""

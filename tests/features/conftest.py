@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recsys.schema import Events, Items, Users
+from recsys.contract import Events, Items, Users
 
 MakeFrame = Callable[..., pl.LazyFrame]
 

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from jobs.lake import Lake, open_lake
+from recsys.contract import Events, Items, Users
 from recsys.errors import SettingsError
 from recsys.pseudonyms import key_check
-from recsys.schema import Events, Items, Users
 from recsys.settings import Lake as LakeSettings
 from recsys.settings import Settings
 
@@ -155,7 +155,7 @@ def test_a_lake_keeps_the_number_of_buckets_it_was_made_with(tmp_path: Path):
     add(lake, events("e1"), "part")
     assert json.loads((lake.directory / "buckets.json").read_text()) == 4
     assert open_lake(settings) == lake
-    with pytest.raises(SettingsError, match=r"^lake\.buckets = 2: expected 4, by which .*lake was made"):
+    with pytest.raises(SettingsError, match=r"^lake\.buckets = 2: expected 4, with which .*lake was created"):
         open_lake(replace(settings, lake=LakeSettings(buckets=2)))
 
 
@@ -182,7 +182,9 @@ def test_a_lake_is_of_one_kind(tmp_path: Path, made: str | None, opened: str | N
     first, second = (Settings(directory=tmp_path, pseudonym_key=key) for key in (made, opened))
     add(open_lake(first), events("e1"), "part")
     before = open_lake(first).events().collect()
-    with pytest.raises(SettingsError, match=r"^pseudonym_key = .* was made with.*; ingest into another") as error:
+    with pytest.raises(
+        SettingsError, match=r"^pseudonym_key = .* was created with.*; ingest into another"
+    ) as error:
         open_lake(second)
     assert KEY not in str(error.value)
     late = Lake(tmp_path / "lake", pseudonym_key=opened)

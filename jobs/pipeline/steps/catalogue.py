@@ -1,4 +1,4 @@
-"""The catalogue for serving: the facts of all items that requests filter and order by, most popular first."""
+"""The catalogue for serving: the facts by which requests filter and order items, most popular items first."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from features.item_features import CYCLE_DAYS
 from recsys.data.interactions import Interactions
-from recsys.data.truncated_svd import truncated_svd
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import (
@@ -20,13 +19,9 @@ from recsys.schema import (
     REPEAT_DAYS,
     TITLE,
     VECTOR,
-    VECTOR_NORM,
     VECTOR_SIZE,
 )
 from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, ITEMS_PER_PART
-
-MIN_LENGTH_SHARE = 1e-4
-"""Of an item's length: below it single precision has rounding errors only, and the vector says nothing."""
 
 
 def write_catalogue_file(
@@ -37,7 +32,7 @@ def write_catalogue_file(
     item_features: pl.LazyFrame,
     vectors: NDArray[np.int8] | None,
 ) -> None:
-    """Write a row for each item of the events or the catalogue, with `VECTORS` if vectors are given.
+    """Write a row for each item of the events or the catalogue, with `VECTOR_SCHEMA` if vectors are given.
 
     `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) belong to the rows of `interactions.items`; items
     without events come last, in order of id, and their vectors are all 0.
@@ -68,19 +63,3 @@ def write_catalogue_file(
         facts = facts.with_columns(pl.Series(VECTOR, np.concatenate([vectors, blank])[rows]))
     with atomic_write(directory / CATALOGUE_FILE) as partial_file:
         facts.drop("row").write_parquet(partial_file, compression="zstd", row_group_size=ITEMS_PER_PART)
-
-
-def item_vectors(interactions: Interactions, seed: int) -> NDArray[np.int8]:
-    """Compress each item's column of users to `VECTOR_SIZE` whole numbers, (items, `VECTOR_SIZE`).
-
-    The cosine of two vectors is about that of the two columns of `interactions.positives`, by its truncated SVD.
-    Each vector is `VECTOR_NORM` long. An item without interactions, or outside the SVD's dimensions, has zeros.
-    """
-    values, right = truncated_svd(interactions.positives, VECTOR_SIZE, seed)
-    scaled = np.zeros((len(interactions.items), VECTOR_SIZE), np.float32)
-    scaled[:, : len(values)] = right * values
-    lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
-    whole = np.sqrt(np.asarray(interactions.positives.power(2).sum(axis=0)).reshape(-1, 1))
-    is_described = lengths > MIN_LENGTH_SHARE * whole
-    units = np.divide(scaled, lengths, out=np.zeros_like(scaled), where=is_described)
-    return np.rint(VECTOR_NORM * units).astype(np.int8)

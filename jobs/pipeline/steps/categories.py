@@ -41,7 +41,7 @@ EXAMPLES: Final = 10
 def propose_categories(context: RunContext) -> RunContext:
     """Propose a category for the run's items without one, and measure the proposals on the items that have one.
 
-    If that is not possible the output holds no proposal, and the reason.
+    If that is not possible, the output has no proposals, and the reason.
     """
     context.write_outputs(
         {CATEGORIES: partial(_write, context=context)}, "propose categories for items without one"
@@ -56,7 +56,7 @@ def read_item_features(run: Run) -> pl.LazyFrame:
 
 
 def read_categories(run: Run) -> CategorySummary:
-    """Read how many categories were proposed, how good the proposals are, and examples."""
+    """Read the number of proposed categories, their quality, and examples."""
     return TypeAdapter(CategorySummary).validate_python(read_json(run.directory / CATEGORIES / EVALUATION_FILE))
 
 
@@ -107,7 +107,7 @@ def _count(interactions: Interactions, catalogue: pl.DataFrame, categories: pl.S
 
 
 def _reason_to_skip(run: Run, summary: CategorySummary, categories: pl.Series) -> str | None:
-    """Return why no category can be proposed, None if one can."""
+    """Return the reason why no category can be proposed; None if one can."""
     if summary.items_without == 0:
         return "every item has a category"
     if summary.with_events == 0:
@@ -126,7 +126,7 @@ def _reason_to_skip(run: Run, summary: CategorySummary, categories: pl.Series) -
 def _examples(
     classified: Classification, interactions: Interactions, catalogue: pl.DataFrame
 ) -> tuple[CategoryExample, ...]:
-    """Pick proposals evenly from the surest down, for items without a category, then for held-out items."""
+    """Pick proposals evenly from the most confident down, for items without a category, then for held-out items."""
     without = _spread(classified.unlabeled, EXAMPLES)
     chosen = [*without, *_spread(classified.test, EXAMPLES - len(without))]
     ids = interactions.items.ids(np.array([row for row, _, _ in chosen], np.int32)).to_list()

@@ -33,10 +33,10 @@ METRICS: Final = ("ndcg", "recall")
 
 
 def compare_unscreened(context: RunContext) -> RunContext:
-    """Fit what is published with the events of the flagged users too, and measure it beside what is published.
+    """Fit the published models on the events of flagged users too, and compare them with the models as published.
 
-    Both are measured on the test window by the items that unflagged users acted on. There is no such output if no
-    user was flagged.
+    Both are measured on the test window by the relevant items of unflagged users. There is no output if no user was
+    flagged.
     """
     if context.unscreened_lake is not None:
         context.write_outputs({UNSCREENED: partial(_write, context=context, unscreened=context.unscreened_lake)})
@@ -46,7 +46,7 @@ def compare_unscreened(context: RunContext) -> RunContext:
 def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
     run, settings = context.run, context.settings
     choice = read_blend_choice(run)
-    with context.progress.task("measure what screening changed", len(choice.weights)) as task:
+    with context.progress.task("measure the effect of screening", len(choice.weights)) as task:
         split = time_split(run.as_of, settings.evaluation)
         start, end = split.validation_end, split.as_of
         clean = prepare_evaluation_window(context.lake, settings, start, end)
@@ -68,7 +68,7 @@ def compare_rankings(
 ) -> ScreenComparison:
     """Compare lists of models fitted on unflagged users, `clean_lists`, with those of models fitted on all users.
 
-    Each window has item rows of its own. The test users are the same in the same order, so they are resampled
+    Each window has item rows of its own. The test users are the same in the same order, so both are resampled
     together.
     """
     metrics: list[ScreenedMetric] = []

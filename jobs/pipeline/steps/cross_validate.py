@@ -1,4 +1,4 @@
-"""The cross-validation step: every model on several test windows in a row, each fitted on what was before it."""
+"""The cross-validation step: measure models on consecutive test windows, fitted on the events before each one."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -34,9 +34,10 @@ def check_folds(context: RunContext) -> None:
 
 
 def cross_validate(context: RunContext) -> RunContext:
-    """Measure every model on each window before the test window, which has been measured, an output each.
+    """Measure every model on each window before the test window, one output for each measurement.
 
-    Raises `NotEnoughDataError` for a window in which no user with history wanted anything.
+    The evaluate step measures the test window itself. Raises `NotEnoughDataError` for a window in which no user
+    with history has relevant items.
     """
     earlier_windows = list(enumerate(fold_windows(context.run.as_of, context.settings.evaluation)))[1:]
     for number, (start, end) in earlier_windows:
@@ -52,7 +53,7 @@ def cross_validate(context: RunContext) -> RunContext:
 
 
 def read_folds(run: Run, settings: Settings) -> tuple[Fold, ...]:
-    """Read how the models did on each window, the oldest first and the test window last; empty for one window."""
+    """Read the measurements on each window, oldest first and the test window last; empty for a single window."""
     windows = fold_windows(run.as_of, settings.evaluation)
     if len(windows) == 1:
         return ()

@@ -35,7 +35,7 @@ CHOICE_FILE = "choice.json"
 
 
 def evaluate_models(context: RunContext) -> RunContext:
-    """Measure every model and their blend on both windows, an output each, and set the winner.
+    """Measure every model and their blend on both windows, one output for each, and set the winner.
 
     The blend's weights are chosen on the validation window; nothing is chosen on the test window.
     """
@@ -52,7 +52,7 @@ def evaluate_models(context: RunContext) -> RunContext:
 
 
 def read_measurements(run: Run, settings: Settings, window_name: str) -> tuple[ModelMeasurement, ...]:
-    """Read how the models, and the blend if there is one, did on a window, as far as they have been measured."""
+    """Read the measurements on a window of the models, and of the blend if there is one, as far as they exist."""
     adapter = TypeAdapter(ModelMeasurement)
     files = [
         run.directory / window_step(window_name, name) / MEASUREMENT_FILE for name in (*settings.models, BLEND)

@@ -1,4 +1,4 @@
-"""Examples of lists for a person to look at: some users' latest items and what each is recommended."""
+"""Examples of lists for people: the latest items of some users, and the items recommended to each."""
 
 from collections.abc import Mapping
 
@@ -44,7 +44,7 @@ def find_examples(run: Run, lake: Lake, settings: Settings, count: int) -> tuple
 
 
 def find_new_example(run: Run, lake: Lake) -> Example:
-    """Return what a user without history gets: the popular list."""
+    """Return the example of a user without history, who gets the popular list."""
     lists = pl.scan_parquet(run.directory / LISTS / POPULAR_FILE).filter(pl.col(NAME) == POPULAR)
     items = lists.select(ITEMS).collect().item().to_list()
     return Example("", NEW, POPULARITY, (), _listed(items, _names(lake)))

@@ -1,4 +1,4 @@
-"""The lists step: rank items for every user, every item and everybody, and write what serving reads of them."""
+"""The lists step: rank items for every user, for every item and for all users, and write what serving reads."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,12 +16,13 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
-from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.progress import Task
 from recsys.data.interactions import Interactions
+from recsys.data.item_vectors import item_vectors
 from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.models._item_item.similarity import SupportFilter
@@ -46,11 +47,11 @@ from recsys.store.publish.list_files import (
 
 BLOCK = 4_096
 GROUP_BLOCKS = 4
-"""Blocks in a row group: each has a dictionary of the ids, and larger groups are read for less."""
+"""Blocks in a row group; each group has its own dictionary of ids, so larger groups are cheaper to read."""
 
 
 def write_lists(context: RunContext) -> RunContext:
-    """Rank all items for every user and item, and write what serving reads of users and items, as one output."""
+    """Rank all items for every user and item, and write all files that serving reads, as one output."""
     context.write_outputs({LISTS: partial(_write_lists, context=context)})
     return context
 
@@ -83,7 +84,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
         write_bought_with_lists(directory, bought_with, items, settings.lists.similar_items)
         write_history(directory, interactions, exclude, settings.lists.history_items, task)
         write_profiles(directory, features, items)
-        vectors = item_vectors(interactions, settings.seed) if settings.serving.diversity > 0 else None
+        vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(directory, interactions, popularity, items, read_item_features(run), vectors)
 
 
@@ -121,7 +122,7 @@ def write_similar_lists(
     min_users: int,
     task: Task,
 ) -> None:
-    """Write the n items most similar to each item, of those that share at least `min_users` users with it."""
+    """Write the n items most similar to each item, among those that share at least `min_users` users with it."""
     shared = SupportFilter(interactions.positives, min_users)
     blocks = (
         (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
@@ -143,7 +144,7 @@ def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: p
 
 
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
-    """Write the n latest items of each user whom `exclude` keeps from getting them again; no row without such."""
+    """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
     blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))
     _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)

@@ -1,4 +1,4 @@
-"""User profiles for serving: a short JSON text for each user."""
+"""User profiles for serving: a short JSON object for each user."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write_profiles(directory: Path, features: Path, items: pl.DataFrame) -> None
     paths) and `brands` are the up to three that the user prefers. Empty fields are left out.
     """
     schema = pa.schema([(USER_ID, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
-    # No two texts are equal, so a dictionary would only take space.
+    # No two texts are equal, so a dictionary would only waste space.
     writer = pyarrow.parquet.ParquetWriter
     with (
         atomic_write(directory / PROFILES_FILE) as partial_file,

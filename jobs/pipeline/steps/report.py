@@ -1,4 +1,4 @@
-"""The report step: gather what the run read, measured and chose, for `recsys.evaluation.report`."""
+"""The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
 from datetime import datetime
 from functools import partial
@@ -49,7 +49,7 @@ from recsys.settings import Settings
 REPORT_FILE = "report.html"
 EXAMPLES = 10
 MOST_EVENTS_SHARE = 0.8
-"""The report names the share of the items that have this share of the events."""
+"""The report shows the share of items that have this share of the events."""
 
 
 def write_report_page(context: RunContext) -> RunContext:

@@ -1,4 +1,4 @@
-"""The screen step: flag bots by detectors, online flags and labels, so that models do not learn from them."""
+"""The screen step: flag bots by detectors, online flags and labels, and exclude them from training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,13 +46,13 @@ SUMMARY_FILE: Final = "summary.json"
 ONLINE_DAYS: Final = 90
 """Days for which an online flag excludes a user from training."""
 REPORTED_SCORE: Final = 50.0
-"""Score from which users are reported though they are not flagged."""
+"""Score from which users are reported although they are not flagged."""
 FLAG_HOURS: Final = 36.0
 """Hours for which a user flagged by a run gets popular lists: until the next nightly run, and its delay."""
 MAX_REPORTED: Final = 10_000
 LABELED_REASON: Final = "an analyst calls the user a bot"
 
-# Who flagged a user; of several origins the first counts.
+# The origin of a flag; the first of several origins counts.
 Origin = Literal["label", "online", "nightly"]
 ORIGINS: Final[tuple[Origin, ...]] = ("label", "online", "nightly")
 
@@ -76,7 +76,7 @@ class ScreenSummary:
 
 
 def screen(context: RunContext) -> RunContext:
-    """Flag users whose behavior is not a customer's; later steps read the lake without them."""
+    """Flag users who behave like bots; later steps read the lake without them."""
     mode = context.settings.anomalies.nightly
     if mode == "off":
         return context

@@ -50,7 +50,7 @@ def top_reasons(users: pl.DataFrame) -> tuple[tuple[str, int], ...]:
 
 
 def find_suspect(run: Run, user_id: str) -> Suspect | None:
-    """Read what a run reports of a user, by the id in the lake; None if it does not report the user."""
+    """Read a run's report of a user, by the id in the lake; None if the run does not report the user."""
     return next(iter(_to_suspects(read_screened(run).filter(pl.col(USER_ID) == user_id))), None)
 
 

@@ -1,4 +1,4 @@
-"""The search step: which models fit the data, the memory and the time, and with which settings."""
+"""The search step: choose models and their settings within the limits of memory and time."""
 
 import time
 from dataclasses import asdict, dataclass, replace
@@ -32,9 +32,9 @@ log = structlog.get_logger(__name__)
 
 MAX_TUNING_USERS: Final = 2_000
 MIN_TUNING_SHARE: Final = 0.5
-"""Of the best model's metric: a model below it is not tuned."""
+"""Share of the best model's metric below which a model is not tuned."""
 TUNING_TIME_SHARE: Final = 0.6
-"""Of the time left before neural models, which use all of it, are fitted: other models are tuned in this share."""
+"""Share of the remaining time in which other models are tuned; neural models then use all of the rest."""
 RESULT_FILE: Final = "search.json"
 
 Lists = dict[str, Rows]
@@ -46,20 +46,20 @@ class Trial:
 
     values: dict[str, float]
     metric: float
-    """On the users that settings are tuned on."""
+    """The metric on the users that settings are tuned on."""
 
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """What the search found for one model."""
+    """The result of the search for one model."""
 
     name: str
     metric: float | None = None
-    """On all users of the validation window; None if the model was left out."""
+    """The metric on all users of the validation window; None if the model was left out."""
     seconds: float = 0.0
-    """Of fitting and ranking once."""
+    """The time of fitting and ranking once."""
     values: dict[str, Any] | None = None
-    """Settings that were found, over those given; None if the given ones stay."""
+    """The best settings found, which override the configured ones; None if those stay."""
     trials: tuple[Trial, ...] = ()
     left_out: str | None = None
     """Why the model was left out."""
@@ -74,7 +74,7 @@ class SearchResult:
 
 
 def search_models(context: RunContext) -> RunContext:
-    """Search on the validation window; later steps get the settings that were found.
+    """Search on the validation window; later steps get the best settings found.
 
     Raises `NotEnoughDataError` before the search if a window of the evaluation has no events.
     """
@@ -84,7 +84,7 @@ def search_models(context: RunContext) -> RunContext:
 
 
 def read_search_result(run: Run) -> SearchResult:
-    """Read what the search of a run found."""
+    """Read the result of a run's search."""
     return TypeAdapter(SearchResult).validate_python(read_json(run.directory / SEARCH / RESULT_FILE))
 
 
@@ -97,13 +97,13 @@ def apply_search(settings: Settings, result: SearchResult) -> Settings:
 
 
 def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> tuple[SearchResult, Lists]:
-    """Fit every model on the window's interactions and tune the best; returns the lists of each that stays too.
+    """Fit every model on the window's interactions and tune the best; return the result and the kept models' lists.
 
     A model is left out if it needs more than `search.max_memory`, if `search.max_minutes` are over before its turn,
     or if its fit fails. Settings are tuned by the metric on at most `MAX_TUNING_USERS` of the window's users, with
     Optuna's sampler of Bergstra, Bardenet, Bengio, Kégl, "Algorithms for Hyper-Parameter Optimization" (NeurIPS
-    2011). The time limits how much is tried: two runs find the same if it sufficed for both. Raises `ModelError`
-    if no model stays.
+    2011). The time limits the number of trials: two runs find the same settings if it suffices for both. Raises
+    `ModelError` if no model is kept.
     """
     clock = _Clock(60 * settings.search.max_minutes)
     results: dict[str, CandidateResult] = {}
@@ -135,7 +135,7 @@ def _write(directory: Path, context: RunContext) -> None:
 
 
 class _Clock:
-    """The seconds of a budget that are left."""
+    """A stopwatch for a budget of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._started = time.monotonic()
@@ -151,7 +151,7 @@ class _Clock:
 
 
 def _try(name: str, window: EvaluationWindow, settings: Settings, clock: _Clock, lists: Lists) -> CandidateResult:
-    """Fit and measure a model with the given settings, unless memory or time do not suffice."""
+    """Fit and measure a model with the given settings, if memory and time suffice."""
     needed = build_configured_model(name, settings).bytes_needed(
         *window.interactions.shape, window.interactions.user_items.nnz
     )
@@ -170,7 +170,7 @@ def _try(name: str, window: EvaluationWindow, settings: Settings, clock: _Clock,
 def _fit(
     name: str, window: EvaluationWindow, settings: Settings, lists: Lists, seconds: float | None = None
 ) -> CandidateResult:
-    """Fit and measure a model, and add its lists to `lists`; a fit that can end early does after `seconds`."""
+    """Fit and measure a model, and add its lists to `lists`; a fit that can end early ends after `seconds`."""
     started = time.monotonic()
     model = build_configured_model(name, settings)
     if isinstance(model, NeuralModel):
@@ -187,7 +187,7 @@ def _fit(
 def _tune_best(
     results: dict[str, CandidateResult], lists: Lists, window: EvaluationWindow, settings: Settings, clock: _Clock
 ) -> None:
-    """Tune the best models, each in its share of the time, and replace their `results` and `lists`."""
+    """Tune the best models in equal shares of the time, and replace their `results` and `lists`."""
     metrics = {result.name: result.metric for result in results.values() if result.metric is not None}
     minimum = MIN_TUNING_SHARE * max(metrics.values(), default=0.0)
     names = [name for name in sorted(metrics, key=lambda name: (-metrics[name], name)) if metrics[name] >= minimum]
@@ -205,10 +205,10 @@ def _tune_best(
 
 
 def _tune(
-    name: str, window: EvaluationWindow, settings: Settings, seconds: float, seconds_of_fit: float
+    name: str, window: EvaluationWindow, settings: Settings, seconds: float, fit_seconds: float
 ) -> list[Trial]:
-    """Try values for a model's settings, the given ones first; returns no trial if there is no time for a few."""
-    if seconds < 3 * seconds_of_fit or not settings.search.max_trials:
+    """Try values for a model's settings, the configured ones first; return no trials if time is too short."""
+    if seconds < 3 * fit_seconds or not settings.search.max_trials:
         return []
     import optuna  # takes a second to import, and a run with fixed settings does not tune
 
@@ -237,7 +237,7 @@ def _tune(
 
 
 def _space(name: str, settings: Settings) -> dict[str, Range]:
-    """Return the fields of a model's config to tune and their limits: none that the settings fix."""
+    """Return the fields of a model's config to tune and their limits, without fields that the settings fix."""
     fixed = settings.model_settings.get(name, {})
     return {field: limits for field, limits in model_type(name).search_space.items() if field not in fixed}
 

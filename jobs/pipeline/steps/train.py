@@ -1,4 +1,4 @@
-"""The train step: the models of a run, fitted on all events before its `as_of`."""
+"""The train step: fit the models of a run on all events before its `as_of`."""
 
 import shutil
 from functools import cache, partial
@@ -16,7 +16,7 @@ from recsys.models.light_gcn import LightGcn
 
 
 def train_models(context: RunContext) -> RunContext:
-    """Fit the winner or the blend's members, and the models of lists for everybody, an output each."""
+    """Fit the winner or the blend's members, and the models of shared lists, one output for each."""
     run = context.run
     interactions = cache(partial(read_interactions, run))
 
@@ -37,6 +37,6 @@ def _models_to_fit(context: RunContext) -> list[str]:
 
 
 def _lacks_categories(lake: Lake) -> bool:
-    """Return whether some items have a category and others, for which one can be proposed, have none."""
+    """Return whether some items have a category and others have none, for which one can be proposed."""
     without = lake.items().select(category_path().is_null()).collect().to_series()
     return bool(without.any()) and not without.all()

@@ -86,11 +86,11 @@ def choose_blend(lists: Mapping[str, Rows], ground_truth: GroundTruth, k: int, s
         weights_by_segment[segment] = _climb(pool.select(users), everyone, seed) if enough else everyone
     gains = _ndcg_by_segment(pool, ground_truth, chosen, weights_by_segment) - single[best]
     return BlendChoice(
-        weights=_named(names, weights_by_segment),
+        weights=_round_weights(names, weights_by_segment),
         gain=float(gains.mean()),
         gain_deviation=float((_resample(len(gains), seed) @ gains).std()),
         cost_of_leaving_out={
-            name: float(pool.ndcg(everyone).mean() - pool.ndcg(_without(everyone, place)).mean())
+            name: float(pool.ndcg(everyone).mean() - pool.ndcg(_drop_member(everyone, place)).mean())
             for place, name in enumerate(names)
             if 0 < everyone[place] < 1
         },
@@ -123,7 +123,7 @@ def _pool(lists: list[Rows], relevance: Relevance, k: int) -> _Pool:
 
 
 def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
-    """Climb from `start` to weights with a higher objective; return `start` where there are none."""
+    """Climb from `start` to weights with a higher objective; return `start` if there are none."""
     resamples = _resample(len(pool.ideal), seed)
     base, weights, best = pool.ndcg(start), start, 0.0
     for step in STEPS:
@@ -131,7 +131,7 @@ def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
         while improved:
             improved = False
             for place, change in product(range(len(weights)), (step, -step)):
-                moved = _moved(weights, place, change)
+                moved = _move_weight(weights, place, change)
                 gains = pool.ndcg(moved) - base
                 objective = float(gains.mean() - PENALTY * (resamples @ gains).std())
                 if objective > best:
@@ -139,7 +139,7 @@ def _climb(pool: _Pool, start: Weights, seed: int) -> Weights:
     return weights
 
 
-def _moved(weights: Weights, place: int, change: float) -> Weights:
+def _move_weight(weights: Weights, place: int, change: float) -> Weights:
     """Add `change` to one weight, clip it at 0 and normalize the sum to 1; unchanged if all weights would be 0."""
     moved = weights.copy()
     moved[place] = max(moved[place] + change, 0)
@@ -164,13 +164,13 @@ def _ndcg_by_segment(
     return values
 
 
-def _without(weights: Weights, place: int) -> Weights:
+def _drop_member(weights: Weights, place: int) -> Weights:
     kept = weights.copy()
     kept[place] = 0
     return kept
 
 
-def _named(names: list[str], weights_by_segment: Mapping[str, Weights]) -> dict[str, dict[str, float]]:
+def _round_weights(names: list[str], weights_by_segment: Mapping[str, Weights]) -> dict[str, dict[str, float]]:
     """Round weights to four decimals, drop members without any, and put the heaviest for everyone first."""
     table = {
         name: {segment: round(float(weights[place]), 4) for segment, weights in weights_by_segment.items()}

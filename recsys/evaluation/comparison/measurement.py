@@ -1,6 +1,6 @@
 """Measure a model's lists on one window: means over users, confidence intervals, segments, catalogue metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,7 +115,12 @@ def measure_model(
 
 def select_best(measurements: Sequence[ModelMeasurement], metric: str) -> str:
     """Return the name of the model with the highest mean of `metric`; ties go to the first by name."""
-    return min(measurements, key=lambda model: (-model.metrics[metric], model.name)).name
+    return rank_models(measurements, metric)[0].name
+
+
+def rank_models(measurements: Iterable[ModelMeasurement], metric: str) -> list[ModelMeasurement]:
+    """Sort models by the mean of `metric`, the highest first; ties are in order of name."""
+    return sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
 
 
 def _evaluate(recommended: Rows, relevance: Relevance, evaluation: Evaluation) -> dict[str, Values]:

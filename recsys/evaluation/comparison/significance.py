@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from recsys.evaluation.comparison.bootstrap import confidence_interval
-from recsys.evaluation.comparison.measurement import ModelMeasurement, select_best
+from recsys.evaluation.comparison.measurement import ModelMeasurement, rank_models, select_best
 from recsys.evaluation.metrics.ranking import Values
 
 SIGNIFICANCE_LEVEL: Final = 0.05
@@ -62,7 +62,7 @@ def find_lead(measurements: Sequence[ModelMeasurement], winner: str, metric: str
 
 def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tuple[Difference, ...]:
     """Compare all pairs of models of one window in `metric`, the metric of the bootstrap means, best first."""
-    ordered = sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+    ordered = rank_models(measurements, metric)
     pairs = list(combinations(ordered, 2))
     resampled = [np.array(better.resampled) - np.array(worse.resampled) for better, worse in pairs]
     differences = [better.metrics[metric] - worse.metrics[metric] for better, worse in pairs]

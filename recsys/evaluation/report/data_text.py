@@ -128,7 +128,7 @@ def memory_sentence(report: Report) -> str:
 
 
 def events_per_second(step: StepUsage) -> float | None:
-    """Return the throughput of a step in events per second; None where the step is too short to tell."""
+    """Return the throughput of a step in events per second; None if the step is too short to measure."""
     return step.events / step.seconds if step.events and step.seconds >= MIN_TIMED_SECONDS else None
 
 

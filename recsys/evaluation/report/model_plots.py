@@ -132,22 +132,24 @@ def _metrics_by_model(fold: Fold) -> dict[str, dict[str, float]]:
 def plot_tradeoff(measurements: Sequence[ModelMeasurement], metric: str, winner: str) -> str:
     """Plot the selection metric of each model against its coverage."""
     coverage = f"coverage@{metric.partition('@')[2]}"
-    across = [max(model.catalogue[coverage], 1e-6) for model in measurements]
-    up = [model.metrics[metric] for model in measurements]
-    logarithmic = max(across) > MIN_LOG_RATIO * min(across)
-    highest = max(up) * 1.1 or 1
+    coverages = [max(model.catalogue[coverage], 1e-6) for model in measurements]
+    metrics = [model.metrics[metric] for model in measurements]
+    logarithmic = max(coverages) > MIN_LOG_RATIO * min(coverages)
+    highest = max(metrics) * 1.1 or 1
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=280)
         if logarithmic:
             axes.set_xscale("log")
-            axes.set_xlim(min(across) / 1.6, min(1, max(across) * 1.6))
+            axes.set_xlim(min(coverages) / 1.6, min(1, max(coverages) * 1.6))
             axes.xaxis.set_major_locator(LogLocator(numticks=6))
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
-            axes.set_xlim(0, max(across) * 1.15)
+            axes.set_xlim(0, max(coverages) * 1.15)
         axes.xaxis.set_major_formatter(FuncFormatter(_share))
         axes.set_ylim(0, highest)
-        for x, y, label, model in zip(across, up, spread(up, LABEL_GAP * highest), measurements, strict=True):
+        for x, y, label, model in zip(
+            coverages, metrics, spread(metrics, LABEL_GAP * highest), measurements, strict=True
+        ):
             is_winner = model.name == winner
             axes.plot([x], [y], color=ACCENT if is_winner else OTHER, marker="o", markersize=7 if is_winner else 5)
             right = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.6

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.comparison.measurement import ModelMeasurement, rank_models
 from recsys.evaluation.comparison.significance import Difference, Lead, compare_pairs, find_lead
 from recsys.evaluation.comparison.stability import concordance, summarize_folds
 from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
@@ -65,7 +65,7 @@ def test_window_sentence(report: Report) -> str:
 
 def interval_sentence(measurements: Sequence[ModelMeasurement], metric: str) -> str:
     """Name the models whose confidence intervals overlap with that of the best model."""
-    best, *others = sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
+    best, *others = rank_models(measurements, metric)
     if not others:
         return f"The bar is the 95% confidence interval of {best.name}."
     bars = "The bars are 95% confidence intervals."
@@ -79,8 +79,7 @@ def order_sentence(report: Report) -> str:
     """State whether the models have the same order on the test window as on the validation window."""
     metric = report.evaluation.metric
     before, after = (
-        [model.name for model in sorted(window, key=lambda model: (-model.metrics[metric], model.name))]
-        for window in (report.validation, report.test)
+        [model.name for model in rank_models(window, metric)] for window in (report.validation, report.test)
     )
     if len(after) < 2:
         return ""

@@ -1,13 +1,13 @@
 """Render report.html: one self-contained page about the published model, its accuracy and its data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.evaluation.comparison.measurement import ModelMeasurement
+from recsys.evaluation.comparison.measurement import rank_models
 from recsys.evaluation.comparison.popularity_bias import ALL
 from recsys.evaluation.comparison.significance import Difference, compare_pairs
 from recsys.evaluation.comparison.stability import FoldStatistics, summarize_folds
@@ -87,8 +87,8 @@ def render_report(report: Report) -> str:
         bias_segments=(ALL, LIGHT, HEAVY),
         examples=report.examples[:MAX_EXAMPLES],
         example_items=MAX_EXAMPLE_ITEMS,
-        validation=_best_first(report.validation, report.evaluation.metric),
-        test=_best_first(report.test, report.evaluation.metric),
+        validation=rank_models(report.validation, report.evaluation.metric),
+        test=rank_models(report.test, report.evaluation.metric),
         own_differences=own,
         other_differences=other,
         blend_segments=_blend_segments(report),
@@ -100,10 +100,6 @@ def render_report(report: Report) -> str:
         sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
         plots=_plots(report),
     )
-
-
-def _best_first(measurements: Sequence[ModelMeasurement], metric: str) -> list[ModelMeasurement]:
-    return sorted(measurements, key=lambda model: (-model.metrics[metric], model.name))
 
 
 def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
@@ -203,7 +199,7 @@ def _screening_sentences(report: Report) -> dict[str, str]:
 def _plots(report: Report) -> dict[str, Any]:
     metric, data = report.evaluation.metric, report.data
     highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
-    drawn = {
+    plots = {
         "validation": plot_models("validation", report.validation, metric, report.winner, highest),
         "test": plot_models("test", report.test, metric, report.winner, highest),
         "segments": plot_segments(report.winner_on_test, metric),
@@ -213,14 +209,14 @@ def _plots(report: Report) -> dict[str, Any]:
         "events": plot_events_per_day(data.events_per_day, report.windows),
     }
     if report.folds:
-        drawn["folds"] = plot_folds(report.folds, metric, report.winner)
+        plots["folds"] = plot_folds(report.folds, metric, report.winner)
     if report.quarantine.per_day:
-        drawn["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
+        plots["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
     if report.steps:
-        drawn["seconds"] = plot_steps(
+        plots["seconds"] = plot_steps(
             "seconds", report.steps, lambda step: step.seconds, formatting.format_duration
         )
-        drawn["memory"] = plot_steps(
+        plots["memory"] = plot_steps(
             "memory", report.steps, lambda step: step.peak_memory, formatting.format_memory
         )
-    return {name: Markup(svg) for name, svg in drawn.items()}
+    return {name: Markup(svg) for name, svg in plots.items()}

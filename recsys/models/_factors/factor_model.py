@@ -25,7 +25,7 @@ class FactorModel(ItemModel):
     item_factors: Factors
     item_bias: Factors
 
-    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the factors during training and the copies in the index."""
         return 12 * self.config.factors * (users + items)
 

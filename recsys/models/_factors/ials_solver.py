@@ -49,8 +49,8 @@ def update_vectors(
             continue
         errors = np.empty(stop - start, np.float32)
         for place in range(start, stop, chunk):
-            some = gather(others, columns[place : min(place + chunk, stop)], 0, size)
-            errors[place - start : place - start + len(some)] = np.dot(some, vector) - np.float32(1)
+            gathered = gather(others, columns[place : min(place + chunk, stop)], 0, size)
+            errors[place - start : place - start + len(gathered)] = np.dot(gathered, vector) - np.float32(1)
         for first in range(0, size, block):
             last = min(first + block, size)
             hessian = gram[first:last, first:last].copy()
@@ -59,13 +59,13 @@ def update_vectors(
                 hessian[place, place] += penalties[row]
             for place in range(start, stop, chunk):
                 end = min(place + chunk, stop)
-                some = gather(others, columns[place:end], first, last)
-                gradient += np.dot(some.T, errors[place - start : end - start])
-                hessian += np.dot(some.T, some)
+                gathered = gather(others, columns[place:end], first, last)
+                gradient += np.dot(gathered.T, errors[place - start : end - start])
+                hessian += np.dot(gathered.T, gathered)
             step = solve_positive_definite(hessian, gradient)
             vector[first:last] -= step
             if last < size:
                 for place in range(start, stop, chunk):
                     end = min(place + chunk, stop)
-                    some = gather(others, columns[place:end], first, last)
-                    errors[place - start : end - start] -= np.dot(some, step)
+                    gathered = gather(others, columns[place:end], first, last)
+                    errors[place - start : end - start] -= np.dot(gathered, step)

@@ -38,7 +38,7 @@ class GraphFilter(ItemModel):
     lengths: Factors  # the diagonal of D^1/2, (items,)
     sharpening: float = 0.0
 
-    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the vectors of users and items during the SVD and the arrays kept for the items."""
         return 4 * (self.config.factors + OVERSAMPLING) * (2 * users + 5 * items)
 

@@ -133,10 +133,10 @@ def hold_out(positives: csr_matrix, seed: int) -> Examples:
     pair_users = np.repeat(np.arange(users, dtype=np.int32), np.diff(positives.indptr))
     pair_items = positives.indices.astype(np.int32)
     generator = np.random.default_rng(seed)
-    several = np.flatnonzero(np.diff(positives.indptr) >= MIN_ITEMS)
-    size = min(HELD_OUT_USERS, int(HELD_OUT_SHARE * positives.nnz), len(several))
-    chosen = np.sort(generator.choice(several, size, replace=False)) if size else several[:0]
-    places = positives.indptr[chosen] + generator.integers(np.diff(positives.indptr)[chosen]) if size else chosen
+    eligible = np.flatnonzero(np.diff(positives.indptr) >= MIN_ITEMS)
+    size = min(HELD_OUT_USERS, int(HELD_OUT_SHARE * positives.nnz), len(eligible))
+    sampled = np.sort(generator.choice(eligible, size, replace=False)) if size else eligible[:0]
+    places = positives.indptr[sampled] + generator.integers(np.diff(positives.indptr)[sampled]) if size else sampled
     kept = np.ones(positives.nnz, np.bool_)
     kept[places] = False
     learned = csr_matrix(
@@ -150,18 +150,18 @@ def symmetric_adjacency(weights: csr_matrix) -> Tensor:
     users, items = weights.shape
     entries = weights.tocoo()
     rows, columns = entries.row, entries.col + users
-    both = csr_matrix(
+    adjacency = csr_matrix(
         (np.tile(entries.data, 2), (np.concatenate([rows, columns]), np.concatenate([columns, rows]))),
         shape=(users + items, users + items),
     )
-    both.sort_indices()
+    adjacency.sort_indices()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)
         return torch.sparse_csr_tensor(
-            torch.from_numpy(both.indptr.astype(np.int32)),
-            torch.from_numpy(both.indices.astype(np.int32)),
-            torch.from_numpy(both.data),
-            both.shape,
+            torch.from_numpy(adjacency.indptr.astype(np.int32)),
+            torch.from_numpy(adjacency.indices.astype(np.int32)),
+            torch.from_numpy(adjacency.data),
+            adjacency.shape,
         )
 
 
@@ -211,6 +211,6 @@ def _ndcg(module: LightGcnModule, examples: Examples) -> float:
 
 def _item_bias(users: Vectors, items: Vectors, positives: csr_matrix) -> Vectors:
     """Return a bias below any score for items without users, 0 for all others."""
-    nobody = np.bincount(positives.indices, minlength=len(items)) == 0
+    has_no_users = np.bincount(positives.indices, minlength=len(items)) == 0
     lowest = -1 - float(row_norms(users).max(initial=0) * row_norms(items).max(initial=0))
-    return np.where(nobody, lowest, 0).astype(np.float32)
+    return np.where(has_no_users, lowest, 0).astype(np.float32)

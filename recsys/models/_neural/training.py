@@ -125,34 +125,36 @@ def train(
     all step together, so that several processes give the result of one, up to the order of sums. Raises
     `ModelError` for a loss that is not finite, and when the time limit ends before the first epoch does.
     """
-    state = _start(module, schedule, options.checkpoint, workers)
+    state = _initialize(module, schedule, options.checkpoint, workers)
     history = state.history
     compute_loss: Any = DistributedDataParallel(module, broadcast_buffers=False) if workers.size > 1 else module
     is_late = partial(_is_late, time.monotonic(), options.seconds, workers)
     for epoch in range(len(history.losses), schedule.epochs):
         if history.has_converged(schedule.patience):
             break
-        loss = _epoch(compute_loss, state, examples, epoch, schedule, workers, is_late)
+        loss = _train_epoch(compute_loss, state, examples, epoch, schedule, workers, is_late)
         if loss is None:
             break
         if not loss < float("inf"):
             raise not_finite_error(name, "a loss")
         history.losses.append(loss)
         if validate is not None:
-            history.values.append(_from_first(_value(validate, state) if workers.is_first else 0.0, workers))
+            history.values.append(
+                _broadcast_first(_validate_average(validate, state) if workers.is_first else 0.0, workers)
+            )
         if history.best == epoch:
             state.best = deepcopy(state.average)
         if options.checkpoint is not None and workers.is_first:
-            _write(options.checkpoint, state, schedule)
+            _write_checkpoint(options.checkpoint, state, schedule)
         options.on_epoch(epoch + 1, schedule.epochs)
     if not history.losses:
-        raise ModelError(f"{name}: not one epoch was done in {options.seconds:.0f} seconds")
+        raise ModelError(f"{name}: no epoch finished within {options.seconds:.0f} seconds")
     module.load_state_dict(state.best)
     return history
 
 
-def _epoch(
-    compute_loss: Any,
+def _train_epoch(
+    compute_loss: LossModule,
     state: "_State",
     examples: int,
     epoch: int,
@@ -181,7 +183,7 @@ def _epoch(
     return float(total) / (len(batches) * workers.size)
 
 
-def _value(validate: Callable[[], float], state: "_State") -> float:
+def _validate_average(validate: Callable[[], float], state: "_State") -> float:
     """Validate the averaged weights."""
     current = deepcopy(state.module.state_dict())
     state.module.load_state_dict(state.average)
@@ -191,10 +193,10 @@ def _value(validate: Callable[[], float], state: "_State") -> float:
 
 
 def _is_late(started: float, seconds: float | None, workers: Workers) -> bool:
-    return seconds is not None and bool(_from_first(float(time.monotonic() - started > seconds), workers))
+    return seconds is not None and bool(_broadcast_first(float(time.monotonic() - started > seconds), workers))
 
 
-def _from_first(value: float, workers: Workers) -> float:
+def _broadcast_first(value: float, workers: Workers) -> float:
     """Return the value of the first process, to all."""
     if workers.size == 1:
         return value
@@ -214,29 +216,29 @@ class _State:
     history: History
 
 
-def _start(module: nn.Module, schedule: Schedule, checkpoint: Path | None, workers: Workers) -> _State:
+def _initialize(module: nn.Module, schedule: Schedule, checkpoint: Path | None, workers: Workers) -> _State:
     """Initialize the state, or read it from a checkpoint of the same schedule."""
     optimizer = torch.optim.Adam(module.parameters(), schedule.learning_rate)
     if checkpoint is None or not checkpoint.exists():
         return _State(module, optimizer, deepcopy(module.state_dict()), deepcopy(module.state_dict()), History())
     with safe_open(checkpoint, framework="numpy") as file:
         header = json.loads((file.metadata() or {})[STATE])
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is not iterable)
     tensors = {key: torch.tensor(array, device=workers.device) for key, array in arrays.items()}
     if header["plan"] != asdict(schedule):
         raise ModelError(f"{checkpoint}: was written with other settings; remove it to start over")
-    module.load_state_dict(_with_prefix("module.", tensors))
+    module.load_state_dict(_select_prefix("module.", tensors))
     moments: dict[int, Tensors] = {}
-    for key, tensor in _with_prefix("optimizer.", tensors).items():
+    for key, tensor in _select_prefix("optimizer.", tensors).items():
         number, _, entry = key.partition(".")
         moments.setdefault(int(number), {})[entry] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    average, best = _with_prefix("average.", tensors), _with_prefix("best.", tensors)
+    average, best = _select_prefix("average.", tensors), _select_prefix("best.", tensors)
     return _State(module, optimizer, average, best, History(**header["history"]))
 
 
-def _write(path: Path, state: _State, schedule: Schedule) -> None:
-    """Write the state for `_start`."""
+def _write_checkpoint(path: Path, state: _State, schedule: Schedule) -> None:
+    """Write the state for `_initialize`."""
     parts = {"module": state.module.state_dict(), "average": state.average, "best": state.best}
     tensors = {f"{part}.{key}": tensor for part, state_dict in parts.items() for key, tensor in state_dict.items()}
     for number, moments in state.optimizer.state_dict()["state"].items():
@@ -248,6 +250,6 @@ def _write(path: Path, state: _State, schedule: Schedule) -> None:
         )
 
 
-def _with_prefix(prefix: str, tensors: Tensors) -> Tensors:
+def _select_prefix(prefix: str, tensors: Tensors) -> Tensors:
     """Select the tensors whose name starts with `prefix`, and remove it."""
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -20,7 +20,7 @@ PRIOR_BUYERS: Final = 10.0
 NEVER_DAYS: Final = 1e4
 
 Table = NDArray[np.float32]
-COUNT, LAST, SPAN = 0, 1, 2  # columns of `of_pair`, before the decayed sums
+COUNT, LAST, SPAN = 0, 1, 2  # columns of `of_pair` before the decayed sums
 CYCLE: Final = 0  # column of `of_item`
 TOTAL: Final = 0  # column of `of_user`
 

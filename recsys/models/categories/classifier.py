@@ -70,7 +70,7 @@ class CategoryClassifier:
     def fit(self, vectors: Table, positives: csr_matrix, labels: Rows, calibration: Rows) -> Self:
         """Train on `labels` (items,), then calibrate on the labels `calibration` (items,) of other items.
 
-        Both are `UNKNOWN` where there is none. `vectors` is items x d, `positives` users x items. Raises
+        Both are `UNKNOWN` for items without a label. `vectors` is items x d, `positives` users x items. Raises
         `NotEnoughDataError` for fewer than two classes or too few items, `ModelError` when the loss is not finite.
         """
         labeled, held_out = (np.flatnonzero(part != UNKNOWN).astype(np.int32) for part in (labels, calibration))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
 
+from recsys.data.scaling import binarize
 from recsys.ids import UNKNOWN, Rows
 
 Shares = NDArray[np.float32]
@@ -30,8 +31,8 @@ class LabelPropagation:
 
     @classmethod
     def build(cls, positives: csr_matrix, labels: Rows, classes: int) -> "LabelPropagation":
-        """Propagate `labels` (items,), `UNKNOWN` where there is none, over `positives` (users x items)."""
-        edges = csr_matrix((np.ones(positives.nnz), positives.indices, positives.indptr), shape=positives.shape)
+        """Propagate `labels` (items,), `UNKNOWN` without a label, over `positives` (users x items)."""
+        edges = binarize(positives)
         labeled = labels != UNKNOWN
         item_weight = 1 / np.maximum(np.bincount(positives.indices, minlength=len(labels)), 1)
         user_weight = 1 / (1 + edges @ labeled.astype(np.float64))

@@ -49,7 +49,7 @@ class Level:
 
     @classmethod
     def build(cls, categories: pl.Series, number: int, train: Rows) -> "Level":
-        """Build a level of the paths `categories` (items,), null where there is none, for training on `train`."""
+        """Build a level of the paths `categories` (items,), null without a category, for training on `train`."""
         joined = categories.list.head(number).list.join(SEPARATOR)
         names = joined.drop_nulls().unique().sort()
         codes = joined.replace_strict(
@@ -63,7 +63,7 @@ class Level:
     def labels(self, item_rows: Rows) -> Rows:
         """Return the class of `item_rows`, `UNKNOWN` for other items, (items,).
 
-        The last class stands for all categories that are not named.
+        The last class stands for all other categories.
         """
         classes = np.full(len(self.paths), len(self.class_codes), np.int32)
         classes[self.class_codes] = np.arange(len(self.class_codes))
@@ -84,15 +84,15 @@ class LabelSplit:
     @classmethod
     def draw(cls, categories: pl.Series, seed: int) -> "LabelSplit":
         """Split at random; raise `NotEnoughDataError` for too few items with a category."""
-        has = categories.is_not_null().to_numpy()
-        labeled = np.random.default_rng(seed).permutation(np.flatnonzero(has)).astype(np.int32)
+        has_category = categories.is_not_null().to_numpy()
+        labeled = np.random.default_rng(seed).permutation(np.flatnonzero(has_category)).astype(np.int32)
         if len(labeled) < MIN_LABELED:
             raise NotEnoughDataError(
                 f"{len(labeled)} items with events have a category; expected at least {MIN_LABELED}"
             )
         test, calibration = (int(len(labeled) * share) for share in (TEST_SHARE, TEST_SHARE + CALIBRATION_SHARE))
         parts = np.split(labeled, [test, calibration])
-        return cls(parts[2], parts[1], parts[0], np.flatnonzero(~has).astype(np.int32))
+        return cls(parts[2], parts[1], parts[0], np.flatnonzero(~has_category).astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ def classify(
     paths = [level.paths for level in levels]
     unlabeled = _stack_proposals(split.unlabeled, paths, [result.unlabeled for result in results])
     test = _stack_proposals(split.test, paths, [result.test for result in results])
-    right = test.codes == np.stack([level.codes[split.test] for level in levels])
+    is_correct = test.codes == np.stack([level.codes[split.test] for level in levels])
     lengths = [np.array([len(path) for path in level], np.int32) for level in paths]
     depths = np.stack([length[codes] for length, codes in zip(lengths, test.codes, strict=True)])
-    proposals = tuple(measure_proposals(test.confidence, right, depths, minimum) for minimum in CONFIDENCES)
+    proposals = tuple(measure_proposals(test.confidence, is_correct, depths, minimum) for minimum in CONFIDENCES)
     sizes = len(split.train), len(split.calibration), len(split.test)
     measurements = tuple(result.measurement for result in results)
     return Classification(unlabeled, test, CategoryMeasurement(*sizes, measurements, proposals))
@@ -185,7 +185,7 @@ def _classify_level(
 
     truth: Rows = level.codes[split.test]
     codes, confidence = best(classifier.probabilities(split.test))
-    uncalibrated, before = best(softmax(classifier.logits(split.test)))
+    uncalibrated, uncalibrated_confidence = best(softmax(classifier.logits(split.test)))
     propagated, _ = best(LabelPropagation.build(positives, labels, int(labels.max()) + 1).shares(split.test))
     measurement = LevelMeasurement(
         level=level.number,
@@ -193,7 +193,7 @@ def _classify_level(
         accuracy=_accuracy(codes, truth),
         macro_f1=macro_f1(truth, codes),
         calibration_error=calibration_error(confidence, codes == truth),
-        uncalibrated_error=calibration_error(before, uncalibrated == truth),
+        uncalibrated_error=calibration_error(uncalibrated_confidence, uncalibrated == truth),
         most_frequent_accuracy=_accuracy(np.full_like(truth, level.class_codes[0]), truth),
         propagation_accuracy=_accuracy(propagated, truth),
     )

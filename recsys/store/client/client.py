@@ -31,14 +31,14 @@ from recsys.store.client.connection import (
     Resolve,
 )
 from recsys.store.encoding import decode_text
+from recsys.store.keys import CLUSTER_SLOTS
 from recsys.store.resp import Command, encode_commands
 
-SLOTS: Final = 1 << 14
 REDIRECTIONS: Final = ("MOVED", "ASK", "TRYAGAIN")
 MAX_REDIRECTIONS: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
 SENTINEL_SECONDS: Final = 0.3
-"""Timeout of one Sentinel, after which the next is asked: all have to fit into `CONNECT_SECONDS`."""
+"""Timeout of one Sentinel, after which the next is queried: all must fit into `CONNECT_SECONDS`."""
 TOPOLOGY_SECONDS: Final = 1.0
 """Minimum time between two look-ups of the nodes of a Cluster."""
 
@@ -146,8 +146,8 @@ class RedisClient:
         ]
         received = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
         replies: list[Reply] = [None] * len(commands)
-        for shared, some in zip(indices.values(), received, strict=True):
-            for index, reply in zip(shared, some, strict=True):
+        for shared, node_replies in zip(indices.values(), received, strict=True):
+            for index, reply in zip(shared, node_replies, strict=True):
                 replies[index] = reply
         return replies
 
@@ -256,15 +256,15 @@ class RedisClient:
         self._is_outage_logged = True
         raise RedisUnavailableError("Redis Cluster: no node answers")
 
-    def _adopt_slots(self, ranges: Any, asked_host: str) -> None:
-        """Take over the reply to CLUSTER SLOTS; an empty host in it is that of the node that was asked."""
+    def _adopt_slots(self, ranges: Any, queried_host: str) -> None:
+        """Take over the reply to CLUSTER SLOTS; an empty host in it is that of the queried node."""
         slots: dict[int, PipelinedConnection] = {}
         for first, last, (host, port, *_), *_ in ranges:
-            connection = self._connection_to_node((decode_text(host or b"") or asked_host, int(port)))
+            connection = self._connection_to_node((decode_text(host or b"") or queried_host, int(port)))
             slots |= dict.fromkeys(range(first, last + 1), connection)
-        if len(slots) < SLOTS:
+        if len(slots) < CLUSTER_SLOTS:
             return  # the Cluster is being created or taken apart
-        self._slots = [slots[slot] for slot in range(SLOTS)]
+        self._slots = [slots[slot] for slot in range(CLUSTER_SLOTS)]
         used = set(self._slots)
         for node in [node for node, connection in self._by_node.items() if connection not in used]:
             self._closing.append(asyncio.get_running_loop().create_task(self._by_node.pop(node).close()))

@@ -80,6 +80,12 @@ def node_for_key(client: Client, key: str) -> redis.Redis:
     return client.get_redis_connection(node)
 
 
+def used_memory(client: Client) -> int:
+    """Return the memory in use by the server, or by all primaries of the Cluster."""
+    infos: list[Any] = [node.info("memory") for node in primaries(client)]
+    return sum(int(info["used_memory"]) for info in infos)
+
+
 def describe_server(client: Client) -> str:
     """Return host and port of the server, or the path of its socket.
 

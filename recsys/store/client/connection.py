@@ -131,7 +131,7 @@ class PipelinedConnection(asyncio.Protocol):
         self._fail_all("closed")
 
     def reset(self, reason: str) -> None:
-        """Close the connection and open it anew: it may lead to the wrong server, or be out of step."""
+        """Reconnect: the connection may lead to the wrong server, or its replies be out of step."""
         self._mark_unavailable(reason)
         if self._transport is not None:
             self._transport.abort()
@@ -231,7 +231,7 @@ class PipelinedConnection(asyncio.Protocol):
     # The state of the server.
 
     def _handle_server_error(self, reason: str) -> None:
-        """Mark the server unavailable; a read-only one has been demoted, so that the primary is looked up anew."""
+        """Mark the server unavailable; a read-only one has been demoted, so that the primary is looked up again."""
         if reason.startswith("READONLY"):
             self.reset(reason)
         else:

@@ -13,10 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.store.keys import CLUSTER_SLOTS
+
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
-SLOTS: Final = 16_384
 SLACK: Final = 8
 """Spare bytes after every array that is copied from or to, as eight bytes are copied at a time."""
 
@@ -44,24 +45,24 @@ def set_commands(
     id_starts: Numbers,
     ids: Bytes,
     rows: Numbers,
-    longest: int,
+    max_length: int,
     per_command: int,
 ) -> tuple[Bytes, int]:
     """Return MSET commands of `per_command` lists each for some rows of a block, and the bytes of their values.
 
-    Row r's key is prefix, `owners[owner_starts[r]:owner_starts[r + 1]]`, suffix; its value the first `longest`
+    Row r's key is prefix, `owners[owner_starts[r]:owner_starts[r + 1]]`, suffix; its value the first `max_length`
     of the ids `items[list_starts[r]:list_starts[r + 1]]`, one space between; id i is
     `ids[id_starts[i]:id_starts[i + 1]]`. `owners` and `ids` end in `SLACK`. No row is empty.
     """
     sizes = np.empty(len(rows), np.int64)
     id_sizes = np.diff(id_starts)
-    _value_sizes(list_starts, items, id_sizes, rows, longest, sizes)
+    _value_sizes(list_starts, items, id_sizes, rows, max_length, sizes)
     keys = (owner_starts[1:] - owner_starts[:-1])[rows] + len(prefix) + len(suffix)
     total = int(sizes.sum())
     out = np.empty(total + int(keys.sum()) + 2 * _ROW_BYTES * len(rows) + SLACK, np.uint8)
-    around = (padded(prefix), padded(suffix), padded(b"\r\n$4\r\nMSET\r\n"))
+    affixes = (padded(prefix), padded(suffix), padded(b"\r\n$4\r\nMSET\r\n"))
     used = _fill(
-        *around,
+        *affixes,
         owner_starts,
         owners,
         list_starts,
@@ -71,7 +72,7 @@ def set_commands(
         ids,
         rows,
         sizes,
-        longest,
+        max_length,
         per_command,
         out,
     )
@@ -136,11 +137,11 @@ def _line_end(out: Bytes, at: np.uint64) -> np.uint64:
 
 @njit(nogil=True, cache=True)
 def _value_sizes(
-    list_starts: Numbers, items: NDArray[np.int32], id_sizes: Numbers, rows: Numbers, longest: int, out: Numbers
+    list_starts: Numbers, items: NDArray[np.int32], id_sizes: Numbers, rows: Numbers, max_length: int, out: Numbers
 ) -> None:
     for place in range(len(rows)):
         row = rows[place]
-        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + longest)
+        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + max_length)
         size = end - start - 1
         for item in range(start, end):
             size += id_sizes[_U(items[_U(item)])]
@@ -161,24 +162,24 @@ def _fill(
     ids: Bytes,
     rows: Numbers,
     sizes: Numbers,
-    longest: int,
+    max_length: int,
     per_command: int,
     out: Bytes,
 ) -> np.uint64:
-    before, after, verb = _U(len(prefix) - 8), _U(len(suffix) - 8), _U(len(name) - 8)
+    prefix_size, suffix_size, name_size = _U(len(prefix) - 8), _U(len(suffix) - 8), _U(len(name) - 8)
     at = _0
     for place in range(len(rows)):
         if place % per_command == 0:
             at = _mark(_STAR, _U(2 * min(per_command, len(rows) - place) + 1), out, at)
-            at = _copy(name, _0, verb, out, at)
+            at = _copy(name, _0, name_size, out, at)
         row = rows[place]
         owner, length = _U(owner_starts[row]), _U(owner_starts[row + 1] - owner_starts[row])
-        at = _line_end(out, _mark(_DOLLAR, before + length + after, out, at))
-        at = _copy(prefix, _0, before, out, at)
+        at = _line_end(out, _mark(_DOLLAR, prefix_size + length + suffix_size, out, at))
+        at = _copy(prefix, _0, prefix_size, out, at)
         at = _copy(owners, owner, length, out, at)
-        at = _line_end(out, _copy(suffix, _0, after, out, at))
+        at = _line_end(out, _copy(suffix, _0, suffix_size, out, at))
         at = _line_end(out, _mark(_DOLLAR, _U(sizes[place]), out, at))
-        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + longest)
+        start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + max_length)
         for item in range(start, end):
             number = _U(items[_U(item)])
             at = _copy(ids, _U(id_starts[number]), _U(id_sizes[number]), out, at)
@@ -210,17 +211,17 @@ def _slots(
     key: Bytes,
     out: NDArray[np.int16],
 ) -> None:
-    before, after = _U(len(prefix) - 8), _U(len(suffix) - 8)
+    prefix_size, suffix_size = _U(len(prefix) - 8), _U(len(suffix) - 8)
     for place in range(len(rows)):
         row = rows[place]
-        at = _copy(prefix, _0, before, key, _0)
+        at = _copy(prefix, _0, prefix_size, key, _0)
         at = _copy(owners, _U(owner_starts[row]), _U(owner_starts[row + 1] - owner_starts[row]), key, at)
-        size = int(_copy(suffix, _0, after, key, at))
+        size = int(_copy(suffix, _0, suffix_size, key, at))
         start, end = _tag(key, size)
         crc = 0
         for byte in range(start, end):
             crc = ((crc << 8) & 0xFFFF) ^ table[(crc >> 8) ^ key[byte]]
-        out[place] = crc % SLOTS
+        out[place] = crc % CLUSTER_SLOTS
 
 
 @njit(nogil=True, cache=True)

@@ -48,7 +48,7 @@ class Block:
     id_starts: Numbers
     ids: Bytes
     rows: Numbers
-    longest: int
+    max_length: int
 
     def set_commands(self, rows: Numbers, per_command: int) -> tuple[Bytes, int]:
         """Return MSET commands for some rows, and the bytes of their values."""
@@ -62,7 +62,7 @@ class Block:
             self.id_starts,
             self.ids,
             rows,
-            self.longest,
+            self.max_length,
             per_command,
         )
 
@@ -72,8 +72,8 @@ class Block:
 
     def key_bytes(self) -> int:
         """Return the total length of the keys of `rows`."""
-        around = (len(self.prefix) + len(self.suffix)) * len(self.rows)
-        return around + int(np.diff(self.owner_starts)[self.rows].sum())
+        affix_bytes = (len(self.prefix) + len(self.suffix)) * len(self.rows)
+        return affix_bytes + int(np.diff(self.owner_starts)[self.rows].sum())
 
     def add_sizes(self, out: Numbers) -> None:
         """Add to `out[p]` the bytes of the ids at position p of all lists, each with the separator after it."""
@@ -89,7 +89,7 @@ class Block:
 
     def _value(self, row: int) -> bytes:
         start = self.list_starts[row]
-        end = min(self.list_starts[row + 1], start + self.longest)
+        end = min(self.list_starts[row + 1], start + self.max_length)
         return b" ".join(self._id(number) for number in self.items[start:end])
 
     def _id(self, number: int) -> bytes:
@@ -111,7 +111,7 @@ class Source:
     owner: str
     prefix: bytes
     suffix: bytes
-    longest: int
+    max_length: int
     cuttable: bool
 
     def count(self) -> int:
@@ -150,7 +150,7 @@ class Source:
             id_starts,
             id_bytes,
             rows,
-            self.longest,
+            self.max_length,
         )
 
 
@@ -166,8 +166,8 @@ def _strings(array: Any) -> tuple[Numbers, Bytes]:
     return offsets, list_commands.padded(b"" if data is None else data)
 
 
-def sources(keys: Keys, version: str, directory: Path, longest: int = UNCUT) -> Sequence[Source]:
-    """Return the files of a run's lists; `longest` cuts the lists of users and items, no others.
+def sources(keys: Keys, version: str, directory: Path, max_length: int = UNCUT) -> Sequence[Source]:
+    """Return the files of a run's lists; `max_length` cuts the lists of users and items, no others.
 
     Raises `StoreError` if a file is missing that is not in `OPTIONAL_FILES`.
     """
@@ -188,7 +188,7 @@ def sources(keys: Keys, version: str, directory: Path, longest: int = UNCUT) -> 
             raise StoreError(f"{path}: there is no such file to publish")
         # No id has a line end, so that it marks the place of the owner in a key.
         prefix, _, suffix = key(version, "\n").encode().partition(b"\n")
-        available.append(Source(path, owner, prefix, suffix, longest if cuttable else UNCUT, cuttable))
+        available.append(Source(path, owner, prefix, suffix, max_length if cuttable else UNCUT, cuttable))
     return available
 
 

@@ -15,8 +15,9 @@ from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client
+from recsys.store.keys import CLUSTER_SLOTS
 from recsys.store.publish.bulk_transfer import Channel, transfer
-from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.publish.list_commands import Numbers
 from recsys.store.publish.list_files import Block
 
 LISTS_PER_COMMAND: Final = 2048
@@ -58,6 +59,7 @@ class Loader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the connections."""
         self._close()
 
     def write(self, block: Block) -> int:
@@ -93,7 +95,7 @@ class Loader:
 
     def _connect(self) -> None:
         """Open a channel to every node that holds slots, and map each slot to its channel."""
-        self._channels, self._node_of_slot = [], np.zeros(SLOTS, np.int16)
+        self._channels, self._node_of_slot = [], np.zeros(CLUSTER_SLOTS, np.int16)
         self._per_command = LISTS_PER_COMMAND
         if isinstance(self._client, redis.Redis):
             self._open(self._client)
@@ -128,25 +130,25 @@ class Loader:
 
     def _process_replies(self, channel: Channel, wait: bool) -> bool:
         """Process the received replies of a channel; return whether all is sent, and if `wait`, replied to."""
-        whole = len(channel.incoming) // len(DONE)
-        if bytes(channel.incoming) == DONE * whole:
-            self._count(channel, whole)
+        complete = len(channel.incoming) // len(DONE)
+        if bytes(channel.incoming) == DONE * complete:
+            self._count_replies(channel, complete)
             channel.incoming.clear()
         else:
             *lines, rest = bytes(channel.incoming).split(b"\r\n")
             for line in lines:
                 if line != DONE[:-2]:
                     self._refuse(self._sent[channel][0], line)
-                self._count(channel, 1)
+                self._count_replies(channel, 1)
             channel.incoming[:] = rest
         return not channel.outgoing and not (wait and self._sent[channel])
 
-    def _count(self, channel: Channel, replies: int) -> None:
+    def _count_replies(self, channel: Channel, replies: int) -> None:
         batches = self._sent[channel]
         while replies:
-            taken = min(replies, batches[0].commands - batches[0].answered)
-            batches[0].answered += taken
-            replies -= taken
+            answered = min(replies, batches[0].commands - batches[0].answered)
+            batches[0].answered += answered
+            replies -= answered
             if batches[0].answered == batches[0].commands:
                 batches.popleft()
 

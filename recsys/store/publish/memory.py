@@ -18,10 +18,10 @@ import redis
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import catalogue_bytes
-from recsys.store.client.connect import Client, node_for_key, primaries
+from recsys.store.client.connect import Client, node_for_key, primaries, used_memory
 from recsys.store.encoding import decode_text
-from recsys.store.keys import Keys
-from recsys.store.publish.list_commands import SLOTS, Numbers
+from recsys.store.keys import CLUSTER_SLOTS, Keys
+from recsys.store.publish.list_commands import Numbers
 from recsys.store.publish.list_files import Source, sources
 
 MIN_LENGTH: Final = 10
@@ -54,9 +54,9 @@ class _FileSizes:
     position_bytes: Numbers
     sample: list[tuple[str, bytes]]
 
-    def value_bytes(self, longest: int | None) -> int:
-        """Return the bytes of all values, with lists cut to `longest` unless None."""
-        return int(self.position_bytes[:longest].sum()) - self.lists
+    def value_bytes(self, max_length: int | None) -> int:
+        """Return the bytes of all values, with lists cut to `max_length` unless None."""
+        return int(self.position_bytes[:max_length].sum()) - self.lists
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class MemoryForecast:
     @classmethod
     def from_files(cls, client: Client, keys: Keys, version: str, directory: Path) -> "MemoryForecast":
         """Read the sizes of all lists in a directory."""
-        found = sources(keys, version, directory)
-        files = tuple(_read(source) for source in found)
-        return cls(client, files, tuple(source.cuttable for source in found), catalogue_bytes(directory))
+        files = sources(keys, version, directory)
+        sizes = tuple(_read_sizes(file) for file in files)
+        return cls(client, sizes, tuple(file.cuttable for file in files), catalogue_bytes(directory))
 
     @property
     def longest(self) -> int:
@@ -81,11 +81,11 @@ class MemoryForecast:
         cuttable = [file for file, cut in zip(self.files, self.cut, strict=True) if cut]
         return max((len(np.flatnonzero(file.position_bytes)) for file in cuttable), default=0)
 
-    def bytes(self, longest: int) -> int:
-        """Return the growth of `used_memory` by all lists, with those of users and items cut to `longest`."""
+    def bytes(self, max_length: int) -> int:
+        """Return the growth of `used_memory` by all lists, with those of users and items cut to `max_length`."""
         lists = sum(file.lists for file in self.files)
         values = sum(
-            _file_bytes(self.client, file, longest if cut else None)
+            _file_bytes(self.client, file, max_length if cut else None)
             for file, cut in zip(self.files, self.cut, strict=True)
         )
         before, after = self._tables()
@@ -100,11 +100,11 @@ class MemoryForecast:
         """Return the bytes of the hash tables of keys, before and after."""
         nodes = primaries(self.client)
         keys_before = sum(node.dbsize() for node in nodes)
-        tables = 1 if nodes[0] is self.client else SLOTS
-        seven = _has_wide_buckets(nodes[0])
+        tables = 1 if nodes[0] is self.client else CLUSTER_SLOTS
+        wide_buckets = _has_wide_buckets(nodes[0])
         lists = sum(file.lists for file in self.files)
         before, after = (
-            round(tables * _table_bytes(keys / tables, seven)) for keys in (keys_before, keys_before + lists)
+            round(tables * _table_bytes(keys / tables, wide_buckets)) for keys in (keys_before, keys_before + lists)
         )
         return before, after
 
@@ -135,15 +135,9 @@ def find_list_length(client: Client, keys: Keys, version: str, directory: Path, 
     return low
 
 
-def used_memory(client: Client) -> int:
-    """Return the memory in use by the server, or by all primaries of the Cluster."""
-    infos: list[Any] = [node.info("memory") for node in primaries(client)]
-    return sum(int(info["used_memory"]) for info in infos)
-
-
-def record_version_size(client: Client, keys: Keys, version: str, size: int, longest: int | None) -> None:
+def record_version_size(client: Client, keys: Keys, version: str, size: int, max_length: int | None) -> None:
     """Record the memory of a version and the length its lists were cut to, for the next publish."""
-    client.hset(keys.sizes, version, f"{max(size, 0)} {longest or 0}")
+    client.hset(keys.sizes, version, f"{max(size, 0)} {max_length or 0}")
 
 
 def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
@@ -154,10 +148,10 @@ def read_list_cut(client: Client, keys: Keys, version: str) -> int | None:
 def _sizes(client: Client, keys: Keys) -> dict[str, tuple[int, int]]:
     recorded: dict[Any, Any] = client.hgetall(keys.sizes)
     parts = {decode_text(name): decode_text(value).split(" ") for name, value in recorded.items()}
-    return {name: (int(size), int(longest)) for name, (size, longest) in parts.items()}
+    return {name: (int(size), int(max_length)) for name, (size, max_length) in parts.items()}
 
 
-def _read(source: Source) -> _FileSizes:
+def _read_sizes(source: Source) -> _FileSizes:
     stride = max(1, source.count() // SAMPLE_LISTS)
     position_bytes = np.zeros(MAX_LENGTH, np.int64)
     lists = key_bytes = 0
@@ -171,19 +165,19 @@ def _read(source: Source) -> _FileSizes:
     return _FileSizes(lists, key_bytes, position_bytes, sample)
 
 
-def _file_bytes(client: Client, file: _FileSizes, longest: int | None) -> int:
+def _file_bytes(client: Client, file: _FileSizes, max_length: int | None) -> int:
     """Return the memory of the sample, scaled to all lists, plus the bytes by which their lengths differ."""
     if not file.sample:
         return 0
-    cut = [(key, _cut(value, longest)) for key, value in file.sample]
+    cut = [(key, _cut(value, max_length)) for key, value in file.sample]
     measured = _measure(client, cut)
     length = sum(len(key.encode()) + len(value) for key, value in cut)
-    each = (measured - length) / len(cut)
-    return round(file.lists * each) + file.key_bytes + file.value_bytes(longest)
+    overhead = (measured - length) / len(cut)
+    return round(file.lists * overhead) + file.key_bytes + file.value_bytes(max_length)
 
 
-def _cut(value: bytes, longest: int | None) -> bytes:
-    return value if longest is None else b" ".join(value.split(b" ")[:longest])
+def _cut(value: bytes, max_length: int | None) -> bytes:
+    return value if max_length is None else b" ".join(value.split(b" ")[:max_length])
 
 
 def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
@@ -204,8 +198,8 @@ def _measure(client: Client, pairs: list[tuple[str, bytes]]) -> int:
 
 
 def _has_wide_buckets(node: redis.Redis) -> bool:
-    facts: Any = node.info("server")
-    version = str(facts.get("valkey_version", "0.0")).split(".")
+    info: Any = node.info("server")
+    version = str(info.get("valkey_version", "0.0")).split(".")
     return (int(version[0]), int(version[1])) >= HASHTABLE_SINCE
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from recsys.errors import StoreError
 from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catalogue
-from recsys.store.client.connect import ERRORS, Client, primaries, store_errors
+from recsys.store.client.connect import ERRORS, Client, primaries, store_errors, used_memory
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.publish.bulk_transfer import key_hashes
 from recsys.store.publish.list_files import BLOCK_LISTS, Block, sources
@@ -25,7 +25,6 @@ from recsys.store.publish.memory import (
     find_list_length,
     read_list_cut,
     record_version_size,
-    used_memory,
 )
 from recsys.store.publish.removal import (
     delete_version_keys,
@@ -43,7 +42,7 @@ Pairs = list[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What a publish wrote to Redis: `keys` keys, whose values have `bytes` bytes, and which versions it removed.
+    """The result of a publish: the number of keys written, the bytes of their values, and the versions removed.
 
     `memory_bytes` is the growth of the server's memory, None if it did not grow; `cut_to` is the length that the
     lists of users and items were cut to, None if they were published as the run wrote them.
@@ -60,7 +59,7 @@ class PublishResult:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class _LoadResult:
     keys: int
     bytes: int
     memory_bytes: int | None = None
@@ -101,15 +100,15 @@ def publish(
         removed = remove_partial_versions(client, keys, version)
         if previous == version:
             loaded = _compare(client, keys, version, lists_directory, progress)
-            previous = _last_before(client, keys, version)
+            previous = _find_previous(client, keys, version)
         else:
             budget = None
             if max_memory is not None:
                 # Old versions are removed first, so that their memory can be used.
-                removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+                removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
                 budget = MemoryBudget(max_memory, max(keep_versions, 2))
             loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
-        removed += remove_old_versions(client, keys, _kept(version, previous), keep_versions)
+        removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
     seconds = time.perf_counter() - started
     return PublishResult(
         version,
@@ -123,7 +122,7 @@ def publish(
     )
 
 
-def _kept(version: str, previous: str | None) -> list[str]:
+def _protected_versions(version: str, previous: str | None) -> list[str]:
     """Return the versions that are never removed."""
     return [version] if previous is None else [version, previous]
 
@@ -136,31 +135,31 @@ def _load(
     directory: Path,
     budget: MemoryBudget | None,
     progress: Callable[[int], None] | None,
-) -> _Loaded:
-    mark, was_known = begin_load(client, keys, version)
+) -> _LoadResult:
+    mark, may_have_keys = begin_load(client, keys, version)
     try:
-        if was_known:
+        if may_have_keys:
             delete_version_keys(client, keys, version)
-        longest = None if budget is None else find_list_length(client, keys, version, directory, budget)
+        max_length = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
-        count, size, sample = _write(client, version, _blocks(keys, version, directory, longest), progress)
+        count, size, sample = _write(client, version, _blocks(keys, version, directory, max_length), progress)
         catalogue = _write_catalogue(client, keys, version, directory)
         count, size = count + (catalogue > 0), size + catalogue
         _verify_count(client, keys, version, count)
         _verify_values(client, version, sample)
         grown = used_memory(client) - before
-        record_version_size(client, keys, version, grown, longest)
+        record_version_size(client, keys, version, grown, max_length)
         make_live(client, keys, version, previous, mark)
     except (StoreError, *ERRORS):
         # An incomplete version only takes memory. If Redis is unavailable, the next publish removes it.
         with suppress(*ERRORS):
             remove_failed_load(client, keys, version, mark)
         raise
-    return _Loaded(count, size, grown if grown > 0 else None, longest)
+    return _LoadResult(count, size, grown if grown > 0 else None, max_length)
 
 
-def _blocks(keys: Keys, version: str, directory: Path, longest: int | None) -> Iterator[Block]:
-    cut = sources(keys, version, directory) if longest is None else sources(keys, version, directory, longest)
+def _blocks(keys: Keys, version: str, directory: Path, max_length: int | None) -> Iterator[Block]:
+    cut = sources(keys, version, directory) if max_length is None else sources(keys, version, directory, max_length)
     return chain.from_iterable(source.blocks() for source in cut)
 
 
@@ -192,12 +191,12 @@ def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) 
 
 def _compare(
     client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
-) -> _Loaded:
-    """Verify that the live version is what the files contain, without writing anything."""
+) -> _LoadResult:
+    """Verify that the live version equals the files, without writing."""
     trending = keys.ranking(version, TRENDING)
-    longest = read_list_cut(client, keys, version)
+    max_length = read_list_cut(client, keys, version)
     count = size = 0
-    for block in _blocks(keys, version, directory, longest):
+    for block in _blocks(keys, version, directory, max_length):
         pairs = [(key, value) for key, value in block.pairs(block.rows) if key != trending]
         _verify_values(client, version, pairs)
         count += len(pairs)
@@ -209,7 +208,7 @@ def _compare(
     trending_list = client.get(trending)
     count += (catalogue > 0) + (trending_list is not None)
     _verify_count(client, keys, version, count)
-    return _Loaded(count, size + catalogue + len(trending_list or b""), cut_to=longest)
+    return _LoadResult(count, size + catalogue + len(trending_list or b""), cut_to=max_length)
 
 
 def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
@@ -234,7 +233,7 @@ def _verify_count(client: Client, keys: Keys, version: str, expected: int) -> No
         raise StoreError(f"version {version}: {expected} lists to publish but {count} keys in Redis")
 
 
-def _last_before(client: Client, keys: Keys, version: str) -> str | None:
+def _find_previous(client: Client, keys: Keys, version: str) -> str | None:
     """Return the version, other than `version`, that went live last."""
-    published = [each.name for each in versions(client, keys) if each.published_at]
+    published = [other.name for other in versions(client, keys) if other.published_at]
     return next((name for name in published if name != version), None)

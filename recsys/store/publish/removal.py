@@ -20,17 +20,23 @@ REMOVING: Final = "removing"
 
 def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
     """Remove versions that killed publishers left incomplete, except `version`; return the removed ones."""
-    found = versions(client, keys)
-    partial = [each.name for each in found if not (each.published_at or each.live or each.name == version)]
+    all_versions = versions(client, keys)
+    partial = [
+        other.name for other in all_versions if not (other.published_at or other.live or other.name == version)
+    ]
     return [name for name in partial if remove_version(client, keys, name)]
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
     """Keep the versions in `kept` and the last to go live, `keep_versions` in all; return the removed ones."""
-    known = versions(client, keys)
-    whole = [*kept, *(each.name for each in known if each.published_at or each.live)]
-    staying = list(dict.fromkeys(whole))[: max(keep_versions, len(kept))]
-    return [each.name for each in known if each.name not in staying and remove_version(client, keys, each.name)]
+    all_versions = versions(client, keys)
+    complete = [*kept, *(version.name for version in all_versions if version.published_at or version.live)]
+    remaining = list(dict.fromkeys(complete))[: max(keep_versions, len(kept))]
+    return [
+        version.name
+        for version in all_versions
+        if version.name not in remaining and remove_version(client, keys, version.name)
+    ]
 
 
 def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> None:
@@ -63,13 +69,13 @@ def remove_version(client: Client, keys: Keys, version: str) -> bool:
 def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
     """Remove all keys of a version."""
     for node in primaries(client):
-        for found in _scan(node, keys.version_pattern(version)):
+        for batch in _scan(node, keys.version_pattern(version)):
             if node is client:
-                node.unlink(*found)
+                node.unlink(*batch)
                 continue
-            # One command's keys would have to share a slot.
+            # All keys of one command must share a slot in a Cluster.
             with node.pipeline(transaction=False) as pipeline:
-                for key in found:
+                for key in batch:
                     pipeline.unlink(key)
                 pipeline.execute()
 
@@ -78,8 +84,8 @@ def _scan(node: redis.Redis, pattern: str) -> Iterator[list[bytes | str]]:
     """Yield the keys that match a few at a time, some perhaps twice."""
     cursor = 0
     while True:
-        cursor, found = node.scan(cursor, match=pattern, count=SCAN_KEYS)
-        if found:
-            yield found
+        cursor, batch = node.scan(cursor, match=pattern, count=SCAN_KEYS)
+        if batch:
+            yield batch
         if cursor == 0:
             return

@@ -54,16 +54,16 @@ def roll_back(client: Client, keys: Keys, version: str | None = None) -> Rollbac
 
 def _choose_target(all_versions: list[Version], live: str, requested: str | None) -> str:
     others = [version for version in all_versions if version.name != live and version.published_at is not None]
-    there = f"versions to go back to: {', '.join(version.name for version in others) or 'none'}"
+    choices = f"versions to go back to: {', '.join(version.name for version in others) or 'none'}"
     if requested is None:
         if not others:
-            raise StoreError(f"version {live} is live and there is no whole version to go back to")
+            raise StoreError(f"version {live} is live and there is no complete version to go back to")
         return others[0].name
     if requested == live:
-        raise StoreError(f"version {requested} is live already; {there}")
+        raise StoreError(f"version {requested} is live already; {choices}")
     if requested not in [version.name for version in others]:
-        listed = requested in [version.name for version in all_versions]
-        raise StoreError(f"version {requested!r} {'is not whole' if listed else 'is not in Redis'}; {there}")
+        exists = requested in [version.name for version in all_versions]
+        raise StoreError(f"version {requested!r} {'is not complete' if exists else 'is not in Redis'}; {choices}")
     return requested
 
 

@@ -16,8 +16,8 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import open_run
 from jobs.pipeline.steps.screen import read_latest_screened_users, screen, screened_users
 from jobs.progress import LogProgress
+from recsys.contract import Flags
 from recsys.pseudonyms import pseudonym
-from recsys.schema import Flags
 from recsys.settings import Settings
 from recsys.store.embedded import start_server
 from recsys.store.flags import LABEL_REASON, Flag, put_flags, read_flag, replace_nightly_flags

@@ -1,7 +1,6 @@
 """The demo's whole path on some households of the real data, by its command."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,27 +8,17 @@ import pytest
 import redis
 
 from jobs.demo.complete_journey import demo_directory
-from recsys.store.embedded import server_status, stop_server
+from recsys.store.embedded import server_status
 from tests.commands import run_recsys
+from tests.demo import HOUSEHOLDS_APART, DemoRun
 
-HOUSEHOLDS_APART = 15
+pytestmark = pytest.mark.xdist_group("demo")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """The data directory after the demo, and what the demo printed."""
-    home = tmp_path_factory.mktemp("demo")
-    source = home / "slice"
-    source.mkdir()
-    for name in ("transactions", "demographics", "products"):
-        rows = pl.scan_parquet(demo_directory() / f"{name}.parquet")
-        if name != "products":
-            rows = rows.filter(pl.col("household_id") % HOUSEHOLDS_APART == 0)
-        rows.sink_parquet(source / f"{name}.parquet")
-    done = run_recsys(home, home / "var", "demo", "--data", source)
-    assert done.returncode == 0, done.stderr
-    yield home / "var" / "demo", done.stdout
-    stop_server(home / "var" / "demo" / "valkey")
+def demo(demo_run: DemoRun) -> tuple[Path, str]:
+    """Return the data directory after the demo, and what the demo printed."""
+    return demo_run.directory, demo_run.output
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from jobs.experiments import backtest as replaying
 from jobs.experiments.backtest import Backtest, backtest, event_days
 from jobs.lake import Lake
 from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
+from recsys.contract import Events
 from recsys.pseudonyms import pseudonym
-from recsys.schema import Events
 from recsys.settings import Settings
 from tests.acts import Row, views
 

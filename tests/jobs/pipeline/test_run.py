@@ -8,7 +8,7 @@ import pytest
 
 from jobs.lake import Lake
 from jobs.pipeline.run import open_run
-from recsys.schema import Events
+from recsys.contract import Events
 from recsys.settings import Settings
 
 AS_OF = datetime(2024, 5, 3, tzinfo=UTC)

@@ -9,7 +9,7 @@ from recsys.anomaly.group_measures import (
     REPEATS,
     SIMILARITY,
     measure_graph,
-    one_sided,
+    one_sided_measures,
 )
 from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.schema import USER_ID
@@ -18,7 +18,7 @@ from tests.recsys.anomaly.graphs import draw_customers
 
 def column(table: pl.DataFrame, name: str) -> list[float]:
     place = [measure.name for measure in MEASURES].index(name)
-    return one_sided(table)[:, place].tolist()
+    return one_sided_measures(table)[:, place].tolist()
 
 
 def test_a_measure_counts_on_the_suspicious_side_of_the_median() -> None:

@@ -20,8 +20,7 @@ import pytest
 from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
 from serving import requests
 from serving.api import AcceptedEvents, InvalidValue
-from serving.client import calls
-from serving.client.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError
+from serving.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError, calls
 from serving.http.query import query_fields
 from serving.intake import event_parsing, items
 from serving.requests import ListOptions, ListRequest

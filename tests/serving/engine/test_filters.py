@@ -26,7 +26,7 @@ from serving.engine.filters import (
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import Policy, RequestState
 from serving.engine.user_state import UserState
-from serving.requests import ListRequest
+from serving.requests import NO_FILTER, ListRequest
 
 VERSION = "20180101T000000Z"
 AS_OF_MS = 1_514_764_800_000
@@ -43,6 +43,7 @@ def request_state(
     now_ms = AS_OF_MS + day * DAY_MS
     return RequestState(
         ListRequest("7", exclude=frozenset(exclude)),
+        NO_FILTER,
         "7",
         UserState(VERSION, acts=user.acts, history=history),
         Catalogue(VERSION, pl.DataFrame(rows, schema=CATALOGUE_SCHEMA)),

@@ -23,7 +23,7 @@ def test_without_parameters_all_have_their_defaults() -> None:
     request = parse_list_request("7", b"")
     assert request == parse_list_request("7", b"unknown=1&user_id=8") == ListRequest("7")
     assert (request.n, request.offset, request.context, request.debug) == (20, 0, "home", 0)
-    assert request.item_filter is NO_FILTER
+    assert request.build_item_filter() is NO_FILTER
 
 
 def test_each_parameter_is_read() -> None:
@@ -45,7 +45,7 @@ def test_each_parameter_is_read() -> None:
         context="cart",
         debug=1,
     )
-    assert request.item_filter == ItemFilter("A>B", "Acme", 1.5, 1000.0)
+    assert request.build_item_filter() == ItemFilter("A>B", "Acme", 1.5, 1000.0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import redis
 from jobs.ingest.mapping import map_rows
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake import Lake
-from recsys.schema import Events
+from recsys.contract import Events
 from recsys.settings import Settings, Sources, Table
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from features.item_features import item_features
-from jobs.pipeline.steps.catalogue import item_vectors, write_catalogue_file
+from jobs.pipeline.steps.catalogue import write_catalogue_file
 from recsys.data.interactions import Interactions, build_interactions
+from recsys.data.item_vectors import item_vectors
 from recsys.models.popularity import Popularity
 from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA
 from tests.tables import make_events, make_items
@@ -74,7 +75,7 @@ def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> Non
         make_events([("ann", "tea", "view", "2024-02-11T00:00:00Z")]).lazy(), items.lazy(), AS_OF, 30.0
     )
     popularity = Popularity().fit(known).item_popularity
-    vectors = item_vectors(known, 0)
+    vectors = item_vectors(known.positives, 0)
     write_catalogue_file(tmp_path, known, popularity, items, features, vectors)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
     assert written.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
@@ -84,27 +85,3 @@ def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> Non
         np.testing.assert_array_equal(by_item[item], vectors[row])
     assert not by_item["new"].any()
     assert not by_item["also-new"].any()
-
-
-def test_the_cosine_of_vectors_is_that_of_the_users_who_want_the_items() -> None:
-    # Two users want tea and cup alike; half of who wants the jug wants the pot; nobody wants what was given back.
-    known = interactions_from_pairs(
-        {
-            ("ann", "tea"): 2.0,
-            ("bob", "tea"): 1.0,
-            ("ann", "cup"): 4.0,
-            ("bob", "cup"): 2.0,
-            ("cid", "jug"): 3.0,
-            ("dan", "jug"): 3.0,
-            ("cid", "pot"): 1.0,
-            ("cid", "back"): 0.0,
-        }
-    )
-    vectors = item_vectors(known, 0)
-    assert vectors.shape == (5, 32)
-    assert vectors.dtype == np.int8
-    units = dict(zip(known.items.values, vectors.astype(float) / 127, strict=True))
-    assert units["tea"] @ units["cup"] == pytest.approx(1, abs=0.02)
-    assert units["jug"] @ units["pot"] == pytest.approx(np.sqrt(0.5), abs=0.02)
-    assert units["tea"] @ units["jug"] == pytest.approx(0, abs=0.02)
-    assert not units["back"].any()

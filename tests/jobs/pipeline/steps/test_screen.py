@@ -12,7 +12,7 @@ import redis
 
 from jobs.lake import Lake
 from jobs.pipeline.steps.screen import LABELED_REASON, combine_verdicts, read_online_flags
-from recsys.schema import Flags, Labels
+from recsys.contract import Flags, Labels
 from recsys.store.embedded import server_status, stop_server
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
 

@@ -88,7 +88,7 @@ def test_an_epoch_that_is_not_whole_in_time_does_not_count(monkeypatch: pytest.M
 
 
 def test_no_epoch_in_time_is_an_error():
-    with pytest.raises(ModelError, match="line: not one epoch was done in -1 seconds"):
+    with pytest.raises(ModelError, match="line: no epoch finished within -1 seconds"):
         trained(TrainingOptions(seconds=-1.0))
 
 

@@ -9,8 +9,9 @@ import redis
 from redis.cluster import RedisCluster
 
 from recsys.errors import StoreError
+from recsys.store.client.connect import used_memory
 from recsys.store.keys import Keys
-from recsys.store.publish.memory import MemoryForecast, used_memory
+from recsys.store.publish.memory import MemoryForecast
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version, popular_items, versions
 from tests.recsys.store.versions import FIRST, SECOND, THIRD

@@ -13,9 +13,9 @@ from redis.cluster import RedisCluster
 from recsys.errors import StoreError
 from recsys.store import catalogue
 from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA, read_catalogue, write_catalogue
-from recsys.store.client.connect import Client
+from recsys.store.client.connect import Client, used_memory
 from recsys.store.keys import Keys
-from recsys.store.publish.memory import MemoryForecast, used_memory
+from recsys.store.publish.memory import MemoryForecast
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import bought_together_items, live_version

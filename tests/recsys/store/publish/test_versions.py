@@ -67,7 +67,7 @@ def test_the_next_publish_goes_on_from_there(
         ("20170101T000000Z", f"version '20170101T000000Z' is not in Redis; versions to go back to: {FIRST}"),
         ("nonsense\n", f"version 'nonsense\\n' is not in Redis; versions to go back to: {FIRST}"),
         (SECOND, f"version {SECOND} is live already; versions to go back to: {FIRST}"),
-        (THIRD, f"version {THIRD!r} is not whole; versions to go back to: {FIRST}"),
+        (THIRD, f"version {THIRD!r} is not complete; versions to go back to: {FIRST}"),
     ],
 )
 def test_what_is_no_version_to_go_back_to_is_refused(
@@ -86,7 +86,7 @@ def test_without_a_version_to_go_back_to_it_says_so(client: redis.Redis, keys: K
     with pytest.raises(StoreError, match="recsys:live: no version is live"):
         roll_back(client, keys)
     publish(client, keys, FIRST, lists_of(FIRST), 2)
-    with pytest.raises(StoreError, match=f"version {FIRST} is live and there is no whole version to go back to"):
+    with pytest.raises(StoreError, match=f"version {FIRST} is live and there is no complete version to go back to"):
         roll_back(client, keys)
 
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.schema import (
-    DEFAULT_WEIGHTS,
-    ID_PATTERN,
-    MIN_TIMESTAMP,
-    Events,
-    Items,
-    Users,
-    events_schema,
-    find_broken_event_rule,
-)
+from recsys.contract import Events, Items, Users, events_schema
+from recsys.schema import DEFAULT_WEIGHTS, ID_PATTERN, MIN_TIMESTAMP, find_broken_event_rule
 
 LATEST = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
