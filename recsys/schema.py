@@ -79,6 +79,20 @@ VECTOR_SIZE: Final = 32  # dimensions of the vector of an item
 VECTOR_NORM: Final = 127  # Euclidean norm of a vector, whose numbers are int8
 MIN_TIMESTAMP: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
+EVENT_DTYPES: Final = {
+    EVENT_ID: pl.String(),
+    USER_ID: pl.String(),
+    ITEM_ID: pl.String(),
+    EVENT: pl.String(),
+    TIMESTAMP: TIMESTAMP_DTYPE,
+    VALUE: pl.Float64(),
+    PRICE: pl.Float64(),
+    QUANTITY: pl.Float64(),
+    SESSION_ID: pl.String(),
+    IP: pl.String(),
+    USER_AGENT: pl.String(),
+}
+"""Columns of events and their types, as `recsys.contract.Events` has them; without loading dataframely."""
 
 
 def is_id(text: str) -> bool:
