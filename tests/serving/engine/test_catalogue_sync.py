@@ -134,7 +134,7 @@ def test_a_new_version_is_adopted_beside_the_one_before(
             sync.apply_local("ap1", {"available": False})
             sync.apply_local("bp1", {"available": False})
             assert (next(old.popular()), next(new.popular())) == ("ap2", "bp2")
+            snapshot = tmp_path / "snapshot" / f"catalogue-{NEXT_VERSION}.parquet"
+            await until_async(lambda: list(snapshot.parent.glob("*.parquet")) == [snapshot])
 
     asyncio.run(scenario())
-    saved = [file.name for file in (tmp_path / "snapshot").glob("*.parquet")]
-    assert saved == [f"catalogue-{NEXT_VERSION}.parquet"]

@@ -55,8 +55,10 @@ def request_state(
     **conditions: Any,
 ) -> RequestState:
     """Return the state of a request of user 7 in a context; `conditions` are those of the item filter."""
+    request = ListRequest("7", context=context, **conditions)
     return RequestState(
-        ListRequest("7", context=context, **conditions),
+        request,
+        request.build_item_filter(),
         "7",
         UserState(version, items=items.split(), flag=flag),
         catalogue(version),
