@@ -17,17 +17,7 @@ from features.pairs import (
     events_column,
     user_item_pairs,
 )
-from recsys.schema import (
-    CART,
-    CONFIDENCE,
-    EVENTS,
-    FIRST_AT,
-    ITEM_ID,
-    PRICE,
-    PURCHASE,
-    REFUND,
-    VIEW,
-)
+from recsys.schema import CART, CONFIDENCE, EVENTS, FIRST_AT, ITEM_ID, PRICE, PURCHASE, REFUND, VIEW
 
 USERS: Final = "users"
 POPULARITY: Final = "popularity"

@@ -22,22 +22,12 @@ from pathlib import Path
 import polars as pl
 import polars_hash
 
+from recsys.contract import Events, Flags, Impressions, Items, Labels, Users
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
-from recsys.schema import (
-    EVENT_ID,
-    ITEM_ID,
-    TIMESTAMP,
-    USER_ID,
-    Events,
-    Flags,
-    Impressions,
-    Items,
-    Labels,
-    Users,
-)
+from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from recsys.settings.types import REDACTED
 

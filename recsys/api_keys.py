@@ -47,7 +47,7 @@ class ApiKey:
 
     def allows(self, scope: Scope) -> bool:
         """Return whether the key has this scope; admin includes write, and write includes read."""
-        return any(SCOPES.index(given) >= SCOPES.index(scope) for given in self.scopes)
+        return any(SCOPES.index(granted) >= SCOPES.index(scope) for granted in self.scopes)
 
 
 @dataclass(frozen=True)

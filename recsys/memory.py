@@ -21,12 +21,12 @@ def available_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgr
     return max(0, min(available))
 
 
-def require_bytes(what: str, needed: float, available: int | None = None) -> None:
-    """Raise `ModelError`, with both numbers, if `what` needs more bytes than are available."""
+def require_bytes(subject: str, needed: float, available: int | None = None) -> None:
+    """Raise `ModelError`, with both numbers, if `subject` needs more bytes than are available."""
     available = available_bytes() if available is None else available
     if needed > available:
         raise ModelError(
-            f"{what} needs {needed / MEBIBYTE:,.0f} MB of memory; {available / MEBIBYTE:,.0f} MB are available"
+            f"{subject} needs {needed / MEBIBYTE:,.0f} MB of memory; {available / MEBIBYTE:,.0f} MB are available"
         )
 
 

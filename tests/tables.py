@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from recsys.schema import Events, Items
+from recsys.contract import Events, Items
 
 
 def make_events(rows: list[tuple[str, str, str, str]], **columns: Sequence[Any]) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
 from jobs.lake import Lake
 from recsys.anomaly.attacks import Attack
+from recsys.contract import Events
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.data.splits import relevant_pairs, time_split
 from recsys.errors import NotEnoughDataError
@@ -28,7 +29,6 @@ from recsys.schema import (
     USER_AGENT,
     USER_ID,
     VALUE,
-    Events,
 )
 from recsys.settings import Settings
 

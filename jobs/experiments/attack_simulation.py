@@ -26,6 +26,7 @@ from jobs.progress import Progress
 from recsys.anomaly.attacks import Attack, draw_attack
 from recsys.anomaly.detection_metrics import area_under_roc
 from recsys.anomaly.injection import add_attack, remove_events
+from recsys.contract import Labels
 from recsys.data.interactions import Interactions
 from recsys.data.splits import sample_users
 from recsys.errors import SettingsError
@@ -33,7 +34,7 @@ from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.ids import Rows
 from recsys.ranking.top_k import Exclusion
-from recsys.schema import FLAGGED, ITEM_ID, SCORE, USER_ID, Labels
+from recsys.schema import FLAGGED, ITEM_ID, SCORE, USER_ID
 from recsys.settings import Settings
 
 HITS_AT: Final = 10

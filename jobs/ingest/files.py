@@ -13,8 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
+from recsys.contract import Events, Items, Users
 from recsys.errors import SourceError
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, Events, Items, Users
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Kind, Sources, Table
 
 FORMATS = {

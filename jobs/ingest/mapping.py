@@ -8,14 +8,7 @@ import polars as pl
 from jobs.ingest.files import REQUIRED, SCHEMAS
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
-from recsys.schema import (
-    ATTRIBUTES,
-    CATEGORY,
-    CATEGORY_SEPARATOR,
-    EVENT,
-    EVENT_ID,
-    TIMESTAMP_DTYPE,
-)
+from recsys.schema import ATTRIBUTES, CATEGORY, CATEGORY_SEPARATOR, EVENT, EVENT_ID, TIMESTAMP_DTYPE
 from recsys.settings import Sources, Table
 
 MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}

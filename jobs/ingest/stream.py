@@ -26,8 +26,9 @@ from jobs.ingest.stream_entries import (
 )
 from jobs.ingest.validation import rejected_rows
 from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
+from recsys.contract import Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
-from recsys.schema import ITEM_ID, Items, Labels, events_schema, flags_schema, impressions_schema
+from recsys.schema import ITEM_ID
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (

@@ -10,6 +10,7 @@ import polars as pl
 
 from jobs.ingest.mapping import map_rows
 from jobs.ingest.validation import RULES
+from recsys.contract import Events, Flags, Impressions, Items, Labels
 from recsys.schema import (
     CONTEXT,
     ITEM_ID,
@@ -21,11 +22,6 @@ from recsys.schema import (
     TIMESTAMP_DTYPE,
     USER_ID,
     VERSION,
-    Events,
-    Flags,
-    Impressions,
-    Items,
-    Labels,
 )
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry

@@ -14,10 +14,11 @@ from jobs.ingest.mapping import map_rows
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake import TABLES, Lake, scan_files
+from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
 from recsys.pseudonyms import pseudonymize_users
-from recsys.schema import EVENT, TIMESTAMP, events_schema
+from recsys.schema import EVENT, TIMESTAMP
 from recsys.settings import Sources, Table
 from recsys.settings.types import REDACTED
 

@@ -46,9 +46,9 @@ def find_near_duplicates(user_items: csr_matrix, seed: int) -> NearDuplicates:
     profiles = user_items[users]
     first, second = _find_candidates(profiles, seed)
     jaccard = _jaccard(profiles, first, second)
-    for ends in (first, second):
-        np.maximum.at(similarity, users[ends], jaccard)
-        np.add.at(copies, users[ends], (jaccard >= MIN_SIMILARITY).astype(float))
+    for side in (first, second):
+        np.maximum.at(similarity, users[side], jaccard)
+        np.add.at(copies, users[side], (jaccard >= MIN_SIMILARITY).astype(float))
     return NearDuplicates(similarity, copies)
 
 
@@ -78,6 +78,6 @@ def _jaccard(profiles: csr_matrix, first: Rows, second: Rows) -> Numbers:
     step = max(1, BLOCK // max(1, int(sizes.mean())))
     for start in range(0, len(first), step):
         part = slice(start, start + step)
-        both = profiles[first[part]].multiply(profiles[second[part]])
-        shared[part] = np.asarray(both.sum(axis=1)).ravel()
+        shared_items = profiles[first[part]].multiply(profiles[second[part]])
+        shared[part] = np.asarray(shared_items.sum(axis=1)).ravel()
     return shared / (sizes[first] + sizes[second] - shared)

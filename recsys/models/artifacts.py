@@ -83,8 +83,8 @@ def check_finite(name: str, **arrays: Array) -> None:
             raise not_finite_error(name, key)
 
 
-def not_finite_error(name: str, what: str) -> ModelError:
+def not_finite_error(name: str, array_name: str) -> ModelError:
     """Return the error of a fit that gave NaN or infinity."""
     return ModelError(
-        f"{name}: the fit gave {what} that are not finite; use less extreme settings, or more regularization"
+        f"{name}: the fit gave {array_name} that are not finite; use less extreme settings, or more regularization"
     )

@@ -82,9 +82,9 @@ def has_cuda() -> bool:
 @contextmanager
 def _full_precision() -> Generator[None]:
     """Switch TF32 off, which rounds more than `UserBlock.margins` allow for."""
-    before = torch.get_float32_matmul_precision()
+    precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(precision)

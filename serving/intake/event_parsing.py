@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from recsys.event_ids import row_hash
 from recsys.schema import (
     EVENT,
+    EVENT_DTYPES,
     EVENT_ID,
     ITEM_ID,
     PRICE,
@@ -19,7 +20,6 @@ from recsys.schema import (
     TIMESTAMP,
     USER_ID,
     VALUE,
-    Events,
     find_broken_event_rule,
     is_id,
 )
@@ -192,7 +192,7 @@ def _add_event_ids(events: Sequence[Event]) -> None:
     """Set the ids of events without one to the hash that ingest gives such rows."""
     if not events:
         return
-    schema = pl.Schema(Events)
+    schema = pl.Schema(EVENT_DTYPES)
     rows = pl.DataFrame([msgspec.to_builtins(event, builtin_types=(datetime,)) for event in events], schema=schema)
     event_ids: list[str] = rows.select(row_hash(schema)).to_series().to_list()
     for event, event_id in zip(events, event_ids, strict=True):

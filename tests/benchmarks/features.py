@@ -22,7 +22,8 @@ from features.registry import TABLES
 from features.tables import feature_tables
 from jobs.lake import Lake, scan_files
 from jobs.pipeline.steps.features import write_tables
-from recsys.schema import DEFAULT_WEIGHTS, Events
+from recsys.contract import Events
+from recsys.schema import DEFAULT_WEIGHTS
 from tests.benchmarks import features_in_duckdb, features_in_pandas
 from tests.benchmarks.generate import AS_OF, Shop, Size, generate_events
 from tests.benchmarks.watch import Watched, watch
@@ -45,11 +46,11 @@ def features(work: Path, events: int = 50_000_000) -> Iterator[tuple[str, dict[s
         write_data(directory, Size.of(size), math.ceil(size / BUCKET_EVENTS))
         took = {}
         for way in WAYS:
-            found = took[way] = _run(way, directory)
-            same = "-" if way == "ours" or found.failed or took["ours"].failed else _agreement(directory, way)
-            costs = f"{found.seconds:,.0f} | {found.cpu_seconds:,.0f} | {found.peak_bytes / 2**30:.1f}"
-            print(f"| {way} | {size:,} | {costs} | {found.failed or same} |", flush=True)
-            yield f"{way} {size}", {**asdict(found), "same": same}
+            result = took[way] = _run(way, directory)
+            same = "-" if way == "ours" or result.failed or took["ours"].failed else _agreement(directory, way)
+            costs = f"{result.seconds:,.0f} | {result.cpu_seconds:,.0f} | {result.peak_bytes / 2**30:.1f}"
+            print(f"| {way} | {size:,} | {costs} | {result.failed or same} |", flush=True)
+            yield f"{way} {size}", {**asdict(result), "same": same}
         shutil.rmtree(directory)
     print(f"\nasked of ours: under 8 GB, and faster than the others: {_verdict(took)}", flush=True)
 

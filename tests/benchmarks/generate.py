@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.contract import Items
 from recsys.schema import (
     AVAILABLE,
     BRAND,
@@ -33,7 +34,6 @@ from recsys.schema import (
     TITLE,
     USER_ID,
     VIEW,
-    Items,
 )
 
 START: Final = datetime(2023, 1, 1, tzinfo=UTC)

@@ -16,7 +16,8 @@ from features.item_features import item_features
 from features.registry import OTHER_TABLES, TABLES, describe
 from features.tables import feature_tables
 from features.user_profile import user_profile
-from recsys.schema import DEFAULT_WEIGHTS, Events, Items, Users
+from recsys.contract import Events, Items, Users
+from recsys.schema import DEFAULT_WEIGHTS
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 HALF_LIFE = 14.0

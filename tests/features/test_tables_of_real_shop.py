@@ -10,7 +10,7 @@ import pytest
 
 from features.item_features import item_features
 from features.user_profile import user_profile
-from recsys.schema import Events, Items, Users
+from recsys.contract import Events, Items, Users
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 REES46 = DATA / "rees46" / "events.csv"

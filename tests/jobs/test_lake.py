@@ -1,4 +1,4 @@
-"""The layout of the lake, what enters it, and who may open it."""
+"""The lake: its layout, the rows that it accepts, and its lock."""
 
 import json
 import subprocess
@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from jobs.lake import Lake, open_lake
+from recsys.contract import Events, Items, Users
 from recsys.errors import SettingsError
 from recsys.pseudonyms import key_check
-from recsys.schema import Events, Items, Users
 from recsys.settings import Lake as LakeSettings
 from recsys.settings import Settings
 

@@ -150,18 +150,18 @@ def symmetric_adjacency(weights: csr_matrix) -> Tensor:
     users, items = weights.shape
     entries = weights.tocoo()
     rows, columns = entries.row, entries.col + users
-    both = csr_matrix(
+    adjacency = csr_matrix(
         (np.tile(entries.data, 2), (np.concatenate([rows, columns]), np.concatenate([columns, rows]))),
         shape=(users + items, users + items),
     )
-    both.sort_indices()
+    adjacency.sort_indices()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)
         return torch.sparse_csr_tensor(
-            torch.from_numpy(both.indptr.astype(np.int32)),
-            torch.from_numpy(both.indices.astype(np.int32)),
-            torch.from_numpy(both.data),
-            both.shape,
+            torch.from_numpy(adjacency.indptr.astype(np.int32)),
+            torch.from_numpy(adjacency.indices.astype(np.int32)),
+            torch.from_numpy(adjacency.data),
+            adjacency.shape,
         )
 
 

@@ -28,19 +28,19 @@ def weighted_gram(support: Integers, offsets: Offsets, users: Integers, weights:
     for item in support:
         entries += offsets[item + 1] - offsets[item]
     columns = np.empty(entries, np.int32)  # the column of each entry; the entries of a user form a linked list
-    before = np.empty(entries, np.int32)  # the user's previous entry
+    previous = np.empty(entries, np.int32)  # the user's previous entry
     entry = 0
     for column in range(size):
         row = gram[column]
         for place in range(offsets[support[column]], offsets[support[column] + 1]):
             user = users[place]
             weight = weights[user]
-            before[entry], columns[entry] = last[user], column
+            previous[entry], columns[entry] = last[user], column
             last[user] = entry
             other = entry
             while other >= 0:
                 row[columns[other]] += weight
-                other = before[other]
+                other = previous[other]
             entry += 1
     for item in support:
         for place in range(offsets[item], offsets[item + 1]):

@@ -185,7 +185,7 @@ def _classify_level(
 
     truth: Rows = level.codes[split.test]
     codes, confidence = best(classifier.probabilities(split.test))
-    uncalibrated, before = best(softmax(classifier.logits(split.test)))
+    uncalibrated, uncalibrated_confidence = best(softmax(classifier.logits(split.test)))
     propagated, _ = best(LabelPropagation.build(positives, labels, int(labels.max()) + 1).shares(split.test))
     measurement = LevelMeasurement(
         level=level.number,
@@ -193,7 +193,7 @@ def _classify_level(
         accuracy=_accuracy(codes, truth),
         macro_f1=macro_f1(truth, codes),
         calibration_error=calibration_error(confidence, codes == truth),
-        uncalibrated_error=calibration_error(before, uncalibrated == truth),
+        uncalibrated_error=calibration_error(uncalibrated_confidence, uncalibrated == truth),
         most_frequent_accuracy=_accuracy(np.full_like(truth, level.class_codes[0]), truth),
         propagation_accuracy=_accuracy(propagated, truth),
     )

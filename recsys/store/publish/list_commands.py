@@ -60,9 +60,9 @@ def set_commands(
     keys = (owner_starts[1:] - owner_starts[:-1])[rows] + len(prefix) + len(suffix)
     total = int(sizes.sum())
     out = np.empty(total + int(keys.sum()) + 2 * _ROW_BYTES * len(rows) + SLACK, np.uint8)
-    around = (padded(prefix), padded(suffix), padded(b"\r\n$4\r\nMSET\r\n"))
+    affixes = (padded(prefix), padded(suffix), padded(b"\r\n$4\r\nMSET\r\n"))
     used = _fill(
-        *around,
+        *affixes,
         owner_starts,
         owners,
         list_starts,
@@ -166,18 +166,18 @@ def _fill(
     per_command: int,
     out: Bytes,
 ) -> np.uint64:
-    before, after, verb = _U(len(prefix) - 8), _U(len(suffix) - 8), _U(len(name) - 8)
+    prefix_size, suffix_size, name_size = _U(len(prefix) - 8), _U(len(suffix) - 8), _U(len(name) - 8)
     at = _0
     for place in range(len(rows)):
         if place % per_command == 0:
             at = _mark(_STAR, _U(2 * min(per_command, len(rows) - place) + 1), out, at)
-            at = _copy(name, _0, verb, out, at)
+            at = _copy(name, _0, name_size, out, at)
         row = rows[place]
         owner, length = _U(owner_starts[row]), _U(owner_starts[row + 1] - owner_starts[row])
-        at = _line_end(out, _mark(_DOLLAR, before + length + after, out, at))
-        at = _copy(prefix, _0, before, out, at)
+        at = _line_end(out, _mark(_DOLLAR, prefix_size + length + suffix_size, out, at))
+        at = _copy(prefix, _0, prefix_size, out, at)
         at = _copy(owners, owner, length, out, at)
-        at = _line_end(out, _copy(suffix, _0, after, out, at))
+        at = _line_end(out, _copy(suffix, _0, suffix_size, out, at))
         at = _line_end(out, _mark(_DOLLAR, _U(sizes[place]), out, at))
         start, end = list_starts[row], min(list_starts[row + 1], list_starts[row] + max_length)
         for item in range(start, end):
@@ -211,12 +211,12 @@ def _slots(
     key: Bytes,
     out: NDArray[np.int16],
 ) -> None:
-    before, after = _U(len(prefix) - 8), _U(len(suffix) - 8)
+    prefix_size, suffix_size = _U(len(prefix) - 8), _U(len(suffix) - 8)
     for place in range(len(rows)):
         row = rows[place]
-        at = _copy(prefix, _0, before, key, _0)
+        at = _copy(prefix, _0, prefix_size, key, _0)
         at = _copy(owners, _U(owner_starts[row]), _U(owner_starts[row + 1] - owner_starts[row]), key, at)
-        size = int(_copy(suffix, _0, after, key, at))
+        size = int(_copy(suffix, _0, suffix_size, key, at))
         start, end = _tag(key, size)
         crc = 0
         for byte in range(start, end):

@@ -72,8 +72,8 @@ class Block:
 
     def key_bytes(self) -> int:
         """Return the total length of the keys of `rows`."""
-        around = (len(self.prefix) + len(self.suffix)) * len(self.rows)
-        return around + int(np.diff(self.owner_starts)[self.rows].sum())
+        affix_bytes = (len(self.prefix) + len(self.suffix)) * len(self.rows)
+        return affix_bytes + int(np.diff(self.owner_starts)[self.rows].sum())
 
     def add_sizes(self, out: Numbers) -> None:
         """Add to `out[p]` the bytes of the ids at position p of all lists, each with the separator after it."""

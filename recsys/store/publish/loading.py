@@ -146,9 +146,9 @@ class Loader:
     def _count_replies(self, channel: Channel, replies: int) -> None:
         batches = self._sent[channel]
         while replies:
-            taken = min(replies, batches[0].commands - batches[0].answered)
-            batches[0].answered += taken
-            replies -= taken
+            answered = min(replies, batches[0].commands - batches[0].answered)
+            batches[0].answered += answered
+            replies -= answered
             if batches[0].answered == batches[0].commands:
                 batches.popleft()
 

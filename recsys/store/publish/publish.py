@@ -235,5 +235,5 @@ def _verify_count(client: Client, keys: Keys, version: str, expected: int) -> No
 
 def _find_previous(client: Client, keys: Keys, version: str) -> str | None:
     """Return the version, other than `version`, that went live last."""
-    published = [each.name for each in versions(client, keys) if each.published_at]
+    published = [other.name for other in versions(client, keys) if other.published_at]
     return next((name for name in published if name != version), None)

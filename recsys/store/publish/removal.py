@@ -21,17 +21,21 @@ REMOVING: Final = "removing"
 def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
     """Remove versions that killed publishers left incomplete, except `version`; return the removed ones."""
     all_versions = versions(client, keys)
-    partial = [each.name for each in all_versions if not (each.published_at or each.live or each.name == version)]
+    partial = [
+        other.name for other in all_versions if not (other.published_at or other.live or other.name == version)
+    ]
     return [name for name in partial if remove_version(client, keys, name)]
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
     """Keep the versions in `kept` and the last to go live, `keep_versions` in all; return the removed ones."""
     all_versions = versions(client, keys)
-    complete = [*kept, *(each.name for each in all_versions if each.published_at or each.live)]
+    complete = [*kept, *(version.name for version in all_versions if version.published_at or version.live)]
     remaining = list(dict.fromkeys(complete))[: max(keep_versions, len(kept))]
     return [
-        each.name for each in all_versions if each.name not in remaining and remove_version(client, keys, each.name)
+        version.name
+        for version in all_versions
+        if version.name not in remaining and remove_version(client, keys, version.name)
     ]
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from jobs.ingest.ingest import TableCount, ingest, ingest_history
 from jobs.lake import Lake
+from recsys.contract import Events, Items, Users
 from recsys.errors import SettingsError
-from recsys.schema import Events, Items, Users
 from recsys.settings import Sources, Table
 from tests.ingests import LATEST, hash_lake, ingest_files, write_events
 from tests.queries import CONTRACT

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from jobs.ingest.mapping import check_table, map_rows
+from recsys.contract import Events, Items
 from recsys.errors import SettingsError, SourceError
-from recsys.schema import Events, Items
 from recsys.settings import ColumnMapping, Kind, Sources, Table
 
 ORDER = {"user_id": "customer", "item_id": "sku", "event": "'purchase'", "timestamp": "time"}

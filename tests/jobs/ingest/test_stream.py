@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jobs.ingest import stream as archiving
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake import Lake
-from recsys.schema import Events, Items
+from recsys.contract import Events, Items
 from recsys.store.embedded import ServerAddress
 from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from tests.event_stream import (

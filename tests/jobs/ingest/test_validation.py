@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import Lake
-from recsys.schema import DEFAULT_WEIGHTS, MIN_TIMESTAMP, Events
+from recsys.contract import Events
+from recsys.schema import DEFAULT_WEIGHTS, MIN_TIMESTAMP
 from recsys.settings import Sources, Table
 from tests.ingests import (
     EVENT,

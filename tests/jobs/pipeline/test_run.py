@@ -1,4 +1,4 @@
-"""A run that was left starts over when what it reads has changed, not when later days have."""
+"""An interrupted run starts over if the events that it reads have changed, not if only later ones have."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from jobs.lake import Lake
 from jobs.pipeline.run import open_run
-from recsys.schema import Events
+from recsys.contract import Events
 from recsys.settings import Settings
 
 AS_OF = datetime(2024, 5, 3, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Bodies of calls, and which routes calls are of."""
+"""Bodies of requests, and the routes of requests."""
 
 from typing import cast
 
@@ -38,7 +38,7 @@ def test_a_body_is_decoded() -> None:
         (b'{"user_ids": ["\\ud800"]}', "body", "the JSON object that the schema describes"),
     ],
 )
-def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: str) -> None:
+def test_invalid_bodies_are_refused(body: bytes, field: str, expected: str) -> None:
     with pytest.raises(InvalidValueError) as error:
         call(body).decode_body(BatchRequest)
     assert (error.value.field, error.value.value, error.value.expected) == (field, REDACTED, expected)
@@ -56,10 +56,10 @@ def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: st
     ],
 )
 def test_a_fast_route_is_found(method: str, path: bytes, name: str, encoded_id: bytes) -> None:
-    found = find_route(method, path)
-    assert found is not None
-    assert (found[0].name, found[1]) == (name, encoded_id)
-    assert found[0] in ROUTES
+    result = find_route(method, path)
+    assert result is not None
+    assert (result[0].name, result[1]) == (name, encoded_id)
+    assert result[0] in ROUTES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import polars as pl
 from features.tables import feature_tables
 from jobs.pipeline.steps.features import write_tables
 from jobs.pipeline.steps.profiles import write_profiles
-from recsys.schema import Users
+from recsys.contract import Users
 from tests.tables import make_events, make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.schema import (
-    DEFAULT_WEIGHTS,
-    ID_PATTERN,
-    MIN_TIMESTAMP,
-    Events,
-    Items,
-    Users,
-    events_schema,
-    find_broken_event_rule,
-)
+from recsys.contract import Events, Items, Users, events_schema
+from recsys.schema import DEFAULT_WEIGHTS, EVENT_DTYPES, ID_PATTERN, MIN_TIMESTAMP, find_broken_event_rule
 
 LATEST = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -187,3 +179,7 @@ def test_an_event_by_itself_breaks_a_rule_as_one_in_a_table_does(
     rules = failure.counts()
     assert (broken is None) == (not rules)
     assert broken is None or broken in rules
+
+
+def test_event_dtypes_are_those_of_the_contract() -> None:
+    assert pl.Schema(EVENT_DTYPES) == pl.Schema(Events)

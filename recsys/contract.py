@@ -1,0 +1,211 @@
+"""Column types and row rules of the tables of the lake: events, items, users, impressions, flags, labels."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+import dataframely as dy
+import polars as pl
+
+from recsys.schema import (
+    BOT,
+    EVENT,
+    EVENT_ID,
+    FINE,
+    ID_PATTERN,
+    ITEM_ID,
+    LABEL,
+    MIN_TIMESTAMP,
+    PRICE,
+    QUANTITY,
+    TIMESTAMP,
+    USER_ID,
+    VALUE,
+)
+
+
+def _is_id(name: str) -> pl.Expr:
+    return pl.col(name).str.contains(ID_PATTERN)
+
+
+def _is_amount(name: str) -> pl.Expr:
+    return pl.col(name).is_finite() & (pl.col(name) >= 0)
+
+
+# NaN passes the columns and fails the rules below, so that one mistake has one name.
+class Events(dy.Schema):
+    """Events of users, one row per event: `timestamp` in UTC, `price` of one unit in the currency of the shop."""
+
+    event_id = dy.String()
+    user_id = dy.String()
+    item_id = dy.String()
+    event = dy.String()
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+    value = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    quantity = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    session_id = dy.String(nullable=True)
+    ip = dy.String(nullable=True)
+    user_agent = dy.String(nullable=True)
+
+    @dy.rule()
+    def event_id_is_an_id(cls) -> pl.Expr:
+        """Require `event_id` to match `ID_PATTERN`."""
+        return _is_id(EVENT_ID)
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
+        return _is_id(ITEM_ID)
+
+    @dy.rule()
+    def value_is_finite(cls) -> pl.Expr:
+        """Require `value` to be finite."""
+        return pl.col(VALUE).is_finite()
+
+    @dy.rule()
+    def price_is_an_amount(cls) -> pl.Expr:
+        """Require `price` to be finite and not negative."""
+        return _is_amount(PRICE)
+
+    @dy.rule()
+    def quantity_is_an_amount(cls) -> pl.Expr:
+        """Require `quantity` to be finite and not negative."""
+        return _is_amount(QUANTITY)
+
+
+class Items(dy.Schema):
+    """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object."""
+
+    item_id = dy.String()
+    title = dy.String(nullable=True)
+    category = dy.List(dy.String(), nullable=True)
+    brand = dy.String(nullable=True)
+    price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    text = dy.String(nullable=True)
+    available = dy.Bool(nullable=True)
+    created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    attributes = dy.String(nullable=True)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
+        return _is_id(ITEM_ID)
+
+    @dy.rule()
+    def price_is_an_amount(cls) -> pl.Expr:
+        """Require `price` to be finite and not negative."""
+        return _is_amount(PRICE)
+
+
+class Users(dy.Schema):
+    """User data of the shop, one row per user: `attributes` is a JSON object."""
+
+    user_id = dy.String()
+    attributes = dy.String(nullable=True)
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
+        return _is_id(USER_ID)
+
+
+class Impressions(dy.Schema):
+    """Items shown online, one row per item of an answer: `rank` from 1, `source` the list it came from."""
+
+    request_id = dy.String()
+    user_id = dy.String(nullable=True)
+    item_id = dy.String()
+    rank = dy.Int32(min=1)
+    source = dy.String()
+    version = dy.String(nullable=True)
+    context = dy.String(nullable=True)
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def item_id_is_an_id(cls) -> pl.Expr:
+        """Require `item_id` to match `ID_PATTERN`."""
+        return _is_id(ITEM_ID)
+
+
+class Flags(dy.Schema):
+    """Users flagged online, one row per flag: `score` from 0 to 100, `shadow` true if it was only recorded."""
+
+    user_id = dy.String()
+    score = dy.Float64(min=0, max=100)
+    reasons = dy.List(dy.String())
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+    shadow = dy.Bool()
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
+        return _is_id(USER_ID)
+
+
+class Labels(dy.Schema):
+    """Labels of analysts, one row per user: `label` is bot or fine."""
+
+    user_id = dy.String()
+    label = dy.String()
+    labelled_at = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    @dy.rule()
+    def user_id_is_an_id(cls) -> pl.Expr:
+        """Require `user_id` to match `ID_PATTERN`."""
+        return _is_id(USER_ID)
+
+    @dy.rule()
+    def label_is_known(cls) -> pl.Expr:
+        """Require `label` to be bot or fine."""
+        return pl.col(LABEL).is_in([BOT, FINE])
+
+
+def flags_schema(latest: datetime) -> type[Flags]:
+    """Return `Flags` with a rule that times are from 2000 up to `latest`."""
+
+    class KnownFlags(Flags):
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+
+    return KnownFlags
+
+
+def impressions_schema(latest: datetime) -> type[Impressions]:
+    """Return `Impressions` with a rule that times are from 2000 up to `latest`."""
+
+    class KnownImpressions(Impressions):
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+
+    return KnownImpressions
+
+
+def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
+    """Return `Events` with rules that event names are in `names` and times are from 2000 up to `latest`."""
+
+    class KnownEvents(Events):
+        @dy.rule()
+        def event_is_known(cls) -> pl.Expr:
+            """Require `event` to be in `names`."""
+            return pl.col(EVENT).is_in(sorted(names))
+
+        @dy.rule()
+        def timestamp_is_in_range(cls) -> pl.Expr:
+            """Require `timestamp` to be from 2000 up to `latest`."""
+            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+
+    return KnownEvents
