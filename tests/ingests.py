@@ -1,4 +1,4 @@
-"""Files to ingest, ingests of them, and what they leave in a lake."""
+"""Files to ingest, ingests of them, and reads of the resulting lake."""
 
 import csv
 import hashlib

@@ -80,5 +80,5 @@ def test_it_runs_a_whole_night(installed: Path) -> None:
     assert manifest["status"] == "complete"
     report = installed / "var" / "runs" / manifest["run_id"] / "report" / "report.html"
     assert "Recommendations report" in report.read_text()
-    found = json.loads(run(installed, "recsys", "recommend", "user1", "--json"))
-    assert found["source"] == "personal"
+    result = json.loads(run(installed, "recsys", "recommend", "user1", "--json"))
+    assert result["source"] == "personal"

@@ -44,9 +44,9 @@ def show(name: str, outcomes: Sequence[AttackResult]) -> Figures:
     print(f"\n{name}, {len(outcomes)} attacks\n")
     print("| attack | precision | recall | AUC | hits of the target | defended |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for kind, found in kinds.items():
-        if found:
-            means = _means(found)
+    for kind, result in kinds.items():
+        if result:
+            means = _means(result)
             cells = (
                 means["precision"],
                 means["recall"],
@@ -65,8 +65,8 @@ def show(name: str, outcomes: Sequence[AttackResult]) -> Figures:
         "NDCG lost by clean users": (figures["NDCG lost by clean users"] < 0.01, "< .01"),
     }
     print("\n| of all | asked | measured |\n| --- | --- | --- |")
-    for what, (reached, asked) in bars.items():
-        print(f"| {what} | {asked} | {'' if reached else '**missed:** '}{figures[what]:.4f} |")
+    for what, (reached, limit) in bars.items():
+        print(f"| {what} | {limit} | {'' if reached else '**missed:** '}{figures[what]:.4f} |")
     return figures
 
 

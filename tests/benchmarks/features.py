@@ -46,11 +46,11 @@ def features(work: Path, events: int = 50_000_000) -> Iterator[tuple[str, dict[s
         write_data(directory, Size.of(size), math.ceil(size / BUCKET_EVENTS))
         took = {}
         for way in WAYS:
-            found = took[way] = _run(way, directory)
-            same = "-" if way == "ours" or found.failed or took["ours"].failed else _agreement(directory, way)
-            costs = f"{found.seconds:,.0f} | {found.cpu_seconds:,.0f} | {found.peak_bytes / 2**30:.1f}"
-            print(f"| {way} | {size:,} | {costs} | {found.failed or same} |", flush=True)
-            yield f"{way} {size}", {**asdict(found), "same": same}
+            result = took[way] = _run(way, directory)
+            same = "-" if way == "ours" or result.failed or took["ours"].failed else _agreement(directory, way)
+            costs = f"{result.seconds:,.0f} | {result.cpu_seconds:,.0f} | {result.peak_bytes / 2**30:.1f}"
+            print(f"| {way} | {size:,} | {costs} | {result.failed or same} |", flush=True)
+            yield f"{way} {size}", {**asdict(result), "same": same}
         shutil.rmtree(directory)
     print(f"\nasked of ours: under 8 GB, and faster than the others: {_verdict(took)}", flush=True)
 

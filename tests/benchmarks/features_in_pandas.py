@@ -130,12 +130,13 @@ def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     counts = _texts(counts[counts["users"] >= MIN_USERS])
     same = counts["item_id"] == counts["other_item_id"]
     alone = counts[same].set_index("item_id")["users"]
-    found = counts[~same].copy()
-    product = found["item_id"].map(alone).astype(float) * found["other_item_id"].map(alone)
-    found["cosine"] = found["users"] / np.sqrt(product)
-    found = found.sort_values(["item_id", "cosine", "users", "other_item_id"], ascending=[True, False, False, True])
-    found["rank"] = found.groupby("item_id").cumcount() + 1
-    return found.loc[found["rank"] <= n, ["item_id", "rank", "other_item_id", "users", "cosine"]]
+    result = counts[~same].copy()
+    product = result["item_id"].map(alone).astype(float) * result["other_item_id"].map(alone)
+    result["cosine"] = result["users"] / np.sqrt(product)
+    order = ["item_id", "cosine", "users", "other_item_id"]
+    result = result.sort_values(order, ascending=[True, False, False, True])
+    result["rank"] = result.groupby("item_id").cumcount() + 1
+    return result.loc[result["rank"] <= n, ["item_id", "rank", "other_item_id", "users", "cosine"]]
 
 
 def _price_rank(priced: pd.DataFrame) -> pd.Series:

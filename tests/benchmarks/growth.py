@@ -66,13 +66,13 @@ def growth(work: Path, sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, Any]
         if str(millions) not in measured:
             measured[str(millions)] = _measure(work / f"growth-{millions}", millions * MILLION)
             write_json(unfinished, measured)
-    found = {millions: measured[str(millions)] for millions in sizes}
-    _print_table(found)
-    _print_growth(found)
-    _plot(found, RESULTS / "growth.svg")
-    write_json(RESULTS / "growth.json", found)
+    result = {millions: measured[str(millions)] for millions in sizes}
+    _print_table(result)
+    _print_growth(result)
+    _plot(result, RESULTS / "growth.svg")
+    write_json(RESULTS / "growth.json", result)
     unfinished.unlink()
-    yield from ((f"{millions} million events", steps) for millions, steps in found.items())
+    yield from ((f"{millions} million events", steps) for millions, steps in result.items())
 
 
 def _measure(directory: Path, events: int) -> dict[str, dict[str, Any]]:
@@ -121,11 +121,11 @@ def _costs(seconds: float, peak_bytes: int, failed: str | None = None) -> dict[s
     return {"seconds": seconds, "peak_bytes": peak_bytes} | ({"failed": failed} if failed else {})
 
 
-def _print_table(found: Mapping[int, Mapping[str, Any]]) -> None:
-    titles = [f"{millions} M: s | GB" for millions in found]
+def _print_table(result: Mapping[int, Mapping[str, Any]]) -> None:
+    titles = [f"{millions} M: s | GB" for millions in result]
     print(f"\n| step | {' | '.join(titles)} |\n| --- |{' --- | --- |' * len(titles)}")
-    for step in _names(found):
-        cells = [_cells(steps.get(step)) for steps in found.values()]
+    for step in _names(result):
+        cells = [_cells(steps.get(step)) for steps in result.values()]
         print(f"| {step} | {' | '.join(cells)} |", flush=True)
 
 
@@ -136,28 +136,28 @@ def _cells(costs: Mapping[str, Any] | None) -> str:
     return f"{costs['seconds']:,.1f}{', failed: ' + costs['failed'] if 'failed' in costs else ''} | {memory}"
 
 
-def _names(found: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(step for steps in found.values() for step in steps))
+def _names(result: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(step for steps in result.values() for step in steps))
 
 
-def _print_growth(found: Mapping[int, Mapping[str, Any]]) -> None:
+def _print_growth(result: Mapping[int, Mapping[str, Any]]) -> None:
     """List the steps whose time or memory grows faster than the events between two sizes, with the reason."""
     print("\nWhat grows faster than the events (exponent above 1.1 between two sizes):\n")
-    sizes = list(found)
-    for step in _names(found):
+    sizes = list(result)
+    for step in _names(result):
         said: list[str] = []
         for small, large in pairwise(sizes):
             for what, unit, least in (("seconds", "time", MIN_SECONDS), ("peak_bytes", "memory", MIN_BYTES)):
-                exponent = _exponent(found, step, what, small, large)
-                if exponent > FASTER and found[large][step][what] > least:
+                exponent = _exponent(result, step, what, small, large)
+                if exponent > FASTER and result[large][step][what] > least:
                     said.append(f"{unit} ^{exponent:.2f} from {small} to {large} M")
         if said:
             print(f"- {step}: {', '.join(said)}. {_why(step)}")
 
 
-def _exponent(found: Mapping[int, Mapping[str, Any]], step: str, what: str, small: int, large: int) -> float:
+def _exponent(result: Mapping[int, Mapping[str, Any]], step: str, what: str, small: int, large: int) -> float:
     """Return the exponent p of costs that grow as events ** p; 0 if a size lacks the step."""
-    low, high = (found[size].get(step, {}).get(what, 0) for size in (small, large))
+    low, high = (result[size].get(step, {}).get(what, 0) for size in (small, large))
     return math.log(high / low) / math.log(large / small) if low > 0 and high > 0 else 0.0
 
 
@@ -166,21 +166,21 @@ def _why(step: str) -> str:
     return reason[0].upper() + reason[1:] + "."
 
 
-def _plot(found: Mapping[int, Mapping[str, Any]], path: Path) -> None:
+def _plot(result: Mapping[int, Mapping[str, Any]], path: Path) -> None:
     """Plot time and memory of each step over the events on logarithmic scales; the dashed line is linear growth."""
     figure = matplotlib.figure.Figure(figsize=(13, 6), layout="constrained")
     panels = figure.subplots(1, 2)
-    sizes = list(found)
+    sizes = list(result)
     for panel, what, unit, title in zip(
         panels, ("seconds", "peak_bytes"), (1, 2**30), ("seconds", "peak memory, GB"), strict=True
     ):
-        for number, step in enumerate(_names(found)):
-            points = [(size, found[size][step][what] / unit) for size in sizes if step in found[size]]
+        for number, step in enumerate(_names(result)):
+            points = [(size, result[size][step][what] / unit) for size in sizes if step in result[size]]
             shown = [(size, value) for size, value in points if value > 0]
             if shown:
                 line = "-" if number < 10 else ":"
                 panel.plot(*zip(*shown, strict=True), line, marker="o", label=step, color=f"C{number % 10}")
-        top = max(found[sizes[0]][step][what] for step in found[sizes[0]]) / unit
+        top = max(result[sizes[0]][step][what] for step in result[sizes[0]]) / unit
         panel.plot(sizes, [top * size / sizes[0] for size in sizes], "--", color="grey", label="as the events")
         panel.set(xscale="log", yscale="log", xlabel="million events", ylabel=title)
         panel.set_xticks(sizes, [str(size) for size in sizes])

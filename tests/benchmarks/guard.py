@@ -97,16 +97,16 @@ def guard(work: Path) -> Iterator[tuple[str, Any]]:
     try:
         with redis.Redis(host=server.host, port=server.port) as client:
             publish(client, KEYS, VERSION, directory / "lists", 2)
-            found = _costs(directory, url) | _burst(directory, settings, client)
+            result = _costs(directory, url) | _burst(directory, settings, client)
     finally:
         stop_server(directory / "valkey")
     print("\n| the guard | asked | measured |\n| --- | --- | --- |")
-    for name, value in found.items():
+    for name, value in result.items():
         shown = value if isinstance(value, str) else f"{value:,.3f}"
         missed = name in MOST and (isinstance(value, str) or value > MOST[name])
-        asked = f"≤ {MOST[name]:,.2f}" if name in MOST else ""
-        print(f"| {name} | {asked} | {f'**missed: {shown}**' if missed else shown} |")
-    yield from found.items()
+        limit = f"≤ {MOST[name]:,.2f}" if name in MOST else ""
+        print(f"| {name} | {limit} | {f'**missed: {shown}**' if missed else shown} |")
+    yield from result.items()
 
 
 def _costs(directory: Path, url: str) -> dict[str, Any]:
@@ -129,15 +129,15 @@ def _costs(directory: Path, url: str) -> dict[str, Any]:
                 events = driven(addresses[mode], 2, many, TURN_SECONDS)["requests a second"] * 100
                 if turn:  # the first warms both
                     rounds[mode].append((p50s[0], p50s[1], events))
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for mode in MODES:
         p50, full_p50, events = (statistics.median(column) for column in zip(*rounds[mode], strict=True))
-        found[f"one event, p50, {mode}, ms"] = p50
-        found[f"one event with session, address and browser, p50, {mode}, ms"] = full_p50
-        found[f"batches of 100, events a second, {mode}"] = events
+        result[f"one event, p50, {mode}, ms"] = p50
+        result[f"one event with session, address and browser, p50, {mode}, ms"] = full_p50
+        result[f"batches of 100, events a second, {mode}"] = events
     pairs = list(zip(rounds["off"], rounds["flag"], strict=True))
     added, added_to_full, lost, *_ = MOST
-    return found | {
+    return result | {
         added: statistics.median(with_it[0] - without[0] for without, with_it in pairs),
         added_to_full: statistics.median(with_it[1] - without[1] for without, with_it in pairs),
         lost: statistics.median(1 - with_it[2] / without[2] for without, with_it in pairs),
@@ -201,8 +201,8 @@ def _renewed(settings: Settings, client: redis.Redis) -> str:
     now = datetime.now(UTC)
     archive(open_lake(settings), settings.sources, client, KEYS, now + timedelta(days=1))
     renew_trending(settings, now, LogProgress())
-    found: Any = client.get(KEYS.ranking(VERSION, TRENDING))
-    return _place(found.decode().split(" ") if found else [])
+    result: Any = client.get(KEYS.ranking(VERSION, TRENDING))
+    return _place(result.decode().split(" ") if result else [])
 
 
 def _place(items: Sequence[str]) -> str:
@@ -248,10 +248,10 @@ async def _reading(address: str, read: Read, started: float, until: float, numbe
     turn = number
     while (at := started + turn / READS_A_SECOND) < until:
         await asyncio.sleep(max(0.0, at - time.perf_counter()))
-        asked = time.perf_counter()
+        limit = time.perf_counter()
         status = await _asked(reader, writer, f"GET /v1/recommendations/u{turn * 7919 % USERS}")
         read.failed += status != 200
-        (read.quiet if asked < started + QUIET_SECONDS else read.during).append(time.perf_counter() - asked)
+        (read.quiet if limit < started + QUIET_SECONDS else read.during).append(time.perf_counter() - limit)
         turn += READERS
     writer.close()
 

@@ -115,8 +115,8 @@ def _compare(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> dict[s
 def _ours(work: Path, split: PublicSplit) -> Iterator[tuple[str, str, dict[str, Any]]]:
     out = work / "ours.json"
     chosen = [part for model in OURS for part in ("--model", model)]
-    asked = ["--k", str(split.k), "--protocol", split.protocol, "--repeat", "exclude", "--json", str(out)]
-    command = [str(RECSYS), "benchmark", str(SHARED / split.name), *chosen, *asked]
+    options = ["--k", str(split.k), "--protocol", split.protocol, "--repeat", "exclude", "--json", str(out)]
+    command = [str(RECSYS), "benchmark", str(SHARED / split.name), *chosen, *options]
     environment = os.environ | {"RECSYS_DIRECTORY": str(work)}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     figures = json.loads(out.read_text())["models"]

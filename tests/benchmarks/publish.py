@@ -147,9 +147,9 @@ def _read_milliseconds(client: redis.Redis, users: int, going_on: Callable[[], b
     while len(seconds) < READS or going_on():
         for user in generator.integers(0, users, 1_000):
             started = time.perf_counter()
-            found = user_items(client, KEYS, str(FIRST_ID + user), LENGTH)
+            result = user_items(client, KEYS, str(FIRST_ID + user), LENGTH)
             seconds.append(time.perf_counter() - started)
-            assert found.source == "personal"
+            assert result.source == "personal"
     return float(np.quantile(seconds, 0.5) * 1000), float(np.quantile(seconds, 0.99) * 1000)
 
 
@@ -162,9 +162,9 @@ def _rollback_milliseconds(client: redis.Redis, port: int, users: int) -> float:
         generator = np.random.default_rng(seed)
         with redis.Redis(port=port) as reader:
             while not done.is_set():
-                found = user_items(reader, KEYS, str(FIRST_ID + generator.integers(users)), LENGTH)
-                if found.source != "personal":
-                    missed.append(found.version)
+                result = user_items(reader, KEYS, str(FIRST_ID + generator.integers(users)), LENGTH)
+                if result.source != "personal":
+                    missed.append(result.version)
 
     readers = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
     for reader in readers:

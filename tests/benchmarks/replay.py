@@ -52,14 +52,14 @@ def replay(work: Path) -> Iterator[tuple[str, Any]]:
     directory = work / "replay"
     command = [RECSYS, "--config", str(EXAMPLE), "nightly", str(demo_directory()), "--as-of", f"{AS_OF:%Y-%m-%d}"]
     subprocess.run(command, env=_environment(directory), check=True, stdout=subprocess.DEVNULL)
-    found = replay_week(directory, AS_OF)
+    result = replay_week(directory, AS_OF)
     print(
         f"\n| Complete Journey, {DAYS} days, the rest of each basket | Recall@{K} | NDCG@{K} |\n| --- | --- | --- |"
     )
     for name in LISTS:
-        print(f"| {name} | {found[name]['recall']:.4f} | {found[name]['ndcg']:.4f} |")
-    print(f"live over nightly, 95 % of households drawn again: {found['difference']}")
-    yield from found.items()
+        print(f"| {name} | {result[name]['recall']:.4f} | {result[name]['ndcg']:.4f} |")
+    print(f"live over nightly, 95 % of households drawn again: {result['difference']}")
+    yield from result.items()
 
 
 def replay_week(directory: Path, as_of: datetime) -> dict[str, Any]:
@@ -117,7 +117,7 @@ async def _replayed(settings: Settings, trips: list[Trip]) -> dict[str, tuple[ND
                 published: Any = client.get(keys.user_items(version, trip.user_id))
                 nightly = published.decode().split(" ") if published else []
                 await _trip(worker, trip, nightly, clock, scores)
-    return {name: _by_household(found) for name, found in scores.items()}
+    return {name: _by_household(result) for name, result in scores.items()}
 
 
 async def _trip(
@@ -163,8 +163,8 @@ def metrics(items: list[str], wanted: set[str]) -> tuple[float, float]:
     return float(hits.sum() / len(wanted)), float((hits * discounts[: len(hits)]).sum() / best)
 
 
-def _by_household(found: dict[str, list[tuple[float, float]]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    means = np.array([np.mean(found[user_id], axis=0) for user_id in sorted(found)])
+def _by_household(result: dict[str, list[tuple[float, float]]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    means = np.array([np.mean(result[user_id], axis=0) for user_id in sorted(result)])
     return means[:, 0], means[:, 1]
 
 

@@ -51,43 +51,43 @@ def screening_scale(
     """Seconds and peak memory of the screen step, and seconds of the graph part at each size."""
     yield SCREEN, _screen_step(work / "screening", size)
     measured = {count: _graph_part(work / f"graph-{count}", count) for count in edges}
-    exponent = _exponent({found["edges"]: found["seconds"] for found in measured.values()})
+    exponent = _exponent({result["edges"]: result["seconds"] for result in measured.values()})
     print("\n| the graph part of screening: edges | users | seconds | seconds a million edges | peak GB |")
     print("| --- | --- | --- | --- | --- |")
-    for found in measured.values():
-        each = found["seconds"] / found["edges"] * MILLION
-        costs = f"{found['seconds']:,.1f} | {each:.2f} | {found['peak_bytes'] / 2**30:.1f}"
-        print(f"| {found['edges']:,} | {found['users']:,} | {costs} |")
+    for result in measured.values():
+        each = result["seconds"] / result["edges"] * MILLION
+        costs = f"{result['seconds']:,.1f} | {each:.2f} | {result['peak_bytes'] / 2**30:.1f}"
+        print(f"| {result['edges']:,} | {result['users']:,} | {costs} |")
     verdict = "reached" if exponent < NEAR_LINEAR else "**missed**"
     print(f"\nasked: near-linear; seconds grow as edges ^ {exponent:.2f}: {verdict}", flush=True)
     _plot(measured, exponent, RESULTS / "screening.svg")
-    yield from ((f"graph of {count} edges", found) for count, found in measured.items())
+    yield from ((f"graph of {count} edges", result) for count, result in measured.items())
     yield "graph exponent", {"exponent": exponent}
 
 
 def _screen_step(directory: Path, size: Size) -> dict[str, Any]:
     shutil.rmtree(directory, ignore_errors=True)
     write_data(directory, size, math.ceil(size.events / BUCKET_EVENTS))
-    found = _run(SCREEN, directory)
-    users = read_json(directory / f"{SCREEN}.json") if found["failed"] is None else {}
-    reached = found["failed"] is None and found["seconds"] < MAX_SECONDS and found["peak_bytes"] < MAX_BYTES
+    result = _run(SCREEN, directory)
+    users = read_json(directory / f"{SCREEN}.json") if result["failed"] is None else {}
+    reached = result["failed"] is None and result["seconds"] < MAX_SECONDS and result["peak_bytes"] < MAX_BYTES
     print("\n| nightly screening | asked | measured |\n| --- | --- | --- |")
-    measured = f"{found['seconds']:,.0f} s, {found['peak_bytes'] / 2**30:.1f} GB"
-    shown = found["failed"] or (measured if reached else f"**missed: {measured}**")
+    measured = f"{result['seconds']:,.0f} s, {result['peak_bytes'] / 2**30:.1f} GB"
+    shown = result["failed"] or (measured if reached else f"**missed: {measured}**")
     print(f"| {users.get('users', size.users):,} users × {size.events:,} events | < 300 s, < 8 GB | {shown} |")
     shutil.rmtree(directory)
-    return found | users
+    return result | users
 
 
 def _graph_part(directory: Path, edges: int) -> dict[str, Any]:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     save_npz(directory / "graph.npz", make_graph(edges))
-    found = _run(GRAPH, directory)
-    assert found["failed"] is None, f"the graph part {found['failed']}"
-    found |= read_json(directory / f"{GRAPH}.json")  # its seconds are those of the maths alone
+    result = _run(GRAPH, directory)
+    assert result["failed"] is None, f"the graph part {result['failed']}"
+    result |= read_json(directory / f"{GRAPH}.json")  # its seconds are those of the maths alone
     shutil.rmtree(directory)
-    return found
+    return result
 
 
 def make_graph(edges: int) -> csr_matrix:
@@ -123,8 +123,8 @@ def write_graph(directory: Path) -> None:
     started = time.perf_counter()
     graph = measure_graph(user_items, events.data, seed=0)
     seconds = time.perf_counter() - started
-    found = {"seconds": seconds, "edges": events.nnz, "users": graph.height}
-    write_json(directory / f"{GRAPH}.json", found)
+    result = {"seconds": seconds, "edges": events.nnz, "users": graph.height}
+    write_json(directory / f"{GRAPH}.json", result)
 
 
 def _exponent(seconds: Mapping[int, float]) -> float:
@@ -137,8 +137,8 @@ def _exponent(seconds: Mapping[int, float]) -> float:
 
 def _plot(measured: Mapping[int, Mapping[str, Any]], exponent: float, path: Path) -> None:
     """Seconds over edges, both on logarithmic scales; dashed: linear."""
-    edges = [found["edges"] / MILLION for found in measured.values()]
-    seconds = [found["seconds"] for found in measured.values()]
+    edges = [result["edges"] / MILLION for result in measured.values()]
+    seconds = [result["seconds"] for result in measured.values()]
     figure = matplotlib.figure.Figure(figsize=(7, 5), layout="constrained")
     panel = figure.subplots()
     panel.plot(edges, seconds, marker="o", label=f"measured: edges ^ {exponent:.2f}")

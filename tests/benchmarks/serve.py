@@ -187,13 +187,13 @@ async def _direct(url: str) -> float:
         user = f"u{(number * 7919) % USERS}"
         link = links.connection_for(keys.flag(user))
         started = time.perf_counter()
-        asked = encode_commands(
+        commands = encode_commands(
             ("MGET", keys.user_items(VERSION, user), keys.flag(user), keys.history(VERSION, user)),
             ("ZREVRANGE", keys.session(user), 0, 49, "WITHSCORES"),
             ("GET", keys.live),
             ("XREAD", "COUNT", 1000, "STREAMS", keys.item_changes, "0-0"),
         )
-        await link.send(asked, 4)
+        await link.send(commands, 4)
         times.append((time.perf_counter() - started) * 1e3)
     await links.close()
     return statistics.median(times)

@@ -52,11 +52,11 @@ def spammers(_work: Path) -> Iterator[tuple[str, Figures]]:
     }
     print("\nHand-labelled spammers, 5 folds, with labels\n\n| from | F1 | AUC |\n| --- | --- | --- |")
     for name, (features, items) in tried.items():
-        found = cross_validated(features, items, bots)
-        missed = found["F1"] < MIN_F1
-        f1 = f"**missed: {found['F1']:.3f}**" if missed else f"{found['F1']:.3f}"
-        print(f"| {name} | {f1} | {found['AUC']:.3f} |", flush=True)
-        yield f"labelled, {name}", found
+        result = cross_validated(features, items, bots)
+        missed = result["F1"] < MIN_F1
+        f1 = f"**missed: {result['F1']:.3f}**" if missed else f"{result['F1']:.3f}"
+        print(f"| {name} | {f1} | {result['AUC']:.3f} |", flush=True)
+        yield f"labelled, {name}", result
     print(f"asked: F1 ≥ {MIN_F1:.2f}")
     yield from _without_labels(table, user_items, bots)
 
@@ -104,15 +104,15 @@ def labelled_spammers() -> tuple[pl.DataFrame, csr_matrix, Floats]:
 def cross_validated(features: pl.DataFrame, user_items: csr_matrix | None, bots: Floats) -> Figures:
     """F1 and AUC of users scored by models fitted without them."""
     values = features.select(cs.numeric().cast(pl.Float64)).to_numpy().reshape(len(bots), -1)
-    found: list[tuple[float, float]] = []
+    result: list[tuple[float, float]] = []
     for seed in range(SEEDS):
         scores, called = np.empty(len(bots)), np.empty(len(bots), bool)
         for train, held_out in stratified_folds(np.arange(len(bots)), bots, seed):
             threshold = _threshold(values, bots, train, seed, user_items)
             scores[held_out] = fit_and_score(values, bots, train, held_out, seed, user_items)
             called[held_out] = scores[held_out] > threshold
-        found.append((f1_score(called, bots == 1), area_under_roc(scores, bots == 1)))
-    f1, auc = np.mean(found, axis=0)
+        result.append((f1_score(called, bots == 1), area_under_roc(scores, bots == 1)))
+    f1, auc = np.mean(result, axis=0)
     return {"F1": float(f1), "AUC": float(auc)}
 
 

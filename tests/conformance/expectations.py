@@ -1,4 +1,4 @@
-"""What a model's own test module tells the conformance suite about it."""
+"""Expectations about a model that its own test module passes to the conformance suite."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Expectations:
     is_personal: bool = True
     """Whether users get different lists."""
     predicts_new_items: bool = True
-    """Whether the order of items that a user never had is personal too."""
+    """Whether the order of items new to the user is personal too."""
     needs_repeats: bool = False
     """Whether the model learns from repeat purchases, of which the checkerboard has none."""
     ranks_after_exclusion: bool = False

@@ -39,8 +39,8 @@ def test_similar_items_of_unknown_items_and_empty_input(
     name: str, fitted_item_model: FittedItemModel, shop: Interactions
 ):
     model, items = fitted_item_model(name, shop), shop.shape[1]
-    asked = np.array([UNKNOWN, 2, UNKNOWN], np.int32)
-    rows, scores = model.similar(asked, 4)
+    rows_of_items = np.array([UNKNOWN, 2, UNKNOWN], np.int32)
+    rows, scores = model.similar(rows_of_items, 4)
     assert_is_list(rows, scores, (3, 4), items)
     assert (rows[[0, 2]] == UNKNOWN).all()
     np.testing.assert_array_equal(rows[1], model.similar(np.array([2], np.int32), 4)[0][0])

@@ -34,8 +34,8 @@ class Stage:
 
     def only(self, name: str) -> Instruction:
         """Its one instruction of a name."""
-        (found,) = self.all(name)
-        return found
+        (result,) = self.all(name)
+        return result
 
 
 def read_dockerfile(file: Path) -> list[Stage]:
@@ -57,7 +57,7 @@ def _read(line: str) -> Instruction:
     assert name in {"ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "RUN", "USER",
                     "VOLUME", "WORKDIR"}  # fmt: skip
     flags: dict[str, str] = {}
-    while found := re.match(r"--([a-z-]+)=(\S+)\s+", rest):
-        flags[found[1]] = found[2]
-        rest = rest[found.end() :]
+    while result := re.match(r"--([a-z-]+)=(\S+)\s+", rest):
+        flags[result[1]] = result[2]
+        rest = rest[result.end() :]
     return Instruction(name, flags, rest.strip())

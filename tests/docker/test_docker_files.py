@@ -1,4 +1,4 @@
-"""The image and the services are what they say, as far as that can be seen without Docker."""
+"""The Dockerfile and the compose file, as far as they can be checked without Docker."""
 
 import re
 import subprocess

@@ -62,7 +62,7 @@ def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.Te
 
 def declared_dependencies(name: str, extras: list[str]) -> list[Distribution]:
     """Everything that a distribution of the tests' environment, with extras, depends on, directly or not."""
-    found: dict[str, Distribution] = {}
+    result: dict[str, Distribution] = {}
     pending = [(name, ("", *extras))]
     seen = set(pending)
     while pending:
@@ -73,11 +73,11 @@ def declared_dependencies(name: str, extras: list[str]) -> list[Distribution]:
             if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in parent_extras):
                 continue
             child = (canonicalize_name(requirement.name), ("", *sorted(requirement.extras)))
-            found[child[0]] = distribution(child[0])
+            result[child[0]] = distribution(child[0])
             if child not in seen:
                 seen.add(child)
                 pending.append(child)
-    return list(found.values())
+    return list(result.values())
 
 
 def link_distribution(installed_distribution: Distribution, packages: Path) -> None:
@@ -96,11 +96,11 @@ def test_the_constraints_pin_every_dependency_of_the_image(repository: Path, sta
         assert pins[canonicalize_name(dependency.name)] == dependency.version
 
 
-def put(found: Path, target: Path) -> None:
-    if found.is_dir():
-        shutil.copytree(found, target, ignore=shutil.ignore_patterns("__pycache__"))
+def put(result: Path, target: Path) -> None:
+    if result.is_dir():
+        shutil.copytree(result, target, ignore=shutil.ignore_patterns("__pycache__"))
     else:
-        shutil.copy(found, target)
+        shutil.copy(result, target)
 
 
 def test_the_image_s_install_serves_and_its_healthcheck_sees_it(

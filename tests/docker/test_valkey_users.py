@@ -1,4 +1,4 @@
-"""Valkey's users may do what they are for, and nothing else."""
+"""Valkey's users may run the commands that they need, and no others."""
 
 import re
 import subprocess

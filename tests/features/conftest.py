@@ -61,7 +61,7 @@ def row_of() -> Callable[..., dict[str, Any]]:
     """Return the first row of a table where the named columns have the given values."""
 
     def row(table: pl.LazyFrame, **keys: str) -> dict[str, Any]:
-        found = table.filter(pl.col(name) == key for name, key in keys.items())
-        return found.collect(engine="streaming").row(0, named=True)
+        result = table.filter(pl.col(name) == key for name, key in keys.items())
+        return result.collect(engine="streaming").row(0, named=True)
 
     return row

@@ -54,7 +54,7 @@ def test_a_user_counts_once_however_many_the_orders(pairs):
 
 
 @pytest.mark.parametrize("min_users", [2, 3])
-def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(pairs, min_users: int):
+def test_fewer_users_than_the_minimum_put_nothing_beside_a_popular_item(pairs, min_users: int):
     shop = baskets(*["ab"] * 10)
     few = pairs([*shop, *weekly(range(min_users - 1), "at", times=1_000)], min_users=min_users)
     assert set(few["item_id"]) | set(few["other_item_id"]) == {"a", "b"}

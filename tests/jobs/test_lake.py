@@ -1,4 +1,4 @@
-"""The layout of the lake, what enters it, and who may open it."""
+"""The lake: its layout, the rows that it accepts, and its lock."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""API keys: made, found by their tokens alone, kept as hashes."""
+"""API keys: created, found by their tokens alone, stored as hashes."""
 
 import hashlib
 import hmac
@@ -124,16 +124,16 @@ def test_names_are_taken_and_missed() -> None:
         (json.dumps([{"name": "a_b", "sha256": UNMATCHED_HASH}]), "0.name: String should match"),
     ],
 )
-def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, content: str, problem: str) -> None:
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
     file = tmp_path / "api_keys.json"
     file.write_text(content)
-    with pytest.raises(ApiKeyError, match=problem) as told:
+    with pytest.raises(ApiKeyError, match=problem) as error:
         load_keys(file)
-    assert str(told.value).startswith(f"{file}: is not a file of API keys: ")
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"{file}: is not a file of API keys: ")
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ApiKeyError, match="cannot be read: Is a directory"):
         load_keys(tmp_path)
 

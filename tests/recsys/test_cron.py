@@ -127,9 +127,7 @@ def test_days(expression: str, times: list[str]) -> None:
         ("0 2 ² * *", "day of month '²': expected 1-31"),
     ],
 )
-def test_a_wrong_expression_is_told_by_its_field_its_text_and_what_was_expected(
-    expression: str, problem: str
-) -> None:
+def test_a_wrong_expression_is_reported_with_field_text_and_expectation(expression: str, problem: str) -> None:
     with pytest.raises(ValueError, match=r".") as error:
         Cron.parse(expression)
     assert str(error.value).startswith(problem)

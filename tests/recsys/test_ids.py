@@ -50,10 +50,10 @@ def test_the_order_of_the_input_does_not_matter(values: list[str], random: Rando
 
 
 @given(some_ids, some_ids)
-def test_ids_that_are_not_there_are_unknown(known: list[str], asked: list[str]):
-    rows = IdMap.from_ids(strings(known)).rows(strings(asked))
+def test_ids_that_are_not_there_are_unknown(known: list[str], requested: list[str]):
+    rows = IdMap.from_ids(strings(known)).rows(strings(requested))
     assert rows.dtype == np.int32
-    assert [row == UNKNOWN for row in rows] == [value not in known for value in asked]
+    assert [row == UNKNOWN for row in rows] == [value not in known for value in requested]
 
 
 def test_nothing_maps_to_nothing():
@@ -65,7 +65,7 @@ def test_nothing_maps_to_nothing():
     assert ids.ids(np.array([], dtype=np.int32)).to_list() == []
 
 
-def test_the_ids_asked_for_stay_as_they_are():
-    asked = pl.Series("asked", ["b", "a"])
-    IdMap.from_ids(asked).rows(asked)
-    assert asked.equals(pl.Series("asked", ["b", "a"]), check_names=True)
+def test_the_requested_ids_stay_unchanged():
+    requested = pl.Series("asked", ["b", "a"])
+    IdMap.from_ids(requested).rows(requested)
+    assert requested.equals(pl.Series("asked", ["b", "a"]), check_names=True)

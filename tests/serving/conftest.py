@@ -28,7 +28,7 @@ Lists = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Shop:
-    """What is published of a small shop: every item's id begins with `letter`.
+    """A small shop to publish: every item's id begins with `letter`.
 
     User 7 has the list a1 … a30; popular are ap1 … ap30, in this order; a1 has the neighbours an1 … an5, and is
     bought with aw1 … aw3. `facts` are rows of the catalogue, which has the items of all lists, popular ones first.
@@ -56,17 +56,17 @@ class Shop:
         }
 
     def items(self) -> pl.DataFrame:
-        """The catalogue's rows."""
+        """Return the rows of the catalogue."""
         tables = self.tables()
         listed = [*tables["popular"][1]["popular"]]
         for _, owned in (tables[name] for name in ("user_items", "similar_items", "bought_with")):
             listed += [item for items in owned.values() for item in items]
-        told = {facts["item_id"]: facts for facts in self.facts}
+        changed = {facts["item_id"]: facts for facts in self.facts}
         rows = [
-            {"item_id": item_id, "available": True} | told.pop(item_id, {}) for item_id in dict.fromkeys(listed)
+            {"item_id": item_id, "available": True} | changed.pop(item_id, {}) for item_id in dict.fromkeys(listed)
         ]
         items = pl.DataFrame(
-            [*rows, *({"available": True} | facts for facts in told.values())], schema=CATALOGUE_SCHEMA
+            [*rows, *({"available": True} | facts for facts in changed.values())], schema=CATALOGUE_SCHEMA
         )
         if not self.alike:
             return items
@@ -115,7 +115,7 @@ def url(client: redis.Redis) -> str:
 
 
 def write_shop(directory: Path, shop: Shop) -> Path:
-    """The files that a run would publish of a shop."""
+    """Write the files that a run would publish of a shop."""
     directory.mkdir(parents=True, exist_ok=True)
     for file, (owner, owned) in shop.tables().items():
         columns = {owner: list(owned), "items": list(owned.values())}
@@ -128,7 +128,7 @@ def write_shop(directory: Path, shop: Shop) -> Path:
 
 @pytest.fixture
 def publish_shop(client: redis.Redis, tmp_path: Path) -> Publish:
-    """Publishes a shop as a version, live at once."""
+    """Return a function that publishes a shop as a version, live at once."""
 
     def publish_version(shop: Shop | None = None, version: str = VERSION, namespace: str = "recsys") -> str:
         directory = write_shop(tmp_path / "lists" / version, shop or Shop())
@@ -140,7 +140,7 @@ def publish_shop(client: redis.Redis, tmp_path: Path) -> Publish:
 
 @pytest.fixture
 def settings(url: str, tmp_path: Path) -> Settings:
-    """Of an application on the running server; patient, for machines that do much at once."""
+    """Return settings of an application on the running server, with timeouts for slow machines."""
     given = Settings(directory=tmp_path / "var", redis=Redis(url=url))
     return replace(given, serving=replace(given.serving, read_timeout_ms=500.0, impressions=False))
 
@@ -161,7 +161,7 @@ def proxied_settings(settings: Settings, proxy: Proxy) -> Settings:
 
 @asynccontextmanager
 async def application(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """The application in this process, and a client that asks it without a network between."""
+    """Open the application in this process, and a client that calls it without a network."""
     app = create_app(settings)
     transport = httpx.ASGITransport(cast(Any, app), raise_app_exceptions=False)
     async with (
@@ -173,7 +173,7 @@ async def application(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
 
 @pytest.fixture
 def talk(settings: Settings) -> Talk:
-    """Sends the application requests one after the other: each a path, or a method, path and JSON body.
+    """Send the application requests one after the other: each a path, or a method, path and JSON body.
 
     A function among them is called in between. Keyword arguments replace settings.
     """
@@ -196,6 +196,6 @@ def talk(settings: Settings) -> Talk:
 
 
 def ids(response: httpx.Response) -> list[str]:
-    """The items of an answer."""
+    """Return the items of an answer."""
     assert response.status_code == 200, response.text
     return [item["item_id"] for item in response.json()["items"]]

@@ -28,21 +28,14 @@ def keep(file: Path, *keys: tuple[str, Sequence[Scope], int]) -> dict[str, str]:
     return tokens
 
 
-def ask(
-    settings: Settings, *requests: tuple[str, str, Any, Mapping[str, str]], pause: float = 0.0
-) -> list[httpx.Response]:
-    """What the application answers to requests, each a method, path, JSON body and headers.
-
-    It ends `pause` seconds after the last of them.
-    """
+def ask(settings: Settings, *requests: tuple[str, str, Any, Mapping[str, str]]) -> list[httpx.Response]:
+    """Send the application requests, each a method, path, JSON body and headers; return its responses."""
 
     async def send() -> list[httpx.Response]:
         async with application(settings) as http:
-            responses = [
+            return [
                 await http.request(method, path, json=body, headers=headers)
                 for method, path, body, headers in requests
             ]
-            await asyncio.sleep(pause)
-            return responses
 
     return asyncio.run(send())

@@ -1,4 +1,4 @@
-"""What tests of a server without Redis share."""
+"""A shop, requests and checks that tests of outages share."""
 
 import httpx
 

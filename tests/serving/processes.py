@@ -69,8 +69,8 @@ def serving(
 ) -> Generator[Served]:
     """`recsys serve` in the directory `work/cwd`, with the text of a settings file, JSON logs and a free port.
 
-    `settings` may name sections; `directory` is `work/var` and the port is given. It is asked over HTTPS where
-    it has a `certificate`, which is the only one trusted. It is ended.
+    `settings` may name sections; `directory` is `work/var` and the port is given. Requests use HTTPS where there
+    is a `certificate`, the only one trusted. The server is stopped at the end.
     """
     port = free_port()
     cwd = work / "cwd"

@@ -1,4 +1,4 @@
-"""Answers over a primary that Sentinels name, and over a Cluster: real servers that change meanwhile."""
+"""Answers over Sentinels and over a Cluster: real servers with failovers and moving slots."""
 
 import asyncio
 import os
@@ -22,10 +22,9 @@ from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from tests.recsys.store.cluster import begin_to_move, finish_moving, launch_node, move_keys, running_cluster
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
-from tests.recsys.store.sentinels import until as until_so
 from tests.serving.conftest import VERSION, Shop, application, ids, write_shop
 from tests.serving.processes import free_port
-from tests.serving.waiting import until
+from tests.waiting import until, wait_until
 
 KEYS = Keys("recsys")
 LATER = "20180102T000000Z"
@@ -55,12 +54,17 @@ async def all_fresh(http: httpx.AsyncClient) -> bool:
     return not any([(await answer(http, user))["degraded"] for user in USERS])
 
 
+async def is_degraded(http: httpx.AsyncClient) -> bool:
+    """Whether the server has noticed that Redis does not answer."""
+    return (await http.get("/ready")).json()["status"] == "degraded"
+
+
 async def answer(http: httpx.AsyncClient, user: str) -> dict[str, Any]:
     """A user's answer, which always is one."""
     response = await http.get(f"/v1/recommendations/{user}?n=40")
-    found = ids(response)
-    assert found
-    assert not {"a3", "ap1"} & set(found)
+    result = ids(response)
+    assert result
+    assert not {"a3", "ap1"} & set(result)
     return response.json()
 
 
@@ -72,7 +76,7 @@ async def takes_all(http: httpx.AsyncClient, number: int) -> bool:
 
 @asynccontextmanager
 async def watching(http: httpx.AsyncClient) -> AsyncGenerator[None]:
-    """Ask for every user all the while: all answers are lists."""
+    """Request the lists of all users repeatedly: every answer has items."""
     ended = asyncio.Event()
 
     async def ask() -> None:
@@ -95,9 +99,9 @@ async def assert_whole(http: httpx.AsyncClient, client: Client, number: int) -> 
     assert await takes_all(http, number)
     assert client.xlen(KEYS.events) >= before + len(USERS)
     for user in USERS:
-        found = await answer(http, user)
-        assert {"personal", "session", "bought_with"} >= {item["source"] for item in found["items"][:5]}
-        assert {"an1", "aw1"} <= {item["item_id"] for item in found["items"]}
+        result = await answer(http, user)
+        assert {"personal", "session", "bought_with"} >= {item["source"] for item in result["items"][:5]}
+        assert {"an1", "aw1"} <= {item["item_id"] for item in result["items"]}
     for available in (False, True):
         response = await http.put("/v1/items/ap2", json={"available": available})
         assert response.status_code == 200
@@ -157,9 +161,9 @@ def test_a_sentinel_that_does_not_answer_is_passed_over(
             pass
 
     asyncio.run(without_primary())
-    told = "".join(capsys.readouterr())
-    assert "no Sentinel knows a primary other" in told
-    assert PASSWORD not in told
+    logged = "".join(capsys.readouterr())
+    assert "no Sentinel knows a primary other" in logged
+    assert PASSWORD not in logged
 
 
 @contextmanager
@@ -204,7 +208,7 @@ def test_a_cluster_whose_slots_move_is_followed(ports: list[int], tmp_path: Path
                     move = (ports, slot, source, (source + 1) % 3)
                     await asyncio.to_thread(begin_to_move, *move)
                     await asyncio.to_thread(move_keys, *move)
-                    # What has moved is asked for where it is going to, before the Cluster has agreed.
+                    # A moved key is read from its new server before the Cluster has agreed.
                     await until(lambda: takes_all(http, 1))
                     if key != KEYS.flag("7"):
                         await until(lambda: all_fresh(http))
@@ -245,8 +249,7 @@ def test_a_cluster_that_loses_nodes_is_served_on(ports: list[int], tmp_path: Pat
                 # This one has no replica.
                 kill(next(port for port in ports if port != first))
                 async with watching(http):
-                    await asyncio.sleep(1)
-                assert (await http.get("/ready")).json()["status"] == "degraded"
+                    await until(lambda: is_degraded(http))
                 assert (await answer(http, "7"))["items"][0]["source"] in ("personal", "session", "bought_with")
 
     asyncio.run(scenario())
@@ -258,17 +261,17 @@ def replica_of(primary: int, ports: list[int], directory: Path) -> Generator[Non
     port = free_port()
     with launch_node(directory, port) as process, redis.Redis(port=port, decode_responses=True) as node:
         try:
-            until_so(lambda: answers(node))
+            wait_until(lambda: answers(node))
             with redis.Redis(port=primary, decode_responses=True) as followed:
                 facts: Any = followed.config_get("cluster-port")
                 name: Any = followed.execute_command("CLUSTER MYID")
             node.execute_command("CLUSTER MEET", HOST, primary, facts["cluster-port"])
-            until_so(lambda: knows(node, name, len(ports) + 1))
+            wait_until(lambda: knows(node, name, len(ports) + 1))
             node.execute_command("CLUSTER REPLICATE", name)
-            until_so(lambda: follows(node))
+            wait_until(lambda: follows(node))
             for each in ports:
                 with redis.Redis(port=each, decode_responses=True) as other:
-                    until_so(lambda other=other: has_replica(other, port))
+                    wait_until(lambda other=other: has_replica(other, port))
             yield
         finally:
             process.kill()

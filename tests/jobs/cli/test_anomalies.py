@@ -45,7 +45,7 @@ def flag(user_id: str, hours: int = 1) -> Flag:
     return Flag(user_id, 91.5, (REASON, "48 users of its device"), "online", NOW, NOW + timedelta(hours=hours))
 
 
-def told(ended: subprocess.CompletedProcess[str]) -> Any:
+def parse_output(ended: subprocess.CompletedProcess[str]) -> Any:
     """The JSON that a command printed."""
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
@@ -59,9 +59,9 @@ def shown(ended: subprocess.CompletedProcess[str]) -> str:
 
 def test_flags_are_listed(recsys: Recsys, store: redis.Redis) -> None:
     put_flags(store, KEYS, [flag("a", 1), flag("b", 2), flag("c", 3)])
-    found = told(recsys("anomalies", "list", "--json"))
-    assert [each["user_id"] for each in found] == ["c", "b", "a"]
-    assert (found[0]["score"], found[0]["source"], found[0]["reasons"][0]) == (91.5, "online", REASON)
+    result = parse_output(recsys("anomalies", "list", "--json"))
+    assert [each["user_id"] for each in result] == ["c", "b", "a"]
+    assert (result[0]["score"], result[0]["source"], result[0]["reasons"][0]) == (91.5, "online", REASON)
     text = shown(recsys("anomalies", "list", "-n", "1", "--offset", "1", COLUMNS="200"))
     assert [line.split()[0] for line in text.splitlines() if REASON in line] == ["b"]
 
@@ -70,9 +70,9 @@ def test_a_user_is_explained_released_and_labelled(
     recsys: Recsys, store: redis.Redis, data_directory: Path
 ) -> None:
     put_flags(store, KEYS, [flag("bot")])
-    found = told(recsys("anomalies", "explain", "bot", "--json"))
-    assert found["flag"]["reasons"] == [REASON, "48 users of its device"]
-    assert {name: found[name] for name in ("user_id", "released", "run", "nightly")} == {
+    result = parse_output(recsys("anomalies", "explain", "bot", "--json"))
+    assert result["flag"]["reasons"] == [REASON, "48 users of its device"]
+    assert {name: result[name] for name in ("user_id", "released", "run", "nightly")} == {
         "user_id": "bot",
         "released": False,
         "run": None,
@@ -91,9 +91,9 @@ def test_a_user_is_explained_released_and_labelled(
     assert put_flags(store, KEYS, [flag("bot")]) == 0
 
     assert shown(recsys("anomalies", "label", "eve", "bot")) == "eve is labeled bot.\n"
-    (held,) = told(recsys("anomalies", "list", "--json"))
+    (held,) = parse_output(recsys("anomalies", "list", "--json"))
     assert (held["user_id"], held["source"], held["reasons"]) == ("eve", "label", [LABEL_REASON])
-    assert told(recsys("archive", "--json"))["labels"] == 2
+    assert parse_output(recsys("archive", "--json"))["labels"] == 2
     labels = Lake(data_directory / "lake").labels().collect()
     assert labels.select("user_id", "label").rows() == [("bot", "fine"), ("eve", "bot")]
 
@@ -114,9 +114,9 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
         return sorted(screened_users(run))
 
     assert night(AS_OF) == ["bot", "eve"]
-    found = told(recsys("anomalies", "explain", "bot", "--json"))
-    assert (found["flag"], found["run"]) == (None, "20260302T000000Z")
-    nightly = found["nightly"]
+    result = parse_output(recsys("anomalies", "explain", "bot", "--json"))
+    assert (result["flag"], result["run"]) == (None, "20260302T000000Z")
+    nightly = result["nightly"]
     assert (nightly["user_id"], nightly["screened"], nightly["origin"], nightly["events"]) == (
         "bot",
         True,
@@ -134,12 +134,12 @@ def test_who_is_released_is_not_screened_out_by_the_next_night(
 
     replace_nightly_flags(store, KEYS, [flag("bot"), flag("eve")], NOW)
     assert shown(recsys("anomalies", "release", "bot")) == "bot is released.\n"
-    assert told(recsys("archive", "--json"))["labels"] == 1
+    assert parse_output(recsys("archive", "--json"))["labels"] == 1
     assert night(AS_OF + timedelta(days=1)) == ["eve"]
     latest = read_latest_screened_users(data_directory)
     assert latest is not None
     assert latest.to_list() == ["eve"]
-    after = told(recsys("anomalies", "explain", "bot", "--json"))
+    after = parse_output(recsys("anomalies", "explain", "bot", "--json"))
     assert (after["flag"], after["released"], after["run"]) == (None, True, "20260303T000000Z")
     assert not after["nightly"]["screened"]
 
@@ -148,17 +148,17 @@ def test_users_are_known_by_their_pseudonyms(recsys: Recsys, store: redis.Redis,
     hidden = pseudonym(SECRET, "customer-4711")
     private = {"RECSYS_PSEUDONYM_KEY": SECRET}
     put_flags(store, KEYS, [flag(hidden)])
-    (listed,) = told(recsys("anomalies", "list", "--json", **private))
-    found = told(recsys("anomalies", "explain", "customer-4711", "--json", **private))
-    assert listed["user_id"] == found["user_id"] == found["flag"]["user_id"] == hidden
+    (listed,) = parse_output(recsys("anomalies", "list", "--json", **private))
+    result = parse_output(recsys("anomalies", "explain", "customer-4711", "--json", **private))
+    assert listed["user_id"] == result["user_id"] == result["flag"]["user_id"] == hidden
     assert shown(recsys("anomalies", "release", "customer-4711", **private)) == "customer-4711 is released.\n"
     assert store.smembers(KEYS.unflaggable) == {hidden.encode()}
-    assert told(recsys("archive", "--json", **private))["labels"] == 1
+    assert parse_output(recsys("archive", "--json", **private))["labels"] == 1
     labels = open_lake(Settings(directory=data_directory, pseudonym_key=SECRET)).labels().collect()
     assert labels.select("user_id", "label").rows() == [(hidden, "fine")]
     assert "4711" not in str(store.keys("*"))
     assert shown(recsys("anomalies", "label", hidden, "bot", "--pseudonym", **private))
-    again = told(recsys("anomalies", "explain", hidden, "--pseudonym", "--json", **private))
+    again = parse_output(recsys("anomalies", "explain", hidden, "--pseudonym", "--json", **private))
     assert again["flag"]["user_id"] == hidden
     assert shown(recsys("anomalies", "release", hidden, "--pseudonym", **private))
     assert read_flag(store, KEYS, hidden) is None
@@ -167,15 +167,15 @@ def test_users_are_known_by_their_pseudonyms(recsys: Recsys, store: redis.Redis,
 def test_a_day_is_replayed(recsys: Recsys, data_directory: Path) -> None:
     before = acts("early", 3, 9.0, NOON - timedelta(days=2))
     lake_with(data_directory, [*acts("bot", 60, 0.1), *acts("ann", 3, 47.0), *before])
-    found = told(recsys("anomalies", "backtest", "--json"))
-    assert (found["day"], found["users"], found["events"], found["share"]) == (str(DAY), 2, 63, 0.5)
-    (raised,) = found["flags"]
+    result = parse_output(recsys("anomalies", "backtest", "--json"))
+    assert (result["day"], result["users"], result["events"], result["share"]) == (str(DAY), 2, 63, 0.5)
+    (raised,) = result["flags"]
     assert (raised["user_id"], raised["held_back"]) == ("bot", False)
     text = shown(recsys("anomalies", "backtest", COLUMNS="300"))
     assert "Flags of 2026-03-01" in text
     assert raised["reasons"][0] in text
     assert text.endswith("50.00% of 2 users would be flagged, from 63 events\n")
-    other = told(recsys("anomalies", "backtest", "--day", "2026-02-27", "--json"))
+    other = parse_output(recsys("anomalies", "backtest", "--day", "2026-02-27", "--json"))
     assert (other["users"], other["flags"]) == (1, [])
 
 

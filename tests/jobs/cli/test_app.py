@@ -1,4 +1,4 @@
-"""The index of commands: what it lists, and what starting a command imports."""
+"""The index of commands: its entries, and the modules that each command imports."""
 
 import os
 import resource

@@ -94,13 +94,13 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
 ) -> None:
     write_pairs(split / "train.parquet", PAIRS, **ORDERS[columns])
     write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
-    found = read_split(split, protocol, Settings())
-    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (found.train, found.validation))
+    result = read_split(split, protocol, Settings())
+    train, held = (set(rows.select("user_id", "item_id").rows()) for rows in (result.train, result.validation))
     assert train | held == set(PAIRS)
     assert not train & held
-    assert found.history.height == len(PAIRS)
+    assert result.history.height == len(PAIRS)
     if protocol == "last-item":
-        assert found.validation["user_id"].n_unique() == found.validation.height == 30
+        assert result.validation["user_id"].n_unique() == result.validation.height == 30
     if columns == "timestamp" or (protocol, columns) == ("last-item", "position"):
         assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
 
@@ -124,7 +124,7 @@ def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None
         ("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_errors_are_reported_in_one_line(
     recsys: Recsys, split: Path, name: str, pairs: Pairs, arguments: tuple[str, ...], message: str
 ) -> None:
     write_pairs(split / name, pairs)

@@ -17,24 +17,24 @@ def test_a_key_is_made_listed_and_revoked(recsys: Recsys, data_directory: Path) 
     token = made.stdout.strip()
     assert made.stderr == "This token is not stored and cannot be shown again.\n"
     file = data_directory / "api_keys.json"
-    found = load_keys(file).find(token)
-    assert found is not None
-    assert (found.name, found.scopes, found.requests_per_minute) == ("web", {"read", "write"}, 600)
+    result = load_keys(file).find(token)
+    assert result is not None
+    assert (result.name, result.scopes, result.requests_per_minute) == ("web", {"read", "write"}, 600)
 
     assert recsys("keys", "create", "app", "--scope", "admin").returncode == 0
-    told = recsys("keys", "list", "--json").stdout
-    assert [(key["name"], key["scopes"], key["requests_per_minute"]) for key in json.loads(told)] == [
+    listing = recsys("keys", "list", "--json").stdout
+    assert [(key["name"], key["scopes"], key["requests_per_minute"]) for key in json.loads(listing)] == [
         ("app", ["admin"], 0),
         ("web", ["read", "write"], 600),
     ]
-    assert found.sha256 not in told
+    assert result.sha256 not in listing
     shown = recsys("keys", "list").stdout
     assert "read, write" in shown
-    assert found.sha256[:10] not in shown
+    assert result.sha256[:10] not in shown
 
     again = recsys("keys", "create", "web", "--scope", "read", "--if-missing")
     assert (again.returncode, again.stdout) == (0, "")
-    assert load_keys(file).find(token) == found
+    assert load_keys(file).find(token) == result
     assert recsys("keys", "revoke", "web").stdout == "The key web is revoked.\n"
     assert load_keys(file).find(token) is None
 

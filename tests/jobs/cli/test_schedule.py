@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from recsys.store.keys import TRENDING, Keys
 from tests.commands import RECSYS
 from tests.jobs.conftest import SHOP_SETTINGS
 from tests.shop import DAYS, FIRST_DAY, UNAVAILABLE
+from tests.waiting import wait_until
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -84,13 +84,6 @@ def start(config: Path, data_directory: Path, *arguments: str, **variables: str)
     )
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
-
-
 def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follows_the_hours(
     recsys: Recsys, config: Path, shop: Path, data_directory: Path, backend: redis.Redis
 ) -> None:
@@ -109,10 +102,10 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
         RECSYS_SCHEDULE_RETRIES="0",
     )
     assert failed.returncode == 2
-    told = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
-    failure = next(line for line in told if line["event"] == "job failed")
+    output = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
+    failure = next(line for line in output if line["event"] == "job failed")
     assert (failure["attempt"], failure["next_try_in_seconds"]) == (1, None)
-    assert told[-1]["event"] == f"lists of version {version} stay live"
+    assert output[-1]["event"] == f"lists of version {version} stay live"
     assert failed.stderr.splitlines()[-1].startswith("recsys: nightly failed (attempt 1): ")
     assert backend.get(KEYS.live) == version
     assert {key: backend.get(key) for key in backend.scan_iter(f"recsys:{version}:*", _type="STRING")} == before
@@ -156,15 +149,15 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
     }
     with lake_held(data_directory):
         scheduler = start(config, data_directory, "schedule", **times)
-        wait_for(lambda: lock_holder(data_directory, "nightly") is not None)
+        wait_until(lambda: lock_holder(data_directory, "nightly") is not None)
         scheduler.send_signal(signal.SIGTERM)
-        _, told = scheduler.communicate(timeout=60)
-        assert scheduler.returncode == 0, told
+        _, output = scheduler.communicate(timeout=60)
+        assert scheduler.returncode == 0, output
         assert lock_holder(data_directory, "nightly") is None
         assert [each.outcome for each in read_history(data_directory)] == [AttemptOutcome.INTERRUPTED]
 
         scheduler = start(config, data_directory, "schedule", **times)
-        wait_for(lambda: lock_holder(data_directory, "nightly") is not None)
+        wait_until(lambda: lock_holder(data_directory, "nightly") is not None)
         child = lock_holder(data_directory, "nightly")
         assert child is not None
         assert child.pid != scheduler.pid
@@ -181,6 +174,6 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
         assert again.stderr.splitlines()[-1].startswith("recsys: nightly skipped (attempt 1): nightly: process")
         outcomes = [each.outcome for each in read_history(data_directory)]
         assert outcomes == [AttemptOutcome.INTERRUPTED, AttemptOutcome.RUNNING, AttemptOutcome.SKIPPED]
-    wait_for(lambda: lock_holder(data_directory, "nightly") is None)
+    wait_until(lambda: lock_holder(data_directory, "nightly") is None)
     assert {each.scheduled for each in read_history(data_directory)[:2]} == {due.replace(second=0, microsecond=0)}
     assert [run.manifest()["status"] for run in list_runs(data_directory)] == [COMPLETE]

@@ -35,7 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     stop_server(tmp_path / "var" / "valkey")
 
 
-def told(settings: Settings, url: str) -> dict[str, str]:
+def environment_of(settings: Settings, url: str) -> dict[str, str]:
     """The environment of the program, where there is no settings file."""
     return {
         **os.environ,
@@ -47,7 +47,7 @@ def told(settings: Settings, url: str) -> dict[str, str]:
     }
 
 
-def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings: Settings) -> None:
+def test_without_a_url_the_program_gets_the_address_of_the_embedded_server(settings: Settings) -> None:
     with pytest.raises(BecomeError) as became:
         exec_server(settings, Path("shop.toml"))
     command, environment = became.value.args
@@ -55,16 +55,16 @@ def test_without_a_url_the_program_is_told_where_the_embedded_server_is(settings
     status = server_status(settings.directory / "valkey")
     assert status is not None
     assert environment == {
-        **told(settings, f"redis://127.0.0.1:{status.address.port}/0"),
+        **environment_of(settings, f"redis://127.0.0.1:{status.address.port}/0"),
         "RECSYS_SETTINGS_FILE": "shop.toml",
     }
 
 
-def test_with_a_url_no_server_is_started_nor_asked(settings: Settings) -> None:
+def test_with_a_url_no_server_is_started_or_used(settings: Settings) -> None:
     """It may be down: requests say so until it is there."""
     with pytest.raises(BecomeError) as became:
         exec_server(replace(settings, redis=Redis(url="redis://127.0.0.1:1")), None)
-    assert became.value.args[1] == told(settings, "redis://127.0.0.1:1")
+    assert became.value.args[1] == environment_of(settings, "redis://127.0.0.1:1")
     assert not settings.directory.exists()
 
 
@@ -87,7 +87,7 @@ def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict
     assert "secret" not in str(error.value)
 
 
-def test_a_port_that_is_taken_is_told(settings: Settings) -> None:
+def test_a_port_that_is_taken_is_reported(settings: Settings) -> None:
     serving = settings.serving
     with (
         socket.create_server((serving.host, serving.port), reuse_port=True),

@@ -55,7 +55,7 @@ def test_every_household_has_a_list(backend: redis.Redis) -> None:
 
 
 def test_habits_come_back(demo: tuple[Path, str]) -> None:
-    """Repeats are allowed at the grocer, so most of a list's first items are ones the household had."""
+    """Repeats are allowed at the grocer, so most first items of lists were bought by the household before."""
     directory, _ = demo
     lists = pl.read_parquet(directory / "runs" / "20180101T000000Z" / "lists" / "user_items.parquet")
     had = pl.read_parquet(directory / "lake" / "events" / "**" / "*.parquet").select("user_id", "item_id").unique()

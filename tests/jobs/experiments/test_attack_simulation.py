@@ -16,7 +16,7 @@ from recsys.errors import SettingsError
 from recsys.schema import ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from tests.commands import run_recsys
-from tests.recsys.anomaly.graphs import shoppers
+from tests.recsys.anomaly.graphs import draw_customers
 
 USERS = 800
 
@@ -25,9 +25,9 @@ USERS = 800
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a year of purchases, the last of each user as test data."""
     directory = tmp_path_factory.mktemp("split")
-    graph = shoppers(USERS, 200, 4, 12, seed=0)
+    graph = draw_customers(USERS, 200, 4, 12, seed=0)
     random = np.random.default_rng(0)
-    times = random.poisson(0.7, graph.nnz) + 1  # shoppers come back for some items
+    times = random.poisson(0.7, graph.nnz) + 1  # customers come back for some items
     rows = np.repeat(np.repeat(np.arange(USERS), np.diff(graph.indptr)), times)
     items = np.repeat(graph.indices, times)
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ def results(split: Path) -> dict[str, AttackResult]:
     return {result.kind: result for result in simulate(split, CLICK_BURST, RANDOM)}
 
 
-def test_what_the_attack_pushes_is_found_and_undone(results: dict[str, AttackResult]) -> None:
+def test_the_pushed_item_is_detected_and_its_gain_removed(results: dict[str, AttackResult]) -> None:
     outcome = results[CLICK_BURST]
     assert (outcome.accounts, outcome.recall, outcome.precision, outcome.auc) == (40, 1.0, 1.0, 1.0)
     assert outcome.clean_flagged == 0
@@ -82,6 +82,6 @@ def test_the_command_shows_a_table_and_writes_every_attack(split: Path, tmp_path
     done = run_recsys(tmp_path, tmp_path, "attack", split, "--kind", CLICK_BURST, "--share", "0.05", "--json", out)
     assert done.returncode == 0, done.stderr
     assert "click_burst" in done.stdout
-    (found,) = json.loads(out.read_text())["attacks"]
-    assert found["recall"] == 1.0
+    (actual,) = json.loads(out.read_text())["attacks"]
+    assert actual["recall"] == 1.0
     assert not (tmp_path / "lake").exists()

@@ -1,4 +1,4 @@
-"""A day replayed raises the flags that the server would have raised: known answers, the breaker, and orders."""
+"""Replays of a day raise the flags that the server would have raised."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,22 +47,22 @@ def changed(**anomalies: Any) -> Settings:
     return replace(SETTINGS, anomalies=replace(SETTINGS.anomalies, **anomalies))
 
 
-def users(found: Backtest) -> list[str]:
-    return [flag.user_id for flag in found.flags]
+def users(result: Backtest) -> list[str]:
+    return [flag.user_id for flag in result.flags]
 
 
-def test_a_burst_is_flagged_at_its_twentieth_gap_and_shoppers_are_not(tmp_path: Path) -> None:
+def test_a_burst_is_flagged_at_its_twentieth_gap_and_customers_are_not(tmp_path: Path) -> None:
     """21 gaps of 1 s are as sure as the limit, whose 20.7 the 22nd event is the first to reach."""
     rows = [*acts("bot", 40, 1.0), *acts("ann", 12, 47.3), *acts("bob", 1, 1.0)]
     lake = lake_with(tmp_path, rows, buckets=2)
-    found = backtest(lake, SETTINGS, DAY)
-    assert (found.day, found.users, found.events) == (DAY, 3, 53)
-    (flag,) = found.flags
+    result = backtest(lake, SETTINGS, DAY)
+    assert (result.day, result.users, result.events) == (DAY, 3, 53)
+    (flag,) = result.flags
     assert (flag.user_id, flag.held_back) == ("bot", False)
     assert flag.at - NOON <= timedelta(seconds=21)
     assert 80 <= flag.score <= 100
     assert any("again and again" in reason or "vary by 0%" in reason for reason in flag.reasons)
-    assert found.share == 1 / 3
+    assert result.share == 1 / 3
 
 
 def test_a_day_is_of_utc_and_others_do_not_count(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_a_day_is_of_utc_and_others_do_not_count(tmp_path: Path) -> None:
     rows = [*acts("bot", 20, 0.1, midnight - timedelta(seconds=1)), *acts("ann", 2, 9.0, NOON - timedelta(days=3))]
     lake = lake_with(tmp_path, rows)
     assert event_days(lake) == [date(2026, 2, 26), DAY, date(2026, 3, 2)]
-    found = [backtest(lake, SETTINGS, day) for day in (DAY, date(2026, 3, 2), date(2026, 2, 27))]
-    assert [(each.users, each.events, len(each.flags)) for each in found] == [(1, 10, 0), (1, 10, 0), (0, 0, 0)]
-    assert found[2].share == 0.0
+    result = [backtest(lake, SETTINGS, day) for day in (DAY, date(2026, 3, 2), date(2026, 2, 27))]
+    assert [(each.users, each.events, len(each.flags)) for each in result] == [(1, 10, 0), (1, 10, 0), (0, 0, 0)]
+    assert result[2].share == 0.0
     assert event_days(Lake(tmp_path / "empty")) == []
 
 
@@ -106,22 +106,22 @@ def test_a_crowd_behind_one_device_speaks_against_who_is_fast_unless_its_network
     fast = [row | device for row in acts("fast", 20, 0.4, later, 0.9)]
     alone = [row | device | {"ip": "198.51.100.1"} for row in acts("alone", 20, 0.4, later, 0.9)]
     lake = lake_with(tmp_path, [*crowd, *fast, *alone, *acts("odd", 1, 1.0, ip="no address")])
-    found = backtest(lake, SETTINGS, DAY)
-    assert users(found) == ["fast"]
-    assert any("users of its device in an hour" in reason for reason in found.flags[0].reasons)
+    result = backtest(lake, SETTINGS, DAY)
+    assert users(result) == ["fast"]
+    assert any("users of its device in an hour" in reason for reason in result.flags[0].reasons)
     assert backtest(lake, changed(allowed_networks=("10.0.0.0/8",)), DAY).flags == ()
 
 
-def test_beyond_a_share_of_the_days_users_flags_are_held_back(tmp_path: Path) -> None:
+def test_flags_beyond_a_share_of_the_days_users_are_deferred(tmp_path: Path) -> None:
     bots = [
         row
         for number in range(MIN_DAILY_FLAG_LIMIT + 3)
         for row in acts(f"bot{number:03d}", 31, 0.1, NOON + timedelta(minutes=number))
     ]
-    found = backtest(lake_with(tmp_path, bots), SETTINGS, DAY)
-    assert users(found) == [f"bot{number:03d}" for number in range(MIN_DAILY_FLAG_LIMIT + 3)]
-    assert [flag.held_back for flag in found.flags] == [False] * MIN_DAILY_FLAG_LIMIT + [True] * 3
-    assert found.share == MIN_DAILY_FLAG_LIMIT / (MIN_DAILY_FLAG_LIMIT + 3)
+    result = backtest(lake_with(tmp_path, bots), SETTINGS, DAY)
+    assert users(result) == [f"bot{number:03d}" for number in range(MIN_DAILY_FLAG_LIMIT + 3)]
+    assert [flag.held_back for flag in result.flags] == [False] * MIN_DAILY_FLAG_LIMIT + [True] * 3
+    assert result.share == MIN_DAILY_FLAG_LIMIT / (MIN_DAILY_FLAG_LIMIT + 3)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01], ids=["at one time", "one after the other"])
@@ -156,9 +156,9 @@ def test_a_purchase_without_a_price_counts_where_purchases_have_prices(tmp_path:
 
     priced = [row for number in range(150) for row in acts(f"u{number:03d}", 1, 1.0, event="purchase", price=2.0)]
     rows = [*fast("early", NOON - timedelta(hours=1)), *priced, *fast("late", NOON + timedelta(hours=1))]
-    found = backtest(lake_with(tmp_path, rows), SETTINGS, DAY)
-    assert users(found) == ["late"]
-    assert found.flags[0].reasons[-1] == "a purchase without a price, where purchases have prices"
+    result = backtest(lake_with(tmp_path, rows), SETTINGS, DAY)
+    assert users(result) == ["late"]
+    assert result.flags[0].reasons[-1] == "a purchase without a price, where purchases have prices"
 
 
 ORDERS = st.lists(
@@ -189,7 +189,7 @@ def test_the_flags_are_those_of_judging_every_line(
 
     def flags(every_line: bool) -> list[tuple[str, datetime, float]]:
         replay = replaying._Replay(settings, frozenset())  # pyright: ignore[reportPrivateUsage]
-        found: list[tuple[str, datetime, float]] = []
+        result: list[tuple[str, datetime, float]] = []
         for second, user, lines in sorted(orders, key=lambda order: order[:2]):
             for item, event, price in lines:
                 if every_line:
@@ -197,7 +197,7 @@ def test_the_flags_are_those_of_judging_every_line(
                 at = NOON + timedelta(seconds=second)
                 raised = replay.process(user, f"i{item}", event, at, price, None, None, None)
                 if raised is not None:
-                    found.append((raised.user_id, raised.at, raised.score))
-        return found
+                    result.append((raised.user_id, raised.at, raised.score))
+        return result
 
     assert flags(every_line=False) == flags(every_line=True)

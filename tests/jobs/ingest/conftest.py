@@ -1,4 +1,4 @@
-"""What the tests of ingests share."""
+"""Fixtures of the tests of ingests."""
 
 from pathlib import Path
 

@@ -86,7 +86,7 @@ def test_types_of_postgresql(postgresql: DatabaseServer, tmp_path: Path):
     }
 
 
-def test_a_number_too_long_for_a_decimal_is_told(postgresql: DatabaseServer, tmp_path: Path):
+def test_a_number_too_long_for_a_decimal_is_reported(postgresql: DatabaseServer, tmp_path: Path):
     with pytest.raises(SourceError, match=r"column 'n' has 1(0{30}): cast it to text or to a float in the query"):
         read_rows(postgresql, "SELECT 1e30::numeric AS n", tmp_path)
 
@@ -116,7 +116,7 @@ def test_types_of_mariadb(mariadb: DatabaseServer, tmp_path: Path):
     }
 
 
-def test_a_column_of_mariadb_that_is_only_null_is_told(mariadb: DatabaseServer, tmp_path: Path):
+def test_a_column_of_mariadb_that_is_only_null_is_reported(mariadb: DatabaseServer, tmp_path: Path):
     with pytest.raises(SourceError, match=r"NULL without a type; give it one, as in CAST\(NULL AS CHAR\)"):
         read_rows(mariadb, f"SELECT NULL AS nothing, a FROM {create_table(mariadb, 'a INT', '1')}", tmp_path)
 

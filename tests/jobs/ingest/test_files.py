@@ -1,4 +1,4 @@
-"""Files are found by path, directory or glob, and read in chunks, whatever their format."""
+"""Files of every format: listed by path, directory or glob, and read in chunks."""
 
 import gzip
 import json
@@ -297,7 +297,7 @@ def corrupt_parquet(file: Path) -> Path:
     return write(file, bytes(content))
 
 
-def test_no_chunk_is_much_longer_than_asked_for(tmp_path: Path):
+def test_no_chunk_is_much_longer_than_requested(tmp_path: Path):
     rows = 30_000
     frame = pl.DataFrame({"a": [f"{number:0200d}" for number in range(rows)]})
     frame.write_csv(tmp_path / "a.csv")

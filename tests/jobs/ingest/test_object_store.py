@@ -192,7 +192,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("address", "options", "reason"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_found_is_one_line_and_leaves_the_lake_as_it_was(
+def test_missing_files_are_reported_in_one_line_and_leave_the_lake_unchanged(
     store: Store, lake: Lake, address: str, options: dict[str, str], reason: str
 ):
     store.put("events.csv", events("a").write_csv().encode())
@@ -290,7 +290,7 @@ def test_a_file_on_the_web_is_read(web: str, lake: Lake):
         ("/?signature=s3cr3t", "unknown format"),
     ],
 )
-def test_a_file_on_the_web_that_cannot_be_read_is_told_without_its_signature(
+def test_a_file_on_the_web_that_cannot_be_read_is_reported_without_its_signature(
     web: str, lake: Lake, path: str, reason: str
 ):
     with pytest.raises(SourceError, match=reason) as error:

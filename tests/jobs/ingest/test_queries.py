@@ -115,7 +115,7 @@ WRONG_SERVERS: dict[str, tuple[Callable[[DatabaseServer], str], str]] = {
 
 @pytest.mark.parametrize("fixture", ["postgresql", "mariadb"])
 @pytest.mark.parametrize(("wrong", "reason"), WRONG_SERVERS.values(), ids=WRONG_SERVERS)
-def test_a_database_that_cannot_be_reached_is_told_in_one_line(
+def test_a_database_that_cannot_be_reached_is_reported_in_one_line(
     request: pytest.FixtureRequest,
     lake: Lake,
     fixture: str,
@@ -161,14 +161,14 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path, lake: Lake)
         "sqlite://ss-word.db",
     ],
 )
-def test_a_uri_that_is_not_understood_is_told_without_its_secrets(uri: str):
+def test_an_invalid_uri_is_reported_without_its_secrets(uri: str):
     sources = query_sources(DatabaseServer(uri, 0, print), "SELECT 1")
     with pytest.raises(SettingsError, match=r"^sources\.connections\.shop: ") as error:
         resolve_connection(sources.tables[0], sources)
     assert "ss-word" not in str(error.value)
 
 
-def test_a_connection_that_is_not_named_is_told_with_those_that_are():
+def test_a_connection_that_is_not_named_is_reported_with_those_that_are():
     sources = Sources(
         tables=(Table("orders", "events", query="SELECT 1", connection="shpo"),),
         connections={"shop": "sqlite:///shop.db"},

@@ -110,7 +110,7 @@ def test_old_files_that_are_read_again_change_nothing(lake: Lake, tmp_path: Path
     assert (lake.directory / "schemas" / "log.json").read_bytes() == before
 
 
-def test_files_of_one_ingest_that_differ_are_told_together(lake: Lake, tmp_path: Path):
+def test_files_of_one_ingest_that_differ_are_reported_together(lake: Lake, tmp_path: Path):
     for number, total in (("1", 5), ("2", "5.50")):
         pl.DataFrame([ROW | {"total": total, "address": None}]).write_parquet(tmp_path / f"log-{number}.parquet")
     counts = ingest((str(tmp_path / "log-[12]*"),), Sources(tables=(TABLE,)), lake, NIGHTS[1] + MAX_CLOCK_SKEW)

@@ -111,7 +111,7 @@ def test_rows_of_the_window_are_quarantined_with_the_reason_each_time(sqlite: Da
     assert shop.ingest().accepted == 1
 
 
-def test_a_watermark_that_is_not_there_is_told(database: DatabaseServer, lake: Lake):
+def test_a_watermark_that_is_not_there_is_reported(database: DatabaseServer, lake: Lake):
     shop = Shop(database, lake)
     table = Table("log", "events", "", COLUMNS, query=shop.table.query, connection="shop", watermark="modified")
     with pytest.raises(SourceError, match="watermark 'modified' of table 'log' is missing; the columns are id, "):
@@ -162,7 +162,7 @@ def test_the_greatest_value_that_is_no_mistake_counts(
 
 
 @pytest.mark.parametrize("values", [["never", "soon"], [True]])
-def test_a_column_that_does_not_grow_is_told(values: list[object]):
+def test_a_column_that_does_not_grow_is_reported(values: list[object]):
     table = Table("log", "events", "*", COLUMNS, watermark="mark")
     with pytest.raises(SourceError, match="watermark 'mark' of table 'log'"):
         greatest_watermark(pl.DataFrame({"mark": values}), table, LATEST)
@@ -213,7 +213,7 @@ def test_a_killed_ingest_loses_no_row(sqlite: DatabaseServer, tmp_path: Path):
         assert sorted(lake.events().collect()["event_id"]) == ["1", "2"]
 
 
-def test_the_command_reads_everything_again_when_asked_to(sqlite: DatabaseServer, tmp_path: Path):
+def test_the_command_reads_everything_again_with_its_option(sqlite: DatabaseServer, tmp_path: Path):
     sources = load_settings(write_log_settings(sqlite, tmp_path), {}).sources
     lake = Lake(tmp_path / "var" / "lake")
     assert [ingest((), sources, lake, LATEST)[0].rows for _ in range(2)] == [2, 1]

@@ -1,4 +1,4 @@
-"""The nightly run by its command: what it leaves, resumes, repeats and refuses."""
+"""The nightly run by its command: its files, resumed runs, repeated runs, and errors."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ Nights = Callable[[str], FinishedNight]
 
 
 def outputs(directory: Path) -> dict[str, str]:
-    """Hash of every file that the steps of the run wrote, but for the seconds that the search took."""
+    """Return the hash of every file that the steps of the run wrote, without the duration of the search."""
     run = directory / "runs" / RUN
     files = [file for name in OUTPUTS for file in (run / name).rglob("*") if file.is_file()]
     contents = {str(file.relative_to(run)): file.read_bytes() for file in files}

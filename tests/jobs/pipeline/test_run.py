@@ -1,4 +1,4 @@
-"""A run that was left starts over when what it reads has changed, not when later days have."""
+"""An interrupted run starts over if the events that it reads have changed, not if only later ones have."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

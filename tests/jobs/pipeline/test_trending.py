@@ -43,21 +43,21 @@ def test_it_is_the_list_of_the_model(shop: Path, tmp_path: Path, buckets: int, m
     known = compute_interactions(lake, SETTINGS.sources, moment)
     trend = Trending(CONFIG).fit(known).item_trend
     unavailable = unavailable_items(known.items, lake.items().collect())
-    found = trending_items(lake, SETTINGS, moment)
-    assert found == trending_list(trend, known.items, unavailable, 200)
-    assert set(found[:2]) == {"item9", "new"}
-    assert UNAVAILABLE not in found
+    result = trending_items(lake, SETTINGS, moment)
+    assert result == trending_list(trend, known.items, unavailable, 200)
+    assert set(result[:2]) == {"item9", "new"}
+    assert UNAVAILABLE not in result
     shorter = Settings(models=SETTINGS.models, lists=Lists(popular_items=1))
-    assert trending_items(lake, shorter, moment) == found[:1]
+    assert trending_items(lake, shorter, moment) == result[:1]
 
 
 def test_only_the_days_that_count_are_read(shop: Path, tmp_path: Path) -> None:
     lake = lake_of_shop(shop, tmp_path / "lake")
-    found = trending_items(lake, SETTINGS, NOW)
+    result = trending_items(lake, SETTINGS, NOW)
     first_day = NOW - timedelta(days=USUAL_HALF_LIVES * CONFIG.usual_days)
     parts = {part.parent.name: part for part in (lake.directory / "events").rglob("*.parquet")}
     parts[f"date={first_day - timedelta(days=1):%Y-%m-%d}"].write_bytes(b"no longer")
-    assert trending_items(lake, SETTINGS, NOW) == found
+    assert trending_items(lake, SETTINGS, NOW) == result
     parts[f"date={first_day:%Y-%m-%d}"].write_bytes(b"no longer")
     with pytest.raises(pl.exceptions.ComputeError):
         trending_items(lake, SETTINGS, NOW)
@@ -94,7 +94,7 @@ def test_a_burst_of_new_accounts_is_no_trend(shop: Path, tmp_path: Path) -> None
     assert trending_items(lake, usual_prior, NOW) == ["pushed"]
 
 
-def test_users_who_are_held_back_move_nothing_until_they_are_released(shop: Path, data_directory: Path) -> None:
+def test_flagged_users_do_not_count_until_they_are_released(shop: Path, data_directory: Path) -> None:
     lake_of_attacked_shop(shop, data_directory / "lake")
     settings = Settings(
         directory=data_directory, model_settings={"trending": {"usual_days": 15.0, "recent_days": 3.0}}

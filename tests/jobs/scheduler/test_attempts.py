@@ -14,6 +14,7 @@ from jobs.scheduler.attempts import Job, backoff_seconds, run_job
 from jobs.scheduler.child_process import Stop
 from jobs.scheduler.history import AttemptOutcome, read_history
 from recsys.settings import Redis, Schedule, Settings
+from tests.waiting import wait_until
 
 DUE = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
 NOWHERE = Redis(url="redis://:secret@127.0.0.1:1/0")
@@ -86,7 +87,7 @@ def test_the_wait_doubles_up_to_the_longest() -> None:
         ("import sys; sys.stderr.write('recsys: half a line'); sys.exit(2)", "recsys: half a line"),
     ],
 )
-def test_a_crash_is_told(tmp_path: Path, code: str, error: str) -> None:
+def test_a_crash_is_reported(tmp_path: Path, code: str, error: str) -> None:
     settings = Settings(directory=tmp_path, redis=NOWHERE, schedule=Schedule(retries=0))
     ended = run_job(job(code), DUE, settings, Stop())
     assert (ended.outcome, ended.error) == (AttemptOutcome.FAILED, error.removeprefix("recsys: "))
@@ -128,8 +129,7 @@ def is_running(process_id: str) -> bool:
 
 def stop_when(stop: Stop, condition: Callable[[], bool]) -> None:
     def wait() -> None:
-        while not condition():
-            time.sleep(0.05)
+        wait_until(condition, 30)
         stop.requested = True
 
     threading.Thread(target=wait, daemon=True).start()
@@ -147,10 +147,7 @@ def test_a_stop_ends_the_job_and_what_it_started(
     seconds = (ended.ended - ended.started).total_seconds()
     assert minimum < seconds < 10
     assert [each.outcome for each in read_history(settings.directory)] == [AttemptOutcome.INTERRUPTED]
-    give_up_at = time.monotonic() + 10
-    while is_running(begun.read_text()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(begun.read_text()), 10)
 
 
 def test_a_stop_ends_the_wait_for_a_retry(tmp_path: Path) -> None:
@@ -162,7 +159,7 @@ def test_a_stop_ends_the_wait_for_a_retry(tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
-def test_a_password_is_not_told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_is_not_shown(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     run_job(job("import sys; sys.exit(1)"), DUE, settings, Stop())
     output = capsys.readouterr()
     assert "secret" not in output.err + output.out + (settings.directory / "history" / "jobs.jsonl").read_text()

@@ -92,7 +92,7 @@ def test_looking_who_does_a_job_keeps_nobody_from_it(tmp_path: Path) -> None:
         looker.communicate()
 
 
-def test_what_ended_is_told_by_its_last_line(tmp_path: Path) -> None:
+def test_an_ended_attempt_is_described_by_its_last_line(tmp_path: Path) -> None:
     assert read_history(tmp_path) == []
     ended = replace(BEGUN, outcome=AttemptOutcome.FAILED, ended=DUE + timedelta(minutes=5), error="no\nluck: ü")
     later = replace(

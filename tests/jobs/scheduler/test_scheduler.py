@@ -35,6 +35,7 @@ from jobs.scheduler.scheduler import (
 from recsys.cron import Cron
 from recsys.errors import BusyError, SettingsError
 from recsys.settings import Redis, Schedule, Settings
+from tests.waiting import wait_until
 
 NOWHERE = Redis(url="redis://127.0.0.1:1/0")
 RETRIES = 1
@@ -171,17 +172,10 @@ def schedule_process(directory: Path, code: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(condition: Callable[[], bool], patience: float = 20) -> None:
-    give_up_at = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
-
-
 def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
     process = schedule_process(tmp_path, "")
     try:
-        wait_for(
+        wait_until(
             lambda: (
                 len(read_history(tmp_path)) >= 1 and read_history(tmp_path)[-1].outcome == AttemptOutcome.SUCCEEDED
             )
@@ -189,10 +183,10 @@ def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
         process.send_signal(signal.SIGSTOP)
         before = len(read_history(tmp_path))
         asleep = datetime.now(UTC)
-        wait_for(lambda: datetime.now(UTC) - asleep > timedelta(seconds=1))
+        wait_until(lambda: datetime.now(UTC) - asleep > timedelta(seconds=1))
         awake = datetime.now(UTC)
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: len(read_history(tmp_path)) > before + 1)
+        wait_until(lambda: len(read_history(tmp_path)) > before + 1)
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
@@ -204,7 +198,7 @@ def test_times_passed_asleep_count_as_one(tmp_path: Path) -> None:
 def test_an_interrupt_stops_the_schedule_and_its_job(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     process = schedule_process(tmp_path, f"import time; open({str(begun)!r}, 'w'); time.sleep(60)")
-    wait_for(begun.exists)
+    wait_until(begun.exists)
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=20)
     assert process.returncode == 0, output

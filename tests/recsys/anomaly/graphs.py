@@ -1,4 +1,4 @@
-"""Users and items to look for anomalies in: shoppers of communities, and accounts added to them."""
+"""Interactions to detect anomalies in: customers of several communities, and accounts added to them."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,10 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 
-def shoppers(users: int, items: int, communities: int, per_user: int, seed: int, unwanted: int = 0) -> csr_matrix:
-    """Users x items, ones: each user has mostly popular items of one community; the last `unwanted` nobody has."""
+def draw_customers(
+    users: int, items: int, communities: int, per_user: int, seed: int, unwanted: int = 0
+) -> csr_matrix:
+    """Users x items, ones: each user has mostly popular items of one community; nobody has the last `unwanted`."""
     random = np.random.default_rng(seed)
     size = items // communities
     popularity = 1 / np.arange(1, size + 1)
@@ -18,9 +20,9 @@ def shoppers(users: int, items: int, communities: int, per_user: int, seed: int,
         own = random.choice(size, min(wanted, size), replace=False, p=popularity / popularity.sum())
         items_of_user = own + size * (user % communities)
         strange = random.choice(items, max(1, wanted // 8), replace=False)
-        found = np.unique(np.concatenate([items_of_user, strange]))
-        rows += [user] * len(found)
-        columns += found.tolist()
+        result = np.unique(np.concatenate([items_of_user, strange]))
+        rows += [user] * len(result)
+        columns += result.tolist()
     return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(users, items + unwanted))
 
 

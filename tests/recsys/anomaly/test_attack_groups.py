@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from recsys.anomaly.attack_groups import MIN_GROUP_SIZE, find_attack_groups, normal_scores
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
-SHOP = shoppers(1_000, 300, 3, 10, seed=0, unwanted=2)
+SHOP = draw_customers(1_000, 300, 3, 10, seed=0, unwanted=2)
 
 
 def measured(fake: int, shift: float, seed: int = 0) -> np.ndarray:
@@ -37,7 +37,7 @@ def test_accounts_made_for_an_item_are_a_crowd(fake: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_shoppers_are_no_crowd(seed: int) -> None:
+def test_customers_are_no_crowd(seed: int) -> None:
     assert find_attack_groups(SHOP, measured(0, 0.0, seed)) == []
 
 

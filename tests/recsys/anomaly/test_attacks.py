@@ -16,9 +16,9 @@ from recsys.anomaly.attacks import (
     Attack,
     draw_attack,
 )
-from tests.recsys.anomaly.graphs import shoppers
+from tests.recsys.anomaly.graphs import draw_customers
 
-SHOP = shoppers(400, 300, 4, 12, seed=0)
+SHOP = draw_customers(400, 300, 4, 12, seed=0)
 ACCOUNTS = 25
 
 
@@ -27,7 +27,7 @@ def profiles_of(attack: Attack) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_attack_is_of_the_size_asked_for_and_the_same_for_the_same_seed(kind: str) -> None:
+def test_an_attack_has_the_requested_size_and_is_the_same_for_the_same_seed(kind: str) -> None:
     one, again, other = (draw_attack(kind, SHOP, ACCOUNTS, 300, seed) for seed in (1, 1, 2))
     assert set(one.account_rows.tolist()) == set(range(ACCOUNTS))
     assert len(one.account_rows) == len(one.item_rows) == len(one.age_days)
@@ -83,10 +83,10 @@ def test_a_burst_is_over_in_a_minute() -> None:
 
 def test_a_farm_hides_some_of_its_items_under_five_times_as_many() -> None:
     attack = draw_attack(SLOW_FARM, SHOP, 200, 300, seed=8)
-    found = profiles_of(attack)
-    farm = {item for item in range(SHOP.shape[1]) if sum(item in profile for profile in found) > 60}
+    result = profiles_of(attack)
+    farm = {item for item in range(SHOP.shape[1]) if sum(item in profile for profile in result) > 60}
     assert attack.target in farm
-    assert np.mean([len(profile) for profile in found]) > 3 * FARM_ITEMS / 2
+    assert np.mean([len(profile) for profile in result]) > 3 * FARM_ITEMS / 2
     assert np.ptp(attack.age_days) > 30
 
 

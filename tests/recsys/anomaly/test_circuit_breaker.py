@@ -1,4 +1,4 @@
-"""When no more users are flagged automatically, and when a purchase without a price says something."""
+"""Limits of automatic flagging, and shops whose purchases have prices."""
 
 import pytest
 from hypothesis import given

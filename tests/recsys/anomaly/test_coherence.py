@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsys.anomaly.coherence import profile_coherence
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
 
 def test_items_of_two_kinds_have_vectors_at_right_angles() -> None:
@@ -17,8 +17,8 @@ def test_items_of_two_kinds_have_vectors_at_right_angles() -> None:
     assert np.isnan(coherence[8])  # of one item nothing can be said
 
 
-def test_accounts_of_random_items_are_less_coherent_than_shoppers() -> None:
-    shop = shoppers(400, 300, 4, 12, seed=0)
+def test_accounts_of_random_items_are_less_coherent_than_customers() -> None:
+    shop = draw_customers(400, 300, 4, 12, seed=0)
     random = np.random.default_rng(1)
     both = added(shop, [random.choice(300, 12, replace=False).tolist() for _ in range(20)])
     coherence = profile_coherence(both, seed=0)

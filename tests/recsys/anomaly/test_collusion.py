@@ -3,11 +3,11 @@ from scipy.sparse import csr_matrix
 
 from recsys.anomaly import collusion
 from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
-from tests.recsys.anomaly.graphs import shoppers
+from tests.recsys.anomaly.graphs import draw_customers
 
 
 def test_companions_are_counted_as_pair_by_pair() -> None:
-    shop = shoppers(120, 60, 3, 8, seed=0)
+    shop = draw_customers(120, 60, 3, 8, seed=0)
     rows = [set(shop[[user]].indices.tolist()) for user in range(120)]
     expected = [
         sum(len(one & other) >= 3 for place, other in enumerate(rows) if place != user)

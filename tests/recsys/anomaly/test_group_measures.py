@@ -13,7 +13,7 @@ from recsys.anomaly.group_measures import (
 )
 from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.schema import USER_ID
-from tests.recsys.anomaly.graphs import shoppers
+from tests.recsys.anomaly.graphs import draw_customers
 
 
 def column(table: pl.DataFrame, name: str) -> list[float]:
@@ -45,7 +45,7 @@ def test_what_is_not_known_of_the_shop_is_unknown_of_all() -> None:
 
 
 def test_the_graph_tells_how_often_an_item_comes_again() -> None:
-    shop = shoppers(60, 80, 2, 6, seed=0)
+    shop = draw_customers(60, 80, 2, 6, seed=0)
     events = np.ones(shop.nnz)
     events[0] = 7
     table = measure_graph(shop, events, seed=0)
@@ -56,6 +56,8 @@ def test_the_graph_tells_how_often_an_item_comes_again() -> None:
 
 
 def test_every_figure_that_may_be_a_reason_has_words() -> None:
-    table = measure_graph(shoppers(60, 80, 2, 6, seed=0), np.ones(shoppers(60, 80, 2, 6, seed=0).nnz), seed=0)
+    table = measure_graph(
+        draw_customers(60, 80, 2, 6, seed=0), np.ones(draw_customers(60, 80, 2, 6, seed=0).nnz), seed=0
+    )
     figures = {feature.name for feature in BEHAVIOR} - {USER_ID} | set(table.columns)
     assert figures == set(FEATURE_PHRASES)

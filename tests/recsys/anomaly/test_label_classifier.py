@@ -18,7 +18,7 @@ USERS = 600
 
 @pytest.fixture(scope="module")
 def bots() -> np.ndarray:
-    """Every third user is a bot; of the last hundred nothing is known."""
+    """Return users of whom every third is a bot; the last hundred have no label."""
     labels = (np.arange(USERS) % 3 == 0).astype(float)
     labels[-100:] = np.nan
     return labels
@@ -31,7 +31,7 @@ def features() -> pl.DataFrame:
     return pl.DataFrame({"user_id": [f"u{n}" for n in range(USERS)], "pace": pace, "noise": rng.normal(size=USERS)})
 
 
-def test_bots_are_told_from_others_whether_labelled_or_not(features: pl.DataFrame, bots: np.ndarray):
+def test_bots_are_separated_from_others_whether_labeled_or_not(features: pl.DataFrame, bots: np.ndarray):
     scores = score_with_labels(features, bots, 0)
     truth = np.arange(USERS) % 3 == 0
     for part in (slice(0, 500), slice(500, 600)):

@@ -24,34 +24,34 @@ def features() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def found(features: pl.DataFrame) -> Outliers:
+def result(features: pl.DataFrame) -> Outliers:
     return find_outliers(features, 0)
 
 
-def test_one_who_is_far_out_is_the_most_unusual_and_the_feature_is_named(found: Outliers):
-    assert np.argmax(found.scores) == 199
-    assert found.scores[199] > 0.98
-    low, high = found.usual[found.names.index("most_in_minute")]
-    assert f"most events within a minute: 40, usually {low:.3g} to {high:.3g}" in found.reasons(199)
-    assert [reason.partition(":")[0] for reason in found.reasons(199, maximum=1)] in (
+def test_one_who_is_far_out_is_the_most_unusual_and_the_feature_is_named(result: Outliers):
+    assert np.argmax(result.scores) == 199
+    assert result.scores[199] > 0.98
+    low, high = result.usual[result.names.index("most_in_minute")]
+    assert f"most events within a minute: 40, usually {low:.3g} to {high:.3g}" in result.reasons(199)
+    assert [reason.partition(":")[0] for reason in result.reasons(199, maximum=1)] in (
         ["most events within a minute"],
         ["number of different items"],
     )
-    assert found.scores.min() >= 0
-    assert found.scores.max() <= 1
+    assert result.scores.min() >= 0
+    assert result.scores.max() <= 1
 
 
-def test_an_ordinary_user_has_no_reasons(found: Outliers):
-    inside = ((found.values > found.usual[:, 0]) & (found.values < found.usual[:, 1])).all(axis=1)
+def test_an_ordinary_user_has_no_reasons(result: Outliers):
+    inside = ((result.values > result.usual[:, 0]) & (result.values < result.usual[:, 1])).all(axis=1)
     assert inside.any()
-    assert found.reasons(int(np.argmax(inside))) == []
+    assert result.reasons(int(np.argmax(inside))) == []
 
 
-def test_what_is_unknown_is_no_evidence_and_what_is_alike_is_left_out(found: Outliers):
-    assert found.names == ("night_share", "most_in_minute", "items")
-    assert found.tails[198, :2].tolist() == [0, 0]
-    assert found.tails[198, 2] > 0
-    assert not any(reason.startswith("share of events") for reason in found.reasons(198))
+def test_what_is_unknown_is_no_evidence_and_what_is_alike_is_left_out(result: Outliers):
+    assert result.names == ("night_share", "most_in_minute", "items")
+    assert result.tails[198, :2].tolist() == [0, 0]
+    assert result.tails[198, 2] > 0
+    assert not any(reason.startswith("share of events") for reason in result.reasons(198))
 
 
 def test_a_feature_at_a_time_adds_up_to_ecod_of_all():
@@ -79,9 +79,9 @@ def test_a_few_users_are_not_compared(features: pl.DataFrame):
 
 
 def test_the_same_seed_gives_the_same_scores_and_rows_may_come_in_blocks(
-    features: pl.DataFrame, found: Outliers, monkeypatch: pytest.MonkeyPatch
+    features: pl.DataFrame, result: Outliers, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("recsys.anomaly.outliers.BLOCK", 7)
     again = find_outliers(features, 0)
-    assert np.array_equal(found.scores, again.scores)
-    assert np.array_equal(found.tails, again.tails)
+    assert np.array_equal(result.scores, again.scores)
+    assert np.array_equal(result.tails, again.tails)

@@ -1,4 +1,4 @@
-"""The score of a user: known answers by hand, and what holds whatever is seen."""
+"""Scores of users: values worked out by hand, and properties of any score."""
 
 from dataclasses import replace
 from random import Random
@@ -49,7 +49,7 @@ SEEN = st.builds(UserSignals, st.just(NOW), ACTS, COUNTS, unpriced=st.booleans()
 
 
 def views(count: int, milliseconds: int, items: int | None = None) -> list[Act]:
-    """Views so far apart, the last of them now, of so many items in turn, by default each of another."""
+    """Return views at equal gaps, the last one now, of some items in turn; by default each of another item."""
     return [
         Act(NOW - (count - 1 - number) * milliseconds, f"i{number % (items or count)}", "view")
         for number in range(count)
@@ -158,7 +158,7 @@ def test_an_order_of_many_lines_is_one_act(milliseconds: int) -> None:
     assert score(views(100, milliseconds)) >= FLAG_SCORE
 
 
-def test_a_shopper_of_an_hour_is_no_script() -> None:
+def test_a_customer_of_an_hour_is_no_script() -> None:
     """Pages of 4 to 2 minutes, some of them skimmed."""
     generator = Random(3)
     at_ms, acts = NOW - 3_000_000, list[Act]()

@@ -10,7 +10,7 @@ import pytest
 from recsys.anomaly.screening import MIN_USERS, screen_users
 from recsys.schema import BOT, EVENTS, FINE, FLAGGED, ITEM_ID, LABEL, LABELED_AT, REASONS, SCORE, USER_ID
 from recsys.settings.anomalies import Anomalies
-from tests.recsys.anomaly.graphs import added, shoppers
+from tests.recsys.anomaly.graphs import added, draw_customers
 
 SHOPPERS = 500
 FAKE = 25
@@ -20,9 +20,9 @@ NO_LABELS = pl.DataFrame(schema={USER_ID: pl.String, LABEL: pl.String})
 
 @cache
 def tables(fake: int, seed: int = 0, users: int = SHOPPERS) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Pairs and behaviour of shoppers and, after them, of new accounts of random items who all want the last."""
+    """Pairs and behaviour of customers and, after them, of new accounts of random items who all want the last."""
     random = np.random.default_rng(seed)
-    graph = shoppers(users, 300, 4, 12, seed, unwanted=1)
+    graph = draw_customers(users, 300, 4, 12, seed, unwanted=1)
     if fake:
         graph = added(graph, [[300, *random.choice(300, 12, replace=False)] for _ in range(fake)])
     total = users + fake
@@ -64,8 +64,8 @@ def screened(fake: int, seed: int = 0, threshold: float = DEFAULT.screen_thresho
 
 
 def test_accounts_made_for_an_item_are_flagged_and_nobody_else() -> None:
-    found = screened(FAKE)
-    flagged = found.filter(FLAGGED)
+    result = screened(FAKE)
+    flagged = result.filter(FLAGGED)
     assert set(flagged[USER_ID]) == {f"u{number:04d}" for number in range(SHOPPERS, SHOPPERS + FAKE)}
     assert (flagged[SCORE] >= 80).all()
     for reasons in flagged[REASONS]:
@@ -75,10 +75,10 @@ def test_accounts_made_for_an_item_are_flagged_and_nobody_else() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_without_an_attack_nobody_is_flagged(seed: int) -> None:
-    found = screened(0, seed=seed)
-    assert found.height == SHOPPERS
-    assert not found[FLAGGED].any()
-    assert found[SCORE].is_between(0, 80).all()
+    result = screened(0, seed=seed)
+    assert result.height == SHOPPERS
+    assert not result[FLAGGED].any()
+    assert result[SCORE].is_between(0, 80).all()
 
 
 def test_the_order_of_users_is_irrelevant() -> None:
@@ -94,7 +94,7 @@ def test_the_threshold_is_a_setting() -> None:
     assert screened(FAKE, threshold=0.0)[FLAGGED].all()
 
 
-def test_rates_that_no_shopper_has_are_flagged_alone() -> None:
+def test_rates_that_no_customer_has_are_flagged_alone() -> None:
     pairs, behavior = tables(0)
     fast = pl.col(USER_ID) == "u0007"
     behavior = behavior.with_columns(
@@ -118,8 +118,8 @@ def test_from_so_many_labels_on_what_analysts_see_is_learned() -> None:
     bots = behavior.filter(pl.col("items") <= pl.col("items").quantile(0.3))[USER_ID].to_list()
     fine = [user for user in ids if user not in set(bots)]
     labels = labels_of(bots[::2], fine[::2])
-    found = screen_users(pairs, behavior, labels, DEFAULT, 0)
-    flagged = set(found.filter(FLAGGED)[USER_ID])
+    result = screen_users(pairs, behavior, labels, DEFAULT, 0)
+    flagged = set(result.filter(FLAGGED)[USER_ID])
     unlabelled = set(bots[1::2])
     assert len(flagged & unlabelled) > 0.8 * len(unlabelled)
     assert len(flagged - set(bots)) < 0.05 * len(fine)
@@ -129,6 +129,6 @@ def test_from_so_many_labels_on_what_analysts_see_is_learned() -> None:
 
 def test_a_shop_of_a_few_users_is_not_judged() -> None:
     pairs, behavior = tables(0, users=MIN_USERS - 1)
-    found = screen_users(pairs, behavior, NO_LABELS, DEFAULT, 0)
-    assert (found[SCORE] == 0).all()
-    assert not found[FLAGGED].any()
+    result = screen_users(pairs, behavior, NO_LABELS, DEFAULT, 0)
+    assert (result[SCORE] == 0).all()
+    assert not result[FLAGGED].any()

@@ -1,4 +1,4 @@
-"""What gaps say: worked out by hand, and of shoppers and scripts drawn at random."""
+"""Statistics of the gaps between events: worked out by hand, and on customers and scripts drawn at random."""
 
 from math import log
 from random import Random
@@ -73,7 +73,7 @@ def test_a_gap_says_no_more_than_its_bounds(gap: float) -> None:
 
 
 def test_the_limit_is_that_of_walds_test() -> None:
-    """Missing one script in twenty, and calling one shopper in a billion a script."""
+    """Missing one script in twenty, and calling one customer in a billion a script."""
     assert LIMITS.likelihood == pytest.approx(log((1 - 0.05) / 1e-9), abs=0.05)
     assert pytest.approx(log(0.05)) == ACCEPTANCE_BOUND
 
@@ -83,8 +83,8 @@ def test_a_script_is_decided_on_after_as_many_gaps_as_the_limit() -> None:
     assert automation_statistic([SKIMMED] * 21) == 21.0 > LIMITS.likelihood
 
 
-def test_the_test_begins_anew_when_it_accepts_a_shopper() -> None:
-    """A shopper's gap takes 2, two of them 4: more than the 3.0 at which a shopper is accepted."""
+def test_the_test_begins_anew_when_it_accepts_a_customer() -> None:
+    """A customer's gap takes 2, two of them 4: more than the 3.0 at which a customer is accepted."""
     assert automation_statistic([SHOPPED]) == 0.0
     assert automation_statistic([SHOPPED] + [SKIMMED] * 5) == 3.0
     assert automation_statistic([SHOPPED] * 2 + [SKIMMED] * 5) == 5.0
@@ -92,17 +92,17 @@ def test_the_test_begins_anew_when_it_accepts_a_shopper() -> None:
     assert automation_statistic([SKIMMED] * 5 + [SHOPPED]) == 3.0
 
 
-def test_shoppers_are_no_scripts_and_scripts_are() -> None:
+def test_customers_are_no_scripts_and_scripts_are() -> None:
     generator = Random(7)
 
     def drawn(mean: float, deviation: float) -> list[float]:
         return [generator.gauss(mean, deviation) for _ in range(50)]
 
-    shoppers = [drawn(HUMAN_LOG_MEAN, HUMAN_LOG_DEVIATION) for _ in range(1_000)]
+    customers = [drawn(HUMAN_LOG_MEAN, HUMAN_LOG_DEVIATION) for _ in range(1_000)]
     scripts = [drawn(AUTOMATED_LOG_MEAN, AUTOMATED_LOG_DEVIATION) for _ in range(1_000)]
-    assert max(map(automation_statistic, shoppers)) < LIMITS.likelihood / 2
+    assert max(map(automation_statistic, customers)) < LIMITS.likelihood / 2
     assert sum(automation_statistic(gaps) >= LIMITS.likelihood for gaps in scripts) >= 990
-    assert max(map(regularity_statistic, shoppers)) < LIMITS.regularity
+    assert max(map(regularity_statistic, customers)) < LIMITS.regularity
 
 
 @given(st.floats(-4.5, 7.0))
@@ -133,7 +133,7 @@ def test_statistics_are_never_negative_and_grow_by_no_more_than_their_bounds(gap
 
 
 @given(LOG_GAPS, st.floats(-5, AUTOMATED_LOG_MEAN))
-def test_a_scripts_gap_never_speaks_for_a_shopper(gaps: list[float], quick: float) -> None:
+def test_a_scripts_gap_never_speaks_for_a_customer(gaps: list[float], quick: float) -> None:
     assert automation_statistic([*gaps, max(quick, SKIMMED - 0.1)]) >= automation_statistic(gaps)
 
 

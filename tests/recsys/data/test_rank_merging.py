@@ -1,4 +1,4 @@
-"""Lists side by side, against what they say by hand."""
+"""Merged lists against values worked out by hand."""
 
 import numpy as np
 import pytest

@@ -41,9 +41,9 @@ def test_every_event_before_as_of_is_in_exactly_one_window(hours_back: list[int]
         (split.validation_end, split.as_of),
     ]
     parts = [in_window(events, start, end).collect() for start, end in bounds]
-    found = [number for part in parts for number in part["number"]]
+    result = [number for part in parts for number in part["number"]]
     expected = [number for number, hours in enumerate(hours_back) if hours > 0]
-    assert sorted(found) == expected
+    assert sorted(result) == expected
 
 
 @given(HOURS_BACK)

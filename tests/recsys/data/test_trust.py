@@ -46,8 +46,8 @@ def test_once_a_day_keeps_the_latest_event_of_a_user_item_and_day(drawn: list[tu
     for user, item, age in events:
         key = (user, item, (age + 1) // 2)
         latest[key] = min(latest.get(key, np.inf), age)
-    found = {(int(users[n]), int(items[n]), (int(half_days[n]) + 1) // 2): int(half_days[n]) for n in kept}
-    assert found == latest
+    result = {(int(users[n]), int(items[n]), (int(half_days[n]) + 1) // 2): int(half_days[n]) for n in kept}
+    assert result == latest
     assert len(kept) == len(latest)
 
 
@@ -58,8 +58,8 @@ def test_an_items_sum_is_what_trusted_users_give_scaled_up_and_no_more_than_all_
 
 def test_sums_of_items():
     rows = np.array([0, 1, 0, 2], np.int32)
-    found = trusted_item_counts(rows, np.array([2.0, 4.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.5]), 4)
-    assert found.tolist() == [4, 0, 2, 0]
+    result = trusted_item_counts(rows, np.array([2.0, 4.0, 2.0, 2.0]), np.array([1.0, 0.0, 1.0, 0.5]), 4)
+    assert result.tolist() == [4, 0, 2, 0]
 
 
 @given(AMOUNTS)

@@ -32,13 +32,13 @@ def objective(shop: Interactions, users: np.ndarray, items: np.ndarray) -> float
 
 def gradient(shop: Interactions, factors: np.ndarray, users: int) -> np.ndarray:
     """By central differences, over all factors of users, then items."""
-    found = np.zeros_like(factors)
+    result = np.zeros_like(factors)
     for place in np.ndindex(factors.shape):
         step = np.zeros_like(factors)
         step[place] = 1e-5
         high, low = factors + step, factors - step
-        found[place] = objective(shop, high[:users], high[users:]) - objective(shop, low[:users], low[users:])
-    return found / 2e-5
+        result[place] = objective(shop, high[:users], high[users:]) - objective(shop, low[:users], low[users:])
+    return result / 2e-5
 
 
 def test_the_fit_ends_where_the_objective_is_flat(shop: Interactions):

@@ -1,4 +1,4 @@
-"""Blends of lists known by heart."""
+"""Blends of lists made by hand."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ def test_bspm_takes_off_what_is_smoothed_again(exponents: tuple[float, float], s
     np.testing.assert_allclose(model.scores(USERS), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_scores_do_not_depend_on_who_else_is_asked_for(shop_of: Shop):
+def test_scores_do_not_depend_on_the_other_requested_users(shop_of: Shop):
     model = Bspm().fit(shop_of(EVENTS))
     together = model.scores(USERS)
     for user in USERS:

@@ -52,8 +52,8 @@ def test_the_chance_is_one_of_a_purchase(shop_of: Any):
 def test_without_a_history_as_long_as_the_horizon_repurchase_decides(shop_of: Any):
     shop = shop_of([("a", "p", 3.5, BUY), ("a", "q", 1.5, BUY), ("b", "p", 2.5, BUY)])
     everyone = np.arange(2, dtype=np.int32)
-    found, expected = BuyAgain(SMALL).fit(shop), Repurchase().fit(shop)
-    np.testing.assert_array_equal(found.recommend(everyone, 2)[0], expected.recommend(everyone, 2)[0])
+    result, expected = BuyAgain(SMALL).fit(shop), Repurchase().fit(shop)
+    np.testing.assert_array_equal(result.recommend(everyone, 2)[0], expected.recommend(everyone, 2)[0])
 
 
 def test_candidates_are_ranked_and_the_rest_keeps_its_order(shop_of: Any):

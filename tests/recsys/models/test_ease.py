@@ -21,24 +21,24 @@ def bought(shop_of: Any, baskets: str) -> Interactions:
 
 
 def weights_of(model: Ease) -> np.ndarray:
-    found = model.weights
-    return found if isinstance(found, np.ndarray) else found.toarray()
+    result = model.weights
+    return result if isinstance(result, np.ndarray) else result.toarray()
 
 
 @FORMS
 def test_two_items_by_hand(shop_of: Any, dense_items: int):
     """p has 3 users and q 1, shared: lambda 0.5 x 2 = 1, so q from p is 1 / (3 + 1), p from q 1 / (1 + 1)."""
     config = EaseConfig(0.5, item_exponent=0, user_exponent=0, dense_items=dense_items, repeat_weight=0.75)
-    found = weights_of(Ease(config).fit(bought(shop_of, "pq p p")))
-    np.testing.assert_allclose(found, [[0.75, 1 / 4], [1 / 2, 0.75]], rtol=1e-6)
+    result = weights_of(Ease(config).fit(bought(shop_of, "pq p p")))
+    np.testing.assert_allclose(result, [[0.75, 1 / 4], [1 / 2, 0.75]], rtol=1e-6)
 
 
 @FORMS
 def test_three_items_by_hand(shop_of: Any, dense_items: int):
     """G = [[2, 1, 1], [1, 2, 1], [1, 1, 2]], lambda 1; by symmetry each is predicted by w (3 + 1) = 1 from both."""
     config = EaseConfig(0.5, item_exponent=0, user_exponent=0, dense_items=dense_items, repeat_weight=0)
-    found = weights_of(Ease(config).fit(bought(shop_of, "pq qr pr")))
-    np.testing.assert_allclose(found, 0.25 * (1 - np.eye(3)), rtol=1e-6)
+    result = weights_of(Ease(config).fit(bought(shop_of, "pq qr pr")))
+    np.testing.assert_allclose(result, 0.25 * (1 - np.eye(3)), rtol=1e-6)
 
 
 @FORMS
@@ -48,9 +48,9 @@ def test_exponents_by_hand(shop_of: Any, dense_items: int):
     G is then [[10/3, 2/3], [2/3, 2/3]]; the penalties are 0.5 x 2 x n / 2 = 3/2 and 1/2.
     """
     config = EaseConfig(0.5, item_exponent=1, user_exponent=0.5, dense_items=dense_items, repeat_weight=0)
-    found = weights_of(Ease(config).fit(bought(shop_of, "pq p p")))
+    result = weights_of(Ease(config).fit(bought(shop_of, "pq p p")))
     q_from_p, p_from_q = (2 / 3) / (10 / 3 + 3 / 2), (2 / 3) / (2 / 3 + 1 / 2)
-    np.testing.assert_allclose(found, [[0, q_from_p], [p_from_q, 0]], rtol=1e-6)
+    np.testing.assert_allclose(result, [[0, q_from_p], [p_from_q, 0]], rtol=1e-6)
 
 
 def some_shop(shop_of: Any) -> Interactions:
@@ -81,8 +81,8 @@ def test_the_dense_form_is_the_papers_formula(shop_of: Any):
 
 def test_a_column_stands_on_the_most_similar_items_alone(shop_of: Any):
     config = EaseConfig(neighbors=3, dense_items=1, repeat_weight=0)
-    found = weights_of(Ease(config).fit(some_shop(shop_of)))
-    assert ((found != 0).sum(axis=0) == 3).all()
+    result = weights_of(Ease(config).fit(some_shop(shop_of)))
+    assert ((result != 0).sum(axis=0) == 3).all()
 
 
 def test_what_an_item_is_alike_is_what_predicts_it(shop_of: Any):

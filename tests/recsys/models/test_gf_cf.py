@@ -26,7 +26,7 @@ def test_gf_cf_of_one_user_worked_out_by_hand(shop_of: Shop):
     np.testing.assert_allclose(model.scores(USERS[:1]), [[1.5, 1.5]], rtol=1e-6)
 
 
-def test_similar_items_are_what_their_only_shopper_would_be_shown(shop_of: Shop):
+def test_similar_items_are_what_their_only_customer_would_be_shown(shop_of: Shop):
     linear, ideal, scale = filters(normalized(0.5, 0.5), 2)
     model = GfCf(GfCfConfig(factors=2)).fit(shop_of(EVENTS))
     rows, scores = model.similar(np.array([1], np.int32), 3)

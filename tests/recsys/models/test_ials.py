@@ -65,12 +65,12 @@ def test_the_fit_ends_where_no_small_step_lowers_the_loss(
 
 def test_more_alternations_never_raise_the_loss(shop: Interactions, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ials, "BLOCK_FACTORS", 2)
-    found: list[float] = []
+    result: list[float] = []
     for epochs in (1, 2, 4, 8):
         config = IalsConfig(5, 0.1, 0.3, 0.5, epochs)
-        found.append(loss(shop, *in_double(Ials(config).fit(shop)), config))
-    assert found == sorted(found, reverse=True)
-    assert found[0] > found[-1] + 0.01
+        result.append(loss(shop, *in_double(Ials(config).fit(shop)), config))
+    assert result == sorted(result, reverse=True)
+    assert result[0] > result[-1] + 0.01
 
 
 def test_a_greater_exponent_holds_those_with_much_history_back(shop: Interactions):

@@ -21,11 +21,11 @@ def fitted(shop_of: Any, config: ItemKnnConfig) -> ItemKnn:
 
 @pytest.mark.parametrize("shrinkage", [0.0, 10.0])
 def test_similarity_is_the_shrunk_cosine(shop_of: Any, shrinkage: float):
-    found = csr_matrix(fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).weights).toarray()
+    result = csr_matrix(fitted(shop_of, ItemKnnConfig(shrinkage=shrinkage)).weights).toarray()
     for one, users in enumerate(USERS.values()):
         for other, others in enumerate(USERS.values()):
             lengths = sqrt((len(users) + shrinkage) * (len(others) + shrinkage))
-            assert found[one, other] == pytest.approx(len(set(users) & set(others)) / lengths)
+            assert result[one, other] == pytest.approx(len(set(users) & set(others)) / lengths)
 
 
 def test_a_score_is_the_sum_of_similarities_and_strangers_come_last(shop_of: Any):
@@ -59,7 +59,7 @@ def test_only_so_many_neighbors_are_kept_beside_the_item_itself(shop_of: Any):
 
 def test_bm25_known_answer(shop_of: Any):
     k1, b = 1.2, 0.75
-    found = csr_matrix(fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).weights).toarray()
+    result = csr_matrix(fitted(shop_of, ItemKnnConfig("bm25", bm25_k1=k1, bm25_b=b)).weights).toarray()
     totals = {item: len(users) * WEIGHTS[item] for item, users in USERS.items()}
     mean = sum(totals.values()) / 4
 
@@ -74,6 +74,6 @@ def test_bm25_known_answer(shop_of: Any):
     for one, first in enumerate(USERS):
         for other, second in enumerate(USERS):
             expected = sum(weight(user, first) * weight(user, second) for user in "abcde")
-            assert found[one, other] == pytest.approx(expected, abs=1e-6)
-    assert found[P, Q] == 0  # their users have all items but one: log(4 / 4)
-    assert found[Q, S] > 0
+            assert result[one, other] == pytest.approx(expected, abs=1e-6)
+    assert result[P, Q] == 0  # their users have all items but one: log(4 / 4)
+    assert result[Q, S] > 0

@@ -20,9 +20,9 @@ EVENTS = [
 
 def scores(shop_of: Any, saturation: float) -> list[float]:
     model = Popularity(PopularityConfig(saturation)).fit(shop_of(EVENTS))
-    found = model.scores(np.array([0, 2], np.int32))
-    np.testing.assert_array_equal(found[0], found[1])
-    return found[0].tolist()
+    result = model.scores(np.array([0, 2], np.int32))
+    np.testing.assert_array_equal(result[0], result[1])
+    return result[0].tolist()
 
 
 def test_a_users_say_is_saturated(shop_of: Any):
@@ -45,9 +45,9 @@ def test_what_only_new_users_want_counts_as_far_as_known_ones_do_elsewhere(shop_
     half = (1 + 1 / 256) / 2
     assert shop.trust == pytest.approx([half, half, 1 / 256, 1 / 256])
     mean_trust = (2 * half + 4 / 256) / 6
-    found = Popularity(PopularityConfig(0)).fit(shop).scores(np.zeros(1, np.int32))[0]
-    assert found == pytest.approx([4, (2 / 256) / mean_trust])
-    assert found[1] < 0.1
+    result = Popularity(PopularityConfig(0)).fit(shop).scores(np.zeros(1, np.int32))[0]
+    assert result == pytest.approx([4, (2 / 256) / mean_trust])
+    assert result[1] < 0.1
 
 
 def test_a_burst_of_new_accounts_leaves_the_order_of_popular_items_as_it_was(shop_of: Any):

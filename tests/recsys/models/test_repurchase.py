@@ -27,7 +27,7 @@ def test_known_answers(shop_of: Any):
     """Gaps of 20 days of p and 40 of q: a mean of 30, to which 5 gaps of 30 days pull both."""
     events = [("a", "p", 10.5, BUY), ("a", "p", 30.5, BUY), ("b", "q", 5.25, BUY), ("b", "q", 45.25, BUY)]
     config = RepurchaseConfig(half_life_days=90, prior_users=2.5, prior_gaps=5)
-    found = scores(shop_of, [*events, ("c", "p", 60.0, BUY), ("c", "q", 1.0, VIEW)], config)
+    result = scores(shop_of, [*events, ("c", "p", 60.0, BUY), ("c", "q", 1.0, VIEW)], config)
     p, q = sqrt((20 + 150) / 6 / 30), sqrt((40 + 150) / 6 / 30)
     of_a = (0.5 ** (10.5 / (90 * p)) + 0.5 ** (30.5 / (90 * p))) / p
     of_b = (0.5 ** (5.25 / (90 * q)) + 0.5 ** (45.25 / (90 * q))) / q
@@ -36,12 +36,12 @@ def test_known_answers(shop_of: Any):
     assert of_b > 1
     prior_p, prior_q = 2.5 * (1 + of_c) / 3, 2.5 * 1 / 3
     expected = [[of_a + prior_p, prior_q], [prior_p, of_b + prior_q], [of_c + prior_p, prior_q]]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
 def test_purchases_fade_by_half_in_a_half_life(shop_of: Any):
-    found = scores(shop_of, [("a", "p", 30.0, BUY), ("b", "p", 60.0, BUY)], RepurchaseConfig(30, prior_users=0))
-    np.testing.assert_allclose(found, [[0.5], [0.25]])
+    result = scores(shop_of, [("a", "p", 30.0, BUY), ("b", "p", 60.0, BUY)], RepurchaseConfig(30, prior_users=0))
+    np.testing.assert_allclose(result, [[0.5], [0.25]])
 
 
 def test_a_day_counts_once(shop_of: Any):
@@ -57,9 +57,9 @@ def test_views_are_no_purchases_where_there_are_purchases(shop_of: Any):
 
 
 def test_a_shop_that_has_only_views_repeats_those(shop_of: Any):
-    found = scores(shop_of, [("a", "p", 1.0, VIEW), ("b", "q", 1.0, VIEW)], RepurchaseConfig(prior_users=0))
-    assert (np.diag(found) > 0).all()
-    assert found[0, 1] == found[1, 0] == 0
+    result = scores(shop_of, [("a", "p", 1.0, VIEW), ("b", "q", 1.0, VIEW)], RepurchaseConfig(prior_users=0))
+    assert (np.diag(result) > 0).all()
+    assert result[0, 1] == result[1, 0] == 0
 
 
 BOUGHT_TWICE = [*LONG_AGO, ("a", "p", 20.5, BUY), ("a", "p", 10.5, BUY)]
@@ -68,10 +68,10 @@ BOUGHT_TWICE = [*LONG_AGO, ("a", "p", 20.5, BUY), ("a", "p", 10.5, BUY)]
 def test_a_refund_takes_back_the_latest_purchase_before_it_on_whatever_day(shop_of: Any):
     without_latest = scores(shop_of, BOUGHT_TWICE[:-1])
     for days_ago in (10.5, 10.25, 1.0):
-        found = scores(shop_of, [*BOUGHT_TWICE, ("a", "p", days_ago, SEND_BACK)])
-        np.testing.assert_array_equal(found, without_latest)
-    found = scores(shop_of, [*BOUGHT_TWICE, ("a", "p", 15.0, SEND_BACK)])
-    np.testing.assert_array_equal(found, scores(shop_of, [*LONG_AGO, BOUGHT_TWICE[-1]]))
+        result = scores(shop_of, [*BOUGHT_TWICE, ("a", "p", days_ago, SEND_BACK)])
+        np.testing.assert_array_equal(result, without_latest)
+    result = scores(shop_of, [*BOUGHT_TWICE, ("a", "p", 15.0, SEND_BACK)])
+    np.testing.assert_array_equal(result, scores(shop_of, [*LONG_AGO, BOUGHT_TWICE[-1]]))
 
 
 def test_a_refund_of_nothing_takes_nothing(shop_of: Any):
@@ -81,8 +81,8 @@ def test_a_refund_of_nothing_takes_nothing(shop_of: Any):
 
 def test_of_two_purchases_of_a_day_one_refund_leaves_one(shop_of: Any):
     day = [("a", "p", 3.75, BUY), ("a", "p", 3.5, BUY), ("a", "p", 3.25, SEND_BACK)]
-    found = scores(shop_of, [*BOUGHT_TWICE, *day])
-    np.testing.assert_array_equal(found, scores(shop_of, [*BOUGHT_TWICE, day[0]]))
+    result = scores(shop_of, [*BOUGHT_TWICE, *day])
+    np.testing.assert_array_equal(result, scores(shop_of, [*BOUGHT_TWICE, day[0]]))
 
 
 STEPS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("pq"), st.sampled_from([BUY, SEND_BACK])))

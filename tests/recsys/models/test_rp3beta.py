@@ -13,8 +13,8 @@ ITEMS_OF = {user: sum(user in users for users in USERS.values()) for user in "ab
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (0.7, 0.3), (0.0, 1.0), (2.0, 0.5)])
 def test_weights_are_walks_of_three_steps(shop_of: Any, alpha: float, beta: float):
-    found = csr_matrix(Rp3Beta(Rp3BetaConfig(alpha, beta)).fit(shop_of(EVENTS)).weights)
-    for one, (users, row) in enumerate(zip(USERS.values(), found.toarray(), strict=True)):
+    result = csr_matrix(Rp3Beta(Rp3BetaConfig(alpha, beta)).fit(shop_of(EVENTS)).weights)
+    for one, (users, row) in enumerate(zip(USERS.values(), result.toarray(), strict=True)):
         for other, others in enumerate(USERS.values()):
             steps = sum(
                 (1 / len(users)) ** alpha * (1 / ITEMS_OF[user]) ** alpha for user in set(users) & set(others)
@@ -23,8 +23,8 @@ def test_weights_are_walks_of_three_steps(shop_of: Any, alpha: float, beta: floa
 
 
 def test_with_alpha_1_and_beta_0_walks_from_an_item_are_probabilities(shop_of: Any):
-    found = Rp3Beta(Rp3BetaConfig(1, 0)).fit(shop_of(EVENTS)).weights
-    np.testing.assert_allclose(found.sum(axis=1), np.ones((4, 1)), rtol=1e-6)
+    result = Rp3Beta(Rp3BetaConfig(1, 0)).fit(shop_of(EVENTS)).weights
+    np.testing.assert_allclose(result.sum(axis=1), np.ones((4, 1)), rtol=1e-6)
 
 
 def test_a_score_by_hand(shop_of: Any):
@@ -40,11 +40,11 @@ def test_a_score_by_hand(shop_of: Any):
 
 def test_an_item_keeps_the_items_it_says_most_of(shop_of: Any):
     """By beta 0, p says as much of q as of s and of itself; by beta 1, least of s, which has most users."""
-    found = csr_matrix(Rp3Beta(Rp3BetaConfig(1, 1, neighbors=1)).fit(shop_of(EVENTS)).weights).toarray()
-    assert (found[0] != 0).tolist() == [True, True, False, False]
+    result = csr_matrix(Rp3Beta(Rp3BetaConfig(1, 1, neighbors=1)).fit(shop_of(EVENTS)).weights).toarray()
+    assert (result[0] != 0).tolist() == [True, True, False, False]
 
 
-def test_steps_held_back_beyond_all_measure_leave_popularity(shop_of: Any):
+def test_steps_damped_without_limit_leave_popularity(shop_of: Any):
     rows, scores = Rp3Beta(Rp3BetaConfig(1e4, 0.5)).fit(shop_of(EVENTS)).recommend(np.array([2], np.int32), 4)
     assert rows.tolist() == [[3, 1, 0, 2]]
     assert scores[0] == pytest.approx([4 / 5 - 1, 3 / 5 - 1, 2 / 5 - 1, 1 / 5 - 1])

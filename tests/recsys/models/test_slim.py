@@ -30,8 +30,8 @@ def weights_of(settings: SlimConfig, shop: Interactions) -> np.ndarray:
 
 def test_two_items_by_hand(shop_of: Any):
     """p has 3 users and q 1, shared; l2 = 0.5 x 2, l1 = 0.1 x 2: q from p (1 - 0.2) / (3 + 1), p from q 0.8 / 2."""
-    found = weights_of(config(0.1, 0.5), bought(shop_of, "pq p p"))
-    np.testing.assert_allclose(found, [[0, 0.2], [0.4, 0]], rtol=1e-6)
+    result = weights_of(config(0.1, 0.5), bought(shop_of, "pq p p"))
+    np.testing.assert_allclose(result, [[0, 0.2], [0.4, 0]], rtol=1e-6)
 
 
 def test_l1_as_great_as_what_is_shared_leaves_nothing(shop_of: Any):
@@ -41,9 +41,9 @@ def test_l1_as_great_as_what_is_shared_leaves_nothing(shop_of: Any):
 def test_exponents_and_repeats_by_hand(shop_of: Any):
     """As in the test of `Ease`: G = [[10/3, 2/3], [2/3, 2/3]], l2 3/2 and 1/2."""
     shop = bought(shop_of, "pq p p")
-    found = weights_of(config(0, 0.5, item_exponent=1, user_exponent=0.5, repeat_weight=3), shop)
+    result = weights_of(config(0, 0.5, item_exponent=1, user_exponent=0.5, repeat_weight=3), shop)
     q_from_p, p_from_q = (2 / 3) / (10 / 3 + 3 / 2), (2 / 3) / (2 / 3 + 1 / 2)
-    np.testing.assert_allclose(found, [[3, q_from_p], [p_from_q, 3]], rtol=1e-6)
+    np.testing.assert_allclose(result, [[3, q_from_p], [p_from_q, 3]], rtol=1e-6)
 
 
 def test_it_ends_where_another_solver_ends(shop_of: Any):
@@ -54,7 +54,7 @@ def test_it_ends_where_another_solver_ends(shop_of: Any):
     shop = bought(shop_of, baskets)
     positives = (shop.positives.toarray() > 0).astype(float)
     mean = positives.sum() / len(letters)
-    found = weights_of(config(0.02, 0.1, epochs=1000), shop)
+    result = weights_of(config(0.02, 0.1, epochs=1000), shop)
 
     def loss(weights: np.ndarray, item: int) -> float:
         error = positives[:, item] - np.delete(positives, item, axis=1) @ weights
@@ -62,15 +62,15 @@ def test_it_ends_where_another_solver_ends(shop_of: Any):
 
     for item in range(len(letters)):
         best = minimize(loss, np.full(9, 0.1), (item,), "L-BFGS-B", bounds=[(0, None)] * 9, tol=1e-12)
-        np.testing.assert_allclose(np.delete(found[:, item], item), best.x, atol=1e-3)
-    assert (found == 0).sum() > len(letters)
+        np.testing.assert_allclose(np.delete(result[:, item], item), best.x, atol=1e-3)
+    assert (result == 0).sum() > len(letters)
 
 
 def test_a_column_stands_on_the_most_similar_items_alone(shop_of: Any):
     """p is in two baskets with q, in one with r."""
-    found = weights_of(config(0, 0.5, neighbors=1), bought(shop_of, "pqr pq p qr"))
-    assert ((found != 0).sum(axis=0) == 1).all()
-    assert found[1, 0] > 0
+    result = weights_of(config(0, 0.5, neighbors=1), bought(shop_of, "pqr pq p qr"))
+    assert ((result != 0).sum(axis=0) == 1).all()
+    assert result[1, 0] > 0
 
 
 def test_too_little_memory_is_said_before_the_fit(shop_of: Any, monkeypatch: pytest.MonkeyPatch):

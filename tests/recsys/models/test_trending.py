@@ -39,35 +39,35 @@ def test_known_answers(shop_of: Any):
     """Half-lives of 1 and 2 days: ages 0, 2 and 4 count 1, 1/4, 1/16 recently and 1, 1/2, 1/4 usually."""
     events = [("a", "new", 0.0, 1.0), ("b", "new", 0.0, 5.0), ("a", "old", 2.0, 1.0), ("b", "old", 4.0, 1.0)]
     refund = ("b", "new", 0.0, -5.0)
-    found = trends(shop_of([*events, refund]), TrendingConfig(recent_days=1, usual_days=2, prior_events=3))
+    result = trends(shop_of([*events, refund]), TrendingConfig(recent_days=1, usual_days=2, prior_events=3))
     ratio = (2 + 0.25 + 0.0625) / (2 + 0.5 + 0.25)
     new = log((2 + 3) / (2 * ratio + 3)) - 1 / sqrt(2 + 3)
     old = log((0.3125 + 3) / (0.75 * ratio + 3)) - 1 / sqrt(0.3125 + 3)
-    assert found == pytest.approx({"new": new, "old": old}, rel=1e-6)
+    assert result == pytest.approx({"new": new, "old": old}, rel=1e-6)
 
 
 def test_three_sales_of_nothing_are_no_trend_but_thirty_are(shop_of: Any):
     few, many = daily("few", range(3)), daily("many", range(3), users=range(10))
-    found = trends(shop_of([*steady_shop(), *few, *many]))
-    assert found["few"] <= 0
-    assert found["many"] > 0
-    assert max(found, key=lambda item: found[item]) == "many"
+    result = trends(shop_of([*steady_shop(), *few, *many]))
+    assert result["few"] <= 0
+    assert result["many"] > 0
+    assert max(result, key=lambda item: result[item]) == "many"
 
 
 def test_a_steady_item_is_no_trend(shop_of: Any):
-    found = trends(shop_of([*steady_shop(), *daily("bestseller", range(300), users=range(5))]))
-    assert max(found.values()) <= 0
+    result = trends(shop_of([*steady_shop(), *daily("bestseller", range(300), users=range(5))]))
+    assert max(result.values()) <= 0
 
 
 def test_a_busy_week_of_the_whole_shop_is_no_trend(shop_of: Any):
     busy = [event for item in STEADY for event in daily(item, range(7), users=range(10))]
-    found = trends(shop_of([*steady_shop(), *busy]))
-    assert max(found.values()) <= 0
+    result = trends(shop_of([*steady_shop(), *busy]))
+    assert max(result.values()) <= 0
 
 
 def test_what_stopped_selling_is_the_last(shop_of: Any):
-    found = trends(shop_of([*steady_shop(), *daily("gone", range(30, 300))]))
-    assert min(found, key=lambda item: found[item]) == "gone"
+    result = trends(shop_of([*steady_shop(), *daily("gone", range(30, 300))]))
+    assert min(result, key=lambda item: result[item]) == "gone"
 
 
 def test_a_user_counts_once_an_item_and_day(shop_of: Any):
@@ -91,9 +91,9 @@ def test_a_burst_of_new_accounts_does_not_trend_but_a_rise_among_known_users_doe
     assert unguarded.argmax() == target
     assert unguarded[target] > 0
 
-    found = trends(attacked)
-    assert found["target"] <= 0
-    assert sorted(found, key=lambda item: -found[item]).index("target") >= 20
+    result = trends(attacked)
+    assert result["target"] <= 0
+    assert sorted(result, key=lambda item: -result[item]).index("target") >= 20
 
     rise = [(f"user {user}", "target", 0.01, 1.0) for user in range(100, 150)]
     assert trends(shop_of([*shop, *rise]))["target"] > 1
@@ -101,8 +101,8 @@ def test_a_burst_of_new_accounts_does_not_trend_but_a_rise_among_known_users_doe
 
 def test_a_burst_over_midnight_does_not_trend_the_day_after_either(shop_of: Any):
     new = [f"new {number}" for number in range(50)]
-    found = trends(shop_of([*steady_shop(), *burst_of("target", new, 0.5), *burst_of("target", new, 1.5)]))
-    assert found["target"] <= 0
+    result = trends(shop_of([*steady_shop(), *burst_of("target", new, 0.5), *burst_of("target", new, 1.5)]))
+    assert result["target"] <= 0
 
 
 def burst_of(item: str, users: list[str], days_ago: float = 0.01) -> list[Event]:

@@ -16,12 +16,12 @@ P, Q, R, S = range(4)
 @pytest.mark.parametrize("shrinkage", [0.0, 4.0])
 def test_likeness_is_what_the_docstring_says(shop_of: Any, asymmetry: float, shrinkage: float):
     config = UserKnnConfig(asymmetry=asymmetry, shrinkage=shrinkage, item_exponent=0.5, locality=3)
-    found = UserKnn(config).fit(shop_of(EVENTS)).closest.toarray()
+    result = UserKnn(config).fit(shop_of(EVENTS)).closest.toarray()
     for one, items in enumerate(ITEMS.values()):
         for other, others in enumerate(ITEMS.values()):
             shared = sum(USERS_OF[item] ** -0.5 for item in set(items) & set(others))
             lengths = (len(items) + shrinkage) ** (1 - asymmetry) * (len(others) + shrinkage) ** asymmetry
-            assert found[one, other] == pytest.approx((shared / lengths) ** 3), (one, other)
+            assert result[one, other] == pytest.approx((shared / lengths) ** 3), (one, other)
 
 
 def test_a_score_by_hand(shop_of: Any):
@@ -35,9 +35,9 @@ def test_a_score_by_hand(shop_of: Any):
 
 def test_only_so_many_neighbors_count_beside_the_user(shop_of: Any):
     config = UserKnnConfig(neighbors=1, shrinkage=0, item_exponent=0)
-    found = UserKnn(config).fit(shop_of(EVENTS)).closest
-    assert np.diff(found.indptr).tolist() == [2, 2, 2, 1, 2]
-    assert (found.diagonal() > 0).all()
+    result = UserKnn(config).fit(shop_of(EVENTS)).closest
+    assert np.diff(result.indptr).tolist() == [2, 2, 2, 1, 2]
+    assert (result.diagonal() > 0).all()
 
 
 def test_an_item_of_fewer_users_makes_more_alike(shop_of: Any):
@@ -49,7 +49,7 @@ def test_an_item_of_fewer_users_makes_more_alike(shop_of: Any):
     assert uneven[0, 2] > uneven[0, 1]
 
 
-def test_likeness_held_back_beyond_all_measure_leaves_popularity(shop_of: Any):
+def test_similarity_damped_without_limit_leaves_popularity(shop_of: Any):
     model = UserKnn(UserKnnConfig(item_exponent=1e4)).fit(shop_of(EVENTS))
     rows, scores = model.recommend(np.array([2], np.int32), 4)
     assert rows.tolist() == [[S, Q, P, R]]

@@ -27,7 +27,7 @@ both_paths = pytest.mark.parametrize("torch_device", [None, "cpu"], ids=["numpy"
 
 @pytest.fixture(autouse=True)
 def torch_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device that is found; none where the test doesn't say."""
+    """Return the device of the test; none by default."""
     monkeypatch.setattr(factors, "find_cuda", lambda _: getattr(request, "param", None))
 
 
@@ -55,11 +55,11 @@ def sort_all(scores: Scores, n: int) -> tuple[Rows, Scores]:
     return np.where(values > -np.inf, order, -1).astype(np.int32), values
 
 
-def assert_same(found: tuple[Rows, Scores], expected: tuple[Rows, Scores]) -> None:
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
-    assert found[0].dtype == np.int32
-    assert found[1].dtype == np.float32
+def assert_same(result: tuple[Rows, Scores], expected: tuple[Rows, Scores]) -> None:
+    np.testing.assert_array_equal(result[0], expected[0])
+    np.testing.assert_array_equal(result[1], expected[1])
+    assert result[0].dtype == np.int32
+    assert result[1].dtype == np.float32
 
 
 def normal(seed: int, *shape: int) -> Factors:
@@ -82,8 +82,8 @@ def test_it_is_the_head_of_a_full_sort(data: st.DataObject, items: int, factors:
     scores[stored | mask] = -np.inf
     unknown = np.full((1, items), -np.inf, np.float32)
     exclude = Exclusion(csr_matrix(stored.astype(np.float32)), mask)
-    found = rank(user_vectors, item_vectors, bias, rows, n, exclude)
-    assert_same(found, sort_all(np.concatenate([scores, unknown])[rows], n))
+    result = rank(user_vectors, item_vectors, bias, rows, n, exclude)
+    assert_same(result, sort_all(np.concatenate([scores, unknown])[rows], n))
 
 
 @both_paths
@@ -94,8 +94,8 @@ def test_many_items_in_many_tiles(factors: int):
     seen = csr_matrix(normal(4, 300, 3_000) > 1.5)
     scores = exact_scores(users, items, bias)
     scores[seen.toarray()] = -np.inf
-    found = rank(users, items, bias, np.arange(300, dtype=np.int32), 20, Exclusion(seen))
-    assert_same(found, sort_all(scores, 20))
+    result = rank(users, items, bias, np.arange(300, dtype=np.int32), 20, Exclusion(seen))
+    assert_same(result, sort_all(scores, 20))
 
 
 @both_paths
@@ -111,15 +111,15 @@ def test_what_a_product_rounds_away_decides_nothing():
     expected = sort_all(np.where(seen, -np.inf, exact_scores(users, items, bias)).astype(np.float32), 10)
     by_product = np.argsort(-np.where(seen, -np.inf, users @ items.T), axis=1, kind="stable")[:, :10]
     assert (by_product != expected[0]).any()
-    found = rank(users, items, bias, np.arange(40, dtype=np.int32), 10, Exclusion(csr_matrix(seen)))
-    assert_same(found, expected)
+    result = rank(users, items, bias, np.arange(40, dtype=np.int32), 10, Exclusion(csr_matrix(seen)))
+    assert_same(result, expected)
 
 
 @both_paths
 def test_a_shorter_vector_that_points_the_users_way_is_found_behind_many_longer_ones():
     items = np.array([[0.8, 0.6]] * 2_048 + [[0.85, 0]], np.float32)
-    found, _ = rank(np.eye(1, 2, dtype=np.float32), items, np.zeros(2_049, np.float32), np.zeros(1, np.int32), 2)
-    assert found.tolist() == [[2_048, 0]]
+    result, _ = rank(np.eye(1, 2, dtype=np.float32), items, np.zeros(2_049, np.float32), np.zeros(1, np.int32), 2)
+    assert result.tolist() == [[2_048, 0]]
 
 
 @both_paths
@@ -128,16 +128,16 @@ def test_ties_go_by_item_row_even_where_the_later_item_was_tried_first():
     items[1_024:], bias[1_024:] = 2, 0
     index = FactorIndex.build(items, bias, 9.0)
     assert index.rows[0] == 1_024
-    found, _ = rank_factors(np.ones((1, 1), np.float32), index, np.zeros(1, np.int32), 3, NOTHING)
-    assert found.tolist() == [[0, 1, 2]]
+    result, _ = rank_factors(np.ones((1, 1), np.float32), index, np.zeros(1, np.int32), 3, NOTHING)
+    assert result.tolist() == [[0, 1, 2]]
 
 
 @both_paths
 def test_of_equal_items_the_first_are_taken():
     items = np.tile(normal(0, 1, 48), (5_000, 1))
     users = np.abs(normal(1, 3, 48)) * np.sign(items[0])
-    found, _ = rank(users, items, np.zeros(5_000, np.float32), np.arange(3, dtype=np.int32), 7)
-    assert found.tolist() == [list(range(7))] * 3
+    result, _ = rank(users, items, np.zeros(5_000, np.float32), np.arange(3, dtype=np.int32), 7)
+    assert result.tolist() == [list(range(7))] * 3
 
 
 @pytest.mark.parametrize(("users", "items", "processors"), [(1, 1, 1), (7, 64, 5), (300, 100_000, 2)])
@@ -165,9 +165,9 @@ def test_one_user_alone_gets_the_same_scores_to_the_last_bit():
 def test_a_few_items_allowed_of_many():
     users, items, bias = normal(0, 30, 8), normal(1, 2_000, 8), np.zeros(2_000, np.float32)
     allowed = np.isin(np.arange(2_000), [5, 700, 1_999])
-    found, scores = rank(users, items, bias, np.arange(30, dtype=np.int32), 4, Exclusion(items=~allowed))
-    assert {*found.flat} == {-1, 5, 700, 1_999}
-    assert (found[:, 3] == -1).all()
+    result, scores = rank(users, items, bias, np.arange(30, dtype=np.int32), 4, Exclusion(items=~allowed))
+    assert {*result.flat} == {-1, 5, 700, 1_999}
+    assert (result[:, 3] == -1).all()
     assert (scores[:, 3] == -np.inf).all()
     nothing, _ = rank(users, items, bias, np.array([0], np.int32), 4, Exclusion(items=np.ones(2_000, bool)))
     assert nothing.tolist() == [[-1] * 4]
@@ -198,24 +198,24 @@ def test_a_score_that_may_not_be_finite_is_an_error(damage: float, where: str):
 
 
 def test_the_largest_factors_that_are_accepted_give_lists():
-    found, scores = rank(
+    result, scores = rank(
         np.full((1, 4), 4e18, np.float32),
         np.full((3, 4), 4e18, np.float32),
         np.zeros(3, np.float32),
         np.zeros(1, np.int32),
         3,
     )
-    assert found.tolist() == [[0, 1, 2]]
+    assert result.tolist() == [[0, 1, 2]]
     assert np.isfinite(scores).all()
 
 
 def test_tiny_factors_below_the_range_of_their_products():
     items = np.array([[1e-23], [3e-23], [2e-23]], np.float32)
-    found, _ = rank(np.full((1, 1), 1e-21, np.float32), items, np.zeros(3, np.float32), np.zeros(1, np.int32), 3)
-    assert found.tolist() == [[1, 2, 0]]
+    result, _ = rank(np.full((1, 1), 1e-21, np.float32), items, np.zeros(3, np.float32), np.zeros(1, np.int32), 3)
+    assert result.tolist() == [[1, 2, 0]]
 
 
-def test_cuda_asked_for_where_there_is_none():
+def test_cuda_requested_on_a_machine_without_it():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         assert find_cuda("cuda") == "cuda"
@@ -225,7 +225,7 @@ def test_cuda_asked_for_where_there_is_none():
         find_cuda("cuda")
 
 
-def test_cuda_asked_for_without_torch(monkeypatch: pytest.MonkeyPatch):
+def test_cuda_requested_without_torch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "recsys.ranking.cuda", None)
     assert find_cuda("cpu") is None
     with pytest.raises(SettingsError, match=r"^device = 'cuda' needs torch"):

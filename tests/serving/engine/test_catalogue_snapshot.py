@@ -1,4 +1,4 @@
-"""A server that is started while Redis does not answer."""
+"""The saved catalogue: a server that is started while Redis does not answer."""
 
 import asyncio
 from dataclasses import replace
@@ -10,7 +10,7 @@ from recsys.settings import Settings
 from tests.serving.conftest import VERSION, Publish, application, ids
 from tests.serving.outages import NOBODY, SHOP, USER, assert_refused, is_fresh
 from tests.serving.proxy import Proxy
-from tests.serving.waiting import until, until_async
+from tests.waiting import until, until_async
 
 
 def test_a_start_without_redis_answers_from_what_was_kept(

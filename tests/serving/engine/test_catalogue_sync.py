@@ -17,7 +17,7 @@ from recsys.store.keys import Keys
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync, Facts, apply_changes
 from tests.serving.conftest import VERSION, Publish, Shop
-from tests.serving.waiting import PATIENCE_SECONDS, until_async
+from tests.waiting import PATIENCE_SECONDS, until_async
 
 KEYS = Keys("recsys")
 NEXT_VERSION = "20180102T000000Z"

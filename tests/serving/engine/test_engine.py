@@ -1,4 +1,4 @@
-"""Which items are in an answer, and how many of a kind: filters, limits, diversity."""
+"""Answers of the engine: filters, limits of brands and categories, diversity."""
 
 from dataclasses import replace
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""Answers while Redis does not answer, and after: over a real Valkey behind a proxy with faults."""
+"""Answers during and after outages of Redis: a real Valkey behind a proxy with faults."""
 
 import asyncio
 import os
@@ -24,12 +24,12 @@ from tests.serving.conftest import VERSION, Publish, Shop, application, ids, wri
 from tests.serving.outages import NOBODY, SHOP, USER, VIEW, assert_refused, is_fresh, takes_events
 from tests.serving.processes import free_port
 from tests.serving.proxy import Proxy
-from tests.serving.waiting import PATIENCE_SECONDS, until, until_async
+from tests.waiting import PATIENCE_SECONDS, until, until_async
 
 KEYS = Keys("recsys")
 REQUESTS = 50
 LISTS = (USER, NOBODY, "/v1/similar/a1?n=5", "/v1/trending?n=5", "/v1/popular?n=5")
-HELD_BACK = {"a2", "a3", "a4", "a5", "ap1"}
+EXCLUDED = {"a2", "a3", "a4", "a5", "ap1"}
 """Switched off online, unavailable in the catalogue, bought in the session, excluded, bought before."""
 PURCHASE = {"user_id": "7", "event": "purchase", "item_id": "a4", "event_id": "e1"}
 
@@ -55,20 +55,20 @@ async def known_user(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def assert_answers(http: httpx.AsyncClient, degraded: bool | None) -> list[float]:
-    """Request all lists repeatedly: none is empty or has a filtered item. Returns the seconds of each answer."""
+    """Request all lists repeatedly: none is empty or has an excluded item. Return the seconds of each answer."""
     seconds: list[float] = []
     for number in range(REQUESTS):
         path = LISTS[number % len(LISTS)]
         started = time.perf_counter()
         response = await http.get(path)
         seconds.append(time.perf_counter() - started)
-        found = ids(response)
-        assert found
-        assert not {"a2", "a3"} & set(found)
+        result = ids(response)
+        assert result
+        assert not {"a2", "a3"} & set(result)
         if path == USER:
-            assert not HELD_BACK & set(found)
+            assert not EXCLUDED & set(result)
             assert response.json()["items"][0]["source"] == "personal"
-            assert {"a1", "a6", "a30", "ap2"} <= set(found)
+            assert {"a1", "a6", "a30", "ap2"} <= set(result)
         if degraded is not None:
             assert response.json()["degraded"] is degraded
     return seconds
@@ -182,9 +182,9 @@ def test_a_guest_who_logged_in_is_known_without_redis(
         async with known_user(proxied_settings) as http:
             assert (await http.post("/v1/events", json=as_guest)).status_code == 202
             proxy.stop()
-            found = ids(await http.get(f"{USER}&session_id=s1"))
-            assert not {*HELD_BACK, "a6"} & set(found)
-            assert "a7" in found
+            result = ids(await http.get(f"{USER}&session_id=s1"))
+            assert not {*EXCLUDED, "a6"} & set(result)
+            assert "a7" in result
 
     asyncio.run(scenario())
 
@@ -214,7 +214,7 @@ def test_who_has_the_list_of_the_version_before_keeps_it(
                 "source": "previous",
                 "reason": "",
             }
-            assert not HELD_BACK & set(ids(answer))
+            assert not EXCLUDED & set(ids(answer))
 
     asyncio.run(scenario())
 
@@ -293,7 +293,7 @@ def test_a_server_that_loads_its_data_is_waited_for(proxied_settings: Settings, 
     asyncio.run(scenario())
 
 
-def test_what_others_write_where_changes_are_told_holds_nobody_up(
+def test_foreign_entries_in_the_stream_of_changes_delay_nobody(
     publish_shop: Publish, settings: Settings, client: redis.Redis
 ) -> None:
     publish_shop(SHOP)

@@ -1,4 +1,4 @@
-"""No answer has items of two versions, while these come and go."""
+"""Answers while versions are published: none has items of two versions."""
 
 import asyncio
 from collections import Counter

@@ -111,7 +111,7 @@ def test_items_of_the_history_are_excluded_by_whole_ids() -> None:
     assert bought_before(request_state()) is None
 
 
-def test_what_is_left_out_is_told_with_its_reason() -> None:
+def test_excluded_items_are_reported_with_their_reason() -> None:
     acts = [("purchase", "b", 0), ("view", "s", 0), ("view", "b", -1), ("view", "e", 0)]
     exclusions = find_exclusions(request_state(*acts, history=" h hh b ", exclude="eu"))
     page = take_page(candidates(["h", "b", "s", "e", "u", "k", "hhh"]), 0, 0, 2, exclusions)

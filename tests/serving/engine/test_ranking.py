@@ -88,16 +88,16 @@ def test_spreading_loses_nothing_and_keeps_to_the_limit_while_it_can(
 ) -> None:
     items = catalogue(brands)
     order = [candidate(item_id) for item_id in brands]
-    found = names(spread(order, n, items, most, 0))
-    assert sorted(found) == sorted(brands)
-    for start in range(0, len(found), n):
-        counts = Counter(brands[item_id] for item_id in found[start : start + n])
+    result = names(spread(order, n, items, most, 0))
+    assert sorted(result) == sorted(brands)
+    for start in range(0, len(result), n):
+        counts = Counter(brands[item_id] for item_id in result[start : start + n])
         del counts[None]
         if counts and max(counts.values()) > most:
             # Only where what is left from here on has nothing else to offer.
-            left = Counter(brands[item_id] for item_id in found[start:])
+            left = Counter(brands[item_id] for item_id in result[start:])
             room = left[None] + sum(min(count, most) for brand, count in left.items() if brand is not None)
-            assert room < min(n, len(found) - start)
+            assert room < min(n, len(result) - start)
 
 
 @given(branded(), st.integers(1, 8))

@@ -161,10 +161,10 @@ def test_a_flagged_user_has_no_lists_but_popular_items() -> None:
 
 
 def test_favorite_categories_take_turns_with_their_available_items() -> None:
-    candidates = list(segment(request_state(favorites=("CUPS", "TEA"))))
+    candidates = list(segment(request_state(favorites=("TEA", "CUPS"))))
     assert [(candidate.item_id, candidate.reason) for candidate in candidates] == [
-        ("c1", "popular in CUPS, where you often choose"),
         ("t1", "popular in TEA, where you often choose"),
+        ("c1", "popular in CUPS, where you often choose"),
         ("t2", "popular in TEA, where you often choose"),
         ("t3", "popular in TEA, where you often choose"),
     ]

@@ -1,4 +1,4 @@
-"""Who is flagged and who is not: shadow mode, allowed users, and the circuit breaker."""
+"""Flags: shadow mode, allowed users, and the circuit breaker."""
 
 import asyncio
 from dataclasses import replace
@@ -14,9 +14,12 @@ from recsys.settings.anomalies import Anomalies
 from recsys.store.flags import flagged_users, read_flag, release_user
 from tests.serving.conftest import application
 from tests.serving.guard.traffic import KEYS, START, acts, changed, each, entries, take
+from tests.waiting import until
 
 
-def test_in_shadow_nobody_is_held_back_and_all_is_recorded(settings: Settings, client: redis.Redis) -> None:
+def test_in_shadow_mode_nobody_is_flagged_and_everything_is_recorded(
+    settings: Settings, client: redis.Redis
+) -> None:
     take(changed(settings, online="shadow"), *each(acts("bot", 60, 0.1)))
     assert read_flag(client, KEYS, "bot") is None
     assert flagged_users(client, KEYS, START) == []
@@ -46,34 +49,36 @@ def test_beyond_a_share_of_the_days_users_nobody_more_is_flagged(settings: Setti
         take(settings, *(acts(bot, 40, 0.1) for bot in bots))
     flagged = flagged_users(client, KEYS, START)
     assert abs(len(flagged) - MIN_DAILY_FLAG_LIMIT) <= 2
-    held_back = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
-    assert len(held_back) == len(bots) - len(flagged)
+    deferred = [bot for bot in bots if client.get(KEYS.suspect(bot)) == b"held_back"]
+    assert len(deferred) == len(bots) - len(flagged)
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
-    left = timedelta(milliseconds=client.pttl(KEYS.suspect(held_back[0])))
+    left = timedelta(milliseconds=client.pttl(KEYS.suspect(deferred[0])))
     assert left <= midnight - START
-    told = [entry["event"] for entry in logged]
-    assert told.count("automatic flagging stopped for today") == 1
+    metrics = [entry["event"] for entry in logged]
+    assert metrics.count("automatic flagging stopped for today") == 1
 
-    take(settings, acts(held_back[0], 40, 0.1, midnight))
+    take(settings, acts(deferred[0], 40, 0.1, midnight))
     assert len(flagged_users(client, KEYS, START)) == len(flagged)
-    client.unlink(KEYS.suspect(held_back[0]))
-    take(settings, acts(held_back[0], 40, 0.1, midnight + timedelta(hours=1)))
-    assert read_flag(client, KEYS, held_back[0]) is not None
+    client.unlink(KEYS.suspect(deferred[0]))
+    take(settings, acts(deferred[0], 40, 0.1, midnight + timedelta(hours=1)))
+    assert read_flag(client, KEYS, deferred[0]) is not None
 
 
-def test_what_became_of_flags_is_counted(settings: Settings) -> None:
+def test_outcomes_of_flags_are_counted(settings: Settings) -> None:
+    async def is_active(http: httpx.AsyncClient) -> bool:
+        return b"recsys_flags_active 1.0" in (await http.get("/metrics")).content
+
     async def scenario() -> httpx.Response:
         async with application(settings) as http:
             now = datetime.now(UTC) - timedelta(seconds=5)
             for batch in (acts("bot", 50, 0.05, now), acts("bot", 5, 0.05), acts("ann", 3, 0.5, now)):
                 assert (await http.post("/v1/events", json=batch)).status_code == 202
-            while b"recsys_flags_active 1.0" not in (response := await http.get("/metrics")).content:
-                await asyncio.sleep(0.1)
-            return response
+            await until(lambda: is_active(http))
+            return await http.get("/metrics")
 
-    told = asyncio.run(asyncio.wait_for(scenario(), 20)).text
-    assert 'recsys_flags_total{outcome="flagged"} 1.0' in told
-    assert "recsys_events_scored_total 53.0" in told
+    metrics = asyncio.run(scenario()).text
+    assert 'recsys_flags_total{outcome="flagged"} 1.0' in metrics
+    assert "recsys_events_scored_total 53.0" in metrics
 
 
 def test_the_settings_of_anomalies_are_as_documented() -> None:

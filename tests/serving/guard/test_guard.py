@@ -1,4 +1,4 @@
-"""Scripts are flagged while their events come in, shoppers are not, and nobody is when that would be many."""
+"""Scripts are flagged while their events come in; customers are not."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,9 @@ def test_what_workers_counted_is_not_lost_with_them(settings: Settings, client: 
     assert flagged_users(client, KEYS, START) == ["bot"]
 
 
-def test_a_script_as_slow_as_a_shopper_is_told_by_its_regularity(settings: Settings, client: redis.Redis) -> None:
+def test_a_script_as_slow_as_a_customer_is_detected_by_its_regularity(
+    settings: Settings, client: redis.Redis
+) -> None:
     take(settings, *each(acts("bot", 40, 30.0)))
     flag = read_flag(client, KEYS, "bot")
     assert flag is not None
@@ -139,7 +141,7 @@ def test_addresses_are_counted_by_hashes_and_never_kept(settings: Settings, clie
     assert b"curl" not in everything
 
 
-def test_an_office_of_many_shoppers_is_no_script(settings: Settings, client: redis.Redis) -> None:
+def test_an_office_of_many_customers_is_no_script(settings: Settings, client: redis.Redis) -> None:
     rows = [row for user in range(200) for row in acts(f"u{user}", 2, 9.0, ip="203.0.113.7", user_agent="same")]
     take(settings, rows)
     assert flagged_users(client, KEYS, START) == []
@@ -193,8 +195,8 @@ def test_a_purchase_without_a_price_counts_where_purchases_have_prices(
     take(settings, fast, purchase())
     assert flagged_users(client, KEYS, START) == []
     client.flushall()
-    shoppers = [row for user in range(150) for row in acts(f"u{user}", 1, 1.0, event="purchase", price=2.0)]
-    take(settings, shoppers, fast, purchase())
+    customers = [row for user in range(150) for row in acts(f"u{user}", 1, 1.0, event="purchase", price=2.0)]
+    take(settings, customers, fast, purchase())
     (flag,) = [read_flag(client, KEYS, user) for user in flagged_users(client, KEYS, START)]
     assert flag is not None
     assert "a purchase without a price, where purchases have prices" in flag.reasons
@@ -225,11 +227,11 @@ def test_a_backtest_raises_the_flags_that_the_server_did(
     take(settings, *each(rows))
     lake = Lake(tmp_path / "lake")
     archive(lake, settings.sources, client, KEYS, datetime(2027, 1, 1, tzinfo=UTC))
-    found = backtest(lake, settings, START.date())
+    result = backtest(lake, settings, START.date())
     live = lake.flags().sort("timestamp").collect()
-    assert {flag.user_id for flag in found.flags} >= {"burst", "regular"}
-    assert [flag.user_id for flag in found.flags] == live["user_id"].to_list()
-    for flag, (score, at) in zip(found.flags, live.select("score", "timestamp").rows(), strict=True):
+    assert {flag.user_id for flag in result.flags} >= {"burst", "regular"}
+    assert [flag.user_id for flag in result.flags] == live["user_id"].to_list()
+    for flag, (score, at) in zip(result.flags, live.select("score", "timestamp").rows(), strict=True):
         assert abs(flag.score - score) < 2
         assert abs(flag.at - at) <= timedelta(milliseconds=1)
-    assert found.share == len(found.flags) / found.users
+    assert result.share == len(result.flags) / result.users

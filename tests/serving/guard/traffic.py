@@ -1,4 +1,4 @@
-"""Batches of events for tests of the guard, and what they leave in Redis."""
+"""Batches of events for tests of the guard, and reads of the resulting flags."""
 
 import asyncio
 from collections.abc import Sequence
@@ -68,14 +68,14 @@ def each(rows: Sequence[Row]) -> list[list[Row]]:
 
 def entries(client: redis.Redis) -> list[Row]:
     """The flags in the stream."""
-    found: Any = client.xrange(KEYS.events)
-    return [msgspec.json.decode(fields[b"flag"]) for _, fields in found if b"flag" in fields]
+    result: Any = client.xrange(KEYS.events)
+    return [msgspec.json.decode(fields[b"flag"]) for _, fields in result if b"flag" in fields]
 
 
 def names(client: redis.Redis, pattern: str) -> list[bytes]:
     """The keys there are."""
-    found: Any = client.keys(pattern)
-    return found
+    result: Any = client.keys(pattern)
+    return result
 
 
 def changed(settings: Settings, **anomalies: Any) -> Settings:

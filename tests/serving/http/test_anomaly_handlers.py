@@ -1,4 +1,4 @@
-"""Administrators see who is flagged, and overrule it: at once, and for the nights to come."""
+"""Administrators list flagged users and overrule flags, at once and for later nightly runs."""
 
 import hashlib
 import json
@@ -88,8 +88,8 @@ def test_users_are_listed_page_by_page_those_flagged_longest_first(talk: Talk, c
 def test_an_expired_flag_is_not_listed(talk: Talk, client: redis.Redis) -> None:
     flag_users(client, "here")
     client.zadd(KEYS.flags, {"gone": int(NOW.timestamp() * 1e3) - 1, "half written": 4_102_444_800_000})
-    (found,) = contents(talk("/v1/anomalies"))
-    assert [flag["user_id"] for flag in found["flags"]] == ["here"]
+    (result,) = contents(talk("/v1/anomalies"))
+    assert [flag["user_id"] for flag in result["flags"]] == ["here"]
 
 
 @pytest.mark.parametrize("query", ["n=1001", "offset=-1"])

@@ -1,4 +1,4 @@
-"""Who is let in to what, what is written down of it, and what is nowhere."""
+"""Access by API key: scopes, limits of requests, the audit log, and secrets that are logged nowhere."""
 
 import hashlib
 import hmac
@@ -76,7 +76,7 @@ def test_a_key_does_what_its_scope_says_and_no_more(settings: Settings, publish_
             assert response.json()["error"] == f"the API key lacks the scope {needed}"
 
 
-def test_who_shows_no_key_is_told_nothing_else(settings: Settings, publish_shop: Publish) -> None:
+def test_requests_without_a_key_learn_nothing_else(settings: Settings, publish_shop: Publish) -> None:
     """Not even what is wrong with the request."""
     publish_shop()
     tokens = keep(settings.directory / API_KEYS_FILE, ("shop", ["admin"], 0))
@@ -208,7 +208,7 @@ def test_a_key_has_its_requests_a_minute_over_all_workers(tmp_path: Path, worker
     assert taken == BURST_SECONDS
 
 
-def test_who_comes_when_told_to_is_let_in(tmp_path: Path) -> None:
+def test_requests_after_the_announced_delay_are_accepted(tmp_path: Path) -> None:
     clock = Clock()
     token = keep(tmp_path / API_KEYS_FILE, ("slow", ["read"], 7))["slow"]
     access = Access(tmp_path / API_KEYS_FILE, 1, clock)
@@ -218,7 +218,7 @@ def test_who_comes_when_told_to_is_let_in(tmp_path: Path) -> None:
         access.check(bearer(token), "read")
 
 
-def test_too_many_requests_are_told(settings: Settings, publish_shop: Publish) -> None:
+def test_too_many_requests_are_refused(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
     token = keep(settings.directory / API_KEYS_FILE, ("slow", ["admin"], 1))["slow"]
     headers = {"X-API-Key": token}

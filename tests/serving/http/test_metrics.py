@@ -22,13 +22,13 @@ def test_counts_of_all_workers_are_added_up(tmp_path: Path) -> None:
     first.count("requests", "/live", "200")
     first.observe("stage_seconds", 0.0003, "load")
     (tmp_path / "1.json").write_bytes(_left_by_another())
-    found = samples(first.text())
-    assert found["recsys_requests_total", (("route", "/live"), ("status", "200"))] == 1 + 4
-    assert found["recsys_stage_seconds_count", (("stage", "load"),)] == 1 + 2
-    assert found["recsys_stage_seconds_bucket", (("le", "0.0005"), ("stage", "load"))] == 1 + 1
-    assert found["recsys_stage_seconds_bucket", (("le", "+Inf"), ("stage", "load"))] == 1 + 2
-    assert found["recsys_stage_seconds_sum", (("stage", "load"),)] == 0.0003 + 0.5
-    assert found["recsys_stream_entries", ()] == 3.0
+    result = samples(first.text())
+    assert result["recsys_requests_total", (("route", "/live"), ("status", "200"))] == 1 + 4
+    assert result["recsys_stage_seconds_count", (("stage", "load"),)] == 1 + 2
+    assert result["recsys_stage_seconds_bucket", (("le", "0.0005"), ("stage", "load"))] == 1 + 1
+    assert result["recsys_stage_seconds_bucket", (("le", "+Inf"), ("stage", "load"))] == 1 + 2
+    assert result["recsys_stage_seconds_sum", (("stage", "load"),)] == 0.0003 + 0.5
+    assert result["recsys_stream_entries", ()] == 3.0
 
 
 def _left_by_another() -> bytes:
@@ -50,8 +50,8 @@ def test_a_bucket_holds_what_is_not_above_its_end(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, dict)
     for seconds in (0.0005, 0.00051, 9.0):
         metrics.observe("request_seconds", seconds, "/live")
-    found = samples(metrics.text())
-    ends = {dict(labels).get("le"): value for (name, labels), value in found.items() if name.endswith("_bucket")}
+    result = samples(metrics.text())
+    ends = {dict(labels).get("le"): value for (name, labels), value in result.items() if name.endswith("_bucket")}
     assert (ends["0.0005"], ends["0.001"], ends["5.0"], ends["+Inf"]) == (1, 2, 2, 3)
 
 
@@ -59,8 +59,8 @@ def test_counters_do_not_fall_when_they_are_read(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, dict)
     metrics.count_each("items", ["personal", "personal", "session"])
     assert samples(metrics.text()) == samples(metrics.text())
-    found = samples(metrics.text())
-    assert found["recsys_items_total", (("source", "personal"),)] == 2
+    result = samples(metrics.text())
+    assert result["recsys_items_total", (("source", "personal"),)] == 2
 
 
 def test_what_says_most_is_taken_longest() -> None:

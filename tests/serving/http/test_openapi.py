@@ -190,7 +190,7 @@ REFUSED: list[tuple[str, str, bytes, int]] = [
 ]
 
 
-def test_what_is_not_there_or_too_much_is_told_as_json(settings: Settings) -> None:
+def test_unknown_routes_and_long_bodies_are_refused_as_json(settings: Settings) -> None:
     responses = sent(settings, [(method, path, body) for method, path, body, _ in REFUSED])
     for response, (method, path, _, status) in zip(responses, REFUSED, strict=True):
         assert response.status_code == status, (method, path)
@@ -207,14 +207,14 @@ def test_what_is_not_there_or_too_much_is_told_as_json(settings: Settings) -> No
         (b'{"user_ids": ["7"], "n": 0}', "n", "Expected `int` >= 1"),
     ],
 )
-def test_what_is_wrong_with_a_body_is_told(settings: Settings, body: bytes, field: str, expected: str) -> None:
+def test_invalid_bodies_are_refused(settings: Settings, body: bytes, field: str, expected: str) -> None:
     (response,) = sent(settings, [("POST", "/v1/recommendations/batch", body)])
     assert response.status_code == 400
     assert (response.json()["field"], response.json()["expected"]) == (field, expected)
 
 
 def test_a_body_is_json_whatever_its_type_is_called(settings: Settings, publish_shop: Publish) -> None:
-    """As curl calls it a form where it is told nothing else."""
+    """Use the content type of a form, as curl does by default."""
     publish_shop()
 
     async def send() -> list[int]:

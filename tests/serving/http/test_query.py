@@ -1,4 +1,4 @@
-"""Parameters of requests: how each is read, and what an error says of it."""
+"""Parameters of requests: how each is parsed, and the errors of invalid values."""
 
 from urllib.parse import quote, quote_from_bytes
 
@@ -76,7 +76,7 @@ def test_an_empty_context_is_the_default() -> None:
         *(("debug", value) for value in ("2", "true")),
     ],
 )
-def test_what_is_not_accepted_is_told(name: str, value: str) -> None:
+def test_invalid_values_are_refused(name: str, value: str) -> None:
     error = read_error(f"{name}={quote(value)}")
     assert (error.field, error.value) == (name, value)
 
@@ -105,14 +105,14 @@ def test_a_page_of_a_long_list() -> None:
 
 
 @pytest.mark.parametrize("query", ["n=0", "n=1001", "n=x", "offset=-1", "offset=100000000"])
-def test_what_is_wrong_with_a_page_is_told(query: str) -> None:
+def test_invalid_pages_are_refused(query: str) -> None:
     with pytest.raises(InvalidValueError) as error:
         parse_page_request(query.encode())
     assert (error.value.field, error.value.value) == tuple(query.split("="))
 
 
 @pytest.mark.parametrize("value", ["", "a b", "tab\t", "\0", "x" * 129, "\u2028", "x" * 5000])
-def test_what_is_no_id_is_told(value: str) -> None:
+def test_invalid_ids_are_refused(value: str) -> None:
     with pytest.raises(InvalidValueError) as error:
         parse_id(quote(value, safe="").encode(), "user_id")
     assert (error.value.field, error.value.value) == ("user_id", value)

@@ -1,4 +1,4 @@
-"""What a shopper is shown: over a real Valkey, through the whole application."""
+"""Recommendations over HTTP: through the whole application, over a real Valkey."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ import redis
 from recsys.settings import Settings
 from recsys.store.keys import Keys
 from tests.serving.conftest import VERSION, Publish, Shop, Talk, application, ids
-from tests.serving.waiting import until
+from tests.waiting import until
 
 ODD_IDS = ("a/b", "/", "a//b/", "ü", "50%", "50%25", "a+b", "?n=1", "#", "a&b=c", "a..b", "x" * 128, "7{x}", "日本")
 USER = "/v1/recommendations/7"
@@ -23,7 +23,7 @@ LATER = "20180102T000000Z"
 
 
 def event(name: str, item_id: str, **more: object) -> tuple[str, str, dict[str, object]]:
-    """A request that tells of an event of user 7."""
+    """Return a request with an event of user 7."""
     return ("POST", "/v1/events", {"user_id": "7", "event": name, "item_id": item_id, **more})
 
 
@@ -64,12 +64,12 @@ def test_an_answer_is_full_while_the_shop_has_items(talk: Talk, publish_shop: Pu
 def test_ids_of_any_letters_are_found(talk: Talk, publish_shop: Publish) -> None:
     publish_shop(Shop(users=ODD_IDS))
     responses = talk(*(f"/v1/recommendations/{quote(user_id, safe='')}?n=1" for user_id in ODD_IDS))
-    found = [(response.json()["user_id"], response.json()["items"][0]["source"]) for response in responses]
-    assert found == [(user_id, "personal") for user_id in ODD_IDS]
+    result = [(response.json()["user_id"], response.json()["items"][0]["source"]) for response in responses]
+    assert result == [(user_id, "personal") for user_id in ODD_IDS]
 
 
 @pytest.mark.parametrize("user_id", ["a b", "x" * 5000])
-def test_what_is_no_id_is_told(talk: Talk, publish_shop: Publish, user_id: str) -> None:
+def test_invalid_ids_are_refused(talk: Talk, publish_shop: Publish, user_id: str) -> None:
     publish_shop()
     (response,) = talk(f"/v1/recommendations/{quote(user_id, safe='')}")
     body = response.json()
@@ -79,7 +79,7 @@ def test_what_is_no_id_is_told(talk: Talk, publish_shop: Publish, user_id: str) 
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", "1001"), ("category", "")])
-def test_what_is_not_accepted_is_told(talk: Talk, publish_shop: Publish, name: str, value: str) -> None:
+def test_invalid_values_are_refused(talk: Talk, publish_shop: Publish, name: str, value: str) -> None:
     publish_shop()
     (response,) = talk(f"{USER}?{name}={quote(value)}")
     body = response.json()
@@ -171,7 +171,7 @@ def test_where_repeats_are_allowed_what_was_bought_comes_back_when_it_is_due(
     assert not {"a2", "a3"} & set(ids(answer))
 
 
-def test_what_the_night_knows_already_is_not_held_back_again(talk: Talk, publish_shop: Publish) -> None:
+def test_purchases_in_the_nightly_history_are_not_excluded_again(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     long_ago = "2017-12-31T12:00:00Z"
     *_, answer = talk(event("purchase", "a1", timestamp=long_ago), f"{USER}?n=1&context=mail", repeat="allow")
@@ -194,7 +194,7 @@ def test_a_guest_has_a_session_that_joins_the_user_at_log_in(
 ) -> None:
     publish_shop()
     seen = ("POST", "/v1/events", {"session_id": "s1", "event": "view", "item_id": "a1"})
-    _, guest, shopper, _, joined = talk(
+    _, guest, user, _, joined = talk(
         seen,
         "/v1/recommendations?session_id=s1&n=8",
         f"{USER}?n=60&session_id=s1",
@@ -203,7 +203,7 @@ def test_a_guest_has_a_session_that_joins_the_user_at_log_in(
     )
     assert {"an1", "aw1"} <= set(ids(guest))
     assert guest.json()["user_id"] == "guest:s1"
-    assert "an1" in ids(shopper)
+    assert "an1" in ids(user)
     assert "an1" in ids(joined)
     keys = Keys("recsys")
     assert not client.exists(keys.session("guest:s1"))

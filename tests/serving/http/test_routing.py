@@ -1,16 +1,15 @@
-"""Bodies of calls, and which routes calls are of."""
+"""Bodies of requests, and the routes of requests."""
 
 from typing import cast
 
 import pytest
 
-from serving.http.errors import REDACTED
 from serving.http.fast_path import find_route
 from serving.http.handlers import BatchRequest
 from serving.http.routes import ROUTES
 from serving.http.routing import Call
 from serving.http.worker import Worker
-from serving.requests import InvalidValueError
+from serving.requests import REDACTED, InvalidValueError
 
 
 def call(body: bytes) -> Call:
@@ -39,7 +38,7 @@ def test_a_body_is_decoded() -> None:
         (b'{"user_ids": ["\\ud800"]}', "body", "the JSON object that the schema describes"),
     ],
 )
-def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: str) -> None:
+def test_invalid_bodies_are_refused(body: bytes, field: str, expected: str) -> None:
     with pytest.raises(InvalidValueError) as error:
         call(body).decode_body(BatchRequest)
     assert (error.value.field, error.value.value, error.value.expected) == (field, REDACTED, expected)
@@ -57,10 +56,10 @@ def test_what_is_wrong_with_a_body_is_told(body: bytes, field: str, expected: st
     ],
 )
 def test_a_fast_route_is_found(method: str, path: bytes, name: str, encoded_id: bytes) -> None:
-    found = find_route(method, path)
-    assert found is not None
-    assert (found[0].name, found[1]) == (name, encoded_id)
-    assert found[0] in ROUTES
+    result = find_route(method, path)
+    assert result is not None
+    assert (result[0].name, result[1]) == (name, encoded_id)
+    assert result[0] in ROUTES
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publi
     ):
         schema = schemathesis.openapi.from_url(f"{served.http.base_url}/schema/openapi.json")
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            for found in schema.get_all_operations():
-                assert isinstance(found, Ok)
-                operation = found.ok()
+            for actual in schema.get_all_operations():
+                assert isinstance(actual, Ok)
+                operation = actual.ok()
                 if mode is GenerationMode.NEGATIVE and not [*operation.body, *operation.query]:
                     continue  # any path there is may be asked for
 

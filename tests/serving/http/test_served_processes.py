@@ -7,9 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from recsys.store.publish.publish import publish
 from tests.commands import run_recsys
 from tests.serving.conftest import VERSION, Shop, write_shop
 from tests.serving.processes import Served, free_port, serving
+from tests.waiting import wait_until
 
 KEYS = Keys("recsys")
 PATIENCE_SECONDS = 60.0
@@ -55,7 +55,7 @@ def valkey_directory(server_directory: Path, client: redis.Redis, tmp_path: Path
 
 @dataclass
 class Load:
-    """Events posted one after the other, and lists asked for, by several threads: what was answered."""
+    """Events and list requests that several threads send, and the answers."""
 
     address: str
     posted: set[str] = field(default_factory=set[str])
@@ -87,7 +87,7 @@ class Load:
     def goes_on(self, count: int = 50) -> None:
         """Wait until so many more events have been accepted."""
         wanted = len(self.accepted) + count
-        until(lambda: len(self.accepted) >= wanted)
+        wait_until(lambda: len(self.accepted) >= wanted)
 
 
 @contextmanager
@@ -105,14 +105,6 @@ def loaded(served: Served, threads: int = 4) -> Iterator[Load]:
             thread.join()
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        time.sleep(0.02)
-
-
 def test_no_event_that_was_accepted_is_lost_or_doubled(
     valkey_directory: Path, tmp_path: Path, client: redis.Redis
 ) -> None:
@@ -121,7 +113,7 @@ def test_no_event_that_was_accepted_is_lost_or_doubled(
         before = set(served.workers())
         served.kill_workers(1)
         load.goes_on()
-        until(lambda: len(served.workers()) == 2 and set(served.workers()) != before)
+        wait_until(lambda: len(served.workers()) == 2 and set(served.workers()) != before)
         for _ in range(3):
             status = server_status(valkey_directory)
             assert status is not None
@@ -132,16 +124,16 @@ def test_no_event_that_was_accepted_is_lost_or_doubled(
     lake = Lake(tmp_path / "lake")
     archive(lake, Sources(), client, KEYS, datetime.now(UTC) + timedelta(days=1))
     assert client.xlen(KEYS.events) == 0
-    found = Counter(lake.events().collect()["event_id"])
-    assert load.accepted <= set(found) <= load.posted
-    assert set(found.values()) == {1}
+    result = Counter(lake.events().collect()["event_id"])
+    assert load.accepted <= set(result) <= load.posted
+    assert set(result.values()) == {1}
     assert len(load.accepted) >= 250
 
 
 @pytest.mark.usefixtures("valkey_directory")
 def test_whichever_worker_answers_knows_what_another_took(tmp_path: Path) -> None:
     with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
-        until(lambda: len(served.workers()) == 2)
+        wait_until(lambda: len(served.workers()) == 2)
         for number in range(20):
             # A connection of its own each time, so that either worker may get it.
             with httpx.Client(base_url=served.http.base_url, timeout=20) as http:
@@ -158,6 +150,23 @@ def test_whichever_worker_answers_knows_what_another_took(tmp_path: Path) -> Non
     assert all(each["counts"]["requests"] for each in counted)
 
 
+def reads_all(port: int, count: int) -> bool:
+    """Return whether a server has read all that this number of connections has sent it."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    unread = [
+        int(queues.split(":")[1], 16)
+        for _, local, _, state, queues, *_ in rows
+        if local.endswith(f":{port:04X}") and state == "01"  # established
+    ]
+    return unread == [0] * count
+
+
+def refuses_connections(port: int) -> bool:
+    """Return whether nothing listens at a port of this machine."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, tmp_path: Path) -> None:
     status = server_status(valkey_directory)
     assert status is not None
@@ -169,15 +178,17 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
             with httpx.Client(base_url=served.http.base_url, timeout=30) as http:
                 answered.append(http.post("/v1/events", json=event).status_code)
 
+        address = served.http.base_url
+        served.http.close()
         posting = [threading.Thread(target=post) for _ in range(4)]
         os.kill(status.process_id, signal.SIGSTOP)
         try:
             for thread in posting:
                 thread.start()
-            time.sleep(1)
+            wait_until(lambda: reads_all(address.port, len(posting)))
             assert not answered
             served.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            wait_until(lambda: refuses_connections(address.port))
         finally:
             os.kill(status.process_id, signal.SIGCONT)
         for thread in posting:
@@ -226,7 +237,7 @@ def test_the_log_names_nobody(valkey_directory: Path, tmp_path: Path) -> None:
         os.kill(status.process_id, signal.SIGKILL)
         assert ask() == [200, 200, 400, 503, 503, 400, 400, 503]
         start_server(valkey_directory)
-        until(lambda: not served.user(user).json()["degraded"])
+        wait_until(lambda: not served.user(user).json()["degraded"])
     text = served.log.read_text()
     assert "Redis does not answer" in text
     assert user not in text
@@ -250,7 +261,8 @@ def test_what_it_cannot_start_with_is_one_line(tmp_path: Path) -> None:
 
 def test_a_worker_loads_nothing_of_the_night() -> None:
     program = "import sys, serving.http.app; print('\\n'.join(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    loaded_modules = set(told.stdout.split())
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    loaded_modules = set(output.stdout.split())
     assert "serving.engine.engine" in loaded_modules
     assert not loaded_modules & set(HEAVY)

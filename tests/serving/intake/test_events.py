@@ -1,4 +1,4 @@
-"""What is taken in: checked, in the stream and the session at once, and in the lake after the next archive."""
+"""Accepted events: in the stream and the session at once, and in the lake after the next archive."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from recsys.settings import Settings, Sources, Table
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
 from tests.serving.conftest import VERSION, Publish, Talk, application, ids
-from tests.serving.waiting import PATIENCE_SECONDS, until
+from tests.waiting import PATIENCE_SECONDS, until
 
 KEYS = Keys("recsys")
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}
@@ -30,18 +30,18 @@ Post = Callable[..., httpx.Response]
 
 
 def posting(*rows: object) -> tuple[str, str, list[object]]:
-    """A request with a batch of events."""
+    """Return a request with a batch of events."""
     return ("POST", "/v1/events", list(rows))
 
 
 def in_stream(client: redis.Redis) -> list[dict[str, Any]]:
-    """The events of the stream."""
+    """Return the events of the stream."""
     entries: Any = client.xrange(KEYS.events)
     return [msgspec.json.decode(fields[b"event"]) for _, fields in entries if b"event" in fields]
 
 
 def session(client: redis.Redis, user_id: str = "7") -> list[str]:
-    """Event id, item and event of a session, the earliest first."""
+    """Return event id, item and event of a session, earliest first."""
     members: Any = client.zrange(KEYS.session(user_id), 0, -1)
     return [member.decode() for member in members]
 
@@ -180,9 +180,7 @@ def test_an_event_that_comes_late_is_not_the_latest(talk: Talk, publish_shop: Pu
     assert [act["item_id"] for act in user.json()["session"]] == ["a1", "a2"]
 
 
-def test_what_says_nothing_of_the_user_is_in_no_session(
-    talk: Talk, publish_shop: Publish, client: redis.Redis
-) -> None:
+def test_impressions_are_in_no_session(talk: Talk, publish_shop: Publish, client: redis.Redis) -> None:
     publish_shop()
     (response,) = talk(posting({**ROW, "event": "impression"}, {**ROW, "event": "refund", "event_id": "e1"}))
     assert response.json()["accepted"] == 2
@@ -238,7 +236,7 @@ def test_an_event_is_accepted_only_when_it_is_in_the_stream(
     assert [event["event_id"] for event in in_stream(client)] == ["e1", "e2"]
 
 
-def test_what_is_taken_in_comes_into_the_lake_once(
+def test_accepted_data_is_archived_in_the_lake_once(
     settings: Settings, publish_shop: Publish, client: redis.Redis, tmp_path: Path
 ) -> None:
     publish_shop()

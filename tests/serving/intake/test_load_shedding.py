@@ -1,4 +1,4 @@
-"""Events while Redis fills up: what says least of a user is refused first."""
+"""Load shedding: as Redis fills up, the least informative events are refused first."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from recsys.schema import DEFAULT_WEIGHTS
 from recsys.settings import Settings
 from recsys.store.keys import Keys
 from tests.serving.conftest import Publish, application
-from tests.serving.waiting import until
+from tests.waiting import until
 
 KEYS = Keys("recsys")
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}
@@ -28,8 +28,8 @@ async def with_share(
 
     async def seen() -> bool:
         text = (await http.get("/metrics")).text
-        found = re.search(r"^recsys_redis_share (\S+)$", text, re.MULTILINE)
-        return found is not None and least <= float(found[1]) < most
+        result = re.search(r"^recsys_redis_share (\S+)$", text, re.MULTILINE)
+        return result is not None and least <= float(result[1]) < most
 
     async def post(name: str) -> httpx.Response:
         return await http.post("/v1/events", json=[{**ROW, "event": name}, {**ROW, "event": "purchase"}])

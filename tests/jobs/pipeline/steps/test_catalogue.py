@@ -16,8 +16,8 @@ from tests.tables import make_events, make_items
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 
 
-def known_from(pairs: dict[tuple[str, str], float]) -> Interactions:
-    """Interactions with so much confidence."""
+def interactions_from_pairs(pairs: dict[tuple[str, str], float]) -> Interactions:
+    """Return interactions with a confidence for each pair of user and item."""
     rows = [(user, item, AS_OF, confidence) for (user, item), confidence in pairs.items()]
     table = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
     return build_interactions(table.rename({"weight": "confidence"}), table, AS_OF)
@@ -47,7 +47,9 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
         ],
         price=[1.0, 1.25, None, 7.0, 99.0],
     )
-    known = known_from({("ann", "tea"): 9.0, ("bob", "tea"): 5.0, ("bob", "jug"): 1.0, ("bob", "cup"): 3.0})
+    known = interactions_from_pairs(
+        {("ann", "tea"): 9.0, ("bob", "tea"): 5.0, ("bob", "jug"): 1.0, ("bob", "cup"): 3.0}
+    )
     popularity = Popularity().fit(known).item_popularity
     features = item_features(events.lazy(), items.lazy(), AS_OF, 30.0)
     write_catalogue_file(tmp_path, known, popularity, items, features, None)
@@ -68,7 +70,7 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
 
 
 def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> None:
-    known = known_from({("ann", "tea"): 1.0, ("bob", "cup"): 2.0, ("zoe", "cup"): 1.0})
+    known = interactions_from_pairs({("ann", "tea"): 1.0, ("bob", "cup"): 2.0, ("zoe", "cup"): 1.0})
     features = item_features(
         make_events([("ann", "tea", "view", "2024-02-11T00:00:00Z")]).lazy(), items.lazy(), AS_OF, 30.0
     )

@@ -1,4 +1,4 @@
-"""The categories step on its way through a run: proposed, measured, joined to the features, reported."""
+"""The categories step in a run: categories are proposed, measured, joined to the features, reported."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,14 +94,14 @@ def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
     ]
     assert sum(right) >= 0.9 * len(right)
 
-    found = read_categories(outcome.run)
-    assert (found.items_without, found.with_events, found.proposed) == (HIDDEN, HIDDEN, proposed.height)
-    assert found.skipped is None
-    assert found.measured is not None
+    result = read_categories(outcome.run)
+    assert (result.items_without, result.with_events, result.proposed) == (HIDDEN, HIDDEN, proposed.height)
+    assert result.skipped is None
+    assert result.measured is not None
     labelled = plain.filter((pl.col("events") > 0) & ~pl.col("item_id").is_in(hidden)).height
-    assert found.measured.learned_from + found.measured.calibrated_on + found.measured.measured_on == labelled
-    assert len(found.examples) == 10
-    confidences = [example.confidence for example in found.examples]
+    assert result.measured.learned_from + result.measured.calibrated_on + result.measured.measured_on == labelled
+    assert len(result.examples) == 10
+    confidences = [example.confidence for example in result.examples]
     assert confidences == sorted(confidences, reverse=True)
     assert outcome.report is not None
     page = outcome.report.read_text()
@@ -110,7 +110,7 @@ def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
     assert "Example proposals, by descending confidence" in page
 
     written = (outcome.run.directory / "categories" / "item_categories.parquet").stat().st_mtime_ns
-    assert read_categories(run(settings).run) == found
+    assert read_categories(run(settings).run) == result
     assert (outcome.run.directory / "categories" / "item_categories.parquet").stat().st_mtime_ns == written
 
 
@@ -134,7 +134,7 @@ def test_a_shop_whose_items_all_have_a_category_hears_nothing_of_it(make_shop: M
 
 def test_too_few_labels_leave_the_run_as_it_is(make_shop: Make):
     outcome = run(make_shop(hidden=120, model="light_gcn"))
-    found = read_categories(outcome.run)
-    assert found.skipped == "180 items with events have a category; expected at least 200"
-    assert found.proposed == 0
+    result = read_categories(outcome.run)
+    assert result.skipped == "180 items with events have a category; expected at least 200"
+    assert result.proposed == 0
     assert pl.read_parquet(outcome.run.directory / "categories" / "item_categories.parquet").is_empty()

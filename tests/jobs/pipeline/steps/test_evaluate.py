@@ -1,4 +1,4 @@
-"""A blend on its way through a run: weighed on one window, measured on both, fitted anew, ranked, reported."""
+"""A blend in a run: weighted on one window, measured on both, fitted again, ranked, reported."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -108,7 +108,7 @@ def similar_lists(
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "bm25"])
-def test_fewer_users_than_asked_put_nothing_beside_a_popular_item(
+def test_fewer_users_than_the_minimum_put_nothing_beside_a_popular_item(
     tmp_path: Path, similarity: Literal["cosine", "bm25"]
 ):
     """Two users with a thousand orders of the tea and the target; then a third with one."""

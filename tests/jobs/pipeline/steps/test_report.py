@@ -1,4 +1,4 @@
-"""What the report step gathers from the lake and the run."""
+"""Data that the report step reads from the lake and the run."""
 
 import subprocess
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Recsys = Callable[..., subprocess.CompletedProcess[str]]
 WriteSettings = Callable[[str], Path]
 
 
-def test_rows_set_aside_are_counted_by_the_day_they_tell(tmp_path: Path) -> None:
+def test_quarantined_rows_are_counted_by_their_day(tmp_path: Path) -> None:
     rows = [
         ("u", "i", "purchase", "2026-01-05T10:00:00", 1.0),
         ("u", "i", "purchase", "2026-01-05T11:00:00", -1.0),
@@ -36,19 +36,19 @@ def test_rows_set_aside_are_counted_by_the_day_they_tell(tmp_path: Path) -> None
     lake = Lake(tmp_path / "lake")
     ingest((str(source),), Sources(), lake, datetime(2026, 2, 1, tzinfo=UTC))
 
-    found = read_quarantine(lake, date(2026, 1, 1), date(2026, 1, 31))
-    assert found.per_day == (
+    result = read_quarantine(lake, date(2026, 1, 1), date(2026, 1, 31))
+    assert result.per_day == (
         (date(2026, 1, 5), "price_is_an_amount", 2),
         (date(2026, 1, 6), "item_id_is_an_id", 1),
     )
-    assert found.undated == 2
+    assert result.undated == 2
     later = read_quarantine(lake, date(2026, 1, 6), date(2026, 1, 31))
     assert (len(later.per_day), later.undated) == (1, 4)
 
 
 def test_a_lake_without_quarantine(tmp_path: Path) -> None:
-    found = read_quarantine(Lake(tmp_path / "lake"), date(2026, 1, 1), date(2026, 1, 2))
-    assert (found.per_day, found.undated) == ((), 0)
+    result = read_quarantine(Lake(tmp_path / "lake"), date(2026, 1, 1), date(2026, 1, 2))
+    assert (result.per_day, result.undated) == ((), 0)
 
 
 def test_examples_are_of_every_segment(

@@ -38,7 +38,7 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
     known = pl.DataFrame(
         {"user_id": list("abcdefg"), "events": range(1, 8)}, {"user_id": pl.String, "events": pl.UInt32}
     )
-    found = verdicts(
+    result = verdicts(
         ("a", 90, True, ["fast"]),
         ("b", 95, True, ["fast"]),
         ("c", 10, False, []),
@@ -47,7 +47,7 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
         ("f", 70, False, ["odd"]),
     )
     online = verdicts(("d", 85, True, ["burst"]), ("f", 88, True, ["burst", "odd"]), ("gone", 90, True, []))
-    judged = combine_verdicts(known, found, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
+    judged = combine_verdicts(known, result, labels(b="fine", c="bot", f="fine", missing="bot"), online, ["e"])
     rows = {row["user_id"]: row for row in judged.iter_rows(named=True)}
     assert {user: row["flagged"] for user, row in rows.items()} == {
         "a": True,
@@ -86,11 +86,11 @@ def visited(shop: Path, tmp_path: Path) -> Path:
 
 
 def label_all(directory: Path) -> None:
-    """Analysts call every shopper fine, and every bot a bot."""
+    """Add labels of analysts: every customer is fine, and every bot a bot."""
     lake = Lake(directory / "lake")
-    found = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
+    result = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
     with lake.locked():
-        lake.upsert("labels", labels(**found))
+        lake.upsert("labels", labels(**result))
 
 
 def content(directory: Path, *steps: str) -> dict[str, bytes]:
@@ -141,7 +141,7 @@ def test_screened_users_change_no_list_and_get_the_popular_one(
     assert backend.exists("recsys:flag:{user1}") == 0
 
 
-def test_in_shadow_everyone_is_learned_from_and_nobody_held_back(
+def test_in_shadow_mode_all_users_are_learned_from_and_none_is_flagged(
     recsys: Recsys, write_settings: WriteSettings, visited: Path, data_directory: Path
 ):
     settings = write_settings("allow")

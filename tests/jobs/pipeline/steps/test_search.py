@@ -1,4 +1,4 @@
-"""The search of models and settings: what is left out and why, what is tuned, and what it must never see."""
+"""The search of models and settings: models left out, tuned settings, and data that it must never use."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_every_candidate_is_measured_and_the_best_are_tuned(window: EvaluationWi
     assert ease.values in (None, best.values)
 
 
-def test_what_is_found_is_what_later_fits_use(window: EvaluationWindow) -> None:
+def test_later_fits_use_the_result_of_the_search(window: EvaluationWindow) -> None:
     result, lists = search(window, SETTINGS, LogProgress())
     later = apply_search(SETTINGS, result)
     for name in SETTINGS.models:

@@ -96,15 +96,15 @@ def test_holm_is_between_none_and_all(p_values: list[float]):
 def test_every_pair_is_compared_the_better_first():
     base = noise(1)
     # b and c differ by noise of their own that is large beside the shift of their means, a leads both.
-    found = compare_pairs(models(c=base + noise(2), a=base + 0.5, b=base + noise(3) + 0.01), METRIC)
+    result = compare_pairs(models(c=base + noise(2), a=base + 0.5, b=base + noise(3) + 0.01), METRIC)
     means = {"a": 0.5 + base.mean(), "b": (base + noise(3) + 0.01).mean(), "c": (base + noise(2)).mean()}
     second, third = sorted(("b", "c"), key=lambda name: -means[name])
-    assert [(pair.better, pair.worse) for pair in found] == [("a", second), ("a", third), (second, third)]
-    for pair in found:
+    assert [(pair.better, pair.worse) for pair in result] == [("a", second), ("a", third), (second, third)]
+    for pair in result:
         assert pair.difference == pytest.approx(means[pair.better] - means[pair.worse])
         assert pair.interval[0] < pair.difference < pair.interval[1]
-    assert [pair.is_significant for pair in found] == [True, True, False]
-    assert [pair.corrected_p_value for pair in found] == apply_holm_correction([pair.p_value for pair in found])
+    assert [pair.is_significant for pair in result] == [True, True, False]
+    assert [pair.corrected_p_value for pair in result] == apply_holm_correction([pair.p_value for pair in result])
 
 
 def test_a_difference_may_be_clear_alone_and_not_among_many():
@@ -117,7 +117,7 @@ def test_a_difference_may_be_clear_alone_and_not_among_many():
     assert alone[0].is_significant
     others = {f"noise{seed}": noise(seed) - 0.1 for seed in range(10, 16)}
     crowd = compare_pairs(models(first=base + step + 0.01 * 2.35, second=base, **others), METRIC)
-    pair = next(found for found in crowd if {found.better, found.worse} == {"first", "second"})
+    pair = next(result for result in crowd if {result.better, result.worse} == {"first", "second"})
     assert len(crowd) == 28
     assert pair.p_value < 0.05
     assert not pair.is_significant

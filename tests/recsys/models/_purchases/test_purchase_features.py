@@ -18,10 +18,10 @@ EVENTS = [
 
 
 def test_known_answers(shop_of: Any):
-    found = describe_purchases(purchase_days(shop_of(EVENTS)))
+    result = describe_purchases(purchase_days(shop_of(EVENTS)))
     a, b, p, q = 0, 1, 0, 1
     users, items = np.array([a, b, b, a], np.int32), np.array([p, p, q, q], np.int32)
-    rows = found.join(users, items)
+    rows = result.join(users, items)
     assert rows.shape == (4, 22)
     np.testing.assert_array_equal(rows[:, 0], [3, 1, 1, 0])  # purchases of the pair
     np.testing.assert_array_equal(rows[:, 1], [10.5, 6.5, 100.5, NEVER_DAYS])  # days since the last

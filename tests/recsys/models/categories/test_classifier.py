@@ -1,4 +1,4 @@
-"""The classifier of categories: what it must find, how sure it may be, and what it must not have seen."""
+"""The classifier of categories: accuracy, calibration, and data that it must not use."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def fitted(shop: Communities, labels: np.ndarray, seed: int = 0) -> CategoryClas
     )
 
 
-def test_two_communities_are_told_apart_by_the_graph_alone():
+def test_two_communities_are_separated_by_the_graph_alone():
     shop = make_communities(400, loyalty=0.95, signal=0)
     probabilities = fitted(shop, shop.community).probabilities(TESTED)
     assert probabilities.shape == (len(TESTED), 2)
@@ -41,12 +41,12 @@ def test_two_communities_are_told_apart_by_the_graph_alone():
     assert np.mean(probabilities.argmax(axis=1) == shop.community[TEST]) > 0.97
 
 
-def test_two_communities_are_told_apart_by_the_vectors_alone():
+def test_two_communities_are_separated_by_the_vectors_alone():
     shop = make_communities(400, loyalty=0, signal=6)
     assert np.mean(fitted(shop, shop.community).probabilities(TESTED).argmax(axis=1) == shop.community[TEST]) > 0.97
 
 
-def test_an_items_own_label_is_not_among_its_inputs_and_random_labels_cannot_be_told():
+def test_an_items_own_label_is_not_among_its_inputs_and_random_labels_cannot_be_predicted():
     shop = make_communities(400, loyalty=0.95, signal=6)
     labels = np.random.default_rng(3).integers(2, size=400).astype(np.int32)
     classifier = fitted(shop, labels)

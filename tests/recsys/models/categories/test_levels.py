@@ -15,7 +15,7 @@ SHELVES = 2
 
 
 def paths(shop: Communities, without: int) -> list[list[str] | None]:
-    """Community and a shelf that nothing tells of, for all items but the first ones."""
+    """Return categories of all items but the first: the community, and a shelf that nothing predicts."""
     return [
         None if row < without else [f"aisle {side}", f"shelf {row // 2 % SHELVES}"]
         for row, side in enumerate(shop.community)
@@ -60,7 +60,9 @@ def test_parts_share_no_item(shop: Communities):
     assert parts.unlabeled.tolist() == list(range(60))
 
 
-def test_items_without_a_category_get_what_can_be_told_and_no_more(shop: Communities, classified: Classification):
+def test_items_without_a_category_get_only_the_levels_that_can_be_predicted(
+    shop: Communities, classified: Classification
+):
     sure = classified.unlabeled.confident(0.8)
     assert len(sure) > 50
     assert np.mean([path == [f"aisle {shop.community[row]}"] for row, path, _ in sure]) >= 0.9

@@ -13,8 +13,9 @@ from recsys.store.client.connect import connect, describe_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version
-from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel, until
+from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
+from tests.waiting import wait_until
 
 ListsOf = Callable[[str], Path]
 
@@ -44,7 +45,7 @@ def test_lists_follow_the_primary(
         assert describe_server(client) == f"{HOST}:{first}"
         assert_live_and_whole(client, keys, FIRST)
         with redis.Redis(port=second, password=PASSWORD) as replica:
-            until(lambda: replica.get(keys.live) == FIRST.encode())
+            wait_until(lambda: replica.get(keys.live) == FIRST.encode())
 
         watched.fail_over()
         assert watched.primary() == second
@@ -72,7 +73,7 @@ def test_sentinels_may_ask_for_the_password_too(
             sentinel.acl_setuser("default", enabled=True, nopass=True)
 
 
-def test_what_is_wrong_is_told_without_the_password(watched: Watched, tmp_path: Path, nowhere: int) -> None:
+def test_errors_do_not_show_the_password(watched: Watched, tmp_path: Path, nowhere: int) -> None:
     for host, name in ((f"{HOST}:{watched.sentinel}", "other"), (f"{HOST}:{nowhere}", NAME)):
         settings = Redis(url=f"redis://:secret@{host}", sentinel=name)
         expected = f"Redis at {name} of the Sentinels at {host}: no Sentinel knows this primary"

@@ -6,7 +6,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from tests.recsys.store.versions import FIRST, USERS, assert_live_and_whole
+from tests.waiting import wait_until
 
 ListsOf = Callable[[str], Path]
 PASSWORD = "right"
@@ -39,8 +39,7 @@ def guarded_server(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     options = ("--port", str(port), "--bind", "127.0.0.1", "--unixsocket", path, "--requirepass", PASSWORD)
     command = [str(part) for part in (get_binary_path(), *options, "--save", "", "--logfile", "valkey.log")]
     with subprocess.Popen(command, cwd=tmp_path) as process:
-        while not path.exists():
-            time.sleep(0.01)
+        wait_until(path.exists)
         yield port, path
         process.terminate()
 

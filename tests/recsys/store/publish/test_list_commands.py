@@ -66,13 +66,13 @@ def test_commands_are_the_bytes_of_the_protocol(
 def test_slots_are_those_of_the_cluster(users: list[str], around: tuple[str, str]) -> None:
     prefix, suffix = around
     starts, data = _texts(users)
-    found = slots(prefix.encode(), suffix.encode(), starts, data, np.arange(len(users)))
-    assert found.tolist() == [key_slot(f"{prefix}{user}{suffix}".encode()) for user in users]
+    result = slots(prefix.encode(), suffix.encode(), starts, data, np.arange(len(users)))
+    assert result.tolist() == [key_slot(f"{prefix}{user}{suffix}".encode()) for user in users]
 
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=20))
-def test_keys_of_a_reply_are_told_apart_and_half_a_reply_is_not_taken(keys: list[bytes]) -> None:
+def test_keys_of_a_reply_are_separated_and_half_a_reply_is_not_taken(keys: list[bytes]) -> None:
     reply = b"".join(b"$%d\r\n%s\r\n" % (len(key), key) for key in keys)
     hashes = np.zeros(len(keys), np.uint64)
     assert hash_keys(np.frombuffer(reply, np.uint8), 0, len(keys), hashes) == len(reply)

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from recsys.store.publish.memory import MemoryForecast
 from recsys.store.publish.publish import publish
 from recsys.store.read import live_version, popular_items, versions
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
+from tests.waiting import wait_until
 
 WriteLists = Callable[..., Path]
 Generate = Callable[..., Path]
@@ -55,7 +55,7 @@ def generate(write_lists: WriteLists) -> Generate:
     ("users", "longest", "cut", "id_length"),
     [(100_000, 20, 20, 7), (100_000, 4, 4, 7), (20_000, 100, 100, 7), (20_000, 100, 37, 7), (20_000, 20, 20, 40)],
 )
-def test_memory_is_foretold_within_a_twentieth(
+def test_memory_is_forecast_within_a_twentieth(
     client: redis.Redis, keys: Keys, generate: Generate, users: int, longest: int, cut: int, id_length: int
 ) -> None:
     lists = generate(users, longest, id_length)
@@ -108,7 +108,7 @@ def test_lists_are_cut_so_that_the_versions_that_are_kept_fit(
         assert published.cut_to is not None
         cuts.append(published.cut_to)
         listed = _user_lists(client, keys, version, lists)
-        assert all(found == items[: published.cut_to] for items, found in listed)
+        assert all(result == items[: published.cut_to] for items, result in listed)
         assert popular_items(client, keys, 999) == ["p"] * 200
     # A list has 50 items on average; where the cut halves the memory is not at the half of the longest.
     assert 15 < min(cuts) <= max(cuts) < 60
@@ -127,7 +127,7 @@ def test_lists_that_fit_are_not_cut(client: redis.Redis, keys: Keys, generate: G
     lists = generate(5_000, 30)
     published = publish(client, keys, FIRST, lists, 2, max_memory=2**30)
     assert published.cut_to is None
-    assert all(items == found for items, found in _user_lists(client, keys, FIRST, lists))
+    assert all(items == result for items, result in _user_lists(client, keys, FIRST, lists))
 
 
 def test_other_data_leaves_less_for_lists(client: redis.Redis, keys: Keys, generate: Generate) -> None:
@@ -137,9 +137,8 @@ def test_other_data_leaves_less_for_lists(client: redis.Redis, keys: Keys, gener
     alone = publish(client, keys, FIRST, lists, 2, max_memory=budget).cut_to
     client.flushall()
     client.set("of another program", bytes(2_000_000))
-    give_up_at = time.monotonic() + 10
-    while used_memory(client) > empty + 3_000_000 and time.monotonic() < give_up_at:
-        time.sleep(0.1)  # until the server gives up the buffers that all this came through
+    # The server gives up later the buffers that all this came through.
+    wait_until(lambda: used_memory(client) <= empty + 3_000_000, 10)
     beside = publish(client, keys, FIRST, lists, 2, max_memory=budget).cut_to
     assert alone is not None
     assert beside is not None

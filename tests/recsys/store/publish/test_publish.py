@@ -64,7 +64,9 @@ def test_the_previous_version_stays_and_older_ones_go(
     assert client.get("recsys:session:{1}") == b"kept"
 
 
-def test_more_versions_stay_where_asked(client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]) -> None:
+def test_more_versions_stay_where_configured(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
+) -> None:
     for version in (FIRST, SECOND, THIRD, FOURTH):
         publish(client, keys, version, lists_of(version), 3)
     assert [version.name for version in versions(client, keys)] == [FOURTH, THIRD, SECOND]
@@ -153,7 +155,7 @@ def test_a_list_changed_on_the_way_keeps_the_version_from_going_live(
     _assert_nothing_changed(client, keys)
 
 
-def test_a_user_listed_twice_is_found_out(client: redis.Redis, keys: Keys, write_lists: WriteLists) -> None:
+def test_a_user_listed_twice_is_an_error(client: redis.Redis, keys: Keys, write_lists: WriteLists) -> None:
     lists = write_lists("lists", {"1": ["a"]}, {"1": ["b"]}, {"trending": ["a"], "popular": ["a"]})
     once = pl.read_parquet(lists / "user_items.parquet")
     pl.concat([once, once]).write_parquet(lists / "user_items.parquet")
@@ -174,7 +176,7 @@ def test_a_server_that_is_full_refuses_and_keeps_what_it_had(
     assert live_version(client, keys) == SECOND
 
 
-def test_a_missing_file_is_found_before_anything_is_written(
+def test_a_missing_file_is_an_error_before_anything_is_written(
     client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
 ) -> None:
     lists = lists_of(FIRST)

@@ -74,7 +74,7 @@ def publishers(client: redis.Redis) -> Iterator[subprocess.Popen[str]]:
 
 
 def _publish_for(publishers: subprocess.Popen[str], version: str, lists: Path, seconds: float | None) -> float:
-    """Publish in another process, which is killed after so many seconds; how long it ran."""
+    """Publish in another process, which is killed after some seconds; return how long it ran."""
     assert publishers.stdin is not None
     assert publishers.stdout is not None
     publishers.stdin.write(f"{version} {lists}\n")
@@ -94,8 +94,8 @@ def _assert_nothing_is_left_over(client: redis.Redis, keys: Keys) -> None:
     known = versions(client, keys)
     assert all(version.published_at for version in known)
     own = {keys.live, keys.versions, keys.sizes}
-    found: list[Any] = list(client.scan_iter(count=10_000))
-    owners = {key.decode().split(":")[1] for key in found if key.decode() not in own}
+    result: list[Any] = list(client.scan_iter(count=10_000))
+    owners = {key.decode().split(":")[1] for key in result if key.decode() not in own}
     assert owners == {version.name for version in known}
     sizes: list[Any] = client.hkeys(keys.sizes)
     assert {name.decode() for name in sizes} == owners
@@ -114,9 +114,9 @@ def test_a_publisher_may_be_killed_at_any_time(
         before = live_version(client, keys)
         after = {FIRST: SECOND, SECOND: THIRD, THIRD: FIRST}[before]
         _publish_for(publishers, after, lists[after], whole * tenths / 10)
-        found = live_version(client, keys)
-        assert found in (before, after)
-        assert_live_and_whole(client, keys, found)
+        result = live_version(client, keys)
+        assert result in (before, after)
+        assert_live_and_whole(client, keys, result)
     _publish_for(publishers, FOURTH, lists_of(FOURTH), None)
     assert_live_and_whole(client, keys, FOURTH)
     _assert_nothing_is_left_over(client, keys)

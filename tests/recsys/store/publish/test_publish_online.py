@@ -1,6 +1,5 @@
-"""What the online half needs, published with the lists of its version."""
+"""Data of the online half, published with the lists of its version."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import bought_together_items, live_version
 from tests.recsys.store.versions import FIRST, SECOND, THIRD
+from tests.waiting import wait_until
 
 ListsOf = Callable[..., Path]
 
@@ -29,7 +29,7 @@ HISTORY = [f"h{number}" for number in range(1_500)]
 
 
 def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
-    """Facts of so many items."""
+    """Return facts of a number of items."""
     row = pl.int_range(items, eager=True)
     facts = {
         "item_id": row.cast(pl.String),
@@ -174,9 +174,9 @@ def test_a_large_catalogue_is_in_parts_in_order(
     values: Any = client.hgetall(keys.catalogue(FIRST))
     assert size == sum(len(value) for value in values.values())
     assert set(values) == {str(number).encode() for number in range(12)}
-    found = read_catalogue(dict(sorted(values.items())))  # "10" before "2"
-    assert found.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
-    assert found.equals(items)
+    result = read_catalogue(dict(sorted(values.items())))  # "10" before "2"
+    assert result.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
+    assert result.equals(items)
 
 
 def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists_of: ListsOf) -> None:
@@ -186,7 +186,7 @@ def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists
     assert publish(cluster, keys, FIRST, lists, 2).keys == 7
 
 
-def test_memory_is_foretold_and_only_lists_to_recommend_are_cut(
+def test_memory_is_forecast_and_only_lists_to_recommend_are_cut(
     own_client: redis.Redis, keys: Keys, online_lists_of: ListsOf
 ) -> None:
     lists = online_lists_of(FIRST, items=50_000, vectors=True)
@@ -206,9 +206,8 @@ def test_memory_is_foretold_and_only_lists_to_recommend_are_cut(
     published = publish(own_client, keys, FIRST, lists, 2)
     assert foretold == pytest.approx(used_memory(own_client) - before, rel=0.05)
     own_client.flushall()
-    give_up_at = time.monotonic() + 10
-    while used_memory(own_client) > before + 500_000 and time.monotonic() < give_up_at:
-        time.sleep(0.1)  # until the server gives up the buffers that all this came through
+    # The server gives up later the buffers that all this came through.
+    wait_until(lambda: used_memory(own_client) <= before + 500_000, 10)
     budget = used_memory(own_client) + 2 * short
     published = publish(own_client, keys, SECOND, lists, 2, max_memory=budget)
     assert published.cut_to == pytest.approx(15, abs=3)

@@ -40,9 +40,9 @@ def test_it_says_what_it_archived(recsys: Recsys, data_directory: Path) -> None:
     assert status["oldest_entry_seconds"] > 1e9
     assert "Stream of events: 2 entries wait to be archived, the oldest for " in recsys("status").stdout
 
-    told = json.loads(recsys("archive", "--json").stdout)
-    assert told.pop("seconds") > 0
-    assert told == {
+    report = json.loads(recsys("archive", "--json").stdout)
+    assert report.pop("seconds") > 0
+    assert report == {
         "events": 1,
         "duplicates": 0,
         "impressions": 0,

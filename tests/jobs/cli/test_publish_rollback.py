@@ -1,4 +1,4 @@
-"""`recsys rollback` and what `recsys status` says of it."""
+"""`recsys rollback`, and `recsys status` after it."""
 
 import json
 from pathlib import Path
