@@ -55,7 +55,7 @@ class RedisStatus:
     versions: list[Version]
     stream: StreamState
     oldest_entry_seconds: float | None
-    """How long the oldest entry of the stream has waited to be archived; None for an empty stream."""
+    """Age of the oldest entry of the stream, which waits to be archived; None for an empty stream."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ GUEST: Final = "guest:"
 """First part of the user id of a guest; the session id follows."""
 MAX_SESSION_ID_LENGTH: Final = MAX_ID_LENGTH - len(GUEST)
 MAX_TEXT_LENGTH: Final = 1_000
+MAX_SHOWN_LENGTH: Final = 200
+"""Characters of an invalid value that an answer repeats."""
+REDACTED: Final = "(not shown)"
+"""An invalid value that an answer does not repeat."""
 MAX_UNIX_MS: Final = 1 << 53
 
 _ID: Final = "characters in percent-encoded UTF-8, none white space or a control character"
@@ -128,7 +132,7 @@ NO_FILTER: Final = ItemFilter()
 
 
 class ListOptions(Struct, frozen=True, kw_only=True):
-    """Which items of a list are returned."""
+    """Options that select the items of a list."""
 
     n: Count = DEFAULT_N
     offset: Offset = 0

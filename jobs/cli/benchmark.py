@@ -19,14 +19,14 @@ COSTS = (("fit_seconds", "fit s"), ("recommend_seconds", "rank s"), ("peak_memor
 
 
 class ProtocolName(StrEnum):
-    """How the test rows of a split are interpreted."""
+    """The interpretation of the test rows of a split."""
 
     HOLDOUT = "holdout"
     LAST_ITEM = "last-item"
 
 
 class Repeat(StrEnum):
-    """Whether items of a user's history may be recommended."""
+    """The policy on items of a user's history."""
 
     ALLOW = "allow"
     EXCLUDE = "exclude"

@@ -29,7 +29,7 @@ from recsys.store.publish.publish import PublishResult
 
 
 class Until(IntEnum):
-    """How far a run goes."""
+    """The stage at which a run stops."""
 
     FEATURES = 1
     TRAIN = 2

@@ -15,7 +15,7 @@ TAIL_BYTES = 1 << 20  # read from the end of the file: several thousand attempts
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended; `RUNNING` until then."""
+    """The outcome of an attempt; `RUNNING` until it ends."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"

@@ -98,7 +98,7 @@ class ItemFacts(TypedDict, total=False):
 
 
 class ListOptions(TypedDict, total=False):
-    """Which items of a list are returned: the parameters of the HTTP server, by their names."""
+    """Options that select the items of a list, named as the parameters of the HTTP server."""
 
     n: int
     offset: int
@@ -110,7 +110,7 @@ class ListOptions(TypedDict, total=False):
 
 
 class UserListOptions(ListOptions, total=False):
-    """Which items of a user's list are returned, and where they are shown."""
+    """Options that select the items of a user's list, and the context they are shown in."""
 
     cursor: str | None
     context: Context

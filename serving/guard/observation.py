@@ -1,4 +1,4 @@
-"""What the guard observes in a batch of events: immutable values, computed from the events alone."""
+"""The guard's observations of a batch of events: immutable values, computed from the events alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the routes under /v1/anomalies do: administrators see who is flagged, and overrule it."""
+"""The handlers of the routes under /v1/anomalies: administrators see flagged users, and release or label users."""
 
 from msgspec import Struct
 

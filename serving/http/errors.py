@@ -13,12 +13,10 @@ from litestar.exceptions import HTTPException
 from recsys.errors import NothingPublishedError, StoreError
 from serving.api import Failure, InvalidValue
 from serving.http.auth import AccessError
-from serving.requests import EXPECTED, InvalidValueError
+from serving.requests import EXPECTED, MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
-MAX_SHOWN_CHARACTERS: Final = 200
-REDACTED: Final = "(not shown)"
 LOG_SECONDS: Final = 10.0
 
 _PROCESS: Final = os.urandom(8).hex()
@@ -54,7 +52,7 @@ def error_response(error: Exception, request_id: str, outage_log: OutageLog) -> 
     """Return the response to a request that raised an error."""
     match error:
         case InvalidValueError():
-            value = error.value[:MAX_SHOWN_CHARACTERS]
+            value = error.value[:MAX_SHOWN_LENGTH]
             return 400, InvalidValue(error.field, value, error.expected, request_id), {}
         case AccessError():
             return error.status, Failure(error.message, request_id), error.headers

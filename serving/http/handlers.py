@@ -1,4 +1,4 @@
-"""What the routes do: each function answers a call."""
+"""The handlers of the routes: each function answers a call."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -9,10 +9,9 @@ from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
 from serving.http.auth import Headers
-from serving.http.errors import MAX_SHOWN_CHARACTERS, REDACTED
 from serving.http.query import parse_id
 from serving.http.worker import Worker
-from serving.requests import InvalidValueError
+from serving.requests import MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
 JSON: Final = "application/json"
 
@@ -57,7 +56,7 @@ class Call:
         except msgspec.ValidationError as error:
             # As in "Expected `int` - at `$.n`".
             problem, _, place = str(error).partition(" - at `$.")
-            raise InvalidValueError(place.rstrip("`") or "body", REDACTED, problem[:MAX_SHOWN_CHARACTERS]) from None
+            raise InvalidValueError(place.rstrip("`") or "body", REDACTED, problem[:MAX_SHOWN_LENGTH]) from None
         except (msgspec.DecodeError, RecursionError):  # JSON that is nested too deeply
             raise InvalidValueError("body", REDACTED) from None
 

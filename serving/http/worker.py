@@ -29,9 +29,9 @@ from serving.intake.load_shedding import LoadShedder
 from serving.requests import ListRequest
 
 START_SECONDS: Final = 2.0
-"""How long a worker waits for Redis at its start; after that it answers without Redis."""
+"""Seconds that a worker waits for Redis at its start; after that it answers without Redis."""
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread, such as one that loads a catalogue, may keep requests waiting."""
+"""Seconds that a thread, such as one that loads a catalogue, may keep requests waiting."""
 GC_THRESHOLD: Final = 50_000
 """New objects between two garbage collections: a request makes hundreds, and no cycles."""
 

@@ -25,14 +25,18 @@ from recsys.schema import (
 )
 from serving.api import MAX_EVENTS, RowError
 from serving.guard.counters import Origin
-from serving.requests import EXPECTED, MAX_SESSION_ID_LENGTH, InvalidValueError, guest_user_id
+from serving.requests import (
+    EXPECTED,
+    MAX_SESSION_ID_LENGTH,
+    MAX_SHOWN_LENGTH,
+    MAX_TEXT_LENGTH,
+    REDACTED,
+    InvalidValueError,
+    guest_user_id,
+)
 
-MAX_TEXT_LENGTH: Final = 1_000
-MAX_SHOWN_LENGTH: Final = 200
-"""Characters of a wrong value that the answer repeats."""
 MAX_AHEAD: Final = timedelta(days=1)
-"""How far in the future a timestamp may be."""
-REDACTED: Final = "(not shown)"
+"""Maximum distance of a timestamp into the future."""
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_BY_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),

@@ -18,7 +18,7 @@ from serving.requests import InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""
-# Merges new facts of an item over the stored ones in one step, whoever else changes the item.
+# Merges new facts of an item over the stored ones atomically.
 MERGE: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 local facts = stored and cjson.decode(stored) or {}

@@ -33,11 +33,15 @@ def _write(directory: Path, context: RunContext) -> None:
             task.advance(len(tables))
 
 
+ROW_GROUP_ROWS = 100_000
+"""A fixed size: otherwise threads decide where row groups end, and two runs differ in their bytes."""
+
+
 def write_tables(directory: Path, tables: Mapping[str, pl.LazyFrame]) -> None:
     """Write each table to a Parquet file of its name in `directory`, all at once."""
     pl.collect_all(
         [
-            table.sink_parquet(directory / f"{name}.parquet", mkdir=True, lazy=True)
+            table.sink_parquet(directory / f"{name}.parquet", row_group_size=ROW_GROUP_ROWS, mkdir=True, lazy=True)
             for name, table in tables.items()
         ],
         engine="streaming",

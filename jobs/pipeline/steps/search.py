@@ -62,7 +62,7 @@ class CandidateResult:
     """The best settings found, which override the configured ones; None if those stay."""
     trials: tuple[Trial, ...] = ()
     left_out: str | None = None
-    """Why the model was left out."""
+    """The reason why the model was left out; None if it was not."""
 
 
 @dataclass(frozen=True)

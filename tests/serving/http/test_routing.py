@@ -4,13 +4,12 @@ from typing import cast
 
 import pytest
 
-from serving.http.errors import REDACTED
 from serving.http.fast_path import find_route
 from serving.http.handlers import BatchRequest
 from serving.http.routes import ROUTES
 from serving.http.routing import Call
 from serving.http.worker import Worker
-from serving.requests import InvalidValueError
+from serving.requests import REDACTED, InvalidValueError
 
 
 def call(body: bytes) -> Call:

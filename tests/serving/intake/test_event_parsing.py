@@ -11,8 +11,8 @@ from msgspec import Raw
 from recsys.schema import DEFAULT_WEIGHTS
 from serving.api import RowError
 from serving.guard.counters import Origin
-from serving.intake.event_parsing import MAX_SHOWN_LENGTH, Event, EventParser, split_rows
-from serving.requests import InvalidValueError
+from serving.intake.event_parsing import Event, EventParser, split_rows
+from serving.requests import MAX_SHOWN_LENGTH, InvalidValueError
 
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
