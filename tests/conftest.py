@@ -4,11 +4,16 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from tests.demo import DemoRun, run_demo
+
+# The time of one example says more about the machine than about the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).parent.parent
 SLOWEST = (
