@@ -74,6 +74,8 @@ def revoke(context: typer.Context, name: Name) -> None:
     """Remove a key; its token is invalid from then on."""
     _change(context, lambda keys: keys.without_key(name))
     typer.echo(f"The key {name} is revoked.")
+    if not load_keys(_file(context)).keys:
+        typer.echo("No key is left: the server refuses every request until `recsys keys create` makes one.")
 
 
 def _file(context: typer.Context) -> Path:

@@ -23,7 +23,7 @@ Scheduled = Annotated[bool, typer.Option("--scheduled", hidden=True)]
 SourcePaths = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Files, directories, globs, s3:// addresses (default: sources.paths and all sources.queries)"
+        help="Files, directories, globs, s3:// addresses (default: sources.paths and the query of each table)"
     ),
 ]
 

@@ -79,6 +79,7 @@ def nightly(
 ) -> None:
     """Do everything in one run: archive, ingest, features, models, report, publish. A killed run resumes."""
     settings: Settings = context.obj
+    parse_as_of(as_of)  # a wrong moment is an error before any work
     with run_exclusively(settings, JobName.NIGHTLY, scheduled):
         with show_progress() as progress:
             archived = archive_if_available(settings, progress)

@@ -61,7 +61,7 @@ def _print_runs(runs: list[RunStatus]) -> None:
 def _print_schedule(schedule: ScheduleStatus) -> None:
     due = "; ".join(f"{job} next at {moment:%Y-%m-%d %H:%M} UTC" for job, moment in schedule.due.items())
     if schedule.scheduler is None:
-        console.print("Schedule: not running" + (f" ({due}, if it were)" if due else ""))
+        console.print("Schedule: not running" + (f" ({due}, once `recsys schedule` runs)" if due else ""))
     else:
         console.print(f"Schedule: {schedule.scheduler}; {due}")
     if schedule.attempts:

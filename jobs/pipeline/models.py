@@ -24,6 +24,8 @@ def check_models(names: Iterable[str], settings: Settings) -> None:
     """Raise `SettingsError` for a wrong name or config now rather than after other models have been fitted."""
     for name in names:
         build_configured_model(name, settings)
+    for name in settings.model_settings:
+        model_type(name)
 
 
 def fit_on_all_events(

@@ -35,7 +35,7 @@ def test_a_key_is_made_listed_and_revoked(recsys: Recsys, data_directory: Path) 
     again = recsys("keys", "create", "web", "--scope", "read", "--if-missing")
     assert (again.returncode, again.stdout) == (0, "")
     assert load_keys(file).find(token) == result
-    assert recsys("keys", "revoke", "web").stdout == "The key web is revoked.\n"
+    assert recsys("keys", "revoke", "web").stdout.startswith("The key web is revoked.\n")
     assert load_keys(file).find(token) is None
 
 
