@@ -71,6 +71,8 @@ def mariadb_server() -> Generator[DatabaseServer]:
         pytest.skip("MariaDB is not installed (Debian: mariadb-server)")
     with _user_directory("mysql") as (directory, identity):
         data, port, local = directory / "data", _free_port(), directory / "socket"
+        # A MariaDB that starts removes the temporary tables of others in the same directory.
+        identity["env"] = {**os.environ, "TMPDIR": str(directory)}
         subprocess.run(
             [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
             check=True,
