@@ -178,17 +178,18 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
             with httpx.Client(base_url=served.http.base_url, timeout=30) as http:
                 answered.append(http.post("/v1/events", json=event).status_code)
 
-        address = served.http.base_url
+        port = served.http.base_url.port
+        assert port is not None
         served.http.close()
         posting = [threading.Thread(target=post) for _ in range(4)]
         os.kill(status.process_id, signal.SIGSTOP)
         try:
             for thread in posting:
                 thread.start()
-            wait_until(lambda: reads_all(address.port, len(posting)))
+            wait_until(lambda: reads_all(port, len(posting)))
             assert not answered
             served.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: refuses_connections(address.port))
+            wait_until(lambda: refuses_connections(port))
         finally:
             os.kill(status.process_id, signal.SIGCONT)
         for thread in posting:

@@ -102,6 +102,7 @@ def test_values_at_the_limits_are_valid(fields: dict[str, Any]) -> None:
 def test_timestamps_are_in_utc(timestamp: str | None, expected: datetime) -> None:
     (event,) = events_of(ROW | {"timestamp": timestamp})
     assert event.timestamp == expected
+    assert event.timestamp is not None
     assert event.timestamp.tzinfo == UTC
 
 
