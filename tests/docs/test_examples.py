@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from jobs.ingest.mapping import check_table
 from recsys.settings import Settings
+from recsys.store.embedded import stop_server
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
 
@@ -51,7 +52,11 @@ def test_console_example(block: CodeBlock, demo_server: DemoServer, tmp_path: Pa
     curl = 'curl() { command curl -sS --fail-with-body "$@"; }\n'
     # A key would close the server to the examples that send none.
     other = {"RECSYS_DIRECTORY": str(tmp_path / "var")} if "recsys keys" in block.code else {}
-    done = demo_server.run(["bash", "-c", curl + script], tmp_path, **other)
+    try:
+        done = demo_server.run(["bash", "-c", curl + script], tmp_path, **other)
+    finally:
+        for directory in ("var", "shop-var"):
+            stop_server(tmp_path / directory / "valkey")
     printed = re.split(r"@@ (\d+)\n", done.stdout)
     assert len(printed) == 2 * len(shown) + 1, done.stdout + done.stderr
     for example, output, status in zip(shown, printed[::2], printed[1::2], strict=False):
