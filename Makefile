@@ -8,7 +8,7 @@ demo: .venv/demo
 	.venv/bin/recsys demo
 
 test: .venv/test
-	.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	.venv/bin/pytest -n 2 --no-loadscope-reorder
 
 check: test
 	.venv/bin/ruff format --check .

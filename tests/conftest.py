@@ -3,10 +3,12 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from tests.demo import DemoRun, run_demo
@@ -19,24 +21,44 @@ ROOT = Path(__file__).parent.parent
 SLOWEST = (
     "tests/jobs/demo",
     "tests/docs/test_examples.py",
-    "tests/jobs/cli/test_schedule.py",
-    "tests/serving/http/test_served_processes.py",
-    "tests/conformance/test_small_shops.py",
-    "tests/jobs/pipeline",
+    "tests/jobs/pipeline/test_pipeline.py",
     "tests/jobs/cli",
-    "tests/test_wheel.py",
+    "tests/conformance/test_small_shops.py",
+    "tests/serving/http/test_served_processes.py",
+    "tests/jobs/test_examples.py",
+    "tests/jobs/ingest",
+    "tests/jobs/pipeline",
+    "tests/serving/test_deployments.py",
+    "tests/recsys/store",
     "tests/conformance",
-    "tests/docker",
+    "tests/test_wheel.py",
 )
-"""Tests to start with, so that no process is left with a long one at the end."""
+"""Tests to start with, so that no process is left with a long module at the end."""
+GROUPS = {
+    "tests/jobs/demo/test_demo_on_a_slice.py": "demo",
+    "tests/docs/test_examples.py": "demo",
+    "tests/jobs/ingest/test_databases.py": "databases",
+    "tests/jobs/ingest/test_queries.py": "databases",
+    "tests/jobs/ingest/test_watermark.py": "databases",
+}
+"""Modules that share an expensive fixture of the session."""
 
 
-@pytest.hookimpl(tryfirst=True)
+class ModuleScheduling(LoadScopeScheduling):
+    """Runs the tests of a module, or of a group of modules, in one process, so that they share fixtures."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return GROUPS.get(module, module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleScheduling:
+    """Replace the scheduler of pytest-xdist."""
+    return ModuleScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of a module in one process, those of a group too, and the slowest first."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """Run the slowest tests first."""
     items.sort(
         key=lambda item: next((n for n, path in enumerate(SLOWEST) if item.nodeid.startswith(path)), len(SLOWEST))
     )

@@ -15,8 +15,6 @@ from recsys.store.embedded import stop_server
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 USER = "15"
 NODE_MODULES = Path("/usr/share/nodejs")
 """Debian's packages put modules here."""

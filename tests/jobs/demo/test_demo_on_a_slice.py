@@ -12,8 +12,6 @@ from recsys.store.embedded import server_status
 from tests.commands import run_recsys
 from tests.demo import HOUSEHOLDS_APART, DemoRun
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 @pytest.fixture(scope="module")
 def demo(demo_run: DemoRun) -> tuple[Path, str]:

@@ -13,8 +13,6 @@ from recsys.settings import Sources, Table
 from tests.database_servers import DatabaseServer
 from tests.queries import CONTRACT, create_table, read_rows
 
-pytestmark = pytest.mark.xdist_group("databases")
-
 QUERIES = {
     "a semicolon at its end": "SELECT 1 AS n ; ",
     "a comment at its end": "SELECT 1 AS n -- the first (of all; FROM here",

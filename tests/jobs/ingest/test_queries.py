@@ -20,8 +20,6 @@ from tests.database_servers import PASSWORD, QUOTED_PASSWORD, DatabaseServer
 from tests.ingests import LATEST, hash_lake
 from tests.queries import CONTRACT, create_table, query_sources, read_rows
 
-pytestmark = pytest.mark.xdist_group("databases")
-
 
 def test_the_rows_of_a_query_are_events(database: DatabaseServer, lake: Lake):
     name = create_table(
