@@ -22,12 +22,22 @@ from pathlib import Path
 import polars as pl
 import polars_hash
 
-from recsys.contract import Events, Flags, Impressions, Items, Labels, Users
 from recsys.data.splits import in_window
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
 from recsys.pseudonyms import key_check, pseudonym
-from recsys.schema import EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import (
+    EVENT_DTYPES,
+    EVENT_ID,
+    FLAG_DTYPES,
+    IMPRESSION_DTYPES,
+    ITEM_DTYPES,
+    ITEM_ID,
+    LABEL_DTYPES,
+    TIMESTAMP,
+    USER_DTYPES,
+    USER_ID,
+)
 from recsys.settings import Settings
 from recsys.settings.types import REDACTED
 
@@ -39,8 +49,8 @@ IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
 MAX_ROWS_IN_MEMORY = 500_000  # of events added at a time, unless a single day has more
-TABLES = {"items": (Items, ITEM_ID), "users": (Users, USER_ID), LABELS: (Labels, USER_ID)}
-DAILY_TABLES = {IMPRESSIONS: Impressions, FLAGS: Flags}
+TABLES = {"items": (ITEM_DTYPES, ITEM_ID), "users": (USER_DTYPES, USER_ID), LABELS: (LABEL_DTYPES, USER_ID)}
+DAILY_TABLES = {IMPRESSIONS: IMPRESSION_DTYPES, FLAGS: FLAG_DTYPES}
 
 
 @dataclass(frozen=True)
@@ -93,13 +103,13 @@ class Lake:
         return replace(self, excluded_users=users)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
-        """Return all events, those of one bucket, or of the UTC day of `since` and later; columns of `Events`."""
+        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         buckets = "*" if bucket is None else f"{BUCKET}={bucket:02d}"
         files = sorted((self.directory / "events").glob(f"{buckets}/{DATE}=*/*.parquet"))
         if since is not None:
             files = [file for file in files if file.parent.name >= f"{DATE}={since:%Y-%m-%d}"]
         if not files:
-            return pl.LazyFrame(schema=pl.Schema(Events))
+            return pl.LazyFrame(schema=EVENT_DTYPES)
         events = scan_files(files)
         if self.excluded_users is None:
             return events
@@ -107,11 +117,11 @@ class Lake:
         return events.join(excluded, on=USER_ID, how="anti", maintain_order="left")
 
     def items(self) -> pl.LazyFrame:
-        """Return the catalogue, in the columns of `Items`."""
+        """Return the catalogue, in the columns of `ITEM_DTYPES`."""
         return self._table("items")
 
     def users(self) -> pl.LazyFrame:
-        """Return the users, in the columns of `Users`."""
+        """Return the users, in the columns of `USER_DTYPES`."""
         return self._table("users")
 
     def add_events(self, staged: pl.LazyFrame, part: str) -> int:
@@ -165,24 +175,24 @@ class Lake:
     def merge_items(self, changes: pl.DataFrame) -> int:
         """Update items with the non-null values of `changes`, and add new items; return how many.
 
-        `changes` has the columns of `Items`, and one row for each item.
+        `changes` has the columns of `ITEM_DTYPES`, and one row for each item.
         """
-        columns = [name for name in pl.Schema(Items) if name != ITEM_ID]
+        columns = [name for name in ITEM_DTYPES if name != ITEM_ID]
         current = self.items().select(ITEM_ID, *(pl.col(name).alias(f"current_{name}") for name in columns))
         joined = changes.lazy().join(current, on=ITEM_ID, how="left", maintain_order="left")
         merged = [pl.coalesce(name, f"current_{name}").alias(name) for name in columns]
-        return self.upsert("items", joined.with_columns(merged).select(*pl.Schema(Items)).collect())
+        return self.upsert("items", joined.with_columns(merged).select(*ITEM_DTYPES).collect())
 
     def impressions(self) -> pl.LazyFrame:
-        """Return the items shown online, in the columns of `Impressions`."""
+        """Return the items shown online, in the columns of `IMPRESSION_DTYPES`."""
         return self._daily_table(IMPRESSIONS)
 
     def flags(self) -> pl.LazyFrame:
-        """Return the flags raised online, in the columns of `Flags`."""
+        """Return the flags raised online, in the columns of `FLAG_DTYPES`."""
         return self._daily_table(FLAGS)
 
     def labels(self) -> pl.LazyFrame:
-        """Return the labels given by analysts, in the columns of `Labels`."""
+        """Return the labels given by analysts, in the columns of `LABEL_DTYPES`."""
         return self._table(LABELS)
 
     def write_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
@@ -199,11 +209,11 @@ class Lake:
 
     def _daily_table(self, table: str) -> pl.LazyFrame:
         files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
-        return scan_files(files) if files else pl.LazyFrame(schema=pl.Schema(DAILY_TABLES[table]))
+        return scan_files(files) if files else pl.LazyFrame(schema=DAILY_TABLES[table])
 
     def _table(self, table: str) -> pl.LazyFrame:
         file = self.directory / f"{table}.parquet"
-        return scan_files([file]) if file.exists() else pl.LazyFrame(schema=pl.Schema(TABLES[table][0]))
+        return scan_files([file]) if file.exists() else pl.LazyFrame(schema=TABLES[table][0])
 
     def _store_buckets(self) -> None:
         """Store the number of buckets, which can never change."""

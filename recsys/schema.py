@@ -1,6 +1,6 @@
 """Names of columns and events, and rules of ids: the only place that spells them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Final
@@ -79,7 +79,7 @@ VECTOR_SIZE: Final = 32  # dimensions of the vector of an item
 VECTOR_NORM: Final = 127  # Euclidean norm of a vector, whose numbers are int8
 MIN_TIMESTAMP: Final = datetime(2000, 1, 1, tzinfo=UTC)
 TIMESTAMP_DTYPE: Final = pl.Datetime("us", "UTC")
-EVENT_DTYPES: Final = {
+EVENT_DTYPES: Final[Mapping[str, pl.DataType]] = {
     EVENT_ID: pl.String(),
     USER_ID: pl.String(),
     ITEM_ID: pl.String(),
@@ -92,7 +92,41 @@ EVENT_DTYPES: Final = {
     IP: pl.String(),
     USER_AGENT: pl.String(),
 }
-"""Columns of events and their types, as `recsys.contract.Events` has them; without loading dataframely."""
+"""Columns of events and their types; `recsys.contract` adds the rules of rows to these tables."""
+ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    ITEM_ID: pl.String(),
+    TITLE: pl.String(),
+    CATEGORY: pl.List(pl.String()),
+    BRAND: pl.String(),
+    PRICE: pl.Float64(),
+    TEXT: pl.String(),
+    AVAILABLE: pl.Boolean(),
+    CREATED_AT: TIMESTAMP_DTYPE,
+    ATTRIBUTES: pl.String(),
+}
+USER_DTYPES: Final[Mapping[str, pl.DataType]] = {USER_ID: pl.String(), ATTRIBUTES: pl.String()}
+IMPRESSION_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    REQUEST_ID: pl.String(),
+    USER_ID: pl.String(),
+    ITEM_ID: pl.String(),
+    RANK: pl.Int32(),
+    SOURCE: pl.String(),
+    VERSION: pl.String(),
+    CONTEXT: pl.String(),
+    TIMESTAMP: TIMESTAMP_DTYPE,
+}
+FLAG_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    USER_ID: pl.String(),
+    SCORE: pl.Float64(),
+    REASONS: pl.List(pl.String()),
+    TIMESTAMP: TIMESTAMP_DTYPE,
+    SHADOW: pl.Boolean(),
+}
+LABEL_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    USER_ID: pl.String(),
+    LABEL: pl.String(),
+    LABELED_AT: TIMESTAMP_DTYPE,
+}
 
 
 def is_id(text: str) -> bool:

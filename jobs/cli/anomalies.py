@@ -4,23 +4,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
-from jobs.experiments.backtest import Backtest, backtest, event_days
 from jobs.lake import open_lake
-from jobs.pipeline.explanation import UserExplanation, explain_user
 from recsys.errors import SettingsError
-from recsys.evaluation.report.contents import Suspect
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
 from recsys.store.flags import Flag, list_flags, put_label
 from recsys.store.keys import Keys
+
+if TYPE_CHECKING:
+    from jobs.experiments.backtest import Backtest
+    from jobs.pipeline.explanation import UserExplanation
+    from recsys.evaluation.report.contents import Suspect
 
 commands = typer.Typer()
 anomalies_app = typer.Typer(
@@ -58,6 +60,8 @@ def list_command(
 @anomalies_app.command("explain")
 def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False, as_json: AsJson = False) -> None:
     """Explain why a user is flagged, and show the result of the latest nightly run."""
+    from jobs.pipeline.explanation import explain_user
+
     explanation = explain_user(context.obj, _stored_id(context, user, is_pseudonym))
     if as_json:
         print_json(asdict(explanation))
@@ -97,6 +101,8 @@ def backtest_command(
     as_json: AsJson = False,
 ) -> None:
     """Replay a day's events with the current settings, and show who would have been flagged, when and why."""
+    from jobs.experiments.backtest import backtest, event_days
+
     settings: Settings = context.obj
     lake = open_lake(settings)
     result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(event_days(lake)))
@@ -143,7 +149,7 @@ def _print_flags(flags: Sequence[Flag]) -> None:
     console.print(table)
 
 
-def _print_explanation(typed_id: str, explanation: UserExplanation) -> None:
+def _print_explanation(typed_id: str, explanation: "UserExplanation") -> None:
     """Print the explanation of a user, who is named as typed."""
     user = escape(typed_id)
     if explanation.flag is None:
@@ -160,7 +166,7 @@ def _print_explanation(typed_id: str, explanation: UserExplanation) -> None:
         _print_suspect(explanation.run, explanation.nightly)
 
 
-def _print_suspect(run: str, suspect: Suspect) -> None:
+def _print_suspect(run: str, suspect: "Suspect") -> None:
     table = make_table(f"Nightly run {run}", "user", "found by", "screened out", "why", right=("events", "score"))
     why = escape("; ".join(suspect.reasons))
     screened = "yes" if suspect.screened else "no"
@@ -170,7 +176,7 @@ def _print_suspect(run: str, suspect: Suspect) -> None:
     console.print(table)
 
 
-def _print_backtest(result: Backtest) -> None:
+def _print_backtest(result: "Backtest") -> None:
     table = make_table(f"Flags of {result.day}", "time (UTC)", "user", "why", "", right=("score",))
     for flag in result.flags:
         state = "suppressed by the circuit breaker" if flag.held_back else ""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.contract import Events, Items, Users, events_schema
-from recsys.schema import DEFAULT_WEIGHTS, EVENT_DTYPES, ID_PATTERN, MIN_TIMESTAMP, find_broken_event_rule
+from recsys import schema
+from recsys.contract import Events, Flags, Impressions, Items, Labels, Users, events_schema
+from recsys.schema import DEFAULT_WEIGHTS, ID_PATTERN, MIN_TIMESTAMP, find_broken_event_rule
 
 LATEST = datetime(2024, 6, 1, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -181,5 +182,17 @@ def test_an_event_by_itself_breaks_a_rule_as_one_in_a_table_does(
     assert broken is None or broken in rules
 
 
-def test_event_dtypes_are_those_of_the_contract() -> None:
-    assert pl.Schema(EVENT_DTYPES) == pl.Schema(Events)
+@pytest.mark.parametrize(
+    ("table", "dtypes"),
+    [
+        (Events, schema.EVENT_DTYPES),
+        (Items, schema.ITEM_DTYPES),
+        (Users, schema.USER_DTYPES),
+        (Impressions, schema.IMPRESSION_DTYPES),
+        (Flags, schema.FLAG_DTYPES),
+        (Labels, schema.LABEL_DTYPES),
+    ],
+)
+def test_tables_have_the_columns_of_the_schema(table: type[dy.Schema], dtypes: dict[str, pl.DataType]) -> None:
+    assert pl.Schema(table) == pl.Schema(dtypes)
+    assert list(pl.Schema(table)) == list(dtypes)
