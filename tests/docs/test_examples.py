@@ -15,7 +15,7 @@ from recsys.store.embedded import stop_server
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
 
-USER = "15"
+USER = "30"
 NODE_MODULES = Path("/usr/share/nodejs")
 """Debian's packages put modules here."""
 
