@@ -1,3 +1,6 @@
+# Tests start many processes: keep their compiled modules also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Every target makes .venv first where it is missing. PYTHON names the interpreter to make it with.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

@@ -17,7 +17,7 @@ TOLERANCE = 1e-9
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shop")
-    write_data(directory, Size(100_000, users=3_000, items=800), buckets=3)
+    write_data(directory, Size(30_000, users=1_000, items=400), buckets=3)
     write_features("ours", directory)
     return directory
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from jobs.cli.distributed import main
+from jobs.pipeline.interactions import read_interactions
+from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.pipeline import Until, advance_run
 from jobs.pipeline.run import Run
 from jobs.progress import LogProgress
@@ -55,7 +59,7 @@ def settings_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_goes_on_with_the_model_that_two_processes_fitted(
+def test_a_run_goes_on_with_the_model_that_two_processes_fitted_as_one_would(
     shop: Path, settings_file: Path, tmp_path: Path, data_directory: Path, repository: Path, recsys: Recsys
 ):
     assert recsys("--config", settings_file, "ingest", shop).returncode == 0
@@ -72,10 +76,20 @@ def test_a_run_goes_on_with_the_model_that_two_processes_fitted(
     kept = LightGcn.load(run.directory / "models" / "light_gcn")
     np.testing.assert_array_equal(kept.item_factors, written.item_factors)
 
+    one = build_configured_model("light_gcn", settings).fit(read_interactions(run))
+    assert isinstance(one, LightGcn)
+    for of_two, of_one in ((written.user_factors, one.user_factors), (written.item_factors, one.item_factors)):
+        assert np.abs(of_one).max() > 0.1
+        np.testing.assert_allclose(of_two, of_one, atol=2e-3)
+
 
 def test_without_features_the_error_is_one_line(
-    settings_file: Path, tmp_path: Path, data_directory: Path, repository: Path
+    settings_file: Path, data_directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    done = torchrun(tmp_path, data_directory, repository, "--config", str(settings_file), "--as-of", AS_OF)
-    assert done.returncode != 0
-    assert "features are not computed; run `recsys features`" in done.stderr
+    monkeypatch.setenv("RECSYS_DIRECTORY", str(data_directory))
+    with pytest.raises(typer.Exit) as stop:
+        main(AS_OF, settings_file)
+    assert stop.value.exit_code == 2
+    error = capsys.readouterr().err
+    assert "features are not computed; run `recsys features`" in error
+    assert error.count("\n") == 1

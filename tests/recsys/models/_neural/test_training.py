@@ -1,12 +1,8 @@
-"""Training goes on from a checkpoint, ends when it no longer gets better, and gives the same in two processes."""
+"""Training goes on from a checkpoint, and ends when it no longer gets better."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -97,51 +93,3 @@ def test_weights_are_averaged_over_steps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(training, "AVERAGED_STEPS", 1)
     last, _ = trained(TrainingOptions())
     assert 0 < averaged.slope.item() < last.slope.item() < 3.3
-
-
-PROGRAM = """
-import sys
-import numpy as np
-from recsys.models._graph import light_gcn_training
-from recsys.models.light_gcn import LightGcn, LightGcnConfig
-from tests.recsys.models._neural.test_training import positives_by_kind
-import os
-
-class Shop:
-    positives = positives_by_kind()
-
-config = LightGcnConfig(embedding_size=8, negatives=16, batch_size=64, learning_rate=0.02, epochs=5, device="cpu")
-model = LightGcn(config).fit(Shop())
-if os.environ.get("RANK", "0") == "0":
-    np.savez(sys.argv[1], users=model.user_factors, items=model.item_factors)
-"""
-
-
-def positives_by_kind():
-    """60 users and 40 items of four kinds; a user has three quarters of the own kind."""
-    from scipy.sparse import csr_matrix
-
-    users, items = np.arange(60)[:, None], np.arange(40)[None]
-    kept = np.random.default_rng(0).random((60, 40)) < 0.75
-    return csr_matrix(((users % 4 == items % 4) & kept).astype(np.float32))
-
-
-def test_two_processes_give_what_one_gives(tmp_path: Path, repository: Path):
-    program = tmp_path / "fit.py"
-    program.write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, command in (("one", [sys.executable]), ("two", together)):
-        done = subprocess.run(
-            [*command, str(program), str(tmp_path / f"{name}.npz")],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
-    for part in ("users", "items"):
-        assert np.abs(one[part]).max() > 0.1
-        np.testing.assert_allclose(two[part], one[part], atol=2e-3)
