@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 import dataframely as dy
 import polars as pl
@@ -23,12 +24,19 @@ from recsys.schema import (
 )
 
 
-def _is_id(name: str) -> pl.Expr:
-    return pl.col(name).str.contains(ID_PATTERN)
+def _id_rule(name: str) -> Any:
+    """Make the rule that a column matches `ID_PATTERN`."""
+    return dy.rule()(lambda _: pl.col(name).str.contains(ID_PATTERN))
 
 
-def _is_amount(name: str) -> pl.Expr:
-    return pl.col(name).is_finite() & (pl.col(name) >= 0)
+def _amount_rule(name: str) -> Any:
+    """Make the rule that a column is finite and not negative."""
+    return dy.rule()(lambda _: pl.col(name).is_finite() & (pl.col(name) >= 0))
+
+
+def _time_rule(latest: datetime) -> Any:
+    """Make the rule that `timestamp` is from 2000 up to `latest`."""
+    return dy.rule()(lambda _: pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest)))
 
 
 # NaN passes the columns and fails the rules below, so that one mistake has one name.
@@ -47,35 +55,17 @@ class Events(dy.Schema):
     ip = dy.String(nullable=True)
     user_agent = dy.String(nullable=True)
 
-    @dy.rule()
-    def event_id_is_an_id(cls) -> pl.Expr:
-        """Require `event_id` to match `ID_PATTERN`."""
-        return _is_id(EVENT_ID)
-
-    @dy.rule()
-    def user_id_is_an_id(cls) -> pl.Expr:
-        """Require `user_id` to match `ID_PATTERN`."""
-        return _is_id(USER_ID)
-
-    @dy.rule()
-    def item_id_is_an_id(cls) -> pl.Expr:
-        """Require `item_id` to match `ID_PATTERN`."""
-        return _is_id(ITEM_ID)
+    event_id_is_an_id = _id_rule(EVENT_ID)
+    user_id_is_an_id = _id_rule(USER_ID)
+    item_id_is_an_id = _id_rule(ITEM_ID)
 
     @dy.rule()
     def value_is_finite(cls) -> pl.Expr:
         """Require `value` to be finite."""
         return pl.col(VALUE).is_finite()
 
-    @dy.rule()
-    def price_is_an_amount(cls) -> pl.Expr:
-        """Require `price` to be finite and not negative."""
-        return _is_amount(PRICE)
-
-    @dy.rule()
-    def quantity_is_an_amount(cls) -> pl.Expr:
-        """Require `quantity` to be finite and not negative."""
-        return _is_amount(QUANTITY)
+    price_is_an_amount = _amount_rule(PRICE)
+    quantity_is_an_amount = _amount_rule(QUANTITY)
 
 
 class Items(dy.Schema):
@@ -91,15 +81,8 @@ class Items(dy.Schema):
     created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     attributes = dy.String(nullable=True)
 
-    @dy.rule()
-    def item_id_is_an_id(cls) -> pl.Expr:
-        """Require `item_id` to match `ID_PATTERN`."""
-        return _is_id(ITEM_ID)
-
-    @dy.rule()
-    def price_is_an_amount(cls) -> pl.Expr:
-        """Require `price` to be finite and not negative."""
-        return _is_amount(PRICE)
+    item_id_is_an_id = _id_rule(ITEM_ID)
+    price_is_an_amount = _amount_rule(PRICE)
 
 
 class Users(dy.Schema):
@@ -108,10 +91,7 @@ class Users(dy.Schema):
     user_id = dy.String()
     attributes = dy.String(nullable=True)
 
-    @dy.rule()
-    def user_id_is_an_id(cls) -> pl.Expr:
-        """Require `user_id` to match `ID_PATTERN`."""
-        return _is_id(USER_ID)
+    user_id_is_an_id = _id_rule(USER_ID)
 
 
 class Impressions(dy.Schema):
@@ -126,15 +106,8 @@ class Impressions(dy.Schema):
     context = dy.String(nullable=True)
     timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
 
-    @dy.rule()
-    def user_id_is_an_id(cls) -> pl.Expr:
-        """Require `user_id` to match `ID_PATTERN`."""
-        return _is_id(USER_ID)
-
-    @dy.rule()
-    def item_id_is_an_id(cls) -> pl.Expr:
-        """Require `item_id` to match `ID_PATTERN`."""
-        return _is_id(ITEM_ID)
+    user_id_is_an_id = _id_rule(USER_ID)
+    item_id_is_an_id = _id_rule(ITEM_ID)
 
 
 class Flags(dy.Schema):
@@ -146,10 +119,7 @@ class Flags(dy.Schema):
     timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
     shadow = dy.Bool()
 
-    @dy.rule()
-    def user_id_is_an_id(cls) -> pl.Expr:
-        """Require `user_id` to match `ID_PATTERN`."""
-        return _is_id(USER_ID)
+    user_id_is_an_id = _id_rule(USER_ID)
 
 
 class Labels(dy.Schema):
@@ -159,10 +129,7 @@ class Labels(dy.Schema):
     label = dy.String()
     labelled_at = dy.Datetime(time_unit="us", time_zone="UTC")
 
-    @dy.rule()
-    def user_id_is_an_id(cls) -> pl.Expr:
-        """Require `user_id` to match `ID_PATTERN`."""
-        return _is_id(USER_ID)
+    user_id_is_an_id = _id_rule(USER_ID)
 
     @dy.rule()
     def label_is_known(cls) -> pl.Expr:
@@ -174,10 +141,7 @@ def flags_schema(latest: datetime) -> type[Flags]:
     """Return `Flags` with a rule that times are from 2000 up to `latest`."""
 
     class KnownFlags(Flags):
-        @dy.rule()
-        def timestamp_is_in_range(cls) -> pl.Expr:
-            """Require `timestamp` to be from 2000 up to `latest`."""
-            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+        timestamp_is_in_range = _time_rule(latest)
 
     return KnownFlags
 
@@ -186,10 +150,7 @@ def impressions_schema(latest: datetime) -> type[Impressions]:
     """Return `Impressions` with a rule that times are from 2000 up to `latest`."""
 
     class KnownImpressions(Impressions):
-        @dy.rule()
-        def timestamp_is_in_range(cls) -> pl.Expr:
-            """Require `timestamp` to be from 2000 up to `latest`."""
-            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+        timestamp_is_in_range = _time_rule(latest)
 
     return KnownImpressions
 
@@ -203,9 +164,6 @@ def events_schema(names: Collection[str], latest: datetime) -> type[Events]:
             """Require `event` to be in `names`."""
             return pl.col(EVENT).is_in(sorted(names))
 
-        @dy.rule()
-        def timestamp_is_in_range(cls) -> pl.Expr:
-            """Require `timestamp` to be from 2000 up to `latest`."""
-            return pl.col(TIMESTAMP).is_between(pl.lit(MIN_TIMESTAMP), pl.lit(latest))
+        timestamp_is_in_range = _time_rule(latest)
 
     return KnownEvents

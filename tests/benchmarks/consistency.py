@@ -13,7 +13,7 @@ import redis
 
 from recsys.store.embedded import start_server, stop_server
 from tests.serving.processes import Served, serving
-from tests.serving.version_watch import Publisher, Seen, letter_of, watch
+from tests.serving.version_watch import ObservedAnswers, Publisher, letter_of, watch
 
 REQUESTS: Final = 100_000
 VERSIONS: Final = 100
@@ -34,29 +34,29 @@ def consistency(work: Path) -> Iterator[tuple[str, Any]]:
             publisher.publish()
             with serving(directory, SETTINGS) as served, publisher.working():
                 started = time.perf_counter()
-                seen = asyncio.run(_watched(served))
+                observed = asyncio.run(_watched(served))
                 seconds = time.perf_counter() - started
     finally:
         stop_server(valkey)
-    results = dict(_measured(seen, seconds))
+    results = dict(_measured(observed, seconds))
     print("\n| answers while versions come and go | measured |\n| --- | --- |")
     for name, value in results.items():
         print(f"| {name} | {value:,} |")
-    assert not seen.mixed, seen.mixed[0]
+    assert not observed.mixed, observed.mixed[0]
     yield from results.items()
 
 
-async def _watched(served: Served) -> Seen:
+async def _watched(served: Served) -> ObservedAnswers:
     async with httpx.AsyncClient(base_url=served.http.base_url, timeout=20) as http:
         return await watch(http, REQUESTS, VERSIONS)
 
 
-def _measured(seen: Seen, seconds: float) -> Iterator[tuple[str, int]]:
-    yield "answers", seen.answers
-    yield "of the first shop's versions", sum(letter_of(version) == "a" for version in seen.versions.elements())
-    yield "versions seen", len(seen.versions)
-    yield "mixed answers", len(seen.mixed)
-    yield "answers without Redis", seen.degraded
+def _measured(observed: ObservedAnswers, seconds: float) -> Iterator[tuple[str, int]]:
+    yield "answers", observed.answers
+    yield "of the first shop's versions", sum(letter_of(version) == "a" for version in observed.versions.elements())
+    yield "versions seen", len(observed.versions)
+    yield "mixed answers", len(observed.mixed)
+    yield "answers without Redis", observed.degraded
     yield "seconds", round(seconds)
 
 

@@ -1,7 +1,7 @@
-"""Requests while versions are published and rolled back: whether any answer has items of two of them.
+"""Send requests while versions are published and rolled back, and find answers with items of two versions.
 
-The shops of the versions have the same users and lists; a version's name tells the letter that all its items begin
-with.
+The shops of all versions have the same users and lists. The name of a version gives the first letter of all its
+items.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ EVENTS = [
     for user in range(0, KNOWN, 2)
     for letter in LETTERS
 ]
-"""Of every other user: sessions with an item of either shop."""
+"""Events of every other user, in sessions with an item of either shop."""
 PATHS = (
     *(f"/v1/recommendations/u{user}?n=40" for user in range(KNOWN)),
     *(f"/v1/recommendations/nobody{user}?n=5" for user in range(3)),
@@ -46,28 +46,28 @@ PATHS = (
 
 
 @dataclass
-class Seen:
-    """What the answers were."""
+class ObservedAnswers:
+    """Counts answers, and keeps those that mix versions."""
 
     answers: int = 0
     degraded: int = 0
     versions: Counter[str] = field(default_factory=Counter[str])
     mixed: list[str] = field(default_factory=list[str])
-    """Answers with an item of another version than they say they are of."""
+    """Answers with an item of another version than the one that they name."""
 
 
 def version_of(number: int) -> str:
-    """The name of a version: even ones have the first letter."""
+    """Return the name of a version; even numbers give the first letter."""
     return (FIRST + timedelta(seconds=number)).strftime("%Y%m%dT%H%M%SZ")
 
 
 def letter_of(version: str) -> str:
-    """What the items of a version begin with."""
+    """Return the first letter of the items of a version."""
     return LETTERS[int(version[-2]) % len(LETTERS)]
 
 
 class Publisher:
-    """Publishes ever new versions, and goes back to the one before after every other."""
+    """Publishes new versions, and rolls back after every second one."""
 
     def __init__(self, client: Client, work: Path) -> None:
         self._client = client
@@ -76,10 +76,10 @@ class Publisher:
             letter: write_shop(work / letter, Shop(letter, users=(*users, f"only-{letter}"))) for letter in LETTERS
         }
         self._next = 0
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
 
     def publish(self) -> None:
-        """Make a version live whose letter is another than that of the live one."""
+        """Publish a version whose letter differs from that of the live version."""
         live = live_version(self._client, KEYS) if self._next else version_of(1)
         if letter_of(version_of(self._next)) == letter_of(live):
             self._next += 1
@@ -89,47 +89,47 @@ class Publisher:
         publish(self._client, KEYS, version, directory, keep_versions=2)
 
     def work(self) -> None:
-        """Publish and go back until it is ended."""
-        while not self._ended.is_set():
+        """Publish and roll back until the publisher is stopped."""
+        while not self._stopped.is_set():
             self.publish()
             self.publish()
             roll_back(self._client, KEYS)
 
     @contextmanager
     def working(self) -> Generator[None]:
-        """Do so in a thread."""
+        """Run `work` in a thread while the block runs."""
         thread = threading.Thread(target=self.work)
         thread.start()
         try:
             yield
         finally:
-            self._ended.set()
+            self._stopped.set()
             thread.join()
 
 
-async def watch(http: httpx.AsyncClient, requests: int, versions: int) -> Seen:
-    """Ask so often, and until so many versions have been seen, on a few connections at once."""
-    seen = Seen()
+async def watch(http: httpx.AsyncClient, requests: int, versions: int) -> ObservedAnswers:
+    """Send at least `requests` requests over a few connections, until answers of `versions` versions have come."""
+    observed = ObservedAnswers()
     response = await http.post("/v1/events", json=EVENTS)
     assert response.status_code == 202, response.text
     give_up_at = time.monotonic() + PATIENCE_SECONDS * max(1.0, requests / 10_000)
 
     async def ask(path: str) -> None:
-        while seen.answers < requests or len(seen.versions) < versions:
-            assert time.monotonic() < give_up_at, seen
+        while observed.answers < requests or len(observed.versions) < versions:
+            assert time.monotonic() < give_up_at, observed
             path = PATHS[(PATHS.index(path) + CONNECTIONS) % len(PATHS)]
-            _note(seen, await http.get(path))
+            _note(observed, await http.get(path))
 
     await asyncio.gather(*(ask(path) for path in PATHS[:CONNECTIONS]))
-    return seen
+    return observed
 
 
-def _note(seen: Seen, response: httpx.Response) -> None:
+def _note(observed: ObservedAnswers, response: httpx.Response) -> None:
     assert response.status_code == 200, response.text
     answer = response.json()
     assert answer["items"], answer
-    seen.answers += 1
-    seen.degraded += answer["degraded"]
-    seen.versions[answer["version"]] += 1
+    observed.answers += 1
+    observed.degraded += answer["degraded"]
+    observed.versions[answer["version"]] += 1
     if {item["item_id"][0] for item in answer["items"]} != {letter_of(answer["version"])}:
-        seen.mixed.append(response.text)
+        observed.mixed.append(response.text)

@@ -15,7 +15,7 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Placeholder colors that are drawn; `to_svg` replaces them by the CSS variables of the page.
+# Colors that stand for CSS variables of the page: `to_svg` replaces them.
 INK: Final = "#010101"
 MUTED: Final = "#020202"
 LINE: Final = "#030303"
@@ -153,6 +153,6 @@ def to_svg(figure: Figure, name: str) -> str:
     for pattern in STANDALONE_PARTS:
         svg = re.sub(pattern, "", svg, flags=re.DOTALL)
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'aria-hidden="true"', svg, count=1)
-    for placeholder, color in PAGE_COLORS.items():
-        svg = svg.replace(placeholder, color)
+    for drawn, color in PAGE_COLORS.items():
+        svg = svg.replace(drawn, color)
     return svg

@@ -8,7 +8,7 @@ import redis
 
 from recsys.settings import Settings
 from tests.serving.conftest import application
-from tests.serving.version_watch import Publisher, Seen, letter_of, watch
+from tests.serving.version_watch import ObservedAnswers, Publisher, letter_of, watch
 
 REQUESTS = 2_000
 VERSIONS = 6
@@ -18,13 +18,13 @@ def test_every_answer_is_of_one_version(settings: Settings, client: redis.Redis,
     publisher = Publisher(client, tmp_path)
     publisher.publish()
 
-    async def scenario() -> Seen:
+    async def scenario() -> ObservedAnswers:
         async with application(settings) as http:
             with publisher.working():
                 return await watch(http, REQUESTS, VERSIONS)
 
-    seen = asyncio.run(scenario())
-    assert seen.mixed == []
-    assert seen.answers >= REQUESTS
-    letters = Counter(letter_of(version) for version in seen.versions.elements())
+    observed = asyncio.run(scenario())
+    assert observed.mixed == []
+    assert observed.answers >= REQUESTS
+    letters = Counter(letter_of(version) for version in observed.versions.elements())
     assert min(letters["a"], letters["b"]) >= REQUESTS / 50
