@@ -83,7 +83,7 @@ async def watching(http: httpx.AsyncClient) -> AsyncGenerator[None]:
         while not ended.is_set():
             for user in USERS:
                 await answer(http, user)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
 
     asking = asyncio.create_task(ask())
     try:

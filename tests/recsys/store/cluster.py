@@ -37,7 +37,7 @@ def running_cluster(directory: Path) -> Iterator[list[int]]:
         yield ports
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()
         for process in processes:
             process.wait()
 
