@@ -78,7 +78,7 @@ def launch_node(directory: Path, port: int) -> subprocess.Popen[bytes]:
     options = [
         *("--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--logfile", "valkey.log"),
         *("--cluster-enabled", "yes", "--cluster-port", str(_free_port()), "--cluster-node-timeout", "2000"),
-        *("--cluster-announce-ip", HOST),
+        *("--cluster-announce-ip", HOST, "--repl-diskless-sync-delay", "0"),
     ]
     return subprocess.Popen([str(get_binary_path()), *options], cwd=directory)
 
