@@ -156,7 +156,7 @@ def _parameters(route: Route) -> list[Parameter | Reference]:
 
 def _query_parameter(field: Field, route: Route) -> Parameter:
     is_required = field.name in route.required
-    schema = dict(_schema(str if field.type is Cursor else Annotated[field.type, field.meta]))
+    schema: Any = dict(_schema(str if field.type is Cursor else Annotated[field.type, field.meta]))
     schema.pop("uniqueItems", None)  # a repeated id is accepted
     if not is_required and field.default not in (None, frozenset()):
         schema["default"] = field.default

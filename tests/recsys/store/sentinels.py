@@ -18,7 +18,7 @@ NAME = "shop"
 PASSWORD = "right"
 PATIENCE_SECONDS = 60.0
 PERIODS = ("INFO-PERIOD", 200, "PUBLISH-PERIOD", 100, "PING-PERIOD", 100)
-"""Milliseconds between two looks of the Sentinel at the servers; with its own periods a failover takes 20 seconds."""
+"""Milliseconds between two looks of the Sentinel at the servers; by default a failover takes 20 seconds."""
 
 
 @dataclass(frozen=True)

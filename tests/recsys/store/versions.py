@@ -1,5 +1,6 @@
 """Versions whose lists say which version they belong to."""
 
+from functools import cache
 from typing import Any
 
 from redis.cluster import RedisCluster
@@ -13,6 +14,7 @@ FIRST, SECOND, THIRD, FOURTH = (f"201712{day}T000000Z" for day in (28, 29, 30, 3
 USERS = 2 * BLOCK_LISTS + 100
 
 
+@cache
 def user_lists(version: str) -> dict[str, list[str]]:
     """A list for each of `USERS` users."""
     return {str(user): [f"{version}-{user}", f"{version}-x"] for user in range(USERS)}
