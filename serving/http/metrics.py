@@ -20,8 +20,6 @@ from prometheus_client.registry import Collector
 
 from recsys.files import atomic_write
 
-DIRECTORY: Final = "serving"
-"""Directory of the server's files, below the settings' `directory`."""
 WRITE_SECONDS: Final = 1.0
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.0002, 0.0005),
@@ -57,11 +55,6 @@ GAUGES: Final = {
 }
 
 Labels = tuple[str, ...]
-
-
-def metrics_directory(data_directory: Path) -> Path:
-    """Return the directory in which the workers of a server share their counts."""
-    return data_directory / DIRECTORY / "metrics"
 
 
 class Metrics:

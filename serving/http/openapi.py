@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
-import swagger_ui
 from litestar import Litestar, Response, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
@@ -33,7 +34,8 @@ from serving.requests import EXPECTED, Cursor
 
 PATH: Final = "/schema"
 FILES: Final = f"{PATH}/files"
-PAGE_FILES: Final = Path(swagger_ui.__file__).parent / "static"
+PAGE_PACKAGE: Final = "swagger_ui"
+"""The package whose files the page needs; it is not imported, as its program is of no use here."""
 NO_ICON: Final = "<link rel='icon' href='data:,'>"
 REFERENCE: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Recommendations from last night's published lists and from the events since then.
@@ -87,7 +89,10 @@ def documentation() -> OpenAPIConfig:
 
 def page_files() -> Router:
     """Return the route of the files of the page."""
-    return create_static_files_router(FILES, [PAGE_FILES], include_in_schema=False)
+    package = find_spec(PAGE_PACKAGE)
+    assert package is not None
+    assert package.origin is not None
+    return create_static_files_router(FILES, [Path(package.origin).parent / "static"], include_in_schema=False)
 
 
 def describe_routes(app: Litestar, routes: Sequence[Route], event_names: Iterable[str]) -> None:
@@ -151,7 +156,7 @@ def _parameters(route: Route) -> list[Parameter | Reference]:
 
 def _query_parameter(field: Field, route: Route) -> Parameter:
     is_required = field.name in route.required
-    schema = _schema(str) if field.type is Cursor else _schema(Annotated[field.type, field.meta])
+    schema: Any = dict(_schema(str if field.type is Cursor else Annotated[field.type, field.meta]))
     schema.pop("uniqueItems", None)  # a repeated id is accepted
     if not is_required and field.default not in (None, frozenset()):
         schema["default"] = field.default
@@ -159,8 +164,9 @@ def _query_parameter(field: Field, route: Route) -> Parameter:
     return Parameter(field.name, "query", schema=schema, description=description, required=is_required)
 
 
+@cache
 def _schema(kind: Any) -> Any:
-    """Return the JSON schema of a type or union; structs are references to the components."""
+    """Return the JSON schema of a type or union, which is shared; structs are references to the components."""
     schemas, _ = msgspec.json.schema_components(_alternatives(kind), ref_template=REFERENCE)
     return schemas[0] if len(schemas) == 1 else {"oneOf": list(schemas)}
 

@@ -10,7 +10,7 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
 from recsys.settings import load_settings, settings_file
-from serving.http.metrics import metrics_directory
+from serving.http.directories import metrics_directory
 
 if TYPE_CHECKING:
     from serving.http.app import Application

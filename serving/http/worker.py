@@ -20,8 +20,9 @@ from serving.engine.engine import Engine, EngineResult
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
 from serving.http.auth import AUDIT_FILE, Access, AuditLog
+from serving.http.directories import metrics_directory, server_directory
 from serving.http.errors import OutageLog
-from serving.http.metrics import DIRECTORY, Metrics, metrics_directory
+from serving.http.metrics import Metrics
 from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
@@ -42,7 +43,7 @@ class Worker:
     def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
         """Build the parts without connecting to Redis; `now` returns Unix seconds."""
         serving, keys = settings.serving, Keys(settings.redis.namespace)
-        directory = settings.directory / DIRECTORY
+        directory = server_directory(settings.directory)
         self.settings = settings
         self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)

@@ -18,7 +18,10 @@ from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, VECTOR_SCHE
 from recsys.store.embedded import start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
+from serving.engine import catalogue_sync
+from serving.http import worker
 from serving.http.app import create_app
+from serving.intake import load_shedding
 from tests.serving.proxy import Proxy, proxied
 
 VERSION = "20180101T000000Z"
@@ -157,6 +160,14 @@ def proxied_settings(settings: Settings, proxy: Proxy) -> Settings:
     """Return settings of an application that reaches Redis through the proxy, with the default read timeout."""
     serving = replace(settings.serving, read_timeout_ms=Settings().serving.read_timeout_ms, write_timeout_ms=200.0)
     return replace(settings, redis=Redis(url=f"redis://127.0.0.1:{proxy.port}"), serving=serving)
+
+
+@pytest.fixture
+def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten what a worker in this process waits for: Redis at its start, and the next look at Redis or write."""
+    monkeypatch.setattr(worker, "START_SECONDS", 0.3)
+    monkeypatch.setattr(load_shedding, "MEASURE_SECONDS", 0.1)
+    monkeypatch.setattr(catalogue_sync, "SAVE_SECONDS", 0.1)
 
 
 @asynccontextmanager

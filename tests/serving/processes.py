@@ -90,7 +90,7 @@ def serving(
         ) as process,
         httpx.Client(
             base_url=f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}",
-            verify=True if certificate is None else ssl.create_default_context(cafile=certificate),
+            verify=False if certificate is None else ssl.create_default_context(cafile=certificate),
             timeout=10,
         ) as http,
     ):

@@ -83,7 +83,7 @@ async def watching(http: httpx.AsyncClient) -> AsyncGenerator[None]:
         while not ended.is_set():
             for user in USERS:
                 await answer(http, user)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
 
     asking = asyncio.create_task(ask())
     try:
@@ -136,6 +136,7 @@ def test_a_failover_is_followed(watched: Watched, tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.usefixtures("short_periods")
 def test_a_sentinel_that_does_not_answer_is_passed_over(
     watched: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

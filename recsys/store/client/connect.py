@@ -6,11 +6,13 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import redis
+from redis.backoff import ExponentialBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import MovedError, RedisClusterException
+from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from recsys.errors import StoreError
@@ -21,6 +23,7 @@ from recsys.store.embedded import start_server
 Client = redis.Redis | RedisCluster
 # Errors of a Cluster are not all errors of Redis to redis-py.
 ERRORS = (redis.RedisError, RedisClusterException)
+SENTINEL_RETRIES: Final = 2
 
 
 def connect(settings: Redis, directory: Path) -> Client:
@@ -136,11 +139,13 @@ def _connect_to_primary(address: RedisAddress, timeout: float) -> redis.Redis:
     options = address.login_options(timeout) | {"decode_responses": False}
     hosts = [(endpoint.host, endpoint.port) for endpoint in address.endpoints]
     endpoint = address.endpoints[0]
-    anonymous = options | {"username": None, "password": None}
+    # One that is away is passed over soon: another knows the primary too.
+    asking = options | {"retry": Retry(ExponentialBackoff(cap=0.2, base=0.05), SENTINEL_RETRIES)}
+    anonymous = asking | {"username": None, "password": None}
     sentinels: Any = Sentinel(hosts, sentinel_kwargs=anonymous, **options, db=endpoint.database)
     if endpoint.password is not None:
         # Sentinels may need the password too, and one without a password refuses it: ask with it, then without.
-        with_password: Any = Sentinel(hosts, sentinel_kwargs=options)
+        with_password: Any = Sentinel(hosts, sentinel_kwargs=asking)
         sentinels.sentinels[:0] = with_password.sentinels
     return sentinels.master_for(address.sentinel)
 

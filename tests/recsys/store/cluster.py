@@ -37,7 +37,7 @@ def running_cluster(directory: Path) -> Iterator[list[int]]:
         yield ports
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()
         for process in processes:
             process.wait()
 
@@ -78,7 +78,7 @@ def launch_node(directory: Path, port: int) -> subprocess.Popen[bytes]:
     options = [
         *("--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--logfile", "valkey.log"),
         *("--cluster-enabled", "yes", "--cluster-port", str(_free_port()), "--cluster-node-timeout", "2000"),
-        *("--cluster-announce-ip", HOST),
+        *("--cluster-announce-ip", HOST, "--repl-diskless-sync-delay", "0"),
     ]
     return subprocess.Popen([str(get_binary_path()), *options], cwd=directory)
 

@@ -1,9 +1,12 @@
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow
 import pytest
 import redis
 from redis.cluster import RedisCluster
@@ -95,12 +98,18 @@ def write_lists(tmp_path: Path) -> Callable[[str, Lists, Lists, Lists], Path]:
             ("similar_items", "item_id", similar),
             ("popular", "name", popular),
         ):
-            columns = {owner: list(lists), "items": [list(items) for items in lists.values()]}
-            frame = pl.DataFrame(columns, schema={owner: pl.String, "items": LISTS})
-            frame.write_parquet(directory / f"{file}.parquet")
+            owners = pl.Series(owner, list(lists), dtype=pl.String)
+            pl.DataFrame([owners, _series_of(lists)]).write_parquet(directory / f"{file}.parquet")
         return directory
 
     return write
+
+
+def _series_of(lists: Lists) -> pl.Series:
+    """Return the lists as a column; made of one array of all items, which takes a tenth of the time of many."""
+    ends = np.cumsum([0, *map(len, lists.values())])
+    items = pl.Series(list(chain.from_iterable(lists.values())), dtype=pl.String)
+    return pl.Series("items", pyarrow.LargeListArray.from_arrays(ends, items.to_arrow())).cast(LISTS)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ HOST = "127.0.0.1"
 NAME = "shop"
 PASSWORD = "right"
 PATIENCE_SECONDS = 60.0
+PERIODS = ("INFO-PERIOD", 200, "PUBLISH-PERIOD", 100, "PING-PERIOD", 100)
+"""Milliseconds between two looks of the Sentinel at the servers; by default a failover takes 20 seconds."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ def running_sentinel(directory: Path) -> Iterator[Watched]:
         processes.append(_launch(_sentinel_directory(directory, sentinel, primary), "sentinel.conf", "--sentinel"))
         watched = Watched(sentinel, (primary, replica))
         wait_until(lambda: _answers(sentinel))
+        with redis.Redis(port=sentinel) as client:
+            client.execute_command("SENTINEL", "DEBUG", *PERIODS)
         yield watched
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()  # asked to end, a primary would wait for its replica
         for process in processes:
             process.wait()
 

@@ -157,10 +157,10 @@ def test_a_port_lost_between_choice_and_start_is_chosen_anew(
     taken = int(stranger.getsockname()[1])
     (server_directory / "port").unlink()
     monkeypatch.setattr(embedded, "PORTS", range(taken, taken + 20))
-    real = embedded.is_port_bindable
+    real = embedded.is_port_free
     monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.2)
     answers = iter([True])
-    monkeypatch.setattr(embedded, "is_port_bindable", lambda host, port: next(answers, None) or real(host, port))
+    monkeypatch.setattr(embedded, "is_port_free", lambda port: next(answers, None) or real(port))
     assert start_server(server_directory).port > taken
 
 

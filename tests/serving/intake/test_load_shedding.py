@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 import redis
 
 from recsys.schema import DEFAULT_WEIGHTS
@@ -15,6 +16,8 @@ from recsys.settings import Settings
 from recsys.store.keys import Keys
 from tests.serving.conftest import Publish, application
 from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("short_periods")
 
 KEYS = Keys("recsys")
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}

@@ -179,6 +179,14 @@ def test_a_large_catalogue_is_in_parts_in_order(
     assert result.equals(items)
 
 
+def test_no_buffer_that_a_catalogue_came_through_stays(client: redis.Redis, keys: Keys, tmp_path: Path) -> None:
+    catalogue_of(20_000, vectors=True).write_parquet(tmp_path / "catalogue.parquet")
+    size = write_catalogue(client, keys, FIRST, tmp_path / "catalogue.parquet")
+    assert size > 500_000
+    connections: Any = client.client_list()
+    assert all(int(connection["tot-mem"]) < size / 4 for connection in connections)
+
+
 def test_a_cluster_has_all_of_it(cluster: RedisCluster, keys: Keys, online_lists_of: ListsOf) -> None:
     lists = online_lists_of(FIRST)
     assert publish(cluster, keys, FIRST, lists, 2).keys == 7
