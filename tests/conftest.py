@@ -95,7 +95,10 @@ def valkey_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerA
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         (directory / "port").write_text(str(free.getsockname()[1]))
-    yield start_server(directory)
+    address = start_server(directory)
+    with redis.Redis(host=address.host, port=address.port) as client:
+        client.config_set("appendfsync", "no")  # no test of this server needs its data after a crash
+    yield address
     stop_server(directory)
 
 
