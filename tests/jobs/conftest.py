@@ -46,6 +46,10 @@ class FinishedNight:
         """Copy the data directory, without the server's data, for a test that goes on with it."""
         return shutil.copytree(self.directory, directory, ignore=shutil.ignore_patterns("valkey"))
 
+    def copy_lake(self, directory: Path) -> Path:
+        """Copy the lake alone, as an ingest of the shop's files leaves it."""
+        return shutil.copytree(self.directory / "lake", directory / "lake")
+
 
 @pytest.fixture(scope="session")
 def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
