@@ -68,6 +68,15 @@ def shop(shop_files: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shop_lake(shop_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake after an ingest of the shop's files, which tests copy."""
+    home = tmp_path_factory.mktemp("shop_lake")
+    done = run_recsys(home, home, "ingest", shop_files)
+    assert done.returncode == 0, done.stderr
+    return home / "lake"
+
+
+@pytest.fixture(scope="session")
 def finished_night(
     shop_files: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], FinishedNight]]:
