@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.pipeline.pipeline import Until, advance_run
+from jobs.pipeline.pipeline import advance_run
 from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import Until
 from jobs.progress import LogProgress
 from recsys.models.light_gcn import LightGcn
 from recsys.settings import load_settings
