@@ -142,10 +142,7 @@ def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None
     [
         ("test.parquet", [("1", "a"), ("1", "b")], ("--protocol", "last-item"), "a user has several items"),
         ("test.parquet", [("1", "a")], ("--model", "magic"), "there is no model 'magic'"),
-        pytest.param(
-            *("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
-            marks=pytest.mark.usefixtures("same_process"),
-        ),
+        ("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
     ],
 )
 def test_errors_are_reported_in_one_line(
