@@ -10,8 +10,9 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c con
 demo: .venv/demo
 	.venv/bin/recsys demo
 
+# Two processes share the cores: threads of OpenMP would wait for each other.
 test: .venv/test
-	.venv/bin/pytest -n 2 --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --no-loadscope-reorder
 
 check: test
 	.venv/bin/ruff format --check .

@@ -15,7 +15,8 @@ from jobs.cli.run import print_result
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.demo.live import LiveComparison, compare_before_and_after_purchase
 from jobs.lookup import ListLookup, LookupResult
-from jobs.pipeline.pipeline import Until, advance_run
+from jobs.pipeline.pipeline import advance_run
+from jobs.pipeline.step_names import Until
 from jobs.pipeline.steps.example_lists import find_examples
 from jobs.progress import show_progress
 from recsys.evaluation.report.contents import Example

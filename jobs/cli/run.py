@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
 import typer
@@ -14,14 +14,15 @@ from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
 from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
-from jobs.pipeline.pipeline import RunResult, Until, advance_run
 from jobs.pipeline.run import COMPLETE
-from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION
-from jobs.pipeline.steps.evaluate import read_measurements
+from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION, Until
 from jobs.progress import show_progress
 from jobs.scheduler.scheduler import JobName
-from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.pipeline.pipeline import RunResult
+    from recsys.evaluation.comparison.measurement import ModelMeasurement
 
 commands = typer.Typer()
 features_app = typer.Typer(
@@ -94,6 +95,8 @@ def nightly(
 
 
 def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
+    from jobs.pipeline.pipeline import advance_run  # the models take longer to import than an ingest
+
     with show_progress() as progress:
         result = advance_run(settings, parse_as_of(as_of), until, progress)
     if as_json:
@@ -102,8 +105,10 @@ def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool)
         print_result(settings, result)
 
 
-def print_result(settings: Settings, result: RunResult) -> None:
+def print_result(settings: Settings, result: "RunResult") -> None:
     """Print the measurements and outputs of a run, and its published version."""
+    from jobs.pipeline.steps.evaluate import read_measurements
+
     if result.winner is not None:
         for window in (VALIDATION, TEST):
             measurements = read_measurements(result.run, settings, window)
@@ -118,7 +123,7 @@ def print_result(settings: Settings, result: RunResult) -> None:
         print_path("Features", result.run.directory / FEATURES)
 
 
-def print_measurements(measurements: Sequence[ModelMeasurement], winner: str, metric: str, window: str) -> None:
+def print_measurements(measurements: "Sequence[ModelMeasurement]", winner: str, metric: str, window: str) -> None:
     """Print the models' metrics on one window, best first."""
     cutoff = metric.partition("@")[2]
     names = ("recall", "ndcg", "hit_rate")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from jobs.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run
+from jobs.pipeline.step_names import Until
 from jobs.pipeline.steps.categories import propose_categories
 from jobs.pipeline.steps.compare_unscreened import compare_unscreened
 from jobs.pipeline.steps.cross_validate import cross_validate
@@ -26,15 +26,6 @@ from jobs.progress import Progress
 from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
 from recsys.store.publish.publish import PublishResult
-
-
-class Until(IntEnum):
-    """The stage at which a run stops."""
-
-    FEATURES = 1
-    TRAIN = 2
-    EVALUATE = 3
-    PUBLISH = 4
 
 
 @dataclass(frozen=True)

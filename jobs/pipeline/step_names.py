@@ -1,5 +1,6 @@
-"""Names of the outputs of a run: paths under the run directory, and keys in its manifest."""
+"""Stages of a run, and names of its outputs: paths under the run directory, and keys in its manifest."""
 
+from enum import IntEnum
 from typing import Final
 
 SCREEN: Final = "screen"
@@ -14,6 +15,15 @@ PUBLISH: Final = "publish"
 
 VALIDATION: Final = "validation"
 TEST: Final = "test"
+
+
+class Until(IntEnum):
+    """The stage at which a run stops."""
+
+    FEATURES = 1
+    TRAIN = 2
+    EVALUATE = 3
+    PUBLISH = 4
 
 
 def model_step(name: str) -> str:

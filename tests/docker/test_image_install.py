@@ -27,7 +27,8 @@ def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.Te
     """The result of the build stage, run line by line in a new directory: an environment with recsys in it.
 
     pip would download the constraints' versions of all dependencies, half a gigabyte. The tests' environment was
-    installed with the same constraints, so those that recsys declares, and theirs, are linked from there.
+    installed with the same constraints, so those that recsys declares, and theirs, are linked from there; and so is
+    pip, which takes longer to install than all else.
     """
     home = tmp_path_factory.mktemp("image")
     build = stages[0]
@@ -48,11 +49,15 @@ def installed(stages: list[Stage], repository: Path, tmp_path_factory: pytest.Te
             for name in copied:
                 put(repository / name, source / target if target != "./" else source / name)
         elif each.name == "RUN":
-            line = mapped(each.text, {"/opt/": f"{shlex.quote(str(home))}/"})
+            line = mapped(each.text, {"/opt/": f"{shlex.quote(str(home))}/", "-m venv ": "-m venv --without-pip "})
             done = subprocess.run(line, shell=True, cwd=source, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             (packages,) = (home / "recsys" / "lib").glob("python*/site-packages")
-            for dependency in [distribution("hatchling"), *declared_dependencies("hatchling", [])]:
+            for dependency in [
+                distribution("pip"),
+                distribution("hatchling"),
+                *declared_dependencies("hatchling", []),
+            ]:
                 link_distribution(dependency, packages)
     (packages,) = (home / "recsys" / "lib").glob("python*/site-packages")
     for dependency in declared_dependencies("recsys-engine", arguments["EXTRAS"].split(",")):

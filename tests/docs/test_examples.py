@@ -1,6 +1,7 @@
 """Every example of README.md and docs/ runs against the demo's server."""
 
 import re
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 from jobs.ingest.mapping import check_table
 from recsys.settings import Settings
 from recsys.store.embedded import stop_server
+from tests.commands import run_recsys
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
 
@@ -46,19 +48,37 @@ def test_console_example(block: CodeBlock, demo_server: DemoServer, tmp_path: Pa
         if program in block.code and shutil.which(program) is None:
             pytest.skip(f"{program} is not on the PATH")
     shown = examples(block)
-    script = "\n".join(f'{demo_server.localize(each.command)}\necho "@@ $?"' for each in shown)
-    curl = 'curl() { command curl -sS --fail-with-body "$@"; }\n'
     # A key would close the server to the examples that send none.
-    other = {"RECSYS_DIRECTORY": str(tmp_path / "var")} if "recsys keys" in block.code else {}
+    directory = tmp_path / "var" if "recsys keys" in block.code else demo_server.directory
+    is_shell = any(not each.command.startswith("recsys ") for each in shown)
     try:
-        done = demo_server.run(["bash", "-c", curl + script], tmp_path, **other)
+        if is_shell:
+            printed = print_in_a_shell([each.command for each in shown], demo_server, tmp_path, directory)
+        else:
+            printed = [print_here(each.command, tmp_path, directory) for each in shown]
     finally:
-        for directory in ("var", "shop-var"):
-            stop_server(tmp_path / directory / "valkey")
+        for name in ("var", "shop-var"):
+            stop_server(tmp_path / name / "valkey")
+    for example, (output, status, errors) in zip(shown, printed, strict=True):
+        assert_as_shown(example, output, status, errors)
+
+
+def print_in_a_shell(
+    commands: list[str], demo_server: DemoServer, work_directory: Path, directory: Path
+) -> list[tuple[str, int, str]]:
+    """Run commands one after another; return the output and the status of each, and the errors of all."""
+    script = "\n".join(f'{demo_server.localize(command)}\necho "@@ $?"' for command in commands)
+    curl = 'curl() { command curl -sS --fail-with-body "$@"; }\n'
+    done = demo_server.run(["bash", "-c", curl + script], work_directory, RECSYS_DIRECTORY=str(directory))
     printed = re.split(r"@@ (\d+)\n", done.stdout)
-    assert len(printed) == 2 * len(shown) + 1, done.stdout + done.stderr
-    for example, output, status in zip(shown, printed[::2], printed[1::2], strict=False):
-        assert_as_shown(example, output, int(status), done.stderr)
+    assert len(printed) == 2 * len(commands) + 1, done.stdout + done.stderr
+    return [(output, int(status), done.stderr) for output, status in zip(printed[::2], printed[1::2], strict=False)]
+
+
+def print_here(command: str, work_directory: Path, directory: Path) -> tuple[str, int, str]:
+    """Run `recsys` without a shell; return the output, the status and the errors."""
+    done = run_recsys(work_directory, directory, *shlex.split(command)[1:])
+    return done.stdout, done.returncode, done.stderr
 
 
 def assert_as_shown(example: Example, output: str, status: int, errors: str) -> None:

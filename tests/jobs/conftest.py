@@ -46,6 +46,10 @@ class FinishedNight:
         """Copy the data directory, without the server's data, for a test that goes on with it."""
         return shutil.copytree(self.directory, directory, ignore=shutil.ignore_patterns("valkey"))
 
+    def copy_lake(self, directory: Path) -> Path:
+        """Copy the lake alone, as an ingest of the shop's files leaves it."""
+        return shutil.copytree(self.directory / "lake", directory / "lake")
+
 
 @pytest.fixture(scope="session")
 def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,6 +65,15 @@ def shop_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(shop_files: Path, tmp_path: Path) -> Path:
     """A copy of the shop's files that a test may change."""
     return shutil.copytree(shop_files, tmp_path / "shop")
+
+
+@pytest.fixture(scope="session")
+def shop_lake(shop_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake after an ingest of the shop's files, which tests copy."""
+    home = tmp_path_factory.mktemp("shop_lake")
+    done = run_recsys(home, home, "ingest", shop_files)
+    assert done.returncode == 0, done.stderr
+    return home / "lake"
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,23 @@ def split(tmp_path: Path) -> Path:
     return directory
 
 
+class SameProcess(Executor):
+    """Runs each call in the test's process."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **named))
+        return future
+
+
+@pytest.fixture
+def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure models without the seconds that a new process takes to import everything."""
+    monkeypatch.setattr("jobs.experiments.benchmark.ProcessPoolExecutor", SameProcess)
+
+
 def measure(recsys: Recsys, split: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     """The figures that the command writes, by model."""
     out = split / "out.json"
@@ -59,6 +77,7 @@ def test_repeats_allowed(recsys: Recsys, split: Path) -> None:
     assert figures["peak_memory_mb"] > 10
 
 
+@pytest.mark.usefixtures("same_process")
 def test_repeats_excluded(recsys: Recsys, split: Path) -> None:
     # User 1 had a b c, so only d is left: a hit. User 4 had a: gets b c, wants d and a (dropped, had before).
     write_pairs(split / "test.parquet", [("1", "d"), ("4", "d"), ("4", "a")])
@@ -67,6 +86,7 @@ def test_repeats_excluded(recsys: Recsys, split: Path) -> None:
     assert figures["ndcg@2"] == pytest.approx(1 / 2)
 
 
+@pytest.mark.usefixtures("same_process")
 def test_last_item_takes_validation_into_the_history(recsys: Recsys, split: Path) -> None:
     # With valid, c is as popular as b, and user 4 has had a and c: b comes first for user 4.
     write_pairs(split / "valid.parquet", [("4", "c")])
@@ -105,6 +125,7 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
         assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
 
 
+@pytest.mark.usefixtures("same_process")
 def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
     write_pairs(split / "train.parquet", PAIRS, **ORDERS["timestamp"])
     write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
@@ -134,6 +155,7 @@ def test_errors_are_reported_in_one_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("same_process")
 def test_a_missing_column_is_named(recsys: Recsys, split: Path) -> None:
     pl.DataFrame({"user": ["1"], "item_id": ["a"]}).write_parquet(split / "test.parquet")
     done = recsys("benchmark", split)

@@ -182,7 +182,7 @@ def test_a_connection_that_is_lost_while_postgresql_sends_leaves_the_lake_as_it_
 ):
     query = (
         "SELECT 'u' || n AS user_id, 'tea' AS item_id, 'view' AS event, now() - interval '1 year' AS timestamp, "
-        "'lost' AS mark FROM generate_series(1, 2000000) AS n"
+        "'lost' AS mark FROM generate_series(1, 1000000) AS n"
     )
     columns = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
 

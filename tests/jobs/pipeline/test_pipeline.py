@@ -24,7 +24,6 @@ RUN = "20260411T000000Z"
 OUTPUTS = ("screen", "features", "evaluation", "models", "lists")
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
-WriteSettings = Callable[[str], Path]
 Nights = Callable[[str], FinishedNight]
 
 
@@ -116,8 +115,9 @@ def test_a_finished_run_does_not_change(
     night.copy(data_directory)
     before = outputs(night.directory)
     manifest = (data_directory / "runs" / RUN / "manifest.json").read_text()
-    write_shop_events(shop / "events_late.parquet", 20, DAYS)
-    again = recsys("--config", night.settings, "nightly", shop, "--as-of", AS_OF)
+    late = shop / "events_late.parquet"
+    write_shop_events(late, 20, DAYS)
+    again = recsys("--config", night.settings, "nightly", late, "--as-of", AS_OF)
     assert again.returncode == 0, again.stderr
     assert "was complete already" in again.stdout
     assert outputs(data_directory) == before
@@ -138,11 +138,13 @@ def test_a_finished_run_does_not_change(
 
 
 def test_nothing_after_as_of_changes_any_output(
-    recsys: Recsys, finished_night: Nights, shop: Path, data_directory: Path
+    recsys: Recsys, finished_night: Nights, tmp_path: Path, data_directory: Path
 ) -> None:
     night = finished_night("allow")
-    write_shop_events(shop / "events_of_the_next_days.parquet", DAYS, DAYS + 20)
-    assert recsys("--config", night.settings, "ingest", shop).returncode == 0
+    night.copy_lake(data_directory)
+    later = tmp_path / "events_of_the_next_days.parquet"
+    write_shop_events(later, DAYS, DAYS + 20)
+    assert recsys("--config", night.settings, "ingest", later).returncode == 0
     done = recsys("--config", night.settings, "evaluate", "--as-of", AS_OF)
     assert done.returncode == 0, done.stderr
     assert outputs(data_directory) == outputs(night.directory)
@@ -159,37 +161,37 @@ def test_buckets_change_no_list(
     assert user_lists(data_directory) == user_lists(night.directory)
 
 
-@pytest.mark.parametrize("step", ["features", "evaluation/validation/item_knn", "models/popularity"])
-def test_a_killed_run_resumes(
-    recsys: Recsys, finished_night: Nights, shop_files: Path, data_directory: Path, step: str
+def test_a_run_that_is_killed_again_and_again_resumes(
+    recsys: Recsys, finished_night: Nights, data_directory: Path
 ) -> None:
     night = finished_night("allow")
-    assert recsys("--config", night.settings, "ingest", shop_files).returncode == 0
-    process = subprocess.Popen(
-        [RECSYS, "--config", str(night.settings), "nightly", "--as-of", AS_OF],
-        env={**os.environ, "RECSYS_DIRECTORY": str(data_directory)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    night.copy_lake(data_directory)
     run = data_directory / "runs" / RUN
-    while not (run / step).is_dir():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (run / "report").exists()
+    for step in ("features", "evaluation/validation/item_knn", "models/popularity"):
+        process = subprocess.Popen(
+            [RECSYS, "--config", str(night.settings), "nightly", "--as-of", AS_OF],
+            env={**os.environ, "RECSYS_DIRECTORY": str(data_directory)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not (run / step).is_dir():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (run / "report").exists()
     resumed = recsys("--config", night.settings, "nightly", "--as-of", AS_OF)
     assert resumed.returncode == 0, resumed.stderr
     assert outputs(data_directory) == outputs(night.directory)
     assert not list(run.rglob("*.partial"))
 
 
-def test_a_failed_publish_is_made_up_for(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
-) -> None:
-    settings = write_settings("allow")
+def test_a_failed_publish_is_made_up_for(recsys: Recsys, finished_night: Nights, data_directory: Path) -> None:
+    night = finished_night("allow")
+    night.copy_lake(data_directory)
+    settings = night.settings
     nowhere = "redis://:secret@127.0.0.1:1/0"
-    failed = recsys("--config", settings, "nightly", shop, "--as-of", AS_OF, RECSYS_REDIS_URL=nowhere)
+    failed = recsys("--config", settings, "nightly", "--as-of", AS_OF, RECSYS_REDIS_URL=nowhere)
     assert failed.returncode == 2
     assert "127.0.0.1:1" in failed.stderr.splitlines()[-1]
     assert "secret" not in failed.stderr
@@ -217,11 +219,11 @@ def test_a_run_has_one_process_at_a_time(recsys: Recsys, finished_night: Nights,
 
 
 def test_a_metric_that_is_not_measured_is_one_line_before_any_work(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path
+    recsys: Recsys, finished_night: Nights, data_directory: Path
 ) -> None:
-    settings = write_settings("allow")
-    assert recsys("--config", settings, "ingest", shop).returncode == 0
-    failed = recsys("--config", settings, "train", "--as-of", AS_OF, RECSYS_EVALUATION_METRIC="ndcg")
+    night = finished_night("allow")
+    night.copy_lake(data_directory)
+    failed = recsys("--config", night.settings, "train", "--as-of", AS_OF, RECSYS_EVALUATION_METRIC="ndcg")
     assert failed.returncode == 2
     assert "evaluation.metric = 'ndcg': expected one of recall@5" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
-from jobs.pipeline.pipeline import RunResult, Until, advance_run
+from jobs.pipeline.pipeline import RunResult, advance_run
+from jobs.pipeline.step_names import Until
 from jobs.pipeline.steps import lists
 from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_categories, read_item_features
@@ -56,7 +57,10 @@ def make_shop(tmp_path: Path, data_directory: Path) -> Make:
             schema_overrides={"category": pl.List(pl.String)},
         ).write_parquet(directory / "items.parquet")
         path = tmp_path / "recsys.toml"
-        path.write_text(f'models = ["{model}"]\n[model_settings.light_gcn]\nembedding_size = 8\nepochs = 3\n')
+        path.write_text(
+            f'models = ["{model}"]\n[model_settings.light_gcn]\nembedding_size = 8\nepochs = 3\n'
+            '[anomalies]\nnightly = "off"\n[search]\nmax_trials = 0\n'
+        )
         settings = replace(load_settings(path, {}), directory=data_directory)
         ingest((str(directory),), settings.sources, open_lake(settings), AS_OF)
         return settings
@@ -64,8 +68,8 @@ def make_shop(tmp_path: Path, data_directory: Path) -> Make:
     return make
 
 
-def run(settings: Settings) -> RunResult:
-    return advance_run(settings, AS_OF, Until.EVALUATE, LogProgress())
+def run(settings: Settings, until: Until = Until.EVALUATE) -> RunResult:
+    return advance_run(settings, AS_OF, until, LogProgress())
 
 
 def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
@@ -133,7 +137,7 @@ def test_a_shop_whose_items_all_have_a_category_hears_nothing_of_it(make_shop: M
 
 
 def test_too_few_labels_leave_the_run_as_it_is(make_shop: Make):
-    outcome = run(make_shop(hidden=120, model="light_gcn"))
+    outcome = run(make_shop(hidden=120, model="light_gcn"), Until.TRAIN)
     result = read_categories(outcome.run)
     assert result.skipped == "180 items with events have a category; expected at least 200"
     assert result.proposed == 0

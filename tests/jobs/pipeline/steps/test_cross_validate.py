@@ -1,6 +1,7 @@
 """Cross-validation in time by the command: the same figures as a run of that day would give."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,10 @@ def measurement(directory: Path, run: str, window: str, model: str) -> dict[str,
 
 
 def test_every_window_is_what_a_run_of_that_day_had_measured(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path
+    recsys: Recsys, write_settings: WriteSettings, shop_lake: Path, data_directory: Path
 ) -> None:
     settings = write_settings("allow")
-    assert recsys("--config", settings, "ingest", shop).returncode == 0
+    shutil.copytree(shop_lake, data_directory / "lake")
     refused = recsys("--config", settings, "evaluate", "--as-of", AS_OF, "--folds", "8")
     assert refused.returncode == 2
     # 100 days hold seven windows of 14 days and something before them.

@@ -13,8 +13,8 @@ from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.interactions import read_interactions
-from jobs.pipeline.pipeline import Until, advance_run
-from jobs.pipeline.step_names import TEST, VALIDATION
+from jobs.pipeline.pipeline import advance_run
+from jobs.pipeline.step_names import TEST, VALIDATION, Until
 from jobs.pipeline.steps import evaluate
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.progress import LogProgress

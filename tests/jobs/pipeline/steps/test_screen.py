@@ -1,6 +1,7 @@
 """Screened users: which are excluded, and that no model learns from them."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from jobs.lake import Lake
 from jobs.pipeline.steps.screen import LABELED_REASON, combine_verdicts, read_online_flags
 from recsys.contract import Flags, Labels
 from recsys.store.embedded import server_status, stop_server
+from tests.commands import run_recsys
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
 
 RUN = "20260411T000000Z"
@@ -63,13 +65,11 @@ def test_analysts_have_the_last_word_and_then_whoever_flags():
     assert [rows["d"][name] for name in shown] == [85, "online", ["burst", "odd"], 4]
 
 
-@pytest.fixture
-def visited(shop: Path, tmp_path: Path) -> Path:
-    """The shop's files, and beside them those of bots that buy one item and view others."""
-    other = tmp_path / "visited"
-    other.mkdir()
-    for file in shop.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
+@pytest.fixture(scope="module")
+def visited_lake(shop_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's lake with the events of bots that buy one item and others; tests copy it."""
+    home = tmp_path_factory.mktemp("visited")
+    shutil.copytree(shop_lake, home / "lake")
     rows = [
         {
             "user_id": f"bot{bot}",
@@ -81,8 +81,10 @@ def visited(shop: Path, tmp_path: Path) -> Path:
         for day in range(0, DAYS, 4)
         for step in range(40)
     ]
-    pl.DataFrame(rows).write_parquet(other / "events_of_bots.parquet")
-    return other
+    pl.DataFrame(rows).write_parquet(home / "events_of_bots.parquet")
+    done = run_recsys(home, home, "ingest", home / "events_of_bots.parquet")
+    assert done.returncode == 0, done.stderr
+    return home / "lake"
 
 
 def label_all(directory: Path) -> None:
@@ -100,12 +102,17 @@ def content(directory: Path, *steps: str) -> dict[str, bytes]:
 
 
 def test_screened_users_change_no_list_and_get_the_popular_one(
-    recsys: Recsys, write_settings: WriteSettings, shop: Path, visited: Path, tmp_path: Path, data_directory: Path
+    recsys: Recsys,
+    write_settings: WriteSettings,
+    shop_lake: Path,
+    visited_lake: Path,
+    tmp_path: Path,
+    data_directory: Path,
 ):
     settings, without = write_settings("allow"), tmp_path / "without"
     try:
-        for directory, files in ((without, shop), (data_directory, visited)):
-            assert recsys("--config", settings, "ingest", files, directory=directory).returncode == 0
+        for directory, lake in ((without, shop_lake), (data_directory, visited_lake)):
+            shutil.copytree(lake, directory / "lake")
             label_all(directory)
         done = recsys("--config", settings, "nightly", "--as-of", AS_OF)
         assert done.returncode == 0, done.stderr
@@ -142,10 +149,10 @@ def test_screened_users_change_no_list_and_get_the_popular_one(
 
 
 def test_in_shadow_mode_all_users_are_learned_from_and_none_is_flagged(
-    recsys: Recsys, write_settings: WriteSettings, visited: Path, data_directory: Path
+    recsys: Recsys, write_settings: WriteSettings, visited_lake: Path, data_directory: Path
 ):
     settings = write_settings("allow")
-    assert recsys("--config", settings, "ingest", visited).returncode == 0
+    shutil.copytree(visited_lake, data_directory / "lake")
     label_all(data_directory)
     done = recsys("--config", settings, "nightly", "--as-of", AS_OF, RECSYS_ANOMALIES_NIGHTLY="shadow")
     assert done.returncode == 0, done.stderr
@@ -159,10 +166,10 @@ def test_in_shadow_mode_all_users_are_learned_from_and_none_is_flagged(
     assert redis.Redis(status.address.host, status.address.port).keys("recsys:flag:*") == []
 
 
-def test_off_looks_for_nobody(recsys: Recsys, write_settings: WriteSettings, shop: Path, data_directory: Path):
-    done = recsys(
-        *("--config", write_settings("allow"), "nightly", shop, "--as-of", AS_OF), RECSYS_ANOMALIES_NIGHTLY="off"
-    )
+def test_off_looks_for_nobody(recsys: Recsys, write_settings: WriteSettings, shop_lake: Path, data_directory: Path):
+    shutil.copytree(shop_lake, data_directory / "lake")
+    settings = write_settings("allow")
+    done = recsys("--config", settings, "nightly", "--as-of", AS_OF, RECSYS_ANOMALIES_NIGHTLY="off")
     assert done.returncode == 0, done.stderr
     run = data_directory / "runs" / RUN
     assert not (run / "screen").exists()

@@ -12,7 +12,8 @@ import pytest
 from jobs.ingest.ingest import ingest
 from jobs.lake import open_lake
 from jobs.pipeline.evaluation_window import EvaluationWindow, rank_items
-from jobs.pipeline.pipeline import Until, advance_run
+from jobs.pipeline.pipeline import advance_run
+from jobs.pipeline.step_names import Until
 from jobs.pipeline.steps.search import CandidateResult, SearchResult, apply_search, search
 from jobs.progress import LogProgress
 from recsys.data.interactions import build_interactions
