@@ -10,14 +10,10 @@ import numpy as np
 import pytest
 import typer
 
-<<<<<<< HEAD
 from jobs.cli.distributed import main
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import build_configured_model
-from jobs.pipeline.pipeline import Until, advance_run
-=======
 from jobs.pipeline.pipeline import advance_run
->>>>>>> speed_a
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import Until
 from jobs.progress import LogProgress
