@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import NoReturn
 from unittest.mock import patch
@@ -28,15 +29,11 @@ def run_recsys(
     program.
     """
     variables = {"RECSYS_DIRECTORY": str(data_directory), "COLUMNS": WIDTH, **environment}
-    logging = structlog.get_config()
-    try:
-        console.width = int(variables["COLUMNS"])  # rich reads it once, when the console is made
-        with contextlib.chdir(work_directory), patch("os.execve", _refuse_to_become):
-            result = CliRunner().invoke(
-                app, [*map(str, arguments)], env=variables, catch_exceptions=False, prog_name="recsys"
-            )
-    finally:
-        structlog.configure(**logging)
+    console.width = int(variables["COLUMNS"])  # rich reads it once, when the console is made
+    with restored_logging(), contextlib.chdir(work_directory), patch("os.execve", _refuse_to_become):
+        result = CliRunner().invoke(
+            app, [*map(str, arguments)], env=variables, catch_exceptions=False, prog_name="recsys"
+        )
     return subprocess.CompletedProcess(
         ["recsys", *map(str, arguments)], result.exit_code, result.stdout, result.stderr
     )
@@ -55,6 +52,16 @@ def run_recsys_process(
         text=True,
         timeout=300,
     )
+
+
+@contextlib.contextmanager
+def restored_logging() -> Generator[None]:
+    """Restore the configuration of the log at the end: a command sends it to a stream that is closed afterwards."""
+    configuration = structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.configure(**configuration)
 
 
 def _refuse_to_become(*_: object) -> NoReturn:

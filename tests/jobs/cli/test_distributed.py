@@ -19,6 +19,7 @@ from jobs.pipeline.step_names import Until
 from jobs.progress import LogProgress
 from recsys.models.light_gcn import LightGcn
 from recsys.settings import load_settings
+from tests.commands import restored_logging
 from tests.jobs.conftest import Recsys
 from tests.shop import AS_OF
 
@@ -88,7 +89,7 @@ def test_without_features_the_error_is_one_line(
     settings_file: Path, data_directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RECSYS_DIRECTORY", str(data_directory))
-    with pytest.raises(typer.Exit) as stop:
+    with restored_logging(), pytest.raises(typer.Exit) as stop:
         main(AS_OF, settings_file)
     assert stop.value.exit_code == 2
     error = capsys.readouterr().err
