@@ -18,6 +18,7 @@ from recsys.store.publish.versions import roll_back
 from recsys.store.read import user_items, versions
 from tests.recsys.store.cluster import begin_to_move, finish_moving
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
+from tests.waiting import wait_until
 
 ListsOf = Callable[[str], Path]
 
@@ -45,9 +46,15 @@ def slot_mover(cluster: RedisCluster, cluster_ports: list[int]) -> Iterator[Call
 
 
 def _owner(cluster: RedisCluster, slot: int) -> int:
+    """Return the port of the node that has a slot, once all nodes know of it."""
+    wait_until(lambda: len({_known_owner(node, slot) for node in primaries(cluster)}) == 1)
     cluster.nodes_manager.initialize()
-    node: Any = cluster.nodes_manager.slots_cache[slot][0]
-    return int(node.port)
+    return _known_owner(primaries(cluster)[0], slot)
+
+
+def _known_owner(node: redis.Redis, slot: int) -> int:
+    ranges: Any = node.execute_command("CLUSTER SLOTS")
+    return next(int(primary[1]) for first, last, primary, *_ in ranges if first <= slot <= last)
 
 
 def _keys_in(client: Client, version: str) -> list[int]:
