@@ -5,7 +5,7 @@ from functools import cached_property
 
 import polars as pl
 
-from jobs.lake import Lake, open_lake
+from jobs.lake.lake import Lake, open_lake
 from recsys.errors import StoreError
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings

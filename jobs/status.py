@@ -1,5 +1,6 @@
 """The status of an installation: its lake, runs, schedule and Redis."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from jobs.lake import open_lake
+from jobs.ingest.source_records import read_ingests
+from jobs.lake.lake import ONLINE, Lake, open_lake
 from jobs.pipeline.run import list_runs
 from jobs.scheduler.history import Attempt, read_history
 from jobs.scheduler.lock import LockHolder, lock_holder
 from jobs.scheduler.scheduler import SCHEDULER, job_triggers
+from recsys.availability import is_available, is_valid
 from recsys.errors import StoreError
-from recsys.schema import TIMESTAMP
+from recsys.schema import CHANGED_ONLINE_AT, TIMESTAMP
 from recsys.settings import Settings
 from recsys.store.client.connect import connect, describe_server, store_errors, used_memory
 from recsys.store.event_stream import StreamState, read_stream_state
@@ -32,6 +35,20 @@ class LakeStatus:
     users: int
     first: datetime | None
     last: datetime | None
+
+
+@dataclass(frozen=True)
+class CatalogueStatus:
+    """The numbers of items by what they are now, and the time of the last change of each source."""
+
+    items: int
+    offered: int
+    """Items that are available and valid."""
+    unavailable: int
+    outside_validity: int
+    """Items that are available, but have not begun or have ended."""
+    last_changes: Mapping[str, datetime | None]
+    """Table, or `online` -> time of the last change; None if its ingest is not recorded."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,7 @@ class Status:
     """The status of all parts; `redis_error` is the reason if `redis` is None."""
 
     lake: LakeStatus
+    catalogue: CatalogueStatus
     runs: list[RunStatus]
     redis: RedisStatus | None
     redis_error: str | None
@@ -85,11 +103,30 @@ def read_status(settings: Settings, now: datetime) -> Status:
     except StoreError as error:
         redis, redis_error = None, str(error)
     run_status = [_run(run.directory, run.manifest()) for run in list_runs(settings.directory)]
-    return Status(_lake(settings), run_status, redis, redis_error, _schedule(settings, now))
-
-
-def _lake(settings: Settings) -> LakeStatus:
     lake = open_lake(settings)
+    return Status(
+        _lake(lake), read_catalogue_status(lake, now), run_status, redis, redis_error, _schedule(settings, now)
+    )
+
+
+def read_catalogue_status(lake: Lake, now: datetime) -> CatalogueStatus:
+    """Count the items of the lake by what they are at `now`, and find the last change of each source."""
+    counts = lake.items().select(
+        pl.len(),
+        offered=(is_available() & is_valid(now)).sum(),
+        unavailable=(~is_available()).sum(),
+        outside_validity=(is_available() & ~is_valid(now)).sum(),
+    )
+    times = {ingest["number"]: datetime.fromisoformat(ingest["when"]) for ingest in read_ingests(lake)}
+    changes = {table: times.get(ingest) for table, ingest in sorted(lake.last_changes("items").items())}
+    online = lake.online_changes()[CHANGED_ONLINE_AT].max()
+    if isinstance(online, datetime):
+        changes[ONLINE] = online
+    items, offered, unavailable, outside_validity = counts.collect().row(0)
+    return CatalogueStatus(items, offered, unavailable, outside_validity, changes)
+
+
+def _lake(lake: Lake) -> LakeStatus:
     time = pl.col(TIMESTAMP)
     events, first, last = lake.events().select(pl.len(), first=time.min(), last=time.max()).collect().row(0)
     items, users = (table.select(pl.len()).collect().item() for table in (lake.items(), lake.users()))

@@ -18,8 +18,11 @@ from recsys.schema import (
     MIN_TIMESTAMP,
     PRICE,
     QUANTITY,
+    STOCK,
     TIMESTAMP,
     USER_ID,
+    VALID_FROM,
+    VALID_UNTIL,
     VALUE,
 )
 
@@ -69,7 +72,11 @@ class Events(dy.Schema):
 
 
 class Items(dy.Schema):
-    """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object."""
+    """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object.
+
+    `recsys.availability` decides by `available` and `stock` whether an item can be sold. It is offered from
+    `valid_from` on and before `valid_until`, both in UTC.
+    """
 
     item_id = dy.String()
     title = dy.String(nullable=True)
@@ -78,11 +85,20 @@ class Items(dy.Schema):
     price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
     text = dy.String(nullable=True)
     available = dy.Bool(nullable=True)
+    stock = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
+    valid_from = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    valid_until = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     attributes = dy.String(nullable=True)
 
     item_id_is_an_id = _id_rule(ITEM_ID)
     price_is_an_amount = _amount_rule(PRICE)
+    stock_is_an_amount = _amount_rule(STOCK)
+
+    @dy.rule()
+    def valid_until_is_after_valid_from(cls) -> pl.Expr:
+        """Require `valid_until` to be after `valid_from` where both are given."""
+        return pl.col(VALID_UNTIL) > pl.col(VALID_FROM)
 
 
 class Users(dy.Schema):

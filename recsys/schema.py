@@ -24,7 +24,11 @@ CATEGORY: Final = "category"
 BRAND: Final = "brand"
 TEXT: Final = "text"
 AVAILABLE: Final = "available"
+STOCK: Final = "stock"
+VALID_FROM: Final = "valid_from"
+VALID_UNTIL: Final = "valid_until"
 CREATED_AT: Final = "created_at"
+CHANGED_ONLINE_AT: Final = "changed_online_at"
 ATTRIBUTES: Final = "attributes"
 
 REQUEST_ID: Final = "request_id"
@@ -101,9 +105,17 @@ ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
     PRICE: pl.Float64(),
     TEXT: pl.String(),
     AVAILABLE: pl.Boolean(),
+    STOCK: pl.Float64(),
+    VALID_FROM: TIMESTAMP_DTYPE,
+    VALID_UNTIL: TIMESTAMP_DTYPE,
     CREATED_AT: TIMESTAMP_DTYPE,
     ATTRIBUTES: pl.String(),
 }
+ONLINE_CHANGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    ITEM_ID: pl.String(),
+    CHANGED_ONLINE_AT: TIMESTAMP_DTYPE,
+}
+"""The time of the last change of each item that was made online and archived."""
 USER_DTYPES: Final[Mapping[str, pl.DataType]] = {USER_ID: pl.String(), ATTRIBUTES: pl.String()}
 IMPRESSION_DTYPES: Final[Mapping[str, pl.DataType]] = {
     REQUEST_ID: pl.String(),

@@ -9,7 +9,7 @@ import polars as pl
 import redis
 
 from jobs.ingest.stream import ArchiveResult, archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.settings import Sources
 from recsys.store.keys import Keys
 

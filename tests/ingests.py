@@ -5,13 +5,16 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from jobs.ingest.ingest import TableCount, ingest
-from jobs.lake import Lake
+from jobs.ingest.commit import TableCount
+from jobs.ingest.ingest import ingest
+from jobs.ingest.source_records import SourceRecord, read_records
+from jobs.lake.lake import Lake
 from recsys.settings import Sources
 
 LATEST = datetime(2025, 1, 1, tzinfo=UTC)
@@ -26,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import jobs.ingest.databases
 from jobs.ingest.ingest import ingest
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.settings import load_settings
 
 config, directory, steps, paths = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(","), sys.argv[4:]
@@ -69,8 +72,14 @@ def write_events(file: Path, *rows: Mapping[str, Value]) -> Path:
 def ingest_files(
     lake: Lake, *paths: Path, sources: Sources | None = None, latest: datetime = LATEST
 ) -> list[TableCount]:
-    """Ingest files, by default in the contract's own columns."""
-    return ingest(tuple(map(str, paths)), sources or Sources(), lake, latest)
+    """Ingest files, by default in the contract's own columns and with any number of bad rows."""
+    return ingest(tuple(map(str, paths)), sources or Sources(max_bad_rows=1), lake, latest)
+
+
+def latest_counts(lake: Lake) -> list[TableCount]:
+    """Return the counts of the latest reading of each source, by table and source."""
+    names = [field.name for field in fields(TableCount) if field.name in SourceRecord.__dataclass_fields__]
+    return [TableCount(**{name: getattr(record, name) for name in names}) for record in read_records(lake)]
 
 
 def kill_ingests(config: Path, directory: Path, steps: tuple[int, ...], *paths: Path) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from recsys.errors import SettingsError
 from recsys.schema import is_id
 from recsys.settings import Settings

@@ -13,7 +13,7 @@ from jobs.cli.options import parse_as_of
 from jobs.cli.render import console
 from jobs.experiments.attack_dataset import read_lake_dataset, read_split_dataset
 from jobs.experiments.attack_simulation import AttackResult, simulate_attacks
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.progress import show_progress
 from recsys.anomaly.attacks import KINDS
 from recsys.errors import SettingsError

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.options import AsOf, Config, parse_as_of
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import fit_on_all_events

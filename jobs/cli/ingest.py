@@ -1,6 +1,6 @@
 """`recsys ingest` and `recsys archive`: from files, queries and the stream of events into the lake."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,9 +13,11 @@ from rich.text import Text
 from jobs.cli.options import AsJson, Scheduled, SourcePaths
 from jobs.cli.render import console, make_table, print_json
 from jobs.cli.schedule import run_exclusively
-from jobs.ingest.ingest import MAX_CLOCK_SKEW, TableCount, ingest
+from jobs.ingest.commit import TableCount
+from jobs.ingest.files import SkippedFile
+from jobs.ingest.ingest import MAX_CLOCK_SKEW, MAX_LOGGED_FILES, ingest
 from jobs.ingest.stream import ArchiveResult, archive
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.progress import Progress, show_progress
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import SettingsError, StoreError
@@ -28,20 +30,37 @@ log = structlog.get_logger(__name__)
 commands = typer.Typer()
 
 Full = Annotated[bool, typer.Option("--full", help="Read all rows again and ignore watermarks")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Let each source replace all that it gave before, also by far fewer rows")
+]
 
 
 @commands.command("ingest")
 def ingest_command(
-    context: typer.Context, sources: SourcePaths = None, full: Full = False, as_json: AsJson = False
+    context: typer.Context,
+    sources: SourcePaths = None,
+    full: Full = False,
+    replace: Replace = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Read files and queries into the lake; invalid rows are quarantined, rows read before are ignored."""
+    """Read files and queries into the lake; invalid rows are quarantined, corrected rows replace earlier ones."""
     paths = source_paths(context.obj, sources)
     with show_progress() as progress:
-        counts = ingest_sources(context.obj, paths, progress, queries=not sources, full=full)
+        skipped: list[SkippedFile] = []
+        counts = ingest_sources(
+            context.obj,
+            paths,
+            progress,
+            queries=not sources,
+            full=full or replace,
+            replace=replace,
+            on_skipped=skipped.append,
+        )
     if as_json:
-        print_json([asdict(count) for count in counts])
+        print_json({"sources": [asdict(count) for count in counts], "skipped_files": list(map(asdict, skipped))})
     else:
         print_counts(counts)
+        print_skipped(skipped)
 
 
 @commands.command("archive")
@@ -57,12 +76,19 @@ def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: 
 
 
 def ingest_sources(
-    settings: Settings, paths: tuple[str, ...], progress: Progress, queries: bool = False, full: bool = False
+    settings: Settings,
+    paths: tuple[str, ...],
+    progress: Progress,
+    queries: bool = False,
+    full: bool = False,
+    replace: bool = False,
+    on_skipped: Callable[[SkippedFile], None] = lambda _file: None,
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings if `queries` is true."""
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     with progress.task("read sources") as task:
-        return ingest(paths, settings.sources, open_lake(settings), latest, task.advance, queries, full)
+        lake = open_lake(settings)
+        return ingest(paths, settings.sources, lake, latest, task.advance, queries, full, replace, on_skipped)
 
 
 def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
@@ -94,9 +120,14 @@ def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResul
 
 def print_counts(counts: Sequence[TableCount]) -> None:
     """Print the counts of each table's rows, the broken rules and the changed columns."""
-    table = make_table("Ingested", "file", "as", right=("rows", "new", "duplicate", "quarantined"))
+    table = make_table(
+        "Ingested", "file", "as", right=("rows", "new", "changed", "duplicate", "removed", "quarantined")
+    )
     for count in counts:
-        numbers = (count.rows, count.accepted, count.duplicates, count.quarantined)
+        numbers = (
+            *(count.rows, count.accepted, count.changed, count.duplicates),
+            *(count.removed, count.quarantined),
+        )
         table.add_row(escape(count.file), escape(count.table), *(f"{number:,}" for number in numbers))
     console.print(table)
     for count in counts:
@@ -106,9 +137,19 @@ def print_counts(counts: Sequence[TableCount]) -> None:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
             )
+        for note in (*count.notes, *count.findings):
+            console.print(Text(f"  {count.file}: {note}"), soft_wrap=True)
         for change in count.schema_changes:
             before, after = change.before or "missing", change.after or "missing"
             console.print(Text(f"  {count.table}: column {change.column} was {before}, is {after}"), soft_wrap=True)
+
+
+def print_skipped(skipped: Sequence[SkippedFile]) -> None:
+    """Print the files that were found and not read, at most `MAX_LOGGED_FILES`, and the number of the others."""
+    for file in skipped[:MAX_LOGGED_FILES]:
+        console.print(Text(f"  skipped {file.file}: {file.reason}"), soft_wrap=True)
+    if len(skipped) > MAX_LOGGED_FILES:
+        console.print(f"  skipped {len(skipped) - MAX_LOGGED_FILES:,} more files")
 
 
 def print_archived(archived: ArchiveResult) -> None:

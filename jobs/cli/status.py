@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
-from jobs.status import LakeStatus, RedisStatus, RunStatus, ScheduleStatus, Status, read_status
+from jobs.status import CatalogueStatus, LakeStatus, RedisStatus, RunStatus, ScheduleStatus, Status, read_status
 from recsys.settings import Settings
 from recsys.store.embedded import stop_server
 
@@ -17,7 +17,7 @@ commands = typer.Typer()
 
 @commands.command()
 def status(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the lake, the runs, the scheduled jobs and the live version."""
+    """Show the lake, the catalogue, the runs, the scheduled jobs and the live version."""
     current = read_status(context.obj, datetime.now(UTC))
     if as_json:
         print_json(asdict(current))
@@ -34,8 +34,9 @@ def stop(context: typer.Context) -> None:
 
 
 def print_status(status: Status) -> None:
-    """Print the lake, the runs, the jobs and the versions."""
+    """Print the lake, the catalogue, the runs, the jobs and the versions."""
     _print_lake(status.lake)
+    _print_catalogue(status.catalogue)
     _print_runs(status.runs)
     _print_schedule(status.schedule)
     if status.redis is None:
@@ -47,6 +48,21 @@ def print_status(status: Status) -> None:
 def _print_lake(lake: LakeStatus) -> None:
     span = f", {lake.first:%Y-%m-%d} to {lake.last:%Y-%m-%d}" if lake.first and lake.last else ""
     console.print(f"Lake: {lake.events:,} events{span}; {lake.items:,} items, {lake.users:,} users")
+
+
+def _print_catalogue(catalogue: CatalogueStatus) -> None:
+    console.print(
+        f"Catalogue: {catalogue.items:,} items; {catalogue.offered:,} can be recommended, "
+        f"{catalogue.unavailable:,} are unavailable, {catalogue.outside_validity:,} are outside their validity",
+        soft_wrap=True,
+    )
+    times = {
+        table: "unknown" if time is None else f"{time:%Y-%m-%d %H:%M} UTC"
+        for table, time in catalogue.last_changes.items()
+    }
+    if times:
+        changes = "; ".join(f"{table} {time}" for table, time in times.items())
+        console.print(f"Last change of the catalogue: {escape(changes)}", soft_wrap=True)
 
 
 def _print_runs(runs: list[RunStatus]) -> None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.anomaly.attacks import Attack
 from recsys.contract import Events
 from recsys.data.interactions import Interactions, build_interactions

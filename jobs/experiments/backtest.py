@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.anomaly.acts import Act
 from recsys.anomaly.circuit_breaker import breaker_allows_flag, has_priced_purchases
 from recsys.anomaly.networks import is_within, parse_networks

@@ -1,30 +1,19 @@
-"""Source files: find them by path, directory or glob, and read any format in chunks."""
+"""Source files: find them by path, directory or glob, and match them with the tables that read them."""
 
 import glob
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from itertools import compress, islice
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePath
 
-import msgspec
-import polars as pl
-import pyarrow as pa
-import pyarrow.csv
-
+from jobs.ingest.formats.registry import EXPECTED, FORMATS, format_of
 from recsys.contract import Events, Items, Users
 from recsys.errors import SourceError
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Kind, Sources, Table
 
-FORMATS = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 SCHEMAS: dict[Kind, type[Events] | type[Items] | type[Users]] = {
     "events": Events,
     "items": Items,
@@ -32,54 +21,121 @@ SCHEMAS: dict[Kind, type[Events] | type[Items] | type[Users]] = {
 }
 REQUIRED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,), "users": (USER_ID,)}
 
+SUCCESS = "_SUCCESS"  # a program writes this file when all others in the directory are whole
+INCOMPLETE = ("*.part", "*.partial", "*.tmp", "*.crdownload", "*.download", "~$*", ".~lock*")
+ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tar.gz", ".tgz")
+MANIFESTS = ("manifest.json", "*.manifest")
+NO_TABLE = "no table reads a file of this name"
+
 
 @dataclass(frozen=True)
-class Chunk:
-    """Some rows of a source, and the lines among them that could not be parsed as rows."""
+class SkippedFile:
+    """A file that an ingest found and did not read, with the reason."""
 
-    rows: pl.DataFrame
-    broken_lines: tuple[str, ...] = ()
+    file: str
+    reason: str
 
 
-def find_files(paths: tuple[str, ...]) -> list[Path]:
-    """Return every readable file under the given files, directories and globs, sorted and without duplicates.
+@dataclass(frozen=True)
+class FoundFile:
+    """A file as it was when it was found."""
 
-    Raises `SourceError` for a path without a file, or with one of an unknown format.
+    path: Path
+    size: int
+    modified_ns: int
+
+    @property
+    def name(self) -> str:
+        """Return the name, which is matched with tables."""
+        return self.path.name
+
+    @property
+    def display_name(self) -> str:
+        """Return the name for messages."""
+        return str(self.path)
+
+    def check_unchanged(self) -> None:
+        """Raise `SourceError` when the file has changed since it was found."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            raise SourceError(f"{self.path}: the file was removed while it was read") from None
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.modified_ns):
+            raise SourceError(
+                f"{self.path}: the file changed while it was read ({self.size} bytes, then {status.st_size}); "
+                "read it once it is complete"
+            )
+
+
+def find_files(
+    paths: Iterable[str], require_success: bool = False, lake: Path | None = None
+) -> tuple[list[FoundFile], list[SkippedFile]]:
+    """Return every readable file under the given files, directories and globs, and the files that are skipped.
+
+    Both are sorted and without duplicates. With `require_success`, files of a directory without a file `_SUCCESS`
+    are skipped. Files of the lake, if its directory is given, are no sources. Raises `SourceError` for a path
+    without a readable file, or a directory that cannot be listed.
     """
-    return sorted({file for path in paths for file in _expand(path)})
+    files: set[Path] = set()
+    skipped: dict[Path, str] = {}
+    for path in paths:
+        found, reasons = _expand(path, require_success, lake)
+        files |= set(found)
+        skipped |= reasons
+    found_files = [FoundFile(file, *_state(file)) for file in sorted(files)]
+    return found_files, [SkippedFile(str(file), skipped[file]) for file in sorted(skipped.keys() - files)]
 
 
-def _expand(path: str) -> list[Path]:
-    location = Path(path)
-    if location.is_file():
-        check_format(path, location.name)
-        return [absolute_path(location)]
-    candidates = location.rglob("*") if location.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
-    files = [absolute_path(file) for file in candidates if file.is_file() and has_known_format(file.name)]
-    if not files:
-        raise SourceError(f"{path}: no {', '.join(FORMATS)} file found")
-    return files
+def skip_reason(file: PurePath, root: PurePath, has_marker: Callable[[PurePath], bool] | None) -> str | None:
+    """Return why a file that was found under `root` is not read; None if it is.
+
+    `has_marker` returns whether a directory has a file `_SUCCESS`; None if files need none.
+    """
+    if any(fnmatch(file.name, pattern) for pattern in INCOMPLETE):
+        return name_problem(file.name)
+    hidden = next((part for part in file.relative_to(root).parts if part.startswith(".")), None)
+    if hidden is not None:
+        return "it is hidden" if hidden == file.name else f"its directory {hidden} is hidden"
+    folders = [folder for folder in file.parents if folder.is_relative_to(root)]
+    if has_marker is not None and not any(map(has_marker, folders)):
+        return name_problem(file.name) or f"its directory has no file {SUCCESS}"
+    return name_problem(file.name)
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a file of this name cannot be read; None if it can."""
+    if any(fnmatch(name, pattern) for pattern in INCOMPLETE):
+        return "it is still being written, by its name"
+    if is_manifest(name):
+        return "a manifest is read when it is named as a source"
+    if format_of(name) is not None:
+        return None
+    if name.lower().endswith(ARCHIVES):
+        return "archives are not read; extract its files"
+    return f"unknown format; expected one of {EXPECTED}"
+
+
+def no_file_error(path: str, skipped: Mapping[Path, str] | Mapping[str, str]) -> SourceError:
+    """Return the error for a path under which every file is skipped, or that has none."""
+    example = next((f"; {Path(str(file)).name}: {reason}" for file, reason in skipped.items()), "")
+    return SourceError(f"{path}: no {', '.join(FORMATS)} file found{example}")
+
+
+def check_format(path: str, name: str) -> None:
+    """Raise `SourceError` with the path when a file of this name cannot be read."""
+    problem = name_problem(name)
+    if problem is not None:
+        raise SourceError(f"{path}: {problem}")
+
+
+def is_manifest(name: str) -> bool:
+    """Return whether a file of this name lists the files of a source."""
+    return any(fnmatch(name.lower(), pattern) for pattern in MANIFESTS)
 
 
 def absolute_path(file: Path) -> Path:
     """Return the absolute path of a file; a link keeps its own name, by which tables are matched."""
     return file.parent.resolve() / file.name
-
-
-def has_known_format(name: str) -> bool:
-    """Return whether a file of this name has a readable format."""
-    return name.lower().endswith(tuple(FORMATS))
-
-
-def check_format(path: str, name: str) -> None:
-    """Raise `SourceError` with the path when a file of this name has no readable format."""
-    if not has_known_format(name):
-        raise SourceError(f"{path}: unknown format; expected one of {', '.join(FORMATS)}")
-
-
-def has_inferred_types(name: str) -> bool:
-    """Return whether the column types of a file of this name are inferred from its values."""
-    return name.lower().endswith((".jsonl", ".ndjson"))
 
 
 def matching_tables(name: str, sources: Sources) -> list[Table]:
@@ -94,110 +150,52 @@ def _contract_tables() -> list[Table]:
     ]
 
 
-def read_chunks(file: Path, table: Table, chunk_rows: int, display_name: str | None = None) -> Iterator[Chunk]:
-    """Yield the rows of a file in order; all chunks have the columns of the first, which has no rows.
-
-    Raises `SourceError` with the file, by its display name if there is one, and the reason it cannot be read.
-    """
-    file_format = next(value for suffix, value in FORMATS.items() if file.name.lower().endswith(suffix))
-    display_name = display_name or str(file)
-    readers = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_json_lines}
-    try:
-        if file.stat().st_size == 0:
-            raise SourceError(f"{display_name}: the file is empty")
-        yield from readers[file_format](file, table, chunk_rows)
-    except (OSError, LookupError, UnicodeDecodeError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        expected = file_format if file_format == "parquet" else f"{file_format} in {table.encoding}"
-        raise SourceError(f"{display_name}: cannot be read as {expected}: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, which is the part for users."""
-    return str(error).strip().partition("\n")[0]
-
-
-def _read_parquet(file: Path, _table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    scan = pl.scan_parquet(file, glob=False)
-    yield Chunk(pl.DataFrame(schema=scan.collect_schema()))
-    for rows in scan.collect_batches(chunk_size=chunk_rows, maintain_order=True):
-        yield Chunk(rows)
+def _expand(path: str, require_success: bool, lake: Path | None) -> tuple[list[Path], dict[Path, str]]:
+    location = Path(path)
+    if location.is_file():
+        check_format(path, location.name)
+        return [absolute_path(location)], {}
+    root = location if location.is_dir() else _fixed_part(location)
+    found = _walk(location) if location.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
+    has_marker = _has_marker if require_success else None
+    files: list[Path] = []
+    skipped: dict[Path, str] = {}
+    for file in found:
+        is_directory = file.is_dir() and not file.is_symlink()
+        if is_directory or (lake is not None and absolute_path(file).is_relative_to(lake)):
+            continue
+        reason = skip_reason(file, root, has_marker) if file.is_file() else "it is not a regular file"
+        if reason is None:
+            files.append(absolute_path(file))
+        elif file.name != SUCCESS:
+            skipped[absolute_path(file)] = reason
+    if not files:
+        raise no_file_error(path, skipped)
+    return files, skipped
 
 
-def _read_csv(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """Read every field as text, so that ids keep leading zeros; a line with a wrong number of fields is broken."""
-    broken: list[str] = []
+def _walk(directory: Path) -> Iterator[Path]:
+    """Yield every file under a directory, and every link to a directory, which is not followed."""
 
-    def keep_broken(row: pyarrow.csv.InvalidRow) -> str:
-        broken.append(row.text)
-        return "skip"
+    def stop(error: OSError) -> None:
+        raise SourceError(f"{error.filename}: the directory cannot be listed: {error.strerror}")
 
-    with _open_csv(file, table, [], lambda _row: "skip") as reader:
-        names = reader.schema.names
-    empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    yield Chunk(empty)
-    with _open_csv(file, table, names, keep_broken) as batches:
-        pending: list[pa.RecordBatch] = []
-        for batch in batches:
-            pending.append(batch)
-            if sum(part.num_rows for part in pending) >= chunk_rows:
-                yield Chunk(_frame(pending), tuple(broken))
-                pending.clear()
-                broken.clear()
-        yield Chunk(_frame(pending) if pending else empty, tuple(broken))
+    for folder, directories, names in os.walk(directory, onerror=stop):
+        links = [name for name in directories if (Path(folder) / name).is_symlink()]
+        yield from (Path(folder) / name for name in [*names, *links])
 
 
-@contextmanager
-def _open_csv(
-    file: Path, table: Table, text_columns: list[str], on_broken: Callable[[pyarrow.csv.InvalidRow], str]
-) -> Generator[pyarrow.csv.CSVStreamingReader]:
-    """Open a CSV file as a stream of batches, one for each block of the file."""
-    compression = "gzip" if file.name.lower().endswith(".gz") else None
-    with pa.input_stream(str(file), compression=compression) as stream:
-        yield pyarrow.csv.open_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(encoding=table.encoding),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=table.separator, newlines_in_values=True, invalid_row_handler=on_broken
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(text_columns, pa.string()), strings_can_be_null=True, null_values=[""]
-            ),
-        )
+def _fixed_part(pattern: Path) -> Path:
+    """Return the directories of a glob before its first wildcard."""
+    parts = list(takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
+    return Path(*parts)
 
 
-def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
-    frame = pl.from_arrow(pa.Table.from_batches(batches))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+def _has_marker(directory: PurePath) -> bool:
+    return (Path(directory) / SUCCESS).is_file()
 
 
-def _read_json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
-    """Read one JSON object from each line; any other line is broken.
-
-    The file is read twice, because the columns and their types depend on all lines.
-    """
-    empty = pl.DataFrame()
-    for text, _ in _json_lines(file, table, chunk_rows):
-        if text:
-            columns = pl.read_ndjson(text, infer_schema_length=None).clear()
-            empty = pl.concat([empty, columns], how="diagonal_relaxed")
-    yield Chunk(empty)
-    for text, broken in _json_lines(file, table, chunk_rows):
-        yield Chunk(pl.read_ndjson(text, schema=empty.schema) if text else empty, broken)
-
-
-def _json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[tuple[bytes, tuple[str, ...]]]:
-    """Yield the objects of `chunk_rows` lines at a time, as JSON Lines, with the lines that are not objects."""
-    with file.open(encoding=table.encoding) as lines:
-        while chunk := list(islice(lines, chunk_rows)):
-            nonempty = [line for line in chunk if line.strip()]
-            is_object = [_is_object(line) for line in nonempty]
-            text = "".join(line.rstrip("\n") + "\n" for line in compress(nonempty, is_object))
-            yield text.encode(), tuple(line for line, valid in zip(nonempty, is_object, strict=True) if not valid)
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(line), dict)
-    except msgspec.DecodeError:
-        return False
+def _state(file: Path) -> tuple[int, int]:
+    """Return the size in bytes and the time of the last change in nanoseconds."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,21 +1,105 @@
-"""Map the columns, event names and times of a source to the contract (`recsys.schema`)."""
+"""Map the columns, event names, ids, amounts and times of a source to the contract (`recsys.schema`)."""
 
-from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
+from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
+from jobs.ingest.formats.numbers import Numbers
+from jobs.ingest.ids import clean_ids
+from jobs.ingest.nested import LINE, add_paths, check_explode, explode_rows
+from jobs.ingest.readings import Reading, as_text
+from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
 from recsys.schema import ATTRIBUTES, CATEGORY, CATEGORY_SEPARATOR, EVENT, EVENT_ID, TIMESTAMP_DTYPE
 from recsys.settings import Sources, Table
 
-MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
-ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-ISO_FORMATS_WITH_OFFSET = ("%+", "%Y-%m-%d %H:%M:%S%.f%#z")
-OFFSETS = ("%z", "%:z", "%#z", "%+")
-FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+RULES = "rules"  # column: names of the rules that a row broke, separated by commas
+ROW = "row"  # column: position of a row among the mapped rows
+ID_SUFFIX = "_id"
+
+
+@dataclass(frozen=True)
+class MappingCounts:
+    """What was done to the rows of a source, for people to check."""
+
+    filtered: int = 0
+    """Rows that fail the condition `where`."""
+    without_elements: int = 0
+    """Rows whose list to explode is empty or missing."""
+    changed_ids: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Column -> ids in which white space or a trailing `.0` was changed."""
+    null_ids: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Column -> ids that mean no id."""
+    time_formats: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Detected format other than ISO 8601 -> times."""
+    currencies: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Currency -> amounts with it, or rows if a column holds it."""
+
+    def messages(self) -> list[str]:
+        """Return a line for each kind of change, and one if amounts are in several currencies."""
+        lines = [f"{self.filtered:,} rows are left out by the condition `where`"] if self.filtered else []
+        if self.without_elements:
+            lines.append(f"{self.without_elements:,} rows have no elements to explode")
+        lines += [f"{ids:,} values of {name} were trimmed or rewritten" for name, ids in self.changed_ids.items()]
+        lines += [f"{ids:,} values of {name} mean no id (null_ids)" for name, ids in self.null_ids.items()]
+        lines += [f"{times:,} times were read as {name}" for name, times in self.time_formats.items()]
+        if len(self.currencies) > 1:
+            amounts = ", ".join(f"{count:,} in {name}" for name, count in self.currencies.items())
+            lines.append(f"amounts are in several currencies, and are not converted: {amounts}")
+        return lines
+
+    def plus(self, other: "MappingCounts") -> "MappingCounts":
+        """Return the sums of two counts."""
+        return MappingCounts(
+            self.filtered + other.filtered,
+            self.without_elements + other.without_elements,
+            Counter(self.changed_ids) + Counter(other.changed_ids),
+            Counter(self.null_ids) + Counter(other.null_ids),
+            Counter(self.time_formats) + Counter(other.time_formats),
+            Counter(self.currencies) + Counter(other.currencies),
+        )
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """The rows of a source in the contract's columns; all its frames have the same rows in the same order."""
+
+    rows: pl.DataFrame
+    """The contract's columns; null where a value cannot be read."""
+    given: pl.DataFrame
+    """The contract's columns as the source has them, before they are converted."""
+    source_rows: pl.DataFrame
+    """All columns of the source, one row per element of an exploded list, without rows that `where` leaves out."""
+    broken_rules: pl.Series
+    """Names of the rules that say what cannot be read in a row, separated by commas; null if all can be read."""
+    counts: MappingCounts
+    table: Table
+    """The table, with the order of day and month if the rows decide it."""
+
+    def readable(self) -> pl.DataFrame:
+        """Return the rows in which all values can be read, with their positions in a first column `ROW`."""
+        return self.rows.with_row_index(ROW).filter(self.broken_rules.is_null())
+
+    def rejected(self, positions: pl.Series, rules: pl.Series) -> pl.DataFrame:
+        """Return the rows that cannot be read, and those at `positions`, which break the rules named beside them.
+
+        `RULES` is the first column. Every value is text: as the source has it where it was not read.
+        """
+        unreadable = self.broken_rules.is_not_null().arg_true()
+        order = pl.concat([unreadable, positions.cast(unreadable.dtype)])
+        names = pl.concat([self.broken_rules.filter(self.broken_rules.is_not_null()), rules.cast(pl.String)])
+        rows, given = self.rows[order], self.given[order]
+        texts = (
+            pl.when(column.is_null()).then(_text(given[column.name])).otherwise(_text(column)).alias(column.name)
+            for column in rows
+        )
+        return pl.DataFrame({RULES: names}).with_columns(texts)
 
 
 def check_table(table: Table) -> None:
@@ -35,91 +119,99 @@ def check_table(table: Table) -> None:
     missing = [name for name in REQUIRED[table.kind] if name not in table.columns]
     if missing:
         raise SettingsError(f"sources.tables.{table.name}.columns: {missing[0]!r} is missing")
+    check_separators(table)
+    check_explode(table)
+    check_time_format(table)
 
 
 def map_rows(
-    rows: pl.DataFrame, table: Table, sources: Sources, earlier_columns: Collection[str] = frozenset()
+    rows: pl.DataFrame,
+    table: Table,
+    sources: Sources,
+    earlier_columns: Collection[str] = frozenset(),
+    numbers: Numbers | None = None,
 ) -> pl.DataFrame:
-    """Return the rows in the contract's columns, not yet validated.
+    """Return the rows in the contract's columns, not yet validated; a value that cannot be read is null.
 
-    An optional column that is computed from one of `earlier_columns`, which the source no longer has, is null. A
-    number that cannot be read keeps its text; a time that cannot be read is null. Raises `SourceError` when the
-    source lacks another column that the mapping names, and `PolarsError` when a column's type cannot be converted.
+    Raises as `map_source` does.
+    """
+    return map_source(rows, table, sources, earlier_columns, numbers).rows
+
+
+def map_source(
+    rows: pl.DataFrame,
+    table: Table,
+    sources: Sources,
+    earlier_columns: Collection[str] = frozenset(),
+    numbers: Numbers | None = None,
+) -> MappedRows:
+    """Map rows to the contract's columns: explode lists, leave out what `where` does not name, read every value.
+
+    With `numbers`, columns of text are numbers in SQL expressions that need them. An optional column that is
+    computed from one of `earlier_columns`, which the source no longer has, is null. Raises `SourceError` when the
+    source lacks another column that the mapping names, or when nothing decides whether 12/1/2010 is in December;
+    `PolarsError` when a column's type cannot be converted.
     """
     schema = pl.Schema(SCHEMAS[table.kind])
-    expressions = (_expression(name, rows, table, earlier_columns).alias(name) for name in schema)
-    mapped = rows.with_columns(expressions).select(*schema)
-    converted = mapped.select(
-        _convert(name, mapped.schema[name], schema[name], table, sources).alias(name) for name in schema
+    lines, without_elements = explode_rows(rows, table)
+    kept, filtered = filter_rows(lines, table, numbers)
+    wide = add_paths(
+        kept, mapped_texts(table, earlier_columns, kept.schema), f"sources.tables.{table.name}.columns"
     )
-    if table.kind != "events":
-        return converted
-    return converted.with_columns(pl.coalesce(EVENT_ID, row_hash(schema)).alias(EVENT_ID))
-
-
-def _expression(name: str, rows: pl.DataFrame, table: Table, earlier_columns: Collection[str]) -> pl.Expr:
-    """Return one contract column as an expression over the source's columns."""
-    mapped = table.columns.get(name)
-    required = name in REQUIRED[table.kind]
-    if mapped is None or (mapped == name and not required and name not in rows.columns):
-        return pl.lit(None)
-    dispensable = frozenset() if required else earlier_columns
-    if isinstance(mapped, str):
-        return _column(mapped, name, rows, table, dispensable)
-    columns = [_column(part, name, rows, table, dispensable) for part in mapped]
-    if name == CATEGORY:
-        return pl.concat_list(column.cast(pl.String) for column in columns)
-    if name == ATTRIBUTES:
-        return pl.struct(column.alias(part) for column, part in zip(columns, mapped, strict=True))
-    raise SettingsError(
-        f"sources.tables.{table.name}.columns.{name} = {list(mapped)!r}: "
-        f"expected a column or an SQL expression; only {CATEGORY} and {ATTRIBUTES} take a list"
+    given = wide.with_columns(
+        column_expression(name, wide, table, earlier_columns, numbers).alias(name) for name in schema
+    ).select(*schema)
+    table = _with_day_order(table, given, schema)
+    counts = MappingCounts(filtered, without_elements)
+    columns: list[pl.Series] = []
+    broken: list[pl.Series] = []
+    zones = (
+        wide[side_column(table.time_zone_column, wide, table, "time_zone_column")]
+        if table.time_zone_column
+        else None
     )
+    for name, dtype in schema.items():
+        reading, count = _read(name, given[name], dtype, table, sources, zones)
+        columns.append(reading.values.alias(name))
+        counts = counts.plus(count)
+        if reading.advice is not None:
+            broken.append(_broken_rule(name, reading.advice))
+    if table.currency_column is not None:
+        counts = counts.plus(MappingCounts(currencies=_currencies(wide, table)))
+    mapped = pl.DataFrame(columns)
+    if table.kind == "events":
+        mapped = mapped.with_columns(_event_ids(schema, wide))
+    return MappedRows(mapped, given, kept, _broken_rules(broken, mapped.height), counts, table)
 
 
-def _column(mapped: str, name: str, rows: pl.DataFrame, table: Table, dispensable: Collection[str]) -> pl.Expr:
-    if mapped in rows.columns:
-        return pl.col(mapped)
-    try:
-        expression = pl.sql_expr(mapped)
-    except pl.exceptions.PolarsError:
-        raise SettingsError(
-            f"sources.tables.{table.name}.columns.{name} = {mapped!r}: expected a column or an SQL expression"
-        ) from None
-    missing = [root for root in expression.meta.root_names() if root not in rows.columns]
-    if not missing:
-        return expression
-    if set(missing) <= set(dispensable):
-        return pl.lit(None)
-    root = next(root for root in missing if root not in dispensable)
-    source = "file" if table.query is None else "query"
-    raise SourceError(
-        f"column {root!r} of table {table.name!r} is missing; the {source} has {', '.join(rows.columns)}"
-    )
-
-
-def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
-    column = pl.col(name)
+def _read(
+    name: str, values: pl.Series, expected: pl.DataType, table: Table, sources: Sources, zones: pl.Series | None
+) -> tuple[Reading, MappingCounts]:
+    """Return a column of the contract as its type, and what was done to it."""
     if expected == TIMESTAMP_DTYPE:
-        return _as_time(column, dtype, table, sources)
+        times = read_times(values, table.time_format, table.time_zone or sources.time_zone, zones)
+        return times, MappingCounts(time_formats=times.counts)
+    if expected == pl.Float64 and (values.dtype == pl.String or not values.dtype.is_nested()):
+        amounts = read_amounts(values, table)
+        return amounts, MappingCounts(currencies=amounts.counts)
+    if expected == pl.Boolean:
+        return read_booleans(values), MappingCounts()
+    if name.endswith(ID_SUFFIX):
+        ids, changed, nulls = clean_ids(name, values, table, sources)
+        return Reading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
+    converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
+    return Reading(converted.to_series()), MappingCounts()
+
+
+def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table) -> pl.Expr:
+    column = pl.col(name)
     if name == EVENT:
-        return _as_text(column, dtype).replace(table.events)
+        return as_text(column, dtype).replace(table.events)
     if name == CATEGORY:
         return _as_path(column, dtype)
     if name == ATTRIBUTES and isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
-    return _as_text(column, dtype) if expected == pl.String else column
-
-
-def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Return numbers as decimal text, whole ones without a point; NaN and infinity become null."""
-    if dtype.is_decimal():  # of any length
-        return column.cast(pl.String).str.replace(r"\.0*$", "")
-    if dtype.is_float():
-        finite = pl.when(column.is_finite()).then(column)
-        whole = column.cast(pl.Int64, strict=False)
-        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(finite.cast(pl.String))
-    return column.cast(pl.String)
+    return as_text(column, dtype) if expected == pl.String else column
 
 
 def _as_path(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -130,39 +222,57 @@ def _as_path(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return pl.when(named.list.len() > 0).then(named)
 
 
-def _as_time(column: pl.Expr, dtype: pl.DataType, table: Table, sources: Sources) -> pl.Expr:
-    zone = table.time_zone or sources.time_zone
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return _in_calendar(column.cast(TIMESTAMP_DTYPE, strict=False))
-    if isinstance(dtype, pl.Datetime | pl.Date):
-        return _localized(column.cast(pl.Datetime("us"), strict=False), zone)
-    if table.time_format in MICROSECONDS:
-        microseconds = (column.cast(pl.Float64, strict=False) * MICROSECONDS[table.time_format]).round()
-        return _in_calendar(microseconds.cast(pl.Int64, strict=False).cast(TIMESTAMP_DTYPE))
-    text = column.cast(pl.String).str.strip_chars()
-    if table.time_format is None:
-        return pl.coalesce(
-            _parse(text, ISO_FORMATS_WITH_OFFSET, "UTC"), _localized(_parse(text, ISO_FORMATS), zone)
-        )
-    if any(offset in table.time_format for offset in OFFSETS):
-        return _parse(text, [table.time_format], "UTC")
-    return _localized(_parse(text, [table.time_format]), zone)
+def _with_day_order(table: Table, given: pl.DataFrame, schema: pl.Schema) -> Table:
+    """Return the table with the order of day and month that its times decide; raises `SourceError` if none does."""
+    if table.time_format is not None:
+        return table
+    for name, dtype in schema.items():
+        if dtype == TIMESTAMP_DTYPE and given.schema[name] == pl.String:
+            order, example = detect_day_order(given[name])
+            if order is not None:
+                return replace(table, time_format=order)
+            if example is not None:
+                raise SourceError(
+                    f"{name} of table {table.name!r}: nothing decides whether {example!r} has the day or the month "
+                    f"first: set time_format = {DAY_FIRST!r} or {MONTH_FIRST!r}"
+                )
+    return table
 
 
-def _parse(text: pl.Expr, formats: Iterable[str], zone: str | None = None) -> pl.Expr:
-    """Parse a text as a time by the first format that fits; null if none does."""
-    return pl.coalesce(
-        [text.str.to_datetime(time_format, time_unit="us", time_zone=zone, strict=False) for time_format in formats]
-    )
+def _event_ids(schema: pl.Schema, rows: pl.DataFrame) -> pl.Expr:
+    """Return the id of each event, made of the row if none is given; its line is added if one event has several."""
+    ids = pl.coalesce(EVENT_ID, row_hash(schema)).alias(EVENT_ID)
+    return pl.concat_str(ids, pl.lit(rows[LINE]), separator="-").alias(EVENT_ID) if LINE in rows.columns else ids
 
 
-def _localized(naive: pl.Expr, zone: str) -> pl.Expr:
-    """Convert local times to UTC; a repeated hour in autumn is the first one, a skipped hour in spring is null."""
-    time = _in_calendar(naive.dt.replace_time_zone("UTC")).dt.replace_time_zone(None)
-    local = time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    return local.dt.convert_time_zone("UTC")
+def _currencies(rows: pl.DataFrame, table: Table) -> dict[str, int]:
+    column = rows[side_column(str(table.currency_column), rows, table, "currency_column")].alias("currency")
+    named = column.cast(pl.String).str.strip_chars().str.to_uppercase().drop_nulls()
+    return dict(named.filter(named != "").value_counts().sort("currency").iter_rows())
 
 
-def _in_calendar(time: pl.Expr) -> pl.Expr:
-    """Return times in UTC; null outside the years 1 to 9999, which Polars cannot convert."""
-    return pl.when(time.is_between(FIRST, LAST)).then(time)
+def _broken_rule(name: str, advice: pl.Series) -> pl.Series:
+    """Return the rule that a column is readable where it is broken, with the advice on settings if there is any."""
+    rule = pl.when(pl.col("advice") == "").then(pl.lit(f"{name}_is_readable"))
+    rule = rule.otherwise(pl.format(f"{name}_is_readable: {{}}", "advice"))
+    frame = advice.alias("advice").to_frame()
+    return frame.select(pl.when(pl.col("advice").is_not_null()).then(rule).alias(name)).to_series()
+
+
+def _broken_rules(rules: Iterable[pl.Series], height: int) -> pl.Series:
+    frame = pl.DataFrame(list(rules))
+    if not frame.width:
+        return pl.Series(RULES, [None], dtype=pl.String).new_from_index(0, height)
+    joined = pl.concat_str(pl.all(), separator=", ", ignore_nulls=True)
+    return frame.select(pl.when(~pl.all_horizontal(pl.all().is_null())).then(joined).alias(RULES)).to_series()
+
+
+def _count(name: str, number: int) -> dict[str, int]:
+    return {name: number} if number else {}
+
+
+def _text(column: pl.Series) -> pl.Series:
+    """Return a column as text, lists joined by `CATEGORY_SEPARATOR`."""
+    if isinstance(column.dtype, pl.List):
+        return column.cast(pl.List(pl.String)).list.join(CATEGORY_SEPARATOR)
+    return column.struct.json_encode() if isinstance(column.dtype, pl.Struct) else column.cast(pl.String)

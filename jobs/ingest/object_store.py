@@ -5,18 +5,19 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
-from jobs.ingest.files import FORMATS, check_format, first_line, has_known_format
+from jobs.ingest.files import SUCCESS, SkippedFile, check_format, no_file_error, skip_reason
+from jobs.ingest.formats.chunks import first_line
 from recsys.errors import SettingsError, SourceError
 from recsys.settings.types import REDACTED, redact_address
 
@@ -81,8 +82,11 @@ class Store(Protocol):
 
     secrets: tuple[str, ...]
 
-    def find(self, path: str) -> list[str]:
-        """Return the paths of the files at a path, in a directory, or of a glob."""
+    def find(self, path: str) -> tuple[str, list[str]]:
+        """Return the directory that was searched, and the files at a path, in a directory, or of a glob.
+
+        Files `_SUCCESS` are among them whatever the glob. The directory is the path itself if it is a file.
+        """
         ...
 
     def version(self, path: str) -> str:
@@ -101,20 +105,22 @@ class Bucket:
         self._filesystem = filesystem
         self.secrets = secrets
 
-    def find(self, path: str) -> list[str]:
-        """Return the paths of the files at a path, under a directory, or of a glob."""
+    def find(self, path: str) -> tuple[str, list[str]]:
+        """Return the directory that was searched, and the files at a path, under a directory, or of a glob."""
         bucket = path.partition("/")[0]
         if GLOB.search(bucket) or not bucket:
             raise OSError("a bucket has a name without * ? [")
         if not GLOB.search(path):
             info = self._filesystem.get_file_info(path.rstrip("/"))
             if info.type == fs.FileType.File:
-                return [info.path]
+                return info.path, [info.path]
         fixed, pattern = _split(path)
-        files = [file for file in self._files_under(fixed) if has_known_format(file) and pattern.fullmatch(file)]
+        files = [
+            file for file in self._files_under(fixed) if pattern.fullmatch(file) or file.endswith(f"/{SUCCESS}")
+        ]
         if not files and self._filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
             raise OSError("the bucket does not exist")
-        return files
+        return fixed, files
 
     def _files_under(self, directory: str) -> Iterator[str]:
         selector = fs.FileSelector(directory, allow_not_found=True, recursive=True)
@@ -142,9 +148,9 @@ class Web:
 
     secrets = ()
 
-    def find(self, path: str) -> list[str]:
+    def find(self, path: str) -> tuple[str, list[str]]:
         """Return the path itself."""
-        return [path]
+        return path, [path]
 
     def version(self, path: str) -> str:
         """Return the entity tag or time of the last change, and the size; empty if the server sends neither."""
@@ -178,35 +184,75 @@ def is_remote(path: str) -> bool:
     return bool(separator)
 
 
-def find_remote_files(paths: tuple[str, ...], options: Mapping[str, str]) -> list[RemoteFile]:
-    """Return every readable file at the given addresses, sorted and without duplicates.
+def find_remote_files(
+    paths: Iterable[str], options: Mapping[str, str], require_success: bool = False
+) -> tuple[list[RemoteFile], list[SkippedFile]]:
+    """Return every readable file at the given addresses, and the files that are skipped.
 
-    Raises `SourceError` for an address without a file, or with one of an unknown format.
+    Both are sorted and without duplicates. Raises `SourceError` for an address without a readable file.
     """
     stores: dict[str, Store] = {}
     files: dict[str, RemoteFile] = {}
+    skipped: dict[str, str] = {}
     for address in paths:
-        scheme, _, path = address.partition("://")
+        scheme = address.partition("://")[0]
         if scheme not in stores:
-            with _source_errors(redact_address(address), Web()):
-                stores[scheme] = _connect(scheme, options)
-        files |= {file.display_name: file for file in _expand(address, path, stores[scheme])}
-    return [files[display_name] for display_name in sorted(files)]
+            stores[scheme] = _open_store(address, options)
+        found, reasons = _expand(address, stores[scheme], require_success)
+        files |= {file.display_name: file for file in found}
+        skipped |= reasons
+    return (
+        [files[name] for name in sorted(files)],
+        [SkippedFile(name, skipped[name]) for name in sorted(skipped.keys() - files)],
+    )
 
 
-def _expand(address: str, path: str, store: Store) -> list[RemoteFile]:
-    scheme = address.partition("://")[0]
-    if scheme in WEB:
+def find_manifest(address: str, options: Mapping[str, str]) -> RemoteFile:
+    """Return the file at an address, whatever its format."""
+    return _remote_file(address, address.partition("://")[2], _open_store(address, options))
+
+
+def _open_store(address: str, options: Mapping[str, str]) -> Store:
+    with _source_errors(redact_address(address), Web()):
+        return _connect(address.partition("://")[0], options)
+
+
+def _remote_file(address: str, path: str, store: Store) -> RemoteFile:
+    """Return a file; its path in a bucket is that after the scheme, on the web it is the address."""
+    if address.partition("://")[0] in WEB:
         name = PurePosixPath(unquote(urlsplit(address).path)).name
-        check_format(redact_address(address), name)
-        return [RemoteFile(redact_address(address), name, address, store)]
+        return RemoteFile(redact_address(address), name, address, store)
+    return RemoteFile(f"{address.partition('://')[0]}://{path}", PurePosixPath(path).name, path, store)
+
+
+def _expand(address: str, store: Store, require_success: bool) -> tuple[list[RemoteFile], dict[str, str]]:
+    scheme, _, path = address.partition("://")
+    if scheme in WEB:
+        file = _remote_file(address, path, store)
+        check_format(file.display_name, file.name)
+        return [file], {}
     with _source_errors(address, store):
-        keys = store.find(path)
-    if not keys:
-        raise SourceError(f"{address}: no {', '.join(FORMATS)} file found")
+        root, keys = store.find(path)
+    if keys == [root]:
+        check_format(f"{scheme}://{root}", root)
+        return [_remote_file(address, root, store)], {}
+    marked = {str(PurePosixPath(key).parent) for key in keys if PurePosixPath(key).name == SUCCESS}
+    has_marker = _contains(marked) if require_success else None
+    files: list[RemoteFile] = []
+    skipped: dict[str, str] = {}
     for key in keys:
-        check_format(f"{scheme}://{key}", key)
-    return [RemoteFile(f"{scheme}://{key}", PurePosixPath(key).name, key, store) for key in keys]
+        reason = skip_reason(PurePosixPath(key), PurePosixPath(root), has_marker)
+        if reason is None:
+            files.append(_remote_file(address, key, store))
+        elif PurePosixPath(key).name != SUCCESS:
+            skipped[f"{scheme}://{key}"] = reason
+    if not files:
+        raise no_file_error(address, skipped)
+    return files, skipped
+
+
+def _contains(folders: set[str]) -> Callable[[PurePath], bool]:
+    return lambda folder: str(folder) in folders
 
 
 def _connect(scheme: str, options: Mapping[str, str]) -> Store:

@@ -2,33 +2,31 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from jobs.ingest.files import (
-    Chunk,
-    absolute_path,
-    find_files,
-    has_inferred_types,
-    matching_tables,
-    read_chunks,
-)
+from jobs.ingest.files import NO_TABLE, FoundFile, SkippedFile, absolute_path, find_files, matching_tables
+from jobs.ingest.formats.chunks import Chunk
+from jobs.ingest.formats.numbers import Numbers, numbers_of
+from jobs.ingest.formats.registry import format_of, read_chunks
+from jobs.ingest.manifests import check_listed, expand_manifests
 from jobs.ingest.object_store import RemoteFile, find_remote_files, is_remote
 from jobs.ingest.queries import Connection, read_query
 from jobs.ingest.schema_drift import load_columns
+from jobs.ingest.source_records import read_records
 from jobs.ingest.watermark import Watermark, load_watermark
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.errors import SourceError
-from recsys.files import fingerprint, read_json
+from recsys.files import fingerprint
 from recsys.settings import Sources, Table
 from recsys.settings.types import redact_address
 
 log = structlog.get_logger(__name__)
 
 # Settings of a table that do not change how a row is mapped.
-NOT_MAPPING = ("query", "connection", "watermark", "lateness")
+NOT_MAPPING = ("query", "connection", "watermark", "lateness", "replaces", "complete", "max_bad_rows", "min_rows")
 # Rules that depend on the clock or on other settings, so that a rejected row may pass them later.
 CHANGING_RULES = {"timestamp_is_in_range", "event_is_known"}
 
@@ -42,9 +40,13 @@ class TableSource:
     """Name in messages."""
     file: str
     """Name in counts."""
+    source: str
+    """Table, and path of the file or connection: identifies the source for its later readings."""
     chunks: Iterator[Chunk]
     fingerprint: str
     """A hash of the content and the mapping."""
+    content: str = ""
+    """A hash of the content of a file."""
     version: str = ""
     """A hash of a remote file's version and the mapping, known without reading the file."""
     start: Watermark | None = None
@@ -53,6 +55,8 @@ class TableSource:
     """All columns that the table had in earlier ingests."""
     has_inferred_types: bool = False
     """Whether types are inferred from values, as for JSON Lines."""
+    numbers: Numbers | None = None
+    """Which columns of text hold numbers, for a delimited file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class IngestPlan:
     sources: Sources
     lake: Lake
     full: bool = False
+    skipped: list[SkippedFile] = field(default_factory=list[SkippedFile])
+    """Files that were found and are not read; complete when all sources of files are read."""
 
     def query_fingerprint(self, table: Table) -> str:
         """Return a hash of a table's query and mapping; a watermark is valid only while the hash stays the same."""
@@ -86,34 +92,28 @@ class IngestPlan:
         """Return fingerprints and versions of the files that would give the same rows if they were read again."""
         if self.full or table.watermark is None:
             return frozenset()
-        files = (self.lake.directory / "ingests").glob(f"{table.name}-*.json")
-        records = {file.stem.removeprefix(f"{table.name}-"): read_json(file) for file in files}
-        final = {name: record for name, record in records.items() if not CHANGING_RULES & record["rules"].keys()}
-        return frozenset(final) | {record["state"] for record in final.values() if record.get("state")}
+        records = [record for record in read_records(self.lake) if record.table == table.name]
+        final = [record for record in records if not CHANGING_RULES & record.rules.keys()]
+        return frozenset(hashed for record in final for hashed in (record.fingerprint, record.version) if hashed)
 
     def file_sources(self, paths: Sequence[str], scratch: Path) -> Iterator[TableSource]:
         """Yield each file under the paths with each table that reads it, except files that were ingested before.
 
-        A remote file is copied to `scratch`, and removed when the next source is requested. Raises `SourceError` if
-        no table reads any of the files, or if none reads a file that was named.
+        A remote file is copied to `scratch`, and removed when the next source is requested. A manifest stands for
+        the files that it lists. Files that are skipped are added to `skipped`. Raises `SourceError` if no table
+        reads any of the files, if none reads a file that was named, or if a file changes while it is read.
         """
-        remote = tuple(path for path in paths if is_remote(path))
-        local = tuple(path for path in paths if path not in remote)
-        named = {str(absolute_path(Path(path))) for path in local if Path(path).is_file()}
-        named |= set(map(redact_address, remote))
-        files: list[Path | RemoteFile] = [*(find_files(local) if local else [])]
-        files += find_remote_files(remote, self.sources.storage_options)
+        files, named = self._find(paths, scratch)
         ingested = {table.name: self.ingested_files(table) for table in self.sources.file_tables}
         read = matching = 0
         for file in files:
             tables = matching_tables(file.name, self.sources)
-            display_name = str(file) if isinstance(file, Path) else file.display_name
-            if not tables and display_name in named:
+            if not tables:
                 patterns = ", ".join(table.files for table in self.sources.file_tables)
-                expected = patterns or "events*, items*, users*"
-                raise SourceError(
-                    f"{display_name}: no table reads a file of this name; expected one like {expected}"
-                )
+                reason = f"{NO_TABLE}; expected one like {patterns or 'events*, items*, users*'}"
+                if file.display_name in named:
+                    raise SourceError(f"{file.display_name}: {reason}")
+                self.skipped.append(SkippedFile(file.display_name, reason))
             matching += len(tables)
             for source in self._file_sources(file, tables, ingested, scratch):
                 read += 1
@@ -123,12 +123,32 @@ class IngestPlan:
         if matching > read:
             log.info("files skipped, ingested before", files=matching - read)
 
+    def _find(self, paths: Sequence[str], scratch: Path) -> tuple[list[FoundFile | RemoteFile], set[str]]:
+        """Return the files under the paths that can be read, and the display names of those that were named."""
+        sources = self.sources
+        expanded, listed = expand_manifests(paths, sources.storage_options, scratch)
+        remote = [path for path in expanded if is_remote(path)]
+        local = [path for path in expanded if not is_remote(path)]
+        local_files, skipped = find_files(local, sources.require_success, self.lake.directory.resolve())
+        remote_files, skipped_remote = find_remote_files(remote, sources.storage_options, sources.require_success)
+        self.skipped.extend([*skipped, *skipped_remote])
+        sizes: dict[str, int | None] = {file.display_name: file.size for file in local_files}
+        check_listed(listed, sizes | {file.display_name: None for file in remote_files})
+        named = {str(absolute_path(Path(path))) for path in local if Path(path).is_file()}
+        return [*local_files, *remote_files], named | set(map(redact_address, remote))
+
     def _file_sources(
-        self, file: Path | RemoteFile, tables: list[Table], ingested: dict[str, frozenset[str]], scratch: Path
+        self,
+        file: FoundFile | RemoteFile,
+        tables: list[Table],
+        ingested: dict[str, frozenset[str]],
+        scratch: Path,
     ) -> Iterator[TableSource]:
         """Yield the sources of one file; a remote file is copied first, unless its version was ingested before."""
-        if isinstance(file, Path):
-            yield from self._copy_sources(file, str(file), [(table, "") for table in tables], ingested)
+        if isinstance(file, FoundFile):
+            due = [(table, "") for table in tables]
+            for source in self._copy_sources(file.path, file.display_name, due, ingested):
+                yield replace(source, chunks=_unchanged(source.chunks, file))
             return
         versions = [(table, _version(file, table, self.sources)) for table in tables]
         due = [(table, version) for table, version in versions if version not in ingested.get(table.name, ())]
@@ -141,6 +161,8 @@ class IngestPlan:
         self, file: Path, display_name: str, tables: list[tuple[Table, str]], ingested: dict[str, frozenset[str]]
     ) -> Iterator[TableSource]:
         content = fingerprint(file) if tables else ""
+        file_format = format_of(file.name)
+        assert file_format is not None
         for table, version in tables:
             name = _hash(f"{file.name} {content} {_mapping(table, self.sources)}")
             if name not in ingested.get(table.name, ()):
@@ -148,12 +170,15 @@ class IngestPlan:
                     table,
                     display_name,
                     file.name,
+                    f"{table.name}/{display_name}",
                     read_chunks(file, table, self.sources.chunk_rows, display_name),
                     name,
+                    content,
                     version,
                     self.start_watermark(table),
                     self.earlier_columns(table),
-                    has_inferred_types(file.name),
+                    file_format.has_inferred_types,
+                    numbers_of(file, table) if file_format.is_delimited else None,
                 )
 
     def query_sources(self, connections: dict[str, Connection], scratch: Path) -> Iterator[TableSource]:
@@ -166,11 +191,18 @@ class IngestPlan:
                 table,
                 f"table {table.name!r} on connection {connection.name!r}",
                 connection.name,
+                f"{table.name}/{connection.name}",
                 read_query(table, connection, self.sources.chunk_rows, start, scratch),
                 _hash(f"{self.query_fingerprint(table)} {start!r}"),
                 earlier_columns=self.earlier_columns(table),
                 has_inferred_types=connection.scheme == "sqlite",
             )
+
+
+def _unchanged(chunks: Iterator[Chunk], file: FoundFile) -> Iterator[Chunk]:
+    """Yield the chunks of a file; raises `SourceError` when it has changed since it was found."""
+    yield from chunks
+    file.check_unchanged()
 
 
 def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
@@ -182,7 +214,7 @@ def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
 def _mapping(table: Table, sources: Sources) -> str:
     """Return the settings that determine how a table's rows are mapped, as text."""
     values = sorted((name, value) for name, value in asdict(table).items() if name not in NOT_MAPPING)
-    return f"{sources.time_zone} {values!r}"
+    return f"{sources.time_zone} {sources.null_ids!r} {values!r}"
 
 
 def _hash(text: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from jobs.ingest.files import Chunk, first_line
+from jobs.ingest.formats.chunks import Chunk, first_line
 from jobs.ingest.watermark import Watermark, check_watermark, is_applicable
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import Sources, Table

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.files import read_json, write_json
 

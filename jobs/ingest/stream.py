@@ -6,17 +6,22 @@ replaced.
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import polars as pl
 
+from jobs.ingest.source_records import read_ingests
 from jobs.ingest.stream_entries import (
     EVENTS,
     ITEMS,
+    change_times,
     decode_entries,
     flag_rows,
     impression_rows,
@@ -25,10 +30,11 @@ from jobs.ingest.stream_entries import (
     unreadable_rows,
 )
 from jobs.ingest.validation import rejected_rows
-from jobs.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, Lake
+from jobs.lake.facts import last_values
+from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE, ONLINE_CHANGES_FILE, Lake
 from recsys.contract import Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
-from recsys.schema import ITEM_ID
+from recsys.schema import CHANGED_ONLINE_AT, ITEM_ID
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
@@ -41,7 +47,7 @@ from recsys.store.event_stream import (
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD, Keys
 
 BLOCK_ENTRIES: Final = 10_000
-PART: Final = "online"  # prefix of the names of a block's files in directories shared with ingests
+PART: Final = ONLINE  # prefix of the names of a block's files in directories shared with ingests
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,8 @@ class _Block:
         for file in set(blocks) - set(self.written):
             if first <= entry_sort_key("-".join(file.stem.split("-")[-2:])) <= last:
                 file.unlink()
-        tables = [file for name in ("items", LABELS) if (file := directory / f"{name}.parquet").exists()]
-        flush([*self.written, *tables, *directory.glob(f"events/*/*/{PART}-{self.first}-*.parquet")])
+        tables = (f"facts/items/{ONLINE}.parquet", ONLINE_CHANGES_FILE, "items.parquet", f"{LABELS}.parquet")
+        flush([*self.written, *(file for name in tables if (file := directory / name).exists())])
 
 
 def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
@@ -137,15 +143,15 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     schema = events_schema(sources.event_weights, latest)
     events, failure = schema.filter(mapped_rows(rows[EVENT_FIELD], EVENTS, sources), cast=True)
     invalid += block.quarantine("events", rejected_rows(failure))
-    added = lake.add_events(events.lazy(), f"{PART}-{block.first}") if events.height else 0
+    added, files = lake.add_online_events(events.lazy()) if events.height else (0, ())
+    block.written.extend(files)
 
     shown, failure = impressions_schema(latest).filter(impression_rows(rows[IMPRESSIONS_FIELD]), cast=True)
     invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
-    changes, failure = Items.filter(mapped_rows(rows[ITEM_FIELD], ITEMS, sources), cast=True)
-    invalid += block.quarantine("items", rejected_rows(failure))
-    items = lake.merge_items(_last_values(changes)) if changes.height else 0
+    items, rejected_items = _write_items(rows[ITEM_FIELD], lake, sources)
+    invalid += block.quarantine("items", rejected_items)
 
     flags, failure = flags_schema(latest).filter(flag_rows(rows[FLAG_FIELD]), cast=True)
     invalid += block.quarantine(FLAGS, rejected_rows(failure))
@@ -153,13 +159,34 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
 
     new_labels, failure = Labels.filter(label_rows(rows[LABEL_FIELD]), cast=True)
     invalid += block.quarantine(LABELS, rejected_rows(failure))
-    labels = lake.upsert(LABELS, new_labels) if new_labels.height else 0
+    labels = lake.upsert_labels(new_labels) if new_labels.height else 0
 
     block.finish()
     duplicates = events.height - added
     return ArchiveResult(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
 
 
-def _last_values(changes: pl.DataFrame) -> pl.DataFrame:
-    """Return one row for each item, with the last non-null value of each column among its changes."""
-    return changes.group_by(ITEM_ID, maintain_order=True).agg(pl.all().drop_nulls().last()).select(changes.columns)
+def _write_items(rows: Sequence[msgspec.Struct], lake: Lake, sources: Sources) -> tuple[int, pl.DataFrame]:
+    """Take item changes into the lake, each after the ingest that it followed.
+
+    An archive may come long after a change, when ingests have read the feeds that came after it. Returns the number
+    of items, and the rows that broke a rule.
+    """
+    ingests = read_ingests(lake)
+    starts = list(accumulate((datetime.fromisoformat(ingest["when"]) for ingest in ingests), max))
+    numbers = [0, *(ingest["number"] for ingest in ingests)]
+    made_at = [moment or datetime.max.replace(tzinfo=UTC) for moment in change_times(rows)[CHANGED_ONLINE_AT]]
+    by_ingest: dict[int, list[msgspec.Struct]] = {}
+    for row, moment in zip(rows, made_at, strict=True):
+        by_ingest.setdefault(numbers[bisect_right(starts, moment)], []).append(row)
+
+    item_ids: set[str] = set()
+    rejected = [rejected_rows(Items.filter(mapped_rows([], ITEMS, sources), cast=True)[1])]
+    for number, part in sorted(by_ingest.items()):
+        changes, failure = Items.filter(mapped_rows(part, ITEMS, sources), cast=True)
+        rejected.append(rejected_rows(failure))
+        if changes.height:
+            lake.merge_online_items(last_values(changes, ITEM_ID), number)
+        item_ids.update(changes[ITEM_ID])
+    lake.merge_online_times(change_times(rows).drop_nulls())
+    return len(item_ids), pl.concat(rejected)

@@ -12,6 +12,7 @@ from jobs.ingest.mapping import map_rows
 from jobs.ingest.validation import RULES
 from recsys.contract import Events, Flags, Impressions, Items, Labels
 from recsys.schema import (
+    CHANGED_ONLINE_AT,
     CONTEXT,
     ITEM_ID,
     LABELED_AT,
@@ -25,6 +26,7 @@ from recsys.schema import (
 )
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry
+from recsys.store.item_changes import UPDATED_AT
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
 
 UNREADABLE: Final = "entry_is_readable"
@@ -76,6 +78,11 @@ def mapped_rows(rows: Sequence[msgspec.Struct], table: Table, sources: Sources) 
     return map_rows(_frame(rows, JSON_SCHEMAS[table.kind]), table, sources)
 
 
+def change_times(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Return the time of each item change, as `ONLINE_CHANGE_DTYPES`; null for a change without one."""
+    return _frame(rows, CHANGES).select(ITEM_ID, _time(UPDATED_AT).alias(CHANGED_ONLINE_AT))
+
+
 def impression_rows(answers: Sequence[msgspec.Struct]) -> pl.DataFrame:
     """Return answers in the columns of `Impressions`: one row for each item."""
     shown = _frame(answers, ANSWER).filter(pl.col("items").list.len() > 0)
@@ -104,7 +111,7 @@ def _time(name: str) -> pl.Expr:
 
 
 def _frame(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
-    return pl.DataFrame([msgspec.structs.asdict(row) for row in rows], schema=schema)
+    return pl.DataFrame([[getattr(row, name) for name in schema] for row in rows], schema=schema, orient="row")
 
 
 def _json_schema(schema: type[dy.Schema]) -> pl.Schema:
@@ -132,6 +139,7 @@ JSON_SCHEMAS = {
     "flags": _json_schema(Flags),
     "labels": _json_schema(Labels),
 }
+CHANGES = pl.Schema({**JSON_SCHEMAS["items"], UPDATED_AT: pl.String})
 ANSWER = pl.Schema(
     {
         "items": pl.List(pl.String),
@@ -147,7 +155,7 @@ ANSWER = pl.Schema(
 DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     EVENT_FIELD: _decoder(JSON_SCHEMAS["events"]),
     IMPRESSIONS_FIELD: msgspec.json.Decoder(_Impressions),
-    ITEM_FIELD: _decoder(JSON_SCHEMAS["items"]),
+    ITEM_FIELD: _decoder(CHANGES),
     FLAG_FIELD: _decoder(JSON_SCHEMAS["flags"]),
     LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
 }

@@ -5,26 +5,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import cast
 
 import dataframely as dy
 import polars as pl
 
-from jobs.ingest.files import SCHEMAS, first_line
-from jobs.ingest.mapping import map_rows
+from jobs.ingest.files import SCHEMAS
+from jobs.ingest.formats.chunks import broken_line_frame, first_line
+from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
-from jobs.lake import TABLES, Lake, scan_files
+from jobs.lake.event_writer import scan_files
+from jobs.lake.facts import first_values, last_values
+from jobs.lake.lake import FACT_TABLES, Lake
 from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
 from recsys.pseudonyms import pseudonymize_users
-from recsys.schema import EVENT, TIMESTAMP
+from recsys.schema import EVENT, SOURCE, TIMESTAMP
 from recsys.settings import Sources, Table
 from recsys.settings.types import REDACTED
 
-RULES = "rules"  # column of quarantine files: names of the rules that a row broke, separated by commas
 DAY_LENGTH = len("2017-12-30")
-BROKEN_LINE = "line_is_whole"
 RULE_NAMES = {"nullability": "is_given", "dtype": "is_readable"}
 UNREADABLE_TIME = f"{TIMESTAMP}|nullability"  # a time that cannot be read is null
 
@@ -45,6 +47,10 @@ class StagedTable:
     """Rule -> rows that broke it."""
     watermark: Watermark | None
     """The greatest watermark of the rows."""
+    counts: MappingCounts
+    """What the mapping did to the rows."""
+    notes: tuple[str, ...] = ()
+    """How the source was read, where that was not given."""
 
     @property
     def table(self) -> Table:
@@ -68,38 +74,51 @@ def stage(
     table = source.table
     rules: Counter[str] = Counter()
     rows = valid = skipped = 0
-    watermark, columns = None, pl.Schema()
+    watermark, columns, counts = None, pl.Schema(), MappingCounts()
+    notes: dict[str, None] = {}
     for part in ("valid", "quarantine"):
         (directory / part).mkdir(parents=True)
     schema = events_schema(sources.event_weights, latest) if table.kind == "events" else SCHEMAS[table.kind]
+    schema = cast(type[dy.Schema], type("NumberedRows", (schema,), {ROW: dy.UInt32()}))
     for number, chunk in enumerate(source.chunks):
         columns = columns or chunk.rows.schema
-        accepted, failure, chunk_watermark, below = _check(chunk.rows, schema, source, sources, latest)
-        rejected = rejected_rows(failure)
-        broken = pl.DataFrame({"line": chunk.broken_lines}, schema={"line": pl.String})
-        rows += chunk.rows.height - below + broken.height
+        checked = _check(chunk.rows, schema, source, table, sources, latest)
+        table, accepted, rejected = checked.table, checked.accepted, checked.rejected
+        broken = broken_line_frame(chunk.broken_lines)
+        notes.update(dict.fromkeys(chunk.notes))
+        rows += accepted.height + rejected.height + broken.height
         valid += accepted.height
-        skipped += below
-        watermark = later_watermark(watermark, chunk_watermark)
-        rules.update({_rule_name(rule): count for rule, count in failure.counts().items()})
-        rules.update({BROKEN_LINE: broken.height} if broken.height else {})
+        skipped += checked.skipped
+        counts = counts.plus(checked.counts)
+        watermark = later_watermark(watermark, checked.watermark)
+        rules.update(rejected[RULES].str.split(", ").explode().drop_nulls())
+        rules.update(broken[RULES].to_list())
         if pseudonym_key is not None:
             accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
             broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
-        _deduplicate(accepted, table).write_parquet(directory / "valid" / f"{number:06d}.parquet")
+        _staged_rows(accepted, source).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined_rows(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
-    return StagedTable(source, directory, columns, rows, valid, skipped, dict(rules), watermark)
+    return StagedTable(
+        source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)
+    )
 
 
 def rejected_rows(failure: dy.FailureInfo) -> pl.DataFrame:
     """Return the rows that broke a rule, with every value as text and the names of the rules."""
-    details = failure.details()
     invalid = failure.invalid()
-    rule_columns = [name for name in details.columns if name not in invalid.columns]
+    return invalid.select(
+        _broken_rules(failure), *(_as_text(name, dtype) for name, dtype in invalid.schema.items())
+    )
+
+
+def _broken_rules(failure: dy.FailureInfo) -> pl.Series:
+    """Return the names of the rules that each invalid row broke, separated by commas."""
+    details = failure.details()
+    rule_columns = [name for name in details.columns if name not in failure.invalid().columns]
     names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_rule_name(rule))) for rule in rule_columns]
     rules = pl.concat_str(names, separator=", ", ignore_nulls=True)
-    return details.select(rules.alias(RULES), *(_as_text(name, dtype) for name, dtype in invalid.schema.items()))
+    return details.select(rules.alias(RULES)).to_series()
 
 
 def read_quarantine(lake: Lake, first_day: date, last_day: date) -> QuarantineCounts:
@@ -119,22 +138,41 @@ def read_quarantine(lake: Lake, first_day: date, last_day: date) -> QuarantineCo
     return QuarantineCounts(tuple(dated.rows()), int(undated["len"].sum()))
 
 
-def _check(
-    rows: pl.DataFrame, schema: type[dy.Schema], source: TableSource, sources: Sources, latest: datetime
-) -> tuple[pl.DataFrame, dy.FailureInfo, Watermark | None, int]:
-    """Map and check the rows of a chunk.
+@dataclass(frozen=True)
+class _CheckedRows:
+    """The rows of a chunk, in the contract's columns."""
 
-    Returns the rows that keep the rules, in the contract's columns; information on the others; the greatest
-    watermark; and the number of rows skipped because their watermark is below the start watermark.
-    """
-    table, watermark = source.table, None
+    accepted: pl.DataFrame
+    """Rows that keep the rules."""
+    rejected: pl.DataFrame
+    """The others, as text, with `RULES`."""
+    counts: MappingCounts
+    watermark: Watermark | None
+    skipped: int
+    """Rows with a watermark below the start watermark."""
+    table: Table
+    """The table, with what the rows decide about the format of those that follow."""
+
+
+def _check(
+    rows: pl.DataFrame,
+    schema: type[dy.Schema],
+    source: TableSource,
+    table: Table,
+    sources: Sources,
+    latest: datetime,
+) -> _CheckedRows:
+    """Map and check the rows of a chunk of a source by a table."""
+    watermark = None
     try:
         due = rows
         if table.watermark is not None:
             check_watermark(rows.schema, table)
             due = rows_from(rows, table, source.start)
             watermark = greatest_watermark(due, table, latest)
-        accepted, failure = schema.filter(map_rows(due, table, sources, source.earlier_columns), cast=True)
+        mapped = map_source(due, table, sources, source.earlier_columns, source.numbers)
+        accepted, failure = schema.filter(mapped.readable(), cast=True)
+        rejected = mapped.rejected(failure.invalid()[ROW], _broken_rules(failure))
     except SourceError as error:
         raise SourceError(f"{source.display_name}: {error}") from None
     except pl.exceptions.PolarsError as error:
@@ -142,17 +180,26 @@ def _check(
         raise SourceError(
             f"{source.display_name}: columns of table {table.name!r} cannot be computed: {reason}"
         ) from None
-    return accepted, failure, watermark, rows.height - due.height
+    return _CheckedRows(
+        accepted.drop(ROW), rejected, mapped.counts, watermark, rows.height - due.height, mapped.table
+    )
 
 
-def _deduplicate(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return the last row of each item or user; events are deduplicated when they enter the lake.
+def _staged_rows(rows: pl.DataFrame, source: TableSource) -> pl.DataFrame:
+    """Return events with their source, and one row for each item or user.
 
     The tables of items and users are later in memory as a whole, so a file with many rows for each is reduced here.
     """
+    table = source.table
     if table.kind == "events":
-        return rows
-    return rows.unique(TABLES[table.kind][1], keep="last", maintain_order=True)
+        return rows.with_columns(pl.lit(source.source).alias(SOURCE))
+    return one_of_each(rows, table)
+
+
+def one_of_each(rows: pl.DataFrame | pl.LazyFrame, table: Table) -> pl.DataFrame:
+    """Return one row for each item or user, with the first or last value of each column, as `table.keep` says."""
+    values = last_values if table.watermark or table.keep == "last" else first_values
+    return values(rows, FACT_TABLES[table.kind][1])
 
 
 def _rule_name(rule: str) -> str:
@@ -162,8 +209,8 @@ def _rule_name(rule: str) -> str:
 
 
 def _quarantined_rows(rejected: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
-    """Return the rejected rows, followed by the broken lines in a column `line`."""
-    return pl.concat([rejected, broken.with_columns(pl.lit(BROKEN_LINE).alias(RULES))], how="diagonal")
+    """Return the rejected rows, followed by the broken lines in columns `line` and `line_number`."""
+    return pl.concat([rejected, broken], how="diagonal")
 
 
 def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:

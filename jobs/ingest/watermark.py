@@ -4,15 +4,16 @@ They are stored in the lake, `watermarks/<table>.json`, once all rows up to them
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.errors import SourceError
 from recsys.files import read_json, write_json
 from recsys.schema import TIMESTAMP_DTYPE
@@ -123,6 +124,21 @@ def store_watermark(lake: Lake, table: Table, query_fingerprint: str, watermark:
     """Store the table's watermark, once all rows up to it are in the lake."""
     value = watermark.value if isinstance(watermark.value, Decimal) else watermark.value.isoformat()
     write_json(_file(lake, table), {"mark": query_fingerprint, "kind": watermark.kind, "value": str(value)})
+
+
+def stored_watermarks(lake: Lake) -> dict[str, Any]:
+    """Return the stored watermarks of all tables as `restore_watermarks` takes them."""
+    return {file.stem: read_json(file) for file in sorted((lake.directory / "watermarks").glob("*.json"))}
+
+
+def restore_watermarks(lake: Lake, tables: Iterable[str], stored: Mapping[str, Any]) -> None:
+    """Restore earlier watermarks of some tables; a table that had none is read from its start again."""
+    for table in tables:
+        file = lake.directory / "watermarks" / f"{table}.json"
+        if table in stored:
+            write_json(file, stored[table])
+        else:
+            file.unlink(missing_ok=True)
 
 
 def _comparable(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:

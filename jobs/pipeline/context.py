@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.progress import Progress
 from recsys.settings import Settings

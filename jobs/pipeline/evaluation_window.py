@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.interactions import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users

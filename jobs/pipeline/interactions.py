@@ -7,7 +7,7 @@ import polars as pl
 from features.events import load_events
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.pairs import user_item_pairs
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES
 from recsys.data.interactions import Interactions, build_interactions

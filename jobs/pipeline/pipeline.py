@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run

@@ -18,7 +18,8 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter
 
-from jobs.lake import DATE, FLAGS, TABLES, Lake
+from jobs.lake.event_writer import DATE, partition_files
+from jobs.lake.lake import FLAGS, TABLES, Lake
 from recsys.errors import RunError
 from recsys.files import atomic_write, fingerprint, read_json, remove_partial, write_json
 from recsys.settings import Settings
@@ -172,17 +173,20 @@ def _hash_json(value: Any) -> str:
 
 
 def _lake_files(lake: Lake, as_of: datetime) -> list[str]:
-    """List the lake's files of days before `as_of`, whose names identify their content: event files never change.
+    """List what identifies the content of the lake's files of days before `as_of`.
 
-    Files of later days are no input of the run.
+    Files of events are identified by name, size and time of their last change, as reading all of them takes long;
+    an ingest writes only those that change. Files of later days are no input of the run.
     """
     last = f"{DATE}={as_of.astimezone(UTC) - timedelta(microseconds=1):%Y-%m-%d}"
-    events = sorted(file for file in (lake.directory / "events").rglob("*.parquet") if file.parent.name <= last)
-    names = [str(file.relative_to(lake.directory)) for file in events]
+    days = [file for file in partition_files(lake.directory / "events") if file.parent.name <= last]
+    events = [
+        f"{file.relative_to(lake.directory)} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in days
+    ]
     tables = [lake.directory / f"{table}.parquet" for table in TABLES]
     flags = sorted(file for file in (lake.directory / FLAGS).rglob("*.parquet") if file.parent.name <= last)
-    names += [str(file.relative_to(lake.directory)) for file in flags]
-    return names + [fingerprint(table) for table in tables if table.exists()]
+    flag_names = [str(file.relative_to(lake.directory)) for file in flags]
+    return [*events, *flag_names, *(fingerprint(table) for table in tables if table.exists())]
 
 
 def _reset_peak_memory() -> None:

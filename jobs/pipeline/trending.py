@@ -8,9 +8,9 @@ from typing import Final, cast
 import polars as pl
 
 from features.events import days_since, decay, events_before, exact_sum
-from jobs.lake import Lake, open_lake
+from jobs.lake.lake import Lake, open_lake
 from jobs.pipeline.models import build_configured_model
-from jobs.pipeline.steps.lists import trending_list, unavailable_items
+from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
 from jobs.progress import Progress
 from recsys.data.trust import trust_from_active_days, trusted_counts
@@ -70,7 +70,7 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
     item_ids = IdMap.from_ids(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
-    unavailable = unavailable_items(item_ids, lake.items().collect())
+    unavailable = unlisted_items(item_ids, lake.items().collect(), as_of)
     return trending_list(trend, item_ids, unavailable, settings.lists.popular_items)
 
 

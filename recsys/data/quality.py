@@ -17,6 +17,8 @@ class SourceCounts:
     """Rows that broke a rule and were moved to quarantine."""
     rules: Mapping[str, int]
     """Rule -> rows that broke it; a row may break several."""
+    findings: tuple[str, ...] = ()
+    """How the rows were read, and what may be wrong with them although they keep all rules."""
 
 
 @dataclass(frozen=True)

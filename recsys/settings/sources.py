@@ -7,11 +7,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from recsys.schema import DEFAULT_WEIGHTS
-from recsys.settings.types import STRICT, Days, Name, Positive, Secret, SourceAddress, TimeZone
+from recsys.settings.types import STRICT, Days, Name, Positive, Secret, Share, SourceAddress, TimeZone
 
 Kind = Literal["events", "items", "users"]
 # A column name, a Polars SQL expression over the columns of the file, or a list of columns.
 ColumnMapping = str | tuple[str, ...]
+NULL_IDS = (
+    "", "0", "-1", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "(null)", "\\n", "undefined", "anonymous",
+    "guest",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -26,18 +30,32 @@ class Table:
     """Glob of the names of the files it reads, such as `transactions*.parquet`; several tables may read one
     file."""
     columns: dict[str, ColumnMapping] = field(default_factory=dict[str, ColumnMapping])
-    """Column of the contract -> column of the file, SQL expression, or list of columns (category path,
-    attributes)."""
+    """Column of the contract -> column of the file, path into a nested column (`user.id`), SQL expression, or list
+    of columns (category path, attributes, date and time)."""
     events: dict[str, str] = field(default_factory=dict[str, str])
     """Event name in the file -> event name of the contract; a name that is not listed is kept."""
     time_zone: TimeZone | None = None
     """Time zone of times without an offset; `sources.time_zone` if not set."""
     time_format: str | None = None
-    """Format of times written as text: a strptime format, `epoch_s` or `epoch_ms`; ISO 8601 if not set."""
-    encoding: str = "utf-8"
-    """Encoding of CSV and JSON Lines files."""
-    separator: Annotated[str, Field(pattern=r"^[\t -~]$")] = ","
-    """Character between the fields of a CSV file."""
+    """Format of times: a strptime format; `epoch_s`, `epoch_ms`, `epoch_us` or `epoch_ns` (numbers since 1970);
+    `excel` (days since 1900); `day_first` or `month_first` (12/1/2010). If not set: ISO 8601, 31.12.2011 17:05, and
+    numbers since 1970 in the unit that puts them between 2000 and 2099."""
+    encoding: str | None = None
+    """Encoding of text files, such as `cp1252`. If not set: the one of the byte order mark, else UTF-8 if the whole
+    file fits, else the most likely one, which the ingest reports."""
+    separator: Annotated[str, Field(pattern=r"^[\t -~]$")] | None = None
+    """Character between the fields of a delimited file; detected among comma, semicolon, tab and | if not set."""
+    quote: Annotated[str, Field(pattern=r"^[!-~]?$")] = '"'
+    """Character around fields of a delimited file that contain separators or line ends; empty if there is none."""
+    header: bool = True
+    """Whether the first line of a delimited file or a sheet, after `skip_rows`, has the names of the columns."""
+    column_names: tuple[str, ...] = ()
+    """Names of the columns from the first one on, in place of those of the header. A column without a name here or
+    in the header is called `column_1`, `column_2`, …."""
+    skip_rows: Annotated[int, Field(ge=0)] = 0
+    """Number of lines before the header of a delimited file or a sheet, or before its rows if it has no header."""
+    sheet: str | None = None
+    """Name of the sheet of an Excel workbook; the first one if not set."""
     query: str | None = None
     """SQL query, in the dialect of the database, whose rows are read in place of files."""
     connection: SourceAddress | None = field(default=None, repr=False)
@@ -47,6 +65,38 @@ class Table:
     lateness: Annotated[float, Field(ge=0)] = 1.0
     """How far below the greatest value seen an ingest starts to read: days if `watermark` is a time, its own unit
     if it is a number."""
+    replaces: Literal["auto", "always", "never"] = "auto"
+    """Whether the events of a file or query replace those that it gave before. `auto`: if the file is the same and
+    only its mapping changed, or if the new events cover the days of the earlier ones."""
+    keep: Literal["first", "last"] = "first"
+    """Which of several values of an item's or user's column in a file counts: the first, as in exports of variants,
+    or the last, as in logs. Of a table with a watermark it is the last."""
+    complete: bool = False
+    """Whether each reading of an items table holds the whole catalogue, so that an item it lacks is unavailable."""
+    max_bad_rows: Share | None = None
+    """Greatest share of rows that may break a rule; `sources.max_bad_rows` if not set."""
+    min_rows: Share | None = None
+    """Least share of the rows of its last reading that a file or query must have; `sources.min_rows` if not set."""
+    explode: str | None = None
+    """Column or path of a list of objects or its JSON text, such as `ecommerce.items`: each element becomes a row.
+    The fields of an element are paths below it (`ecommerce.items.price`)."""
+    where: str | None = None
+    """SQL condition on the columns of the file, after `explode`; other rows are left out and counted, and are not
+    invalid."""
+    time_zone_column: str | None = None
+    """Column or path that holds the time zone of each row's times, such as Europe/Warsaw, CET or +02:00;
+    `time_zone` where it is empty."""
+    ids: Literal["reject", "strip", "underscore"] = "reject"
+    """What is done with an id with white space inside: `reject` the row, `strip` the white space, or put an
+    `underscore` in its place. White space around an id is always removed."""
+    float_ids: bool = True
+    """Whether an id such as 17850.0 is a number written as a float, 17850."""
+    decimal: Literal[".", ","] = "."
+    """Decimal separator of amounts written as text."""
+    thousands: Literal["", ".", ",", " ", "'"] = ""
+    """Separator of thousands of amounts written as text; a space stands for any kind of space."""
+    currency_column: str | None = None
+    """Column or path that holds the currency of each row's amounts; an ingest counts the rows of each currency."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -62,10 +112,22 @@ class Sources:
     """Time zone of times without an offset."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight. Overrides the built-in weights; other names define new events."""
+    null_ids: tuple[str, ...] = NULL_IDS
+    """Ids that mean no id, in upper and lower case: such users, events and sessions have none. Numbers in the list
+    are ids of items all the same. An empty list turns this off."""
     half_life_days: Days = 90.0
     """Days after which the weight of an event has halved."""
     chunk_rows: Positive = 1_000_000
     """Number of rows read, validated and written at a time."""
+    max_bad_rows: Share = 0.05
+    """Greatest share of the rows of a table that may break a rule, if it has 100 rows or more; with more, or with a
+    file of bad rows only, the ingest stops and the lake stays as it is. 1 turns this off."""
+    min_rows: Share = 0.1
+    """Least share of the rows of its last reading that a file or query must have; with fewer the ingest stops. 0
+    turns this off."""
+    require_success: bool = False
+    """Whether files found in a directory or by a glob are skipped until a file `_SUCCESS` is beside them, or in a
+    directory above them that was searched."""
     connections: dict[str, Secret] = field(default_factory=dict[str, str], repr=False)
     """Name -> URI of a database: postgresql://, mysql:// or sqlite:///."""
     storage_options: dict[str, Secret] = field(default_factory=dict[str, str], repr=False)

@@ -67,6 +67,7 @@ SourceAddress = Annotated[str, PlainSerializer(redact_address, return_type=str, 
 TimeZone = Annotated[str, AfterValidator(_check_polars_zone)]
 Network = Annotated[str, AfterValidator(_check_network)]
 CronOrNever = Annotated[str, AfterValidator(_check_cron)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]
 Days = Annotated[float, Field(gt=0)]

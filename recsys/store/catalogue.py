@@ -4,14 +4,31 @@
 # pyright: reportUnknownMemberType=false
 
 import io
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from recsys.errors import StoreError
-from recsys.schema import AVAILABLE, BRAND, CATEGORY, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR, VECTOR_SIZE
+from recsys.schema import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    CHANGED_ONLINE_AT,
+    ITEM_ID,
+    PRICE,
+    REPEAT_DAYS,
+    STOCK,
+    TIMESTAMP_DTYPE,
+    TITLE,
+    VALID_FROM,
+    VALID_UNTIL,
+    VECTOR,
+    VECTOR_SIZE,
+)
 from recsys.store.client.connect import Client, node_for_key
 from recsys.store.keys import Keys
 
@@ -27,12 +44,29 @@ CATALOGUE_SCHEMA: Final = pl.Schema(
         BRAND: pl.String(),
         PRICE: pl.Float64(),
         AVAILABLE: pl.Boolean(),
+        STOCK: pl.Float64(),
+        VALID_FROM: TIMESTAMP_DTYPE,
+        VALID_UNTIL: TIMESTAMP_DTYPE,
         REPEAT_DAYS: pl.Float32(),
+        CHANGED_ONLINE_AT: TIMESTAMP_DTYPE,
     }
 )
-"""One row per item: `category` is its joined path, `repeat_days` the days until a buyer buys it again."""
+"""One row per item: `category` is its joined path, `repeat_days` the days until a buyer buys it again.
+
+`available`, `stock`, `valid_from` and `valid_until` are as the shop gave them; `recsys.availability` decides by
+them. `changed_online_at` is the time of the last online change that these facts include.
+"""
 VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
 """Vectors of the items, by which answers are diversified; without diversity the column is missing."""
+
+
+def parse_version(version: str) -> datetime:
+    """Return the time up to which a version has events, which its name tells; year 1 if the name is not a time."""
+    time = re.fullmatch(r"(\d{8}T\d{6})(\.\d{1,6})?Z", version)
+    try:
+        return datetime.fromisoformat(version) if time else datetime.min.replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def write_catalogue(client: Client, keys: Keys, version: str, file: Path) -> int:

@@ -91,6 +91,10 @@ class ItemFacts(TypedDict, total=False):
     """New values of an item."""
 
     available: bool
+    stock: float
+    valid_from: datetime | str
+    """Time with a zone; text is in ISO 8601."""
+    valid_until: datetime | str
     price: float
     category: Sequence[str]
     brand: str

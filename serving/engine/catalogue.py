@@ -2,14 +2,29 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.schema import AVAILABLE, BRAND, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, PRICE, REPEAT_DAYS, TITLE, VECTOR
+from recsys.schema import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    CATEGORY_SEPARATOR,
+    CHANGED_ONLINE_AT,
+    ITEM_ID,
+    PRICE,
+    REPEAT_DAYS,
+    TIMESTAMP_DTYPE,
+    TITLE,
+    VECTOR,
+)
+from recsys.store.catalogue import parse_version
+from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
 MAX_CACHED_MASKS: Final = 64
@@ -59,7 +74,7 @@ class Catalogue:
     def __init__(self, version: str, items: pl.DataFrame) -> None:
         """Build the arrays from a table in the columns of `recsys.store.catalogue`."""
         self.version = version
-        self.as_of = _parse_as_of(version)
+        self.as_of = parse_version(version)
         self.as_of_ms = max(0, int((self.as_of.timestamp() if self.as_of.year > 1970 else 0) * 1_000))
         self.ids: list[str] = items[ITEM_ID].to_list()
         self.rows: dict[str, int] = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -68,10 +83,18 @@ class Catalogue:
         self.categories = _Labels(items[CATEGORY])
         self.brands = _Labels(items[BRAND])
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
-        self.available = items[AVAILABLE].fill_null(True).to_numpy().copy()
+        self.offers = Offers(items)
+        known = (
+            items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
+        )
+        self.known_changes: dict[str, datetime] = (
+            dict(known.select(ITEM_ID, CHANGED_ONLINE_AT).rows()) if known.height else {}
+        )
+        """Item -> time of the last online change that the version includes."""
         self.repeat_days = items[REPEAT_DAYS].cast(pl.Float32).fill_null(np.nan).to_numpy().copy()
         self.vectors: NDArray[np.int8] | None = items[VECTOR].to_numpy() if VECTOR in items.columns else None
-        self.unavailable: set[str] = set(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
+        self.unavailable: set[str] = set(items[ITEM_ID].filter(pl.Series(~self.offers.available)))
+        self._unknown: set[str] = set()  # unavailable items that are not in the catalogue
         self._masks: OrderedDict[ItemFilter, NDArray[np.bool_]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -100,8 +123,11 @@ class Catalogue:
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
             PRICE: pl.Series(self.price[:count]).fill_nan(None),
-            AVAILABLE: self.available[:count],
+            **self.offers.table(slice(count)).to_dict(),
             REPEAT_DAYS: pl.Series(self.repeat_days[:count]).fill_nan(None),
+            CHANGED_ONLINE_AT: pl.Series(
+                [self.known_changes.get(item_id) for item_id in ids], dtype=TIMESTAMP_DTYPE
+            ),
         }
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
@@ -154,20 +180,32 @@ class Catalogue:
         mask, rows = self.mask(item_filter), self.rows
         return [(row := rows.get(item_id)) is not None and bool(mask[row]) for item_id in item_ids]
 
-    def popular(self, item_filter: ItemFilter = NO_FILTER) -> Iterator[str]:
-        """Return the available items that pass a filter, most popular first."""
+    def popular(self, item_filter: ItemFilter = NO_FILTER, now_ms: int | None = None) -> Iterator[str]:
+        """Return the available items that pass a filter, most popular first.
+
+        With `now_ms`, Unix milliseconds, items outside their validity are left out.
+        """
         if item_filter == NO_FILTER:
-            return (item_id for item_id in self.ids if item_id not in self.unavailable)
-        rows = np.flatnonzero(self.mask(item_filter) & self.available)
-        return (self.ids[row] for row in rows)
+            item_ids = (item_id for item_id in self.ids if item_id not in self.unavailable)
+        else:
+            rows = np.flatnonzero(self.mask(item_filter) & self.offers.available)
+            item_ids = (self.ids[row] for row in rows)
+        if now_ms is None or not self.offers.has_validity:
+            return item_ids
+        return (item_id for item_id in item_ids if self.is_valid(item_id, now_ms))
+
+    def is_valid(self, item_id: str, now_ms: int) -> bool:
+        """Return whether an item is offered at a time in Unix milliseconds; an unknown item always is."""
+        row = self.rows.get(item_id)
+        return row is None or self.offers.is_valid(row, now_ms)
 
     def put(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Set facts of some items; an unknown item is added as the least popular one."""
         self._append([item_id for item_id in changes if item_id not in self.rows])
+        offers = {item_id: facts for item_id, facts in changes.items() if not OFFER_DTYPES.keys().isdisjoint(facts)}
+        self._put_offers(offers)
         for item_id, facts in changes.items():
             row = self.rows[item_id]
-            if AVAILABLE in facts:
-                self._set_available(item_id, row, facts[AVAILABLE])
             if PRICE in facts:
                 self.price[row] = np.nan if facts[PRICE] is None else facts[PRICE]
             if CATEGORY in facts:
@@ -181,16 +219,51 @@ class Catalogue:
 
     def set_unavailable(self, item_ids: Collection[str]) -> None:
         """Mark items as unavailable, also those that are not in the catalogue."""
-        self.unavailable.update(item_ids)
-        rows = [row for item_id in item_ids if (row := self.rows.get(item_id)) is not None]
-        self.available[rows] = False
+        self._put_offers({item_id: {AVAILABLE: False} for item_id in item_ids if item_id in self.rows})
+        unknown = [item_id for item_id in item_ids if item_id not in self.rows]
+        if unknown:
+            self.unavailable.update(unknown)
+            self._unknown.update(unknown)
+            self.offers.changes += 1
 
-    def _set_available(self, item_id: str, row: int, available: bool) -> None:
-        self.available[row] = available
-        if available:
-            self.unavailable.discard(item_id)
-        else:
-            self.unavailable.add(item_id)
+    def would_be_available(self, item_id: str, facts: Mapping[str, Any]) -> bool:
+        """Return whether an item is available once facts are put, without putting them."""
+        row = self.rows.get(item_id)
+        return is_available_with(facts) if row is None else self.offers.would_be_available(row, facts)
+
+    def changed_offers(self) -> pl.DataFrame:
+        """Return what was changed online as a table of `item_id` and `OFFER_DTYPES`, one row for each item.
+
+        May be called in a thread.
+        """
+        rows = sorted(list(self.offers.changed))  # noqa: C414 the copy is atomic
+        unknown = sorted(item_id for item_id in list(self._unknown) if item_id not in self.rows)
+        ids = pl.Series(ITEM_ID, [self.ids[row] for row in rows], dtype=pl.String).to_frame()
+        switched_off = pl.DataFrame(
+            {ITEM_ID: unknown, AVAILABLE: [False] * len(unknown)},
+            schema={ITEM_ID: pl.String, AVAILABLE: pl.Boolean},
+        )
+        return pl.concat([ids.hstack(self.offers.table(rows)), switched_off], how="diagonal")
+
+    def put_offers(self, offers: pl.DataFrame) -> None:
+        """Set what `changed_offers` returned; an unknown item is not added, but may be unavailable."""
+        times = [name for name, dtype in OFFER_DTYPES.items() if isinstance(dtype, pl.Datetime)]
+        facts = offers.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+        by_item = facts.rows_by_key(ITEM_ID, named=True, unique=True)
+        self._put_offers({item_id: row for item_id, row in by_item.items() if item_id in self.rows})
+        self.set_unavailable(
+            [item_id for item_id, row in by_item.items() if item_id not in self.rows and row[AVAILABLE] is False]
+        )
+
+    def _put_offers(self, offers: Mapping[str, Mapping[str, Any]]) -> None:
+        if not offers:
+            return
+        rows = [self.rows[item_id] for item_id in offers]
+        for row, facts in zip(rows, offers.values(), strict=True):
+            self.offers.put(row, facts)
+        available = self.offers.update(rows)
+        self.unavailable.difference_update(compress(offers, available))
+        self.unavailable.update(compress(offers, ~available))
 
     def _in_category(self, path: str) -> NDArray[np.bool_]:
         below = path + CATEGORY_SEPARATOR
@@ -206,7 +279,7 @@ class Catalogue:
         none = np.full(len(new), np.nan)
         self.price = np.append(self.price, none)
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
-        self.available = np.append(self.available, np.ones(len(new), bool))
+        self.offers.append(len(new))
         for labels in (self.categories, self.brands):
             labels.codes = np.append(labels.codes, np.full(len(new), -1, np.int32))
         if self.vectors is not None:
@@ -221,14 +294,5 @@ def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
         version,
         pl.DataFrame({ITEM_ID: item_ids})
         .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name != ITEM_ID)
-        .with_columns(pl.lit(True).alias(AVAILABLE))
         .cast({ITEM_ID: pl.String}),
     )
-
-
-def _parse_as_of(version: str) -> datetime:
-    """Parse the time up to which a version has events from its name; year 1 if the name is not a time."""
-    try:
-        return datetime.strptime(version, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)

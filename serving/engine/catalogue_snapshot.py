@@ -11,24 +11,23 @@ import structlog
 from recsys.files import atomic_write
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 
-UNAVAILABLE_FILE: Final = "unavailable.txt"
 CATALOGUE_GLOB: Final = "catalogue-*.parquet"
+OFFERS_GLOB: Final = "offers-*.parquet"
 
 log = structlog.get_logger()
 
 
 class CatalogueSnapshot:
-    """Files of the last adopted version, and of the items that are unavailable."""
+    """Files of the last adopted version, and of what was changed online since: availability, stock and validity."""
 
     def __init__(self, directory: Path, static_list: Path | None) -> None:
         """Keep the files in `directory`; `static_list` names the items to answer with if there are no files."""
         self._directory, self._static_list = directory, static_list
-        self._saved_unavailable: frozenset[str] = frozenset()
+        self._saved_offers = ("", 0)
 
     def load(self) -> Catalogue | None:
         """Return the saved catalogue, else one of the static list, else None."""
         files = sorted(self._directory.glob(CATALOGUE_GLOB))
-        unavailable = self._directory / UNAVAILABLE_FILE
         catalogue: Catalogue | None = None
         try:
             if files:
@@ -36,8 +35,8 @@ class CatalogueSnapshot:
                 catalogue = Catalogue(version, pl.read_parquet(files[-1]))
             elif self._static_list is not None:
                 catalogue = catalogue_without_facts("static", self._static_list.read_text().split())
-            if catalogue is not None and unavailable.exists():
-                catalogue.set_unavailable(unavailable.read_text().split())
+            if catalogue is not None and (offers := self._offers_file(catalogue)).exists():
+                catalogue.put_offers(pl.read_parquet(offers))
         except (OSError, pl.exceptions.PolarsError) as error:
             log.warning("saved catalogue cannot be read", reason=str(error))
         return catalogue
@@ -48,22 +47,25 @@ class CatalogueSnapshot:
         try:
             with atomic_write(file) as temporary:
                 catalogue.table().write_parquet(temporary)
-            for other in self._directory.glob(CATALOGUE_GLOB):
-                if other != file:
+            for other in (*self._directory.glob(CATALOGUE_GLOB), *self._directory.glob(OFFERS_GLOB)):
+                if other not in (file, self._offers_file(catalogue)):
                     other.unlink(missing_ok=True)
         except (OSError, pl.exceptions.PolarsError) as error:  # the catalogue may have changed meanwhile
             log.warning("catalogue cannot be saved", version=catalogue.version, reason=str(error))
 
-    async def save_unavailable(self, catalogue: Catalogue) -> None:
-        """Write the unavailable items, if they have changed since the last time."""
-        unavailable = frozenset(catalogue.unavailable)
-        if unavailable == self._saved_unavailable:
+    async def save_offers(self, catalogue: Catalogue) -> None:
+        """Write what was changed online, if it has changed since the last time."""
+        state = (catalogue.version, catalogue.offers.changes)
+        if state == self._saved_offers or not catalogue.offers.changes:
             return
-        self._saved_unavailable = unavailable
+        self._saved_offers = state
         with suppress(OSError):
-            await asyncio.to_thread(_write_lines, self._directory / UNAVAILABLE_FILE, unavailable)
+            await asyncio.to_thread(_write_offers, self._offers_file(catalogue), catalogue)
+
+    def _offers_file(self, catalogue: Catalogue) -> Path:
+        return self._directory / f"offers-{catalogue.version}.parquet"
 
 
-def _write_lines(file: Path, lines: frozenset[str]) -> None:
+def _write_offers(file: Path, catalogue: Catalogue) -> None:
     with atomic_write(file) as temporary:
-        temporary.write_text("\n".join(sorted(lines)))
+        catalogue.changed_offers().write_parquet(temporary)

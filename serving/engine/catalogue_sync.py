@@ -7,9 +7,8 @@ catalogue is loaded; until then answers come from the previous version, which Re
 
 import asyncio
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +21,12 @@ from recsys.store.catalogue import read_catalogue
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_list, decode_text
+from recsys.store.item_changes import Facts, newer_facts
 from recsys.store.keys import Keys, popular_name
 from recsys.store.resp import Command, encode_commands
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 from serving.engine.catalogue_snapshot import CatalogueSnapshot
+from serving.engine.offers import AVAILABILITY, is_available_with
 
 REFRESH_SECONDS: Final = 0.25
 """Interval at which a worker without requests reads pointer and changes."""
@@ -33,9 +34,6 @@ SAVE_SECONDS: Final = 1.0
 MAX_CHANGES_PER_READ: Final = 1_000
 SCAN_COUNT: Final = 1_000
 NO_CHANGE: Final = "0-0"
-UPDATED_AT: Final = "updated_at"
-
-Facts = Mapping[str, Any]
 
 log = structlog.get_logger()
 
@@ -106,6 +104,14 @@ class CatalogueSync:
     def apply_local(self, item_id: str, facts: Facts) -> None:
         """Apply a change that this process has just written, in case Redis does not answer anymore."""
         self._apply([(item_id, facts)])
+
+    def would_be_available(self, item_id: str, facts: Facts) -> bool:
+        """Return whether an item is available once this process makes a change of it."""
+        return (
+            is_available_with(facts)
+            if self.catalogue is None
+            else self.catalogue.would_be_available(item_id, facts)
+        )
 
     def _read_updates(self, refreshed: asyncio.Future[None]) -> None:
         pointer = encode_commands(("GET", self._keys.live))
@@ -200,7 +206,9 @@ class CatalogueSync:
             catalogue = self.catalogue if is_same and self.catalogue else await self._read_catalogue(version)
             changes, unavailable = await self._read_changes(), await self._read_unavailable()
             apply_changes(catalogue, changes)
-            catalogue.set_unavailable(unavailable)
+            # The changes say more than the set, which others may have added items to.
+            changed = {item_id for item_id, facts in changes if not AVAILABILITY.isdisjoint(facts)}
+            catalogue.set_unavailable([item_id for item_id in unavailable if item_id not in changed])
             apply_changes(catalogue, self._changes_while_adopting)
             self._changes_while_adopting = None
             if not is_same:
@@ -269,7 +277,7 @@ class CatalogueSync:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             if self.catalogue is not None:
-                await self._snapshot.save_unavailable(self.catalogue)
+                await self._snapshot.save_offers(self.catalogue)
 
 
 def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
@@ -282,11 +290,11 @@ def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
 
 
 def apply_changes(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
-    """Apply changes in order to a catalogue, except those older than its version, which it already includes."""
+    """Apply changes in order to a catalogue, except those that its version already includes."""
     merged: dict[str, Facts] = {}
-    for item_id, facts in changes:
-        updated_at: str | None = facts.get(UPDATED_AT)
-        if updated_at is None or datetime.fromisoformat(updated_at) >= catalogue.as_of:
+    for item_id, change in changes:
+        facts = newer_facts(change, catalogue.known_changes.get(item_id), catalogue.as_of)
+        if facts:
             merged[item_id] = {**merged.get(item_id, {}), **facts}
     catalogue.put(merged)
 

@@ -120,7 +120,7 @@ class Engine:
         items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
         state = self._shared_state(replace(request, exclude=request.exclude | {item_id}), catalogue, is_fresh)
         title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
-        popular_items = popular_in_turns([] if category is None else [category], state.item_filter, catalogue)
+        popular_items = popular_in_turns([] if category is None else [category], state)
         order = chain(
             to_candidates(items, "similar", f"similar to {title}"),
             (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),

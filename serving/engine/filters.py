@@ -38,6 +38,14 @@ def unavailable(state: RequestState) -> Exclusion:
     return Exclusion("unavailable", state.catalogue.unavailable.__contains__)
 
 
+def outside_validity(state: RequestState) -> Exclusion | None:
+    """Exclude items before their `valid_from`, and from their `valid_until` on, at the time of the request."""
+    catalogue, now_ms = state.catalogue, state.now_ms
+    if not catalogue.offers.has_validity:
+        return None
+    return Exclusion("not valid now", lambda item_id: not catalogue.is_valid(item_id, now_ms))
+
+
 def excluded_by_request(state: RequestState) -> Exclusion | None:
     """Exclude the items that the request names."""
     item_ids = state.request.exclude
@@ -78,6 +86,7 @@ def bought_before(state: RequestState) -> Exclusion | None:
 
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
+    outside_validity,
     excluded_by_request,
     seen_in_session,
     bought_in_session,

@@ -10,7 +10,6 @@ from typing import Final
 
 from recsys.schema import CART, PURCHASE
 from serving.api import Context, Source
-from serving.engine.catalogue import Catalogue
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER, ItemFilter
@@ -81,7 +80,7 @@ def session(state: RequestState) -> list[CandidateList]:
 
 def segment(state: RequestState) -> Iterator[Candidate]:
     """Yield popular items of the user's favorite categories, one of each category in turns."""
-    for category, item_id in popular_in_turns(state.favorite_categories, state.item_filter, state.catalogue):
+    for category, item_id in popular_in_turns(state.favorite_categories, state):
         yield Candidate(item_id, "segment", f"popular in {category}, where you often choose")
 
 
@@ -98,7 +97,7 @@ def popular(state: RequestState) -> Iterator[Candidate]:
             ("up to", item_filter.price_max),
         )
         reason = "popular" + "".join(f" {word} {value}" for word, value in parts if value is not None)
-    return to_candidates(catalogue.popular(item_filter), source, reason)
+    return to_candidates(catalogue.popular(item_filter, state.now_ms), source, reason)
 
 
 LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)
@@ -114,18 +113,18 @@ def collect_lists(state: RequestState) -> list[CandidateList]:
     return [candidates for source in LIST_SOURCES for candidates in source(state)]
 
 
-def popular_in_turns(
-    categories: Sequence[str], item_filter: ItemFilter, catalogue: Catalogue
-) -> Iterator[tuple[str, str]]:
+def popular_in_turns(categories: Sequence[str], state: RequestState) -> Iterator[tuple[str, str]]:
     """Yield popular items of several categories in turns, each with its category.
 
     Yields nothing if the item filter names a category itself.
     """
+    item_filter, catalogue, now_ms = state.item_filter, state.catalogue, state.now_ms
     if item_filter.category is not None:
         return
     brand, price_min, price_max = item_filter.brand, item_filter.price_min, item_filter.price_max
     remaining = [
-        (category, catalogue.popular(ItemFilter(category, brand, price_min, price_max))) for category in categories
+        (category, catalogue.popular(ItemFilter(category, brand, price_min, price_max), now_ms))
+        for category in categories
     ]
     while remaining:
         for turn in list(remaining):

@@ -1,6 +1,7 @@
 """The HTTP application: the fast routes, and the framework for everything else."""
 
-from collections.abc import AsyncGenerator, MutableMapping
+import time
+from collections.abc import AsyncGenerator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
@@ -25,8 +26,8 @@ ANOMALY_PREFIX = b"/v1/anomalies/"
 class Application:
     """The ASGI application of a worker process."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
+        self._settings, self._now = settings, now
         self.worker: Worker | None = None
         """None before the server has started and after it has stopped."""
         self.litestar = _framework(self, settings)
@@ -58,7 +59,7 @@ class Application:
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
         """Open the worker's connections for as long as the application lives."""
-        app.state.worker = worker = Worker(self._settings)
+        app.state.worker = worker = Worker(self._settings, self._now)
         async with worker.running():
             self.worker = worker
             try:
@@ -67,11 +68,11 @@ class Application:
                 self.worker = None
 
 
-def create_app(settings: Settings | None = None) -> Application:
-    """Create the application; without `settings` it reads those of the process."""
+def create_app(settings: Settings | None = None, now: Callable[[], float] = time.time) -> Application:
+    """Create the application; without `settings` it reads those of the process. `now` returns Unix seconds."""
     settings = settings or load_settings(settings_file())
     configure_logging(settings.log_format)
-    return Application(settings)
+    return Application(settings, now)
 
 
 def _framework(application: Application, settings: Settings) -> Litestar:

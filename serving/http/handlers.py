@@ -151,7 +151,10 @@ async def events(call: Call) -> Result:
 
 
 async def item(call: Call) -> Result:
-    """Change availability, price, category, brand or title of an item; an unknown item is created."""
+    """Change availability, stock, validity, price, category, brand or title of an item; an unknown item is created.
+
+    An item is offered from `valid_from` on and before `valid_until`.
+    """
     change = call.decode_body(ItemChange)
     item_id = call.path_id(ITEM_ID)
     updated_at = await call.worker.items.put(item_id, change)

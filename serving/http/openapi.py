@@ -48,7 +48,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "RankRequest": {"user_id": "7", "item_ids": ["1082185", "995242"]},
     "Event": {"user_id": "7", "event": "purchase", "item_id": "1082185", "quantity": 2, "price": 3.5},
     "LabelRequest": {"label": "bot"},
-    "ItemChange": {"available": False, "price": 3.5},
+    "ItemChange": {"available": False, "price": 3.5, "valid_until": "2026-12-24T18:00:00Z"},
 }
 NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 

@@ -58,7 +58,10 @@ class Worker:
         self.events = EventWriter(
             settings, self.write_redis, keys, self.load_shedder, self.stored_id, now, self.engine.apply_local, guard
         )
-        self.items = ItemWriter(self.write_redis, keys, self.load_shedder, now, self.catalogue_sync.apply_local)
+        sync = self.catalogue_sync
+        self.items = ItemWriter(
+            self.write_redis, keys, self.load_shedder, now, sync.apply_local, sync.would_be_available
+        )
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)

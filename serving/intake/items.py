@@ -1,6 +1,6 @@
-"""Items changed online: price, category, brand, title and availability."""
+"""Items changed online: price, category, brand, title, availability, stock and validity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any, Final
@@ -9,33 +9,37 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
-from recsys.schema import AVAILABLE, CATEGORY_SEPARATOR, ITEM_ID, PRICE
+from recsys.schema import CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, VALID_FROM, VALID_UNTIL
 from recsys.store.client.client import RedisClient
+from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
-from serving.engine.catalogue_sync import UPDATED_AT
+from serving.engine.offers import AVAILABILITY
 from serving.intake.load_shedding import LoadShedder
 from serving.requests import InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""
-# Merges new facts of an item over the stored ones atomically.
-MERGE: Final = """
-local stored = redis.call('HGET', KEYS[1], ARGV[1])
-local facts = stored and cjson.decode(stored) or {}
-for name, value in pairs(cjson.decode(ARGV[2])) do facts[name] = value end
-redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
-return 1
-"""
 
 Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 Level = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=f"^[^{CATEGORY_SEPARATOR}]*$")]
 
 
+Time = Annotated[datetime, Meta(tz=True)]
+
+
 class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Facts of an item; a fact that is not given stays as it is."""
 
     available: bool | UnsetType = UNSET
+    stock: (
+        Annotated[float, Meta(ge=0, description="0 makes an item unavailable that `available` is not given for")]
+        | UnsetType
+    ) = UNSET
+    valid_from: Annotated[Time, Meta(description="Time from which the item is offered")] | UnsetType = UNSET
+    valid_until: Annotated[Time, Meta(description="Time from which the item is no longer offered")] | UnsetType = (
+        UNSET
+    )
     price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     category: Annotated[list[Level], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
     brand: Text | UnsetType = UNSET
@@ -52,14 +56,15 @@ class ItemWriter:
         load_shedder: LoadShedder,
         now: Callable[[], float],
         on_change: Callable[[str, dict[str, Any]], None],
+        is_available: Callable[[str, Facts], bool],
     ) -> None:
         """Create the writer.
 
         `redis` has the timeout of writes; `now` returns Unix seconds; `on_change` is called with an item and its
-        facts after each change.
+        facts after each change; `is_available` tells whether an item is available with new facts.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
-        self._now, self._on_change = now, on_change
+        self._now, self._on_change, self._is_available = now, on_change, is_available
 
     async def put(self, item_id: str, change: ItemChange) -> datetime:
         """Write a change of an item, and return the time it was made.
@@ -69,37 +74,44 @@ class ItemWriter:
         """
         facts = _validate_facts(change)
         time = datetime.fromtimestamp(self._now(), UTC)
+        times = dict.fromkeys(facts, time.isoformat())
         facts[UPDATED_AT] = time.isoformat()
         try:
-            await self._write(item_id, facts)
+            await self._write(item_id, facts, times)
         except StoreError as error:
             if "OOM" in str(error):
                 self._load_shedder.report_full()
             raise
-        self._on_change(item_id, facts)
+        self._on_change(item_id, {**facts, CHANGED_AT: times})
         return time
 
-    async def _write(self, item_id: str, facts: dict[str, Any]) -> None:
-        """Write facts to the set of unavailable items, the hash of changes, and the two streams.
+    async def _write(self, item_id: str, facts: Facts, times: Mapping[str, str]) -> None:
+        """Write facts to the hash of changes, the set of unavailable items, and the two streams.
 
-        Workers follow the stream of item changes, so it comes after what they read at a start.
+        Workers follow the stream of item changes, so it comes after what they read at a start. The hash comes
+        before the set, in which a publisher corrects what the hash contradicts.
         """
         keys, encoded = self._keys, msgspec.json.encode(facts)
-        if AVAILABLE in facts:
-            verb = "SREM" if facts[AVAILABLE] else "SADD"
-            await self._redis.execute(keys.unavailable, (verb, keys.unavailable, item_id))
         await self._redis.execute(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
-        change = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, encoded)
+        if not AVAILABILITY.isdisjoint(facts):
+            verb = "SREM" if self._is_available(item_id, facts) else "SADD"
+            await self._redis.execute(keys.unavailable, (verb, keys.unavailable, item_id))
+        with_times = msgspec.json.encode({**facts, CHANGED_AT: times})
+        change = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, with_times)
         await self._redis.execute(keys.item_changes, change)
         archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
         await self._redis.execute(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
 
 
 def _validate_facts(change: ItemChange) -> dict[str, Any]:
-    """Return the facts of a change; raises `InvalidValueError` if there is none or the price is infinite."""
+    """Return the facts of a change; raises `InvalidValueError` if there is none, or one that breaks a rule."""
     facts: dict[str, Any] = msgspec.to_builtins(change)
     if not facts:
-        raise InvalidValueError("body", "{}", "some of available, price, category, brand, title")
-    if not isfinite(facts.get(PRICE, 0.0)):
-        raise InvalidValueError(PRICE, str(facts[PRICE]), "a finite number not below 0")
+        raise InvalidValueError("body", "{}", f"some of {', '.join(ItemChange.__struct_fields__)}")
+    for name in (PRICE, STOCK):
+        if not isfinite(facts.get(name, 0.0)):
+            raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
+    starts, ends = change.valid_from, change.valid_until
+    if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
+        raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
     return facts

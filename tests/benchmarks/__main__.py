@@ -23,6 +23,7 @@ from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.guard import guard
+from tests.benchmarks.ingest import ingest_benchmark
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
@@ -74,6 +75,7 @@ def main() -> None:
         "guard": guard,
         "replay": replay,
         "consistency": consistency,
+        "ingest": ingest_benchmark,
         "features": features,
         "growth": growth,
         "screening": screening_scale,

@@ -12,7 +12,7 @@ from jobs.cli.ingest import ingest_sources
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.experiments.attack_dataset import AttackDataset, read_lake_dataset, read_split_dataset
 from jobs.experiments.attack_simulation import AttackResult, screen_dataset, simulate_attacks
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.progress import LogProgress
 from recsys.anomaly.attacks import KINDS
 from recsys.schema import FLAGGED, USER_ID

@@ -20,7 +20,7 @@ import polars as pl
 
 from features.registry import TABLES
 from features.tables import feature_tables
-from jobs.lake import Lake, scan_files
+from jobs.lake.lake import Lake, scan_files
 from jobs.pipeline.steps.features import write_tables
 from recsys.contract import Events
 from recsys.schema import DEFAULT_WEIGHTS
@@ -71,10 +71,10 @@ def write_data(directory: Path, size: Size, buckets: int) -> None:
     lake = Lake(directory / "lake", buckets)
     empty = pl.DataFrame(schema=pl.Schema(Events))
     with lake.locked():
-        lake.upsert("items", shop.catalogue())
+        lake.write_facts("items", "catalogue", shop.catalogue(), 1, 0)
         for number, rows in enumerate(generate_events(shop)):
             rows.write_parquet(directory / "export" / f"events-{number:04d}.parquet")
-            lake.add_events(pl.concat([empty, rows], how="diagonal").lazy(), f"part{number:04d}")
+            lake.add_online_events(pl.concat([empty, rows], how="diagonal").lazy())
 
 
 def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:

@@ -22,7 +22,7 @@ import redis
 import uvloop
 
 from jobs.ingest.stream import archive
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.pipeline.trending import renew_trending, trending_items
 from jobs.progress import LogProgress
 from recsys.contract import Events
@@ -193,7 +193,7 @@ def _fill_lake(settings: Settings, now: datetime) -> None:
     )
     schema = pl.Schema(Events)
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
-    open_lake(settings).add_events(rows.with_columns(missing).select(*schema).lazy(), "history")
+    open_lake(settings).add_online_events(rows.with_columns(missing).select(*schema).lazy())
 
 
 def _renewed(settings: Settings, client: redis.Redis) -> str:

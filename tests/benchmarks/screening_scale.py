@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import open_run
 from jobs.pipeline.steps.screen import read_screen_summary, screen

@@ -135,10 +135,21 @@ def test_an_item_needs_no_more_than_an_id():
         ("item_id", "a b", "item_id_is_an_id"),
         ("price", float("nan"), "price_is_an_amount"),
         ("price", -1.0, "price_is_an_amount"),
+        ("stock", -1.0, "stock_is_an_amount"),
+        ("stock", float("inf"), "stock_is_an_amount"),
     ],
 )
 def test_a_wrong_item_breaks_one_rule(name: str, value: object, rule: str):
     assert broken_rules(Items, ITEM | {name: value}) == {rule}
+
+
+def test_an_item_ends_after_it_begins():
+    later = LATEST + timedelta(microseconds=1)
+    assert broken_rules(Items, ITEM | {"valid_from": LATEST, "valid_until": later}) == set()
+    assert broken_rules(Items, ITEM | {"valid_until": MIN_TIMESTAMP}) == set()
+    for begins in (LATEST, later):
+        broken = broken_rules(Items, ITEM | {"valid_from": begins, "valid_until": LATEST})
+        assert broken == {"valid_until_is_after_valid_from"}
 
 
 def test_columns_are_spelled_as_in_the_contract():

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -171,9 +172,11 @@ def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def application(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+async def application(
+    settings: Settings, now: Callable[[], float] = time.time
+) -> AsyncGenerator[httpx.AsyncClient]:
     """Open the application in this process, and a client that calls it without a network."""
-    app = create_app(settings)
+    app = create_app(settings, now)
     transport = httpx.ASGITransport(cast(Any, app), raise_app_exceptions=False)
     async with (
         app.litestar.lifespan(),

@@ -1,6 +1,7 @@
 """The catalogue for serving: the facts by which requests filter and order items, most popular items first."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -17,11 +18,17 @@ from recsys.schema import (
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
+    STOCK,
     TITLE,
+    VALID_FROM,
+    VALID_UNTIL,
     VECTOR,
     VECTOR_SIZE,
 )
 from recsys.store.catalogue import CATALOGUE_FILE, CATALOGUE_SCHEMA, ITEMS_PER_PART
+
+OFFER: Final = (AVAILABLE, STOCK, VALID_FROM, VALID_UNTIL)
+"""What decides whether an item is offered, as the shop gave it; null where it said nothing."""
 
 
 def write_catalogue_file(
@@ -30,12 +37,14 @@ def write_catalogue_file(
     popularity: NDArray[np.float32],
     items: pl.DataFrame,
     item_features: pl.LazyFrame,
+    online_changes: pl.DataFrame,
     vectors: NDArray[np.int8] | None,
 ) -> None:
     """Write a row for each item of the events or the catalogue, with `VECTOR_SCHEMA` if vectors are given.
 
     `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) belong to the rows of `interactions.items`; items
-    without events come last, in order of id, and their vectors are all 0.
+    without events come last, in order of id, and their vectors are all 0. `online_changes` are those that `items`
+    includes, as `Lake.online_changes` returns them.
     """
     ranked = pl.LazyFrame(
         {
@@ -49,10 +58,11 @@ def write_catalogue_file(
     )
     facts = (
         items.lazy()
-        .select(ITEM_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, AVAILABLE)
+        .select(ITEM_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, *OFFER)
         .join(ranked, on=ITEM_ID, how="full", coalesce=True)
         .join(from_events, on=ITEM_ID, how="left")
-        .with_columns(pl.coalesce(PRICE, "event_price"), pl.col(AVAILABLE).fill_null(True))
+        .join(online_changes.lazy(), on=ITEM_ID, how="left")
+        .with_columns(pl.coalesce(PRICE, "event_price"))
         .sort("score", ITEM_ID, descending=[True, False], nulls_last=True)
         .select(*(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items()), "row")
         .collect()

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from pydantic import TypeAdapter
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import (
     EvaluationWindow,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES, LISTS
 from recsys.evaluation.report.contents import Example, ListedItem

@@ -1,6 +1,7 @@
 """The lists step: rank items for every user, for every item and for all users, and write what serving reads."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.progress import Task
+from recsys.availability import may_be_listed
 from recsys.data.interactions import Interactions
 from recsys.data.item_vectors import item_vectors
 from recsys.files import atomic_write
@@ -32,7 +34,7 @@ from recsys.models.item_knn import ItemKnn
 from recsys.models.popularity import Popularity
 from recsys.models.trending import Trending
 from recsys.ranking.top_k import Exclusion, top_k
-from recsys.schema import AVAILABLE, CATEGORY, ITEM_ID, USER_ID
+from recsys.schema import CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
 from recsys.store.publish.list_files import (
@@ -59,8 +61,9 @@ def write_lists(context: RunContext) -> RunContext:
 def _write_lists(directory: Path, context: RunContext) -> None:
     run, settings = context.run, context.settings
     interactions = read_interactions(run)
+    online_changes = context.lake.online_changes()  # before the items, so that these include all of them
     items = context.lake.items().collect()
-    unavailable = unavailable_items(interactions.items, items)
+    unavailable = unlisted_items(interactions.items, items, run.as_of)
     exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
     popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
@@ -81,11 +84,13 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     features = run.directory / FEATURES
     with context.progress.task("write histories, profiles and the catalogue") as task:
         bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
-        write_bought_with_lists(directory, bought_with, items, settings.lists.similar_items)
+        write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items)
         write_history(directory, interactions, exclude, settings.lists.history_items, task)
         write_profiles(directory, features, items)
         vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
-        write_catalogue_file(directory, interactions, popularity, items, read_item_features(run), vectors)
+        write_catalogue_file(
+            directory, interactions, popularity, items, read_item_features(run), online_changes, vectors
+        )
 
 
 def _load_winner(context: RunContext, interactions: Interactions) -> Model:
@@ -97,10 +102,10 @@ def _load_winner(context: RunContext, interactions: Interactions) -> Model:
     return Blend(config, members).assemble(interactions)
 
 
-def unavailable_items(item_ids: IdMap, items: pl.DataFrame) -> NDArray[np.bool_]:
-    """Return True for every item row that the catalogue marks as not available, (items,)."""
+def unlisted_items(item_ids: IdMap, items: pl.DataFrame, as_of: datetime) -> NDArray[np.bool_]:
+    """Return True for every item row that the catalogue keeps out of the lists of `as_of`, (items,)."""
     mask = np.zeros(len(item_ids), bool)
-    rows = item_ids.rows(items.filter(~pl.col(AVAILABLE))[ITEM_ID])
+    rows = item_ids.rows(items.filter(~may_be_listed(as_of))[ITEM_ID])
     mask[rows[rows != UNKNOWN]] = True
     return mask
 
@@ -130,9 +135,11 @@ def write_similar_lists(
     _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, interactions.items, interactions.items, blocks, task)
 
 
-def write_bought_with_lists(directory: Path, bought_with: pl.LazyFrame, items: pl.DataFrame, n: int) -> None:
-    """Write the n available items most often bought with each item, from the feature table."""
-    unavailable = items.lazy().filter(~pl.col(AVAILABLE)).select(pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
+def write_bought_with_lists(
+    directory: Path, bought_with: pl.LazyFrame, items: pl.DataFrame, as_of: datetime, n: int
+) -> None:
+    """Write the n items that may be listed most often bought with each item, from the feature table."""
+    unavailable = items.lazy().filter(~may_be_listed(as_of)).select(pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
     lists = (
         bought_with.join(unavailable, on=OTHER_ITEM_ID, how="anti")
         .sort(ITEM_ID, RANK)

@@ -11,8 +11,10 @@ from jobs.pipeline.step_names import LISTS, PUBLISH
 from jobs.pipeline.steps.screen import build_nightly_flags
 from jobs.progress import Progress
 from recsys.settings import Settings
+from recsys.store.catalogue import CATALOGUE_FILE
 from recsys.store.client.connect import connect
 from recsys.store.flags import replace_nightly_flags
+from recsys.store.item_changes import remove_available
 from recsys.store.keys import Keys
 from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.publish import PublishResult
@@ -29,7 +31,7 @@ def publish(context: RunContext) -> RunContext:
 
 
 def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
-    """Load the lists of a run into Redis, make them live, and replace the flags of the previous night."""
+    """Load the lists of a run into Redis, make them live, and replace what was set online and is known by now."""
     lists = run.directory / LISTS
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     with progress.task("publish lists", count_lists(lists)) as task:
@@ -43,6 +45,8 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
         published = publish_version(
             client, keys, run.id, lists, settings.redis.keep_versions, show, settings.redis.max_memory
         )
+        if (catalogue := lists / CATALOGUE_FILE).is_file():
+            remove_available(client, keys, catalogue, run.as_of)
         now = datetime.now(UTC)
         replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
     if published.cut_to is not None:

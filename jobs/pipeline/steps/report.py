@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from features.events import events_before
-from jobs.ingest.ingest import ingest_history
 from jobs.ingest.schema_drift import schema_changes
+from jobs.ingest.source_records import read_records
 from jobs.ingest.validation import read_quarantine
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
@@ -150,14 +150,15 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
 def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
     return tuple(
         SourceCounts(
-            name=f"{count.table} ({count.file})",
-            rows_read=count.rows,
-            accepted=count.accepted,
-            duplicates=count.duplicates,
-            quarantined=count.quarantined,
-            rules=count.rules,
+            name=f"{record.table} ({record.file})",
+            rows_read=record.rows,
+            accepted=record.accepted,
+            duplicates=record.duplicates,
+            quarantined=record.quarantined,
+            rules=record.rules,
+            findings=record.findings,
         )
-        for count in ingest_history(lake)
+        for record in read_records(lake)
     )
 
 

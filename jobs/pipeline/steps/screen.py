@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from features.behavior import behavior
 from features.behavior_partials import add_ip_counts, add_item_counts, ip_counts, item_counts
 from features.events import events_before, weight
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run, list_runs
 from jobs.pipeline.step_names import SCREEN

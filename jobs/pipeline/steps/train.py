@@ -4,7 +4,7 @@ import shutil
 from functools import cache, partial
 from pathlib import Path
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.interactions import read_interactions

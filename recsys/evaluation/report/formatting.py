@@ -87,8 +87,12 @@ def metric_label(metric: str) -> str:
 
 
 def rule_label(rule: str) -> str:
-    """Return the displayed name of a validation rule: price is an amount for `price_is_an_amount`."""
-    return rule.replace("_", " ")
+    """Return the displayed name of a validation rule: price is an amount for `price_is_an_amount`.
+
+    The settings after a colon keep their names.
+    """
+    name, colon, advice = rule.partition(":")
+    return name.replace("_", " ") + colon + advice
 
 
 def shorten(title: str) -> str:

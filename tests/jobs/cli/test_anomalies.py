@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import redis
 
-from jobs.lake import Lake, open_lake
+from jobs.lake.lake import Lake, open_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import open_run
 from jobs.pipeline.steps.screen import read_latest_screened_users, screen, screened_users

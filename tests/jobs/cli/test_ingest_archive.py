@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.scheduler.child_process import EXIT_BUSY
 from jobs.scheduler.lock import job_lock
 from jobs.scheduler.scheduler import JobName

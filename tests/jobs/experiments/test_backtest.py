@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.experiments import backtest as replaying
 from jobs.experiments.backtest import Backtest, backtest, event_days
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.contract import Events
 from recsys.pseudonyms import pseudonym
@@ -39,7 +39,7 @@ def lake_with(directory: Path, rows: Sequence[Row], **facts: Any) -> Lake:
     schema = pl.Schema(Events)
     table = pl.DataFrame([row | {"event_id": f"{number:06d}"} for number, row in enumerate(rows)], schema=schema)
     with lake.locked():
-        lake.add_events(table.lazy(), "part")
+        lake.add_online_events(table.lazy())
     return lake
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 
 
 @pytest.fixture

@@ -1,33 +1,12 @@
-"""Files of every format: listed by path, directory or glob, and read in chunks."""
+"""Source files: found by path, directory or glob, and matched with tables; what is not read is named."""
 
-import gzip
-import json
-import random
-from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from jobs.ingest.files import Chunk, find_files, matching_tables, read_chunks
+from jobs.ingest.files import FoundFile, SkippedFile, find_files, matching_tables
 from recsys.errors import SourceError
 from recsys.settings import Sources, Table
-
-TABLE = Table("events", "events", "*", {})
-
-
-def write(file: Path, content: str | bytes) -> Path:
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return file
-
-
-def read(file: Path, chunk_rows: int = 1000, table: Table = TABLE) -> tuple[list[dict[str, object]], list[str]]:
-    """All rows of a file, and all its broken lines."""
-    chunks = list(read_chunks(file, table, chunk_rows))
-    assert all(chunk.rows.columns == chunks[0].rows.columns for chunk in chunks)
-    return pl.concat([chunk.rows for chunk in chunks]).to_dicts(), [
-        line.strip() for chunk in chunks for line in chunk.broken_lines
-    ]
 
 
 @pytest.fixture
@@ -44,13 +23,27 @@ def exports(tmp_path: Path) -> Path:
         "a.parquet",
     ):
         (directory / name).touch()
-    for name in ("readme.md", "events.csv.md5", "events.jsonl.gz"):
+    for name in ("readme.md", "events.csv.md5", "events.jsonl.gz", "b.zip"):
         (directory / name).touch()
     return directory
 
 
-def names(files: list[Path], directory: Path) -> list[str]:
-    return [str(file.relative_to(directory)) for file in files]
+def names(found: tuple[list[FoundFile], list[SkippedFile]], directory: Path) -> list[str]:
+    """Paths of the files that are read."""
+    return [str(file.path.relative_to(directory)) for file in found[0]]
+
+
+def skipped(found: tuple[list[FoundFile], list[SkippedFile]], directory: Path) -> dict[str, str]:
+    """Path of each file that is skipped, and the reason."""
+    return {str(Path(file.file).relative_to(directory)): file.reason for file in found[1]}
+
+
+def touch(directory: Path, *names: str) -> Path:
+    """Write small files."""
+    for name in names:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("a\n")
+    return directory
 
 
 def test_a_directory_is_searched_through_for_the_formats_that_are_read(exports: Path):
@@ -59,6 +52,7 @@ def test_a_directory_is_searched_through_for_the_formats_that_are_read(exports: 
         "2024/events.csv.gz",
         "a.parquet",
         "events.csv",
+        "events.jsonl.gz",
         "items.jsonl",
         "users.ndjson",
     ]
@@ -123,190 +117,89 @@ def test_one_file_feeds_every_table_whose_pattern_fits():
     ]
 
 
-def test_csv_fields_are_text_and_empty_ones_null(tmp_path: Path):
-    file = write(tmp_path / "a.csv", 'id,price,name\n007,1.50,"a, ""b""\nc"\n8,,""\n')
-    rows, broken = read(file)
-    assert rows == [
-        {"id": "007", "price": "1.50", "name": 'a, "b"\nc'},
-        {"id": "8", "price": None, "name": None},
-    ]
-    assert broken == []
+def test_files_of_every_format_are_found(tmp_path: Path):
+    suffixes = ["parquet", "xlsx", *("csv", "tsv", "txt", "jsonl", "ndjson", "json")]
+    suffixes += [f"{suffix}.{compression}" for suffix in suffixes[2:] for compression in ("gz", "zst")]
+    touch(tmp_path, *(f"a.{suffix}" for suffix in suffixes))
+    assert sorted(names(find_files((str(tmp_path),)), tmp_path)) == sorted(f"a.{suffix}" for suffix in suffixes)
 
 
-def test_a_csv_line_with_too_few_or_too_many_fields_is_broken(tmp_path: Path):
-    file = write(tmp_path / "a.csv", "a,b\n1,2\n3\n4,5,6\n\n7,8\n9")
-    assert read(file) == ([{"a": "1", "b": "2"}, {"a": "7", "b": "8"}], ["3", "4,5,6", "9"])
-
-
-@pytest.mark.parametrize("chunk_rows", [1, 30_000, 10**9])
-def test_no_broken_line_of_a_long_csv_file_is_lost(tmp_path: Path, chunk_rows: int):
-    lines = [f"{number}" if number % 3 == 0 else f"{number},{'x' * 20}" for number in range(150_000)]
-    file = write(tmp_path / "a.csv", "a,b\n" + "\n".join(lines))
-    rows, broken = read(file, chunk_rows)
-    assert broken == [str(number) for number in range(0, 150_000, 3)]
-    assert [row["a"] for row in rows] == [str(number) for number in range(150_000) if number % 3]
-
-
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_csv_lines_end_as_on_unix_or_windows(tmp_path: Path, line_end: str):
-    file = write(tmp_path / "a.csv", line_end.join(["a,b", "1,2", "", "3,4", ""]))
-    assert read(file) == ([{"a": "1", "b": "2"}, {"a": "3", "b": "4"}], [])
-
-
-def test_a_csv_file_of_only_a_header_has_columns_and_no_rows(tmp_path: Path):
-    chunks = list(read_chunks(write(tmp_path / "a.csv", "a,b\n"), TABLE, 10))
-    assert chunks[0].rows.columns == ["a", "b"]
-    assert sum(chunk.rows.height for chunk in chunks) == 0
-
-
-def test_another_separator_splits_the_fields(tmp_path: Path):
-    file = write(tmp_path / "a.csv", "a;b\n1,5;2\n")
-    assert read(file, table=replace(TABLE, separator=";")) == ([{"a": "1,5", "b": "2"}], [])
-
-
-@pytest.mark.parametrize("name", ["a.csv.gz", "A.CSV.GZ"])
-def test_a_compressed_csv_file_is_read_like_any_other(tmp_path: Path, name: str):
-    file = write(tmp_path / name, gzip.compress(b"a,b\n1,2\n"))
-    assert read(file) == ([{"a": "1", "b": "2"}], [])
-
-
-@pytest.mark.parametrize(
-    ("encoding", "text"), [("utf-8-sig", "a,b\n1,é\n"), ("latin-1", "a,b\n1,é\n"), ("utf-16", "é,b\n1,é\n")]
+UNKNOWN = (
+    "unknown format; expected one of .parquet, .csv, .tsv, .txt, .jsonl, .ndjson, .json, .xlsx; "
+    "text also as .gz, .zst"
 )
-def test_a_csv_file_is_read_in_the_encoding_of_its_table(tmp_path: Path, encoding: str, text: str):
-    file = write(tmp_path / "a.csv", text.encode(encoding))
-    rows, _ = read(file, table=replace(TABLE, encoding=encoding))
-    assert [list(row.values()) for row in rows] == [["1", "é"]]
-    assert list(rows[0]) == text.splitlines()[0].split(",")
+WRITTEN = "it is still being written, by its name"
+SKIPPED = {
+    "readme.md": UNKNOWN,
+    "a.pdf": UNKNOWN,
+    "a.parquet.gz": UNKNOWN,
+    "a.zip": "archives are not read; extract its files",
+    "b.rar": "archives are not read; extract its files",
+    "c.tar.gz": "archives are not read; extract its files",
+    ".hidden.csv": "it is hidden",
+    ".DS_Store": "it is hidden",
+    "new/.cache/a.csv": "its directory .cache is hidden",
+    "a.csv.part": WRITTEN,
+    "a.csv.tmp": WRITTEN,
+    "a.csv.crdownload": WRITTEN,
+    "~$a.xlsx": WRITTEN,
+    ".~lock.a.csv#": WRITTEN,
+    "manifest.json": "a manifest is read when it is named as a source",
+    "b.manifest": "a manifest is read when it is named as a source",
+}
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path):
-    assert read(write(tmp_path / "a.csv", b"\xef\xbb\xbfa,b\n1,2\n")) == ([{"a": "1", "b": "2"}], [])
+def test_every_file_that_is_skipped_has_a_reason(tmp_path: Path):
+    touch(tmp_path, "a.csv", "_SUCCESS", *SKIPPED)
+    (tmp_path / "link").symlink_to(tmp_path / "new", target_is_directory=True)
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nothing.csv")
+    found = find_files((str(tmp_path),))
+    assert names(found, tmp_path) == ["a.csv"]
+    irregular = "it is not a regular file"
+    assert skipped(found, tmp_path) == SKIPPED | {"link": irregular, "gone.csv": irregular}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("a.csv", b"", "the file is empty"),
-        ("a.jsonl", b"", "the file is empty"),
-        ("a.parquet", b"", "the file is empty"),
-        ("a.csv", b"\n\n", "cannot be read as csv in utf-8: "),
-        ("a.csv", "a,b\n1,é\n".encode("latin-1"), "cannot be read as csv in utf-8: .*UTF8"),
-        ("a.csv", "é,b\n1,2\n".encode("latin-1"), "cannot be read as csv in utf-8: 'utf-8' codec can't decode"),
-        ("a.csv", b"a,a\n1,2\n", "cannot be read as csv in utf-8: column appears more than once"),
-        ("a.csv.gz", b"a,b\n1,2\n", "cannot be read as csv in utf-8: zlib inflate failed"),
-        (
-            "a.csv.gz",
-            gzip.compress(b"a,b\n" + b"1,2\n" * 10_000, mtime=0)[:-20],
-            "cannot be read as csv in utf-8: Truncated",
-        ),
-        (
-            "a.jsonl",
-            '{"a": "é"}\n'.encode("latin-1"),
-            "cannot be read as jsonl in utf-8: 'utf-8' codec can't decode",
-        ),
-        ("a.parquet", b"a,b\n1,2\n", "cannot be read as parquet: "),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named_with_the_reason_in_one_line(
-    tmp_path: Path, name: str, content: bytes, reason: str
-):
-    file = write(tmp_path / name, content)
-    with pytest.raises(SourceError, match=reason) as error:
-        read(file)
-    assert str(error.value).startswith(f"{file}: ")
-    assert "\n" not in str(error.value)
+def test_a_glob_skips_with_the_same_reasons(tmp_path: Path):
+    touch(tmp_path, "a/1.csv", "a/2.pdf", "b/3.csv.part")
+    found = find_files((f"{tmp_path}/*/*",))
+    assert names(found, tmp_path) == ["a/1.csv"]
+    assert skipped(found, tmp_path) == {"a/2.pdf": UNKNOWN, "b/3.csv.part": WRITTEN}
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_an_encoding_that_does_not_exist_is_named(tmp_path: Path, name: str):
-    file = write(tmp_path / name, '{"a": 1}\n')
-    with pytest.raises(SourceError, match="in latin-99: unknown encoding: latin-99"):
-        read(file, table=replace(TABLE, encoding="latin-99"))
+def test_a_file_that_another_path_names_is_not_skipped(tmp_path: Path):
+    touch(tmp_path, "a.csv", ".b.csv")
+    found = find_files((str(tmp_path), str(tmp_path / ".b.csv")))
+    assert names(found, tmp_path) == [".b.csv", "a.csv"]
+    assert found[1] == []
 
 
-def test_a_file_that_has_gone_is_named(tmp_path: Path):
-    with pytest.raises(SourceError, match=r"gone\.csv: cannot be read as csv in utf-8: .*No such file"):
-        read(tmp_path / "gone.csv")
+def test_a_file_that_is_being_written_is_an_error_if_it_is_named(tmp_path: Path):
+    touch(tmp_path, "a.csv.part")
+    with pytest.raises(SourceError, match=r"a\.csv\.part: it is still being written, by its name$"):
+        find_files((str(tmp_path / "a.csv.part"),))
 
 
-def test_a_json_line_that_is_no_whole_object_is_broken(tmp_path: Path):
-    lines = ['{"a": 1}', "[1]", "", '"a"', '{"a": NaN}', '{"a": 2}', '{"a": 3']
-    rows, broken = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
-    assert rows == [{"a": 1}, {"a": 2}]
-    assert broken == ["[1]", '"a"', '{"a": NaN}', '{"a": 3']
+def test_files_wait_for_the_marker_that_their_directory_is_whole(tmp_path: Path):
+    touch(tmp_path, "a/_SUCCESS", "a/1.csv", "a/day=1/2.csv", "b/3.csv", "b/4.pdf", "5.csv")
+    no_marker = "its directory has no file _SUCCESS"
+    for path in (str(tmp_path), f"{tmp_path}/**/*.*"):
+        found = find_files((path,), require_success=True)
+        assert names(found, tmp_path) == ["a/1.csv", "a/day=1/2.csv"]
+        assert skipped(found, tmp_path) == {"b/3.csv": no_marker, "b/4.pdf": UNKNOWN, "5.csv": no_marker}
+    assert names(find_files((str(tmp_path / "5.csv"),), require_success=True), tmp_path) == ["5.csv"]
+    with pytest.raises(
+        SourceError, match=r"b: no \.parquet, .* file found; 3\.csv: its directory has no file _SUCC"
+    ):
+        find_files((str(tmp_path / "b"),), require_success=True)
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 2, 100])
-def test_blank_lines_and_broken_ones_do_not_end_the_reading_of_json_lines(tmp_path: Path, chunk_rows: int):
-    file = write(tmp_path / "a.jsonl", '\n\nbroken\n{"a": 1}\n\n\n{"a": 2}\nbroken\n\n{"a": 3}\n')
-    assert read(file, chunk_rows) == ([{"a": 1}, {"a": 2}, {"a": 3}], ["broken", "broken"])
-
-
-@pytest.mark.parametrize("chunk_rows", [1, 2, 100])
-def test_columns_and_types_of_json_lines_are_those_of_all_lines(tmp_path: Path, chunk_rows: int):
-    lines = [{"id": 1}, {"id": "01", "price": 1}, {"price": 2.5, "path": []}, {"id": None, "path": ["a", "b"]}]
-    rows, _ = read(write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines))), chunk_rows)
-    assert rows == [
-        {"id": "1", "price": None, "path": None},
-        {"id": "01", "price": 1.0, "path": None},
-        {"id": None, "price": 2.5, "path": []},
-        {"id": None, "price": None, "path": ["a", "b"]},
-    ]
-
-
-@pytest.mark.parametrize("content", ["\n\n", "broken\n{\n"])
-def test_json_lines_without_an_object_have_no_columns(tmp_path: Path, content: str):
-    chunks = list(read_chunks(write(tmp_path / "a.jsonl", content), TABLE, 10))
-    assert all(chunk.rows.columns == [] for chunk in chunks)
-
-
-def test_line_separators_inside_a_json_text_do_not_split_it(tmp_path: Path):
-    text = "a\u2028b\x85c"
-    assert read(write(tmp_path / "a.jsonl", json.dumps({"a": text}, ensure_ascii=False))) == ([{"a": text}], [])
-
-
-def test_a_parquet_file_keeps_its_types_and_its_order(tmp_path: Path):
-    frame = pl.DataFrame({"number": range(1000), "path": [["a"], None] * 500})
-    frame.write_parquet(tmp_path / "a.parquet", row_group_size=90)
-    rows, _ = read(tmp_path / "a.parquet", chunk_rows=70)
-    assert rows == frame.to_dicts()
-
-
-def test_a_parquet_file_may_have_brackets_in_its_path(tmp_path: Path):
-    directory = tmp_path / "[a]*"
-    directory.mkdir()
-    pl.DataFrame({"a": [1]}).write_parquet(directory / "a[1].parquet")
-    assert read(directory / "a[1].parquet") == ([{"a": 1}], [])
-
-
-def test_a_parquet_file_that_is_corrupt_in_the_middle_is_named(tmp_path: Path):
-    file = corrupt_parquet(tmp_path / "a.parquet")
-    chunks: list[Chunk] = []
-    with pytest.raises(SourceError, match=rf"^{file}: cannot be read as parquet: .+$"):
-        chunks.extend(read_chunks(file, TABLE, 100))
-
-
-def corrupt_parquet(file: Path) -> Path:
-    """A Parquet file of several row groups, one of them overwritten with noise."""
-    random.seed(1)
-    pl.DataFrame({"a": [str(random.random()) for _ in range(20_000)]}).write_parquet(file, row_group_size=2000)
-    content = bytearray(file.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 2000] = random.randbytes(2000)
-    return write(file, bytes(content))
-
-
-def test_no_chunk_is_much_longer_than_requested(tmp_path: Path):
-    rows = 30_000
-    frame = pl.DataFrame({"a": [f"{number:0200d}" for number in range(rows)]})
-    frame.write_csv(tmp_path / "a.csv")
-    frame.write_ndjson(tmp_path / "a.jsonl")
-    frame.write_parquet(tmp_path / "a.parquet")
-    block_rows = 2**20 // 200  # a CSV file is split by blocks of a megabyte
-    longest = {
-        file.suffix: max(chunk.rows.height for chunk in read_chunks(file, TABLE, 1000))
-        for file in tmp_path.iterdir()
-    }
-    assert longest[".jsonl"] == longest[".parquet"] == 1000
-    assert longest[".csv"] <= 1000 + block_rows
+def test_a_file_that_changes_after_it_was_found_is_named(tmp_path: Path):
+    touch(tmp_path, "a.csv")
+    ((file,), _) = find_files((str(tmp_path),))
+    file.check_unchanged()
+    (tmp_path / "a.csv").write_text("a\nb\n")
+    with pytest.raises(SourceError, match=r"a\.csv: the file changed while it was read \(2 bytes, then 4\)"):
+        file.check_unchanged()
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(SourceError, match=r"a\.csv: the file was removed while it was read"):
+        file.check_unchanged()

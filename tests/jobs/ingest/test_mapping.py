@@ -7,7 +7,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from jobs.ingest.mapping import check_table, map_rows
+from jobs.ingest.mapping import check_table, map_rows, map_source
 from recsys.contract import Events, Items
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import ColumnMapping, Kind, Sources, Table
@@ -47,7 +47,7 @@ def test_rows_come_in_the_columns_of_the_contract_whatever_the_file_has():
         (pl.Series([17850.0, 0.5]), ["17850", "0.5"]),
         (pl.Series([float("nan"), float("inf")]), [None, None]),
         (pl.Series([1e15, -3.0]), ["1000000000000000", "-3"]),
-        (pl.Series(["00017850", "17850.0"]), ["00017850", "17850.0"]),
+        (pl.Series(["00017850", "17850.0", "007.00"]), ["00017850", "17850", "007"]),
         (pl.Series([Decimal("17850.00"), Decimal("0.50")]), ["17850", "0.50"]),
         (pl.Series([2**63], dtype=pl.UInt64), ["9223372036854775808"]),
         (pl.Series(["ann", "bob"], dtype=pl.Categorical), ["ann", "bob"]),
@@ -244,6 +244,28 @@ def test_a_table_maps_to_the_contract_and_to_all_of_it_that_is_needed(
     with pytest.raises(SettingsError) as error:
         check_table(Table("orders", kind, "*", columns))
     assert str(error.value).startswith(f"sources.tables.orders.columns: {problem}")
+
+
+def test_what_was_done_to_the_rows_is_told():
+    columns: dict[str, ColumnMapping] = {**ORDER, "timestamp": "seconds", "price": "price"}
+    table = Table("orders", "events", "*", columns, where="sku <> 'fee'")
+    rows = orders(
+        customer=[" ann", "NA", "ann", "ann"],
+        sku=["tea", "tea", "tea", "fee"],
+        seconds=[1_512_637_471] * 4,
+        price=["1 EUR", "$2", "3", "4"],
+    )
+    counts = map_source(rows, table, Sources()).counts
+    assert counts.messages() == [
+        "1 rows are left out by the condition `where`",
+        "1 values of user_id were trimmed or rewritten",
+        "1 values of user_id mean no id (null_ids)",
+        "3 times were read as epoch_s",
+        "amounts are in several currencies, and are not converted: 1 in $, 1 in EUR",
+    ]
+    assert counts.plus(counts).messages()[0].startswith("2 rows")
+    nothing = map_source(orders(sku=["tea"]), Table("orders", "events", "*", dict(ORDER)), Sources()).counts
+    assert nothing.messages() == []
 
 
 def test_a_table_with_what_is_needed_is_accepted():

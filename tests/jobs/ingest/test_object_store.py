@@ -16,9 +16,10 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from jobs.ingest.ingest import TableCount, ingest
+from jobs.ingest.commit import TableCount
+from jobs.ingest.ingest import ingest
 from jobs.ingest.object_store import find_remote_files
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import Sources, Table
 from tests.commands import run_recsys
@@ -132,10 +133,10 @@ def test_addresses_globs_and_prefixes_find_objects(store: Store, address: str, k
         "a/b/items-1.csv",
         "a/b/items-3.csv",
         "ab/events.csv.gz",
-        "a/c.txt",
+        "a/c.pdf",
     ):
         store.put(key, b"a\n")
-    files = find_remote_files((address, address), store.options)
+    files, _ = find_remote_files((address, address), store.options)
     assert [file.display_name for file in files] == [f"s3://shop/{key}" for key in keys]
 
 
@@ -160,7 +161,7 @@ def test_an_object_that_is_known_is_not_fetched_again(store: Store, lake: Lake, 
     store.put("events-1.csv", events("a").write_csv().encode())
     assert len(ingest_objects(store, lake, "s3://shop", watermark="timestamp")) == 1
     fetched: list[str] = []
-    fetch = find_remote_files(("s3://shop",), store.options)[0].__class__.fetch
+    fetch = find_remote_files(("s3://shop",), store.options)[0][0].__class__.fetch
 
     def note(file: Any, directory: Path) -> Path:
         fetched.append(file.name)
@@ -180,7 +181,7 @@ WRONG = {
     "an object that is not there": ("s3://shop/events-9.csv", {}, r"no \.parquet, .* file found"),
     "a bucket in an exact address": ("s3://nothing/events.csv", {}, "the bucket does not exist"),
     "an endpoint that does not answer": ("s3://shop/*.csv", {"aws_endpoint_url": "http://127.0.0.1:1"}, "connect"),
-    "an unknown format": ("s3://shop/readme.txt", {}, "unknown format; expected one of .parquet"),
+    "an unknown format": ("s3://shop/readme.md", {}, "unknown format; expected one of .parquet"),
     "a glob for a bucket": ("s3://sh*/events.csv", {}, "a bucket has a name without"),
     "an unknown option": (
         "s3://shop/*.csv",
@@ -196,7 +197,7 @@ def test_missing_files_are_reported_in_one_line_and_leave_the_lake_unchanged(
     store: Store, lake: Lake, address: str, options: dict[str, str], reason: str
 ):
     store.put("events.csv", events("a").write_csv().encode())
-    store.put("readme.txt", b"text")
+    store.put("readme.md", b"text")
     ingest_objects(store, lake, "s3://shop/events.csv")
     before = hash_lake(lake)
     sources = Sources(storage_options=store.options | options)
@@ -242,7 +243,7 @@ def test_the_command_reads_a_store_by_the_variables_of_aws(store: Store, tmp_pat
         AWS_EC2_METADATA_DISABLED="true",
     )
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)[0]["accepted"] == 1
+    assert json.loads(ended.stdout)["sources"][0]["accepted"] == 1
     assert SECRET.encode() not in b"".join(file.read_bytes() for file in (tmp_path / "var").rglob("*.*"))
 
 
@@ -297,3 +298,33 @@ def test_a_file_on_the_web_that_cannot_be_read_is_reported_without_its_signature
         ingest((f"{web}{path}",), Sources(), lake, LATEST)
     assert str(error.value).startswith(f"{web}{path.partition('?')[0]}: ")
     assert "s3cr3t" not in str(error.value)
+
+
+def test_objects_that_are_not_read_are_reported(store: Store):
+    for key in ("a/events-1.csv", "a/_SUCCESS", "b/events-2.csv", "b/.events-3.csv", "b/events-4.pdf"):
+        store.put(key, events("a").write_csv().encode())
+    for address in ("s3://shop", "s3://shop/*/*e*"):
+        files, skipped = find_remote_files((address,), store.options)
+        assert [file.name for file in files] == ["events-1.csv", "events-2.csv"]
+        reasons = {file.file: file.reason.partition(";")[0] for file in skipped}
+        assert reasons == {
+            "s3://shop/b/.events-3.csv": "it is hidden",
+            "s3://shop/b/events-4.pdf": "unknown format",
+        }
+    files, skipped = find_remote_files(("s3://shop/*/*.csv",), store.options, require_success=True)
+    assert [file.display_name for file in files] == ["s3://shop/a/events-1.csv"]
+    assert "s3://shop/b/events-2.csv" in [file.file for file in skipped]
+
+
+def test_a_manifest_in_a_store_stands_for_its_objects(store: Store, lake: Lake):
+    for number in range(3):
+        store.put(f"unload/events-{number}.csv", events(str(number)).write_csv().encode())
+    urls = [{"url": f"s3://shop/unload/events-{number}.csv"} for number in (0, 2)]
+    store.put("unload/manifest.json", json.dumps({"entries": urls}).encode())
+    counts = ingest_objects(store, lake, "s3://shop/unload/manifest.json")
+    assert [count.file for count in counts] == ["events-0.csv", "events-2.csv"]
+    store.put(
+        "unload/manifest.json", json.dumps({"entries": [*urls, {"url": "s3://shop/unload/events-9.csv"}]}).encode()
+    )
+    with pytest.raises(SourceError, match=r"events-9\.csv"):
+        ingest_objects(store, lake, "s3://shop/unload/manifest.json")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import ColumnMapping, Sources, Table
 from tests.database_servers import DatabaseServer

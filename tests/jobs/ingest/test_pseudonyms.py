@@ -12,7 +12,7 @@ import redis
 
 from jobs.ingest.ingest import ingest
 from jobs.ingest.stream import archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Sources
 from recsys.store.embedded import start_server
@@ -27,7 +27,7 @@ LATEST = datetime(2030, 1, 1, tzinfo=UTC)
 CSV = """user_id,item_id,event,timestamp,ip,user_agent
 user1,item1,view,2026-01-05T10:00:00Z,10.0.0.1,Firefox
 user2,no id,view,2026-01-05T10:00:00Z,10.0.0.1,Firefox
-user3 ,item1,view,2026-01-05T10:00:00Z,10.0.0.1,Firefox
+user 3,item1,view,2026-01-05T10:00:00Z,10.0.0.1,Firefox
 user4,item1
 """
 
@@ -100,7 +100,7 @@ def test_an_ingest_keeps_pseudonyms_and_counts_as_without(shop: Path, csv: Path,
     assert set(pl.read_parquet(rejects).select("user_id", "line").rows()) == {
         (None, "(not shown)"),
         (pseudonym(KEY, "user2"), None),
-        (pseudonym(KEY, "user3 "), None),
+        (pseudonym(KEY, "user 3"), None),
     }
 
 

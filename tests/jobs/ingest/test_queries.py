@@ -12,7 +12,7 @@ import pytest
 
 from jobs.ingest.ingest import ingest
 from jobs.ingest.queries import read_query, resolve_connection
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.settings import ColumnMapping, Kind, Sources, Table
 from tests.commands import run_recsys

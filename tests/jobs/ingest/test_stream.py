@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from jobs.ingest import stream as archiving
 from jobs.ingest.stream import ArchiveResult, archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
+from recsys.availability import is_available
 from recsys.contract import Events, Items
 from recsys.store.embedded import ServerAddress
 from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
@@ -34,6 +35,7 @@ from tests.event_stream import (
     archive_stream,
     read_rejected,
 )
+from tests.ingests import ingest_files
 
 ARCHIVE_KILLED_BEFORE_TRIMMING = """
 import os, signal, sys
@@ -41,7 +43,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import redis
 from jobs.ingest import stream
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.settings import Sources
 from recsys.store.keys import Keys
 
@@ -121,7 +123,7 @@ def test_items_keep_what_is_not_given_and_later_changes_win(valkey: redis.Redis,
         {"item_id": "milk", "title": "Milk", "available": True},
     ]
     with lake.locked():
-        lake.upsert("items", pl.DataFrame(rows, schema=pl.Schema(Items)))
+        lake.write_facts("items", "catalogue", pl.DataFrame(rows, schema=pl.Schema(Items)), 0, 0)
     append(valkey, "item", {"item_id": "tea", "price": 3.0, "available": True}, {"item_id": "new", "brand": "N"})
     append(valkey, "item", {"item_id": "tea", "available": False, "updated_at": "2017-12-31T00:00:00Z"})
     assert archive_stream(lake, valkey).items == 2
@@ -132,6 +134,53 @@ def test_items_keep_what_is_not_given_and_later_changes_win(valkey: redis.Redis,
         ("new", "New", "N", None, None, None),
         ("tea", "Tea", "B", 3.0, False, "leaves"),
     ]
+
+
+def test_stock_and_validity_come_into_the_lake_with_the_time_of_the_last_change(
+    valkey: redis.Redis, lake: Lake
+) -> None:
+    ends = "2018-01-01T12:00:00.000001+01:00"
+    first, second = "2017-12-31T10:00:00+00:00", "2017-12-31T11:00:00.000001+00:00"
+    append(valkey, "item", {"item_id": "tea", "stock": 2, "valid_until": ends, "updated_at": second})
+    append(valkey, "item", {"item_id": "tea", "stock": 0.5, "updated_at": first}, {"item_id": "mug", "stock": 1})
+    assert archive_stream(lake, valkey).items == 2
+    append(valkey, "item", {"item_id": "tea", "stock": -1, "updated_at": first})
+    assert archive_stream(lake, valkey).invalid == 1
+    assert lake.items().select("item_id", "stock", "valid_until").collect().rows() == [
+        ("mug", 1.0, None),
+        ("tea", 0.5, datetime(2018, 1, 1, 11, 0, 0, 1, tzinfo=UTC)),
+    ]
+    assert lake.online_changes().rows() == [("tea", datetime.fromisoformat(second))]
+
+
+def test_a_change_archived_late_counts_from_when_it_was_made(
+    valkey: redis.Redis, lake: Lake, tmp_path: Path
+) -> None:
+    feed = tmp_path / "items.csv"
+
+    def read_feed(rows: str, hour: int) -> None:
+        feed.write_text(f"item_id,available\n{rows}")
+        ingest_files(lake, feed, latest=datetime(2018, 1, 2, hour, tzinfo=UTC))
+
+    def switch_off(*item_ids: str, hour: int) -> None:
+        time = datetime(2018, 1, 1, hour, tzinfo=UTC).isoformat()
+        append(valkey, "item", *({"item_id": id_, "available": False, "updated_at": time} for id_ in item_ids))
+
+    def unavailable() -> list[str]:
+        archive_stream(lake, valkey)
+        return lake.items().filter(~is_available()).select("item_id").collect()["item_id"].to_list()
+
+    read_feed("tea,false\nmug,true\n", hour=1)
+    read_feed("tea,true\nmug,true\n", hour=3)
+    switch_off("tea", "mug", hour=2)
+    assert unavailable() == ["mug"]  # of the tea, the feed has changed its word since
+    switch_off("tea", hour=4)
+    assert unavailable() == ["mug", "tea"]
+    read_feed("tea,false\nmug,true\n", hour=5)
+    read_feed("tea,true\nmug,true\n", hour=6)
+    assert unavailable() == ["mug"]
+    switch_off("tea", hour=7)  # as it was before, which is news
+    assert unavailable() == ["mug", "tea"]
 
 
 def test_what_comes_meanwhile_stays_in_the_stream(
@@ -220,7 +269,7 @@ def test_a_block_leaves_the_stream_when_its_files_are_on_disk(
     monkeypatch.setattr(archiving, "flush", note)
     archive_stream(lake, valkey)
     assert sorted(flushed) == sorted(lake.directory.rglob("*.parquet"))
-    assert len(flushed) == 4
+    assert len(flushed) == 5
 
 
 def test_the_state_of_the_stream(valkey: redis.Redis) -> None:

@@ -8,7 +8,7 @@ import redis
 
 from jobs.ingest.stream import ArchiveResult
 from jobs.ingest.validation import read_quarantine
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.data.quality import QuarantineCounts
 from tests.event_stream import (
     EVENT,

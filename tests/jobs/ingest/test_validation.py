@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.contract import Events
 from recsys.schema import DEFAULT_WEIGHTS, MIN_TIMESTAMP
 from recsys.settings import Sources, Table
+from recsys.settings.sources import NULL_IDS
 from tests.ingests import (
     EVENT,
     LATEST,
@@ -33,7 +34,6 @@ BROKEN: list[tuple[dict[str, Value], str]] = [
     ({"event": ""}, "event_is_given"),
     ({"timestamp": ""}, "timestamp_is_readable"),
     ({"user_id": "a b"}, "user_id_is_an_id"),
-    ({"user_id": " ann"}, "user_id_is_an_id"),
     ({"item_id": "a\u00a0b"}, "item_id_is_an_id"),
     ({"item_id": "a\tb"}, "item_id_is_an_id"),
     ({"item_id": "a\nb"}, "item_id_is_an_id"),
@@ -51,14 +51,14 @@ BROKEN: list[tuple[dict[str, Value], str]] = [
     ({"timestamp": "soon"}, "timestamp_is_readable"),
     ({"timestamp": "2024-02-30"}, "timestamp_is_readable"),
     ({"price": "cheap"}, "price_is_readable"),
-    ({"price": "1,50"}, "price_is_readable"),
+    ({"price": "1,50"}, "price_is_readable: set decimal = ','"),
     ({"price": "NaN"}, "price_is_an_amount"),
     ({"price": "inf"}, "price_is_an_amount"),
     ({"price": -0.01}, "price_is_an_amount"),
     ({"quantity": "two"}, "quantity_is_readable"),
     ({"quantity": "NaN"}, "quantity_is_an_amount"),
     ({"quantity": "-inf"}, "quantity_is_an_amount"),
-    ({"quantity": -1}, "quantity_is_an_amount"),
+    ({"quantity": -1.0}, "quantity_is_an_amount"),
     ({"value": "NaN"}, "value_is_finite"),
     ({"value": "inf"}, "value_is_finite"),
     ({"value": "high"}, "value_is_readable"),
@@ -175,7 +175,9 @@ def test_an_item_without_an_id_or_with_a_wrong_price_is_quarantined(lake: Lake, 
 
 SCHEMA = pl.Schema(Events)
 Event = dict[str, Any]
-ids = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=128)
+ids = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=128).filter(
+    lambda text: text.lower() not in NULL_IDS and not text.endswith(".0")
+)
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 amounts = st.none() | st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 events = st.fixed_dictionaries(
@@ -190,7 +192,7 @@ events = st.fixed_dictionaries(
         "value": st.none() | st.floats(allow_infinity=False, allow_nan=False),
         "price": amounts,
         "quantity": amounts,
-        "session_id": texts,
+        "session_id": st.none() | ids,
         "ip": texts,
         "user_agent": texts,
     }
@@ -269,7 +271,7 @@ def test_the_lake_is_the_same_however_many_rows_are_read_at_a_time(tmp_path: Pat
     lakes: dict[int, dict[str, str]] = {}
     for chunk_rows in (1, 3, 1000):
         lake = Lake(tmp_path / str(chunk_rows), buckets=3)
-        ingest((str(file),), Sources(chunk_rows=chunk_rows), lake, LATEST)
+        ingest((str(file),), Sources(chunk_rows=chunk_rows, max_bad_rows=1), lake, LATEST)
         lakes[chunk_rows] = hash_lake(lake)
     assert lakes[1] == lakes[3] == lakes[1000]
     assert any(name.startswith("quarantine") for name in lakes[1])

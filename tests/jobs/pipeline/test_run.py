@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.run import open_run
 from recsys.contract import Events
 from recsys.settings import Settings
@@ -17,7 +17,7 @@ AS_OF = datetime(2024, 5, 3, tzinfo=UTC)
 def add_event(lake: Lake, event_id: str, moment: datetime) -> None:
     row = {"event_id": event_id, "user_id": "ann", "item_id": "tea", "event": "view", "timestamp": moment}
     with lake.locked():
-        lake.add_events(pl.LazyFrame([row], schema=pl.Schema(Events)), event_id)
+        lake.add_online_events(pl.LazyFrame([row], schema=pl.Schema(Events)))
 
 
 @pytest.mark.parametrize(

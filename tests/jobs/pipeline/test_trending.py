@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.interactions import compute_interactions
-from jobs.pipeline.steps.lists import trending_list, unavailable_items
+from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.trending import USUAL_HALF_LIVES, renew_trending, trending_items
 from jobs.progress import LogProgress
 from recsys.models.trending import Trending, TrendingConfig
@@ -57,7 +57,7 @@ def test_it_is_the_list_of_the_model(
     add_files(lake, tmp_path / "events_now.parquet")
     known = compute_interactions(lake, SETTINGS.sources, moment)
     trend = Trending(CONFIG).fit(known).item_trend
-    unavailable = unavailable_items(known.items, lake.items().collect())
+    unavailable = unlisted_items(known.items, lake.items().collect(), moment)
     result = trending_items(lake, SETTINGS, moment)
     assert result == trending_list(trend, known.items, unavailable, 200)
     assert set(result[:2]) == {"item9", "new"}

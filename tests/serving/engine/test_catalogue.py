@@ -1,5 +1,6 @@
 """The catalogue in memory: filters compared with Polars, changes, and the way back to a table."""
 
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -7,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from recsys.availability import is_available
 from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 from serving.requests import ItemFilter
 
 VERSION = "20180101T000000Z"
+STOCKS = st.none() | st.sampled_from([0.0, 0.5, 3.0])
+ADDED_COLUMNS = ("stock", "valid_from", "valid_until", "changed_online_at")
 CATEGORIES = ("DAIRY", "DAIRY>CHEESE", "DAIRY>CHEESE>HARD", "DAIRYLESS", None)
 
 
@@ -25,7 +29,8 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
                     "category": st.sampled_from(CATEGORIES),
                     "brand": st.sampled_from(["x", "y", None]),
                     "price": st.none() | st.floats(0, 10),
-                    "available": st.booleans(),
+                    "available": st.none() | st.booleans(),
+                    "stock": STOCKS,
                     "repeat_days": st.none() | st.floats(0, 100, width=32),
                 }
             ),
@@ -59,7 +64,7 @@ def as_polars(table: pl.DataFrame, item_filter: ItemFilter) -> list[str]:
         passes &= (pl.col("price") >= item_filter.price_min).fill_null(False)
     if item_filter.price_max is not None:
         passes &= (pl.col("price") <= item_filter.price_max).fill_null(False)
-    return table.filter(passes, pl.col("available"))["item_id"].to_list()
+    return table.filter(passes, is_available())["item_id"].to_list()
 
 
 @given(tables(), item_filters)
@@ -72,7 +77,9 @@ changes = st.dictionaries(
     st.fixed_dictionaries(
         {},
         optional={
-            "available": st.booleans(),
+            "available": st.none() | st.booleans(),
+            "stock": STOCKS,
+            "valid_until": st.none() | st.just("2018-01-02T03:04:05.000006Z"),
             "price": st.none() | st.floats(0, 10),
             "category": st.none() | st.sampled_from([["DAIRY"], ["DAIRY", "MILK"]]),
             "brand": st.none() | st.just("new"),
@@ -91,11 +98,12 @@ def test_changes_are_as_if_the_table_had_had_them(
     catalogue.put(changed)
     rows = {row["item_id"]: row for row in table.iter_rows(named=True)}
     for item_id, facts in changed.items():
-        row = rows.setdefault(item_id, {"item_id": item_id, "available": True})
+        row = rows.setdefault(item_id, {"item_id": item_id})
         row |= {**facts, **({"category": ">".join(facts["category"])} if facts.get("category") else {})}
+        row |= {"valid_until": datetime.fromisoformat(facts["valid_until"])} if facts.get("valid_until") else {}
     expected = pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA)
     assert list(catalogue.popular(item_filter)) == as_polars(expected, item_filter)
-    assert catalogue.unavailable == set(expected.filter(~pl.col("available"))["item_id"])
+    assert catalogue.unavailable == set(expected.filter(~is_available())["item_id"])
     assert_frame_equal(catalogue.table().select(expected.columns), expected)
     titles = expected.select(pl.coalesce("title", "item_id")).to_series().to_list()
     assert [catalogue.title(item_id) for item_id in expected["item_id"]] == titles
@@ -106,3 +114,13 @@ def test_a_version_catalogue_without_facts_has_its_popular_items() -> None:
     assert list(catalogue.popular()) == ["b", "a"]
     assert catalogue.facts("a")["price"] is None
     assert catalogue.title("a") == "a"
+
+
+def test_a_catalogue_of_an_earlier_version_offers_what_is_available() -> None:
+    schema = {name: dtype for name, dtype in CATALOGUE_SCHEMA.items() if name not in ADDED_COLUMNS}
+    rows = [{"item_id": "a", "available": True}, {"item_id": "b", "available": False}]
+    catalogue = Catalogue(VERSION, pl.DataFrame(rows, schema=schema))
+    assert list(catalogue.popular(now_ms=0)) == ["a"]
+    catalogue.put({"a": {"valid_until": "2018-01-01T00:00:00Z"}, "b": {"available": True}})
+    assert list(catalogue.popular(now_ms=1_514_764_800_000)) == ["b"]
+    assert catalogue.table().schema == CATALOGUE_SCHEMA

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recsys.settings import Settings
@@ -19,13 +20,13 @@ def test_a_start_without_redis_answers_from_what_was_kept(
     publish_shop: Publish, proxied_settings: Settings, settings: Settings, proxy: Proxy, tmp_path: Path
 ) -> None:
     publish_shop(SHOP)
-    kept = proxied_settings.directory / "serving" / "unavailable.txt"
+    kept = proxied_settings.directory / "serving" / f"offers-{VERSION}.parquet"
 
     async def scenario() -> None:
         async with application(proxied_settings) as http:
             await until(lambda: is_fresh(http))
             assert (await http.put("/v1/items/ap2", json={"available": False})).status_code == 200
-            await until_async(lambda: kept.exists() and set(kept.read_text().split()) == {"a3", "ap2"})
+            await until_async(lambda: kept.exists() and pl.read_parquet(kept)["item_id"].to_list() == ["ap2"])
 
         proxy.stop()
         async with application(proxied_settings) as http:

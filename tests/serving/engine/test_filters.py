@@ -1,13 +1,15 @@
 """Filters of a request's state, one by one and together, and pages taken from an order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_struct
 
 from recsys.anomaly.acts import Act
 from recsys.store.catalogue import CATALOGUE_SCHEMA
@@ -19,6 +21,7 @@ from serving.engine.filters import (
     bought_in_session,
     excluded_by_request,
     find_exclusions,
+    outside_validity,
     seen_in_session,
     take_page,
     unavailable,
@@ -26,7 +29,7 @@ from serving.engine.filters import (
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import Policy, RequestState
 from serving.engine.user_state import UserState
-from serving.requests import NO_FILTER, ListRequest
+from serving.requests import NO_FILTER, ItemFilter, ListRequest
 
 VERSION = "20180101T000000Z"
 AS_OF_MS = 1_514_764_800_000
@@ -38,7 +41,7 @@ def request_state(
     *acts: tuple[str, str, int], history: str = "", exclude: str = "", policy: Policy = POLICY, day: int = 1
 ) -> RequestState:
     """Return the state of a request `day` days after the version; acts are (event, item, day)."""
-    rows = [{"item_id": "u", "available": False}, {"item_id": "c", "available": True, "repeat_days": 10.0}]
+    rows = [{"item_id": "u", "available": False}, {"item_id": "c", "repeat_days": 10.0}]
     user = UserState(VERSION, acts=[Act(AS_OF_MS + at * DAY_MS, item, event) for event, item, at in acts])
     now_ms = AS_OF_MS + day * DAY_MS
     return RequestState(
@@ -54,8 +57,8 @@ def request_state(
     )
 
 
-def excluded(exclusion: Exclusion | None, item_ids: str) -> str:
-    """Return those of some items, each of one letter, that are excluded."""
+def excluded(exclusion: Exclusion | None, item_ids: Iterable[str]) -> str:
+    """Return those of some items that are excluded."""
     return "" if exclusion is None else "".join(filter(exclusion.contains, item_ids))
 
 
@@ -73,6 +76,36 @@ def test_unavailable_items_are_excluded_and_available_again_when_changed() -> No
     assert excluded(exclusion, "uc") == "u"
     state.catalogue.put({"u": {"available": True}, "c": {"available": False}})
     assert excluded(exclusion, "uc") == "c"
+
+
+def test_items_are_valid_from_their_first_moment_to_before_their_last() -> None:
+    begins, ends = AS_OF_MS + DAY_MS, AS_OF_MS + 2 * DAY_MS
+    times = [datetime.fromtimestamp(at / 1_000, UTC).isoformat() for at in (begins, ends)]
+    state = request_state()
+    assert outside_validity(state) is None
+    state.catalogue.put({"c": {"valid_from": times[0], "valid_until": times[1]}, "new": {"valid_until": times[0]}})
+    moments = (begins - 1, begins, ends - 1, ends)
+    shown = [outside_validity(replace_struct(state, now_ms=now_ms)) for now_ms in moments]
+    assert [excluded(exclusion, ("u", "c", "new", "x")) for exclusion in shown] == ["c", "new", "new", "cnew"]
+    popular = [list(state.catalogue.popular(NO_FILTER, now_ms)) for now_ms in moments]
+    assert popular == [["new"], ["c"], ["c"], []]
+    assert list(state.catalogue.popular(ItemFilter(price_max=1.0), begins)) == []
+
+
+def test_stock_counts_where_availability_is_not_given() -> None:
+    state = request_state()
+    exclusion = unavailable(state)
+    for facts, expected in (
+        ({"stock": 0.0}, "uc"),
+        ({"stock": 2.0}, "u"),
+        ({"available": False}, "uc"),
+        ({"stock": 3.0}, "uc"),
+        ({"available": True}, "u"),
+        ({"stock": 0.0}, "u"),
+        ({"available": None}, "uc"),
+    ):
+        state.catalogue.put({"c": facts})
+        assert excluded(exclusion, "uc") == expected, facts
 
 
 def test_items_of_the_request_are_excluded() -> None:

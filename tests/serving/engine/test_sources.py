@@ -23,7 +23,7 @@ from serving.engine.sources import (
     session,
 )
 from serving.engine.user_state import UserState
-from serving.requests import ItemFilter, ListRequest
+from serving.requests import ListRequest
 
 VERSION = "20180101T000000Z"
 POLICY = Policy(repeat="exclude", hide_seen=True, repeat_days=3.0)
@@ -183,7 +183,7 @@ def test_items_of_favorite_categories_pass_the_item_filter() -> None:
 
 
 def test_popular_items_in_turns_name_their_category() -> None:
-    turns = popular_in_turns(["TEA>GREEN", "CUPS", "NONE"], ItemFilter(), catalogue())
+    turns = popular_in_turns(["TEA>GREEN", "CUPS", "NONE"], request_state())
     assert list(turns) == [("TEA>GREEN", "t2"), ("CUPS", "c1")]
 
 

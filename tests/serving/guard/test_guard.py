@@ -10,7 +10,7 @@ import redis
 
 from jobs.experiments.backtest import backtest
 from jobs.ingest.stream import archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.settings import Settings
 from recsys.store.flags import Flag, flagged_users, put_flags, read_flag

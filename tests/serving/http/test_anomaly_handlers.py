@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from jobs.ingest.stream import archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import combine_verdicts
 from recsys.api_keys import API_KEYS_FILE
 from recsys.pseudonyms import pseudonym

@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from jobs.ingest.stream import archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.settings import Sources
 from recsys.store.embedded import server_status, start_server, stop_server
 from recsys.store.keys import Keys

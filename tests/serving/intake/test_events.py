@@ -15,7 +15,7 @@ import redis
 
 from jobs.ingest.mapping import map_rows
 from jobs.ingest.stream import ArchiveResult, archive
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from recsys.contract import Events
 from recsys.settings import Settings, Sources, Table
 from recsys.store.embedded import start_server, stop_server

@@ -10,10 +10,12 @@ from jobs.pipeline.steps.catalogue import write_catalogue_file
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.data.item_vectors import item_vectors
 from recsys.models.popularity import Popularity
+from recsys.schema import ONLINE_CHANGE_DTYPES
 from recsys.store.catalogue import CATALOGUE_SCHEMA, VECTOR_SCHEMA
 from tests.tables import make_events, make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
+CHANGES = pl.DataFrame([("cup", AS_OF), ("sold long ago", AS_OF)], schema=dict(ONLINE_CHANGE_DTYPES), orient="row")
 
 
 def interactions_from_pairs(pairs: dict[tuple[str, str], float]) -> Interactions:
@@ -32,6 +34,9 @@ def items() -> pl.DataFrame:
         brand=[None, "Åse", None, None],
         price=[9.5, 2.5, None, None],
         available=[None, False, True, None],
+        stock=[None, 3.0, None, None],
+        valid_from=[AS_OF, None, None, None],
+        valid_until=[None, None, AS_OF, None],
     )
 
 
@@ -52,20 +57,20 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
     )
     popularity = Popularity().fit(known).item_popularity
     features = item_features(events.lazy(), items.lazy(), AS_OF, 30.0)
-    write_catalogue_file(tmp_path, known, popularity, items, features, None)
+    write_catalogue_file(tmp_path, known, popularity, items, features, CHANGES, None)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
     assert written.schema == CATALOGUE_SCHEMA
     assert written.rows() == [
-        ("tea", None, None, None, 1.25, True, 10.0),
-        ("cup", "Cup", "Home", "Åse", 2.5, False, 10.0),
-        ("jug", None, None, None, 7.0, True, 10.0),
-        ("also-new", None, None, None, None, True, 10.0),
-        ("new", "A new thing", "Home>More", None, 9.5, True, 10.0),
+        ("tea", None, None, None, 1.25, None, None, None, None, 10.0, None),
+        ("cup", "Cup", "Home", "Åse", 2.5, False, 3.0, None, None, 10.0, AS_OF),
+        ("jug", None, None, None, 7.0, None, None, None, None, 10.0, None),
+        ("also-new", None, None, None, None, True, None, None, AS_OF, 10.0, None),
+        ("new", "A new thing", "Home>More", None, 9.5, None, None, AS_OF, None, 10.0, None),
     ]
 
     # Without a second purchase nobody's cycle is known.
     once = item_features(events.slice(2).lazy(), items.lazy(), AS_OF, 30.0)
-    write_catalogue_file(tmp_path, known, popularity, items, once, None)
+    write_catalogue_file(tmp_path, known, popularity, items, once, CHANGES, None)
     assert pl.read_parquet(tmp_path / "catalogue.parquet")["repeat_days"].null_count() == 5
 
 
@@ -76,7 +81,7 @@ def test_vectors_go_with_their_items(tmp_path: Path, items: pl.DataFrame) -> Non
     )
     popularity = Popularity().fit(known).item_popularity
     vectors = item_vectors(known.positives, 0)
-    write_catalogue_file(tmp_path, known, popularity, items, features, vectors)
+    write_catalogue_file(tmp_path, known, popularity, items, features, CHANGES, vectors)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
     assert written.schema == pl.Schema({**CATALOGUE_SCHEMA, **VECTOR_SCHEMA})
     assert written["item_id"].to_list() == ["cup", "tea", "also-new", "new"]

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.pipeline.pipeline import RunResult, advance_run
 from jobs.pipeline.step_names import Until
 from jobs.pipeline.steps import lists
@@ -77,9 +77,9 @@ def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
 ):
     read_by_lists: list[pl.DataFrame] = []
 
-    def spy(directory: Path, interactions: Any, popularity: Any, items: Any, item_features: Any, vectors: Any):
+    def spy(directory: Path, interactions: Any, popularity: Any, items: Any, item_features: Any, *others: Any):
         read_by_lists.append(item_features.collect())
-        write_catalogue_file(directory, interactions, popularity, items, item_features, vectors)
+        write_catalogue_file(directory, interactions, popularity, items, item_features, *others)
 
     monkeypatch.setattr(lists, "write_catalogue_file", spy)
     settings = make_shop(model="light_gcn")

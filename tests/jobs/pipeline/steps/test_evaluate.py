@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake import open_lake
+from jobs.lake.lake import open_lake
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.pipeline import advance_run

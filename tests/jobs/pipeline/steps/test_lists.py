@@ -6,9 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.pipeline.steps.lists import write_bought_with_lists, write_history, write_similar_lists, write_user_lists
+from jobs.pipeline.steps.lists import (
+    unlisted_items,
+    write_bought_with_lists,
+    write_history,
+    write_similar_lists,
+    write_user_lists,
+)
 from jobs.progress import SilentTask
 from recsys.data.interactions import Interactions, build_interactions
+from recsys.ids import IdMap
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
@@ -92,10 +99,33 @@ def test_items_bought_with_another_are_those_that_may_be_shown(tmp_path: Path):
     ]
     table = pl.LazyFrame(rows, schema=["item_id", "rank", "other_item_id"], orient="row")
     items = make_items(item_id=["cup", "gone", "tea"], available=[True, False, None])
-    write_bought_with_lists(tmp_path, table, items, 2)
+    write_bought_with_lists(tmp_path, table, items, AS_OF, 2)
     written = pl.read_parquet(tmp_path / "bought_with.parquet")
     assert written.schema == {"item_id": pl.String, "items": LISTS}
     assert written.rows() == [("cup", ["tea", "jug"]), ("gone", ["cup"])]
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_listed"),
+    [
+        ({}, True),
+        ({"available": False, "stock": 5.0}, False),
+        ({"stock": 0.0}, False),
+        ({"stock": 0.0, "available": True}, True),
+        ({"stock": 0.5}, True),
+        ({"valid_until": AS_OF}, False),
+        ({"valid_until": AS_OF + timedelta(microseconds=1)}, True),
+        ({"valid_from": AS_OF + timedelta(days=7)}, True),
+        ({"valid_from": AS_OF + timedelta(days=7, microseconds=1)}, False),
+    ],
+    ids=lambda value: "" if isinstance(value, bool) else " ".join(value) or "nothing",
+)
+def test_lists_hold_available_items_that_are_not_over_and_begin_within_a_week(
+    facts: dict[str, object], is_listed: bool
+) -> None:
+    items = make_items(item_id=["cup"], **{name: [value] for name, value in facts.items()})
+    ids = IdMap.from_ids(pl.Series(["cup", "jug"]))
+    assert unlisted_items(ids, items, AS_OF).tolist() == [not is_listed, False]
 
 
 def similar_lists(

@@ -9,7 +9,7 @@ import polars as pl
 
 from jobs.ingest.ingest import ingest
 from jobs.ingest.validation import read_quarantine
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.run import list_runs
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from recsys.settings import Sources, load_settings

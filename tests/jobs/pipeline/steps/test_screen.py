@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 import redis
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import LABELED_REASON, combine_verdicts, read_online_flags
 from recsys.contract import Flags, Labels
+from recsys.schema import EVENT_DTYPES
 from recsys.store.embedded import server_status, stop_server
 from tests.commands import run_recsys
 from tests.shop import AS_OF, DAYS, FIRST_DAY, ITEMS
@@ -92,7 +93,7 @@ def label_all(directory: Path) -> None:
     lake = Lake(directory / "lake")
     result = {f"user{n}": "fine" for n in range(SHOPPERS)} | {f"bot{n}": "bot" for n in range(BOTS)}
     with lake.locked():
-        lake.upsert("labels", labels(**result))
+        lake.upsert_labels(labels(**result))
 
 
 def content(directory: Path, *steps: str) -> dict[str, bytes]:
@@ -194,11 +195,11 @@ def test_flags_of_the_last_days_count_and_those_in_shadow_do_not(tmp_path: Path)
 
 def test_a_lake_without_users_reads_as_if_they_had_done_nothing(tmp_path: Path, shop: Path):
     lake = Lake(tmp_path / "lake", buckets=3)
-    events = pl.scan_parquet(shop / "events.parquet").with_columns(
+    rows = pl.read_parquet(shop / "events.parquet").with_columns(
         pl.int_range(pl.len()).cast(pl.String).alias("event_id")
     )
     with lake.locked():
-        lake.add_events(events, "part")
+        lake.add_online_events(pl.concat([pl.DataFrame(schema=EVENT_DTYPES), rows], how="diagonal_relaxed").lazy())
     left = lake.excluding(pl.Series(["user3", "nobody"]))
     expected = lake.events().filter(pl.col("user_id") != "user3").collect()
     assert left.events().collect().equals(expected)

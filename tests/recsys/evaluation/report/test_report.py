@@ -178,6 +178,10 @@ def test_the_report_is_written_whole_and_always_alike(tmp_path: Path):
     ("formatted", "expected"),
     [
         (formatting.format_integer(1469307), "1,469,307"),
+        (
+            formatting.rule_label("price_is_readable: set time_format = 'x'"),
+            "price is readable: set time_format = 'x'",
+        ),
         (formatting.format_metric(-0.00004), "0.0000"),
         (formatting.format_metric(-0.0123), "−0.0123"),
         (formatting.format_percent(0), "0%"),

@@ -38,6 +38,10 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
         "brand": [None] * items,
         "price": row / 4,
         "available": row % 5 != 0,
+        "stock": row / 2,
+        "valid_from": [None] * items,
+        "valid_until": row * 10**15,
+        "changed_online_at": row * 10**14,
         "repeat_days": row / 3,
     }
     table = pl.DataFrame(facts).select(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items())

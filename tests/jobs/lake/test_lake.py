@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.lake import Lake, open_lake
-from recsys.contract import Events, Items, Users
+from jobs.lake.event_partitions import NEW, IngestOfEvents
+from jobs.lake.lake import Lake, open_lake
+from recsys.contract import Events, Items, Labels, Users
 from recsys.errors import SettingsError
 from recsys.pseudonyms import key_check
 from recsys.settings import Lake as LakeSettings
@@ -21,7 +22,7 @@ START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOLDER = """
 import sys
 from pathlib import Path
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 print("asks", flush=True)
 with Lake(Path(sys.argv[1])).locked():
     print("holds", flush=True)
@@ -43,9 +44,12 @@ def events(*ids: str, user: str = "ann", days: int = 0, item: str = "tea") -> pl
     return pl.DataFrame(rows, schema=pl.Schema(Events))
 
 
-def add(lake: Lake, frame: pl.DataFrame, part: str) -> int:
+def add(lake: Lake, frame: pl.DataFrame, source: str) -> int:
+    """Write events as one ingest of a source gives them; return how many are new."""
     with lake.locked():
-        return lake.add_events(frame.lazy(), part)
+        given = frame.lazy().with_columns(pl.lit(source).alias("source"))
+        counts = lake.write_events(given, IngestOfEvents(1), with_own_ids=frozenset({source})).counts
+        return int(counts.filter(outcome=NEW)["rows"].sum())
 
 
 @pytest.fixture
@@ -60,6 +64,16 @@ def test_a_lake_without_a_file_is_empty_tables_of_the_contract(lake: Lake):
     assert lake.users().collect().equals(pl.DataFrame(schema=pl.Schema(Users)))
 
 
+def test_a_column_that_an_earlier_lake_lacks_is_null(lake: Lake):
+    earlier = pl.DataFrame({"item_id": ["tea"], "title": ["Tea"], "available": [False]})
+    lake.directory.mkdir()
+    earlier.write_parquet(lake.directory / "items.parquet")
+    assert lake.items().collect_schema() == pl.Schema(Items)
+    assert lake.items().select("item_id", "available", "stock", "valid_until").collect().rows() == [
+        ("tea", False, None, None)
+    ]
+
+
 def test_events_lie_by_bucket_of_users_and_by_day_in_utc(lake: Lake):
     late = events("e1").with_columns(timestamp=datetime(2024, 5, 1, 23, 59, 59, 999999, tzinfo=UTC))
     early = events("e2").with_columns(timestamp=datetime(2024, 5, 2, tzinfo=UTC))
@@ -68,11 +82,10 @@ def test_events_lie_by_bucket_of_users_and_by_day_in_utc(lake: Lake):
     files = {str(file.relative_to(lake.directory)) for file in lake.directory.rglob("*.parquet")}
     ann = 0 if "ann" in lake.events(0).collect()["user_id"] else 1
     assert files == {
-        f"events/bucket=0{ann}/date=2024-05-01/part-0000.parquet",
-        f"events/bucket=0{ann}/date=2024-05-02/part-0000.parquet",
-        f"events/bucket=0{1 - ann}/date=2024-05-01/part-0000.parquet",
+        f"events/bucket=0{ann}/date=2024-05-01/events.parquet",
+        f"events/bucket=0{ann}/date=2024-05-02/events.parquet",
+        f"events/bucket=0{1 - ann}/date=2024-05-01/events.parquet",
     }
-    assert lake.partition(ann, "2024-05-01").is_dir()
 
 
 def test_the_bucket_of_a_user_is_the_same_everywhere(tmp_path: Path):
@@ -82,50 +95,41 @@ def test_the_bucket_of_a_user_is_the_same_everywhere(tmp_path: Path):
     assert buckets == [["u2", "u4", "u5"], ["u0"], ["u1", "u3"], []]
 
 
-def test_an_event_whose_id_its_bucket_and_day_have_is_not_added(lake: Lake):
+def test_an_event_is_in_the_lake_once_as_it_was_given_last(lake: Lake):
     assert add(lake, events("e1", "e2", "e1"), "first") == 2
     assert add(lake, events("e2", "e3", item="other"), "second") == 1
-    assert add(lake, events("e3", days=1), "third") == 1
-    rows = lake.events().select("event_id", "item_id").collect().sort("event_id", "item_id").rows()
-    assert rows == [("e1", "tea"), ("e2", "tea"), ("e3", "other"), ("e3", "tea")]
+    assert add(lake, events("e3", days=1), "third") == 0
+    rows = (
+        lake.events().select("event_id", "item_id", pl.col("timestamp").dt.day()).collect().sort("event_id").rows()
+    )
+    assert rows == [("e1", "tea", 1), ("e2", "other", 1), ("e3", "tea", 2)]
 
 
-def test_files_never_change_and_are_named_after_what_brought_them(lake: Lake):
-    for ids in (("e1", "e2"), ("e1", "e3"), ("e1",), ("e4",)):
-        before = {file: file.read_bytes() for file in lake.directory.rglob("*.parquet")}
-        add(lake, events(*ids), "part")
-        assert {file: file.read_bytes() for file in before} == before
-    assert sorted(file.name for file in lake.directory.rglob("*.parquet")) == [
-        "part-0000.parquet",
-        "part-0001.parquet",
-        "part-0002.parquet",
+def test_an_event_received_online_that_the_lake_has_is_left_as_it_is(lake: Lake):
+    add(lake, events("e1"), "file")
+    with lake.locked():
+        added, files = lake.add_online_events(events("e1", "e2", item="other").lazy())
+    assert (added, len(files)) == (1, 1)
+    assert lake.events().select("event_id", "item_id").collect().rows() == [("e1", "tea"), ("e2", "other")]
+
+
+def test_labels_go_over_those_of_the_same_user(lake: Lake):
+    schema = pl.Schema(Labels)
+    rows = [("bob", "bot", START), ("ann", "fine", START), ("bob", "fine", START)]
+    assert lake.upsert_labels(pl.DataFrame(rows, schema=schema, orient="row")) == 2
+    later = [("ann", "bot", START), ("cat", "fine", START)]
+    assert lake.upsert_labels(pl.DataFrame(later, schema=schema, orient="row")) == 2
+    assert lake.labels().select("user_id", "label").collect().rows() == [
+        ("ann", "bot"),
+        ("bob", "fine"),
+        ("cat", "fine"),
     ]
-    assert lake.events().collect().height == 4
-
-
-def test_what_a_part_brought_is_counted_in_all_its_files(lake: Lake):
-    add(lake, events("e1", "e2"), "one")
-    add(lake, pl.concat([events("e3"), events("e1", days=3)]), "one")
-    add(lake, events("e3", "e4"), "other")
-    assert (
-        lake.count_events_of_part("one"),
-        lake.count_events_of_part("other"),
-        lake.count_events_of_part("on"),
-    ) == (4, 1, 0)
-
-
-def test_rows_of_a_table_go_over_those_of_the_same_id(lake: Lake):
-    schema = pl.Schema(Users)
-    first = pl.DataFrame([["bob", "1"], ["ann", "2"], ["bob", "3"]], schema=schema, orient="row")
-    assert lake.upsert("users", first) == 2
-    assert lake.upsert("users", pl.DataFrame([["ann", None], ["cat", "5"]], schema=schema, orient="row")) == 2
-    assert lake.users().collect().rows() == [("ann", None), ("bob", "3"), ("cat", "5")]
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(lake: Lake):
     add(lake, events("e1"), "part")
     kept = sorted(lake.directory.rglob("*"))
-    left = lake.partition(0, "2024-05-01") / ".part-0001.parquet.4711.partial"
+    left = lake.directory / "events" / "bucket=00" / "date=2024-05-01" / ".events.parquet.4711.partial"
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half")
     (lake.directory / ".abc.partial" / "0000" / "valid").mkdir(parents=True)

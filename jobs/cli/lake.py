@@ -1,0 +1,76 @@
+"""`recsys lake`: list and undo ingests, and show who gave the facts on an item."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.markup import escape
+
+from jobs.cli.options import AsJson
+from jobs.cli.render import console, make_table, print_json
+from jobs.ingest.source_records import read_ingests
+from jobs.ingest.undo import undo
+from jobs.lake.facts import GIVEN_BY_SUFFIX
+from jobs.lake.lake import open_lake
+from recsys.errors import SourceError
+from recsys.schema import ITEM_DTYPES, ITEM_ID
+
+MAX_INGESTS = 20
+
+commands = typer.Typer()
+lake_app = typer.Typer(help="List and undo ingests, and show who gave the facts on an item.", no_args_is_help=True)
+commands.add_typer(lake_app, name="lake")
+
+
+@lake_app.command("ingests")
+def list_ingests(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the last ingests with the sources that each read."""
+    ingests = read_ingests(open_lake(context.obj))[-MAX_INGESTS:]
+    if as_json:
+        print_json(ingests)
+        return
+    table = make_table("Ingests", "number", "when", "source", right=("rows", "quarantined"))
+    for ingest in ingests:
+        for record in ingest["sources"]:
+            numbers = (f"{record['rows']:,}", f"{record['quarantined']:,}")
+            table.add_row(str(ingest["number"]), ingest["when"][:16], escape(record["source"]), *numbers)
+    console.print(table)
+
+
+@lake_app.command("undo")
+def undo_ingest(
+    context: typer.Context,
+    number: Annotated[
+        int, typer.Argument(metavar="INGEST", help="Number of the ingest, see `recsys lake ingests`")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Take back the rows that an ingest gave, and restore those that it replaced."""
+    undone = undo(open_lake(context.obj), number)
+    if as_json:
+        print_json(asdict(undone))
+        return
+    console.print(
+        f"Ingest {undone.number} is undone: {undone.events:+,} events, {undone.partitions:,} partitions changed. "
+        "The next ingest reads its sources again.",
+        soft_wrap=True,
+    )
+
+
+@lake_app.command("item")
+def show_item(context: typer.Context, item_id: str, as_json: AsJson = False) -> None:
+    """Show the facts on an item, and which table gave each value."""
+    facts = open_lake(context.obj).facts("items").filter(pl.col(ITEM_ID) == item_id)
+    if facts.is_empty():
+        raise SourceError(f"item {item_id!r} is in no catalogue")
+    row = facts.row(0, named=True)
+    known = [(name, row[name], row[f"{name}{GIVEN_BY_SUFFIX}"]) for name in ITEM_DTYPES if name != ITEM_ID]
+    if as_json:
+        print_json([{"column": name, "value": value, "given_by": table} for name, value, table in known if table])
+        return
+    shown = make_table(f"Item {escape(item_id)}", "column", "value", "given by")
+    for name, value, table in known:
+        if table is not None:
+            shown.add_row(name, escape(str(value)), escape(table))
+    console.print(shown)

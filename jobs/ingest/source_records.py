@@ -1,0 +1,123 @@
+"""Records of sources and ingests in the lake: the latest reading of each source, and what each ingest changed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from jobs.lake.lake import Lake
+from recsys.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """The latest reading of a source, with the counts of its rows; increments by watermark are added up."""
+
+    source: str
+    """Table and path of the file, or connection."""
+    table: str
+    file: str
+    kind: str
+    fingerprint: str
+    """A hash of the content and the mapping."""
+    content: str
+    """A hash of the content of a file; empty for a query."""
+    version: str
+    """A hash of a remote file's version and the mapping."""
+    ingest: int
+    """The number of the ingest that read it."""
+    rows: int
+    accepted: int
+    """Distinct valid events that no other source gave before; distinct items or users."""
+    duplicates: int
+    quarantined: int
+    rules: dict[str, int] = field(default_factory=dict[str, int])
+    """Rule -> rows that broke it; a row may break several."""
+    passed_over: int = 0
+    """Rows of a file below the watermark that the ingest started from."""
+    findings: tuple[str, ...] = ()
+    """How the latest reading was read, and what may be wrong with its rows."""
+    first_day: date | None = None
+    """Day of the first event."""
+    last_day: date | None = None
+
+    def plus(self, earlier: "SourceRecord") -> "SourceRecord":
+        """Add the counts of earlier increments of the same source."""
+        sums = {
+            name: getattr(self, name) + getattr(earlier, name)
+            for name in ("rows", "accepted", "duplicates", "quarantined", "passed_over")
+        }
+        rules = {
+            rule: self.rules.get(rule, 0) + earlier.rules.get(rule, 0) for rule in {**earlier.rules, **self.rules}
+        }
+        days = [day for day in (self.first_day, earlier.first_day, self.last_day, earlier.last_day) if day]
+        return replace(
+            self, **sums, rules=rules, first_day=min(days, default=None), last_day=max(days, default=None)
+        )
+
+
+def read_records(lake: Lake) -> list[SourceRecord]:
+    """Return the latest reading of every source, by name."""
+    records = [_record(read_json(file)) for file in (lake.directory / "sources").glob("*.json")]
+    return sorted(records, key=lambda record: (record.table, record.source))
+
+
+def read_record(lake: Lake, source: str) -> SourceRecord | None:
+    """Return the latest reading of a source, None before the first."""
+    file = _file(lake, source)
+    return _record(read_json(file)) if file.exists() else None
+
+
+def store_record(lake: Lake, record: SourceRecord) -> None:
+    """Store the latest reading of a source."""
+    write_json(_file(lake, record.source), asdict(record))
+
+
+def quarantine_file(lake: Lake, source: str, ingest: int | None = None) -> Path:
+    """Return the file of the rejected rows of a source: of its latest whole reading, or of one increment."""
+    name = _file(lake, source).stem if ingest is None else f"{_file(lake, source).stem}-{ingest:06d}"
+    return lake.directory / "quarantine" / f"{name}.parquet"
+
+
+def store_ingest(
+    lake: Lake, number: int, when: str, before: Mapping[str, Any], records: Sequence[SourceRecord]
+) -> None:
+    """Store what an ingest read, with the records and watermarks that undoing it restores."""
+    sources = [asdict(record) for record in records]
+    write_json(_ingest_file(lake, number), {"number": number, "when": when, "sources": sources, "before": before})
+
+
+def read_ingests(lake: Lake) -> list[dict[str, Any]]:
+    """Return every ingest that was not undone, oldest first: number, when, sources, before."""
+    files = sorted((lake.directory / "ingests").glob("[0-9]*.json"))
+    return [read_json(file) for file in files if not file.name.endswith(".undone.json")]
+
+
+def mark_undone(lake: Lake, number: int) -> None:
+    """Keep the record of an ingest as one that was undone."""
+    file = _ingest_file(lake, number)
+    file.rename(file.with_suffix(".undone.json"))
+
+
+def restore_record(lake: Lake, source: str, values: Mapping[str, Any] | None) -> None:
+    """Restore an earlier reading of a source; None removes its record."""
+    if values is None:
+        _file(lake, source).unlink(missing_ok=True)
+    else:
+        store_record(lake, _record(values))
+
+
+def _record(values: Mapping[str, Any]) -> SourceRecord:
+    days = {name: date.fromisoformat(values[name]) for name in ("first_day", "last_day") if values[name]}
+    return SourceRecord(**{**values, **days, "findings": tuple(values["findings"])})
+
+
+def _file(lake: Lake, source: str) -> Path:
+    table = source.partition("/")[0]
+    return lake.directory / "sources" / f"{table}-{hashlib.sha256(source.encode()).hexdigest()[:16]}.json"
+
+
+def _ingest_file(lake: Lake, number: int) -> Path:
+    return lake.directory / "ingests" / f"{number:06d}.json"

@@ -1,0 +1,325 @@
+"""The lake: everything that was ingested or archived, in Parquet and JSON files of one directory.
+
+    events/bucket=BB/date=YYYY-MM-DD/events.parquet       events with the source and the ingest of each row
+    facts/KIND/TABLE.parquet                              what each table says of items and users
+    items.parquet, users.parquet                          the united facts of all tables
+    facts/online_changes.parquet                          the time of the last online change of each item
+    labels.parquet                                        analysts' labels
+    impressions/date=YYYY-MM-DD/PART.parquet              items shown online
+    flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
+    quarantine/*.parquet                                  rows that broke a rule, as they were read
+    sources/*.json                                        the latest reading of each source
+    ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
+    schemas/*.json, watermarks/*.json                     columns and watermarks by table
+    .layout.json, buckets.json, pseudonyms.json           version of the layout; number of buckets; check of the key
+
+A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, in UTC.
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import structlog
+
+from jobs.lake.event_partitions import IS_CURRENT, NEW, IngestOfEvents
+from jobs.lake.event_writer import DATE, Days, WrittenEvents, partition_files, scan_files, undo_events, write_events
+from jobs.lake.facts import (
+    CHANGES_PER_INGEST,
+    change_number,
+    delist_missing,
+    last_change,
+    list_again,
+    merge_facts,
+    read_facts,
+    restore_facts,
+    unite_facts,
+    write_facts,
+)
+from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
+from recsys.errors import SettingsError
+from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
+from recsys.pseudonyms import key_check, pseudonym
+from recsys.schema import (
+    CHANGED_ONLINE_AT,
+    EVENT_DTYPES,
+    FLAG_DTYPES,
+    IMPRESSION_DTYPES,
+    ITEM_DTYPES,
+    ITEM_ID,
+    LABEL_DTYPES,
+    ONLINE_CHANGE_DTYPES,
+    SOURCE,
+    TIMESTAMP,
+    USER_DTYPES,
+    USER_ID,
+)
+from recsys.settings import Settings
+from recsys.settings.types import REDACTED
+
+log = structlog.get_logger(__name__)
+
+BUCKETS_FILE = "buckets.json"
+PSEUDONYMS_FILE = "pseudonyms.json"
+IMPRESSIONS = "impressions"
+FLAGS = "flags"
+LABELS = "labels"
+ONLINE = "online"  # source of the events, and table of the facts, that were received online
+ONLINE_CHANGES_FILE = "facts/online_changes.parquet"
+FACT_TABLES = {"items": (ITEM_DTYPES, ITEM_ID), "users": (USER_DTYPES, USER_ID)}
+TABLES = {**FACT_TABLES, LABELS: (LABEL_DTYPES, USER_ID)}
+DAILY_TABLES = {IMPRESSIONS: IMPRESSION_DTYPES, FLAGS: FLAG_DTYPES}
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake: its directory, its number of buckets, and the pseudonyms of its users."""
+
+    directory: Path
+    buckets: int = 1
+    pseudonym_key: str | None = field(default=None, repr=False)
+    """Key of the pseudonyms under which users are stored; None stores their own ids."""
+    excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
+    """Users, by their ids in the lake, whose events `events` leaves out."""
+
+    @contextmanager
+    def locked(self) -> Generator[Path]:
+        """Lock the lake for writing, waiting for other processes; yields a directory for temporary files."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.check_pseudonyms()
+            if self.pseudonym_key is not None:
+                write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
+            remove_partial(self.directory)
+            if not has_present_layout(self.directory):
+                upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
+            store_layout(self.directory)
+            with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL_SUFFIX, dir=self.directory) as scratch:
+                yield Path(scratch)
+
+    def check_pseudonyms(self) -> None:
+        """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
+        file = self.directory / PSEUDONYMS_FILE
+        stored = read_json(file) if file.exists() else None
+        expected = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
+        if stored == expected or (stored is None and not any(self.directory.glob("[!.]*"))):
+            return
+        origin = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
+        raise SettingsError(
+            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was created {origin}, which must "
+            "not be mixed; ingest into another directory"
+        )
+
+    def stored_id(self, user_id: str) -> str:
+        """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""
+        return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
+
+    def excluding(self, users: pl.Series) -> "Lake":
+        """Return the same lake without the events of these users."""
+        return replace(self, excluded_users=users)
+
+    def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
+        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
+        files = partition_files(self.directory / "events", bucket, since.date() if since else None)
+        if not files:
+            return pl.LazyFrame(schema=EVENT_DTYPES)
+        events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
+        if self.excluded_users is None:
+            return events
+        excluded = self.excluded_users.rename(USER_ID).to_frame().lazy()
+        return events.join(excluded, on=USER_ID, how="anti", maintain_order="left")
+
+    def count_events(self) -> int:
+        """Return the number of events."""
+        return int(self.events().select(pl.len()).collect().item())
+
+    def items(self) -> pl.LazyFrame:
+        """Return the catalogue, in the columns of `ITEM_DTYPES`."""
+        return self._table("items")
+
+    def users(self) -> pl.LazyFrame:
+        """Return the users, in the columns of `USER_DTYPES`."""
+        return self._table("users")
+
+    def write_events(
+        self,
+        given: pl.LazyFrame,
+        ingest: IngestOfEvents,
+        earlier_days: Mapping[str, Days] | None = None,
+        with_own_ids: frozenset[str] = frozenset(),
+    ) -> WrittenEvents:
+        """Write the events of an ingest, as `event_writer.write_events` describes."""
+        self._store_buckets()
+        directory = self.directory / "events"
+        return write_events(directory, self.buckets, given, ingest, earlier_days or {}, with_own_ids)
+
+    def add_online_events(self, events: pl.LazyFrame) -> tuple[int, tuple[Path, ...]]:
+        """Add the events received online whose ids the lake does not have; return how many, and the files."""
+        given = events.with_columns(pl.lit(ONLINE).alias(SOURCE))
+        ingest = IngestOfEvents(self.last_ingest(), keeps_known=frozenset({ONLINE}))
+        written = self.write_events(given, ingest)
+        return int(written.counts.filter(pl.col("outcome") == NEW)["rows"].sum()), written.files
+
+    def last_ingest(self) -> int:
+        """Return the number of the last ingest, 0 before the first; an undone ingest keeps its number."""
+        numbers = [int(file.name.partition(".")[0]) for file in (self.directory / "ingests").glob("*.json")]
+        return max(numbers, default=0)
+
+    def write_facts(
+        self, kind: str, table: str, given: pl.DataFrame, ingest: int, position: int, is_complete: bool = False
+    ) -> None:
+        """Take the facts that a table of an ingest gives on items or users, one row for each, and unite all tables.
+
+        With `is_complete`, items that the table no longer holds become unavailable, until it holds them again.
+        What undoing the ingest needs is kept.
+        """
+        dtypes, key = FACT_TABLES[kind]
+        file = self.directory / "facts" / kind / f"{table}.parquet"
+        before, change = read_facts(file, dtypes, key), change_number(ingest, position)
+        listed = before
+        if is_complete:
+            listed = list_again(delist_missing(before, given, key, change), given, key, change)
+        facts = merge_facts(listed, given, key, change, counts_repeated=table == ONLINE)
+        if facts.equals(before):
+            return
+        undo_file = self.directory / "undo" / str(ingest) / kind / file.name
+        if table != ONLINE and not undo_file.exists():
+            write_facts(undo_file, before)
+        write_facts(file, facts)
+        self._unite(kind)
+
+    def facts(self, kind: str) -> pl.DataFrame:
+        """Return the united facts on items or users, with the table that gave each value."""
+        dtypes, key = FACT_TABLES[kind]
+        return unite_facts(self._fact_tables(kind), dtypes, key, with_origin=True)
+
+    def undo_writes(self, ingest: int) -> int:
+        """Undo what an ingest wrote to events and facts; return how many partitions of events changed."""
+        changed = undo_events(self.directory / "events", ingest, kept_source=ONLINE)
+        changes = change_number(ingest, 0), change_number(ingest + 1, 0) - 1
+        for kind, (dtypes, key) in FACT_TABLES.items():
+            for before in sorted((self.directory / "undo" / str(ingest) / kind).glob("*.parquet")):
+                file = self.directory / "facts" / kind / before.name
+                stored, earlier = read_facts(file, dtypes, key), read_facts(before, dtypes, key)
+                write_facts(file, restore_facts(stored, earlier, key, changes))
+            self._unite(kind)
+        return changed
+
+    def forget_undo(self, last: int) -> None:
+        """Remove what undoing the ingests up to number `last` would need."""
+        for directory in (self.directory / "undo").glob("*"):
+            if int(directory.name) <= last:
+                shutil.rmtree(directory)
+
+    def merge_online_items(self, changes: pl.DataFrame, ingest: int) -> None:
+        """Take the non-null values of items changed online after an ingest, one row for each item."""
+        self.write_facts("items", ONLINE, changes, ingest, CHANGES_PER_INGEST - 1)
+
+    def merge_online_times(self, times: pl.DataFrame) -> None:
+        """Take the times of online changes, as `ONLINE_CHANGE_DTYPES`, after the changes themselves."""
+        if times.height:
+            time = pl.col(CHANGED_ONLINE_AT)
+            latest = pl.concat([self.online_changes(), times]).group_by(ITEM_ID).agg(time.max()).sort(ITEM_ID)
+            write_facts(self.directory / ONLINE_CHANGES_FILE, latest)
+
+    def last_changes(self, kind: str) -> dict[str, int]:
+        """Return for each table of facts, except the online one, the ingest that changed it last."""
+        changes = {name: last_change(facts) for name, facts in self._fact_tables(kind).items() if name != ONLINE}
+        return {name: ingest for name, ingest in changes.items() if ingest is not None}
+
+    def online_changes(self) -> pl.DataFrame:
+        """Return the time of the last archived online change of each item, as `ONLINE_CHANGE_DTYPES`."""
+        file = self.directory / ONLINE_CHANGES_FILE
+        return pl.read_parquet(file, glob=False) if file.exists() else pl.DataFrame(schema=ONLINE_CHANGE_DTYPES)
+
+    def upsert_labels(self, rows: pl.DataFrame) -> int:
+        """Insert labels, and replace those of the same users; return how many were written."""
+        latest = rows.unique(USER_ID, keep="last", maintain_order=True)
+        kept = self.labels().collect().join(latest, on=USER_ID, how="anti")
+        with atomic_write(self.directory / f"{LABELS}.parquet") as temporary:
+            pl.concat([kept, latest]).sort(USER_ID).write_parquet(temporary)
+        return latest.height
+
+    def _fact_tables(self, kind: str) -> dict[str, pl.DataFrame]:
+        dtypes, key = FACT_TABLES[kind]
+        files = sorted((self.directory / "facts" / kind).glob("*.parquet"))
+        return {file.stem: read_facts(file, dtypes, key) for file in files}
+
+    def _unite(self, kind: str) -> None:
+        dtypes, key = FACT_TABLES[kind]
+        tables = self._fact_tables(kind)
+        if tables:
+            write_facts(self.directory / f"{kind}.parquet", unite_facts(tables, dtypes, key))
+
+    def impressions(self) -> pl.LazyFrame:
+        """Return the items shown online, in the columns of `IMPRESSION_DTYPES`."""
+        return self._daily_table(IMPRESSIONS)
+
+    def flags(self) -> pl.LazyFrame:
+        """Return the flags raised online, in the columns of `FLAG_DTYPES`."""
+        return self._daily_table(FLAGS)
+
+    def labels(self) -> pl.LazyFrame:
+        """Return the labels given by analysts, in the columns of `LABEL_DTYPES`."""
+        return self._table(LABELS)
+
+    def write_days(self, table: str, rows: pl.DataFrame, part: str) -> list[Path]:
+        """Write rows of a table of `DAILY_TABLES` to a file `part` for each day, replacing it; return the files."""
+        files: list[Path] = []
+        days = rows.with_columns(pl.col(TIMESTAMP).dt.date().alias(DATE)).partition_by(
+            DATE, as_dict=True, include_key=False
+        )
+        for (day,), day_rows in days.items():
+            files.append(self.directory / table / f"{DATE}={day}" / f"{part}.parquet")
+            with atomic_write(files[-1]) as temporary:
+                day_rows.write_parquet(temporary)
+        return files
+
+    def _daily_table(self, table: str) -> pl.LazyFrame:
+        files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
+        return scan_files(files) if files else pl.LazyFrame(schema=DAILY_TABLES[table])
+
+    def _table(self, table: str) -> pl.LazyFrame:
+        """Return a table in the columns of its contract; null where a file of an earlier version lacks one."""
+        dtypes, _ = TABLES[table]
+        file = self.directory / f"{table}.parquet"
+        if not file.exists():
+            return pl.LazyFrame(schema=dtypes)
+        stored = scan_files([file])
+        missing = dtypes.keys() - set(stored.collect_schema().names())
+        if not missing:
+            return stored
+        nulls = [pl.lit(None, dtypes[name]).alias(name) for name in dtypes if name in missing]
+        return stored.with_columns(nulls).select(*dtypes)
+
+    def _store_buckets(self) -> None:
+        """Store the layout and the number of buckets, which can never change."""
+        store_layout(self.directory)
+        if not (self.directory / BUCKETS_FILE).exists():
+            write_json(self.directory / BUCKETS_FILE, self.buckets)
+
+
+def open_lake(settings: Settings) -> Lake:
+    """Return the lake of an installation.
+
+    Raises `SettingsError` if it was created with another number of buckets or another pseudonym key.
+    """
+    lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
+    lake.check_pseudonyms()
+    file = lake.directory / BUCKETS_FILE
+    if file.exists() and read_json(file) != lake.buckets:
+        raise SettingsError(
+            f"lake.buckets = {lake.buckets}: expected {read_json(file)}, with which {lake.directory} was created; "
+            "for another number ingest into another directory"
+        )
+    if not has_present_layout(lake.directory):
+        with lake.locked():
+            log.info("lake converted to the present layout", directory=str(lake.directory))
+    return lake

@@ -1,0 +1,323 @@
+"""What a source gave before is corrected by what it gives now, and an ingest can be undone."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.ingest.ingest import ingest
+from jobs.ingest.undo import undo
+from jobs.lake.lake import Lake
+from recsys.availability import is_available
+from recsys.errors import SourceError
+from recsys.settings import Sources, Table
+from recsys.settings.sources import ColumnMapping
+from tests.commands import run_recsys
+from tests.ingests import LATEST, hash_lake, ingest_files, latest_counts, read_quarantined_rows, write_events
+
+COLUMNS = ["event_id", "user_id", "item_id", "event", "timestamp"]
+BAGS = {"item_id": "bag", "timestamp": "2024-05-02T10:00:00"}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake", buckets=2)
+
+
+def items_of(lake: Lake) -> list[str]:
+    return sorted(lake.events().collect()["item_id"])
+
+
+def test_an_event_given_again_with_another_status_is_corrected(lake: Lake, tmp_path: Path):
+    ingest_files(lake, write_events(tmp_path / "events-1.csv", {"event_id": "o1", "event": "purchase"}))
+    cancelled = write_events(tmp_path / "events-2.csv", {"event_id": "o1", "event": "refund"})
+    (count,) = ingest_files(lake, cancelled)
+    assert (count.accepted, count.changed, count.duplicates) == (0, 1, 0)
+    assert lake.events().collect()["event"].to_list() == ["refund"]
+
+
+@pytest.mark.parametrize("moved", [{"timestamp": "2024-06-01T10:00:00"}, {"user_id": "eve"}])
+def test_a_corrected_event_leaves_its_old_day_and_its_old_user(lake: Lake, tmp_path: Path, moved: dict[str, str]):
+    ingest_files(lake, write_events(tmp_path / "events-1.csv", {"event_id": "o1"}, {"event_id": "o2"}))
+    (count,) = ingest_files(lake, write_events(tmp_path / "events-2.csv", {"event_id": "o1", **moved}))
+    assert (count.accepted, count.changed) == (0, 1)
+    events = lake.events().sort("event_id").collect()
+    assert events["event_id"].to_list() == ["o1", "o2"]
+    assert str(events[next(iter(moved))][0]).startswith(next(iter(moved.values()))[:10])
+
+
+def test_a_mended_mapping_replaces_what_it_gave_before(lake: Lake, tmp_path: Path):
+    file = write_events(tmp_path / "log.csv", {"event": "show"}, {"event": "buy", **BAGS})
+    mapped: dict[str, ColumnMapping] = {name: name for name in COLUMNS if name != "event_id"}
+    wrong = Table("log", "events", "log*", mapped, events={"show": "view", "buy": "view"})
+    mended = replace(wrong, events={"show": "view", "buy": "purchase"}, time_zone="America/New_York")
+    ingest_files(lake, file, sources=Sources(tables=(wrong,)))
+    (count,) = ingest_files(lake, file, sources=Sources(tables=(mended,)))
+    assert (count.accepted, count.removed) == (2, 2)
+    events = lake.events().sort("timestamp").collect()
+    assert events.select("event", pl.col("timestamp").dt.hour()).rows() == [("view", 14), ("purchase", 14)]
+    assert [record.accepted for record in latest_counts(lake)] == [2]
+
+
+def test_a_corrected_file_without_ids_replaces_the_earlier_one(lake: Lake, tmp_path: Path):
+    file = write_events(tmp_path / "events.csv", {"item_id": "tae"}, {"item_id": "mug"}, BAGS)
+    ingest_files(lake, file)
+    (count,) = ingest_files(lake, write_events(file, {"item_id": "tea"}, {"item_id": "mug"}, BAGS))
+    assert (count.accepted, count.duplicates, count.removed) == (1, 2, 1)
+    assert items_of(lake) == ["bag", "mug", "tea"]
+
+
+def test_a_file_that_holds_each_day_the_events_of_that_day_erases_none(lake: Lake, tmp_path: Path):
+    file = tmp_path / "events.csv"
+    for day in (1, 2, 3):
+        rows = [{"timestamp": f"2024-05-0{day}T1{hour}:00:00", "item_id": f"i{day}"} for hour in range(3)]
+        ingest_files(lake, write_events(file, *rows))
+    assert items_of(lake) == ["i1"] * 3 + ["i2"] * 3 + ["i3"] * 3
+    assert [(count.rows, count.accepted) for count in latest_counts(lake)] == [(9, 9)]
+
+
+@pytest.mark.parametrize(("replaces", "expected"), [("always", ["bag"]), ("never", ["bag", "mug", "tea"])])
+def test_a_table_says_whether_its_files_replace(lake: Lake, tmp_path: Path, replaces: Any, expected: list[str]):
+    table = Table("log", "events", "events*", {name: name for name in COLUMNS}, replaces=replaces)
+    sources = Sources(tables=(table,), min_rows=0)
+    file = write_events(tmp_path / "events.csv", {"event_id": "1"}, {"event_id": "2", "item_id": "mug"})
+    ingest_files(lake, file, sources=sources)
+    ingest_files(lake, write_events(file, {"event_id": "3", **BAGS}), sources=sources)
+    assert items_of(lake) == expected
+
+
+def test_an_event_of_two_files_stays_while_one_of_them_gives_it(lake: Lake, tmp_path: Path):
+    first = write_events(tmp_path / "events-1.csv", {"item_id": "mug"}, {"item_id": "tea"}, {"item_id": "cup"})
+    ingest_files(lake, first, write_events(tmp_path / "events-2.csv", {"item_id": "tea"}))
+    ingest_files(lake, write_events(first, {"item_id": "mug"}, {"item_id": "cup"}))
+    assert items_of(lake) == ["cup", "mug", "tea"]
+
+
+def test_undoing_an_ingest_restores_what_was_before(lake: Lake, tmp_path: Path):
+    file = write_events(tmp_path / "events.csv", {"item_id": "tea"}, {"item_id": "mug"}, BAGS)
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,title,price\ntea,Tea,2\n")
+    ingest_files(lake, tmp_path)
+    before, counts = hash_lake(lake), latest_counts(lake)
+    write_events(file, {"item_id": "a b"}, {"item_id": "cup"}, BAGS)
+    items.write_text("item_id,title,price\ntea,Green tea,\nmug,Mug,3\n")
+    ingest_files(lake, tmp_path)
+    assert items_of(lake) == ["bag", "cup"]
+    undone = undo(lake, 2)
+    assert (undone.events, len(undone.sources)) == (1, 2)
+    assert items_of(lake) == ["bag", "mug", "tea"]
+    assert lake.items().select("item_id", "title", "price").collect().rows() == [("tea", "Tea", 2.0)]
+    assert latest_counts(lake) == counts
+    kept = {name: content for name, content in before.items() if not name.startswith("undo")}
+    assert kept.items() <= hash_lake(lake).items()
+    with pytest.raises(SourceError, match="ingest 2: unknown or undone; the last ones are 1"):
+        undo(lake, 2)
+
+
+def test_an_earlier_ingest_can_be_undone_and_keeps_what_later_ones_gave(lake: Lake, tmp_path: Path):
+    for number, item in enumerate(("tea", "mug", "cup"), 1):
+        ingest_files(lake, write_events(tmp_path / f"events-{number}.csv", {"item_id": item}, {"item_id": "all"}))
+    undo(lake, 1)
+    assert items_of(lake) == ["all", "cup", "mug"]
+    undo(lake, 3)
+    assert items_of(lake) == ["all", "mug"]
+    ingest_files(lake, *sorted(tmp_path.glob("events-*.csv")))
+    assert items_of(lake) == ["all", "cup", "mug", "tea"]
+
+
+def test_the_quarantine_is_that_of_the_latest_reading(lake: Lake, tmp_path: Path):
+    mapped: dict[str, ColumnMapping] = {name: name for name in COLUMNS if name != "event_id"}
+    file = write_events(tmp_path / "log.csv", *({"event": "buy", "item_id": f"i{n}"} for n in range(4)), {})
+    for names in ({"by": "purchase"}, {"bye": "purchase"}, {"buy": "purchase"}):
+        table = Table("log", "events", "log*", mapped, events=names)
+        ingest_files(lake, file, sources=Sources(tables=(table,), max_bad_rows=1))
+        if "buy" not in names:
+            assert read_quarantined_rows(lake).height == 4
+    assert not list((lake.directory / "quarantine").iterdir())
+    assert [count.quarantined for count in latest_counts(lake)] == [0]
+
+
+def test_a_file_of_bad_rows_only_stops_the_ingest_and_shows_them(lake: Lake, tmp_path: Path):
+    good = write_events(tmp_path / "events-1.csv", {})
+    ingest_files(lake, good)
+    before = hash_lake(lake)
+    bad = write_events(tmp_path / "events-2.csv", {"timestamp": "soon"}, {"timestamp": "later"})
+    message = r"events-2\.csv: 2 of 2 rows broke rules of table 'events': timestamp_is_readable \(2\); max_bad_rows"
+    with pytest.raises(SourceError, match=message):
+        ingest((str(good), str(bad)), Sources(), lake, LATEST)
+    after = hash_lake(lake)
+    assert before.items() <= after.items()
+    assert [name.split("/")[0] for name in after.keys() - before.keys()] == ["quarantine"]
+
+
+@pytest.mark.parametrize(("bad", "stops"), [(5, False), (6, True)])
+def test_more_than_five_percent_of_bad_rows_stop_the_ingest(lake: Lake, tmp_path: Path, bad: int, stops: bool):
+    rows = [{"item_id": f"i{number}", "event": "wave" if number < bad else "view"} for number in range(100)]
+    file = write_events(tmp_path / "events.csv", *rows)
+    if stops:
+        with pytest.raises(SourceError, match=r"6 of 100 rows broke .*max_bad_rows = 0\.05 allows 5% of a table"):
+            ingest((str(file),), Sources(), lake, LATEST)
+    else:
+        ingest((str(file),), Sources(), lake, LATEST)
+        assert lake.count_events() == 95
+
+
+def test_a_feed_that_is_much_smaller_than_before_stops_the_ingest(lake: Lake, tmp_path: Path):
+    file = write_events(tmp_path / "events.csv", *({"item_id": f"i{number}"} for number in range(30)))
+    ingest_files(lake, file)
+    write_events(file, {"item_id": "i1"}, {"item_id": "i2"})
+    with pytest.raises(
+        SourceError, match=r"events\.csv: 2 rows, 30 at the last reading; min_rows = 0\.1 expects 10%"
+    ):
+        ingest_files(lake, file)
+    assert lake.count_events() == 30
+    ingest((str(file),), Sources(), lake, LATEST, replaces_earlier=True)
+    assert items_of(lake) == ["i1", "i2"]
+
+
+def test_facts_of_two_tables_are_united_and_a_null_erases_nothing(lake: Lake, tmp_path: Path):
+    catalogue = Table("catalogue", "items", "catalogue*", {"item_id": "sku", "title": "name", "price": "price"})
+    stock = Table("stock", "items", "stock*", {"item_id": "sku", "available": "qty > 0", "title": "title"})
+    sources = Sources(tables=(catalogue, stock))
+    (tmp_path / "catalogue.csv").write_text("sku,name,price\ntea,Tea,2\nmug,Mug,\n")
+    pl.DataFrame({"sku": ["tea", "mug"], "qty": [0, 3], "title": [None, None]}).cast(
+        {"title": pl.String}
+    ).write_parquet(tmp_path / "stock.parquet")
+    for paths in ((tmp_path,), (tmp_path / "stock.parquet",), (tmp_path / "catalogue.csv",)):
+        ingest_files(lake, *paths, sources=sources)
+        assert lake.items().select("item_id", "title", "price", "available").collect().rows() == [
+            ("mug", "Mug", None, True),
+            ("tea", "Tea", 2.0, False),
+        ]
+    origins = lake.facts("items").filter(item_id="tea").row(0, named=True)
+    assert (origins["title_given_by"], origins["available_given_by"]) == ("catalogue", "stock")
+
+
+def test_a_repeated_catalogue_does_not_undo_a_change_made_online(lake: Lake, tmp_path: Path):
+    feed = tmp_path / "items.jsonl"
+    feed.write_text('{"item_id": "tea", "available": true}\n')
+    ingest_files(lake, feed)
+
+    def online(available: bool) -> None:
+        row = [{"item_id": "tea", "available": available}]
+        with lake.locked():
+            lake.merge_online_items(pl.DataFrame(row, schema=lake.items().collect_schema()), lake.last_ingest())
+
+    def is_available() -> bool:
+        return lake.items().collect()["available"][0]
+
+    online(available=False)
+    ingest_files(lake, feed)
+    assert not is_available()
+    feed.write_text('{"item_id": "tea", "available": false}\n')
+    ingest_files(lake, feed)
+    feed.write_text('{"item_id": "tea", "available": true}\n')
+    ingest_files(lake, feed)
+    assert is_available()
+
+
+def test_a_complete_feed_makes_unavailable_what_it_no_longer_holds(lake: Lake, tmp_path: Path):
+    table = Table("catalogue", "items", "items*", {"item_id": "item_id", "title": "title"}, complete=True)
+    feed = tmp_path / "items.csv"
+    seen: list[list[tuple[str, bool]]] = []
+    for held in (["mug", "tea"], ["tea"], ["mug", "tea"]):
+        feed.write_text("item_id,title\n" + "".join(f"{item},{item}\n" for item in held))
+        ingest_files(lake, feed, sources=Sources(tables=(table,)))
+        seen.append(lake.items().select("item_id", is_available()).collect().rows())
+    assert seen == [[("mug", True), ("tea", True)], [("mug", False), ("tea", True)], [("mug", True), ("tea", True)]]
+
+
+def test_the_stock_of_one_feed_counts_where_a_complete_one_gives_no_availability(lake: Lake, tmp_path: Path):
+    catalogue = Table("catalogue", "items", "items*", {"item_id": "item_id", "title": "title"}, complete=True)
+    stock = Table("stock", "items", "stock*", {"item_id": "item_id", "stock": "qty", "valid_until": "last_day"})
+    items, quantities = tmp_path / "items.csv", tmp_path / "stock.csv"
+    seen: list[list[bool]] = []
+    for held, quantity in (("mug,Mug\n", 0), ("mug,Mug\n", 3), ("", 2), ("mug,Mug\n", 0)):
+        items.write_text(f"item_id,title\ntea,Tea\n{held}")
+        quantities.write_text(f"item_id,qty,last_day\nmug,{quantity},2024-06-01\n")
+        ingest_files(lake, tmp_path, sources=Sources(tables=(catalogue, stock)))
+        seen.append(lake.items().sort("item_id").select(is_available()).collect()["available"].to_list())
+    assert seen == [[False, True], [True, True], [False, True], [False, True]]
+    assert lake.items().filter(item_id="mug").select("stock", "valid_until").collect().rows() == [
+        (0.0, datetime(2024, 6, 1, tzinfo=UTC))
+    ]
+
+
+def test_an_export_of_variants_keeps_the_title_of_its_first_row(lake: Lake, tmp_path: Path):
+    (tmp_path / "items.csv").write_text("item_id,title,price\nshirt,Shirt,20\nshirt,,22\nshirt,,25\n")
+    ingest_files(lake, tmp_path / "items.csv")
+    assert lake.items().select("title", "price").collect().rows() == [("Shirt", 20.0)]
+
+
+def test_of_a_log_of_prices_the_last_counts(lake: Lake, tmp_path: Path):
+    table = Table("log", "items", "items*", {"item_id": "item_id", "title": "title", "price": "price"}, keep="last")
+    (tmp_path / "items.csv").write_text("item_id,title,price\nshirt,Shirt,20\nshirt,,22\n")
+    for chunk_rows in (1, 10):
+        sources = Sources(tables=(table,), chunk_rows=chunk_rows)
+        ingest_files(lake, tmp_path / "items.csv", sources=sources)
+        assert lake.items().select("title", "price").collect().rows() == [("Shirt", 22.0)]
+
+
+def test_rows_replaced_long_ago_are_removed_and_their_ingest_cannot_be_undone(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("jobs.lake.event_partitions.KEPT_INGESTS", 2)
+    monkeypatch.setattr("jobs.ingest.undo.KEPT_INGESTS", 2)
+    for number in range(6):
+        ingest_files(lake, write_events(tmp_path / "events.csv", {"event_id": "e", "item_id": f"i{number}"}))
+    (file,) = (lake.directory / "events").rglob("*.parquet")
+    assert pl.read_parquet(file, hive_partitioning=False)["item_id"].to_list() == ["i3", "i4", "i5"]
+    with pytest.raises(SourceError, match="ingest 4: too old; only the last 2 can be undone"):
+        undo(lake, 4)
+
+
+def test_the_command_lists_and_undoes_ingests(tmp_path: Path):
+    file = write_events(tmp_path / "events.csv", {}, {"item_id": "mug"})
+    assert run_recsys(tmp_path, tmp_path, "ingest", file).returncode == 0
+    listed = json.loads(run_recsys(tmp_path, tmp_path, "lake", "ingests", "--json").stdout)
+    assert [(ingest["number"], ingest["sources"][0]["rows"]) for ingest in listed] == [(1, 2)]
+    undone = run_recsys(tmp_path, tmp_path, "lake", "undo", "1")
+    assert "Ingest 1 is undone: -2 events, 1 partitions changed" in undone.stdout
+    assert Lake(tmp_path / "lake").count_events() == 0
+    again = run_recsys(tmp_path, tmp_path, "lake", "undo", "1")
+    assert (again.returncode, again.stderr) == (2, "recsys: ingest 1: unknown or undone; the last ones are none\n")
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "user_id": st.sampled_from(["ann", "bob", "eve"]),
+            "item_id": st.sampled_from(["tea", "mug"]),
+            "timestamp": st.sampled_from([f"2024-05-0{day}T10:00:00" for day in range(1, 5)]),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(files=st.lists(ROWS, min_size=1, max_size=3), again=st.lists(st.integers(0, 2), max_size=3))
+def test_whatever_the_order_of_files_sent_once_or_again_the_events_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[dict[str, str]]], again: list[int]
+):
+    directory = tmp_path_factory.mktemp("order")
+    paths = [write_events(directory / f"events-{number}.csv", *rows) for number, rows in enumerate(files)]
+    whole = write_events(directory / "events.csv", *(row for rows in files for row in rows))
+    expected = Lake(directory / "whole")
+    ingest_files(expected, whole)
+    for number, order in enumerate(permutations(paths)):
+        lake = Lake(directory / str(number))
+        for path in (*order, *(paths[index % len(paths)] for index in again)):
+            ingest_files(lake, path)
+        assert lake.events().collect().equals(expected.events().collect())
+    together = Lake(directory / "together")
+    ingest_files(together, *paths)
+    assert together.events().collect().equals(expected.events().collect())

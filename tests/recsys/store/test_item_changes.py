@@ -1,0 +1,95 @@
+"""Item changes made online: what a catalogue has of them, how they are merged, and the set of unavailable items."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+import redis
+
+from recsys.store.catalogue import CATALOGUE_SCHEMA, parse_version
+from recsys.store.item_changes import MERGE, newer_facts, remove_available
+from recsys.store.keys import Keys
+
+KEYS = Keys("recsys")
+AS_OF = datetime(2018, 1, 2, tzinfo=UTC)
+YESTERDAY, TODAY = "2018-01-01T12:00:00+00:00", "2018-01-02T12:00:00+00:00"
+KNOWN_BEFORE, KNOWN = (datetime.fromisoformat(time) for time in (YESTERDAY, TODAY))
+BOTH = {"price": 2.0, "available": False}
+
+
+def merge(client: redis.Redis, **facts: Any) -> dict[str, Any]:
+    """Merge facts over those of an item, and return what is stored of it."""
+    client.eval(MERGE, 1, KEYS.items, "tea", msgspec.json.encode(facts))
+    return msgspec.json.decode(client.hget(KEYS.items, "tea") or b"")
+
+
+@pytest.mark.parametrize(
+    ("times", "known_until", "expected"),
+    [
+        ({"changed_at": {"price": TODAY, "available": YESTERDAY}}, KNOWN_BEFORE, {"price": 2.0}),
+        ({"changed_at": {"price": TODAY, "available": YESTERDAY}}, KNOWN, {}),
+        ({"changed_at": {"price": TODAY, "available": YESTERDAY}}, None, BOTH),
+        ({"changed_at": {"price": TODAY}}, KNOWN, {"available": False}),
+        ({"updated_at": TODAY}, KNOWN_BEFORE, BOTH),
+        ({"updated_at": TODAY}, KNOWN, {}),
+        ({"updated_at": TODAY}, None, BOTH),
+        ({"updated_at": YESTERDAY}, None, {}),
+        ({}, None, BOTH),
+        ({}, KNOWN, BOTH),
+    ],
+)
+def test_newer_facts_are_those_that_the_catalogue_does_not_have(
+    times: dict[str, Any], known_until: datetime | None, expected: dict[str, Any]
+) -> None:
+    assert newer_facts({**BOTH, **times}, known_until, AS_OF) == expected
+
+
+def test_each_fact_keeps_the_time_of_its_own_change(valkey: redis.Redis) -> None:
+    merge(valkey, available=False, price=1.0, updated_at=YESTERDAY)
+    assert merge(valkey, price=2.0, updated_at=TODAY) == {
+        **BOTH,
+        "updated_at": TODAY,
+        "changed_at": {"available": YESTERDAY, "price": TODAY},
+    }
+
+
+def test_facts_of_an_earlier_version_keep_their_one_time(valkey: redis.Redis) -> None:
+    valkey.hset(KEYS.items, "tea", msgspec.json.encode({"available": False, "updated_at": YESTERDAY}))
+    assert merge(valkey, price=2.0, updated_at=TODAY)["changed_at"] == {"available": YESTERDAY, "price": TODAY}
+
+
+def test_items_that_the_catalogue_has_available_again_leave_the_set(valkey: redis.Redis, tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.parquet"
+    rows = [
+        {"item_id": "on again", "available": True, "changed_online_at": KNOWN},
+        {"item_id": "off since", "available": True, "changed_online_at": KNOWN_BEFORE},
+        {"item_id": "still off", "available": False, "changed_online_at": KNOWN},
+        {"item_id": "in stock", "stock": 2.0, "changed_online_at": KNOWN},
+        {"item_id": "sold out", "stock": 0.0, "changed_online_at": KNOWN},
+        {"item_id": "of a backend", "available": True},
+    ]
+    pl.DataFrame(rows, schema=CATALOGUE_SCHEMA).write_parquet(file)
+    change = {"available": False, "updated_at": TODAY, "changed_at": {"available": TODAY}}
+    for row in rows[:-1]:
+        valkey.hset(KEYS.items, row["item_id"], msgspec.json.encode(change))
+    valkey.hset(KEYS.items, "unknown", msgspec.json.encode(change))
+    valkey.sadd(KEYS.unavailable, "unknown", *(row["item_id"] for row in rows))
+    assert remove_available(valkey, KEYS, file, AS_OF) == 2
+    left = {"off since", "still off", "sold out", "of a backend", "unknown"}
+    assert valkey.smembers(KEYS.unavailable) == {item_id.encode() for item_id in left}
+
+
+@pytest.mark.parametrize(
+    ("version", "as_of"),
+    [
+        ("20180102T000000Z", AS_OF),
+        ("20180102T000000.000001Z", AS_OF.replace(microsecond=1)),
+        ("20181302T000000Z", datetime.min.replace(tzinfo=UTC)),
+        ("static", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_the_time_of_a_version_is_in_its_name(version: str, as_of: datetime) -> None:
+    assert parse_version(version) == as_of
