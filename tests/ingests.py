@@ -91,11 +91,11 @@ def kill_ingests(config: Path, directory: Path, steps: tuple[int, ...], *paths: 
 
 
 def hash_lake(lake: Lake) -> dict[str, str]:
-    """Return the hash of every file of a lake, except its lock."""
+    """Return the hash of every file of a lake, except its lock and the version of its layout."""
     return {
         str(file.relative_to(lake.directory)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(lake.directory.rglob("*"))
-        if file.is_file() and file.name != ".lock"
+        if file.is_file() and file.name not in (".lock", ".layout.json")
     }
 
 
