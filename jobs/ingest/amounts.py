@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from jobs.ingest.readings import Reading, as_text
+from jobs.ingest.column_readings import ColumnReading, as_text
 from recsys.errors import SettingsError
 from recsys.settings import Table
 
@@ -55,7 +55,7 @@ def check_separators(table: Table) -> None:
         )
 
 
-def read_amounts(values: pl.Series, table: Table) -> Reading:
+def read_amounts(values: pl.Series, table: Table) -> ColumnReading:
     """Return a column of amounts as floats, and the number of amounts by the currency written with them.
 
     Text is read by the separators of the table, in parentheses as negative, with any currency before or after it.
@@ -63,11 +63,11 @@ def read_amounts(values: pl.Series, table: Table) -> Reading:
     if isinstance(values.dtype, pl.Categorical | pl.Enum):
         values = values.cast(pl.String)
     if values.dtype != pl.String:
-        return Reading(values.cast(pl.Float64, strict=False))
+        return ColumnReading(values.cast(pl.Float64, strict=False))
     if table.decimal == "." and table.thousands != ".":
         plain = values.cast(pl.Float64, strict=False)  # most files need no more
         if plain.null_count() == values.null_count():
-            return Reading(plain)
+            return ColumnReading(plain)
     else:
         plain = pl.Series("plain", [None], dtype=pl.Float64).new_from_index(0, len(values))
     rest = plain.is_null() & values.is_not_null()
@@ -79,16 +79,16 @@ def read_amounts(values: pl.Series, table: Table) -> Reading:
     positions = rest.arg_true()
     amounts = plain.scatter(positions, texts["amount"])
     if not unreadable.any():
-        return Reading(amounts, None, counts)
+        return ColumnReading(amounts, None, counts)
     advice = texts.select(pl.when(unreadable).then(_advice(pl.col("number")))).to_series()
     empty = pl.Series("advice", [None], dtype=pl.String).new_from_index(0, len(values))
-    return Reading(amounts, empty.scatter(positions, advice), counts)
+    return ColumnReading(amounts, empty.scatter(positions, advice), counts)
 
 
-def read_booleans(values: pl.Series) -> Reading:
+def read_booleans(values: pl.Series) -> ColumnReading:
     """Return a column of booleans, from text such as yes, N, 1 or OutOfStock, or from the numbers 0 and 1."""
     if values.dtype in (pl.Boolean, pl.Null):
-        return Reading(values.cast(pl.Boolean))
+        return ColumnReading(values.cast(pl.Boolean))
     rows = values.alias("text").to_frame().with_columns(as_text(pl.col("text"), values.dtype))
     word = pl.col("text").str.to_lowercase().str.replace(r"^\s*https?://schema\.org/|\.0+\s*$", "")
     word = word.str.replace_all(r"[\s_-]", "")
@@ -100,8 +100,8 @@ def read_booleans(values: pl.Series) -> Reading:
     )
     unreadable = read["value"].is_null() & read["is_given"]
     if not unreadable.any():
-        return Reading(read["value"])
-    return Reading(read["value"], read.select(pl.when(unreadable).then("advice")).to_series())
+        return ColumnReading(read["value"])
+    return ColumnReading(read["value"], read.select(pl.when(unreadable).then("advice")).to_series())
 
 
 def _negative() -> pl.Expr:

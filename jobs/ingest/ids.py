@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from jobs.ingest.readings import as_text
+from jobs.ingest.column_readings import as_text
 from recsys.schema import EVENT, ITEM_ID, PURCHASE, USER_ID
 from recsys.settings import Sources, Table
 

@@ -7,12 +7,13 @@ from itertools import chain
 
 import structlog
 
-from jobs.ingest.commit import Reading, TableCount, check_readings, commit
+from jobs.ingest.commit import TableCount, commit
 from jobs.ingest.files import SkippedFile
 from jobs.ingest.mapping import check_table
 from jobs.ingest.plan import IngestPlan
 from jobs.ingest.queries import resolve_connection
 from jobs.ingest.schema_drift import update_columns
+from jobs.ingest.source_readings import SourceReading, check_readings
 from jobs.ingest.validation import StagedTable, stage
 from jobs.ingest.watermark import later_watermark, store_watermark, stored_watermarks
 from jobs.lake.lake import Lake
@@ -81,7 +82,7 @@ def _check_tables(sources: Sources) -> None:
             raise SettingsError(f"sources.tables.{table.name}: two tables have this name")
 
 
-def _update_schemas(readings: list[Reading], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
+def _update_schemas(readings: list[SourceReading], lake: Lake, when: datetime) -> dict[str, list[SchemaChange]]:
     """Store the columns of every source that was not read before, and return the changes by table."""
     new = [part.staged for part in readings if part.staged.table.query is not None or part.is_new]
     changes: dict[str, list[SchemaChange]] = {}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
+from jobs.ingest.column_readings import ColumnReading, as_text
 from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
 from jobs.ingest.nested import LINE, add_paths, check_explode, explode_rows
-from jobs.ingest.readings import Reading, as_text
 from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
@@ -186,7 +186,7 @@ def map_source(
 
 def _read(
     name: str, values: pl.Series, expected: pl.DataType, table: Table, sources: Sources, zones: pl.Series | None
-) -> tuple[Reading, MappingCounts]:
+) -> tuple[ColumnReading, MappingCounts]:
     """Return a column of the contract as its type, and what was done to it."""
     if expected == TIMESTAMP_DTYPE:
         times = read_times(values, table.time_format, table.time_zone or sources.time_zone, zones)
@@ -198,9 +198,9 @@ def _read(
         return read_booleans(values), MappingCounts()
     if name.endswith(ID_SUFFIX):
         ids, changed, nulls = clean_ids(name, values, table, sources)
-        return Reading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
+        return ColumnReading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
     converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
-    return Reading(converted.to_series()), MappingCounts()
+    return ColumnReading(converted.to_series()), MappingCounts()
 
 
 def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table) -> pl.Expr:

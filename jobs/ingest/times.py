@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 import polars as pl
 
-from jobs.ingest.readings import Reader, Reading, as_text, read_stepwise
+from jobs.ingest.column_readings import ColumnReading, Reader, as_text, read_stepwise
 from recsys.errors import SettingsError
 from recsys.schema import MIN_TIMESTAMP, TIMESTAMP_DTYPE
 from recsys.settings import Table
@@ -50,7 +50,9 @@ def check_time_format(table: Table) -> None:
         )
 
 
-def read_times(values: pl.Series, time_format: str | None, zone: str, zones: pl.Series | None = None) -> Reading:
+def read_times(
+    values: pl.Series, time_format: str | None, zone: str, zones: pl.Series | None = None
+) -> ColumnReading:
     """Return a column of times in UTC, and the number of values by format if they are not in ISO 8601.
 
     Times without an offset are local to `zone`, or to the row's own one in `zones`. With `time_format` None the
@@ -59,7 +61,7 @@ def read_times(values: pl.Series, time_format: str | None, zone: str, zones: pl.
     """
     dtype = values.dtype
     if dtype == pl.Null:
-        return Reading(values.cast(TIMESTAMP_DTYPE))
+        return ColumnReading(values.cast(TIMESTAMP_DTYPE))
     rows = pl.DataFrame({"text": values, "zone": pl.repeat(None, len(values), dtype=pl.String, eager=True)})
     rows = rows.with_columns(_zone_names(zones).alias("zone")) if zones is not None else rows
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
@@ -102,20 +104,22 @@ def join_date_and_time(date: pl.Expr, date_type: pl.DataType, time: pl.Expr, tim
     return pl.when((day != "") & (hour != "")).then(both)
 
 
-def _reading(rows: pl.DataFrame, times: pl.Series, counts: Mapping[str, int], time_format: str | None) -> Reading:
+def _reading(
+    rows: pl.DataFrame, times: pl.Series, counts: Mapping[str, int], time_format: str | None
+) -> ColumnReading:
     unreadable = rows["text"].is_not_null() & times.is_null()
     misread = _fits_other_unit(rows["text"], time_format) if time_format in PER_SECOND else None
     if misread is not None:
         unreadable |= misread.is_not_null()
     if not unreadable.any():
-        return Reading(times, None, counts)
+        return ColumnReading(times, None, counts)
     is_number = rows.schema["text"].is_numeric() or rows.schema["text"] == pl.String
     advice = _advice(rows["text"], time_format, misread) if is_number else pl.lit("")
     frame = pl.DataFrame({"times": times, "unreadable": unreadable}).with_columns(
         pl.when("unreadable").then(advice).alias("advice"),
         pl.when(~pl.col("unreadable")).then("times").alias("times"),
     )
-    return Reading(frame["times"], frame["advice"], counts)
+    return ColumnReading(frame["times"], frame["advice"], counts)
 
 
 def _advice(values: pl.Series, time_format: str | None, misread: pl.Series | None) -> pl.Expr:

@@ -174,11 +174,11 @@ class Lake:
 
     def write_facts(
         self, kind: str, table: str, given: pl.DataFrame, ingest: int, position: int, is_complete: bool = False
-    ) -> None:
+    ) -> bool:
         """Take the facts that a table of an ingest gives on items or users, one row for each, and unite all tables.
 
         With `is_complete`, items that the table no longer holds become unavailable, until it holds them again.
-        What undoing the ingest needs is kept.
+        What undoing the ingest needs is kept. Returns whether a fact changed.
         """
         dtypes, key = FACT_TABLES[kind]
         file = self.directory / "facts" / kind / f"{table}.parquet"
@@ -188,12 +188,13 @@ class Lake:
             listed = list_again(delist_missing(before, given, key, change), given, key, change)
         facts = merge_facts(listed, given, key, change, counts_repeated=table == ONLINE)
         if facts.equals(before):
-            return
+            return False
         undo_file = self.directory / "undo" / str(ingest) / kind / file.name
         if table != ONLINE and not undo_file.exists():
             write_facts(undo_file, before)
         write_facts(file, facts)
         self._unite(kind)
+        return True
 
     def facts(self, kind: str) -> pl.DataFrame:
         """Return the united facts on items or users, with the table that gave each value."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.ingest.ingest import ingest
+from jobs.ingest.source_records import read_ingests
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from recsys.availability import is_available
@@ -20,6 +21,7 @@ from recsys.errors import SourceError
 from recsys.settings import Sources, Table
 from recsys.settings.sources import ColumnMapping
 from tests.commands import run_recsys
+from tests.database_servers import DatabaseServer
 from tests.ingests import LATEST, hash_lake, ingest_files, latest_counts, read_quarantined_rows, write_events
 
 COLUMNS = ["event_id", "user_id", "item_id", "event", "timestamp"]
@@ -254,6 +256,33 @@ def test_an_export_of_variants_keeps_the_title_of_its_first_row(lake: Lake, tmp_
     (tmp_path / "items.csv").write_text("item_id,title,price\nshirt,Shirt,20\nshirt,,22\nshirt,,25\n")
     ingest_files(lake, tmp_path / "items.csv")
     assert lake.items().select("title", "price").collect().rows() == [("Shirt", 20.0)]
+
+
+def test_a_query_whose_values_change_is_an_ingest_that_can_be_undone(lake: Lake, sqlite: DatabaseServer):
+    sqlite.run("CREATE TABLE goods (item_id, price); INSERT INTO goods VALUES ('tea', 1.0)")
+    columns: dict[str, ColumnMapping] = {"item_id": "item_id", "price": "price"}
+    table = Table("goods", "items", "", columns, query="SELECT * FROM goods", connection=sqlite.uri)
+    prices: list[float] = []
+    for price in (1.0, 2.0, 2.0, 3.0):
+        sqlite.run(f"UPDATE goods SET price = {price}")
+        ingest((), Sources(tables=(table,)), lake, LATEST)
+        prices.append(lake.items().collect()["price"][0])
+    assert prices == [1.0, 2.0, 2.0, 3.0]
+    assert [ingest["number"] for ingest in read_ingests(lake)] == [1, 2, 3]
+    undo(lake, 3)
+    assert lake.items().collect()["price"].to_list() == [2.0]
+
+
+def test_a_query_that_exchanges_one_event_for_another_can_be_undone(lake: Lake, sqlite: DatabaseServer):
+    sqlite.run("CREATE TABLE log (user_id, item_id, event, timestamp)")
+    columns: dict[str, ColumnMapping] = {name: name for name in COLUMNS if name != "event_id"}
+    table = Table("log", "events", "", columns, query="SELECT * FROM log", connection=sqlite.uri)
+    for item in ("tea", "mug"):
+        sqlite.run(f"DELETE FROM log; INSERT INTO log VALUES ('ann', '{item}', 'view', '2024-05-01')")
+        ingest((), Sources(tables=(table,)), lake, LATEST)
+        assert items_of(lake) == [item]
+    assert undo(lake, 2).sources == (f"log/{sqlite.uri}",)
+    assert items_of(lake) == ["tea"]
 
 
 def test_of_a_log_of_prices_the_last_counts(lake: Lake, tmp_path: Path):

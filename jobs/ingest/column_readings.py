@@ -10,7 +10,7 @@ Reader = Callable[[pl.DataFrame], pl.Series]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ColumnReading:
     """The values of a column, null where it is null and where it cannot be read."""
 
     values: pl.Series

@@ -1,0 +1,158 @@
+"""The sources that an ingest has staged, compared with their earlier readings: what stops it, what they replace."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import structlog
+
+from jobs.ingest.source_records import SourceRecord, quarantine_file, read_record
+from jobs.ingest.validation import StagedTable
+from jobs.lake.event_writer import Days, scan_files
+from jobs.lake.lake import Lake
+from recsys.errors import SourceError
+from recsys.files import atomic_write
+from recsys.schema import TIMESTAMP
+from recsys.settings import Sources
+
+log = structlog.get_logger(__name__)
+
+MIN_ROWS_OF_SHARE = 100  # of a table, below which only a source of bad rows alone stops the ingest
+ZONE_TOLERANCE = timedelta(days=1)  # that a corrected time zone may move the first and the last event
+MIN_SPAN_OF_TOLERANCE = timedelta(days=7)  # of earlier events, so that a file of each day does not replace the last
+
+
+@dataclass(frozen=True)
+class SourceReading:
+    """One staged source, with its earlier reading."""
+
+    staged: StagedTable
+    earlier: SourceRecord | None
+    days: Days | None
+    """First and last day of its valid events."""
+    is_replacing: bool
+    """Whether its events replace those that it gave before."""
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether the source was not read before with this content and this mapping."""
+        return self.earlier is None or self.earlier.fingerprint != self.staged.source.fingerprint
+
+
+def check_readings(
+    staged: Sequence[StagedTable], lake: Lake, sources: Sources, replaces_earlier: bool = False
+) -> list[SourceReading]:
+    """Compare staged sources with their earlier readings; with `replaces_earlier`, all of them replace those.
+
+    Raises `SourceError` when a table has too many bad rows, which are then in quarantine, or a source too few rows.
+    """
+    readings = [_reading(part, lake, replaces_earlier) for part in staged]
+    _check_bad_rows(readings, lake, sources)
+    if not replaces_earlier:
+        _check_row_numbers(readings, sources)
+    return readings
+
+
+def valid_files(staged: StagedTable) -> list[Path]:
+    """Return the files of the valid rows of a source."""
+    return sorted((staged.directory / "valid").iterdir())
+
+
+def valid_rows(staged: StagedTable) -> pl.LazyFrame:
+    """Return the valid rows of a source."""
+    return scan_files(valid_files(staged))
+
+
+def write_quarantine(staged: StagedTable, lake: Lake, increment: int | None) -> None:
+    """Write the rejected rows of a source's latest reading, or remove their file if there are none.
+
+    An increment by watermark, the number of its ingest, has a file of its own beside those of earlier increments.
+    """
+    source, is_increment = staged.source.source, staged.source.start is not None
+    file = quarantine_file(lake, source, increment if is_increment else None)
+    if not is_increment:
+        for earlier in file.parent.glob(f"{file.stem}-*.parquet"):
+            earlier.unlink()
+    if staged.rows == staged.valid:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_write(file) as temporary:
+        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(temporary)
+
+
+def _reading(staged: StagedTable, lake: Lake, replaces_earlier: bool) -> SourceReading:
+    earlier = read_record(lake, staged.source.source)
+    days = _days(staged) if staged.table.kind == "events" else None
+    is_replacing = (
+        earlier is not None
+        and staged.table.kind == "events"
+        and (replaces_earlier or _is_replacing(staged, earlier, days))
+    )
+    return SourceReading(staged, earlier, days, is_replacing)
+
+
+def _is_replacing(staged: StagedTable, earlier: SourceRecord, days: Days | None) -> bool:
+    """Return whether a source gives all that it gave before, corrected, rather than more of the same."""
+    if staged.source.start is not None or staged.table.replaces == "never":
+        return False
+    if staged.table.replaces == "always" or (earlier.content and earlier.content == staged.source.content):
+        return True
+    if earlier.first_day is None or earlier.last_day is None:
+        return True
+    span = earlier.last_day - earlier.first_day
+    tolerance = ZONE_TOLERANCE if span >= MIN_SPAN_OF_TOLERANCE else timedelta()
+    if days and days[0] <= earlier.first_day + tolerance and days[1] >= earlier.last_day - tolerance:
+        return True
+    log.warning(
+        'source has other events than before: they are added (replaces = "always" or --replace corrects them)',
+        source=staged.source.display_name,
+        earlier=f"{earlier.first_day} to {earlier.last_day}",
+        now=f"{days[0]} to {days[1]}" if days else "none",
+    )
+    return False
+
+
+def _days(staged: StagedTable) -> Days | None:
+    """Return the first and the last day of the valid events of a source."""
+    day = pl.col(TIMESTAMP).dt.date()
+    first, last = valid_rows(staged).select(day.min().alias("first"), day.max().alias("last")).collect().row(0)
+    return None if first is None else (first, last)
+
+
+def _check_bad_rows(readings: Sequence[SourceReading], lake: Lake, sources: Sources) -> None:
+    """Raise `SourceError` for a table with too many bad rows; its bad rows are written to quarantine."""
+    for name in dict.fromkeys(reading.staged.table.name for reading in readings):
+        parts = [reading.staged for reading in readings if reading.staged.table.name == name]
+        table = parts[0].table
+        limit = sources.max_bad_rows if table.max_bad_rows is None else table.max_bad_rows
+        rows, valid = sum(part.rows for part in parts), sum(part.valid for part in parts)
+        broken = next((part for part in parts if part.rows and not part.valid), None)
+        is_within = rows < MIN_ROWS_OF_SHARE or rows - valid <= limit * rows
+        if limit >= 1 or (is_within and broken is None):
+            continue
+        worst = broken or max(parts, key=lambda part: (part.rows - part.valid) / max(part.rows, 1))
+        for part in parts:
+            write_quarantine(part, lake, None)
+        rules = ", ".join(f"{rule} ({count:,})" for rule, count in Counter(worst.rules).most_common())
+        raise SourceError(
+            f"{worst.source.display_name}: {worst.rows - worst.valid:,} of {worst.rows:,} rows broke rules of "
+            f"table {name!r}: {rules}; max_bad_rows = {limit:g} allows {limit:.0%} of a table. "
+            f"The lake is unchanged; see the rows in {quarantine_file(lake, worst.source.source)}"
+        )
+
+
+def _check_row_numbers(readings: Sequence[SourceReading], sources: Sources) -> None:
+    """Raise `SourceError` for a source that has much fewer rows than it had before."""
+    for reading in readings:
+        staged, earlier = reading.staged, reading.earlier
+        limit = sources.min_rows if staged.table.min_rows is None else staged.table.min_rows
+        if earlier is None or staged.source.start is not None or staged.rows >= limit * earlier.rows:
+            continue
+        raise SourceError(
+            f"{staged.source.display_name}: {staged.rows:,} rows, {earlier.rows:,} at the last reading; "
+            f"min_rows = {limit:g} expects {limit:.0%} of them. The lake is unchanged; `recsys ingest --replace` "
+            "takes the rows as they are"
+        )
