@@ -64,7 +64,7 @@ def show(name: str, outcomes: Sequence[AttackResult]) -> Figures:
         "damage undone": (figures["damage undone"] >= 0.90, "≥ .90"),
         "NDCG lost by clean users": (figures["NDCG lost by clean users"] < 0.01, "< .01"),
     }
-    print("\n| of all | asked | measured |\n| --- | --- | --- |")
+    print("\n| of all | target | measured |\n| --- | --- | --- |")
     for what, (reached, limit) in bars.items():
         print(f"| {what} | {limit} | {'' if reached else '**missed:** '}{figures[what]:.4f} |")
     return figures

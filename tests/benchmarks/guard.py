@@ -100,7 +100,7 @@ def guard(work: Path) -> Iterator[tuple[str, Any]]:
             result = _costs(directory, url) | _burst(directory, settings, client)
     finally:
         stop_server(directory / "valkey")
-    print("\n| the guard | asked | measured |\n| --- | --- | --- |")
+    print("\n| the guard | target | measured |\n| --- | --- | --- |")
     for name, value in result.items():
         shown = value if isinstance(value, str) else f"{value:,.3f}"
         missed = name in MOST and (isinstance(value, str) or value > MOST[name])

@@ -59,7 +59,7 @@ def publish(work: Path, users: int = USERS) -> Iterator[tuple[str, Any]]:
 
 
 def _figures(client: redis.Redis, port: int, work: Path, users: int) -> Iterator[tuple[str, float, str, bool]]:
-    print(f"\n| publish {users:,} users × {LENGTH} items | asked | measured |\n| --- | --- | --- |")
+    print(f"\n| publish {users:,} users × {LENGTH} items | target | measured |\n| --- | --- | --- |")
     small, large = _write_lists(work / "small", users // 10), _write_lists(work / "large", users)
     for title, lists in (("a tenth of the users", small), ("all users", large)):
         error = _forecast_error(client, lists)
