@@ -11,7 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from jobs.ingest.files import SCHEMAS
-from jobs.ingest.formats.chunks import broken_line_frame, first_line
+from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
 from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
@@ -80,7 +80,7 @@ def stage(
         (directory / part).mkdir(parents=True)
     schema = events_schema(sources.event_weights, latest) if table.kind == "events" else SCHEMAS[table.kind]
     schema = cast(type[dy.Schema], type("NumberedRows", (schema,), {ROW: dy.UInt32()}))
-    for number, chunk in enumerate(source.chunks):
+    for number, chunk in enumerate(join_empty_start(source.chunks)):
         columns = columns or chunk.rows.schema
         checked = _check(chunk.rows, schema, source, table, sources, latest)
         table, accepted, rejected = checked.table, checked.accepted, checked.rejected
@@ -115,7 +115,8 @@ def rejected_rows(failure: dy.FailureInfo) -> pl.DataFrame:
 def _broken_rules(failure: dy.FailureInfo) -> pl.Series:
     """Return the names of the rules that each invalid row broke, separated by commas."""
     details = failure.details()
-    rule_columns = [name for name in details.columns if name not in failure.invalid().columns]
+    columns = set(failure.invalid().columns)
+    rule_columns = [name for name in details.columns if name not in columns]
     names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_rule_name(rule))) for rule in rule_columns]
     rules = pl.concat_str(names, separator=", ", ignore_nulls=True)
     return details.select(rules.alias(RULES)).to_series()

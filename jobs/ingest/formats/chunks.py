@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import polars as pl
 
@@ -46,6 +47,15 @@ def join_chunks(chunks: Iterable[Chunk], chunk_rows: int) -> Iterator[Chunk]:
             pending.clear()
     if pending:
         yield _joined(pending)
+
+
+def join_empty_start(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield the same rows; a first chunk that only gives the columns is joined to the next if there is one."""
+    iterator = iter(chunks)
+    start = list(islice(iterator, 1))
+    if start and not start[0].rows.height:
+        start = [_joined([*start, *islice(iterator, 1)])]
+    yield from chain(start, iterator)
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:
