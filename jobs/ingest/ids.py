@@ -1,5 +1,6 @@
 """Clean ids, and find ids that stand for many users or for no item."""
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,7 +14,7 @@ INVISIBLE = (
 )
 AROUND = "".join(character for character in map(chr, range(0x3001)) if character.isspace()) + INVISIBLE
 FLOAT = r"^(\d+)\.0+$"
-NUMBER = r"^-?\d+$"
+NUMBER = r"-?\d+"
 MAX_EXAMPLES = 5
 
 
@@ -31,7 +32,7 @@ def clean_ids(name: str, values: pl.Series, table: Table, sources: Sources) -> t
         changed = int((cleaned != texts).sum())
     null_ids = [text.strip().lower() for text in sources.null_ids]
     if name == ITEM_ID:
-        null_ids = [text for text in null_ids if not pl.Series([text]).str.contains(NUMBER).item()]
+        null_ids = [text for text in null_ids if not re.fullmatch(NUMBER, text)]
     if not null_ids:
         return cleaned, changed, 0
     is_null = cleaned.str.to_lowercase().is_in(null_ids)

@@ -114,6 +114,8 @@ def rejected_rows(failure: dy.FailureInfo) -> pl.DataFrame:
 
 def _broken_rules(failure: dy.FailureInfo) -> pl.Series:
     """Return the names of the rules that each invalid row broke, separated by commas."""
+    if not len(failure):
+        return pl.Series(RULES, [], pl.String)
     details = failure.details()
     columns = set(failure.invalid().columns)
     rule_columns = [name for name in details.columns if name not in columns]
