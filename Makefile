@@ -10,9 +10,10 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c con
 demo: .venv/demo
 	.venv/bin/recsys demo
 
-# Two processes share the cores: threads of OpenMP would wait for each other.
+# Three processes on two cores: each waits a fifth of its time for the servers that it tests. Threads of OpenMP would
+# wait for each other.
 test: .venv/test
-	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 3 --no-loadscope-reorder
 
 check: test
 	.venv/bin/ruff format --check .
