@@ -127,7 +127,8 @@ _PRICES: Final = (
         PRICE,
         pl.Float64(),
         "currency",
-        "Price in the catalogue, or the latest price in the events if the catalogue has none; null without either",
+        "Price in the catalogue at that time, or the latest price in the events if the catalogue has none; null "
+        "without either",
         pl.col(PRICE),
     ),
     Feature(

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from jobs.ingest.source_records import read_ingests
-from jobs.lake.lake import ONLINE, Lake, open_lake
+from jobs.lake.fact_tables import ONLINE
+from jobs.lake.lake import Lake, open_lake
 from jobs.pipeline.run import list_runs
 from jobs.scheduler.history import Attempt, read_history
 from jobs.scheduler.lock import LockHolder, lock_holder

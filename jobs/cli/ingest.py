@@ -16,6 +16,7 @@ from jobs.cli.schedule import run_exclusively
 from jobs.ingest.commit import TableCount
 from jobs.ingest.files import SkippedFile
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, MAX_LOGGED_FILES, ingest
+from jobs.ingest.schema_drift import possible_renames
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake.lake import open_lake
 from jobs.progress import Progress, show_progress
@@ -142,6 +143,9 @@ def print_counts(counts: Sequence[TableCount]) -> None:
         for change in count.schema_changes:
             before, after = change.before or "missing", change.after or "missing"
             console.print(Text(f"  {count.table}: column {change.column} was {before}, is {after}"), soft_wrap=True)
+        for old, new in possible_renames(count.schema_changes):
+            hint = f"  {count.table}: was column {old} renamed to {new}? Then map {new} instead, and ingest again"
+            console.print(Text(hint), soft_wrap=True)
 
 
 def print_skipped(skipped: Sequence[SkippedFile]) -> None:

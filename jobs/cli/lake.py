@@ -13,8 +13,9 @@ from jobs.ingest.source_records import read_ingests
 from jobs.ingest.undo import undo
 from jobs.lake.facts import GIVEN_BY_SUFFIX
 from jobs.lake.lake import open_lake
+from jobs.lake.prices import SINCE
 from recsys.errors import SourceError
-from recsys.schema import ITEM_DTYPES, ITEM_ID
+from recsys.schema import ITEM_DTYPES, ITEM_ID, PRICE
 
 MAX_INGESTS = 20
 
@@ -60,17 +61,25 @@ def undo_ingest(
 
 @lake_app.command("item")
 def show_item(context: typer.Context, item_id: str, as_json: AsJson = False) -> None:
-    """Show the facts on an item, and which table gave each value."""
-    facts = open_lake(context.obj).facts("items").filter(pl.col(ITEM_ID) == item_id)
+    """Show the facts on an item, which table gave each value, and what it cost since when."""
+    lake = open_lake(context.obj)
+    facts = lake.facts("items").filter(pl.col(ITEM_ID) == item_id)
     if facts.is_empty():
         raise SourceError(f"item {item_id!r} is in no catalogue")
     row = facts.row(0, named=True)
     known = [(name, row[name], row[f"{name}{GIVEN_BY_SUFFIX}"]) for name in ITEM_DTYPES if name != ITEM_ID]
+    prices = lake.prices().filter(pl.col(ITEM_ID) == item_id).select(PRICE, SINCE)
     if as_json:
-        print_json([{"column": name, "value": value, "given_by": table} for name, value, table in known if table])
+        given = [{"column": name, "value": value, "given_by": table} for name, value, table in known if table]
+        print_json({"facts": given, "prices": prices.to_dicts()})
         return
     shown = make_table(f"Item {escape(item_id)}", "column", "value", "given by")
     for name, value, table in known:
         if table is not None:
             shown.add_row(name, escape(str(value)), escape(table))
     console.print(shown)
+    if prices.height > 1:
+        history = make_table("Prices", "price", "since")
+        for price, since in prices.sort(SINCE, maintain_order=True).iter_rows():
+            history.add_row(f"{price:,.2f}", f"{since:%Y-%m-%dT%H:%M}")
+        console.print(history)

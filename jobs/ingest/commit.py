@@ -18,8 +18,9 @@ from jobs.ingest.source_records import (
 from jobs.ingest.validation import StagedTable, one_of_each
 from jobs.lake.event_partitions import CHANGED, CURRENT, KEPT_INGESTS, NEW, REMOVED, IngestOfEvents
 from jobs.lake.event_writer import scan_files
+from jobs.lake.fact_tables import FACT_TABLES
 from jobs.lake.facts import last_values
-from jobs.lake.lake import FACT_TABLES, Lake
+from jobs.lake.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.schema import EVENT_ID
 
@@ -68,7 +69,7 @@ def commit(
     """
     number = lake.last_ingest() + 1
     outcomes = _commit_events([part for part in readings if part.staged.table.kind == "events"], lake, number)
-    outcomes |= _commit_facts([part for part in readings if part.staged.table.kind != "events"], lake, number)
+    outcomes |= _commit_facts([part for part in readings if part.staged.table.kind != "events"], lake, when, number)
     counts = [_count(reading.staged, outcomes, lake) for reading in readings]
     records = [
         replace(_record(reading, outcomes, number), findings=(*count.notes, *count.findings))
@@ -124,7 +125,7 @@ def _has_own_ids(staged: StagedTable) -> bool:
     return mapped is not None and (mapped != EVENT_ID or EVENT_ID in staged.schema)
 
 
-def _commit_facts(readings: Sequence[SourceReading], lake: Lake, number: int) -> Outcomes:
+def _commit_facts(readings: Sequence[SourceReading], lake: Lake, when: datetime, number: int) -> Outcomes:
     """Write the facts on items and users of an ingest, table by table; return the number of rows by source."""
     outcomes: Outcomes = {}
     tables = {reading.staged.table.name: reading.staged.table for reading in readings}
@@ -132,9 +133,8 @@ def _commit_facts(readings: Sequence[SourceReading], lake: Lake, number: int) ->
         _, key = FACT_TABLES[table.kind]
         parts = [reading.staged for reading in readings if reading.staged.table.name == table.name]
         frames = [one_of_each(valid_rows(part), table) for part in parts]
-        is_changed = lake.write_facts(
-            table.kind, table.name, last_values(pl.concat(frames), key), number, position, table.complete
-        )
+        given = last_values(pl.concat(frames), key)
+        is_changed = lake.write_facts(table.kind, table.name, given, when, number, position, table.complete)
         for part, frame in zip(parts, frames, strict=True):
             outcomes[part.source.source, CURRENT] = frame.height
             outcomes[part.source.source, FACTS_CHANGED] = int(is_changed)

@@ -57,6 +57,18 @@ def update_columns(
     return changes
 
 
+def possible_renames(changes: Iterable[SchemaChange]) -> list[tuple[str, str]]:
+    """Return the old and the new name of the columns of a table that may have been renamed.
+
+    A column went, and one of the same type came that is the only one.
+    """
+    changes = list(changes)
+    gone = [change for change in changes if change.after is None]
+    new = [change for change in changes if change.before is None]
+    pairs = [(old.column, [each.column for each in new if each.after == old.before]) for old in gone]
+    return [(old, names[0]) for old, names in pairs if len(names) == 1]
+
+
 def _merge(schemas: Iterable[pl.Schema]) -> dict[str, str]:
     """Return the type of each column, or its types joined by `or` if the schemas differ."""
     types: dict[str, set[str]] = {}

@@ -30,8 +30,9 @@ from jobs.ingest.stream_entries import (
     unreadable_rows,
 )
 from jobs.ingest.validation import rejected_rows
+from jobs.lake.fact_tables import ONLINE, PRICES_FILE
 from jobs.lake.facts import last_values
-from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE, ONLINE_CHANGES_FILE, Lake
+from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
 from recsys.contract import Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
 from recsys.schema import CHANGED_ONLINE_AT, ITEM_ID
@@ -130,7 +131,8 @@ class _Block:
         for file in set(blocks) - set(self.written):
             if first <= entry_sort_key("-".join(file.stem.split("-")[-2:])) <= last:
                 file.unlink()
-        tables = (f"facts/items/{ONLINE}.parquet", ONLINE_CHANGES_FILE, "items.parquet", f"{LABELS}.parquet")
+        items = (f"facts/items/{ONLINE}.parquet", ONLINE_CHANGES_FILE, PRICES_FILE, "items.parquet")
+        tables = (*items, f"{LABELS}.parquet")
         flush([*self.written, *(file for name in tables if (file := directory / name).exists())])
 
 
@@ -176,17 +178,18 @@ def _write_items(rows: Sequence[msgspec.Struct], lake: Lake, sources: Sources) -
     starts = list(accumulate((datetime.fromisoformat(ingest["when"]) for ingest in ingests), max))
     numbers = [0, *(ingest["number"] for ingest in ingests)]
     made_at = [moment or datetime.max.replace(tzinfo=UTC) for moment in change_times(rows)[CHANGED_ONLINE_AT]]
-    by_ingest: dict[int, list[msgspec.Struct]] = {}
+    by_ingest: dict[int, list[tuple[msgspec.Struct, datetime]]] = {}
     for row, moment in zip(rows, made_at, strict=True):
-        by_ingest.setdefault(numbers[bisect_right(starts, moment)], []).append(row)
+        by_ingest.setdefault(numbers[bisect_right(starts, moment)], []).append((row, moment))
 
     item_ids: set[str] = set()
     rejected = [rejected_rows(Items.filter(mapped_rows([], ITEMS, sources), cast=True)[1])]
     for number, part in sorted(by_ingest.items()):
-        changes, failure = Items.filter(mapped_rows(part, ITEMS, sources), cast=True)
+        changes, failure = Items.filter(mapped_rows([row for row, _ in part], ITEMS, sources), cast=True)
         rejected.append(rejected_rows(failure))
         if changes.height:
-            lake.merge_online_items(last_values(changes, ITEM_ID), number)
+            when = min(datetime.now(UTC), max(moment for _, moment in part))
+            lake.merge_online_items(last_values(changes, ITEM_ID), when, number)
         item_ids.update(changes[ITEM_ID])
     lake.merge_online_times(change_times(rows).drop_nulls())
     return len(item_ids), pl.concat(rejected)

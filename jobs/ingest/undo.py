@@ -1,6 +1,7 @@
 """Undo an ingest: take back the rows that it gave, and restore those that it replaced."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from jobs.ingest.source_records import (
     mark_undone,
@@ -43,7 +44,7 @@ def undo(lake: Lake, number: int) -> UndoneIngest:
             raise SourceError(f"ingest {number}: too old; only the last {KEPT_INGESTS} can be undone")
         ingest = ingests[number]
         events_before = lake.count_events()
-        partitions = lake.undo_writes(number)
+        partitions = lake.undo_writes(number, datetime.now(UTC))
         sources = tuple(record["source"] for record in ingest["sources"])
         for source in sources:
             record = read_record(lake, source)

@@ -16,8 +16,9 @@ from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake.event_writer import scan_files
+from jobs.lake.fact_tables import FACT_TABLES
 from jobs.lake.facts import first_values, last_values
-from jobs.lake.lake import FACT_TABLES, Lake
+from jobs.lake.lake import Lake
 from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError

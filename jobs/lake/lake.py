@@ -3,6 +3,7 @@
     events/bucket=BB/date=YYYY-MM-DD/events.parquet       events with the source and the ingest of each row
     facts/KIND/TABLE.parquet                              what each table says of items and users
     items.parquet, users.parquet                          the united facts of all tables
+    facts/prices.parquet                                  what each item cost, and since when
     facts/online_changes.parquet                          the time of the last online change of each item
     labels.parquet                                        analysts' labels
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
@@ -30,18 +31,18 @@ import structlog
 
 from jobs.lake.event_partitions import IS_CURRENT, NEW, IngestOfEvents
 from jobs.lake.event_writer import DATE, Days, WrittenEvents, partition_files, scan_files, undo_events, write_events
-from jobs.lake.facts import (
-    CHANGES_PER_INGEST,
-    change_number,
-    delist_missing,
-    last_change,
-    list_again,
-    merge_facts,
-    read_facts,
-    restore_facts,
-    unite_facts,
-    write_facts,
+from jobs.lake.fact_tables import (
+    FACT_TABLES,
+    ONLINE,
+    PRICES_FILE,
+    last_changes,
+    undo_facts,
+    united_facts,
+    write_online_facts,
+    write_table_facts,
 )
+from jobs.lake.facts import write_facts
+from jobs.lake.prices import prices_at, read_prices
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
@@ -55,9 +56,9 @@ from recsys.schema import (
     ITEM_ID,
     LABEL_DTYPES,
     ONLINE_CHANGE_DTYPES,
+    PRICE,
     SOURCE,
     TIMESTAMP,
-    USER_DTYPES,
     USER_ID,
 )
 from recsys.settings import Settings
@@ -70,9 +71,7 @@ PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
-ONLINE = "online"  # source of the events, and table of the facts, that were received online
 ONLINE_CHANGES_FILE = "facts/online_changes.parquet"
-FACT_TABLES = {"items": (ITEM_DTYPES, ITEM_ID), "users": (USER_DTYPES, USER_ID)}
 TABLES = {**FACT_TABLES, LABELS: (LABEL_DTYPES, USER_ID)}
 DAILY_TABLES = {IMPRESSIONS: IMPRESSION_DTYPES, FLAGS: FLAG_DTYPES}
 
@@ -140,9 +139,21 @@ class Lake:
         """Return the number of events."""
         return int(self.events().select(pl.len()).collect().item())
 
-    def items(self) -> pl.LazyFrame:
-        """Return the catalogue, in the columns of `ITEM_DTYPES`."""
-        return self._table("items")
+    def items(self, at: datetime | None = None) -> pl.LazyFrame:
+        """Return the catalogue, in the columns of `ITEM_DTYPES`; with `at`, at the prices of that time.
+
+        The first price that is known of an item also counts before its time.
+        """
+        items = self._table("items")
+        if at is None:
+            return items
+        then = prices_at(self.prices(), at).lazy()
+        priced = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left")
+        return priced.select(*ITEM_DTYPES)
+
+    def prices(self) -> pl.DataFrame:
+        """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
+        return read_prices(self.directory / PRICES_FILE)
 
     def users(self) -> pl.LazyFrame:
         """Return the users, in the columns of `USER_DTYPES`."""
@@ -173,45 +184,26 @@ class Lake:
         return max(numbers, default=0)
 
     def write_facts(
-        self, kind: str, table: str, given: pl.DataFrame, ingest: int, position: int, is_complete: bool = False
+        self,
+        kind: str,
+        table: str,
+        given: pl.DataFrame,
+        when: datetime,
+        ingest: int,
+        position: int,
+        is_complete: bool = False,
     ) -> bool:
-        """Take the facts that a table of an ingest gives on items or users, one row for each, and unite all tables.
-
-        With `is_complete`, items that the table no longer holds become unavailable, until it holds them again.
-        What undoing the ingest needs is kept. Returns whether a fact changed.
-        """
-        dtypes, key = FACT_TABLES[kind]
-        file = self.directory / "facts" / kind / f"{table}.parquet"
-        before, change = read_facts(file, dtypes, key), change_number(ingest, position)
-        listed = before
-        if is_complete:
-            listed = list_again(delist_missing(before, given, key, change), given, key, change)
-        facts = merge_facts(listed, given, key, change, counts_repeated=table == ONLINE)
-        if facts.equals(before):
-            return False
-        undo_file = self.directory / "undo" / str(ingest) / kind / file.name
-        if table != ONLINE and not undo_file.exists():
-            write_facts(undo_file, before)
-        write_facts(file, facts)
-        self._unite(kind)
-        return True
+        """Take the facts that a table of an ingest gives, as `fact_tables.write_table_facts` describes."""
+        return write_table_facts(self.directory, kind, table, given, when, ingest, position, is_complete)
 
     def facts(self, kind: str) -> pl.DataFrame:
         """Return the united facts on items or users, with the table that gave each value."""
-        dtypes, key = FACT_TABLES[kind]
-        return unite_facts(self._fact_tables(kind), dtypes, key, with_origin=True)
+        return united_facts(self.directory, kind)
 
-    def undo_writes(self, ingest: int) -> int:
+    def undo_writes(self, ingest: int, when: datetime) -> int:
         """Undo what an ingest wrote to events and facts; return how many partitions of events changed."""
-        changed = undo_events(self.directory / "events", ingest, kept_source=ONLINE)
-        changes = change_number(ingest, 0), change_number(ingest + 1, 0) - 1
-        for kind, (dtypes, key) in FACT_TABLES.items():
-            for before in sorted((self.directory / "undo" / str(ingest) / kind).glob("*.parquet")):
-                file = self.directory / "facts" / kind / before.name
-                stored, earlier = read_facts(file, dtypes, key), read_facts(before, dtypes, key)
-                write_facts(file, restore_facts(stored, earlier, key, changes))
-            self._unite(kind)
-        return changed
+        undo_facts(self.directory, ingest, when)
+        return undo_events(self.directory / "events", ingest, kept_source=ONLINE)
 
     def forget_undo(self, last: int) -> None:
         """Remove what undoing the ingests up to number `last` would need."""
@@ -219,9 +211,9 @@ class Lake:
             if int(directory.name) <= last:
                 shutil.rmtree(directory)
 
-    def merge_online_items(self, changes: pl.DataFrame, ingest: int) -> None:
+    def merge_online_items(self, changes: pl.DataFrame, when: datetime, ingest: int) -> None:
         """Take the non-null values of items changed online after an ingest, one row for each item."""
-        self.write_facts("items", ONLINE, changes, ingest, CHANGES_PER_INGEST - 1)
+        write_online_facts(self.directory, changes, when, ingest)
 
     def merge_online_times(self, times: pl.DataFrame) -> None:
         """Take the times of online changes, as `ONLINE_CHANGE_DTYPES`, after the changes themselves."""
@@ -232,8 +224,7 @@ class Lake:
 
     def last_changes(self, kind: str) -> dict[str, int]:
         """Return for each table of facts, except the online one, the ingest that changed it last."""
-        changes = {name: last_change(facts) for name, facts in self._fact_tables(kind).items() if name != ONLINE}
-        return {name: ingest for name, ingest in changes.items() if ingest is not None}
+        return last_changes(self.directory, kind)
 
     def online_changes(self) -> pl.DataFrame:
         """Return the time of the last archived online change of each item, as `ONLINE_CHANGE_DTYPES`."""
@@ -247,17 +238,6 @@ class Lake:
         with atomic_write(self.directory / f"{LABELS}.parquet") as temporary:
             pl.concat([kept, latest]).sort(USER_ID).write_parquet(temporary)
         return latest.height
-
-    def _fact_tables(self, kind: str) -> dict[str, pl.DataFrame]:
-        dtypes, key = FACT_TABLES[kind]
-        files = sorted((self.directory / "facts" / kind).glob("*.parquet"))
-        return {file.stem: read_facts(file, dtypes, key) for file in files}
-
-    def _unite(self, kind: str) -> None:
-        dtypes, key = FACT_TABLES[kind]
-        tables = self._fact_tables(kind)
-        if tables:
-            write_facts(self.directory / f"{kind}.parquet", unite_facts(tables, dtypes, key))
 
     def impressions(self) -> pl.LazyFrame:
         """Return the items shown online, in the columns of `IMPRESSION_DTYPES`."""

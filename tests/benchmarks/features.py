@@ -71,7 +71,7 @@ def write_data(directory: Path, size: Size, buckets: int) -> None:
     lake = Lake(directory / "lake", buckets)
     empty = pl.DataFrame(schema=pl.Schema(Events))
     with lake.locked():
-        lake.write_facts("items", "catalogue", shop.catalogue(), 1, 0)
+        lake.write_facts("items", "catalogue", shop.catalogue(), AS_OF, 1, 0)
         for number, rows in enumerate(generate_events(shop)):
             rows.write_parquet(directory / "export" / f"events-{number:04d}.parquet")
             lake.add_online_events(pl.concat([empty, rows], how="diagonal").lazy())

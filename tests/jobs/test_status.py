@@ -41,7 +41,7 @@ def test_the_status_counts_items_by_what_they_are_now_and_names_the_last_changes
     ingest_files(lake, tmp_path / "items_more.csv", latest=LATEST + timedelta(days=9))  # changes nothing
     with lake.locked():
         change = pl.DataFrame([{"item_id": "on", "stock": 1.0}], schema=lake.items().collect_schema())
-        lake.merge_online_items(change, lake.last_ingest())
+        lake.merge_online_items(change, online, lake.last_ingest())
         lake.merge_online_times(pl.DataFrame([("on", online)], schema=dict(ONLINE_CHANGE_DTYPES), orient="row"))
 
     changes = {"items": second, "online": online}

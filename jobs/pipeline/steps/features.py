@@ -22,7 +22,7 @@ def _write(directory: Path, context: RunContext) -> None:
     with context.progress.task("compute features") as task:
         for tables in feature_tables(
             [lake.events(bucket) for bucket in range(lake.buckets)],
-            lake.items(),
+            lake.items(at=context.run.as_of),
             lake.users(),
             context.run.as_of,
             settings.sources.half_life_days,

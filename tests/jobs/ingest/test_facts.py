@@ -1,15 +1,38 @@
 """Facts of items from several feeds are united, and what a later feed says of them counts."""
 
-from datetime import UTC, datetime
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from jobs.ingest.ingest import MAX_CLOCK_SKEW
+from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from recsys.availability import is_available
 from recsys.settings import Sources, Table
-from tests.ingests import ingest_files
+from tests.ingests import LATEST, ingest_files
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+@contextmanager
+def fail_at_rename(step: int) -> Generator[None]:
+    """Within it, the `step`-th file is not renamed into place."""
+    rename, renames = Path.replace, iter(range(1, 1_000))
+
+    def rename_or_fail(path: Path, target: Path) -> Path:
+        if next(renames) == step:
+            raise KilledError
+        return rename(path, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", rename_or_fail)
+        yield
 
 
 @pytest.fixture
@@ -43,7 +66,8 @@ def test_a_repeated_catalogue_does_not_undo_a_change_made_online(lake: Lake, tmp
     def online(available: bool) -> None:
         row = [{"item_id": "tea", "available": available}]
         with lake.locked():
-            lake.merge_online_items(pl.DataFrame(row, schema=lake.items().collect_schema()), lake.last_ingest())
+            change = pl.DataFrame(row, schema=lake.items().collect_schema())
+            lake.merge_online_items(change, LATEST, lake.last_ingest())
 
     def is_available() -> bool:
         return lake.items().collect()["available"][0]
@@ -98,3 +122,37 @@ def test_of_a_log_of_prices_the_last_counts(lake: Lake, tmp_path: Path):
         sources = Sources(tables=(table,), chunk_rows=chunk_rows)
         ingest_files(lake, tmp_path / "items.csv", sources=sources)
         assert lake.items().select("title", "price").collect().rows() == [("Shirt", 22.0)]
+
+
+def test_every_price_is_kept_with_its_time(lake: Lake, tmp_path: Path):
+    feed = tmp_path / "items.csv"
+    days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    for day, price in zip(days, (2, 2, 3, 4), strict=True):
+        feed.write_text(f"item_id,price\ntea,{price}\nmug,9\n")
+        ingest_files(lake, feed, latest=day + MAX_CLOCK_SKEW)
+    with lake.locked():
+        change = pl.DataFrame([{"item_id": "tea", "price": 5.0}], schema=lake.items().collect_schema())
+        lake.merge_online_items(change, days[3] + timedelta(hours=12), lake.last_ingest())
+
+    def tea_at(moment: datetime | None) -> float:
+        return lake.items(at=moment).filter(item_id="tea").collect()["price"][0]
+
+    before, later = days[0] - timedelta(days=9), days[3] + timedelta(days=1)
+    moments = [before, *days, later, None]
+    assert [tea_at(moment) for moment in moments] == [2.0, 2.0, 2.0, 3.0, 4.0, 5.0, 5.0]
+    undo(lake, 2)
+    assert [tea_at(moment) for moment in moments] == [2.0, 2.0, 2.0, 2.0, 4.0, 5.0, 5.0]
+    assert lake.items(at=days[0]).collect().columns == lake.items().collect().columns
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_killed_ingest_of_a_catalogue_is_made_good_by_the_next(lake: Lake, tmp_path: Path, step: int):
+    feed = tmp_path / "items.csv"
+    feed.write_text("item_id,price\ntea,2\n")
+    ingest_files(lake, feed)
+    feed.write_text("item_id,price\ntea,3\n")
+    with fail_at_rename(step), pytest.raises(KilledError):
+        ingest_files(lake, feed)
+    ingest_files(lake, feed)
+    assert lake.items().collect()["price"].to_list() == [3.0]
+    assert lake.prices()["price"].to_list() == [2.0, 3.0]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, ingest
-from jobs.ingest.schema_drift import schema_changes
+from jobs.ingest.schema_drift import possible_renames, schema_changes
 from jobs.lake.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.errors import SourceError
@@ -60,6 +60,13 @@ def test_ids_that_become_text_are_the_same_ids(lake: Lake, tmp_path: Path):
     )
     assert (change.column, change.before, change.after) == ("shopper", "Int64", "String")
     assert lake.events().collect()["user_id"].to_list() == ["7", "7"]
+
+
+def test_a_column_that_seems_to_be_renamed_is_named(lake: Lake, tmp_path: Path):
+    row = {name: value for name, value in ROW.items() if name != "total"} | {"amount": 12, "address": None}
+    changes = ingest_rows(lake, tmp_path / "log-1.parquet", row | {"sku": "milk"})
+    assert possible_renames(changes) == [("total", "amount")]
+    assert possible_renames([*changes, SchemaChange("log", "sum", None, "Int64", NIGHTS[1])]) == []
 
 
 def test_a_new_column_is_reported(lake: Lake, tmp_path: Path):

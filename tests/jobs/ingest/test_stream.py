@@ -123,7 +123,7 @@ def test_items_keep_what_is_not_given_and_later_changes_win(valkey: redis.Redis,
         {"item_id": "milk", "title": "Milk", "available": True},
     ]
     with lake.locked():
-        lake.write_facts("items", "catalogue", pl.DataFrame(rows, schema=pl.Schema(Items)), 0, 0)
+        lake.write_facts("items", "catalogue", pl.DataFrame(rows, schema=pl.Schema(Items)), LATEST, 0, 0)
     append(valkey, "item", {"item_id": "tea", "price": 3.0, "available": True}, {"item_id": "new", "brand": "N"})
     append(valkey, "item", {"item_id": "tea", "available": False, "updated_at": "2017-12-31T00:00:00Z"})
     assert archive_stream(lake, valkey).items == 2
@@ -269,7 +269,7 @@ def test_a_block_leaves_the_stream_when_its_files_are_on_disk(
     monkeypatch.setattr(archiving, "flush", note)
     archive_stream(lake, valkey)
     assert sorted(flushed) == sorted(lake.directory.rglob("*.parquet"))
-    assert len(flushed) == 5
+    assert len(flushed) == 6
 
 
 def test_the_state_of_the_stream(valkey: redis.Redis) -> None:
