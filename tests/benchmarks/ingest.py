@@ -38,11 +38,11 @@ def _many_rows(work: Path) -> Iterator[tuple[str, float]]:
         for part in range(ROWS // ROWS_OF_A_PART):
             _draw(ROWS_OF_A_PART, part, days=365).write_csv(file, include_header=part == 0)
     environment = {**os.environ, "RECSYS_DIRECTORY": str(work / "var")}
-    for name in ("first", "again"):
-        measured = watch([RECSYS, "ingest", str(work / "shop")], environment)
-        print(f"ingest of {ROWS:,} CSV rows, {name}: {measured.seconds:.1f} s, {measured.peak_bytes / 1e6:,.0f} MB")
-        yield f"{name} seconds", measured.seconds
-        yield f"{name} peak bytes", measured.peak_bytes
+    measured = watch([RECSYS, "ingest", str(work / "shop")], environment)
+    missed = "" if measured.peak_bytes <= MAX_PEAK_BYTES else " (missed)"
+    print(f"ingest of {ROWS:,} CSV rows: {measured.seconds:.1f} s, {measured.peak_bytes / 1e6:,.0f} MB{missed}")
+    yield "rows seconds", measured.seconds
+    yield "rows peak bytes", measured.peak_bytes
 
 
 def _many_days(work: Path) -> Iterator[tuple[str, float]]:
@@ -75,7 +75,7 @@ def _draw(rows: int, seed: int, days: int, first: int = 0) -> pl.DataFrame:
             "user_id": random.integers(0, 200_000, rows),
             "item_id": random.zipf(1.3, rows) % 20_000,
             "event": random.choice(["view", "cart", "purchase"], rows, p=[0.8, 0.15, 0.05]),
-            "timestamp": FIRST_DAY.replace(tzinfo=None) + seconds.astype("timedelta64[s]"),
+            "timestamp": np.datetime64(FIRST_DAY.replace(tzinfo=None), "ms") + seconds.astype("timedelta64[s]"),
             "price": random.integers(100, 9_999, rows) / 100,
         }
     )
