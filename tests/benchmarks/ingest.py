@@ -12,6 +12,7 @@ import polars as pl
 
 from jobs.ingest.ingest import ingest
 from jobs.lake.lake import Lake
+from recsys.logs import configure_logging
 from recsys.settings import Sources
 from tests.benchmarks.watch import watch
 
@@ -46,6 +47,7 @@ def _many_rows(work: Path) -> Iterator[tuple[str, float]]:
 
 
 def _many_days(work: Path) -> Iterator[tuple[str, float]]:
+    configure_logging("text")
     (work / "shop").mkdir(parents=True)
     by_day, at_once = work / "by_day", work / "at_once"
     for day in range(DAYS):
