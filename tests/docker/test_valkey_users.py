@@ -48,6 +48,9 @@ def test_the_backend_reads_lists_and_nothing_else(compose_valkey: tuple[int, Pat
         assert [backend.get(key) for key in lists] == ["a b"] * len(lists)
         assert backend.mget(lists[:2]) == ["a b", "a b"]
         assert backend.exists(lists[0]) == 1
+        admin.delete(KEYS.unavailable)
+        admin.sadd(KEYS.unavailable, "tea")
+        assert backend.smismember(KEYS.unavailable, ["tea", "mug"]) == [1, 0]
         for key in others:
             with pytest.raises(NoPermissionError):
                 backend.get(key)
