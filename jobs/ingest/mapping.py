@@ -16,12 +16,24 @@ from jobs.ingest.nested import LINE, add_paths, check_explode, explode_rows
 from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
-from recsys.schema import ATTRIBUTES, CATEGORY, CATEGORY_SEPARATOR, EVENT, EVENT_ID, TIMESTAMP_DTYPE
+from recsys.markup import MARKUP, plain_text
+from recsys.schema import (
+    ATTRIBUTES,
+    BRAND,
+    CATEGORY,
+    CATEGORY_SEPARATOR,
+    EVENT,
+    EVENT_ID,
+    TEXT,
+    TIMESTAMP_DTYPE,
+    TITLE,
+)
 from recsys.settings import Sources, Table
 
 RULES = "rules"  # column: names of the rules that a row broke, separated by commas
 ROW = "row"  # column: position of a row among the mapped rows
 ID_SUFFIX = "_id"
+WRITTEN = (TITLE, BRAND, TEXT, CATEGORY)  # columns that may be written in HTML
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class MappingCounts:
     """Detected format other than ISO 8601 -> times."""
     currencies: Mapping[str, int] = field(default_factory=dict[str, int])
     """Currency -> amounts with it, or rows if a column holds it."""
+    markup: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Column -> texts in HTML, of which the plain text is kept."""
 
     def messages(self) -> list[str]:
         """Return a line for each kind of change, and one if amounts are in several currencies."""
@@ -48,6 +62,7 @@ class MappingCounts:
             lines.append(f"{self.without_elements:,} rows have no elements to explode")
         lines += [f"{ids:,} values of {name} were trimmed or rewritten" for name, ids in self.changed_ids.items()]
         lines += [f"{ids:,} values of {name} mean no id (null_ids)" for name, ids in self.null_ids.items()]
+        lines += [f"{texts:,} values of {name} had HTML, which was removed" for name, texts in self.markup.items()]
         lines += [f"{times:,} times were read as {name}" for name, times in self.time_formats.items()]
         if len(self.currencies) > 1:
             amounts = ", ".join(f"{count:,} in {name}" for name, count in self.currencies.items())
@@ -63,6 +78,7 @@ class MappingCounts:
             Counter(self.null_ids) + Counter(other.null_ids),
             Counter(self.time_formats) + Counter(other.time_formats),
             Counter(self.currencies) + Counter(other.currencies),
+            Counter(self.markup) + Counter(other.markup),
         )
 
 
@@ -199,8 +215,20 @@ def _read(
     if name.endswith(ID_SUFFIX):
         ids, changed, nulls = clean_ids(name, values, table, sources)
         return ColumnReading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
+    values, texts = _without_markup(values) if name in WRITTEN else (values, 0)
     converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
-    return ColumnReading(converted.to_series()), MappingCounts()
+    return ColumnReading(converted.to_series()), MappingCounts(markup=_count(name, texts))
+
+
+def _without_markup(values: pl.Series) -> tuple[pl.Series, int]:
+    """Return texts as plain text, null where nothing is left, and the number that had markup."""
+    if values.dtype != pl.String:
+        return values, 0
+    positions = values.str.contains(MARKUP).fill_null(value=False).arg_true()
+    if not positions.len():
+        return values, 0
+    plain = pl.Series([plain_text(text) or None for text in values[positions]], dtype=pl.String)
+    return values.scatter(positions, plain), positions.len()
 
 
 def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table) -> pl.Expr:

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
-from recsys.schema import CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, VALID_FROM, VALID_UNTIL
+from recsys.markup import plain_text
+from recsys.schema import BRAND, CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, TITLE, VALID_FROM, VALID_UNTIL
 from recsys.store.client.client import RedisClient
 from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
@@ -108,6 +109,11 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     facts: dict[str, Any] = msgspec.to_builtins(change)
     if not facts:
         raise InvalidValueError("body", "{}", f"some of {', '.join(ItemChange.__struct_fields__)}")
+    for name in (BRAND, TITLE):
+        if name in facts:
+            given, facts[name] = facts[name], plain_text(facts[name])
+            if not facts[name]:
+                raise InvalidValueError(name, given, "text that is not only HTML")
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")

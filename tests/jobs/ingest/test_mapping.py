@@ -271,3 +271,22 @@ def test_what_was_done_to_the_rows_is_told():
 def test_a_table_with_what_is_needed_is_accepted():
     check_table(Table("orders", "events", "*", dict(ORDER)))
     check_table(Table("articles", "items", "*", {name: name for name in Items.column_names()}))
+
+
+def test_titles_texts_and_categories_in_html_become_plain_text_and_are_counted():
+    rows = pl.DataFrame(
+        {
+            "sku": ["tea", "mug"],
+            "name": ["Green&nbsp;<b>T</b>ea", "Mug < 9 cm"],
+            "body": ["<p>Hot</p><p>or cold</p>", "<br>"],
+            "category": ["Food &amp; Drink &gt; Tea", "Home"],
+        }
+    )
+    columns: dict[str, ColumnMapping] = {"item_id": "sku", "title": "name", "text": "body", "category": "category"}
+    mapped = map_source(rows, Table("articles", "items", "*", columns), Sources())
+    assert mapped.rows.select("title", "text", "category").rows() == [
+        ("Green Tea", "Hot or cold", ["Food & Drink", "Tea"]),
+        ("Mug < 9 cm", None, ["Home"]),
+    ]
+    assert mapped.counts.markup == {"title": 1, "text": 2, "category": 1}
+    assert "2 values of text had HTML, which was removed" in mapped.counts.messages()

@@ -29,7 +29,15 @@ def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publ
 
 def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
-    for facts in ({"price": None}, {"brand": None}, {"title": None}, {"category": None}, {"category": []}, {}):
+    for facts in (
+        {"price": None},
+        {"brand": None},
+        {"title": None},
+        {"category": None},
+        {"category": []},
+        {},
+        {"title": "<br>"},
+    ):
         (response,) = talk(("PUT", "/v1/items/a1", facts))
         assert response.status_code == 400, facts
 

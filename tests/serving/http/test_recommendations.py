@@ -46,6 +46,12 @@ def test_a_known_user_gets_the_own_list(talk: Talk, publish_shop: Publish) -> No
     ]
 
 
+def test_a_title_in_html_is_shown_as_plain_text(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    _, similar = talk(change("a1", title="<b>Bread</b> &amp; butter"), "/v1/similar/a1?n=1")
+    assert similar.json()["items"][0]["reason"] == "similar to Bread & butter"
+
+
 def test_anyone_else_gets_the_popular_one(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
     (response,) = talk("/v1/recommendations/nobody?n=1")
