@@ -86,6 +86,8 @@ class Lake:
     """Key of the pseudonyms under which users are stored; None stores their own ids."""
     excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
     """Users, by their ids in the lake, whose events `events` leaves out."""
+    excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
+    """Items that `events` and `items` leave out."""
 
     @contextmanager
     def locked(self) -> Generator[Path]:
@@ -124,16 +126,17 @@ class Lake:
         """Return the same lake without the events of these users."""
         return replace(self, excluded_users=users)
 
+    def excluding_items(self, items: pl.Series) -> "Lake":
+        """Return the same lake without these items and their events."""
+        return replace(self, excluded_items=items)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         files = partition_files(self.directory / "events", bucket, since.date() if since else None)
         if not files:
             return pl.LazyFrame(schema=EVENT_DTYPES)
         events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
-        if self.excluded_users is None:
-            return events
-        excluded = self.excluded_users.rename(USER_ID).to_frame().lazy()
-        return events.join(excluded, on=USER_ID, how="anti", maintain_order="left")
+        return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
 
     def count_events(self) -> int:
         """Return the number of events."""
@@ -144,7 +147,7 @@ class Lake:
 
         The first price that is known of an item also counts before its time.
         """
-        items = self._table("items")
+        items = _without(self._table("items"), ITEM_ID, self.excluded_items)
         if at is None:
             return items
         then = prices_at(self.prices(), at).lazy()
@@ -285,6 +288,13 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
+
+
+def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
+    """Return the rows whose key is not excluded, in their order."""
+    if excluded is None:
+        return rows
+    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
 
 
 def open_lake(settings: Settings) -> Lake:

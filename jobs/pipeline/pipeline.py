@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from jobs.lake.lake import open_lake
+from jobs.lake.not_recommendable import open_recommendable_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run
@@ -72,7 +72,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = open_lake(settings)
+    lake = open_recommendable_lake(settings)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], report_file(run))

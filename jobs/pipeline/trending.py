@@ -8,7 +8,8 @@ from typing import Final, cast
 import polars as pl
 
 from features.events import days_since, decay, events_before, exact_sum
-from jobs.lake.lake import Lake, open_lake
+from jobs.lake.lake import Lake
+from jobs.lake.not_recommendable import open_recommendable_lake
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
@@ -55,7 +56,7 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
         flagged = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
         screened = read_latest_screened_users(settings.directory)
         excluded = flagged if screened is None else pl.concat([flagged, screened])
-        items = trending_items(open_lake(settings).excluding(excluded), settings, as_of)
+        items = trending_items(open_recommendable_lake(settings).excluding(excluded), settings, as_of)
         version = replace_trending(client, keys, items)
     return TrendingRenewal(version, len(items), time.perf_counter() - started)
 

@@ -74,7 +74,7 @@ class Search:
 
 @dataclass(frozen=True, config=STRICT)
 class Lists:
-    """Lengths of the published lists."""
+    """Lengths of the published lists, and the items that are in none."""
 
     user_items: Length = 100
     """Maximum length of a user's list of recommendations."""
@@ -84,6 +84,9 @@ class Lists:
     """Maximum length of the popular and trending lists."""
     history_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude."""
+    not_recommendable: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Patterns, such as `POST` or `*gift card*`, of the ids, titles or category names of items that are no goods.
+    They are kept out of features, models and lists."""
 
 
 @dataclass(frozen=True, config=STRICT)

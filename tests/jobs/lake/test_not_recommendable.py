@@ -1,0 +1,80 @@
+"""Items that are no goods are in no model and no list."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from jobs.lake.lake import Lake
+from jobs.lake.not_recommendable import find_items, open_recommendable_lake
+from jobs.pipeline.pipeline import advance_run
+from jobs.pipeline.step_names import Until
+from jobs.progress import LogProgress
+from recsys.settings import Evaluation, Lists, Search, Settings
+from tests.ingests import ingest_files, write_events
+from tests.shop import AS_OF
+
+ITEMS = """item_id,title,category
+POST,Postage,Services
+post-it,Notes,Office > Paper
+gift1,Gift card 20,Cards
+s1,Sample of (tea),Food > Samples
+tea,Tea,Food
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake(tmp_path / "lake", buckets=2)
+    (tmp_path / "items.csv").write_text(ITEMS)
+    ids = ("POST", "post-it", "tea", "M", "Manual")
+    events = write_events(tmp_path / "events.csv", *({"item_id": item_id} for item_id in ids))
+    ingest_files(lake, events, tmp_path / "items.csv")
+    return lake
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["post"], ["POST"]),
+        (["m", "man*"], ["M", "Manual"]),
+        (["gift card ??"], ["gift1"]),
+        (["samples"], ["s1"]),
+        (["sample of (tea)"], ["s1"]),
+        (["post?it", "services"], ["POST", "post-it"]),
+        (["."], []),
+    ],
+)
+def test_a_pattern_matches_the_id_the_title_or_a_level_of_the_category(
+    lake: Lake, patterns: list[str], expected: list[str]
+):
+    found = find_items(lake, patterns)
+    assert found.to_list() == expected
+    rest = lake.excluding_items(found)
+    kept = {"POST", "post-it", "tea", "M", "Manual", "gift1", "s1"} - set(expected)
+    assert set(rest.events().collect()["item_id"]) | set(rest.items().collect()["item_id"]) == kept
+    assert set(rest.items(at=datetime.fromisoformat("2024-05-01T00:00:00Z")).collect()["item_id"]) <= kept
+
+
+def test_no_list_of_a_run_has_such_an_item(shop_lake: Path, tmp_path: Path):
+    shutil.copytree(shop_lake, tmp_path / "lake")
+    settings = Settings(
+        directory=tmp_path,
+        models=("popularity", "item_knn"),
+        evaluation=Evaluation(validation_days=14, test_days=14),
+        search=Search(max_trials=0),
+        lists=Lists(not_recommendable=("item1*", "thing number 5")),
+    )
+    run = advance_run(
+        settings, datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00"), Until.EVALUATE, LogProgress()
+    ).run
+    listed: set[str] = set()
+    for name in ("user_items", "similar_items", "bought_with"):
+        lists = pl.read_parquet(run.directory / "lists" / f"{name}.parquet")
+        listed |= set(lists["items"].explode()) | (set(lists["item_id"]) if "item_id" in lists.columns else set())
+    hidden = {"item5", *(item for item in listed if item.startswith("item1"))}
+    assert len(listed) > 40
+    assert not listed & hidden
+    assert "item5" not in set(open_recommendable_lake(settings).events().collect()["item_id"])
