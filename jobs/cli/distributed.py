@@ -48,7 +48,7 @@ def fit_together(settings: Settings, as_of: str | None, name: str) -> Path:
         raise RunError(f"{run.directory}: features are not computed; run `recsys features` or `recsys train` first")
     has_search = (run.directory / SEARCH).is_dir()
     run_settings = apply_search(settings, read_search_result(run)) if has_search else settings
-    fitted = fit_on_all_events(run, name, read_interactions(run), run_settings, LogProgress())
+    fitted = fit_on_all_events(run, name, read_interactions(run, settings.sources), run_settings, LogProgress())
     if int(os.environ.get("RANK", "0")) == 0:
         lake = open_lake(settings)
         with open_run(settings, lake, moment) as locked_run:

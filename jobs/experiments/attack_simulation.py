@@ -104,7 +104,7 @@ class _Simulation:
         """Fit the model on interactions, and recommend to the test users."""
         test = self.test_users
         model = build_configured_model(self.model, self.settings).fit(interactions)
-        exclude = Exclusion(interactions.user_items if test.excludes_history else None)
+        exclude = Exclusion(interactions.owned if test.excludes_history else None)
         lists, _ = model.recommend(test.user_rows, LIST_LENGTH, exclude)
         ground_truth = (test.relevant, test.relevant_counts, test.candidate_counts)
         metrics = evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))
@@ -197,7 +197,7 @@ def _screen(events: pl.DataFrame, as_of: datetime, settings: Settings) -> pl.Dat
 
 def _select_test_users(dataset: AttackDataset, interactions: Interactions, settings: Settings) -> _TestUsers:
     """Select at most `MAX_TEST_USERS` users with relevant items in the test data."""
-    history = interactions.user_items if settings.repeat == "exclude" else None
+    history = interactions.owned if settings.repeat == "exclude" else None
     pairs = dataset.test.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
     sample = sample_users(pairs, MAX_TEST_USERS, 0)
     ground_truth = build_ground_truth(sample, interactions, settings.evaluation, history)

@@ -133,7 +133,7 @@ def split_evaluation_window(
     weights, half_life = {PURCHASE: 1.0}, settings.sources.half_life_days
     pairs = interactions(history.lazy(), as_of, weights, half_life).collect()
     window_interactions = build_interactions(pairs, sequences(history.lazy(), as_of, weights).collect(), as_of)
-    seen = window_interactions.user_items if settings.repeat == "exclude" else None
+    seen = window_interactions.owned if settings.repeat == "exclude" else None
     relevant = relevant_pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
     return EvaluationWindow.build(
         window_interactions, build_ground_truth(relevant, window_interactions, settings.evaluation, seen), settings

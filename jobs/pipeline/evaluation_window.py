@@ -40,7 +40,7 @@ class EvaluationWindow:
     @classmethod
     def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
         """Exclude each user's history if `settings.repeat` says so, and rank the popular items."""
-        exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None)
+        exclude = Exclusion(interactions.owned if settings.repeat == "exclude" else None)
         popular = Popularity().fit(interactions).recommend(ANY_USER, max(settings.evaluation.cutoffs))[0][0]
         return cls(interactions, ground_truth, exclude, popular)
 
@@ -62,7 +62,7 @@ def prepare_evaluation_window(
     events = (relevance_lake or lake).events()
     pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
-    history = interactions.user_items if settings.repeat == "exclude" else None
+    history = interactions.owned if settings.repeat == "exclude" else None
     ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
     return EvaluationWindow.build(interactions, ground_truth, settings)
 

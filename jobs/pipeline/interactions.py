@@ -10,13 +10,27 @@ from features.pairs import user_item_pairs
 from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES
-from recsys.data.interactions import Interactions, build_interactions
+from recsys.data.interactions import IS_OWNING, Interactions, build_interactions
+from recsys.errors import SettingsError
 from recsys.schema import CONFIDENCE, EVENT, EVENT_ID, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from recsys.settings import Sources
 
 # The columns that models read; the other columns of the tables are for people.
 PAIR_COLUMNS = [USER_ID, ITEM_ID, CONFIDENCE]
 SEQUENCE_COLUMNS = [USER_ID, ITEM_ID, TIMESTAMP, WEIGHT]
+
+
+def is_owning(sources: Sources) -> pl.Expr:
+    """Return whether a user has the item after an event; raises `SettingsError` for an unknown event name."""
+    names, weights = sources.exclude_events, sources.event_weights
+    unknown = sorted(set(names) - set(weights))
+    if unknown:
+        raise SettingsError(
+            f"sources.exclude_events = {unknown[0]!r}: expected names among {', '.join(sorted(weights))}"
+        )
+    return (pl.col(EVENT).is_in(names) if names else pl.lit(value=True)).alias(IS_OWNING)
+
+
 EVENT_COLUMNS = [EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP]
 
 
@@ -30,18 +44,17 @@ def compute_interactions(lake: Lake, sources: Sources, moment: datetime) -> Inte
         bucket_pairs = user_item_pairs(events, moment, sources.half_life_days, weights)
         tables = (
             interactions_from_pairs(bucket_pairs).select(PAIR_COLUMNS),
-            sequences_from_events(events, weights).select(SEQUENCE_COLUMNS),
+            sequences_from_events(events, weights).select(*SEQUENCE_COLUMNS, is_owning(sources)),
         )
         for parts, table in zip((pairs, sequences), pl.collect_all(tables), strict=True):
             parts.append(table)
     return build_interactions(pl.concat(pairs), pl.concat(sequences), moment)
 
 
-def read_interactions(run: Run) -> Interactions:
+def read_interactions(run: Run, sources: Sources) -> Interactions:
     """Read the interactions at the run's `as_of`, as the features step wrote them."""
     features = run.directory / FEATURES
     pairs = pl.read_parquet(features / "interactions" / "*.parquet", columns=PAIR_COLUMNS, hive_partitioning=False)
-    sequences = pl.read_parquet(
-        features / "sequences" / "*.parquet", columns=SEQUENCE_COLUMNS, hive_partitioning=False
-    )
-    return build_interactions(pairs, sequences, run.as_of)
+    sequences = pl.scan_parquet(features / "sequences" / "*.parquet", hive_partitioning=False)
+    events = sequences.select(*SEQUENCE_COLUMNS, is_owning(sources)).collect()
+    return build_interactions(pairs, events, run.as_of)

@@ -31,6 +31,7 @@ def add_attack(
         item_rows=np.concatenate([interactions.item_rows, attack.item_rows[order]]),
         age_days=np.concatenate([interactions.age_days, attack.age_days[order]]),
         weights=np.concatenate([interactions.weights, weights]),
+        is_owning=np.concatenate([interactions.is_owning, np.ones(len(weights), np.bool_)]),
     )
 
 
@@ -46,4 +47,5 @@ def remove_events(interactions: Interactions, users: pl.Series) -> Interactions:
         item_rows=interactions.item_rows[event_is_kept],
         age_days=interactions.age_days[event_is_kept],
         weights=interactions.weights[event_is_kept],
+        is_owning=interactions.is_owning[event_is_kept],
     )

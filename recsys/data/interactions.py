@@ -15,13 +15,14 @@ from recsys.ids import IdMap, Rows
 from recsys.schema import CONFIDENCE, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+IS_OWNING = "is_owning"
 
 
 @dataclass(frozen=True)
 class Interactions:
     """All interactions of users with items before one moment.
 
-    The four event arrays are parallel, with one entry for each event, in order of user, then time; `age_days` is
+    The five event arrays are parallel, with one entry for each event, in order of user, then time; `age_days` is
     the time from the event to that moment, exact to the microsecond.
     """
 
@@ -32,6 +33,8 @@ class Interactions:
     item_rows: Rows
     age_days: NDArray[np.float64]
     weights: NDArray[np.float32]
+    is_owning: NDArray[np.bool_]
+    """Whether the user has the item after the event."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,6 +49,14 @@ class Interactions:
         return matrix
 
     @cached_property
+    def owned(self) -> csr_matrix:
+        """The items that users have, (users, items), which may be excluded from their lists."""
+        rows, columns = self.user_rows[self.is_owning], self.item_rows[self.is_owning]
+        owned = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), self.user_items.shape)
+        owned.sum_duplicates()
+        return owned
+
+    @cached_property
     def trust(self) -> NDArray[np.float64]:
         """The trust in each user in aggregates over all users, (users,), from the days with positive events."""
         positive = self.weights > 0
@@ -55,7 +66,8 @@ class Interactions:
 def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: datetime) -> Interactions:
     """Build arrays from the tables `interactions` (rows of users and items) and `sequences` (rows of events).
 
-    Events at the same time keep their order. Raises `NotEnoughDataError` when there is no pair of
+    Events at the same time keep their order. Without a column `IS_OWNING` in `sequences`, users have the item of
+    every event. Raises `NotEnoughDataError` when there is no pair of
     positive confidence.
     """
     if pairs.filter(pl.col(CONFIDENCE) > 0).is_empty():
@@ -81,4 +93,7 @@ def build_interactions(pairs: pl.DataFrame, sequences: pl.DataFrame, as_of: date
         item_rows=items.rows(sequences[ITEM_ID])[order],
         age_days=age_days[order],
         weights=sequences[WEIGHT].cast(pl.Float32).to_numpy()[order],
+        is_owning=sequences[IS_OWNING].to_numpy()[order]
+        if IS_OWNING in sequences.columns
+        else np.ones(len(order), bool),
     )

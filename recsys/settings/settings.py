@@ -20,7 +20,7 @@ class Settings:
     directory: Path = Path("var")
     """Directory of the lake, the runs and the embedded server."""
     repeat: Literal["allow", "exclude"] = "exclude"
-    """Whether items that a user already has may be recommended again."""
+    """Whether items that a user already has, by `sources.exclude_events`, may be recommended again."""
     seed: int = 0
     """Seed of all random numbers."""
     device: Device = "auto"

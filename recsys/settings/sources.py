@@ -112,6 +112,9 @@ class Sources:
     """Time zone of times without an offset."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight. Overrides the built-in weights; other names define new events."""
+    exclude_events: tuple[str, ...] = ("purchase",)
+    """Names of the events after which a user has an item: if `repeat` is exclude, it is not recommended to the user
+    again, by night and by day. With an empty list, every event with a weight other than 0 counts."""
     null_ids: tuple[str, ...] = NULL_IDS
     """Ids that mean no id, in upper and lower case: such users, events and sessions have none. Numbers in the list
     are ids of items all the same. An empty list turns this off."""

@@ -61,11 +61,12 @@ def seen_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_in_session(state: RequestState) -> Exclusion | None:
-    """Exclude items bought in the session, forever or until they are likely to be bought again."""
+    """Exclude items that the user got in the session, forever or until they are likely to be bought again."""
     if not state.user.acts:
         return None
     if state.policy.repeat == "exclude":
-        item_ids = {act.item_id for act in state.user.purchases}
+        events = state.policy.exclude_events
+        item_ids = {act.item_id for act in state.user.acts if not events or act.event in events}
     else:
         item_ids = {
             act.item_id
@@ -77,7 +78,7 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_before(state: RequestState) -> Exclusion | None:
-    """Exclude items bought before the nightly run, if the shop never repeats them."""
+    """Exclude items that the user had before the nightly run, if the shop never repeats them."""
     history = state.user.history
     if not history or state.policy.repeat != "exclude":
         return None

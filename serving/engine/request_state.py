@@ -19,6 +19,8 @@ class Policy:
 
     repeat: Literal["allow", "exclude"]
     """Whether items bought before are recommended."""
+    exclude_events: frozenset[str]
+    """Events after which a user has an item; with none, every event."""
     hide_seen: bool
     """Whether items viewed or clicked in the session are left out."""
     repeat_days: float
@@ -27,7 +29,8 @@ class Policy:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Policy":
         """Return the policy of the settings."""
-        return cls(settings.repeat, settings.serving.hide_seen, settings.serving.repeat_days)
+        exclude_events = frozenset(settings.sources.exclude_events)
+        return cls(settings.repeat, exclude_events, settings.serving.hide_seen, settings.serving.repeat_days)
 
 
 class RequestState(Struct, frozen=True):

@@ -62,7 +62,7 @@ def read_categories(run: Run) -> CategorySummary:
 
 def _write(directory: Path, context: RunContext) -> None:
     run, settings = context.run, context.settings
-    interactions = read_interactions(run)
+    interactions = read_interactions(run, context.settings.sources)
     catalogue = context.lake.items().select(ITEM_ID, TITLE, category_path()).collect()
     categories = _categories(interactions, catalogue)
     summary = _count(interactions, catalogue, categories)

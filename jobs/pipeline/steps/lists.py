@@ -60,11 +60,11 @@ def write_lists(context: RunContext) -> RunContext:
 
 def _write_lists(directory: Path, context: RunContext) -> None:
     run, settings = context.run, context.settings
-    interactions = read_interactions(run)
+    interactions = read_interactions(run, settings.sources)
     online_changes = context.lake.online_changes()  # before the items, so that these include all of them
     items = context.lake.items().collect()
     unavailable = unlisted_items(interactions.items, items, run.as_of)
-    exclude = Exclusion(interactions.user_items if settings.repeat == "exclude" else None, unavailable)
+    exclude = Exclusion(interactions.owned if settings.repeat == "exclude" else None, unavailable)
     popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     users, rows = interactions.shape
@@ -158,9 +158,9 @@ def write_history(directory: Path, interactions: Interactions, exclude: Exclusio
 
 
 def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
-    """Return the item rows of each user's latest events, each item once, (rows, up to n), padded with -1.
+    """Return the item rows that each user got last, each item once, (rows, up to n), padded with -1.
 
-    A user's items here are those of `interactions.user_items`: both have the events whose weight is not 0.
+    A user's items here are those of `interactions.owned`.
     """
     start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
     event = slice(int(start), int(end))
@@ -171,6 +171,7 @@ def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
     }
     latest = (
         pl.DataFrame(events)
+        .filter(pl.lit(interactions.is_owning[event]))
         .group_by("user", "item")
         .agg(pl.col("age").min())
         .sort("user", "age", "item")

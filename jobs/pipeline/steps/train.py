@@ -18,7 +18,7 @@ from recsys.models.light_gcn import LightGcn
 def train_models(context: RunContext) -> RunContext:
     """Fit the winner or the blend's members, and the models of shared lists, one output for each."""
     run = context.run
-    interactions = cache(partial(read_interactions, run))
+    interactions = cache(partial(read_interactions, run, context.settings.sources))
 
     def fit(directory: Path, name: str) -> None:
         fit_on_all_events(run, name, interactions(), context.settings, context.progress).save(directory)

@@ -78,7 +78,7 @@ def test_a_run_goes_on_with_the_model_that_two_processes_fitted_as_one_would(
     kept = LightGcn.load(run.directory / "models" / "light_gcn")
     np.testing.assert_array_equal(kept.item_factors, written.item_factors)
 
-    one = build_configured_model("light_gcn", settings).fit(read_interactions(run))
+    one = build_configured_model("light_gcn", settings).fit(read_interactions(run, settings.sources))
     assert isinstance(one, LightGcn)
     for of_two, of_one in ((written.user_factors, one.user_factors), (written.item_factors, one.item_factors)):
         assert np.abs(of_one).max() > 0.1

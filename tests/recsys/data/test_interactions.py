@@ -87,3 +87,19 @@ def test_pairs_without_events_are_accepted():
 def test_nothing_wanted_is_not_enough_data(pairs: pl.DataFrame):
     with pytest.raises(NotEnoughDataError, match="no interactions before the cut"):
         build_interactions(pairs, sequences_from_events(), AS_OF)
+
+
+def test_users_have_the_items_of_owning_events_or_of_all_where_none_are_named():
+    day = timedelta(days=1)
+    events = sequences_from_events(
+        ("ann", "tea", AS_OF - day, 1.0),
+        ("ann", "tea", AS_OF, 1.0),
+        ("ann", "cup", AS_OF, 1.0),
+        ("zoe", "tea", AS_OF, 1.0),
+    )
+    everything = build_interactions(PAIRS, events, AS_OF)
+    np.testing.assert_array_equal(everything.owned.toarray() > 0, [[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+    named = events.with_columns(pl.Series("is_owning", [False, True, False, False]))
+    some = build_interactions(PAIRS, named, AS_OF)
+    np.testing.assert_array_equal(some.owned.toarray() > 0, [[0, 0, 1], [0, 0, 0], [0, 0, 0]])
+    assert some.user_items.nnz == everything.user_items.nnz

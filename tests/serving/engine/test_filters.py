@@ -33,7 +33,7 @@ from serving.requests import NO_FILTER, ItemFilter, ListRequest
 
 VERSION = "20180101T000000Z"
 AS_OF_MS = 1_514_764_800_000
-POLICY = Policy(repeat="exclude", hide_seen=True, repeat_days=3.0)
+POLICY = Policy(repeat="exclude", exclude_events=frozenset({"purchase"}), hide_seen=True, repeat_days=3.0)
 ALLOW = replace(POLICY, repeat="allow")
 
 
@@ -207,3 +207,10 @@ def test_an_order_is_not_gone_through_further_than_needed(n: int) -> None:
     page = take_page(endless(), 0, 0, n, [Exclusion("off", {"i1"}.__contains__)])
     assert len(page.items) == n
     assert page.place == taken == n + 1
+
+
+def test_the_events_after_which_a_user_has_an_item_are_a_setting() -> None:
+    acts = (("view", "a", 0), ("cart", "b", 0), ("purchase", "c", 0))
+    for names, expected in ((("purchase",), "c"), (("view", "purchase"), "ac"), ((), "abc")):
+        policy = replace(POLICY, exclude_events=frozenset(names))
+        assert excluded(bought_in_session(request_state(*acts, policy=policy)), "abcd") == expected

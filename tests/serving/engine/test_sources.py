@@ -26,7 +26,7 @@ from serving.engine.user_state import UserState
 from serving.requests import ListRequest
 
 VERSION = "20180101T000000Z"
-POLICY = Policy(repeat="exclude", hide_seen=True, repeat_days=3.0)
+POLICY = Policy(repeat="exclude", exclude_events=frozenset({"purchase"}), hide_seen=True, repeat_days=3.0)
 ITEMS = (
     {"item_id": "t1", "category": "TEA", "brand": "X", "price": 1.0, "title": "Green tea"},
     {"item_id": "c1", "category": "CUPS", "brand": "X", "price": 8.0},

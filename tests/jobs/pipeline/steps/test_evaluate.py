@@ -24,7 +24,7 @@ from recsys.models.blend import Blend, BlendConfig
 from recsys.models.item_knn import ItemKnn
 from recsys.models.repurchase import Repurchase
 from recsys.ranking.top_k import Exclusion
-from recsys.settings import load_settings
+from recsys.settings import Sources, load_settings
 from tests.shop import AS_OF, UNAVAILABLE
 
 CHOICE = BlendChoice(
@@ -53,7 +53,7 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
         names = [measured.name for measured in read_measurements(outcome.run, settings, window)]
         assert names == [*settings.models, BLEND]
 
-    known = read_interactions(outcome.run)
+    known = read_interactions(outcome.run, Sources())
     config = BlendConfig(("repurchase", "item_knn"), light=(0.5, 0.5), heavy=(0.75, 0.25), light_user_events=5)
     blend = Blend(config, {"repurchase": Repurchase(), "item_knn": ItemKnn()}).fit(known)
     everyone = np.arange(known.shape[0], dtype=np.int32)
