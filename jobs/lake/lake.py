@@ -86,6 +86,13 @@ class Lake:
     """Key of the pseudonyms under which users are stored; None stores their own ids."""
     excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
     """Users, by their ids in the lake, whose events `events` leaves out."""
+    original: Path | None = None
+    """Directory of the lake that this one is a temporary copy of."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return the directories whose files are no sources: its own, and that of its original."""
+        return tuple(each.resolve() for each in (self.directory, self.original) if each is not None)
 
     @contextmanager
     def locked(self) -> Generator[Path]:
