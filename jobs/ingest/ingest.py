@@ -49,7 +49,7 @@ def ingest(
     Files that are found and not read are logged, and passed to `on_skipped`. `on_table` gets the rows of each table
     and source once they are checked, before anything enters the lake.
     """
-    _check_tables(sources)
+    check_tables(sources)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
@@ -77,7 +77,8 @@ def _report_skipped(skipped: Sequence[SkippedFile], on_skipped: Callable[[Skippe
         on_skipped(file)
 
 
-def _check_tables(sources: Sources) -> None:
+def check_tables(sources: Sources) -> None:
+    """Raise `SettingsError` for a table that cannot be read, or whose name another one has."""
     names = [table.name for table in sources.tables]
     for table in sources.tables:
         check_table(table)
