@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 from redis.exceptions import NoPermissionError, ResponseError
@@ -108,13 +108,16 @@ def _commands(key: str) -> list[tuple[Any, ...]]:
 
 
 def _ask(node: redis.Redis, commands: list[tuple[Any, ...]]) -> list[str]:
-    refused: list[str] = []
-    user: Any = node.execute_command("ACL WHOAMI")
-    for command in commands:
-        answer: Any = node.execute_command("ACL DRYRUN", decode_text(user), *_split(command))
-        if decode_text(answer) != "OK":
-            refused.append(str(command[0]))
-    return refused
+    user = _text(node.execute_command("ACL WHOAMI"))
+    return [
+        str(command[0])
+        for command in commands
+        if _text(node.execute_command("ACL DRYRUN", user, *_split(command))) != "OK"
+    ]
+
+
+def _text(reply: Any) -> str:
+    return decode_text(cast(bytes | str, reply))
 
 
 def _try(node: redis.Redis, commands: list[tuple[Any, ...]]) -> list[str]:
