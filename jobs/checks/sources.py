@@ -80,15 +80,25 @@ class SourceChecks:
         return passed(name, f"found: {len(read):,} {'file' if len(read) == 1 else 'files'}{others}"), read
 
     def _check_file(self, table: Table, file: File) -> Check:
+        """Check a table by the first rows of a file; a remote file is copied, and the copy removed."""
         try:
-            path = file.path if isinstance(file, FoundFile) else file.fetch(self.scratch / "fetched")
-            file_format = format_of(path.name)
-            numbers = numbers_of(path, table) if file_format is not None and file_format.is_delimited else None
-            chunks = read_chunks(path, table, SAMPLE_ROWS, file.display_name)
-            source = TableSource(table, file.display_name, file.name, table.name, first_rows(chunks), "")
-            return self._check_sample(replace(source, numbers=numbers))
+            if isinstance(file, FoundFile):
+                return self._check_copy(table, file, file.path)
+            copy = file.fetch(self.scratch / "fetched")
+            try:
+                return self._check_copy(table, file, copy)
+            finally:
+                copy.unlink()
         except (RecsysError, OSError) as error:
             return failed(f"table {table.name}", str(error))
+
+    def _check_copy(self, table: Table, file: File, path: Path) -> Check:
+        file_format = format_of(path.name)
+        numbers = numbers_of(path, table) if file_format is not None and file_format.is_delimited else None
+        chunks = first_rows(read_chunks(path, table, SAMPLE_ROWS, file.display_name))
+        return self._check_sample(
+            TableSource(table, file.display_name, file.name, table.name, chunks, "", numbers=numbers)
+        )
 
     def _check_query(self, table: Table) -> Check:
         """Check a query by its first rows; it is not run to its end unless the database needs to."""

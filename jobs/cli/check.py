@@ -27,7 +27,7 @@ commands = typer.Typer()
 
 @commands.command("check")
 def check_command(context: typer.Context, sources: SourcePaths = None, as_json: AsJson = False) -> None:
-    """Check the settings, the sources, the first rows of each table, the databases and Redis; change nothing."""
+    """Check settings, sources, the first rows of each table, databases and Redis; change nothing."""
     checks: list[Check] = []
     for check in run_checks(context.obj, sources):
         checks.append(check)

@@ -10,6 +10,7 @@ import pytest
 from jobs.checks.dry_run import copied_lake
 from jobs.lake.lake import Lake
 from recsys.errors import BusyError
+from tests.database_servers import DatabaseServer
 from tests.ingests import hash_lake, ingest_files, write_events
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
@@ -87,3 +88,20 @@ def test_one_dry_run_at_a_time_which_removes_what_a_killed_one_left(
         with pytest.raises(BusyError, match="dry-run: process"), copied_lake(lake, data_directory):
             pass
         assert copy.directory.is_dir()
+
+
+def test_a_dry_run_moves_no_watermark(recsys: Recsys, lake: Lake, sqlite: DatabaseServer, tmp_path: Path) -> None:
+    sqlite.run("CREATE TABLE sales (customer TEXT, sku TEXT, sold TEXT)")
+    sqlite.run("INSERT INTO sales VALUES ('ann', 'tea', '2024-05-01'), ('bob', 'tea', '2024-05-09')")
+    (tmp_path / "recsys.toml").write_text(
+        '[[sources.tables]]\nname = "sales"\nkind = "events"\nquery = "SELECT * FROM sales"\nwatermark = "sold"\n'
+        f'connection = "{sqlite.uri}"\n[sources.tables.columns]\nuser_id = "customer"\nitem_id = "sku"\n'
+        'event = "\'purchase\'"\ntimestamp = "sold"\n'
+    )
+    assert recsys("ingest").returncode == 0
+    sqlite.run("INSERT INTO sales VALUES ('cid', 'tea', '2024-05-20')")
+    before = hash_lake(lake)
+    tried = [json.loads(recsys("ingest", "--dry-run", "--json").stdout)["sources"] for _ in range(2)]
+    assert hash_lake(lake) == before
+    assert tried[0] == tried[1] == json.loads(recsys("ingest", "--json").stdout)["sources"]
+    assert (tried[0][0]["rows"], tried[0][0]["accepted"]) == (2, 1)
