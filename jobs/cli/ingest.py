@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import structlog
@@ -10,18 +11,21 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from jobs.checks.dry_run import SampleRows, copied_lake
 from jobs.cli.options import AsJson, Scheduled, SourcePaths
-from jobs.cli.render import console, make_table, print_json
+from jobs.cli.render import console, make_table, print_json, print_rows
 from jobs.cli.schedule import run_exclusively
 from jobs.ingest.commit import TableCount
 from jobs.ingest.files import SkippedFile
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, MAX_LOGGED_FILES, ingest
+from jobs.ingest.mapping import RULES
 from jobs.ingest.schema_drift import possible_renames
 from jobs.ingest.stream import ArchiveResult, archive
-from jobs.lake.lake import open_lake
+from jobs.ingest.validation import StagedTable
+from jobs.lake.lake import Lake, open_lake
 from jobs.progress import Progress, show_progress
 from jobs.scheduler.scheduler import JobName
-from recsys.errors import SettingsError, StoreError
+from recsys.errors import RecsysError, SettingsError, StoreError
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
@@ -34,6 +38,9 @@ Full = Annotated[bool, typer.Option("--full", help="Read all rows again and igno
 Replace = Annotated[
     bool, typer.Option("--replace", help="Let each source replace all that it gave before, also by far fewer rows")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read and check all rows, show what would be done, and change nothing")
+]
 
 
 @commands.command("ingest")
@@ -42,13 +49,15 @@ def ingest_command(
     sources: SourcePaths = None,
     full: Full = False,
     replace: Replace = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Read files and queries into the lake; invalid rows are quarantined, corrected rows replace earlier ones."""
     paths = source_paths(context.obj, sources)
+    skipped: list[SkippedFile] = []
     with show_progress() as progress:
-        skipped: list[SkippedFile] = []
-        counts = ingest_sources(
+        read = partial(
+            ingest_sources,
             context.obj,
             paths,
             progress,
@@ -57,11 +66,21 @@ def ingest_command(
             replace=replace,
             on_skipped=skipped.append,
         )
+        if dry_run:
+            counts, samples, stopped = _try_ingest(context.obj, read)
+        else:
+            counts, samples, stopped = read(), None, None
     if as_json:
-        print_json({"sources": [asdict(count) for count in counts], "skipped_files": list(map(asdict, skipped))})
+        result = {"sources": [asdict(count) for count in counts], "skipped_files": list(map(asdict, skipped))}
+        print_json(result | (sample_rows_json(samples) if samples else {}))
     else:
-        print_counts(counts)
+        if samples is not None:
+            print_sample_rows(samples)
+        if stopped is None:
+            print_counts(counts, "Would be ingested" if dry_run else "Ingested")
         print_skipped(skipped)
+    if stopped is not None:
+        raise stopped
 
 
 @commands.command("archive")
@@ -76,6 +95,18 @@ def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: 
         print_archived(archived)
 
 
+def _try_ingest(
+    settings: Settings, read: Callable[..., list[TableCount]]
+) -> tuple[list[TableCount], SampleRows, RecsysError | None]:
+    """Ingest into a temporary copy of the lake; return the counts, sample rows, and why an ingest would stop."""
+    samples = SampleRows()
+    with copied_lake(open_lake(settings), settings.directory) as copy:
+        try:
+            return read(lake=copy, on_table=samples.add), samples, None
+        except RecsysError as error:
+            return [], samples, error
+
+
 def ingest_sources(
     settings: Settings,
     paths: tuple[str, ...],
@@ -84,12 +115,24 @@ def ingest_sources(
     full: bool = False,
     replace: bool = False,
     on_skipped: Callable[[SkippedFile], None] = lambda _file: None,
+    lake: Lake | None = None,
+    on_table: Callable[[StagedTable], None] = lambda _table: None,
 ) -> list[TableCount]:
-    """Ingest files, and the queries of the settings if `queries` is true."""
+    """Ingest files, and the queries of the settings if `queries` is true; into the lake of the settings if None."""
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     with progress.task("read sources") as task:
-        lake = open_lake(settings)
-        return ingest(paths, settings.sources, lake, latest, task.advance, queries, full, replace, on_skipped)
+        return ingest(
+            paths,
+            settings.sources,
+            lake or open_lake(settings),
+            latest,
+            task.advance,
+            queries,
+            full,
+            replace,
+            on_skipped,
+            on_table,
+        )
 
 
 def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ...]:
@@ -119,11 +162,9 @@ def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResul
         return ArchiveResult()
 
 
-def print_counts(counts: Sequence[TableCount]) -> None:
+def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
     """Print the counts of each table's rows, the broken rules and the changed columns."""
-    table = make_table(
-        "Ingested", "file", "as", right=("rows", "new", "changed", "duplicate", "removed", "quarantined")
-    )
+    table = make_table(title, "file", "as", right=("rows", "new", "changed", "duplicate", "removed", "quarantined"))
     for count in counts:
         numbers = (
             *(count.rows, count.accepted, count.changed, count.duplicates),
@@ -146,6 +187,22 @@ def print_counts(counts: Sequence[TableCount]) -> None:
         for old, new in possible_renames(count.schema_changes):
             hint = f"  {count.table}: was column {old} renamed to {new}? Then map {new} instead, and ingest again"
             console.print(Text(hint), soft_wrap=True)
+
+
+def print_sample_rows(samples: SampleRows) -> None:
+    """Print the first rows of each table as they will be read, and the first bad rows of each rule."""
+    for name, rows in samples.valid.items():
+        print_rows(f"First rows of {name}, as they are read", rows)
+    for bad in samples.bad:
+        print_rows(f"Rows of {bad.table} in {bad.file} that break {bad.rule}, as they came", bad.rows.drop(RULES))
+
+
+def sample_rows_json(samples: SampleRows) -> dict[str, object]:
+    """Return sample rows for `print_json`."""
+    return {
+        "first_rows": {name: rows.to_dicts() for name, rows in samples.valid.items()},
+        "bad_rows": [asdict(bad) | {"rows": bad.rows.to_dicts()} for bad in samples.bad],
+    }
 
 
 def print_skipped(skipped: Sequence[SkippedFile]) -> None:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import takewhile
@@ -68,18 +68,18 @@ class FoundFile:
 
 
 def find_files(
-    paths: Iterable[str], require_success: bool = False, lake: Path | None = None
+    paths: Iterable[str], require_success: bool = False, lakes: Collection[Path] = ()
 ) -> tuple[list[FoundFile], list[SkippedFile]]:
     """Return every readable file under the given files, directories and globs, and the files that are skipped.
 
     Both are sorted and without duplicates. With `require_success`, files of a directory without a file `_SUCCESS`
-    are skipped. Files of the lake, if its directory is given, are no sources. Raises `SourceError` for a path
+    are skipped. Files of lakes, by their directories, are no sources. Raises `SourceError` for a path
     without a readable file, or a directory that cannot be listed.
     """
     files: set[Path] = set()
     skipped: dict[Path, str] = {}
     for path in paths:
-        found, reasons = _expand(path, require_success, lake)
+        found, reasons = _expand(path, require_success, lakes)
         files |= set(found)
         skipped |= reasons
     found_files = [FoundFile(file, *_state(file)) for file in sorted(files)]
@@ -150,7 +150,7 @@ def _contract_tables() -> list[Table]:
     ]
 
 
-def _expand(path: str, require_success: bool, lake: Path | None) -> tuple[list[Path], dict[Path, str]]:
+def _expand(path: str, require_success: bool, lakes: Collection[Path]) -> tuple[list[Path], dict[Path, str]]:
     location = Path(path)
     if location.is_file():
         check_format(path, location.name)
@@ -162,7 +162,7 @@ def _expand(path: str, require_success: bool, lake: Path | None) -> tuple[list[P
     skipped: dict[Path, str] = {}
     for file in found:
         is_directory = file.is_dir() and not file.is_symlink()
-        if is_directory or (lake is not None and absolute_path(file).is_relative_to(lake)):
+        if is_directory or any(absolute_path(file).is_relative_to(lake) for lake in lakes):
             continue
         reason = skip_reason(file, root, has_marker) if file.is_file() else "it is not a regular file"
         if reason is None:

@@ -37,6 +37,7 @@ def ingest(
     full: bool = False,
     replaces_earlier: bool = False,
     on_skipped: Callable[[SkippedFile], None] = lambda _file: None,
+    on_table: Callable[[StagedTable], None] = lambda _table: None,
 ) -> list[TableCount]:
     """Read every file under `paths`, and the query of every table, into the lake.
 
@@ -45,9 +46,10 @@ def ingest(
     (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
     corrected by what it gives now, always with `replaces_earlier`. A table with a watermark is read from the end of
     its last ingest, minus its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
-    Files that are found and not read are logged, and passed to `on_skipped`.
+    Files that are found and not read are logged, and passed to `on_skipped`. `on_table` gets the rows of each table
+    and source once they are checked, before anything enters the lake.
     """
-    _check_tables(sources)
+    check_tables(sources)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
@@ -56,6 +58,7 @@ def ingest(
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
             staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonym_key))
+            on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)
         now = latest - MAX_CLOCK_SKEW
         readings = check_readings(staged, lake, sources, replaces_earlier)
@@ -74,7 +77,8 @@ def _report_skipped(skipped: Sequence[SkippedFile], on_skipped: Callable[[Skippe
         on_skipped(file)
 
 
-def _check_tables(sources: Sources) -> None:
+def check_tables(sources: Sources) -> None:
+    """Raise `SettingsError` for a table that cannot be read, or whose name another one has."""
     names = [table.name for table in sources.tables]
     for table in sources.tables:
         check_table(table)

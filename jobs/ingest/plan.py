@@ -103,7 +103,7 @@ class IngestPlan:
         the files that it lists. Files that are skipped are added to `skipped`. Raises `SourceError` if no table
         reads any of the files, if none reads a file that was named, or if a file changes while it is read.
         """
-        files, named = self._find(paths, scratch)
+        files, named = self.find(paths, scratch)
         ingested = {table.name: self.ingested_files(table) for table in self.sources.file_tables}
         read = matching = 0
         for file in files:
@@ -123,13 +123,13 @@ class IngestPlan:
         if matching > read:
             log.info("files skipped, ingested before", files=matching - read)
 
-    def _find(self, paths: Sequence[str], scratch: Path) -> tuple[list[FoundFile | RemoteFile], set[str]]:
+    def find(self, paths: Sequence[str], scratch: Path) -> tuple[list[FoundFile | RemoteFile], set[str]]:
         """Return the files under the paths that can be read, and the display names of those that were named."""
         sources = self.sources
         expanded, listed = expand_manifests(paths, sources.storage_options, scratch)
         remote = [path for path in expanded if is_remote(path)]
         local = [path for path in expanded if not is_remote(path)]
-        local_files, skipped = find_files(local, sources.require_success, self.lake.directory.resolve())
+        local_files, skipped = find_files(local, sources.require_success, self.lake.directories)
         remote_files, skipped_remote = find_remote_files(remote, sources.storage_options, sources.require_success)
         self.skipped.extend([*skipped, *skipped_remote])
         sizes: dict[str, int | None] = {file.display_name: file.size for file in local_files}

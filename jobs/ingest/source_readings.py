@@ -21,6 +21,7 @@ from recsys.settings import Sources
 log = structlog.get_logger(__name__)
 
 MIN_ROWS_OF_SHARE = 100  # of a table, below which only a source of bad rows alone stops the ingest
+SOURCE_NAME, INGEST_NUMBER = "source", "ingest"  # in the metadata of a quarantine file
 ZONE_TOLERANCE = timedelta(days=1)  # that a corrected time zone may move the first and the last event
 MIN_SPAN_OF_TOLERANCE = timedelta(days=7)  # of earlier events, so that a file of each day does not replace the last
 
@@ -66,13 +67,14 @@ def valid_rows(staged: StagedTable) -> pl.LazyFrame:
     return scan_files(valid_files(staged))
 
 
-def write_quarantine(staged: StagedTable, lake: Lake, increment: int | None) -> None:
+def write_quarantine(staged: StagedTable, lake: Lake, ingest: int | None) -> None:
     """Write the rejected rows of a source's latest reading, or remove their file if there are none.
 
-    An increment by watermark, the number of its ingest, has a file of its own beside those of earlier increments.
+    `ingest` is the number of the ingest, None if it stops. An increment by watermark has a file of its own beside
+    those of earlier increments.
     """
     source, is_increment = staged.source.source, staged.source.start is not None
-    file = quarantine_file(lake, source, increment if is_increment else None)
+    file = quarantine_file(lake, source, ingest if is_increment else None)
     if not is_increment:
         for earlier in file.parent.glob(f"{file.stem}-*.parquet"):
             earlier.unlink()
@@ -80,7 +82,9 @@ def write_quarantine(staged: StagedTable, lake: Lake, increment: int | None) -> 
         file.unlink(missing_ok=True)
         return
     with atomic_write(file) as temporary:
-        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(temporary)
+        scan_files(sorted((staged.directory / "quarantine").iterdir())).sink_parquet(
+            temporary, metadata={SOURCE_NAME: source, INGEST_NUMBER: "" if ingest is None else str(ingest)}
+        )
 
 
 def _reading(staged: StagedTable, lake: Lake, replaces_earlier: bool) -> SourceReading:
@@ -137,10 +141,11 @@ def _check_bad_rows(readings: Sequence[SourceReading], lake: Lake, sources: Sour
         for part in parts:
             write_quarantine(part, lake, None)
         rules = ", ".join(f"{rule} ({count:,})" for rule, count in Counter(worst.rules).most_common())
+        place = "above" if lake.original is not None else f"in {quarantine_file(lake, worst.source.source)}"
         raise SourceError(
             f"{worst.source.display_name}: {worst.rows - worst.valid:,} of {worst.rows:,} rows broke rules of "
             f"table {name!r}: {rules}; max_bad_rows = {limit:g} allows {limit:.0%} of a table. "
-            f"The lake is unchanged; see the rows in {quarantine_file(lake, worst.source.source)}"
+            f"The lake is unchanged; see the rows {place}"
         )
 
 

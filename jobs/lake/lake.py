@@ -88,6 +88,13 @@ class Lake:
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
     """Items that `events` and `items` leave out."""
+    original: Path | None = None
+    """Directory of the lake that this one is a temporary copy of."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return the directories whose files are no sources: its own, and that of its original."""
+        return tuple(each.resolve() for each in (self.directory, self.original) if each is not None)
 
     @contextmanager
     def locked(self) -> Generator[Path]:

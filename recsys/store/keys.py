@@ -114,6 +114,11 @@ class Keys:
         return f"{self.namespace}:suspect:{{{user_id}}}"
 
     @property
+    def check(self) -> str:
+        """String: written by `recsys check` to see which commands the user may run. Expires after 10 seconds."""
+        return f"{self.namespace}:check"
+
+    @property
     def salt(self) -> str:
         """String: random key of the hashes of sessions, IP addresses and browsers."""
         return f"{self.namespace}:salt"

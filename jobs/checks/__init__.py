@@ -1,0 +1,1 @@
+"""Checks for people: what an ingest would do, which rows it refused, whether sources and Redis can be used."""

@@ -1,0 +1,74 @@
+"""Check Redis: that it answers, keeps every key without an expiry, has memory left, and lets the user work."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.checks.outcome import Check, doubtful, failed, passed
+from recsys.errors import StoreError
+from recsys.settings import Redis
+from recsys.store.client.connect import connect
+from recsys.store.client.inspection import ServerState, read_server_states, refused_commands
+from recsys.store.keys import Keys
+
+MIN_VERSION = (6, 2)
+MAX_MEMORY_SHARE = 0.75  # of maxmemory, which leaves room for events
+
+
+def check_redis(settings: Redis, directory: Path) -> Iterator[Check]:
+    """Check the Redis of the settings; the embedded server is not started."""
+    if settings.url is None:
+        message = "redis.url is not set: recsys starts an embedded Valkey when it needs one; none is started now"
+        yield passed("redis", message)
+        return
+    try:
+        client = connect(settings, directory)
+        for state in read_server_states(client):
+            yield _check_version(state)
+            yield _check_policy(state)
+            yield _check_memory(state)
+            yield _check_persistence(state)
+        yield _check_commands(refused_commands(client, Keys(settings.namespace)))
+    except StoreError as error:
+        yield failed("redis", str(error))
+
+
+def _check_version(state: ServerState) -> Check:
+    number = ".".join(map(str, state.version))
+    server = f"{state.name} at {state.address} answers, compatible with Redis {number}"
+    if state.version < MIN_VERSION:
+        return failed("redis", f"{server}: expected 6.2 or newer")
+    return passed("redis", server)
+
+
+def _check_policy(state: ServerState) -> Check:
+    name, found = "redis eviction", f"maxmemory-policy is {state.policy}"
+    if not state.policy.startswith("allkeys"):
+        return passed(name, f"{found}, which keeps lists and events")
+    problem = f"{found}, which removes lists and events when memory is full; set it to noeviction"
+    return failed(name, problem) if state.max_bytes else doubtful(name, f"{problem} before maxmemory is set")
+
+
+def _check_memory(state: ServerState) -> Check:
+    name, used = "redis memory", f"{state.used_bytes / 2**20:,.0f} MB are in use"
+    if not state.max_bytes:
+        return doubtful(
+            name, f"{used} and maxmemory is not set; set it, so that Redis refuses writes before it is killed"
+        )
+    found = f"{used} of {state.max_bytes / 2**20:,.0f} MB"
+    if state.used_bytes > MAX_MEMORY_SHARE * state.max_bytes:
+        return doubtful(name, f"{found}, more than three quarters; raise maxmemory, or set redis.max_memory")
+    return passed(name, found)
+
+
+def _check_persistence(state: ServerState) -> Check:
+    if state.is_append_only:
+        return passed("redis persistence", "changes are written to a file (appendonly)")
+    return doubtful(
+        "redis persistence", "a crash loses the events that wait to be archived; set appendonly yes if they matter"
+    )
+
+
+def _check_commands(refused: list[str]) -> Check:
+    if not refused:
+        return passed("redis user", "the user may run all commands that are needed")
+    return failed("redis user", f"the user may not run {', '.join(refused)}; see docker/redis-users.acl")

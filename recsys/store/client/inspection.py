@@ -1,0 +1,149 @@
+"""What a user's own Redis is set up to do: version, memory, eviction, and the commands that the user may run."""
+
+# redis-py leaves **kwargs without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from recsys.store.client.connect import Client, describe_server, primaries, store_errors
+from recsys.store.encoding import decode_text
+from recsys.store.keys import Keys
+
+CHECK_MS: Final = 10_000
+VALUE: Final = "1"
+NO_PERMISSION: Final = "NOPERM"  # in the reply to a refused EXEC, which aborts the transaction
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """One server, as its INFO describes it."""
+
+    address: str
+    name: str
+    """Redis or Valkey."""
+    version: tuple[int, ...]
+    """The version of Redis that it is compatible with."""
+    used_bytes: int
+    max_bytes: int
+    """`maxmemory`; 0 if there is none."""
+    policy: str
+    """`maxmemory-policy`."""
+    is_append_only: bool
+    """Whether it writes each change to a file."""
+
+
+def read_server_states(client: Client) -> list[ServerState]:
+    """Return the state of each server that holds keys; raises `StoreError` if one does not tell."""
+    with store_errors(client):
+        return [_read_state(node) for node in primaries(client)]
+
+
+def refused_commands(client: Client, keys: Keys) -> list[str]:
+    """Return the commands of the engine that the user may not run, by name.
+
+    The server is asked by ACL DRYRUN, which it has from Redis 7 on and tells only some users. Else the commands are
+    tried on a key of their own, `keys.check`, which is a string: those that would write another type fail.
+    """
+    with store_errors(client):
+        node = primaries(client)[0]
+        commands = _commands(keys.check)
+        try:
+            return _ask(node, commands)
+        except ResponseError:
+            return _try(node, commands)
+
+
+def _commands(key: str) -> list[tuple[Any, ...]]:
+    """Return every command of jobs and of the server, with arguments that change no data but the key's."""
+    return [
+        ("SET", key, VALUE, "PX", CHECK_MS),
+        ("GET", key),
+        ("MGET", key),
+        ("EXISTS", key),
+        ("TYPE", key),
+        ("PEXPIRE", key, CHECK_MS),
+        ("MEMORY USAGE", key),
+        ("BITFIELD", key, "GET", "u8", 0),
+        ("EVAL", "return 1", 1, key),
+        ("HSET", key, VALUE, VALUE),
+        ("HGET", key, VALUE),
+        ("HGETALL", key),
+        ("HKEYS", key),
+        ("HSCAN", key, 0),
+        ("HDEL", key, VALUE),
+        ("HINCRBY", key, VALUE, 1),
+        ("SADD", key, VALUE),
+        ("SREM", key, VALUE),
+        ("SISMEMBER", key, VALUE),
+        ("SMEMBERS", key),
+        ("ZADD", key, 1, VALUE),
+        ("ZREM", key, VALUE),
+        ("ZRANGE", key, 0, 0),
+        ("ZREVRANGE", key, 0, 0),
+        ("ZREVRANGEBYSCORE", key, 0, 0),
+        ("ZCOUNT", key, 0, 0),
+        ("ZREMRANGEBYRANK", key, 0, 0),
+        ("ZREMRANGEBYSCORE", key, 0, 0),
+        ("XADD", key, "*", VALUE, VALUE),
+        ("XRANGE", key, "-", "+"),
+        ("XREVRANGE", key, "+", "-"),
+        ("XREAD", "COUNT", 1, "STREAMS", key, 0),
+        ("XLEN", key),
+        ("XTRIM", key, "MAXLEN", 1),
+        ("PFADD", key, VALUE),
+        ("PFCOUNT", key),
+        ("SCAN", 0),
+        ("DBSIZE",),
+        ("INFO", "memory"),
+        ("TIME",),
+        ("WATCH", key),
+        ("MULTI",),
+        ("EXEC",),
+        ("UNLINK", key),
+    ]
+
+
+def _ask(node: redis.Redis, commands: list[tuple[Any, ...]]) -> list[str]:
+    user = _text(node.execute_command("ACL WHOAMI"))
+    return [
+        str(command[0])
+        for command in commands
+        if _text(node.execute_command("ACL DRYRUN", user, *_split(command))) != "OK"
+    ]
+
+
+def _text(reply: Any) -> str:
+    return decode_text(cast(bytes | str, reply))
+
+
+def _try(node: redis.Redis, commands: list[tuple[Any, ...]]) -> list[str]:
+    refused: list[str] = []
+    with node.client() as connection:  # WATCH, MULTI and EXEC belong to one connection
+        for command in commands:
+            try:
+                connection.execute_command(*command)
+            except ResponseError as error:  # of other kinds, the command may be run, and fails on a string
+                if isinstance(error, NoPermissionError) or NO_PERMISSION in str(error):
+                    refused.append(str(command[0]))
+    return refused
+
+
+def _split(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*str(command[0]).split(" "), *command[1:])
+
+
+def _read_state(node: redis.Redis) -> ServerState:
+    info: dict[str, Any] = node.info()  # pyright: ignore[reportAssignmentType]
+    return ServerState(
+        address=describe_server(node),
+        name="Valkey" if "valkey_version" in info else "Redis",
+        version=tuple(int(part) for part in str(info["redis_version"]).split(".") if part.isdigit()),
+        used_bytes=int(info["used_memory"]),
+        max_bytes=int(info.get("maxmemory", 0)),
+        policy=str(info.get("maxmemory_policy", "noeviction")),
+        is_append_only=bool(info.get("aof_enabled", 0)),
+    )
