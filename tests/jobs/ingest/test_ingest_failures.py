@@ -43,6 +43,11 @@ BROKEN_FILES = {
     "a CSV header without a column": ("csv", b"user_id,item_id,event\n", NO_TIMESTAMP),
     "a Parquet file without a column": ("parquet", parquet([UNTIMED]), NO_TIMESTAMP),
     "JSON Lines without a column": ("jsonl", json.dumps(UNTIMED).encode(), NO_TIMESTAMP),
+    "JSON Lines without an object": (
+        "jsonl",
+        b'{"user_id": NaN}\n',
+        "column 'user_id' of table 'events' is missing; the file has no JSON object",
+    ),
     "an empty file": ("csv", b"", "the file is empty"),
     "CSV with a damaged line": ("csv", DAMAGED_UTF8, "cannot be read in utf-8: line 5 has the bytes ff"),
     "JSON Lines with a damaged line": (
