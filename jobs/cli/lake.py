@@ -57,6 +57,12 @@ def undo_ingest(
         "The next ingest reads its sources again.",
         soft_wrap=True,
     )
+    if undone.kept_watermarks:
+        console.print(
+            f"A later ingest moved the watermark of {escape(', '.join(undone.kept_watermarks))}: "
+            "`recsys ingest --full` reads the rows below it again.",
+            soft_wrap=True,
+        )
 
 
 @lake_app.command("item")

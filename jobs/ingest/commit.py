@@ -134,7 +134,8 @@ def _commit_facts(readings: Sequence[SourceReading], lake: Lake, when: datetime,
         parts = [reading.staged for reading in readings if reading.staged.table.name == table.name]
         frames = [one_of_each(valid_rows(part), table) for part in parts]
         given = last_values(pl.concat(frames), key)
-        is_changed = lake.write_facts(table.kind, table.name, given, when, number, position, table.complete)
+        is_complete = table.complete and not any(part.source.is_increment for part in parts)
+        is_changed = lake.write_facts(table.kind, table.name, given, when, number, position, is_complete)
         for part, frame in zip(parts, frames, strict=True):
             outcomes[part.source.source, CURRENT] = frame.height
             outcomes[part.source.source, FACTS_CHANGED] = int(is_changed)

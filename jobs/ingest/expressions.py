@@ -127,6 +127,5 @@ def _column(
         return pl.lit(None)
     root = next(root for root in missing if root not in dispensable)
     source = "file" if table.query is None else "query"
-    raise SourceError(
-        f"column {root!r} of table {table.name!r} is missing; the {source} has {', '.join(rows.columns)}"
-    )
+    columns = ", ".join(rows.columns) or "no JSON object"
+    raise SourceError(f"column {root!r} of table {table.name!r} is missing; the {source} has {columns}")

@@ -83,7 +83,7 @@ def find_files(
         files |= set(found)
         skipped |= reasons
     found_files = [FoundFile(file, *_state(file)) for file in sorted(files)]
-    return found_files, [SkippedFile(str(file), skipped[file]) for file in sorted(skipped.keys() - files)]
+    return found_files, [SkippedFile(_printable(file), skipped[file]) for file in sorted(skipped.keys() - files)]
 
 
 def skip_reason(file: PurePath, root: PurePath, has_marker: Callable[[PurePath], bool] | None) -> str | None:
@@ -93,6 +93,8 @@ def skip_reason(file: PurePath, root: PurePath, has_marker: Callable[[PurePath],
     """
     if any(fnmatch(file.name, pattern) for pattern in INCOMPLETE):
         return name_problem(file.name)
+    if not _is_utf_8(str(file.parent)):
+        return "the name of its directory is not UTF-8"
     hidden = next((part for part in file.relative_to(root).parts if part.startswith(".")), None)
     if hidden is not None:
         return "it is hidden" if hidden == file.name else f"its directory {hidden} is hidden"
@@ -104,6 +106,8 @@ def skip_reason(file: PurePath, root: PurePath, has_marker: Callable[[PurePath],
 
 def name_problem(name: str) -> str | None:
     """Return why a file of this name cannot be read; None if it can."""
+    if not _is_utf_8(name):
+        return "its name is not UTF-8"
     if any(fnmatch(name, pattern) for pattern in INCOMPLETE):
         return "it is still being written, by its name"
     if is_manifest(name):
@@ -151,6 +155,8 @@ def _contract_tables() -> list[Table]:
 
 
 def _expand(path: str, require_success: bool, lakes: Collection[Path]) -> tuple[list[Path], dict[Path, str]]:
+    if not path.strip():
+        raise SourceError("a source is empty; expected a file, a directory or a glob")
     location = Path(path)
     if location.is_file():
         check_format(path, location.name)
@@ -183,6 +189,15 @@ def _walk(directory: Path) -> Iterator[Path]:
     for folder, directories, names in os.walk(directory, onerror=stop):
         links = [name for name in directories if (Path(folder) / name).is_symlink()]
         yield from (Path(folder) / name for name in [*names, *links])
+
+
+def _is_utf_8(name: str) -> bool:
+    """Return whether the bytes of a name are UTF-8; Python has surrogates for those that are not."""
+    return _printable(name) == name
+
+
+def _printable(name: str | Path) -> str:
+    return str(name).encode(errors="replace").decode()
 
 
 def _fixed_part(pattern: Path) -> Path:

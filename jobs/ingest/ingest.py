@@ -16,6 +16,7 @@ from jobs.ingest.schema_drift import update_columns
 from jobs.ingest.source_readings import SourceReading, check_readings
 from jobs.ingest.validation import StagedTable, stage
 from jobs.ingest.watermark import later_watermark, store_watermark, stored_watermarks
+from jobs.lake.fact_tables import ONLINE
 from jobs.lake.lake import Lake
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
@@ -82,6 +83,8 @@ def check_tables(sources: Sources) -> None:
     names = [table.name for table in sources.tables]
     for table in sources.tables:
         check_table(table)
+        if table.name == ONLINE:
+            raise SettingsError(f"sources.tables.{ONLINE}: the lake keeps what is received online under this name")
         if names.count(table.name) > 1:
             raise SettingsError(f"sources.tables.{table.name}: two tables have this name")
 

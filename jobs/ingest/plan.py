@@ -50,7 +50,9 @@ class TableSource:
     version: str = ""
     """A hash of a remote file's version and the mapping, known without reading the file."""
     start: Watermark | None = None
-    """Rows with a lower watermark are skipped."""
+    """Rows of a file with a lower watermark are skipped."""
+    is_increment: bool = False
+    """Whether only rows from a watermark on are read, so that what is left out is not gone."""
     earlier_columns: Collection[str] = frozenset()
     """All columns that the table had in earlier ingests."""
     has_inferred_types: bool = False
@@ -165,6 +167,7 @@ class IngestPlan:
         assert file_format is not None
         for table, version in tables:
             name = _hash(f"{file.name} {content} {_mapping(table, self.sources)}")
+            start = self.start_watermark(table)
             if name not in ingested.get(table.name, ()):
                 yield TableSource(
                     table,
@@ -175,7 +178,8 @@ class IngestPlan:
                     name,
                     content,
                     version,
-                    self.start_watermark(table),
+                    start,
+                    start is not None,
                     self.earlier_columns(table),
                     file_format.has_inferred_types,
                     numbers_of(file, table) if file_format.is_delimited else None,
@@ -194,6 +198,7 @@ class IngestPlan:
                 f"{table.name}/{connection.name}",
                 read_query(table, connection, self.sources.chunk_rows, start, scratch),
                 _hash(f"{self.query_fingerprint(table)} {start!r}"),
+                is_increment=start is not None,
                 earlier_columns=self.earlier_columns(table),
                 has_inferred_types=connection.scheme == "sqlite",
             )

@@ -73,7 +73,7 @@ def write_quarantine(staged: StagedTable, lake: Lake, ingest: int | None) -> Non
     `ingest` is the number of the ingest, None if it stops. An increment by watermark has a file of its own beside
     those of earlier increments.
     """
-    source, is_increment = staged.source.source, staged.source.start is not None
+    source, is_increment = staged.source.source, staged.source.is_increment
     file = quarantine_file(lake, source, ingest if is_increment else None)
     if not is_increment:
         for earlier in file.parent.glob(f"{file.stem}-*.parquet"):
@@ -100,7 +100,7 @@ def _reading(staged: StagedTable, lake: Lake, replaces_earlier: bool) -> SourceR
 
 def _is_replacing(staged: StagedTable, earlier: SourceRecord, days: Days | None) -> bool:
     """Return whether a source gives all that it gave before, corrected, rather than more of the same."""
-    if staged.source.start is not None or staged.table.replaces == "never":
+    if staged.source.is_increment or staged.table.replaces == "never":
         return False
     if staged.table.replaces == "always" or (earlier.content and earlier.content == staged.source.content):
         return True
@@ -154,7 +154,7 @@ def _check_row_numbers(readings: Sequence[SourceReading], sources: Sources) -> N
     for reading in readings:
         staged, earlier = reading.staged, reading.earlier
         limit = sources.min_rows if staged.table.min_rows is None else staged.table.min_rows
-        if earlier is None or staged.source.start is not None or staged.rows >= limit * earlier.rows:
+        if earlier is None or staged.source.is_increment or staged.rows >= limit * earlier.rows:
             continue
         raise SourceError(
             f"{staged.source.display_name}: {staged.rows:,} rows, {earlier.rows:,} at the last reading; "

@@ -95,6 +95,12 @@ def read_ingests(lake: Lake) -> list[dict[str, Any]]:
     return [read_json(file) for file in files if not file.name.endswith(".undone.json")]
 
 
+def replace_before(lake: Lake, ingest: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Replace the records and watermarks that undoing an ingest restores."""
+    if before != ingest["before"]:
+        write_json(_ingest_file(lake, ingest["number"]), {**ingest, "before": before})
+
+
 def mark_undone(lake: Lake, number: int) -> None:
     """Keep the record of an ingest as one that was undone."""
     file = _ingest_file(lake, number)

@@ -1,16 +1,19 @@
 """Undo an ingest: take back the rows that it gave, and restore those that it replaced."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from jobs.ingest.source_records import (
     mark_undone,
     quarantine_file,
     read_ingests,
     read_record,
+    replace_before,
     restore_record,
 )
-from jobs.ingest.watermark import restore_watermarks
+from jobs.ingest.watermark import restore_watermarks, stored_watermarks
 from jobs.lake.event_partitions import KEPT_INGESTS
 from jobs.lake.lake import Lake
 from recsys.errors import SourceError
@@ -27,13 +30,16 @@ class UndoneIngest:
     """Days and buckets of events that changed."""
     events: int
     """Events in the lake now, minus those before."""
+    kept_watermarks: tuple[str, ...] = ()
+    """Tables whose watermark a later ingest moved, so that only a full ingest reads the undone rows again."""
 
 
 def undo(lake: Lake, number: int) -> UndoneIngest:
     """Undo an ingest, whichever came after it.
 
     Events, items and users are as if it had not been, but for what later ingests changed. A watermark goes back
-    only if no later ingest moved it. Raises `SourceError` for a number that is unknown, was undone, or is too old.
+    only if no later ingest moved it; else undoing that one takes it back too. Raises `SourceError` for a number
+    that is unknown, was undone, or is too old.
     """
     with lake.locked():
         ingests = {ingest["number"]: ingest for ingest in read_ingests(lake)}
@@ -52,10 +58,31 @@ def undo(lake: Lake, number: int) -> UndoneIngest:
                 quarantine_file(lake, source).unlink(missing_ok=True)
                 quarantine_file(lake, source, number).unlink(missing_ok=True)
                 restore_record(lake, source, ingest["before"]["records"][source])
-        later = {
-            record["table"] for other in ingests.values() if other["number"] > number for record in other["sources"]
-        }
-        tables = {record["table"] for record in ingest["sources"]} - later
-        restore_watermarks(lake, tables, ingest["before"]["watermarks"])
+        later = {table for other in ingests.values() if other["number"] > number for table in _tables(other)}
+        restore_watermarks(lake, _tables(ingest) - later, ingest["before"]["watermarks"])
+        for other in ingests.values():
+            if other["number"] > number:
+                replace_before(lake, other, _state_without(ingest, other, list(ingests.values())))
         mark_undone(lake, number)
-        return UndoneIngest(number, sources, partitions, lake.count_events() - events_before)
+        kept = sorted(_tables(ingest) & later & stored_watermarks(lake).keys())
+        return UndoneIngest(number, sources, partitions, lake.count_events() - events_before, tuple(kept))
+
+
+def _tables(ingest: Mapping[str, Any]) -> set[str]:
+    return {record["table"] for record in ingest["sources"]}
+
+
+def _state_without(
+    undone: Mapping[str, Any], later: Mapping[str, Any], ingests: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the state that undoing a later ingest restores, without what the undone one gave to it."""
+    between = [other for other in ingests if undone["number"] < other["number"] < later["number"]]
+    tables = _tables(undone).difference(*map(_tables, between))
+    earlier, state = undone["before"], later["before"]
+    records = {
+        source: earlier["records"][source] if record and record["ingest"] == undone["number"] else record
+        for source, record in state["records"].items()
+    }
+    kept = {table: value for table, value in state["watermarks"].items() if table not in tables}
+    restored = {table: value for table, value in earlier["watermarks"].items() if table in tables}
+    return {"records": records, "watermarks": kept | restored}

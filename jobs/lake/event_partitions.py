@@ -29,6 +29,7 @@ STORED_DTYPES: Final = {
 KEPT_INGESTS: Final = 50  # rows that an ingest before the last 50 replaced are removed, and cannot be restored
 _HASH: Final = "_hash"
 _SAID: Final = "_said"
+_IS_REPEATED: Final = "_is_repeated"
 _POSITION: Final = "_position"
 
 NEW: Final = "new"
@@ -160,7 +161,11 @@ def _content_hash() -> pl.Expr:
 
 
 def _outcomes(given: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Count the given rows by source and by what they say of the current row of their event."""
+    """Count the given rows by source and by what they say of the current row of their event.
+
+    A row that its source has given before is unchanged, also where another source's row is current.
+    """
+    repeated = known.select(SOURCE, EVENT_ID, _HASH).with_columns(pl.lit(value=True).alias(_IS_REPEATED))
     current = known.filter(IS_CURRENT).select(EVENT_ID, pl.col(_HASH).alias(_SAID))
     first = pl.col(_HASH).first().over(EVENT_ID)  # of the same event from several sources of this ingest
     is_first = pl.col(EVENT_ID).is_first_distinct()
@@ -168,13 +173,14 @@ def _outcomes(given: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     outcome = (
         pl.when(before.is_null())
         .then(pl.lit(NEW))
-        .when(before == pl.col(_HASH))
+        .when((before == pl.col(_HASH)) | pl.col(_IS_REPEATED))
         .then(pl.lit(UNCHANGED))
         .otherwise(pl.lit(CHANGED))
     )
     joined = given.select(SOURCE, EVENT_ID, _HASH).join(current, on=EVENT_ID, how="left", maintain_order="left")
+    compared = joined.join(repeated, on=[SOURCE, EVENT_ID, _HASH], how="left", maintain_order="left")
     return (
-        joined.group_by(SOURCE, outcome.alias("outcome"))
+        compared.group_by(SOURCE, outcome.alias("outcome"))
         .len("rows")
         .select(SOURCE, "outcome", pl.col("rows").cast(pl.Int64))
     )

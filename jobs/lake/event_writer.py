@@ -1,5 +1,6 @@
 """Write the events of an ingest into the partitions of a lake, and undo an ingest."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -54,18 +55,21 @@ def write_events(
     """Write the given events, in the columns of `GIVEN_DTYPES`, below `directory`.
 
     `earlier_days` are the first and last day of what a replaced source gave before; `with_own_ids` are the sources
-    that give ids of events, of which a correction may move an event to another user or day. Up to
+    that give ids of events, of which a correction may move an event to another user or day; an event that they give
+    for several users or days stays where it was given last. Up to
     `MAX_ROWS_IN_MEMORY` given rows are in memory at a time, or a whole larger day. Each partition is replaced
     atomically, and giving the same rows again changes nothing.
     """
     bucket_of = bucket_expression(buckets)
-    bucket_of = bucket_expression(buckets)
-    moved = _replace_moved(directory, bucket_of, given, ingest, with_own_ids - ingest.keeps_known)
+    own = _own_events(given, bucket_of, with_own_ids - ingest.keeps_known)
+    last_places = _last_places(own)
+    moved = _replace_moved(directory, own, bucket_of, ingest)
     counts, files = [moved.counts], [*moved.files]
     merged: set[Path] = set()
     for rows in _spans_of(given):
         keyed = rows.with_columns(bucket_of.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
-        for (bucket, day), part in keyed.partition_by(BUCKET, DATE, as_dict=True, include_key=False).items():
+        placed = _without_earlier_places(keyed, last_places)
+        for (bucket, day), part in placed.partition_by(BUCKET, DATE, as_dict=True, include_key=False).items():
             file = partition_file(directory, int(bucket), str(day))
             counts.append(_merge_into(file, part, ingest, files))
             merged.add(file)
@@ -118,30 +122,64 @@ def _merge_into(file: Path, given: pl.DataFrame, ingest: IngestOfEvents, written
     return merge.counts
 
 
-def _replace_moved(
-    directory: Path, bucket_of: pl.Expr, given: pl.LazyFrame, ingest: IngestOfEvents, sources: frozenset[str]
-) -> WrittenEvents:
+def _own_events(given: pl.LazyFrame, bucket_of: pl.Expr, sources: frozenset[str]) -> pl.LazyFrame:
+    """Return the events of sources that give ids, as they are ordered: id, source, hash of the id, bucket, day."""
+    own = given.filter(pl.col(SOURCE).is_in(sources)) if sources else given.clear()
+    return own.select(EVENT_ID, SOURCE, *_place_of_event(bucket_of))
+
+
+def _place_of_event(bucket_of: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Return the hash of an event's id, its bucket and its day."""
+    return (
+        polars_hash.hash_rows(pl.col(EVENT_ID), version=1).nchash.xxh3_64().alias(_ID_HASH),
+        bucket_of.cast(pl.UInt16).alias(BUCKET),
+        pl.col(TIMESTAMP).dt.date().alias(DATE),
+    )
+
+
+def _passes(own: pl.LazyFrame) -> Iterator[pl.Expr]:
+    """Yield conditions on the hashes of ids that divide the events into parts of `MAX_IDS_IN_MEMORY` ids."""
+    rows = own.select(pl.len()).collect().item()
+    passes = math.ceil(rows / MAX_IDS_IN_MEMORY)
+    yield from (pl.col(_ID_HASH) % passes == number for number in range(passes))
+
+
+def _last_places(own: pl.LazyFrame) -> pl.DataFrame:
+    """Return the events that one ingest gives for several buckets or days, with the bucket and day given last."""
+    has_several = (pl.col(BUCKET).min() != pl.col(BUCKET).max()) | (pl.col(DATE).min() != pl.col(DATE).max())
+    places = [pl.DataFrame(schema={EVENT_ID: pl.String, BUCKET: pl.UInt16, DATE: pl.Date})]
+    for part in _passes(own):
+        grouped = own.filter(part).group_by(_ID_HASH).agg(has_several.alias("has_several"))
+        scattered = grouped.filter("has_several").select(_ID_HASH).collect(engine="streaming")
+        if scattered.height:
+            events = own.join(scattered.lazy(), on=_ID_HASH, how="semi", maintain_order="left")
+            last = events.unique(EVENT_ID, keep="last", maintain_order=True)
+            places.append(last.select(EVENT_ID, BUCKET, DATE).collect())
+    return pl.concat(places)
+
+
+def _without_earlier_places(rows: pl.DataFrame, last_places: pl.DataFrame) -> pl.DataFrame:
+    """Leave out rows, which have their bucket and day, of events that are given for another one later."""
+    if last_places.is_empty():
+        return rows
+    joined = rows.join(last_places, on=EVENT_ID, how="left", suffix="_last", maintain_order="left")
+    is_last = (pl.col(BUCKET) == pl.col(f"{BUCKET}_last")) & (pl.col(DATE) == pl.col(f"{DATE}_last"))
+    return joined.filter(is_last.fill_null(value=True)).select(rows.columns)
+
+
+def _replace_moved(directory: Path, own: pl.LazyFrame, bucket_of: pl.Expr, ingest: IngestOfEvents) -> WrittenEvents:
     """Mark stored events as replaced that are given again for another user's bucket or another day.
 
     The counts turn them from new into changed events.
     """
     files, written = partition_files(directory), list[Path]()
     counts: list[dict[str, object]] = []
-    if not files or not sources:
+    if not files:
         return WrittenEvents(_count_frame(counts), ())
-    own = given.filter(pl.col(SOURCE).is_in(sources))
-    passes = 1 + own.select(pl.len()).collect().item() // MAX_IDS_IN_MEMORY
-    keyed = (
-        polars_hash.hash_rows(pl.col(EVENT_ID), version=1).nchash.xxh3_64().alias(_ID_HASH),
-        bucket_of.cast(pl.UInt16).alias(BUCKET),
-        pl.col(TIMESTAMP).dt.date().alias(DATE),
-    )
-    new = own.select(EVENT_ID, SOURCE, *keyed)
-    stored = scan_files(files).filter(pl.col(REPLACED_BY).is_null()).select(*keyed)
+    stored = scan_files(files).filter(pl.col(REPLACED_BY).is_null()).select(*_place_of_event(bucket_of))
     is_elsewhere = (pl.col(BUCKET) != pl.col(f"{BUCKET}_new")) | (pl.col(DATE) != pl.col(f"{DATE}_new"))
-    for number in range(passes):
-        part = pl.col(_ID_HASH) % passes == number
-        latest = new.filter(part).unique(EVENT_ID, keep="last", maintain_order=True)
+    for part in _passes(own):
+        latest = own.filter(part).unique(EVENT_ID, keep="last", maintain_order=True)
         frame = (
             stored.filter(part)
             .join(latest, on=_ID_HASH, suffix="_new")

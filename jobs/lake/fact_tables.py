@@ -89,13 +89,18 @@ def last_changes(directory: Path, kind: str) -> dict[str, int]:
 
 
 def undo_facts(directory: Path, ingest: int, when: datetime) -> None:
-    """Undo what an ingest changed of the facts, but not what was changed online after it."""
+    """Undo what an ingest changed of the facts, but not what was changed online after it.
+
+    What undoing later ingests restores is changed too, so that it does not bring back what is undone now.
+    """
     changes = change_number(ingest, 0), change_number(ingest + 1, 0) - 1
     for kind, (dtypes, key) in FACT_TABLES.items():
         for before in sorted((directory / "undo" / str(ingest) / kind).glob("*.parquet")):
-            file = directory / "facts" / kind / before.name
-            stored, earlier = read_facts(file, dtypes, key), read_facts(before, dtypes, key)
-            write_facts(file, restore_facts(stored, earlier, key, changes))
+            earlier = read_facts(before, dtypes, key)
+            later = (directory / "undo").glob(f"*/{kind}/{before.name}")
+            after = [file for file in later if int(file.parent.parent.name) > ingest]
+            for file in (*after, directory / "facts" / kind / before.name):
+                write_facts(file, restore_facts(read_facts(file, dtypes, key), earlier, key, changes))
         if kind == "items":
             write_prices(directory / PRICES_FILE, without_ingest(read_prices(directory / PRICES_FILE), ingest))
         _unite(directory, kind, when, None)

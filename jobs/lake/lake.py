@@ -18,6 +18,8 @@ A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, i
 """
 
 import fcntl
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping
@@ -98,7 +100,10 @@ class Lake:
 
     @contextmanager
     def locked(self) -> Generator[Path]:
-        """Lock the lake for writing, waiting for other processes; yields a directory for temporary files."""
+        """Lock the lake for writing, waiting for other processes; yields a directory for temporary files.
+
+        Raises `OSError` where a file cannot be written, as on a full disk.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -110,7 +115,10 @@ class Lake:
                 upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
             store_layout(self.directory)
             with tempfile.TemporaryDirectory(prefix=".", suffix=PARTIAL_SUFFIX, dir=self.directory) as scratch:
-                yield Path(scratch)
+                try:
+                    yield Path(scratch)
+                except pl.exceptions.PolarsError as error:
+                    raise _system_error(error, self.directory) or error from None
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
@@ -302,6 +310,12 @@ def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.Laz
     if excluded is None:
         return rows
     return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
+
+
+def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
+    """Return the error of the operating system that Polars met when it read or wrote below a directory, if any."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) if number else None
 
 
 def open_lake(settings: Settings) -> Lake:

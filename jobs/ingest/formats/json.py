@@ -61,7 +61,7 @@ def _array(content: bytes) -> Sequence[msgspec.Raw]:
     """Return the elements of the array that is the JSON text, or the only array in its object."""
     try:
         value = msgspec.json.decode(content, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise SourceError(
             f"expected an array of objects, or an object with one array: {first_line(error)}"
         ) from None
@@ -97,5 +97,5 @@ def _object_lines(lines: Iterator[Numbered], chunk_rows: int) -> Iterator[tuple[
 def _is_object(line: str) -> bool:
     try:
         return isinstance(msgspec.json.decode(line), dict)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False

@@ -57,6 +57,7 @@ def find_encoding(file: Path, encoding: str | None) -> Encoding:
     if not first:
         raise SourceError("the file is empty")
     if encoding is not None:
+        _check_is_of_text(encoding)
         return Encoding(encoding)
     mark = next((name for mark, name in BYTE_ORDER_MARKS.items() if first.startswith(mark)), None)
     if mark is not None:
@@ -130,6 +131,14 @@ def _decoded(file: Path, encoding: str) -> Iterator[str]:
             raise SourceError(f"cannot be read in {encoding}: line {line} has the bytes {found}") from None
         lines += text.count("\n")
         yield text
+
+
+def _check_is_of_text(encoding: str) -> None:
+    """Raise `LookupError` for a codec that is unknown, or that no text is in, such as `hex`."""
+    try:
+        " ".encode(encoding)
+    except LookupError:
+        raise LookupError(f"unknown encoding: {encoding}") from None
 
 
 def _utf_16(sample: bytes) -> str | None:

@@ -52,6 +52,28 @@ def test_a_corrected_event_leaves_its_old_day_and_its_old_user(lake: Lake, tmp_p
     assert str(events[next(iter(moved))][0]).startswith(next(iter(moved.values()))[:10])
 
 
+def test_two_files_that_contradict_each_other_change_nothing_when_read_again(lake: Lake, tmp_path: Path):
+    write_events(tmp_path / "events-1.csv", {"event_id": "o1", "item_id": "tea"})
+    write_events(tmp_path / "events-2.csv", {"event_id": "o1", "item_id": "mug"})
+    ingest_files(lake, tmp_path)
+    counts = ingest_files(lake, tmp_path)
+    assert [(count.accepted, count.changed, count.duplicates) for count in counts] == [(0, 0, 1), (0, 0, 1)]
+    assert (items_of(lake), len(read_ingests(lake))) == (["mug"], 1)
+
+
+@pytest.mark.parametrize("moved", [{"timestamp": "2024-06-01T10:00:00"}, {"user_id": "eve"}])
+def test_an_event_given_for_two_places_in_one_ingest_is_where_it_was_given_last(
+    lake: Lake, tmp_path: Path, moved: dict[str, str]
+):
+    write_events(tmp_path / "events-1.csv", {"event_id": "o1"}, {"event_id": "o2"})
+    write_events(tmp_path / "events-2.csv", {"event_id": "o1", "item_id": "mug", **moved})
+    for new in 2, 0:
+        counts = ingest_files(lake, tmp_path)
+        assert sum(count.accepted for count in counts) == new
+        assert lake.events().sort("event_id").collect()["event_id"].to_list() == ["o1", "o2"]
+        assert "mug" in items_of(lake)
+
+
 def test_a_mended_mapping_replaces_what_it_gave_before(lake: Lake, tmp_path: Path):
     file = write_events(tmp_path / "log.csv", {"event": "show"}, {"event": "buy", **BAGS})
     mapped: dict[str, ColumnMapping] = {name: name for name in COLUMNS if name != "event_id"}

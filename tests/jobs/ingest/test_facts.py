@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 
 import polars as pl
@@ -122,6 +123,19 @@ def test_of_a_log_of_prices_the_last_counts(lake: Lake, tmp_path: Path):
         sources = Sources(tables=(table,), chunk_rows=chunk_rows)
         ingest_files(lake, tmp_path / "items.csv", sources=sources)
         assert lake.items().select("title", "price").collect().rows() == [("Shirt", 22.0)]
+
+
+@pytest.mark.parametrize("order", list(permutations((1, 2, 3), 2)))
+def test_what_one_ingest_gave_comes_back_by_no_undo_of_another(lake: Lake, tmp_path: Path, order: tuple[int, int]):
+    feed = tmp_path / "items.csv"
+    for number in (1, 2, 3):
+        feed.write_text(f"item_id,title,price\ntea,Tea {number},{number}\n")
+        ingest_files(lake, feed)
+    for number in order:
+        undo(lake, number)
+    (left,) = {1, 2, 3} - set(order)
+    assert lake.items().select("title", "price").collect().rows() == [(f"Tea {left}", float(left))]
+    assert lake.prices()["price"].to_list() == [left]
 
 
 def test_every_price_is_kept_with_its_time(lake: Lake, tmp_path: Path):

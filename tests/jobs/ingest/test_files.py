@@ -159,6 +159,25 @@ def test_every_file_that_is_skipped_has_a_reason(tmp_path: Path):
     assert skipped(found, tmp_path) == SKIPPED | {"link": irregular, "gone.csv": irregular}
 
 
+def test_a_file_whose_name_is_not_utf_8_is_skipped(tmp_path: Path):
+    touch(tmp_path, "a.csv", "b\udcff.csv", "c\udcff/a.csv")
+    found = find_files((str(tmp_path),))
+    assert names(found, tmp_path) == ["a.csv"]
+    assert skipped(found, tmp_path) == {
+        "b?.csv": "its name is not UTF-8",
+        "c?/a.csv": "the name of its directory is not UTF-8",
+    }
+    with pytest.raises(SourceError, match="its name is not UTF-8"):
+        find_files((str(tmp_path / "b\udcff.csv"),))
+
+
+def test_an_empty_path_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path, "a.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="a source is empty"):
+        find_files(("",))
+
+
 def test_a_glob_skips_with_the_same_reasons(tmp_path: Path):
     touch(tmp_path, "a/1.csv", "a/2.pdf", "b/3.csv.part")
     found = find_files((f"{tmp_path}/*/*",))

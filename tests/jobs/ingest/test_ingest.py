@@ -197,6 +197,11 @@ def test_a_lake_that_took_nothing_in_has_no_history(lake: Lake):
     assert latest_counts(lake) == []
 
 
+def test_no_table_has_the_name_of_what_is_received_online(lake: Lake):
+    with pytest.raises(SettingsError, match=r"^sources\.tables\.online: "):
+        ingest((), Sources(tables=(Table("online", "items", "*", {"item_id": "sku"}),)), lake, LATEST)
+
+
 def test_names_of_tables_differ(lake: Lake):
     twice = (Table("t", "events", "a*", CONTRACT), Table("t", "events", "b*", CONTRACT))
     with pytest.raises(SettingsError, match=r"^sources\.tables\.t: two tables have this name$"):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,11 @@ BROKEN_FILES = {
     "a CSV header without a column": ("csv", b"user_id,item_id,event\n", NO_TIMESTAMP),
     "a Parquet file without a column": ("parquet", parquet([UNTIMED]), NO_TIMESTAMP),
     "JSON Lines without a column": ("jsonl", json.dumps(UNTIMED).encode(), NO_TIMESTAMP),
+    "JSON Lines without an object": (
+        "jsonl",
+        b'{"user_id": NaN}\n',
+        "column 'user_id' of table 'events' is missing; the file has no JSON object",
+    ),
     "an empty file": ("csv", b"", "the file is empty"),
     "CSV with a damaged line": ("csv", DAMAGED_UTF8, "cannot be read in utf-8: line 5 has the bytes ff"),
     "JSON Lines with a damaged line": (
@@ -71,6 +77,21 @@ def lake(tmp_path: Path) -> Lake:
     lake = Lake(tmp_path / "lake")
     ingest_files(lake, write_events(tmp_path / "events-0.csv", {"item_id": "tea"}, {"item_id": "a b"}))
     return lake
+
+
+def test_a_disk_that_takes_no_more_leaves_the_lake_as_it_was(lake: Lake, tmp_path: Path):
+    before = hash_lake(lake)
+    rows = ({"item_id": f"item-{number}", "session_id": f"{number * 7919}"} for number in range(2_000))
+    file = write_events(tmp_path / "events-1.csv", *rows)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*lake"):
+            ingest_files(lake, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert hash_lake(lake) == before
+    assert [count.accepted for count in ingest_files(lake, file)] == [2_000]
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 1000])

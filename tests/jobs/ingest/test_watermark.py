@@ -11,6 +11,7 @@ import pytest
 
 from jobs.ingest.commit import TableCount
 from jobs.ingest.ingest import ingest
+from jobs.ingest.undo import undo
 from jobs.ingest.watermark import Watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake.lake import Lake
 from recsys.errors import SourceError
@@ -74,6 +75,46 @@ def test_the_next_ingest_reads_only_what_is_new_or_late(database: DatabaseServer
     assert shop.ids() == [*range(1, 14)]
     assert shop.ingest().rows == 3  # days 9, 10, 11
     assert sum(count.accepted for count in latest_counts(lake)) >= 13
+
+
+def test_an_increment_that_corrects_an_early_row_removes_no_other(sqlite: DatabaseServer, lake: Lake):
+    shop = Shop(sqlite, lake, lateness=0)
+    query = f"SELECT *, '2024-05-' || printf('%02d', id) AS day FROM {shop.name}"
+    table = replace(shop.table, query=query, columns={**COLUMNS, "timestamp": "day"})
+    shop.add({day: f"{day:02d}" for day in range(1, 21)})
+    shop.ingest(table=table)
+    sqlite.run(f"UPDATE {shop.name} SET item = 'mug', changed = '2024-05-25 10:00:00' WHERE id IN (1, 20)")
+    count = shop.ingest(table=table)
+    assert (count.rows, count.changed, count.removed) == (2, 2, 0)
+    assert shop.ids() == [*range(1, 21)]
+    shop.add({30: "30"})
+    assert shop.ingest(table=table).accepted == 1
+
+
+def test_an_increment_of_a_complete_catalogue_makes_no_item_unavailable(sqlite: DatabaseServer, lake: Lake):
+    shop = Shop(sqlite, lake, lateness=0)
+    table = replace(shop.table, kind="items", columns={"item_id": "id", "title": "item"}, complete=True)
+    shop.add({1: "01", 2: "02"})
+    shop.ingest(table=table)
+    shop.add({3: "03"})
+    shop.ingest(table=table)
+    assert lake.items().select("item_id", "available").collect().rows() == [("1", None), ("2", None), ("3", None)]
+    sqlite.run(f"DELETE FROM {shop.name} WHERE id = 1")
+    shop.ingest(table=table, full=True)
+    assert lake.items().filter(available=False).collect()["item_id"].to_list() == ["1"]
+
+
+def test_rows_of_two_undone_ingests_are_read_again(sqlite: DatabaseServer, lake: Lake):
+    shop = Shop(sqlite, lake, lateness=0)
+    for first in (1, 11, 21):
+        shop.add({day: f"{day:02d}" for day in range(first, first + 5)})
+        shop.ingest()
+    assert undo(lake, 2).kept_watermarks == ("log",)
+    assert shop.ingest().accepted == 0
+    assert undo(lake, 3).kept_watermarks == ()
+    assert shop.ids() == [*range(1, 6)]
+    shop.ingest()
+    assert shop.ids() == [*range(1, 6), *range(11, 16), *range(21, 26)]
 
 
 def test_rows_without_a_watermark_are_read_each_time(database: DatabaseServer, lake: Lake):

@@ -11,10 +11,11 @@ from tests.source_files import TABLE, broken_lines, read_rows, write_file
 
 
 def test_a_json_line_that_is_no_whole_object_is_broken(tmp_path: Path):
-    lines = ['{"a": 1}', "[1]", "", '"a"', '{"a": NaN}', '{"a": 2}', '{"a": 3']
+    nested = '{"a":' * 9_999 + "1" + "}" * 9_999
+    lines = ['{"a": 1}', "[1]", "", '"a"', '{"a": NaN}', nested, '{"a": 2}', '{"a": 3']
     rows, broken = read_rows(write_file(tmp_path / "a.jsonl", "\n".join(lines)))
     assert rows == [{"a": 1}, {"a": 2}]
-    assert broken == ["[1]", '"a"', '{"a": NaN}', '{"a": 3']
+    assert broken == ["[1]", '"a"', '{"a": NaN}', nested, '{"a": 3']
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 100])

@@ -191,6 +191,7 @@ def test_broken_json_lines_have_their_numbers(tmp_path: Path):
         ("a.json", b'{"a": 1}', "expected an array of objects, .* its arrays: none"),
         ("a.json", b'{"a": [], "b": []}', "its arrays: a, b"),
         ("a.json", b"[{]", "expected an array of objects, or an object with one array: JSON is malformed"),
+        ("a.json", b"[" * 9_999, "expected an array of objects, or an object with one array: "),
         ("a.json", b"7", "expected an array of objects, or an object with one array: "),
     ],
 )
@@ -204,11 +205,12 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["latin-99", "hex", "rot13"])
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
-def test_an_encoding_that_does_not_exist_is_named(tmp_path: Path, name: str):
+def test_an_encoding_that_no_text_is_in_is_named(tmp_path: Path, name: str, encoding: str):
     file = write_file(tmp_path / name, '{"a": 1}\n')
-    with pytest.raises(SourceError, match="in latin-99: unknown encoding: latin-99"):
-        read_rows(file, table=replace(TABLE, encoding="latin-99"))
+    with pytest.raises(SourceError, match=f"in {encoding}: unknown encoding: {encoding}"):
+        read_rows(file, table=replace(TABLE, encoding=encoding))
 
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path):
