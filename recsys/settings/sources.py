@@ -54,6 +54,10 @@ class Table:
     in the header is called `column_1`, `column_2`, …."""
     skip_rows: Annotated[int, Field(ge=0)] = 0
     """Number of lines before the header of a delimited file or a sheet, or before its rows if it has no header."""
+    fill_down: tuple[str, ...] = ()
+    """Columns that a file gives only in the first row of a record, such as an order of several lines. The first of
+    them identifies the record: a row where it is empty, or the same as in the row above, takes the values that it
+    lacks from the rows above."""
     sheet: str | None = None
     """Name of the sheet of an Excel workbook; the first one if not set."""
     query: str | None = None
