@@ -87,6 +87,9 @@ class Table:
     where: str | None = None
     """SQL condition on the columns of the file, after `explode`; other rows are left out and counted, and are not
     invalid."""
+    missing_columns: Literal["error", "null"] = "error"
+    """What a column or field of the mapping that a file lacks is: an `error`, or `null` in every row, as in the
+    JSON of trackers, which leaves out what has no value."""
     time_zone_column: str | None = None
     """Column or path that holds the time zone of each row's times, such as Europe/Warsaw, CET or +02:00;
     `time_zone` where it is empty."""
