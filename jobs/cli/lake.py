@@ -18,7 +18,7 @@ from jobs.ingest.undo import undo
 from jobs.lake.facts import GIVEN_BY_SUFFIX
 from jobs.lake.lake import open_lake
 from jobs.lake.prices import SINCE
-from recsys.errors import SourceError
+from recsys.errors import SettingsError, SourceError
 from recsys.schema import ITEM_DTYPES, ITEM_ID, PRICE
 from recsys.settings import Settings
 
@@ -39,6 +39,8 @@ def describe(
 ) -> None:
     """Describe the data: events by day and type, joins, prices, sources, and what is unusual."""
     settings: Settings = context.obj
+    if html is not None and html.is_dir():
+        raise SettingsError(f"--html = {str(html)!r}: expected a file, not a directory")
     described = describe_lake(open_lake(settings), settings.sources)
     if html is not None:
         from jobs.description.page import write_page  # matplotlib takes a second to import

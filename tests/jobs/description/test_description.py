@@ -138,6 +138,13 @@ def test_the_command_prints_tables_json_and_a_page(recsys: Recsys, data_director
     empty = recsys("lake", "describe", "--html", "empty.html")
     assert (empty.returncode, empty.stdout.splitlines()[0]) == (0, "Lake: 0 events")
     assert "The lake has no events" in (tmp_path / "empty.html").read_text()
+    (tmp_path / "kept").mkdir()
+    refused = recsys("lake", "describe", "--html", "kept")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "recsys: --html = 'kept': expected a file, not a directory\n",
+    )
+    assert (tmp_path / "kept").is_dir()
     lake = Lake(data_directory / "lake")
     ingest_files(lake, *write_shop(tmp_path), sources=BERLIN)
     zone = {"RECSYS_SOURCES_TIME_ZONE": "Europe/Berlin"}
