@@ -26,7 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "schedule": ("schedule", "Run the nightly, trending and archive jobs at their times until SIGTERM or Ctrl-C."),
     "recommend": ("lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("lookup", "Look up the items most similar to an item."),
-    "lake": ("lake", "List and undo ingests, and show who gave the facts on an item."),
+    "lake": ("lake", "Describe the data, list and undo ingests, and show who gave the facts on an item."),
     "serve": ("serve", "Serve recommendations over HTTP from the live lists until SIGTERM or Ctrl-C."),
     "status": ("status", "Show the lake, the catalogue, the runs, the scheduled jobs and the live version."),
     "stop": ("status", "Stop the embedded Redis server; its data stays, and the next command starts it again."),

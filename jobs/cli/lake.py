@@ -1,27 +1,57 @@
-"""`recsys lake`: list and undo ingests, and show who gave the facts on an item."""
+"""`recsys lake`: describe the data, list and undo ingests, and show who gave the facts on an item."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
 from rich.markup import escape
 
+from jobs.cli.description import print_description
 from jobs.cli.options import AsJson
-from jobs.cli.render import console, make_table, print_json
+from jobs.cli.render import console, make_table, print_json, print_path
+from jobs.description.description import describe_lake
+from jobs.description.findings import find_unusual
 from jobs.ingest.source_records import read_ingests
 from jobs.ingest.undo import undo
 from jobs.lake.facts import GIVEN_BY_SUFFIX
 from jobs.lake.lake import open_lake
 from jobs.lake.prices import SINCE
-from recsys.errors import SourceError
+from recsys.errors import SettingsError, SourceError
 from recsys.schema import ITEM_DTYPES, ITEM_ID, PRICE
+from recsys.settings import Settings
 
 MAX_INGESTS = 20
 
 commands = typer.Typer()
-lake_app = typer.Typer(help="List and undo ingests, and show who gave the facts on an item.", no_args_is_help=True)
+lake_app = typer.Typer(
+    help="Describe the data, list and undo ingests, and show who gave the facts on an item.", no_args_is_help=True
+)
 commands.add_typer(lake_app, name="lake")
+
+
+@lake_app.command("describe")
+def describe(
+    context: typer.Context,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an HTML page with plots")] = None,
+) -> None:
+    """Describe the data: events by day and type, joins, prices, sources, and what is unusual."""
+    settings: Settings = context.obj
+    if html is not None and html.is_dir():
+        raise SettingsError(f"--html = {str(html)!r}: expected a file, not a directory")
+    described = describe_lake(open_lake(settings), settings.sources)
+    if html is not None:
+        from jobs.description.page import write_page  # matplotlib takes a second to import
+
+        write_page(html, described)
+    if as_json:
+        print_json(asdict(described) | {"findings": find_unusual(described)})
+        return
+    print_description(described)
+    if html is not None:
+        print_path("Page", html)
 
 
 @lake_app.command("ingests")

@@ -12,7 +12,7 @@ from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts
 from jobs.ingest.files import REQUIRED, SCHEMAS
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
-from jobs.ingest.nested import LINE, add_paths, check_explode, explode_rows
+from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows
 from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
@@ -170,6 +170,8 @@ def map_source(
     """
     schema = pl.Schema(SCHEMAS[table.kind])
     lines, without_elements = explode_rows(rows, table)
+    if table.missing_columns == "null":
+        lines = add_nulls(lines, [table.where or "NULL", *mapped_texts(table, (), lines.schema)])
     kept, filtered = filter_rows(lines, table, numbers)
     wide = add_paths(
         kept, mapped_texts(table, earlier_columns, kept.schema), f"sources.tables.{table.name}.columns"

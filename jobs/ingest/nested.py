@@ -27,12 +27,15 @@ def explode_rows(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, int]:
 
     The element is in a column that has the path as its name, its position in `LINE`. A JSON object in place of an
     array is one element; text that is no JSON is one element that is null, so that its row breaks a rule. Raises
-    `SourceError` when there is no such column, or when it holds neither lists nor text.
+    `SourceError` when there is no such column, unless missing ones are null, or when it holds neither lists nor
+    text.
     """
     name = table.explode
     if name is None:
         return rows, 0
     setting = f"sources.tables.{table.name}.explode"
+    if table.missing_columns == "null" and not _leads_to_values(name, rows.schema):
+        return rows.clear().with_columns(pl.lit(None).alias(name), pl.lit(0).alias(LINE)), rows.height
     expression = path_expression(name, rows.schema, setting)
     if expression is None:
         raise SourceError(
@@ -64,6 +67,21 @@ def add_paths(rows: pl.DataFrame, texts: Iterable[str], setting: str) -> pl.Data
             if path not in rows.columns and (expression := path_expression(path, rows.schema, setting)) is not None:
                 paths[path] = expression.alias(path)
     return rows.with_columns(paths.values()) if paths else rows
+
+
+def add_nulls(rows: pl.DataFrame, texts: Iterable[str]) -> pl.DataFrame:
+    """Return the rows with a column of nulls for each column and path in the texts that the rows lack."""
+    missing: dict[str, None] = {}
+    for text in texts:
+        if text in rows.columns:
+            continue
+        missing.update(dict.fromkeys(p for p in _paths_in_sql(text) if not _leads_to_values(p, rows.schema)))
+        try:
+            names = pl.sql_expr(quote_paths(text, [*rows.columns, *missing])).meta.root_names()
+        except pl.exceptions.PolarsError:  # no SQL, which is an error of the mapping
+            continue
+        missing.update(dict.fromkeys(name for name in names if name not in rows.columns))
+    return rows.with_columns(pl.lit(None).alias(name) for name in missing)
 
 
 def quote_paths(sql: str, columns: Sequence[str]) -> str:
@@ -104,6 +122,13 @@ def is_path_into(path: str, schema: pl.Schema, columns: Iterable[str]) -> bool:
         return True
 
 
+def _leads_to_values(path: str, schema: pl.Schema) -> bool:
+    try:
+        return path_expression(path, schema, "") is not None
+    except SourceError:
+        return False
+
+
 def _paths_in_sql(sql: str) -> list[str]:
     return [match["path"] for match in PATH_IN_SQL.finditer(sql) if match["path"]]
 
@@ -115,10 +140,7 @@ def _is_path(text: str, schema: pl.Schema) -> bool:
         return False
     if PATH_IN_SQL.fullmatch(text) is not None:
         return True
-    try:
-        return path_expression(text, schema, "") is not None
-    except SourceError:
-        return False
+    return _leads_to_values(text, schema)
 
 
 def _column(path: str, schema: pl.Schema) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.lake.lake import Lake
+from recsys.data.quality import SourceCounts
 from recsys.files import read_json, write_json
 
 
@@ -62,6 +63,22 @@ def read_records(lake: Lake) -> list[SourceRecord]:
     """Return the latest reading of every source, by name."""
     records = [_record(read_json(file)) for file in (lake.directory / "sources").glob("*.json")]
     return sorted(records, key=lambda record: (record.table, record.source))
+
+
+def count_sources(lake: Lake) -> tuple[SourceCounts, ...]:
+    """Return the counts of the latest reading of every source, by name."""
+    return tuple(
+        SourceCounts(
+            name=f"{record.table} ({record.file})",
+            rows_read=record.rows,
+            accepted=record.accepted,
+            duplicates=record.duplicates,
+            quarantined=record.quarantined,
+            rules=record.rules,
+            findings=record.findings,
+        )
+        for record in read_records(lake)
+    )
 
 
 def read_record(lake: Lake, source: str) -> SourceRecord | None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from jobs.ingest.files import SCHEMAS
 from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
+from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
@@ -81,7 +82,7 @@ def stage(
         (directory / part).mkdir(parents=True)
     schema = events_schema(sources.event_weights, latest) if table.kind == "events" else SCHEMAS[table.kind]
     schema = cast(type[dy.Schema], type("NumberedRows", (schema,), {ROW: dy.UInt32()}))
-    for number, chunk in enumerate(join_empty_start(source.chunks)):
+    for number, chunk in enumerate(fill_down(join_empty_start(source.chunks), table)):
         columns = columns or chunk.rows.schema
         checked = _check(chunk.rows, schema, source, table, sources, latest)
         table, accepted, rejected = checked.table, checked.accepted, checked.rejected

@@ -54,6 +54,10 @@ class Table:
     in the header is called `column_1`, `column_2`, …."""
     skip_rows: Annotated[int, Field(ge=0)] = 0
     """Number of lines before the header of a delimited file or a sheet, or before its rows if it has no header."""
+    fill_down: tuple[str, ...] = ()
+    """Columns that a file gives only in the first row of a record, such as an order of several lines. The first of
+    them identifies the record: a row where it is empty, or the same as in the row above, takes the values that it
+    lacks from the rows above."""
     sheet: str | None = None
     """Name of the sheet of an Excel workbook; the first one if not set."""
     query: str | None = None
@@ -83,6 +87,9 @@ class Table:
     where: str | None = None
     """SQL condition on the columns of the file, after `explode`; other rows are left out and counted, and are not
     invalid."""
+    missing_columns: Literal["error", "null"] = "error"
+    """What a column or field of the mapping that a file lacks is: an `error`, or `null` in every row, as in the
+    JSON of trackers, which leaves out what has no value."""
     time_zone_column: str | None = None
     """Column or path that holds the time zone of each row's times, such as Europe/Warsaw, CET or +02:00;
     `time_zone` where it is empty."""

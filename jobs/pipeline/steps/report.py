@@ -8,9 +8,8 @@ import polars as pl
 
 from features.events import events_before
 from jobs.ingest.schema_drift import schema_changes
-from jobs.ingest.source_records import read_records
+from jobs.ingest.source_records import count_sources
 from jobs.ingest.validation import read_quarantine
-from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
@@ -33,7 +32,6 @@ from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import read_search_result
-from recsys.data.quality import SourceCounts
 from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.report.contents import (
     BlendMember,
@@ -81,7 +79,7 @@ def _gather(context: RunContext) -> Report:
         validation=read_measurements(run, settings, VALIDATION),
         test=read_measurements(run, settings, TEST),
         data=data,
-        sources=_sources(lake),
+        sources=count_sources(lake),
         steps=_steps(run, settings, data),
         examples=(find_new_example(run, lake), *find_examples(run, lake, settings, EXAMPLES - 1)),
         settings=_shown_settings(settings),
@@ -144,21 +142,6 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
         events_per_type=dict(per_type.rows()),
         median_events_per_user=median,
         items_for_most_events=item_count / len(per_item),
-    )
-
-
-def _sources(lake: Lake) -> tuple[SourceCounts, ...]:
-    return tuple(
-        SourceCounts(
-            name=f"{record.table} ({record.file})",
-            rows_read=record.rows,
-            accepted=record.accepted,
-            duplicates=record.duplicates,
-            quarantined=record.quarantined,
-            rules=record.rules,
-            findings=record.findings,
-        )
-        for record in read_records(lake)
     )
 
 

@@ -38,22 +38,30 @@ OTHER_RULES: Final = "other rules"
 MAX_PLOTTED_STEPS = 12
 
 
-def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeSplit) -> str:
-    """Plot the events per day, with the validation and test windows shaded."""
+def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeSplit | None = None) -> str:
+    """Plot the events per day; with a split, the validation and test windows are shaded."""
     days, events = _fill_days(events_per_day)
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(days, events, color=ACCENT, linewidth=1.2)
-        _shade(axes, split.train_end, split.validation_end, alpha=0.5)
-        _shade(axes, split.validation_end, split.as_of, alpha=1.0)
-        # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
-        write_above(axes, "validation", day_number(split.validation_end), align="right", shift=-4)
-        write_above(axes, "test", day_number(split.validation_end), align="left", shift=4)
-        axes.set_xlim(min(days[0], day_number(split.train_end)), day_number(split.as_of))
+        if split is None:
+            axes.set_xlim(days[0], max(days[-1], days[0] + 1))
+        else:
+            _mark_windows(axes, split, days[0])
         _count_axis(axes, max(events))
         day_axis(axes)
         return to_svg(figure, "events")
+
+
+def plot_events_per_hour(events_per_hour: Sequence[int]) -> str:
+    """Plot the events of each of the 24 hours of the day as bars."""
+    with mpl.rc_context(STYLE):
+        figure, axes = draw(height=180)
+        axes.bar(range(len(events_per_hour)), events_per_hour, width=0.8, color=ACCENT)
+        axes.set_xticks(range(0, len(events_per_hour), 6))
+        _count_axis(axes, max(events_per_hour))
+        return to_svg(figure, "hours")
 
 
 def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: date) -> str:
@@ -109,6 +117,16 @@ def _count_axis(axes: Axes, highest: float) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(axis="y", linewidth=0.8, color=LINE)
+
+
+def _mark_windows(axes: Axes, split: TimeSplit, first_day: float) -> None:
+    """Shade the validation and test windows, label them, and end the axis with the test window."""
+    _shade(axes, split.train_end, split.validation_end, alpha=0.5)
+    _shade(axes, split.validation_end, split.as_of, alpha=1.0)
+    # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
+    write_above(axes, "validation", day_number(split.validation_end), align="right", shift=-4)
+    write_above(axes, "test", day_number(split.validation_end), align="left", shift=4)
+    axes.set_xlim(min(first_day, day_number(split.train_end)), day_number(split.as_of))
 
 
 def _shade(axes: Axes, start: datetime, end: datetime, alpha: float) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from recsys.evaluation.comparison.measurement import rank_models
@@ -64,8 +64,44 @@ def render_report(report: Report) -> str:
     """Render the report as one HTML page without external resources."""
     base = report.evaluation.metric.partition("@")[0]
     own, other = _differences(report)
+    return (
+        template_environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            winner=report.winner_on_test,
+            k=report.cutoff,
+            metric=report.evaluation.metric,
+            metric_base=base,
+            metrics=[base, *(metric for metric in METRICS if metric != base)],
+            catalogue_metrics=CATALOGUE_METRICS,
+            segments=SEGMENT_LABELS,
+            min_reliable_users=MIN_RELIABLE_USERS,
+            everyone=ALL,
+            bias_segments=(ALL, LIGHT, HEAVY),
+            examples=report.examples[:MAX_EXAMPLES],
+            example_items=MAX_EXAMPLE_ITEMS,
+            validation=rank_models(report.validation, report.evaluation.metric),
+            test=rank_models(report.test, report.evaluation.metric),
+            own_differences=own,
+            other_differences=other,
+            blend_segments=_blend_segments(report),
+            over_folds=_over_folds(report),
+            steps=[(step, data_text.events_per_second(step)) for step in report.steps],
+            windows=_windows(report),
+            explanations=EXPLANATIONS,
+            origins=screening_text.ORIGINS,
+            sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
+            plots=_plots(report),
+        )
+    )
+
+
+def template_environment(*packages: str) -> Environment:
+    """Return the templates of this package and of others, with the filters that format numbers, dates and names."""
+    loaders = [PackageLoader(package) for package in (*packages, "recsys.evaluation.report")]
     environment = Environment(
-        loader=PackageLoader("recsys.evaluation.report"),
+        loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -73,33 +109,7 @@ def render_report(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= FILTERS  # pyright: ignore[reportUnknownMemberType]
-    return environment.get_template("report.html").render(
-        report=report,
-        winner=report.winner_on_test,
-        k=report.cutoff,
-        metric=report.evaluation.metric,
-        metric_base=base,
-        metrics=[base, *(metric for metric in METRICS if metric != base)],
-        catalogue_metrics=CATALOGUE_METRICS,
-        segments=SEGMENT_LABELS,
-        min_reliable_users=MIN_RELIABLE_USERS,
-        everyone=ALL,
-        bias_segments=(ALL, LIGHT, HEAVY),
-        examples=report.examples[:MAX_EXAMPLES],
-        example_items=MAX_EXAMPLE_ITEMS,
-        validation=rank_models(report.validation, report.evaluation.metric),
-        test=rank_models(report.test, report.evaluation.metric),
-        own_differences=own,
-        other_differences=other,
-        blend_segments=_blend_segments(report),
-        over_folds=_over_folds(report),
-        steps=[(step, data_text.events_per_second(step)) for step in report.steps],
-        windows=_windows(report),
-        explanations=EXPLANATIONS,
-        origins=screening_text.ORIGINS,
-        sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
-        plots=_plots(report),
-    )
+    return environment
 
 
 def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:

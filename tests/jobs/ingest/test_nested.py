@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,34 @@ def test_the_mappings_of_the_documentation_read_such_exports():
     sold = map_source(pl.DataFrame([till, till | {"art": "VERSAND"}]), read_example("till"), Sources())
     assert sold.rows.select("item_id", "price", "quantity").rows() == [("A_1", 1234.5, 2.0)]
     assert sold.rows["timestamp"].dt.strftime("%F %T").to_list() == ["2011-12-31 17:05:00"]
+
+
+VIEWS = pl.DataFrame({"event": ["view"], "anonymous": ["ann"], "properties": [{"sku": "tea"}]})
+VIEW_COLUMNS: dict[str, ColumnMapping] = {
+    "user_id": "COALESCE(account, anonymous)",
+    "item_id": "properties.sku",
+    "event": "event",
+    "timestamp": "'2024-05-01'",
+    "price": "properties.price * 2",
+    "session_id": "context.session",
+    "quantity": "pieces",
+}
+
+
+def test_what_a_file_lacks_is_null_if_the_table_says_so():
+    lenient = Table("log", "events", "*", VIEW_COLUMNS, missing_columns="null", where="kind IS NULL")
+    (row,) = map_source(VIEWS, lenient, Sources()).rows.rows(named=True)
+    assert (row["user_id"], row["item_id"]) == ("ann", "tea")
+    assert (row["price"], row["session_id"], row["quantity"]) == (None, None, None)
+    with pytest.raises(SourceError, match="there is no column 'kind'"):
+        map_source(VIEWS, replace(lenient, missing_columns="error"), Sources())
+    with pytest.raises(SourceError, match=r"'properties\.price' has no field 'price'"):
+        map_source(VIEWS, replace(lenient, missing_columns="error", where=None), Sources())
+
+
+@pytest.mark.parametrize("explode", ["properties.products", "lines", "context.lines"])
+def test_rows_of_a_file_without_the_list_to_explode_have_no_elements(explode: str):
+    columns = VIEW_COLUMNS | {"item_id": f"{explode}.sku"}
+    lines = Table("log", "events", "*", columns, missing_columns="null", explode=explode, where="event = 'order'")
+    mapped = map_source(VIEWS, lines, Sources())
+    assert (mapped.rows.height, mapped.counts.without_elements, mapped.counts.filtered) == (0, 1, 0)
