@@ -107,14 +107,47 @@ def relevant_pairs(
     An event counts when `relevant_events` names it; when that is empty, if its weight is above 0.
     Raises `SettingsError` for a name that is not in `weights`.
     """
+    pairs = _relevant_rows(events, start, end, relevant_events, weights)
+    return pairs.unique().sort(USER_ID, ITEM_ID).collect()
+
+
+def has_returning_user(
+    events: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+    relevant_events: Collection[str],
+    weights: Mapping[str, float],
+    *,
+    exclude_history: bool,
+) -> bool:
+    """Return whether a user with events before `start` has a relevant item from then to `end`.
+
+    With `exclude_history`, an item that the user had before is not relevant. Raises as `relevant_pairs`.
+    """
+    weighed = sorted(name for name, weight in weights.items() if weight)
+    history = in_window(events, None, start).filter(pl.col(EVENT).is_in(weighed))
+    pairs = _relevant_rows(events, start, end, relevant_events, weights)
+    pairs = pairs.join(history.select(USER_ID), on=USER_ID, how="semi")
+    if exclude_history:
+        pairs = pairs.join(history.select(USER_ID, ITEM_ID), on=[USER_ID, ITEM_ID], how="anti")
+    return not pairs.head(1).collect().is_empty()
+
+
+def _relevant_rows(
+    events: pl.LazyFrame,
+    start: datetime | None,
+    end: datetime,
+    relevant_events: Collection[str],
+    weights: Mapping[str, float],
+) -> pl.LazyFrame:
     unknown = sorted(set(relevant_events) - set(weights))
     if unknown:
         raise SettingsError(
             f"evaluation.relevant_events = {unknown[0]!r}: expected names among {', '.join(sorted(weights))}"
         )
     counted = relevant_events or [name for name, weight in weights.items() if weight > 0]
-    pairs = in_window(events, start, end).filter(pl.col(EVENT).is_in(sorted(counted)))
-    return pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID).collect()
+    relevant = in_window(events, start, end).filter(pl.col(EVENT).is_in(sorted(counted)))
+    return relevant.select(USER_ID, ITEM_ID)
 
 
 def sample_users(pairs: pl.DataFrame, max_users: int, seed: int) -> pl.DataFrame:

@@ -38,22 +38,27 @@ OTHER_RULES: Final = "other rules"
 MAX_PLOTTED_STEPS = 12
 
 
-def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeSplit) -> str:
-    """Plot the events per day, with the validation and test windows shaded."""
+def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeSplit | None) -> str:
+    """Plot the events per day, with the validation and test windows shaded, if there are any."""
     days, events = _fill_days(events_per_day)
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(days, events, color=ACCENT, linewidth=1.2)
-        _shade(axes, split.train_end, split.validation_end, alpha=0.5)
-        _shade(axes, split.validation_end, split.as_of, alpha=1.0)
-        # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
-        write_above(axes, "validation", day_number(split.validation_end), align="right", shift=-4)
-        write_above(axes, "test", day_number(split.validation_end), align="left", shift=4)
-        axes.set_xlim(min(days[0], day_number(split.train_end)), day_number(split.as_of))
+        if split is not None:
+            _mark_windows(axes, split, days[0])
         _count_axis(axes, max(events))
         day_axis(axes)
         return to_svg(figure, "events")
+
+
+def _mark_windows(axes: Axes, split: TimeSplit, first_day: float) -> None:
+    _shade(axes, split.train_end, split.validation_end, alpha=0.5)
+    _shade(axes, split.validation_end, split.as_of, alpha=1.0)
+    # Both labels are placed at the boundary of the windows, so that they fit whatever the windows' widths.
+    write_above(axes, "validation", day_number(split.validation_end), align="right", shift=-4)
+    write_above(axes, "test", day_number(split.validation_end), align="left", shift=4)
+    axes.set_xlim(min(first_day, day_number(split.train_end)), day_number(split.as_of))
 
 
 def plot_quarantine(quarantine: QuarantineCounts, first_day: date, last_day: date) -> str:

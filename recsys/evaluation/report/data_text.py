@@ -42,7 +42,7 @@ def events_sentence(report: Report) -> str:
         _mean_per_day([pair for pair in per_day if (pair[0] >= start) == in_test]) for in_test in (False, True)
     )
     sentence = f"The busiest day was {format_day(busiest)} with {count_noun(maximum, 'event')}."
-    if not before or not test:
+    if not report.is_measured or not before or not test:
         return sentence
     change = test / before - 1
     direction = "fewer" if change < 0 else "more"

@@ -1,0 +1,150 @@
+"""The plan step: fit the windows that models are measured on to the history, or say why nothing can be measured."""
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import structlog
+from pydantic import TypeAdapter
+
+from jobs.lake.lake import Lake
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.models import ITEM_KNN, POPULARITY
+from jobs.pipeline.run import Run
+from jobs.pipeline.step_names import PLAN, TEST, VALIDATION
+from recsys.data.measurement_plan import MeasurementPlan, WindowLengths, count_days, fit_windows
+from recsys.data.splits import fold_windows, has_returning_user, require_events, require_folds, time_split
+from recsys.errors import NotEnoughDataError
+from recsys.evaluation.report.plan_text import (
+    describe_short_history,
+    published_sentence,
+    shortened_sentence,
+    unmeasured_sentence,
+)
+from recsys.files import read_json, write_json
+from recsys.schema import TIMESTAMP
+from recsys.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PLAN_FILE: Final = "plan.json"
+
+
+def plan_measurement(context: RunContext) -> RunContext:
+    """Choose the windows of the run; later steps get their lengths, or measure nothing.
+
+    Raises `NotEnoughDataError` if there are no events, or if windows have their configured lengths and one of the
+    cross-validation has no events.
+    """
+    context.write_outputs({PLAN: partial(_write, context=context)})
+    plan = read_plan(context.run)
+    unmeasured = None if plan.obstacle is None else unmeasured_sentence(plan)
+    context.run.update(unmeasured=unmeasured)
+    if unmeasured is not None:
+        log.warning("nothing is measured", run=context.run.id, reason=unmeasured)
+    elif plan.is_shortened:
+        log.warning("windows shortened", run=context.run.id, reason=shortened_sentence(plan))
+    settings = context.settings
+    evaluation = plan.used.apply(settings.evaluation)
+    return replace(context, settings=replace(settings, evaluation=evaluation), is_measured=unmeasured is None)
+
+
+def read_plan(run: Run) -> MeasurementPlan:
+    """Read the windows of a run."""
+    return TypeAdapter(MeasurementPlan).validate_python(read_json(run.directory / PLAN / PLAN_FILE))
+
+
+def describe_plan(run: Run, winner: str) -> tuple[str, ...]:
+    """Return what is to be told of the windows; nothing if they have their configured lengths."""
+    if PLAN not in run.manifest()["steps"]:
+        return ()
+    plan = read_plan(run)
+    if plan.obstacle is not None:
+        return (unmeasured_sentence(plan), published_sentence(winner))
+    return (shortened_sentence(plan),) if plan.is_shortened else ()
+
+
+def unmeasured_winner(settings: Settings) -> str:
+    """Return the model that users get their lists from if nothing is measured.
+
+    It is `item_knn`, which needs no tuning and few events, if `models` names it, otherwise `popularity`.
+    """
+    return ITEM_KNN if ITEM_KNN in settings.models else POPULARITY
+
+
+def _write(directory: Path, context: RunContext) -> None:
+    write_json(directory / PLAN_FILE, asdict(_make_plan(context.lake, context.settings, context.run.as_of)))
+
+
+def _make_plan(lake: Lake, settings: Settings, as_of: datetime) -> MeasurementPlan:
+    first = _first_event(lake, as_of)
+    configured = WindowLengths.of(settings.evaluation)
+    used = fit_windows(configured, count_days(first, as_of))
+    plan = MeasurementPlan(first, as_of, configured, used or configured)
+    if used is None:
+        return replace(plan, obstacle=describe_short_history(plan))
+    obstacle = _find_obstacle(lake, settings, as_of, used)
+    if obstacle is not None:
+        return replace(plan, obstacle=obstacle, used=configured)
+    if used == configured:
+        if configured.folds > 1:
+            require_folds(lake.events(), fold_windows(as_of, settings.evaluation))
+        return plan
+    return replace(plan, used=replace(used, folds=_count_folds(lake, settings, as_of, used)))
+
+
+def _first_event(lake: Lake, as_of: datetime) -> datetime:
+    """Return the time of the first event, which is before `as_of`."""
+    first = lake.events().select(pl.col(TIMESTAMP).min()).collect().item()
+    if not isinstance(first, datetime):
+        raise NotEnoughDataError("there are no events to recommend from: ingest events first")
+    if first >= as_of:
+        raise NotEnoughDataError(
+            f"no event is before {as_of:%Y-%m-%d %H:%M}; the first is at {first:%Y-%m-%d %H:%M}: "
+            "give a later --as-of, or wait for the next night"
+        )
+    return first
+
+
+def _find_obstacle(lake: Lake, settings: Settings, as_of: datetime, lengths: WindowLengths) -> str | None:
+    """Return why models cannot be measured on the windows; None if they can."""
+    split = time_split(as_of, lengths.apply(settings.evaluation))
+    try:
+        require_events(lake.events(), split)
+    except NotEnoughDataError as error:
+        return str(error)
+    windows = {VALIDATION: (split.train_end, split.validation_end), TEST: (split.validation_end, as_of)}
+    for name, (start, end) in windows.items():
+        if not _is_measurable(lake, settings, start, end):
+            names = ", ".join(settings.evaluation.relevant_events) or "any event of positive weight"
+            return (
+                f"no user with events before the {name} window, from {start:%Y-%m-%d} to {end:%Y-%m-%d}, has a "
+                f"relevant item in it, that is, {'a new item with ' if settings.repeat == 'exclude' else ''}{names}"
+            )
+    return None
+
+
+def _is_measurable(lake: Lake, settings: Settings, start: datetime, end: datetime) -> bool:
+    return any(
+        has_returning_user(
+            lake.events(bucket),
+            start,
+            end,
+            settings.evaluation.relevant_events,
+            settings.sources.event_weights,
+            exclude_history=settings.repeat == "exclude",
+        )
+        for bucket in range(lake.buckets)
+    )
+
+
+def _count_folds(lake: Lake, settings: Settings, as_of: datetime, lengths: WindowLengths) -> int:
+    """Count the latest consecutive test windows that models can be measured on, at least the test window itself."""
+    earlier = fold_windows(as_of, lengths.apply(settings.evaluation))[1:]
+    for number, (start, end) in enumerate(earlier, start=1):
+        if not _is_measurable(lake, settings, start, end):
+            return number
+    return lengths.folds
