@@ -45,7 +45,7 @@ class MeasurementPlan:
     as_of: datetime
     configured: WindowLengths
     used: WindowLengths
-    """The configured lengths where they fit, and where nothing is measured."""
+    """The configured lengths if they fit; if nothing is measured, those, and a single test window."""
     obstacle: str | None = None
     """Why nothing can be measured; None if the run measures."""
 

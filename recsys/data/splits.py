@@ -111,7 +111,7 @@ def relevant_pairs(
     return pairs.unique().sort(USER_ID, ITEM_ID).collect()
 
 
-def has_returning_user(
+def count_returning_users(
     events: pl.LazyFrame,
     start: datetime,
     end: datetime,
@@ -119,8 +119,8 @@ def has_returning_user(
     weights: Mapping[str, float],
     *,
     exclude_history: bool,
-) -> bool:
-    """Return whether a user with events before `start` has a relevant item from then to `end`.
+) -> int:
+    """Count the users with events before `start` who have a relevant item from then to `end`.
 
     With `exclude_history`, an item that the user had before is not relevant. Raises as `relevant_pairs`.
     """
@@ -130,7 +130,7 @@ def has_returning_user(
     pairs = pairs.join(history.select(USER_ID), on=USER_ID, how="semi")
     if exclude_history:
         pairs = pairs.join(history.select(USER_ID, ITEM_ID), on=[USER_ID, ITEM_ID], how="anti")
-    return not pairs.head(1).collect().is_empty()
+    return int(pairs.select(pl.col(USER_ID).n_unique()).collect().item())
 
 
 def _relevant_rows(

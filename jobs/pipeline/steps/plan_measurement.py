@@ -16,7 +16,7 @@ from jobs.pipeline.models import ITEM_KNN, POPULARITY
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import PLAN, TEST, VALIDATION
 from recsys.data.measurement_plan import MeasurementPlan, WindowLengths, count_days, fit_windows
-from recsys.data.splits import fold_windows, has_returning_user, require_events, require_folds, time_split
+from recsys.data.splits import count_returning_users, fold_windows, require_events, require_folds, time_split
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.report.plan_text import (
     describe_short_history,
@@ -31,6 +31,8 @@ from recsys.settings import Settings
 log = structlog.get_logger(__name__)
 
 PLAN_FILE: Final = "plan.json"
+MIN_USERS: Final = 10
+"""Users with history and a relevant item that a window needs: with fewer, chance alone would choose the model."""
 
 
 def plan_measurement(context: RunContext) -> RunContext:
@@ -84,11 +86,12 @@ def _make_plan(lake: Lake, settings: Settings, as_of: datetime) -> MeasurementPl
     configured = WindowLengths.of(settings.evaluation)
     used = fit_windows(configured, count_days(first, as_of))
     plan = MeasurementPlan(first, as_of, configured, used or configured)
+    unmeasured = replace(plan, used=replace(configured, folds=1))
     if used is None:
-        return replace(plan, obstacle=describe_short_history(plan))
+        return replace(unmeasured, obstacle=describe_short_history(plan))
     obstacle = _find_obstacle(lake, settings, as_of, used)
     if obstacle is not None:
-        return replace(plan, obstacle=obstacle, used=configured)
+        return replace(unmeasured, obstacle=obstacle)
     if used == configured:
         if configured.folds > 1:
             require_folds(lake.events(), fold_windows(as_of, settings.evaluation))
@@ -118,18 +121,27 @@ def _find_obstacle(lake: Lake, settings: Settings, as_of: datetime, lengths: Win
         return str(error)
     windows = {VALIDATION: (split.train_end, split.validation_end), TEST: (split.validation_end, as_of)}
     for name, (start, end) in windows.items():
-        if not _is_measurable(lake, settings, start, end):
-            names = ", ".join(settings.evaluation.relevant_events) or "any event of positive weight"
-            return (
-                f"no user with events before the {name} window, from {start:%Y-%m-%d} to {end:%Y-%m-%d}, has a "
-                f"relevant item in it, that is, {'a new item with ' if settings.repeat == 'exclude' else ''}{names}"
-            )
+        users = _count_returning_users(lake, settings, start, end)
+        if users < MIN_USERS:
+            return _describe_missing_users(users, name, start, end, settings)
     return None
 
 
-def _is_measurable(lake: Lake, settings: Settings, start: datetime, end: datetime) -> bool:
-    return any(
-        has_returning_user(
+def _describe_missing_users(users: int, name: str, start: datetime, end: datetime, settings: Settings) -> str:
+    events = " or ".join(settings.evaluation.relevant_events) or "any event of positive weight"
+    is_new = " that the user did not have before" if settings.repeat == "exclude" else ""
+    return (
+        f"of the users with events before the {name} window, from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, "
+        f"{users or 'none'} {'have' if users > 1 else 'has'} a relevant item in it (an item{is_new}, by {events}), "
+        f"and a measurement needs {MIN_USERS} such users"
+    )
+
+
+def _count_returning_users(lake: Lake, settings: Settings, start: datetime, end: datetime) -> int:
+    """Count the users whom models can be measured on, bucket by bucket, until there are `MIN_USERS`."""
+    users = 0
+    for bucket in range(lake.buckets):
+        users += count_returning_users(
             lake.events(bucket),
             start,
             end,
@@ -137,14 +149,15 @@ def _is_measurable(lake: Lake, settings: Settings, start: datetime, end: datetim
             settings.sources.event_weights,
             exclude_history=settings.repeat == "exclude",
         )
-        for bucket in range(lake.buckets)
-    )
+        if users >= MIN_USERS:
+            break
+    return users
 
 
 def _count_folds(lake: Lake, settings: Settings, as_of: datetime, lengths: WindowLengths) -> int:
     """Count the latest consecutive test windows that models can be measured on, at least the test window itself."""
     earlier = fold_windows(as_of, lengths.apply(settings.evaluation))[1:]
     for number, (start, end) in enumerate(earlier, start=1):
-        if not _is_measurable(lake, settings, start, end):
+        if _count_returning_users(lake, settings, start, end) < MIN_USERS:
             return number
     return lengths.folds

@@ -44,7 +44,9 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeS
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
-        axes.plot(days, events, color=ACCENT, linewidth=1.2)
+        axes.plot(days, events, color=ACCENT, linewidth=1.2, marker="o" if len(days) == 1 else "")
+        if len(days) == 1:
+            axes.set_xlim(days[0] - 1, days[0] + 1)
         if split is not None:
             _mark_windows(axes, split, days[0])
         _count_axis(axes, max(events))

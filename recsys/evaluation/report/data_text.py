@@ -25,10 +25,13 @@ MIN_TIMED_SECONDS = 0.05  # the throughput of a shorter step is not meaningful
 def data_sentence(report: Report) -> str:
     """State the size of the data and how the events are distributed."""
     data = report.data
+    days = f"from {format_day(data.first_day)} to {format_day(data.last_day)}"
+    if data.first_day == data.last_day:
+        days = f"of {format_day(data.first_day)}"
     return (
-        f"The data contains {format_integer(data.events)} events of {format_integer(data.users)} users on "
-        f"{format_integer(data.items)} items from {format_day(data.first_day)} to {format_day(data.last_day)}. The "
-        f"median user has {format_integer(data.median_events_per_user)} events, and "
+        f"The data contains {count_noun(data.events, 'event')} of {count_noun(data.users, 'user')} on "
+        f"{count_noun(data.items, 'item')} {days}. The "
+        f"median user has {count_noun(round(data.median_events_per_user), 'event')}, and "
         f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events."
     )
 

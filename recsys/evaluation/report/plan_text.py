@@ -27,9 +27,9 @@ def shortened_sentence(plan: MeasurementPlan) -> str:
     """State the lengths of the windows, why they are not the configured ones, and until when."""
     used, configured = plan.used, plan.configured
     sentence = (
-        f"The history has only {count_noun(plan.history_days, 'day')}, so the windows are shortened to "
-        f"{format_percent(MAX_WINDOWS_SHARE)} of it at most: {_describe_lengths(used)} instead of "
-        f"{_describe_lengths(configured)}"
+        f"The history has only {count_noun(plan.history_days, 'day')}, and the windows take at most "
+        f"{format_percent(MAX_WINDOWS_SHARE)} of it: {_describe_lengths(used)}, instead of the configured "
+        f"{configured.validation_days:g} and {configured.test_days:g}"
     )
     if used.folds != configured.folds:
         folds = f"{count_noun(used.folds, 'test window')} instead of {configured.folds}"
@@ -45,7 +45,7 @@ def _expect_measurement(plan: MeasurementPlan) -> str:
             f"The run of {format_day(plan.measured_from)} is the first that can measure, if customers come back by "
             "then."
         )
-    sentence = "A later run measures as soon as customers come back within the windows"
+    sentence = "A later run measures as soon as enough customers come back within its windows"
     if plan.complete_from is None:
         return f"{sentence}."
     return f"{sentence}, which grow with the history until {format_day(plan.complete_from)}."
