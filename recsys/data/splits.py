@@ -125,12 +125,18 @@ def count_returning_users(
     With `exclude_history`, an item that the user had before is not relevant. Raises as `relevant_pairs`.
     """
     weighed = sorted(name for name, weight in weights.items() if weight)
-    history = in_window(events, None, start).filter(pl.col(EVENT).is_in(weighed))
-    pairs = _relevant_rows(events, start, end, relevant_events, weights)
-    pairs = pairs.join(history.select(USER_ID), on=USER_ID, how="semi")
+    pairs = _relevant_rows(events, start, end, relevant_events, weights).unique()
+    history = (
+        in_window(events, None, start)
+        .filter(pl.col(EVENT).is_in(weighed))
+        .select(USER_ID, ITEM_ID)
+        .join(pairs.select(USER_ID).unique(), on=USER_ID, how="semi")
+        .unique()
+    )
+    pairs = pairs.join(history, on=USER_ID, how="semi")
     if exclude_history:
-        pairs = pairs.join(history.select(USER_ID, ITEM_ID), on=[USER_ID, ITEM_ID], how="anti")
-    return int(pairs.select(pl.col(USER_ID).n_unique()).collect().item())
+        pairs = pairs.join(history, on=[USER_ID, ITEM_ID], how="anti")
+    return int(pairs.select(pl.col(USER_ID).n_unique()).collect(engine="streaming").item())
 
 
 def _relevant_rows(

@@ -42,8 +42,8 @@ def shortened_sentence(plan: MeasurementPlan) -> str:
 def _expect_measurement(plan: MeasurementPlan) -> str:
     if plan.measured_from is not None:
         return (
-            f"The run of {format_day(plan.measured_from)} is the first that can measure, if customers come back by "
-            "then."
+            f"The run of {format_day(plan.measured_from)} is the first that can measure, if enough customers come "
+            "back by then."
         )
     sentence = "A later run measures as soon as enough customers come back within its windows"
     if plan.complete_from is None:

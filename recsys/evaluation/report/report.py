@@ -205,7 +205,7 @@ def _screening_sentences(report: Report) -> dict[str, str]:
     if screening is None:
         return {}
     sentences = {
-        "screening": screening_text.screening_sentence(screening),
+        "screening": screening_text.screening_sentence(screening, is_measured=report.is_measured),
         "labels": screening_text.labels_sentence(screening),
     }
     if screening.comparison is not None:

@@ -48,8 +48,9 @@ def test_dates_are_those_of_the_first_run_with_enough_history():
     for first in (datetime(2026, 4, 9, tzinfo=UTC), datetime(2026, 4, 9, 23, 59, tzinfo=UTC)):
         plan = MeasurementPlan(first, as_of, MONTHS, MONTHS, "too short")
         assert plan.history_days == 2
-        assert plan.measured_from == datetime(2026, 4, 13, tzinfo=UTC)
+        measured_from = datetime(2026, 4, 13, tzinfo=UTC)
+        assert plan.measured_from == measured_from
         assert plan.complete_from == datetime(2026, 7, 30, tzinfo=UTC)
-        assert fit_windows(MONTHS, count_days(first, plan.measured_from)) is not None
-        day_before = plan.measured_from - timedelta(days=1)
+        assert fit_windows(MONTHS, count_days(first, measured_from)) is not None
+        day_before = measured_from - timedelta(days=1)
         assert fit_windows(MONTHS, count_days(first, day_before)) is None
