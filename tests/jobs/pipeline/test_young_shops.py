@@ -40,7 +40,7 @@ def write_events(
     shop.mkdir()
     generator = np.random.default_rng(0)
     user = np.arange(events) % users
-    ages = timedelta(days=1) * (days - np.arange(events) * days // events)
+    ages = [timedelta(days=days - number * days // events) for number in range(events)]
     second = generator.integers(seconds, size=events)
     pl.DataFrame(
         {
@@ -73,7 +73,10 @@ def read_report(directory: Path) -> tuple[list[str], list[str]]:
 
 
 def popular(valkey: redis.Redis) -> list[str]:
-    return str((valkey.get(f"recsys:{RUN}:popular") or b"").decode()).split()
+    """Return the published popular list."""
+    listed = valkey.get(f"recsys:{RUN}:popular")
+    assert isinstance(listed, bytes)
+    return listed.decode().split()
 
 
 @pytest.mark.parametrize(
