@@ -27,11 +27,11 @@ def data_sentence(report: Report) -> str:
     data = report.data
     days = f"from {format_day(data.first_day)} to {format_day(data.last_day)}"
     if data.first_day == data.last_day:
-        days = f"of {format_day(data.first_day)}"
+        days = f"on {format_day(data.first_day)}"
     return (
         f"The data contains {count_noun(data.events, 'event')} of {count_noun(data.users, 'user')} on "
-        f"{count_noun(data.items, 'item')} {days}. The "
-        f"median user has {count_noun(round(data.median_events_per_user), 'event')}, and "
+        f"{count_noun(data.items, 'item')} {days}. The median user has "
+        f"{count_noun(round(data.median_events_per_user), 'event')}, and "
         f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events."
     )
 
@@ -64,7 +64,11 @@ def quarantine_sentence(report: Report) -> str:
             by_rule[rule] = by_rule.get(rule, 0) + rows
     quarantined = sum(source.quarantined for source in report.sources)
     if quarantined == 0:
-        return f"All {format_integer(read)} rows passed validation."
+        return (
+            "The only row passed validation."
+            if read == 1
+            else f"All {format_integer(read)} rows passed validation."
+        )
     ordered = sorted(by_rule.items(), key=lambda pair: (-pair[1], pair[0]))
     reasons = [f"{format_integer(rows)} broke “{rule_label(rule)}”" for rule, rows in ordered[:MAX_NAMED_RULES]]
     rest = sum(rows for _, rows in ordered[MAX_NAMED_RULES:])
