@@ -31,8 +31,8 @@ from recsys.settings import Settings
 log = structlog.get_logger(__name__)
 
 PLAN_FILE: Final = "plan.json"
-MIN_USERS: Final = 10
-"""Users with history and a relevant item that a window needs: with fewer, chance alone would choose the model."""
+MIN_USERS: Final = 3
+"""Users with history and a relevant item that a window needs: with fewer, one user would choose the model."""
 
 
 def plan_measurement(context: RunContext) -> RunContext:

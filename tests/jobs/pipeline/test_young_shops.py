@@ -28,7 +28,7 @@ relevant_events = {relevant}
 max_trials = 0
 """
 SHORT = "the history has {}, and a measurement needs 4 days. The run of 14 April 2026 is the first that can measure"
-FEW_USERS = "a relevant item in it (an item, by {}), and a measurement needs 10 such users."
+FEW_USERS = "a relevant item in it (an item, by {}), and a measurement needs 3 such users."
 
 Nightly = Callable[..., subprocess.CompletedProcess[str]]
 
