@@ -60,6 +60,8 @@ class RunStatus:
     status: str
     error: str | None
     winner: str | None
+    unmeasured: str | None
+    """Why models were not measured, and when that is expected; None if they were."""
     seconds: float
     directory: Path
 
@@ -140,6 +142,7 @@ def _run(directory: Path, manifest: dict[str, Any]) -> RunStatus:
         status=manifest["status"],
         error=manifest["error"],
         winner=manifest.get("winner"),
+        unmeasured=manifest.get("unmeasured"),
         seconds=round(sum(step["seconds"] for step in manifest["steps"].values()), 1),
         directory=directory,
     )

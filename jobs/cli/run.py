@@ -108,11 +108,15 @@ def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool)
 def print_result(settings: Settings, result: "RunResult") -> None:
     """Print the measurements and outputs of a run, and its published version."""
     from jobs.pipeline.steps.evaluate import read_measurements
+    from jobs.pipeline.steps.plan_measurement import describe_plan
 
     if result.winner is not None:
         for window in (VALIDATION, TEST):
             measurements = read_measurements(result.run, settings, window)
-            print_measurements(measurements, result.winner, settings.evaluation.metric, window)
+            if measurements:
+                print_measurements(measurements, result.winner, settings.evaluation.metric, window)
+        for sentence in describe_plan(result.run, result.winner):
+            typer.echo(sentence)
     if result.report is not None:
         print_path("Report", result.report)
     if result.published is not None:

@@ -72,6 +72,8 @@ def _print_runs(runs: list[RunStatus]) -> None:
         cells = (run.run_id, state, run.winner or "", str(run.seconds), str(run.directory))
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
+    if runs and runs[0].unmeasured:
+        console.print(f"Run {runs[0].run_id}: {escape(runs[0].unmeasured)}", soft_wrap=True)
 
 
 def _print_schedule(schedule: ScheduleStatus) -> None:

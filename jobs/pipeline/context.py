@@ -23,8 +23,11 @@ class RunContext:
     lake: Lake
     """The lake that the steps read; after the screen step, without the users it flagged."""
     settings: Settings
-    """The configured settings; after the search step, with the models and model settings that it chose."""
+    """The configured settings; after the plan step with the windows that fit the history, and after the search step
+    with the models and model settings that it chose."""
     progress: Progress
+    is_measured: bool = True
+    """Whether models are measured; after the plan step, False if the data do not suffice."""
     unscreened_lake: Lake | None = None
     """The lake with the flagged users; None if no user was flagged."""
     winner: str | None = None

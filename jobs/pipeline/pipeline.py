@@ -17,6 +17,7 @@ from jobs.pipeline.steps.cross_validate import cross_validate
 from jobs.pipeline.steps.evaluate import evaluate_models
 from jobs.pipeline.steps.features import write_features
 from jobs.pipeline.steps.lists import write_lists
+from jobs.pipeline.steps.plan_measurement import plan_measurement
 from jobs.pipeline.steps.publish import publish
 from jobs.pipeline.steps.report import report_file, write_report_page
 from jobs.pipeline.steps.screen import screen
@@ -42,6 +43,7 @@ class Step:
 STEPS: Final = (
     Step("screen", Until.FEATURES, screen),
     Step("features", Until.FEATURES, write_features),
+    Step("plan", Until.TRAIN, plan_measurement),
     Step("search", Until.TRAIN, search_models),
     Step("evaluate", Until.TRAIN, evaluate_models),
     Step("train", Until.TRAIN, train_models),

@@ -5,6 +5,7 @@ from typing import Final
 
 SCREEN: Final = "screen"
 FEATURES: Final = "features"
+PLAN: Final = "evaluation/plan"
 SEARCH: Final = "evaluation/search"
 UNSCREENED: Final = "evaluation/unscreened"
 MODELS: Final = "models"

@@ -107,14 +107,54 @@ def relevant_pairs(
     An event counts when `relevant_events` names it; when that is empty, if its weight is above 0.
     Raises `SettingsError` for a name that is not in `weights`.
     """
+    pairs = _relevant_rows(events, start, end, relevant_events, weights)
+    return pairs.unique().sort(USER_ID, ITEM_ID).collect()
+
+
+def count_returning_users(
+    events: pl.LazyFrame,
+    start: datetime,
+    end: datetime,
+    relevant_events: Collection[str],
+    weights: Mapping[str, float],
+    exclude_events: Collection[str] | None,
+) -> int:
+    """Count the users with events before `start` who have a relevant item from then to `end`.
+
+    An item that the user has after one of `exclude_events` is not relevant; none are named for every event of a
+    weight other than 0, and with None no item is excluded. Raises as `relevant_pairs`.
+    """
+    weighed = sorted(name for name, weight in weights.items() if weight)
+    pairs = _relevant_rows(events, start, end, relevant_events, weights).unique()
+    history = (
+        in_window(events, None, start)
+        .filter(pl.col(EVENT).is_in(weighed))
+        .select(USER_ID, ITEM_ID, EVENT)
+        .join(pairs.select(USER_ID).unique(), on=USER_ID, how="semi")
+        .unique()
+    )
+    pairs = pairs.join(history, on=USER_ID, how="semi")
+    if exclude_events is not None:
+        owned = history.filter(pl.col(EVENT).is_in(sorted(exclude_events or weighed)))
+        pairs = pairs.join(owned, on=[USER_ID, ITEM_ID], how="anti")
+    return int(pairs.select(pl.col(USER_ID).n_unique()).collect(engine="streaming").item())
+
+
+def _relevant_rows(
+    events: pl.LazyFrame,
+    start: datetime | None,
+    end: datetime,
+    relevant_events: Collection[str],
+    weights: Mapping[str, float],
+) -> pl.LazyFrame:
     unknown = sorted(set(relevant_events) - set(weights))
     if unknown:
         raise SettingsError(
             f"evaluation.relevant_events = {unknown[0]!r}: expected names among {', '.join(sorted(weights))}"
         )
     counted = relevant_events or [name for name, weight in weights.items() if weight > 0]
-    pairs = in_window(events, start, end).filter(pl.col(EVENT).is_in(sorted(counted)))
-    return pairs.select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID).collect()
+    relevant = in_window(events, start, end).filter(pl.col(EVENT).is_in(sorted(counted)))
+    return relevant.select(USER_ID, ITEM_ID)
 
 
 def sample_users(pairs: pl.DataFrame, max_users: int, seed: int) -> pl.DataFrame:

@@ -32,9 +32,10 @@ class Evaluation:
 
     validation_days: Days = 28.0
     """Length of the validation window, on which the published model is chosen; it ends where the test window
-    starts."""
+    starts. Both windows are shortened, in proportion, to at most half of a shorter history."""
     test_days: Days = 28.0
-    """Length of the test window, which ends at `as_of`; its results are reported and choose nothing."""
+    """Length of the test window, which ends at `as_of`; its results are reported and choose nothing. It is also
+    shortened for a shorter history."""
     folds: Positive = 1
     """Number of consecutive test windows, each before the next, on which every model is measured to see whether its
     results are stable over time."""

@@ -36,9 +36,9 @@ def compare_unscreened(context: RunContext) -> RunContext:
     """Fit the published models on the events of flagged users too, and compare them with the models as published.
 
     Both are measured on the test window by the relevant items of unflagged users. There is no output if no user was
-    flagged.
+    flagged, and none if the run measures nothing.
     """
-    if context.unscreened_lake is not None:
+    if context.is_measured and context.unscreened_lake is not None:
         context.write_outputs({UNSCREENED: partial(_write, context=context, unscreened=context.unscreened_lake)})
     return context
 

@@ -19,18 +19,12 @@ from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, fold_step
 from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_measurements
-from recsys.data.splits import fold_windows, require_folds
+from recsys.data.splits import fold_windows
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import Fold
 from recsys.files import read_json, write_json
 from recsys.settings import Settings
-
-
-def check_folds(context: RunContext) -> None:
-    """Raise `NotEnoughDataError` for windows without events now rather than after hours of work."""
-    if context.settings.evaluation.folds > 1:
-        require_folds(context.lake.events(), fold_windows(context.run.as_of, context.settings.evaluation))
 
 
 def cross_validate(context: RunContext) -> RunContext:
@@ -39,6 +33,8 @@ def cross_validate(context: RunContext) -> RunContext:
     The evaluate step measures the test window itself. Raises `NotEnoughDataError` for a window in which no user
     with history has relevant items.
     """
+    if not context.is_measured:
+        return context
     earlier_windows = list(enumerate(fold_windows(context.run.as_of, context.settings.evaluation)))[1:]
     for number, (start, end) in earlier_windows:
         window = cache(partial(_prepare, context, start, end))

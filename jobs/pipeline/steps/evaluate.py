@@ -37,8 +37,13 @@ CHOICE_FILE = "choice.json"
 def evaluate_models(context: RunContext) -> RunContext:
     """Measure every model and their blend on both windows, one output for each, and set the winner.
 
-    The blend's weights are chosen on the validation window; nothing is chosen on the test window.
+    The blend's weights are chosen on the validation window; nothing is chosen on the test window. A run that
+    measures nothing publishes its only model.
     """
+    if not context.is_measured:
+        (winner,) = context.settings.models
+        context.run.update(winner=winner)
+        return replace(context, winner=winner)
     split = time_split(context.run.as_of, context.settings.evaluation)
     for name, start, end in (
         (VALIDATION, split.train_end, split.validation_end),

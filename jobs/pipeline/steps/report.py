@@ -30,6 +30,7 @@ from jobs.pipeline.steps.categories import read_categories
 from jobs.pipeline.steps.cross_validate import read_folds
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
+from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import read_search_result
 from recsys.data.splits import fold_windows, time_split
@@ -90,6 +91,7 @@ def _gather(context: RunContext) -> Report:
         schema_changes=tuple(schema_changes(lake)),
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
+        plan=read_plan(run),
     )
 
 
@@ -108,6 +110,8 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
 
 
 def _search(run: Run) -> tuple[SearchedModel, ...]:
+    if SEARCH not in run.manifest()["steps"]:
+        return ()
     return tuple(
         SearchedModel(
             model.name,

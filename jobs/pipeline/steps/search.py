@@ -15,9 +15,9 @@ from jobs.pipeline.evaluation_window import EvaluationWindow, prepare_evaluation
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH
-from jobs.pipeline.steps.cross_validate import check_folds
+from jobs.pipeline.steps.plan_measurement import unmeasured_winner
 from jobs.progress import Progress
-from recsys.data.splits import require_events, time_split
+from recsys.data.splits import time_split
 from recsys.errors import ModelError
 from recsys.evaluation.metrics.ranking import evaluate_lists
 from recsys.files import read_json, write_json
@@ -76,9 +76,11 @@ class SearchResult:
 def search_models(context: RunContext) -> RunContext:
     """Search on the validation window; later steps get the best settings found.
 
-    Raises `NotEnoughDataError` before the search if a window of the evaluation has no events.
+    A run that measures nothing has no search, and the model of `unmeasured_winner` as its only one.
     """
-    check_folds(context)
+    if not context.is_measured:
+        winner = unmeasured_winner(context.settings)
+        return replace(context, settings=replace(context.settings, models=(winner,)))
     context.write_outputs({SEARCH: partial(_write, context=context)})
     return replace(context, settings=apply_search(context.settings, read_search_result(context.run)))
 
@@ -126,7 +128,6 @@ def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> 
 def _write(directory: Path, context: RunContext) -> None:
     lake, settings = context.lake, context.settings
     split = time_split(context.run.as_of, settings.evaluation)
-    require_events(lake.events(), split)
     window = prepare_evaluation_window(lake, settings, split.train_end, split.validation_end)
     result, lists = search(window, settings, context.progress)
     for name, ranked in lists.items():

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from recsys.data.measurement_plan import MeasurementPlan
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import TimeSplit
 from recsys.evaluation.comparison.measurement import ModelMeasurement
@@ -205,7 +206,8 @@ class ScreeningSummary:
 class Report:
     """The report of one run.
 
-    `validation` and `test` measure the same models. The winner is chosen on the first; the second is held out.
+    `validation` and `test` measure the same models, or none if that was not possible. The winner is chosen on the
+    first; the second is held out.
     """
 
     title: str
@@ -229,6 +231,13 @@ class Report:
     categories: CategorySummary | None = None
     screening: ScreeningSummary | None = None
     """None where bot detection is off."""
+    plan: MeasurementPlan | None = None
+    """How the windows were chosen; None if they have their configured lengths."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Return whether models were measured; otherwise `validation` and `test` are empty."""
+        return bool(self.test)
 
     @property
     def cutoff(self) -> int:

@@ -44,10 +44,9 @@ def plot_events_per_day(events_per_day: Sequence[tuple[date, int]], split: TimeS
     with mpl.rc_context(STYLE):
         figure, axes = draw(height=240)
         axes.fill_between(days, events, color=ACCENT, alpha=0.15, linewidth=0)
-        axes.plot(days, events, color=ACCENT, linewidth=1.2)
-        if split is None:
-            axes.set_xlim(days[0], max(days[-1], days[0] + 1))
-        else:
+        axes.plot(days, events, color=ACCENT, linewidth=1.2, marker="o" if len(days) == 1 else "")
+        axes.set_xlim(*((days[0] - 1, days[0] + 1) if len(days) == 1 else (days[0], days[-1])))
+        if split is not None:
             _mark_windows(axes, split, days[0])
         _count_axis(axes, max(events))
         day_axis(axes)

@@ -25,10 +25,13 @@ MIN_TIMED_SECONDS = 0.05  # the throughput of a shorter step is not meaningful
 def data_sentence(report: Report) -> str:
     """State the size of the data and how the events are distributed."""
     data = report.data
+    days = f"from {format_day(data.first_day)} to {format_day(data.last_day)}"
+    if data.first_day == data.last_day:
+        days = f"on {format_day(data.first_day)}"
     return (
-        f"The data contains {format_integer(data.events)} events of {format_integer(data.users)} users on "
-        f"{format_integer(data.items)} items from {format_day(data.first_day)} to {format_day(data.last_day)}. The "
-        f"median user has {format_integer(data.median_events_per_user)} events, and "
+        f"The data contains {count_noun(data.events, 'event')} of {count_noun(data.users, 'user')} on "
+        f"{count_noun(data.items, 'item')} {days}. The median user has "
+        f"{count_noun(round(data.median_events_per_user), 'event')}, and "
         f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events."
     )
 
@@ -42,7 +45,7 @@ def events_sentence(report: Report) -> str:
         _mean_per_day([pair for pair in per_day if (pair[0] >= start) == in_test]) for in_test in (False, True)
     )
     sentence = f"The busiest day was {format_day(busiest)} with {count_noun(maximum, 'event')}."
-    if not before or not test:
+    if not report.is_measured or not before or not test:
         return sentence
     change = test / before - 1
     direction = "fewer" if change < 0 else "more"
@@ -61,7 +64,11 @@ def quarantine_sentence(report: Report) -> str:
             by_rule[rule] = by_rule.get(rule, 0) + rows
     quarantined = sum(source.quarantined for source in report.sources)
     if quarantined == 0:
-        return f"All {format_integer(read)} rows passed validation."
+        return (
+            "The only row passed validation."
+            if read == 1
+            else f"All {format_integer(read)} rows passed validation."
+        )
     ordered = sorted(by_rule.items(), key=lambda pair: (-pair[1], pair[0]))
     reasons = [f"{format_integer(rows)} broke “{rule_label(rule)}”" for rule, rows in ordered[:MAX_NAMED_RULES]]
     rest = sum(rows for _, rows in ordered[MAX_NAMED_RULES:])

@@ -17,6 +17,8 @@ from recsys.evaluation.report.formatting import (
 )
 
 MAX_NAMED_PAIRS = 3
+# Users below which a bootstrap interval is too narrow to call a lead significant.
+MIN_COMPARED_USERS = 10
 
 # Kendall's W from which the ranking of models is called stable, and from which it is called partly stable.
 MIN_STABLE_CONCORDANCE = 0.9
@@ -41,7 +43,7 @@ def winner_sentence(report: Report) -> str:
             f"{lead.runner_up}, the best of the other models."
         )
     ahead = f"{format_metric(lead.difference)} ({share}) above {lead.runner_up}, the second-best model"
-    return f"{report.winner} is the best model: {result}, {ahead}. {_describe_certainty(lead)}"
+    return f"{report.winner} is the best model: {result}, {ahead}. {_describe_certainty(lead, winner.users)}"
 
 
 def test_window_sentence(report: Report) -> str:
@@ -238,6 +240,10 @@ def _describe_pair(pair: Difference, pairs: int) -> str:
     )
 
 
-def _describe_certainty(lead: Lead) -> str:
+def _describe_certainty(lead: Lead, users: int) -> str:
+    if users < MIN_COMPARED_USERS:
+        return (
+            f"Only {count_noun(users, 'user')} could be measured, too few to tell whether the difference is chance."
+        )
     verdict = "statistically significant" if lead.interval[0] > 0 else "not statistically significant"
     return f"The difference is {verdict} (95% confidence interval {format_interval(lead.interval)})."

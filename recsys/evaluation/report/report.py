@@ -18,6 +18,7 @@ from recsys.evaluation.report import (
     data_text,
     formatting,
     model_text,
+    plan_text,
     screening_text,
 )
 from recsys.evaluation.report.contents import Report
@@ -63,13 +64,13 @@ def write_report(path: Path, report: Report) -> None:
 def render_report(report: Report) -> str:
     """Render the report as one HTML page without external resources."""
     base = report.evaluation.metric.partition("@")[0]
-    own, other = _differences(report)
+    own, other = _differences(report) if report.is_measured else ([], [])
     return (
         template_environment()
         .get_template("report.html")
         .render(
             report=report,
-            winner=report.winner_on_test,
+            winner=report.winner_on_test if report.is_measured else None,
             k=report.cutoff,
             metric=report.evaluation.metric,
             metric_base=base,
@@ -88,10 +89,13 @@ def render_report(report: Report) -> str:
             blend_segments=_blend_segments(report),
             over_folds=_over_folds(report),
             steps=[(step, data_text.events_per_second(step)) for step in report.steps],
-            windows=_windows(report),
+            windows=_windows(report) if report.is_measured else [],
             explanations=EXPLANATIONS,
             origins=screening_text.ORIGINS,
-            sentences=_sentences(report) | _category_sentences(report) | _screening_sentences(report),
+            sentences=_sentences(report)
+            | _measurement_sentences(report)
+            | _category_sentences(report)
+            | _screening_sentences(report),
             plots=_plots(report),
         )
     )
@@ -150,8 +154,29 @@ def _windows(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _sentences(report: Report) -> dict[str, str]:
+    return {
+        "data": data_text.data_sentence(report),
+        "events": data_text.events_sentence(report),
+        "quarantine": data_text.quarantine_sentence(report),
+        "quarantine_days": data_text.quarantine_days_sentence(report),
+        "schema": data_text.schema_sentence(report.schema_changes) if report.schema_changes else "",
+        "steps": data_text.steps_sentence(report) if report.steps else "",
+        "memory": data_text.memory_sentence(report) if report.steps else "",
+        "examples": data_text.examples_sentence(report),
+    }
+
+
+def _measurement_sentences(report: Report) -> dict[str, str]:
+    """Return the sentences about measurements, or those about why there are none."""
+    plan = report.plan
+    if not report.is_measured:
+        return {
+            "unmeasured": plan_text.unmeasured_sentence(plan) if plan else "Nothing was measured.",
+            "published": plan_text.published_sentence(report.winner),
+        }
     metric = report.evaluation.metric
     return {
+        "shortened": plan_text.shortened_sentence(plan) if plan and plan.is_shortened else "",
         "winner": model_text.winner_sentence(report),
         "test": model_text.test_window_sentence(report),
         "validation_intervals": model_text.interval_sentence(report.validation, metric),
@@ -171,14 +196,6 @@ def _sentences(report: Report) -> dict[str, str]:
         "popularity": catalogue_text.popularity_sentence(report),
         "lift": catalogue_text.lift_sentence(report),
         "diversity": catalogue_text.diversity_sentence(report),
-        "data": data_text.data_sentence(report),
-        "events": data_text.events_sentence(report),
-        "quarantine": data_text.quarantine_sentence(report),
-        "quarantine_days": data_text.quarantine_days_sentence(report),
-        "schema": data_text.schema_sentence(report.schema_changes) if report.schema_changes else "",
-        "steps": data_text.steps_sentence(report) if report.steps else "",
-        "memory": data_text.memory_sentence(report) if report.steps else "",
-        "examples": data_text.examples_sentence(report),
     }
 
 
@@ -198,7 +215,7 @@ def _screening_sentences(report: Report) -> dict[str, str]:
     if screening is None:
         return {}
     sentences = {
-        "screening": screening_text.screening_sentence(screening),
+        "screening": screening_text.screening_sentence(screening, is_measured=report.is_measured),
         "labels": screening_text.labels_sentence(screening),
     }
     if screening.comparison is not None:
@@ -207,19 +224,10 @@ def _screening_sentences(report: Report) -> dict[str, str]:
 
 
 def _plots(report: Report) -> dict[str, Any]:
-    metric, data = report.evaluation.metric, report.data
-    highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
-    plots = {
-        "validation": plot_models("validation", report.validation, metric, report.winner, highest),
-        "test": plot_models("test", report.test, metric, report.winner, highest),
-        "segments": plot_segments(report.winner_on_test, metric),
-        "tradeoff": plot_tradeoff(report.test, metric, report.winner),
-        "exposure": plot_exposure(report.test, report.winner),
-        "popularity": plot_popularity(report.test, report.winner),
-        "events": plot_events_per_day(data.events_per_day, report.windows),
-    }
-    if report.folds:
-        plots["folds"] = plot_folds(report.folds, metric, report.winner)
+    data, windows = report.data, report.windows if report.is_measured else None
+    plots = {"events": plot_events_per_day(data.events_per_day, windows)}
+    if report.is_measured:
+        plots |= _measurement_plots(report)
     if report.quarantine.per_day:
         plots["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
     if report.steps:
@@ -230,3 +238,19 @@ def _plots(report: Report) -> dict[str, Any]:
             "memory", report.steps, lambda step: step.peak_memory, formatting.format_memory
         )
     return {name: Markup(svg) for name, svg in plots.items()}
+
+
+def _measurement_plots(report: Report) -> dict[str, str]:
+    metric = report.evaluation.metric
+    highest = max(model.intervals[metric][1] for model in (*report.validation, *report.test))
+    plots = {
+        "validation": plot_models("validation", report.validation, metric, report.winner, highest),
+        "test": plot_models("test", report.test, metric, report.winner, highest),
+        "segments": plot_segments(report.winner_on_test, metric),
+        "tradeoff": plot_tradeoff(report.test, metric, report.winner),
+        "exposure": plot_exposure(report.test, report.winner),
+        "popularity": plot_popularity(report.test, report.winner),
+    }
+    if report.folds:
+        plots["folds"] = plot_folds(report.folds, metric, report.winner)
+    return plots

@@ -18,8 +18,11 @@ ORIGINS = {
 }
 
 
-def screening_sentence(screening: ScreeningSummary) -> str:
-    """State how many users were classified as bots, by which source, and what the run did with them."""
+def screening_sentence(screening: ScreeningSummary, *, is_measured: bool = True) -> str:
+    """State how many users were classified as bots, by which source, and what the run did with them.
+
+    A run that measured nothing has no metrics to speak of.
+    """
     flagged = screening.screened_users
     if not flagged:
         return (
@@ -34,19 +37,21 @@ def screening_sentence(screening: ScreeningSummary) -> str:
     origins = [
         f"{format_integer(number)} {ORIGINS[origin]}" for origin, number in screening.by_origin.items() if number
     ]
-    return f"{users} {verb} classified as bots: {join_words(origins)}. {_consequence(screening, events)}"
+    return (
+        f"{users} {verb} classified as bots: {join_words(origins)}. {_consequence(screening, events, is_measured)}"
+    )
 
 
-def _consequence(screening: ScreeningSummary, events: str) -> str:
+def _consequence(screening: ScreeningSummary, events: str, is_measured: bool) -> str:
     if screening.shadow:
         return (
             "The setting anomalies.nightly is shadow, so they are only reported: the models were trained on their "
             f"{events} too, and they get personal lists."
         )
-    return (
-        f"Their {events} were excluded from training, and they get the popular list instead of a personal one. All "
-        "metrics of this report exclude them."
+    sentence = (
+        f"Their {events} were excluded from training, and they get the popular list instead of a personal one."
     )
+    return f"{sentence} All metrics of this report exclude them." if is_measured else sentence
 
 
 def labels_sentence(screening: ScreeningSummary) -> str:

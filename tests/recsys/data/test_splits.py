@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.splits import fold_windows, in_window, relevant_pairs, require_events, require_folds, time_split
+from recsys.data.splits import (
+    count_returning_users,
+    fold_windows,
+    in_window,
+    relevant_pairs,
+    require_events,
+    require_folds,
+    time_split,
+)
 from recsys.errors import NotEnoughDataError, SettingsError
 from recsys.schema import DEFAULT_WEIGHTS, TIMESTAMP_DTYPE
 from recsys.settings import Evaluation
@@ -140,3 +148,44 @@ def test_every_fold_needs_events_in_it_and_before_it(hours_back: list[int], prob
 def test_folds_of_no_events_are_refused():
     with pytest.raises(NotEnoughDataError, match="there are no events to split into test windows"):
         require_folds(frame([]), fold_windows(AS_OF, Evaluation(folds=2)))
+
+
+@pytest.mark.parametrize(
+    ("relevant", "excluded", "expected"),
+    [
+        ((), None, {"same item", "other item", "viewer"}),
+        ((), (), {"other item"}),
+        ((), ("purchase",), {"other item", "viewer"}),
+        (("purchase",), None, {"other item"}),
+    ],
+)
+def test_users_who_return_for_a_relevant_item(
+    relevant: tuple[str, ...], excluded: tuple[str, ...] | None, expected: set[str]
+):
+    start = AS_OF - timedelta(days=5)
+    rows = [
+        ("same item", "a", "purchase", -1),
+        ("same item", "a", "view", 1),
+        ("other item", "a", "view", -1),
+        ("other item", "b", "purchase", 0),
+        ("viewer", "a", "view", -9),
+        ("viewer", "a", "view", 4),
+        ("new", "a", "purchase", 1),
+        ("new", "b", "purchase", 2),
+        ("gone", "a", "purchase", -1),
+        ("too late", "a", "purchase", -1),
+        ("too late", "b", "purchase", 5),
+        ("only seen", "a", "ignored", -1),
+        ("only seen", "b", "purchase", 1),
+    ]
+    events = pl.LazyFrame(
+        [(user, item, event, start + timedelta(days=days)) for user, item, event, days in rows],
+        schema={"user_id": pl.String, "item_id": pl.String, "event": pl.String, "timestamp": TIMESTAMP_DTYPE},
+        orient="row",
+    )
+    weights = {"view": 1.0, "purchase": 5.0, "ignored": 0.0}
+    for user in set(events.collect()["user_id"]):
+        alone = events.filter(pl.col("user_id") == user)
+        users = count_returning_users(alone, start, AS_OF, relevant, weights, excluded)
+        assert users == (user in expected), user
+    assert count_returning_users(events, start, AS_OF, relevant, weights, excluded) == len(expected)

@@ -34,7 +34,7 @@ def test_every_window_is_what_a_run_of_that_day_had_measured(
         "recsys: evaluation.folds = 8: of the test window from 2025-12-20 00:00 to 2026-01-03 00:00, no event "
         f"is before it; the events run from {FIRST_DAY:%Y-%m-%d}"
     )
-    assert not (data_directory / "runs" / RUN / "evaluation").exists()
+    assert not (data_directory / "runs" / RUN / "evaluation" / "search").exists()
 
     done = recsys("--config", settings, "evaluate", "--as-of", AS_OF, "--folds", "3")
     assert done.returncode == 0, done.stderr

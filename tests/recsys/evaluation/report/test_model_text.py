@@ -145,3 +145,12 @@ def test_a_published_model_that_is_not_the_best_is_called_so():
     sentence = model_text.winner_sentence(replace(make_report(), winner="bpr"))
     assert sentence.startswith("bpr is published: its NDCG@20")
     assert sentence.endswith("0.0160 (20%) below als, the best of the other models.")
+
+
+def test_a_lead_on_few_users_is_not_called_significant():
+    report = make_report()
+    few = replace(report, validation=tuple(replace(model, users=9) for model in report.validation))
+    assert "statistically significant" in model_text.winner_sentence(report)
+    assert model_text.winner_sentence(few).endswith(
+        "Only 9 users could be measured, too few to tell whether the difference is chance."
+    )
