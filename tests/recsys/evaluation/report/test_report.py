@@ -113,7 +113,7 @@ def test_every_plot_takes_its_colors_from_the_page(full_page: str):
         "2017. The median user has 512 events, and 12% of the items account for 80% of the events.",
         "The lists of als cover 23% of the catalogue. The 25% most recommended items take half of all",
         "The 2 steps took 2 min 29 s and at most 1.3 GB of memory.",
-        "Items from a user's history are excluded from the lists",
+        "Items that a user has are excluded from the lists",
         "5 November 2017 to 2 December 2017",
         "3 December 2017 to 30 December 2017",
         "als and the other models, NDCG@20 on the test window",
