@@ -68,7 +68,7 @@ SHOPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), WEIGHTS), min_s
 
 
 @every_model
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(events=SHOPS, n=st.integers(0, 9))
 def test_any_shop_gives_lists(name: str, events: list[tuple[int, int, float]], n: int, shop_of: Any):
     some = shop_of([(0, 0, 40.0), *events])

@@ -21,7 +21,7 @@ from recsys.schema import DEFAULT_WEIGHTS
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 HALF_LIFE = 14.0
-EXAMPLES = settings(max_examples=12, deadline=None)
+EXAMPLES = settings(max_examples=20, deadline=None)
 
 ITEMS = pl.DataFrame(
     [

@@ -268,7 +268,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     files=st.lists(ROWS, min_size=1, max_size=3),
     order=st.permutations(range(3)),

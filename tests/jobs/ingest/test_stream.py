@@ -282,7 +282,7 @@ def test_the_state_of_the_stream(valkey: redis.Redis) -> None:
 ACTIONS = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["archive", "killed"])), max_size=20)
 
 
-@hypothesis_settings(deadline=None, max_examples=10)
+@hypothesis_settings(deadline=None, max_examples=15)
 @given(actions=ACTIONS)
 def test_whatever_the_order_each_event_is_in_the_lake_once(
     valkey_address: ServerAddress, tmp_path_factory: pytest.TempPathFactory, actions: list[int | str]

@@ -224,7 +224,7 @@ def write_parquet(directory: Path, rows: list[Event]) -> Path:
 WRITERS = (write_csv, write_json_lines, write_parquet)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(events, min_size=1, max_size=5), st.integers(min_value=1, max_value=6))
 def test_any_valid_events_are_the_same_rows_and_ids_in_every_format(rows: list[Event], chunk_rows: int):
     taken: list[pl.DataFrame] = []

@@ -13,7 +13,7 @@ from tests.serving.conftest import Publish, Shop
 from tests.serving.http.test_openapi import OPERATIONS
 from tests.serving.processes import serving
 
-EXAMPLES = 15
+EXAMPLES = 20
 """Requests of each operation and kind: valid ones, and invalid ones."""
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 CHECKS = [
