@@ -53,6 +53,7 @@ CART: Final = "cart"
 RATING: Final = "rating"
 PURCHASE: Final = "purchase"
 REFUND: Final = "refund"
+RETURNED_PURCHASE: Final = "returned purchase"  # of which no unit is left; not a name that settings give
 
 # Columns of the features that models and reports read.
 CONFIDENCE: Final = "confidence"
@@ -75,6 +76,9 @@ DEFAULT_WEIGHTS: Final = {
     PURCHASE: 5.0,
     REFUND: -5.0,
 }
+
+DEFAULT_DISLIKE_WEIGHT: Final = -3.0
+"""Weight of an event by which a user dislikes an item, where settings give none."""
 
 MAX_ID_LENGTH: Final = 128
 ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{MAX_ID_LENGTH}}}$"

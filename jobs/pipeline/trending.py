@@ -7,9 +7,10 @@ from typing import Final, cast
 
 import polars as pl
 
-from features.events import days_since, decay, events_before, exact_sum
+from features.events import days_since, decay, exact_sum, with_weights
 from jobs.lake.lake import Lake
 from jobs.lake.not_recommendable import open_recommendable_lake
+from jobs.pipeline.event_rules import weighed_buckets
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
@@ -17,7 +18,7 @@ from jobs.progress import Progress
 from recsys.data.trust import trust_from_active_days, trusted_counts
 from recsys.ids import IdMap
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.schema import EVENT, ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.schema import ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, WEIGHT
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.flags import flagged_users
@@ -64,7 +65,8 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
 def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]:
     """Rank the available items that trend at `as_of`."""
     model = cast(Trending, build_configured_model("trending", settings))
-    rates = pl.concat([bucket_rates(lake, bucket, settings, as_of) for bucket in range(lake.buckets)])
+    buckets = weighed_buckets(lake, settings.sources, as_of, since=_first_day(model.config, as_of))
+    rates = pl.concat([bucket_rates(events, settings, model.config, as_of) for events in buckets])
     sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
     if sums.is_empty():
         return []
@@ -75,18 +77,16 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
     return trending_list(trend, item_ids, unavailable, settings.lists.popular_items)
 
 
-def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
-    """Sum the rates of each item over a bucket's users: exact `SUMS`, which add up over buckets.
+def bucket_rates(events: pl.LazyFrame, settings: Settings, config: TrendingConfig, as_of: datetime) -> pl.DataFrame:
+    """Sum the rates of each item over a bucket's events of `weigh_events`: exact `SUMS`, which add up over buckets.
 
     Only events with a positive weight count, and a user counts once per item and day, as in
     `recsys.models.trending`; trusted sums weigh a user by trust.
     """
-    config = cast(Trending, build_configured_model("trending", settings)).config
-    positive_events = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (
-        events_before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
-        .filter(pl.col(EVENT).is_in(sorted(positive_events)))
+        with_weights(events, settings.sources.event_weights)
+        .filter(pl.col(WEIGHT) > 0)
         .select(
             USER_ID,
             ITEM_ID,

@@ -69,6 +69,10 @@ class Keys:
         """String: item ids not to be recommended to a user again, latest first, separated by spaces."""
         return f"{self.namespace}:{version}:history:{{{user_id}}}"
 
+    def disliked(self, version: str, user_id: str) -> str:
+        """String: item ids that a user dislikes, latest first, separated by spaces."""
+        return f"{self.namespace}:{version}:disliked:{{{user_id}}}"
+
     def profile(self, version: str, user_id: str) -> str:
         """String: profile of a user, a JSON object."""
         return f"{self.namespace}:{version}:profile:{{{user_id}}}"
@@ -87,6 +91,8 @@ class Keys:
 
     def session(self, user_id: str) -> str:
         """Sorted set: `<event_id> <item_id> <event>` of a user's latest events -> Unix milliseconds.
+
+        After a purchase or refund with a quantity follow a tab and the quantity.
 
         Expires `serving.session_days` after the last event.
         """

@@ -18,7 +18,17 @@ from recsys.store.keys import TRENDING, Keys
 from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
-from serving.engine.filters import NO_PAGE, Exclusion, Page, Removals, find_exclusions, keep_matching, take_page
+from serving.engine.filters import (
+    NO_PAGE,
+    Exclusion,
+    Page,
+    Removals,
+    find_disliked,
+    find_exclusions,
+    keep_matching,
+    take_page,
+)
+from serving.engine.last_words import without_returned
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
@@ -68,7 +78,10 @@ class Engine:
             redis, keys, catalogue_sync, serving.session_events, serving.cached_users
         )
         self._policy = Policy.from_settings(settings)
-        self._event_weights = settings.sources.event_weights
+        ratings = dict.fromkeys(
+            settings.sources.rating_events, 0.0
+        )  # good or bad by the user's mean, known by night
+        self._event_weights = settings.sources.event_weights | ratings
         self._diversity = serving.diversity
         self._max_per_brand = serving.max_per_brand
         self._max_per_category = serving.max_per_category
@@ -227,7 +240,12 @@ class Engine:
         """Read the neighbors of the session's latest items, in one more round trip."""
         if state.user.flag is not None or not state.is_fresh or not LIST_WEIGHTS[state.request.context].use_session:
             return state
-        acts = [act for act in state.user.acts if act.at_ms <= state.latest_ms]
+        unwanted = find_disliked(state)
+        acts = [
+            act
+            for act in without_returned(state.user.acts)
+            if act.at_ms <= state.latest_ms and act.item_id not in unwanted
+        ]
         anchors = select_anchors(acts, self._event_weights)
         try:
             neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)

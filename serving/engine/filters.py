@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from recsys.schema import CLICK, VIEW
+from recsys.schema import CLICK, PURCHASE, REFUND, VIEW
 from serving.engine.catalogue import Catalogue
+from serving.engine.last_words import disliked_items, without_returned
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER, ItemFilter
@@ -64,14 +65,16 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
     """Exclude items that the user got in the session, forever or until they are likely to be bought again."""
     if not state.user.acts:
         return None
+    acts = without_returned(state.user.acts)
     if state.policy.repeat == "exclude":
         events = state.policy.exclude_events
-        item_ids = {act.item_id for act in state.user.acts if not events or act.event in events}
+        item_ids = {act.item_id for act in acts if (act.event in events if events else act.event != REFUND)}
     else:
         item_ids = {
             act.item_id
-            for act in state.user.purchases
-            if act.at_ms >= state.catalogue.as_of_ms
+            for act in acts
+            if act.event == PURCHASE
+            and act.at_ms >= state.catalogue.as_of_ms
             and state.now_ms < act.at_ms + DAY_MS * _repeat_days(act.item_id, state)
         }
     return Exclusion("bought", item_ids.__contains__) if item_ids else None
@@ -85,6 +88,19 @@ def bought_before(state: RequestState) -> Exclusion | None:
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
 
 
+def disliked(state: RequestState) -> Exclusion | None:
+    """Exclude items that the user dislikes, in the session or before the nightly run, and does not want since."""
+    item_ids = find_disliked(state)
+    return Exclusion("disliked", item_ids.__contains__) if item_ids else None
+
+
+def find_disliked(state: RequestState) -> frozenset[str]:
+    """Return the items that the user of a request dislikes."""
+    user, policy = state.user, state.policy
+    since_ms = state.catalogue.as_of_ms
+    return disliked_items(user.acts, policy.negative_weights, policy.certain_weights, user.disliked, since_ms)
+
+
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
     outside_validity,
@@ -92,6 +108,7 @@ FILTERS: Final[tuple[Filter, ...]] = (
     seen_in_session,
     bought_in_session,
     bought_before,
+    disliked,
 )
 """All filters; an item that several filters exclude is removed for the reason of the first."""
 

@@ -58,6 +58,7 @@ class EventWriter:
         self._stored_id, self._now, self._on_session_change = stored_id, now, on_session_change
         self._guard = guard
         self._weights = settings.sources.event_weights
+        self._value_weights = settings.sources.value_weights
         self._sessions = SessionCommands(settings.serving, keys)
         hash_origin = _unknown_origin if guard is None else guard.origin
         self._parser = EventParser(self._weights, stored_id, hash_origin, keeps_origin=not settings.pseudonym_key)
@@ -111,7 +112,8 @@ class EventWriter:
 
         The guard's commands go in the same round trip, after those that add events; return their replies.
         """
-        entries, logins = collect_entries(events, self._weights), find_logins(events, self._stored_id)
+        entries = collect_entries(events, self._weights, self._value_weights)
+        logins = find_logins(events, self._stored_id)
         commands = [command for user_id, added in entries.items() for command in self._sessions.add(user_id, added)]
         first_guest = len(commands)
         commands += [self._sessions.read_all(guest_id) for _, guest_id in logins]

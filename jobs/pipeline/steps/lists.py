@@ -39,6 +39,7 @@ from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
 from recsys.store.publish.list_files import (
     BOUGHT_WITH_FILE,
+    DISLIKED_FILE,
     HISTORY_FILE,
     ITEMS,
     NAME,
@@ -64,7 +65,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     online_changes = context.lake.online_changes()  # before the items, so that these include all of them
     items = context.lake.items().collect()
     unavailable = unlisted_items(interactions.items, items, run.as_of)
-    exclude = Exclusion(interactions.owned if settings.repeat == "exclude" else None, unavailable)
+    exclude = Exclusion(interactions.excluded(settings.repeat), unavailable)
     popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     users, rows = interactions.shape
@@ -85,7 +86,9 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     with context.progress.task("write histories, profiles and the catalogue") as task:
         bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
         write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items)
-        write_history(directory, interactions, exclude, settings.lists.history_items, task)
+        owned = Exclusion(interactions.owned if settings.repeat == "exclude" else None)
+        write_history(directory, interactions, owned, settings.lists.history_items, task)
+        write_disliked(directory, interactions, settings.lists.history_items, task)
         write_profiles(directory, features, items)
         vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(
@@ -153,15 +156,20 @@ def write_bought_with_lists(
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
     """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
-    blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))
+    blocks = ((rows, _latest_items(interactions, interactions.is_owning, rows, n)) for rows in _blocks(users))
     _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
-def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
-    """Return the item rows that each user got last, each item once, (rows, up to n), padded with -1.
+def write_disliked(directory: Path, interactions: Interactions, n: int, task: Task) -> None:
+    """Write the n items that each user disliked last; without dislikes write no rows."""
+    mask = interactions.is_disliked
+    users = len(interactions.users) if mask.any() else 0
+    blocks = ((rows, _latest_items(interactions, mask, rows, n)) for rows in _blocks(users))
+    _write_list_file(directory / DISLIKED_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
-    A user's items here are those of `interactions.owned`.
-    """
+
+def _latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Rows, n: int) -> Rows:
+    """Return the items of each user's latest events in a mask, each item once, (rows, up to n), padded with -1."""
     start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
     event = slice(int(start), int(end))
     events = {
@@ -171,7 +179,7 @@ def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
     }
     latest = (
         pl.DataFrame(events)
-        .filter(pl.lit(interactions.is_owning[event]))
+        .filter(pl.lit(mask[event]))
         .group_by("user", "item")
         .agg(pl.col("age").min())
         .sort("user", "age", "item")

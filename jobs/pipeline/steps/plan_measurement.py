@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
+from jobs.pipeline.event_rules import weighed_buckets
 from jobs.pipeline.models import ITEM_KNN, POPULARITY
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import PLAN, TEST, VALIDATION
@@ -149,9 +150,9 @@ def _describe_missing_users(users: int, name: str, start: datetime, end: datetim
 def _count_returning_users(lake: Lake, settings: Settings, start: datetime, end: datetime) -> int:
     """Count the users whom models can be measured on, bucket by bucket, until there are `MIN_USERS`."""
     users = 0
-    for bucket in range(lake.buckets):
+    for events in weighed_buckets(lake, settings.sources, end):
         users += count_returning_users(
-            lake.events(bucket),
+            events,
             start,
             end,
             settings.evaluation.relevant_events,
