@@ -1,4 +1,4 @@
-"""Column types and row rules of the tables of the lake: events, items, users, impressions, flags, labels."""
+"""Column types and row rules of the tables of the lake: events, facts, impressions, flags, labels."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,6 +12,7 @@ from recsys.schema import (
     EVENT,
     EVENT_ID,
     FINE,
+    GUEST_ID,
     ID_PATTERN,
     ITEM_ID,
     LABEL,
@@ -107,6 +108,17 @@ class Users(dy.Schema):
     user_id = dy.String()
     attributes = dy.String(nullable=True)
 
+    user_id_is_an_id = _id_rule(USER_ID)
+
+
+class Identities(dy.Schema):
+    """Guests who turned out to be users, one row per guest: `timestamp` is the log-in, in UTC."""
+
+    guest_id = dy.String()
+    user_id = dy.String()
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    guest_id_is_an_id = _id_rule(GUEST_ID)
     user_id_is_an_id = _id_rule(USER_ID)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 EVENT_ID: Final = "event_id"
 USER_ID: Final = "user_id"
+GUEST_ID: Final = "guest_id"
 ITEM_ID: Final = "item_id"
 EVENT: Final = "event"
 TIMESTAMP: Final = "timestamp"
@@ -121,6 +122,12 @@ ONLINE_CHANGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
 }
 """The time of the last change of each item that was made online and archived."""
 USER_DTYPES: Final[Mapping[str, pl.DataType]] = {USER_ID: pl.String(), ATTRIBUTES: pl.String()}
+IDENTITY_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    GUEST_ID: pl.String(),
+    USER_ID: pl.String(),
+    TIMESTAMP: TIMESTAMP_DTYPE,
+}
+"""The user whom each guest turned out to be, and when."""
 IMPRESSION_DTYPES: Final[Mapping[str, pl.DataType]] = {
     REQUEST_ID: pl.String(),
     USER_ID: pl.String(),

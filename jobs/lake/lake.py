@@ -2,7 +2,7 @@
 
     events/bucket=BB/date=YYYY-MM-DD/events.parquet       events with the source and the ingest of each row
     facts/KIND/TABLE.parquet                              what each table says of items and users
-    items.parquet, users.parquet                          the united facts of all tables
+    items.parquet, users.parquet, identities.parquet      the united facts of all tables
     facts/prices.parquet                                  what each item cost, and since when
     facts/online_changes.parquet                          the time of the last online change of each item
     labels.parquet                                        analysts' labels
@@ -25,16 +25,26 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 import structlog
 
 from jobs.lake.event_partitions import IS_CURRENT, NEW, IngestOfEvents
-from jobs.lake.event_writer import DATE, Days, WrittenEvents, partition_files, scan_files, undo_events, write_events
+from jobs.lake.event_writer import (
+    DATE,
+    Days,
+    WrittenEvents,
+    bucket_expression,
+    partition_files,
+    scan_files,
+    undo_events,
+    write_events,
+)
 from jobs.lake.fact_tables import (
     FACT_TABLES,
+    IDENTITIES,
     ONLINE,
     PRICES_FILE,
     last_changes,
@@ -44,6 +54,7 @@ from jobs.lake.fact_tables import (
     write_table_facts,
 )
 from jobs.lake.facts import write_facts
+from jobs.lake.identities import of_guests, resolve_identities, without_guests
 from jobs.lake.prices import prices_at, read_prices
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
@@ -90,6 +101,8 @@ class Lake:
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
     """Items that `events` and `items` leave out."""
+    identities: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+    """Guest and user: guests whose events `events` returns as those of the users that they turned out to be."""
     original: Path | None = None
     """Directory of the lake that this one is a temporary copy of."""
 
@@ -145,12 +158,21 @@ class Lake:
         """Return the same lake without these items and their events."""
         return replace(self, excluded_items=items)
 
+    def joining_guests(self, moment: datetime) -> "Lake":
+        """Return the same lake with the events of guests as those of the users whom they were known as by then."""
+        known = resolve_identities(self.read_identities().collect(), moment)
+        return replace(self, identities=None if known.is_empty() else known)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
-        files = partition_files(self.directory / "events", bucket, since.date() if since else None)
-        if not files:
-            return pl.LazyFrame(schema=EVENT_DTYPES)
-        events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
+        day = since.date() if since else None
+        events = self._stored_events(bucket, day)
+        if self.identities is not None:
+            known = self.identities
+            if bucket is not None:
+                known = known.filter(bucket_expression(self.buckets) == bucket)
+            own = without_guests(events, self.identities)
+            events = pl.concat([own, of_guests(self._stored_events(None, day), known)]) if known.height else own
         return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
 
     def count_events(self) -> int:
@@ -172,6 +194,10 @@ class Lake:
     def prices(self) -> pl.DataFrame:
         """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
         return read_prices(self.directory / PRICES_FILE)
+
+    def read_identities(self) -> pl.LazyFrame:
+        """Return the guests who turned out to be users, in the columns of `IDENTITY_DTYPES`."""
+        return self._table(IDENTITIES)
 
     def users(self) -> pl.LazyFrame:
         """Return the users, in the columns of `USER_DTYPES`."""
@@ -231,7 +257,11 @@ class Lake:
 
     def merge_online_items(self, changes: pl.DataFrame, when: datetime, ingest: int) -> None:
         """Take the non-null values of items changed online after an ingest, one row for each item."""
-        write_online_facts(self.directory, changes, when, ingest)
+        write_online_facts(self.directory, "items", changes, when, ingest)
+
+    def merge_online_identities(self, identities: pl.DataFrame, when: datetime) -> None:
+        """Take the identities of guests who logged in online, as `IDENTITY_DTYPES`, one row for each guest."""
+        write_online_facts(self.directory, IDENTITIES, identities, when, self.last_ingest())
 
     def merge_online_times(self, times: pl.DataFrame) -> None:
         """Take the times of online changes, as `ONLINE_CHANGE_DTYPES`, after the changes themselves."""
@@ -280,6 +310,13 @@ class Lake:
             with atomic_write(files[-1]) as temporary:
                 day_rows.write_parquet(temporary)
         return files
+
+    def _stored_events(self, bucket: int | None, day: date | None) -> pl.LazyFrame:
+        """Return the current events of all users, or of those of a bucket, from a day on."""
+        files = partition_files(self.directory / "events", bucket, day)
+        if not files:
+            return pl.LazyFrame(schema=EVENT_DTYPES)
+        return scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
 
     def _daily_table(self, table: str) -> pl.LazyFrame:
         files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))

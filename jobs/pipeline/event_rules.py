@@ -41,7 +41,11 @@ def event_rules(lake: Lake, sources: Sources, moment: datetime, since: datetime 
 def weighed_buckets(
     lake: Lake, sources: Sources, moment: datetime, since: datetime | None = None
 ) -> Iterator[pl.LazyFrame]:
-    """Yield the events of each bucket before `moment`, from the UTC day of `since` on, as of `weigh_events`."""
+    """Yield the events of each bucket before `moment`, from the UTC day of `since` on, as of `weigh_events`.
+
+    Events of guests who were known as users by then are those of the users.
+    """
+    lake = lake.joining_guests(moment)
     rules = event_rules(lake, sources, moment, since)
     for bucket in range(lake.buckets):
         events = lake.events(bucket, since).select(EVENT_COLUMNS)

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from recsys.schema import DEFAULT_DISLIKE_WEIGHT, DEFAULT_WEIGHTS, RATING
 from recsys.settings.types import STRICT, Days, Name, Positive, Secret, Share, SourceAddress, TimeZone
 
-Kind = Literal["events", "items", "users"]
+Kind = Literal["events", "items", "users", "identities"]
 # A column name, a Polars SQL expression over the columns of the file, or a list of columns.
 ColumnMapping = str | tuple[str, ...]
 NULL_IDS = (
@@ -39,7 +39,7 @@ class Table:
     name: Name
     """Name of the table in quarantine files and reports."""
     kind: Kind
-    """What its rows are: events, items or users."""
+    """What its rows are: events, items, users, or identities of guests who logged in."""
     files: str = ""
     """Glob of the names of the files it reads, such as `transactions*.parquet`; several tables may read one
     file."""

@@ -18,6 +18,7 @@ IMPRESSIONS_FIELD: Final = "impressions"
 ITEM_FIELD: Final = "item"
 FLAG_FIELD: Final = "flag"
 LABEL_FIELD: Final = "label"
+IDENTITY_FIELD: Final = "identity"
 
 
 def popular_name(category: str | None = None) -> str:
@@ -167,7 +168,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: accepted events, impressions, item changes, flags and labels, until they are archived."""
+        """Stream: events, impressions, item changes, flags, labels, identities, until they are archived."""
         return f"{self.namespace}:events"
 
     @property

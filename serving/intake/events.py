@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from recsys.errors import StoreError
+from recsys.schema import GUEST_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
-from recsys.store.keys import EVENT_FIELD, Keys
+from recsys.store.keys import EVENT_FIELD, IDENTITY_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
 from serving.guard.commands import NO_WRITES, GuardWrites
@@ -127,8 +128,12 @@ class EventWriter:
         return replies[first_write:]
 
     async def _merge_session(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
-        """Move the session of a guest who has logged in into the user's session."""
-        await self._redis.execute_each(self._sessions.add(user_id, session))
+        """Move the session of a guest who has logged in into the user's session, and tell the night who it was."""
+        when = datetime.fromtimestamp(self._now(), UTC).isoformat()
+        identity = {GUEST_ID: guest_id, USER_ID: user_id, TIMESTAMP: when}
+        key = self._keys.events
+        append = encode_head(5, "XADD", key, "*", IDENTITY_FIELD) + encode_argument(_encode(identity))
+        await self._redis.execute_each([*self._sessions.add(user_id, session), (key, append)])
         self._on_session_change(user_id, session)
         await self._redis.execute(*self._sessions.remove(guest_id))
 
