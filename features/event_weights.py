@@ -152,7 +152,7 @@ def _weigh_ratings(events: pl.LazyFrame, rules: EventRules) -> pl.LazyFrame:
         pl.when(distance.is_null() | (distance > _TOLERANCE))
         .then(own)
         .when((distance < -pl.col(_DEVIATION) - _TOLERANCE) & (pl.col(_DEVIATION) > 0))
-        .then(-own.abs())
+        .then(-weight(rules.weights).abs())
         .otherwise(0.0)
     )
     return (

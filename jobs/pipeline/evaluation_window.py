@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from jobs.lake.lake import Lake
-from jobs.pipeline.event_rules import weighed_buckets
+from jobs.pipeline.event_rules import weighed_windows
 from jobs.pipeline.interactions import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users
@@ -71,8 +71,9 @@ def prepare_evaluation_window(
 def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: datetime) -> pl.DataFrame:
     """Return the `relevant_pairs` of all users, bucket by bucket; what `end` knows decides what an event says."""
     relevant, weights = settings.evaluation.relevant_events, settings.sources.event_weights
-    buckets = weighed_buckets(lake, settings.sources, end)
-    parts = [relevant_pairs(events, start, end, relevant, weights) for events in buckets]
+    buckets = weighed_windows(lake, settings.sources, start, end)
+    ids = pl.col(USER_ID, ITEM_ID).cast(pl.String)
+    parts = [relevant_pairs(events, start, end, relevant, weights).with_columns(ids) for events in buckets]
     return pl.concat(parts).sort(USER_ID, ITEM_ID)
 
 

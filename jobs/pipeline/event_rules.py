@@ -48,5 +48,22 @@ def weighed_buckets(
     lake = lake.joining_guests(moment)
     rules = event_rules(lake, sources, moment, since)
     for bucket in range(lake.buckets):
-        events = lake.events(bucket, since).select(EVENT_COLUMNS)
-        yield weigh_events(load_events(events, moment), rules)
+        yield _weigh_bucket(lake, bucket, rules, moment, since)
+
+
+def weighed_windows(lake: Lake, sources: Sources, start: datetime, end: datetime) -> Iterator[pl.LazyFrame]:
+    """Yield events of each bucket before `end`, as of `weigh_events`: all from `start` on, and maybe earlier ones.
+
+    Returns take the latest purchases first, so that earlier events change nothing; for ratings, they do.
+    """
+    lake = lake.joining_guests(end)
+    rules = event_rules(lake, sources, end)
+    since = start if rules.shop_ratings.is_empty() else None
+    for bucket in range(lake.buckets):
+        yield _weigh_bucket(lake, bucket, rules, end, since)
+
+
+def _weigh_bucket(
+    lake: Lake, bucket: int, rules: EventRules, moment: datetime, since: datetime | None
+) -> pl.LazyFrame:
+    return weigh_events(load_events(lake.events(bucket, since).select(EVENT_COLUMNS), moment), rules)

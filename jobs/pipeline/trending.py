@@ -89,7 +89,7 @@ def bucket_rates(events: pl.LazyFrame, settings: Settings, config: TrendingConfi
         .filter(pl.col(WEIGHT) > 0)
         .select(
             USER_ID,
-            ITEM_ID,
+            pl.col(ITEM_ID).cast(pl.String),
             days_since(pl.col(TIMESTAMP), as_of).alias(AGE),
             ((age.dt.total_microseconds() - 1) // MICROSECONDS_PER_DAY).alias(DAY),
         )

@@ -119,14 +119,16 @@ def count_returning_users(
     relevant_events: Collection[str],
     weights: Mapping[str, float],
     exclude_events: Collection[str] | None,
+    window: pl.LazyFrame | None = None,
 ) -> int:
     """Count the users with events before `start` who have a relevant item from then to `end`.
 
     An item that the user has after one of `exclude_events` is not relevant; none are named for every event of a
-    weight other than 0, and with None no item is excluded. Raises as `relevant_pairs`.
+    weight other than 0, and with None no item is excluded. `window` are the events of the window, if they are not
+    to be taken from `events`. Raises as `relevant_pairs`.
     """
     weighed = sorted(name for name, weight in weights.items() if weight)
-    pairs = _relevant_rows(events, start, end, relevant_events, weights).unique()
+    pairs = _relevant_rows(events if window is None else window, start, end, relevant_events, weights).unique()
     history = (
         in_window(events, None, start)
         .filter(pl.col(EVENT).is_in(weighed))
