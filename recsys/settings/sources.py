@@ -186,7 +186,7 @@ class Sources:
         """Return the weight of every event name."""
         negative = dict.fromkeys(self.negative_events, DEFAULT_DISLIKE_WEIGHT)
         valued = {name: max(weight for _, weight in points) for name, points in self.value_weights.items()}
-        return DEFAULT_WEIGHTS | negative | valued | self.weights
+        return negative | DEFAULT_WEIGHTS | valued | self.weights
 
     @model_validator(mode="after")
     def _check_events(self) -> "Sources":

@@ -7,12 +7,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.event_weights import EventRules, weigh_events
+from features.event_weights import EventRules
 from features.events import load_events
-from features.item_features import item_features
 from features.returns import take_back_returns
 from features.tables import feature_tables
-from recsys.contract import Events
+from recsys.contract import Events, Items, Users
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 RULES = EventRules(matches_returns=True)
@@ -83,7 +82,14 @@ def test_units_left_are_what_was_bought_less_what_was_returned(steps: list[tuple
     assert [round(number, 9) for number in left] == [round(number, 9) for number in one_by_one(steps)]
 
 
-def test_weight_orders_revenue_and_owning_follow():
+def tables(events: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    """Return the feature tables of one bucket with the returns taken back, without decay."""
+    items = pl.DataFrame([{"item_id": "x"}, {"item_id": "y"}], schema=Items.create_empty().schema)
+    parts = feature_tables([events], items.lazy(), Users.create_empty().lazy(), AS_OF, 1e9, RULES, min_users=1)
+    return {name.partition("/")[0]: table.collect() for part in parts for name, table in part.items()}
+
+
+def test_weight_orders_and_revenue_follow():
     steps = [
         ("purchase", 3, "x"),
         ("refund", 2, "x"),
@@ -91,37 +97,16 @@ def test_weight_orders_revenue_and_owning_follow():
         ("refund", 1, "y"),
         ("view", None, "x"),
     ]
-    items, users = (
-        pl.LazyFrame(schema={"item_id": pl.String, "category": pl.List(pl.String), "brand": pl.String,
-                             "price": pl.Float64, "created_at": pl.Datetime("us", "UTC")}),
-        pl.LazyFrame(schema={"user_id": pl.String, "attributes": pl.String}),
-    )  # fmt: skip
-    bucket, shop = feature_tables([frame(steps)], items, users, AS_OF, 1e9, RULES, min_users=1)
-    profile = bucket["user_profile/bucket=00"].collect().row(0, named=True)
+    found = tables(frame(steps))
+    profile = found["user_profile"].row(0, named=True)
     assert (profile["orders"], profile["spent"], profile["purchases_7d"], profile["refunds_7d"]) == (1, 10.0, 1, 2)
-    pairs = bucket["interactions/bucket=00"].collect()
-    assert [(item, round(weight, 3)) for item, weight in pairs["item_id", "confidence"].rows()] == [
-        ("x", 6.0),
-        ("y", 0.0),
-    ]
-    sequence = bucket["sequences/bucket=00"].collect()
-    assert [row for row in sequence["item_id", "event"].rows() if row[1] == "purchase"] == [("x", "purchase")]
-    features = shop["item_features"].collect()
-    assert features["item_id", "buyers"].rows() == [("x", 1), ("y", 0)] or not features.height
+    confidence = {item: round(weight, 3) for item, weight in found["interactions"]["item_id", "confidence"].rows()}
+    assert confidence == {"x": 6.0, "y": 0.0}
+    assert found["sequences"].filter(event="purchase")["item_id"].to_list() == ["x"]
+    assert found["item_features"]["item_id", "buyers", "events"].rows() == [("x", 1, 2), ("y", 0, 0)]
 
 
 def test_the_refund_rate_counts_those_who_returned_everything():
-    events = weigh_events(
-        load_events(
-            pl.concat([frame([("purchase", 1, "x"), ("refund", 1, "x")]), frame([("purchase", 1, "x")], "b")]),
-            AS_OF,
-        ),
-        RULES,
-    )
-    items = pl.LazyFrame({"item_id": ["x"]}).with_columns(
-        pl.lit(None, pl.List(pl.String)).alias("category"),
-        pl.lit(None, pl.Float64).alias("price"),
-        pl.lit(None, pl.Datetime("us", "UTC")).alias("created_at"),
-    )
-    row = item_features(events, items, AS_OF, 1e9).collect().row(0, named=True)
+    returned, kept = frame([("purchase", 1, "x"), ("refund", 1, "x")]), frame([("purchase", 1, "x")], "b")
+    row = tables(pl.concat([returned, kept]))["item_features"].row(0, named=True)
     assert (row["buyers"], row["refund_rate"]) == (1, 0.5)

@@ -193,7 +193,7 @@ TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolu
         (TABLE.replace('kind = "events"\n', ""), "sources.tables.0.kind is missing"),
         (
             TABLE.replace("events", "orders"),
-            "sources.tables.0.kind = 'orders': Input should be 'events', 'items' or",
+            "sources.tables.0.kind = 'orders': Input should be 'events', 'items', 'users'",
         ),
         (TABLE.replace("orders", "../orders"), "sources.tables.0.name = '../orders': String should match pattern"),
         (TABLE + 'separator = "||"', "sources.tables.0.separator = '||': String should match pattern"),
