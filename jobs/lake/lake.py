@@ -25,23 +25,15 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 import structlog
 
-from jobs.lake.event_partitions import IS_CURRENT, NEW, IngestOfEvents
-from jobs.lake.event_writer import (
-    DATE,
-    Days,
-    WrittenEvents,
-    bucket_expression,
-    partition_files,
-    scan_files,
-    undo_events,
-    write_events,
-)
+from jobs.lake.event_partitions import NEW, IngestOfEvents
+from jobs.lake.event_reader import read_events
+from jobs.lake.event_writer import DATE, Days, WrittenEvents, scan_files, undo_events, write_events
 from jobs.lake.fact_tables import (
     FACT_TABLES,
     IDENTITIES,
@@ -54,7 +46,7 @@ from jobs.lake.fact_tables import (
     write_table_facts,
 )
 from jobs.lake.facts import write_facts
-from jobs.lake.identities import of_guests, resolve_identities, without_guests
+from jobs.lake.identities import resolve_identities
 from jobs.lake.prices import prices_at, read_prices
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
@@ -62,7 +54,6 @@ from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial
 from recsys.pseudonyms import key_check, pseudonym
 from recsys.schema import (
     CHANGED_ONLINE_AT,
-    EVENT_DTYPES,
     FLAG_DTYPES,
     IMPRESSION_DTYPES,
     ITEM_DTYPES,
@@ -160,19 +151,13 @@ class Lake:
 
     def joining_guests(self, moment: datetime) -> "Lake":
         """Return the same lake with the events of guests as those of the users whom they were known as by then."""
-        known = resolve_identities(self.read_identities().collect(), moment)
+        known = resolve_identities(self._table(IDENTITIES).collect(), moment)
         return replace(self, identities=None if known.is_empty() else known)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         day = since.date() if since else None
-        events = self._stored_events(bucket, day)
-        if self.identities is not None:
-            known = self.identities
-            if bucket is not None:
-                known = known.filter(bucket_expression(self.buckets) == bucket)
-            own = without_guests(events, self.identities)
-            events = pl.concat([own, of_guests(self._stored_events(None, day), known)]) if known.height else own
+        events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
         return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
 
     def count_events(self) -> int:
@@ -194,10 +179,6 @@ class Lake:
     def prices(self) -> pl.DataFrame:
         """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
         return read_prices(self.directory / PRICES_FILE)
-
-    def read_identities(self) -> pl.LazyFrame:
-        """Return the guests who turned out to be users, in the columns of `IDENTITY_DTYPES`."""
-        return self._table(IDENTITIES)
 
     def users(self) -> pl.LazyFrame:
         """Return the users, in the columns of `USER_DTYPES`."""
@@ -310,13 +291,6 @@ class Lake:
             with atomic_write(files[-1]) as temporary:
                 day_rows.write_parquet(temporary)
         return files
-
-    def _stored_events(self, bucket: int | None, day: date | None) -> pl.LazyFrame:
-        """Return the current events of all users, or of those of a bucket, from a day on."""
-        files = partition_files(self.directory / "events", bucket, day)
-        if not files:
-            return pl.LazyFrame(schema=EVENT_DTYPES)
-        return scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
 
     def _daily_table(self, table: str) -> pl.LazyFrame:
         files = sorted((self.directory / table).glob(f"{DATE}=*/*.parquet"))
