@@ -17,6 +17,7 @@ from recsys.schema import (
 )
 
 _PAIR: Final = [USER_ID, ITEM_ID]
+_ROW: Final = "row"
 _IS_PURCHASE: Final = "is_purchase"
 _GIVEN: Final = "given"
 _CHANGE: Final = "change"
@@ -38,20 +39,20 @@ def take_back_returns(events: pl.LazyFrame) -> pl.LazyFrame:
     there are. At the same time, purchases come first. A purchase without a quantity above 0 is one unit; such a
     refund is a whole purchase, the latest before it. Purchases without units become `RETURNED_PURCHASE`.
     """
-    left = units_left(events)
-    changed = left.filter(pl.col(_LEFT) < pl.col(_CHANGE)).select(USER_ID, EVENT_ID, _LEFT)
+    numbered = events.with_row_index(_ROW)
+    changed = _units_left(numbered).filter(pl.col(_LEFT) < pl.col(_CHANGE)).select(_ROW, _LEFT)
     is_returned = (pl.col(_LEFT) == 0).fill_null(value=False)
     return (
-        events.join(changed, on=[USER_ID, EVENT_ID], how="left")
+        numbered.join(changed, on=_ROW, how="left")
         .with_columns(
             pl.when(is_returned).then(pl.lit(RETURNED_PURCHASE)).otherwise(EVENT).alias(EVENT),
             pl.coalesce(_LEFT, QUANTITY).alias(QUANTITY),
         )
-        .drop(_LEFT)
+        .drop(_ROW, _LEFT)
     )
 
 
-def units_left(events: pl.LazyFrame) -> pl.LazyFrame:
+def _units_left(events: pl.LazyFrame) -> pl.LazyFrame:
     """Compute the units bought (`change`) and left (`left`) of each purchase of a pair with a refund.
 
     Purchases and refunds move a balance that stays at 0 where a refund exceeds it. A purchase raised it from one
@@ -62,7 +63,9 @@ def units_left(events: pl.LazyFrame) -> pl.LazyFrame:
     is_purchase = pl.col(_IS_PURCHASE)
     lines = (
         events.filter(pl.col(EVENT).is_in([PURCHASE, REFUND]))
-        .select(*_PAIR, EVENT_ID, TIMESTAMP, (pl.col(EVENT) == PURCHASE).alias(_IS_PURCHASE), given.alias(_GIVEN))
+        .select(
+            _ROW, *_PAIR, EVENT_ID, TIMESTAMP, (pl.col(EVENT) == PURCHASE).alias(_IS_PURCHASE), given.alias(_GIVEN)
+        )
         .join(refunded, on=_PAIR, how="semi")
         .sort(*_PAIR, TIMESTAMP, ~is_purchase, EVENT_ID)
     )
@@ -80,8 +83,7 @@ def units_left(events: pl.LazyFrame) -> pl.LazyFrame:
         lines.with_columns(left.alias(_LEFT))
         .filter(is_purchase)
         .select(
-            *_PAIR,
-            EVENT_ID,
+            _ROW,
             _CHANGE,
             pl.when(pl.col(_LEFT) > _MIN_UNITS).then(_LEFT).otherwise(0.0).alias(_LEFT),
         )
