@@ -7,11 +7,14 @@ import typer
 
 from jobs.cli.options import AsJson, AsOf, parse_as_of
 from jobs.cli.render import console, print_json
+from jobs.lake.lake import open_lake
 from jobs.pipeline.run import COMPLETE, Run, list_runs, run_id
 from jobs.progress import show_progress
 from recsys.errors import RunError
+from recsys.schema import AVAILABLE, ITEM_ID, STOCK
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
+from recsys.store.item_changes import follow_catalogue
 from recsys.store.keys import Keys
 from recsys.store.publish.versions import roll_back
 
@@ -44,7 +47,10 @@ def rollback(
     """Make the lists of an older version live again."""
     settings: Settings = context.obj
     client = connect(settings.redis, settings.directory)
-    result = roll_back(client, Keys(settings.redis.namespace), version)
+    keys, lake = Keys(settings.redis.namespace), open_lake(settings)
+    online = lake.online_changes().lazy()
+    items = lake.items().select(ITEM_ID, AVAILABLE, STOCK).join(online, on=ITEM_ID, how="left").collect()
+    result = roll_back(client, keys, version, lambda target: follow_catalogue(client, keys, target, items))
     if as_json:
         print_json(asdict(result))
     else:

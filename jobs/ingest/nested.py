@@ -28,10 +28,10 @@ def explode_rows(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, int]:
     The element is in a column that has the path as its name, its position in `LINE`. A JSON object in place of an
     array is one element; text that is no JSON is one element that is null, so that its row breaks a rule. Raises
     `SourceError` when there is no such column, unless missing ones are null, or when it holds neither lists nor
-    text.
+    text. Rows that have `LINE` are such elements already.
     """
     name = table.explode
-    if name is None:
+    if name is None or LINE in rows.columns:
         return rows, 0
     setting = f"sources.tables.{table.name}.explode"
     if table.missing_columns == "null" and not _leads_to_values(name, rows.schema):
