@@ -158,7 +158,9 @@ def _unreadable_keys(parts: Sequence[StagedTable], key: str, lake: Lake) -> pl.S
             found.append(rejected.select(pl.col(key).drop_nulls()).collect().to_series())
         lines = rejected.select(pl.col(LINE_TEXT).drop_nulls()).collect().to_series()
         if lines.len() and known.len():
-            found.append(lines.str.extract_many(known, overlapping=True).explode().drop_nulls().alias(key))
+            found.append(
+                lines.str.extract_many(known.implode(), overlapping=True).explode().drop_nulls().alias(key)
+            )
     return pl.concat(found).unique()
 
 

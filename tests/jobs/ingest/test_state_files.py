@@ -22,7 +22,7 @@ ADVICE = {
 }
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[1]", "null", "[" * 20_000])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "[" * 20_000])
 @pytest.mark.parametrize("folder", [*ADVICE, "ingests", "buckets.json", "pseudonyms.json"])
 def test_a_damaged_state_file_is_one_line(
     recsys: Callable[..., Any], data_directory: Path, tmp_path: Path, folder: str, content: str
@@ -38,7 +38,11 @@ def test_a_damaged_state_file_is_one_line(
         "[[sources.tables]]\nname = 'log'\nkind = 'events'\nfiles = 'events*'\nwatermark = 'timestamp'\n"
         "columns = { user_id = 'user_id', item_id = 'item_id', event = 'event', timestamp = 'timestamp' }\n"
     )
-    commands = [("ingest", "events.csv")] if folder != "ingests" else [("lake", "ingests"), ("lake", "undo", "1")]
+    commands = (
+        [("ingest", "--full", "events.csv")]
+        if folder != "ingests"
+        else [("lake", "ingests"), ("lake", "undo", "1")]
+    )
     for command in commands:
         ended = recsys("--config", settings, *command, RECSYS_PSEUDONYM_KEY="key")
         line = ended.stderr.splitlines()[-1]

@@ -115,7 +115,7 @@ def test_a_time_is_read_in_forms_that_leave_no_doubt(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["32.12.2011", "31.13.2011", "31.12.11", "2011-12-31 12:05 PST8", "2011-12-31 Nowhere"]
+    "text", ["32.12.2011", "31.13.2011", "31.13.11", "2011-12-31 12:05 PST8", "2011-12-31 Nowhere"]
 )
 def test_other_forms_are_no_times(text: str):
     assert read(text) == [None]
@@ -308,8 +308,7 @@ NEW_YEARS_EVE = datetime(2011, 12, 31, tzinfo=UTC)
     ],
 )
 def test_a_date_with_the_name_of_its_month_or_a_year_of_two_digits_is_read(text: str, time: str, moment: datetime):
-    if (text, time) != ("31.12.11", " 1:05:07 PM"):
-        assert read(f"{text}{time}") == [moment.replace(second=7) if time else moment]
+    assert read(f"{text}{time}") == [moment]
 
 
 def test_every_month_has_its_names():
@@ -327,6 +326,6 @@ def test_every_month_has_its_names():
 
 def test_a_year_of_two_digits_is_read_if_all_such_dates_of_the_column_are_in_that_order():
     assert read("31.12.11", "1.2.70") == [NEW_YEARS_EVE, datetime(1970, 2, 1, tzinfo=UTC)]
-    assert read("11.12.31", "11.12.10") == [None, None] or read("11.13.31", "11.12.10") == [None, None]
+    assert read("11.12.10", "11.13.31") == [None, None]
     assert read("12/31/11") == [None]
     assert read("12/31/11", form="month_first") == read("31/12/11", form="day_first") == [NEW_YEARS_EVE]

@@ -269,6 +269,6 @@ def test_a_bad_row_of_two_increments_is_in_quarantine_once(sqlite: DatabaseServe
     for number in range(3, 6):
         shop.ingest()
         shop.add({number: "11"}, "c d")
-    assert read_quarantined_rows(lake)["event_id"].to_list() == ["1", "2", "3", "4"]
+    assert sorted(read_quarantined_rows(lake)["event_id"]) == ["1", "2", "3", "4"]
     (record,) = latest_counts(lake)
     assert (record.quarantined, record.rules) == (4, {"user_id_is_an_id": 4})

@@ -19,14 +19,20 @@ from jobs.ingest.source_records import read_records
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from jobs.quarantine.retry import Retry, retry
-from recsys.settings import Sources, Table
+from recsys.settings import ColumnMapping, Sources, Table
 from tests.database_servers import DatabaseServer
 from tests.event_stream import EVENT as ONLINE_EVENT
 from tests.event_stream import append, archive_stream
 from tests.ingests import LATEST, KilledError, fail_at_rename, hash_lake, ingest_files, read_quarantined_rows
 from tests.source_files import write_file
 
-COLUMNS = {"user_id": "who", "item_id": "what", "event": "did", "timestamp": "at", "price": "paid"}
+COLUMNS: dict[str, ColumnMapping] = {
+    "user_id": "who",
+    "item_id": "what",
+    "event": "did",
+    "timestamp": "at",
+    "price": "paid",
+}
 NAMES = {"look": "view", "buy": "purchase"}
 WRONG = Table("log", "events", "log*", COLUMNS, events={"look": "view"})
 RIGHT = replace(WRONG, events=NAMES, decimal=",")
@@ -177,7 +183,7 @@ def test_only_the_rows_of_a_rule_a_table_or_a_source_are_read_again(lake: Lake, 
 def test_elements_of_a_list_get_the_ids_that_the_whole_file_gives(lake: Lake, tmp_path: Path):
     lines = [{"sku": "tea", "paid": "2"}, {"sku": "mug", "paid": "2,5"}, {"sku": "tea", "paid": "2"}]
     order = {"who": "ann", "did": "look", "at": "2024-05-01T10:00:00", "lines": lines}
-    columns = COLUMNS | {"item_id": "lines.sku", "price": "lines.paid"}
+    columns: dict[str, ColumnMapping] = COLUMNS | {"item_id": "lines.sku", "price": "lines.paid"}
     table = replace(WRONG, columns=columns, explode="lines", files="orders*")
     file = write_rows(tmp_path / "orders.jsonl", order, order | {"who": "bob"})
     right = Lake(tmp_path / "right", buckets=2)

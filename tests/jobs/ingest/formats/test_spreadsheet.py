@@ -86,13 +86,16 @@ ODS = """<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:
 <table:table-row><table:table-cell office:value-type="string"><text:p>007</text:p></table:table-cell>
 <table:table-cell office:value-type="float" office:value="2.5"><text:p>2.5</text:p></table:table-cell>
 </table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"""
+MANIFEST = """<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">
+<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml"/></manifest:manifest>"""
 XLS = Path(__file__).with_name("book.xls")
 
 
 def test_older_and_open_workbooks_are_read(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.ods", "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-        archive.writestr("content.xml", ODS)
+        archive.writestr("META-INF/manifest.xml", MANIFEST)
+        archive.writestr("content.xml", ODS.replace("\n<", "<"))
     for file in (tmp_path / "a.ods", XLS):
         assert read_rows(file) == ([{"id": "007", "qty": 2.5}], [])
     with pytest.raises(SourceError, match=r"b\.xls: cannot be read as xls: "):
