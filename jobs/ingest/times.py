@@ -9,12 +9,13 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from jobs.ingest.column_readings import ColumnReading, Reader, as_text, read_stepwise
+from jobs.ingest.columns.written_dates import DAY_FIRST, MONTH_FIRST, SLASHED, written_date_readers
 from recsys.errors import SettingsError
 from recsys.schema import MIN_TIMESTAMP, TIMESTAMP_DTYPE
 from recsys.settings import Table
 
 PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
-EXCEL, DAY_FIRST, MONTH_FIRST = "excel", "day_first", "month_first"
+EXCEL: Final = "excel"
 DETECTED = (None, DAY_FIRST, MONTH_FIRST)
 ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -34,22 +35,6 @@ EXCEL_START = int(datetime(1899, 12, 30, tzinfo=UTC).timestamp()) * 10**6  # day
 SECONDS_PER_DAY = 86_400
 SAMPLE_ROWS: Final = 100
 OFFSET = r"^[+-](?:0\d|1[0-4]):?[0-5]\d$"
-DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?[ T]+(.*))?$"
-SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:,?[ T]+(.*))?$"
-SHORT_DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{2})(?:,?[ T]+(.*))?$"
-SHORT_SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{2})(?:,?[ T]+(.*))?$"
-WEEKDAY = r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? +"
-DAY_AND_NAME = r"(?i)^(\d{1,2})(?:st|nd|rd|th|er)?[. /-]+(\p{L}{3,9})\.?[, ./-]+(\d{4}|\d{2})(?:,?[ T]+(.*))?$"
-NAME_AND_DAY = r"(?i)^(\p{L}{3,9})\.?[ /-]+(\d{1,2})(?:st|nd|rd|th)?[, /-]+(\d{4})(?:,?[ T]+(.*))?$"
-MONTHS = (
-    "jan january januar jänner janvier janv", "feb february februar février fevrier févr fév",
-    "mar march märz maerz mär mrz mars", "apr april avril avr", "may mai", "jun june juni juin",
-    "jul july juli juillet juil", "aug august août aout", "sep sept september septembre",
-    "oct october oktober okt octobre", "nov november novembre", "dec december dezember dez décembre decembre déc",
-)  # fmt: skip
-MONTH_NUMBERS = {name: f"{number:02d}" for number, names in enumerate(MONTHS, 1) for name in names.split()}
-YEAR_FIRST = r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})"
-OFFSET_AND_ZONE = r"(?i)((?:[+-]\d{2}:?\d{2}|Z))\[[^\]]+\]$"
 ZONE = r"(?i)^(.*\d)(?: ?([ap]m))? *\[?([a-z][a-z0-9_+-]*(?:/[a-z0-9_+-]+)*)\]?$"
 
 
@@ -169,73 +154,8 @@ def _readers(time_format: str | None, zone: str, dtype: pl.DataType) -> dict[str
         return epochs
     if time_format not in DETECTED:
         return {"": _format_reader([time_format], zone)}
-    written = _written_readers(time_format, zone)
+    written = written_date_readers(_format_reader([*ISO_FORMATS_WITH_OFFSET, *ISO_FORMATS], zone), time_format)
     return written | epochs | {"time zone name": lambda rows: _read_named_zones(rows, written)}
-
-
-def _written_readers(time_format: str | None, zone: str) -> dict[str, Reader]:
-    """Return the readers of dates and times that are written out."""
-    iso = _format_reader([*ISO_FORMATS_WITH_OFFSET, *ISO_FORMATS], zone)
-    readers = {
-        "": iso,
-        "day.month.year": _rewritten(iso, DOTTED, "${3}-${2}-${1} ${4}"),
-        "day.month.year of two digits": _consistent(_rewritten(iso, SHORT_DOTTED, "${3}-${2}-${1} ${4}")),
-        "day and name of the month": _named_month(iso, DAY_AND_NAME, (3, 2, 1)),
-        "name of the month and day": _named_month(iso, NAME_AND_DAY, (3, 1, 2)),
-        "year/month/day": _rewritten(iso, YEAR_FIRST, "${1}-${2}-${3}"),
-        "offset and zone": _rewritten(iso, OFFSET_AND_ZONE, "${1}"),
-    }
-    if time_format == DAY_FIRST:
-        readers["day/month/year"] = _rewritten(iso, SLASHED, "${3}-${2}-${1} ${4}")
-        readers["day/month/year of two digits"] = _rewritten(iso, SHORT_SLASHED, "${3}-${2}-${1} ${4}")
-    if time_format == MONTH_FIRST:
-        readers["month/day/year"] = _rewritten(iso, SLASHED, "${3}-${1}-${2} ${4}")
-        readers["month/day/year of two digits"] = _rewritten(iso, SHORT_SLASHED, "${3}-${1}-${2} ${4}")
-    return readers
-
-
-def _rewritten(reader: Reader, pattern: str, replacement: str) -> Reader:
-    """Return a reader of texts that match a pattern, rewritten."""
-
-    def read(rows: pl.DataFrame) -> pl.Series:
-        text = pl.col("text")
-        rewritten = _with_century(text.str.replace(pattern, replacement)).str.strip_chars()
-        return reader(rows.with_columns(pl.when(text.str.contains(pattern)).then(rewritten)))
-
-    return read
-
-
-def _consistent(reader: Reader) -> Reader:
-    """Return a reader that reads all dates of a column whose order is not certain, or none of them."""
-
-    def read(rows: pl.DataFrame) -> pl.Series:
-        times = reader(rows)
-        is_date = rows["text"].str.contains(SHORT_DOTTED).fill_null(value=False)
-        return times.clear().extend_constant(None, times.len()) if (is_date & times.is_null()).any() else times
-
-    return read
-
-
-def _named_month(reader: Reader, pattern: str, groups: tuple[int, int, int]) -> Reader:
-    """Return a reader of dates with the English, German or French name of the month.
-
-    `groups` are those of year, month and day in the pattern; the fourth one is the time of day.
-    """
-
-    def read(rows: pl.DataFrame) -> pl.Series:
-        text = pl.col("text").str.replace(WEEKDAY, "")
-        year, name, day = (text.str.extract(pattern, group) for group in groups)
-        month = name.str.to_lowercase().replace_strict(MONTH_NUMBERS, default=None, return_dtype=pl.String)
-        time = text.str.extract(pattern, 4).fill_null("").str.replace(r" +([+-]\d{2}:?\d{2})$", "${1}")
-        written = _with_century(pl.format("{}-{}-{} {}", year, month, day, time)).str.strip_chars()
-        return reader(rows.with_columns(written.alias("text")))
-
-    return read
-
-
-def _with_century(text: pl.Expr) -> pl.Expr:
-    """Return dates with the century of a year of two digits, which is between 1970 and 2069."""
-    return text.str.replace(r"^([0-6]\d-)", "20${1}").str.replace(r"^([7-9]\d-)", "19${1}")
 
 
 def _format_reader(formats: list[str], zone: str) -> Reader:
