@@ -14,7 +14,7 @@ from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts
 from jobs.ingest.files import REQUIRED, SCHEMAS
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
-from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows
+from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows, storable_rows
 from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
@@ -122,7 +122,7 @@ class MappedRows:
         rejected = pl.DataFrame({RULES: names}).with_columns(texts)
         if not self.source_rows.width:
             return rejected
-        return rejected.with_columns(self.source_rows[order].to_struct(SOURCE_ROW))
+        return rejected.with_columns(storable_rows(self.source_rows[order]).to_struct(SOURCE_ROW))
 
 
 def check_table(table: Table) -> None:

@@ -84,6 +84,27 @@ def add_nulls(rows: pl.DataFrame, texts: Iterable[str]) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None).alias(name) for name in missing)
 
 
+def storable_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows in types that Parquet has: columns with objects without fields become JSON text."""
+    texts = [
+        pl.when(pl.col(name).is_not_null())
+        .then(pl.struct(pl.col(name).alias("v")).struct.json_encode().str.json_path_match("$.v"))
+        .alias(name)
+        for name, dtype in rows.schema.items()
+        if _has_empty_object(dtype)
+    ]
+    return rows.with_columns(texts)
+
+
+def _has_empty_object(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        fields = _fields(dtype).values()
+        return not fields or any(map(_has_empty_object, fields))
+    if isinstance(dtype, pl.List | pl.Array):
+        return _has_empty_object(dtype.inner if isinstance(dtype.inner, pl.DataType) else dtype.inner())
+    return False
+
+
 def quote_paths(sql: str, columns: Sequence[str]) -> str:
     """Return SQL in which every path that is the name of a column is quoted."""
     return PATH_IN_SQL.sub(lambda match: f'"{match[0]}"' if match["path"] in columns else match[0], sql)

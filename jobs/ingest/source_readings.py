@@ -10,7 +10,7 @@ import polars as pl
 import structlog
 
 from jobs.ingest.mapping import RULES, SOURCE_ROW
-from jobs.ingest.source_records import SourceRecord, quarantine_file, read_record
+from jobs.ingest.source_records import SourceRecord, quarantine_file, read_record, stopped_file
 from jobs.ingest.validation import StagedTable
 from jobs.lake.event_writer import Days, scan_files
 from jobs.lake.lake import Lake
@@ -86,21 +86,33 @@ def valid_rows(staged: StagedTable) -> pl.LazyFrame:
 def write_quarantine(staged: StagedTable, lake: Lake, ingest: int | None) -> None:
     """Write the rejected rows of a source's latest reading, or remove their file if there are none.
 
-    `ingest` is the number of the ingest, None if it stops. An increment by watermark has a file of its own beside
-    those of earlier increments. What undoing the ingest restores is kept.
+    `ingest` is the number of the ingest, None if it stops: then those of the earlier reading stay. An increment by
+    watermark has a file of its own beside those of earlier increments. What undoing the ingest restores is kept.
     """
-    source, is_increment = staged.source.source, staged.source.is_increment
-    file = quarantine_file(lake, source, ingest if is_increment else None)
-    earlier = [] if is_increment else list(file.parent.glob(f"{file.stem}-*.parquet"))
-    if ingest is not None:
-        keep_quarantine(lake.directory, ingest, [file, *earlier])
+    source, stopped = staged.source.source, stopped_file(lake, staged.source.source)
+    if ingest is None:
+        _write_rejected(staged, stopped, None)
+        return
+    file = quarantine_file(lake, source, ingest if staged.source.is_increment else None)
+    earlier = [] if staged.source.is_increment else [each for each in _increments(lake, source) if each != file]
+    keep_quarantine(lake.directory, ingest, [file, *earlier])
+    _write_rejected(staged, file, ingest)
+    for other in (*earlier, stopped):
+        other.unlink(missing_ok=True)
+
+
+def _increments(lake: Lake, source: str) -> list[Path]:
+    """Return the files of rejected rows of the increments of a source."""
+    file = quarantine_file(lake, source)
+    return sorted(file.parent.glob(f"{file.stem}-[0-9]*.parquet"))
+
+
+def _write_rejected(staged: StagedTable, file: Path, ingest: int | None) -> None:
     if staged.rows == staged.valid + staged.repeated:
         file.unlink(missing_ok=True)
-    else:
-        with atomic_write(file) as temporary:
-            rejected_rows(staged).sink_parquet(temporary, metadata=quarantine_metadata(staged, ingest))
-    for other in earlier:
-        other.unlink()
+        return
+    with atomic_write(file) as temporary:
+        rejected_rows(staged).sink_parquet(temporary, metadata=quarantine_metadata(staged, ingest))
 
 
 def rejected_rows(staged: StagedTable) -> pl.LazyFrame:
@@ -120,9 +132,10 @@ def quarantine_metadata(staged: StagedTable, ingest: int | None) -> dict[str, st
 
 def _without_repeated(staged: StagedTable, lake: Lake) -> StagedTable:
     """Leave out rejected rows of an increment that an earlier, overlapping increment put into quarantine."""
-    own = quarantine_file(lake, staged.source.source, lake.last_ingest() + 1)
-    files = own.parent.glob(f"{quarantine_file(lake, staged.source.source).stem}*.parquet")
-    earlier = [file for file in files if file != own]
+    source = staged.source.source
+    own = quarantine_file(lake, source, lake.last_ingest() + 1)  # of an ingest that was killed
+    files = (quarantine_file(lake, source), *_increments(lake, source))
+    earlier = [file for file in files if file != own and file.exists()]
     if not staged.source.is_increment or staged.rows == staged.valid or not earlier:
         return staged
     known = pl.concat([_row_hashes(scan_files([file])).collect() for file in earlier])["hash"].unique().implode()
@@ -207,7 +220,7 @@ def _check_bad_rows(readings: Sequence[SourceReading], lake: Lake, sources: Sour
         for part in parts:
             write_quarantine(part, lake, None)
         rules = ", ".join(f"{rule} ({count:,})" for rule, count in Counter(worst.rules).most_common())
-        place = "above" if lake.original is not None else f"in {quarantine_file(lake, worst.source.source)}"
+        place = "above" if lake.original is not None else f"in {stopped_file(lake, worst.source.source)}"
         raise SourceError(
             f"{worst.source.display_name}: {worst.rows - worst.valid:,} of {worst.rows:,} rows broke rules of "
             f"table {name!r}: {rules}; max_bad_rows = {limit:g} allows {limit:.0%} of a table. "

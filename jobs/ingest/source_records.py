@@ -100,6 +100,11 @@ def quarantine_file(lake: Lake, source: str, ingest: int | None = None) -> Path:
     return lake.directory / "quarantine" / f"{name}.parquet"
 
 
+def stopped_file(lake: Lake, source: str) -> Path:
+    """Return the file of the rejected rows because of which an ingest of a source stopped."""
+    return lake.directory / "quarantine" / f"{_file(lake, source).stem}-stopped.parquet"
+
+
 def store_ingest(
     lake: Lake,
     number: int,

@@ -19,6 +19,7 @@ from jobs.ingest.source_records import read_records
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from jobs.quarantine.retry import Retry, retry
+from recsys.errors import SourceError
 from recsys.settings import ColumnMapping, Sources, Table
 from tests.database_servers import DatabaseServer
 from tests.event_stream import EVENT as ONLINE_EVENT
@@ -283,6 +284,33 @@ def test_rows_that_cannot_be_read_again_stay_with_a_reason(lake: Lake, tmp_path:
     ):
         assert expected in reason
     assert quarantine_of(lake) == quarantine
+
+
+def test_objects_without_fields_are_kept_too(lake: Lake, tmp_path: Path):
+    nested = {"empty": {}, "null": None, "list": [], "deep": {"list": [{"x": {}}], "who": "ann"}}
+    table = replace(WRONG, columns=COLUMNS | {"user_id": "deep.who"})
+    file = write_rows(tmp_path / "log.jsonl", row() | nested, row(did="buy") | nested)
+    ingest_files(lake, file, sources=sources(table, chunk_rows=1))
+    file.unlink()
+    retry_all(lake, replace(table, events=NAMES))
+    assert {(event["user_id"], event["event"]) for event in events_of(lake)} == {
+        ("ann", "view"),
+        ("ann", "purchase"),
+    }
+
+
+def test_an_ingest_that_stops_leaves_the_rows_of_the_one_before_in_quarantine(lake: Lake, tmp_path: Path):
+    file = write_rows(tmp_path / "log.csv", row(), row(did="buy"))
+    ingest_files(lake, file, sources=sources(WRONG))
+    write_rows(file, row(did="dance"))
+    with pytest.raises(SourceError, match=r"rows broke rules .* see the rows in .*-stopped\.parquet"):
+        ingest_files(lake, file, sources=Sources(tables=(WRONG,)))
+    retried = retry_all(lake, RIGHT)
+    assert [(each.ingest, each.rows, each.accepted) for each in retried.files] == [(None, 0, 0), (1, 1, 1)]
+    assert "`recsys ingest` reads the source" in retried.files[0].reason
+    assert [event["event"] for event in events_of(lake)].count("purchase") == 1
+    ingest_files(lake, write_rows(file, row(), row(did="buy", what="mug")), sources=sources(RIGHT))
+    assert list_quarantine(lake) == []
 
 
 def test_with_pseudonyms_no_row_of_the_source_is_kept(tmp_path: Path):
