@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from jobs.lake.state_files import read_state
 from recsys.event_ids import row_hash
 from recsys.files import atomic_write
 from recsys.schema import EVENT_DTYPES, EVENT_ID, SOURCE, TIMESTAMP, USER_ID
@@ -158,7 +159,7 @@ def undo_ingest(
 
 def read_partition(file: Path) -> pl.DataFrame:
     """Read all stored rows of a partition, also those that are not current; empty where there is no file."""
-    return pl.read_parquet(file, glob=False, hive_partitioning=False) if file.exists() else empty_partition()
+    return read_state(file) if file.exists() else empty_partition()
 
 
 def write_partition(file: Path, rows: pl.DataFrame) -> None:

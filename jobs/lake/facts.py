@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from jobs.lake.state_files import read_state
 from recsys.files import atomic_write
 from recsys.schema import AVAILABLE
 
@@ -143,7 +144,7 @@ def read_facts(file: Path, dtypes: Mapping[str, pl.DataType], key: str) -> pl.Da
     schema = fact_dtypes(dtypes, key)
     if not file.exists():
         return pl.DataFrame(schema=schema)
-    stored = pl.read_parquet(file, glob=False, hive_partitioning=False)
+    stored = read_state(file)
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in stored.columns]
     return stored.with_columns(missing).select(*schema)
 

@@ -8,7 +8,7 @@
     labels.parquet                                        analysts' labels
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
     flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
-    quarantine/*.parquet                                  rows that broke a rule, as they were read
+    quarantine/*.parquet                                  rows that broke a rule, as they were read, by source
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table

@@ -12,6 +12,7 @@ from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from recsys.settings import ColumnMapping, Sources, Table
 from tests.ingests import LATEST, write_events
+from tests.source_files import write_file
 
 COLUMNS: dict[str, ColumnMapping] = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
 SOURCES = Sources(tables=(Table("log", "events", "events*", COLUMNS, watermark="timestamp"),))
@@ -49,6 +50,25 @@ def test_a_damaged_state_file_is_one_line(
         assert (ended.returncode, line.startswith("recsys: ")) == (2, True), ended.stderr
         assert is_file or str(file) in line
         assert is_file or ADVICE.get(folder, "rename it to 000001.undone.json") in line
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 no footer PAR1"])
+def test_a_damaged_table_is_one_line(
+    recsys: Callable[..., Any], data_directory: Path, tmp_path: Path, content: bytes
+):
+    lake = Lake(data_directory / "lake")
+    items = write_file(tmp_path / "items.csv", "item_id,price\ntea,2\n")
+    events = write_events(tmp_path / "events.csv", {})
+    ingest((str(events), str(items)), Sources(), lake, LATEST)
+    write_events(tmp_path / "events-2.csv", {"item_id": "mug"})
+    write_file(tmp_path / "items-2.csv", "item_id,price\ntea,3\n")
+    for file in (*lake.directory.glob("events/*/*/*.parquet"), *lake.directory.glob("facts/*.parquet")):
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        ended = recsys("ingest", "events-2.csv", "items-2.csv")
+        assert (ended.returncode, ended.stderr.splitlines()[-1].startswith(f"recsys: {file}: ")) == (2, True)
+        file.write_bytes(whole)
+    assert recsys("ingest", "events-2.csv", "items-2.csv").returncode == 0
 
 
 def test_a_source_whose_record_is_removed_is_read_again(tmp_path: Path):
