@@ -33,6 +33,8 @@ class UndoneIngest:
     """Events in the lake now, minus those before."""
     kept_watermarks: tuple[str, ...] = ()
     """Tables whose watermark a later ingest moved, so that only a full ingest reads the undone rows again."""
+    is_retry: bool = False
+    """Whether it had read rows in quarantine, which are there again."""
 
 
 def undo(lake: Lake, number: int) -> UndoneIngest:
@@ -69,7 +71,8 @@ def undo(lake: Lake, number: int) -> UndoneIngest:
                 replace_before(lake, other, _state_without(ingest, other, list(ingests.values())))
         mark_undone(lake, number)
         kept = sorted(_tables(ingest) & later & stored_watermarks(lake).keys())
-        return UndoneIngest(number, sources, partitions, lake.count_events() - events_before, tuple(kept))
+        events, is_retry = lake.count_events() - events_before, bool(ingest.get("is_retry"))
+        return UndoneIngest(number, sources, partitions, events, tuple(kept), is_retry)
 
 
 def _later_readings(number: int, ingests: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -342,6 +342,8 @@ def test_the_command_shows_what_it_did(recsys: Callable[..., Any], data_director
     assert (shown.returncode, shown.stderr.count("\n") <= 1) == (0, True)
     assert "`recsys lake undo 2` puts the rows back." in shown.stdout
     assert lake.count_events() == 2
+    assert "Its rows are in quarantine again." in recsys("lake", "undo", "2").stdout
+    assert recsys("quarantine", "retry", **wishes).returncode == 0
     refused = recsys("quarantine", "retry", "--table", "orders")
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
         2,
