@@ -173,7 +173,7 @@ FEEDS = st.lists(st.dictionaries(st.sampled_from(["title", "price"]), st.integer
 
 
 @given(FEEDS, st.randoms(use_true_random=False))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_of_files_that_contradict_each_other_the_one_ingested_last_counts(
     feeds: list[dict[str, int]], random: Random
 ):
