@@ -8,7 +8,7 @@
     labels.parquet                                        analysts' labels
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
     flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
-    quarantine/*.parquet                                  rows that broke a rule, as they were read
+    quarantine/*.parquet                                  rows that broke a rule, as they were read, by source
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
@@ -32,7 +32,7 @@ import polars as pl
 import structlog
 
 from jobs.lake.event_partitions import NEW, IngestOfEvents
-from jobs.lake.event_reader import read_events
+from jobs.lake.event_reader import read_events, without
 from jobs.lake.event_writer import DATE, Days, WrittenEvents, scan_files, undo_events, write_events
 from jobs.lake.fact_tables import (
     FACT_TABLES,
@@ -158,7 +158,7 @@ class Lake:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         day = since.date() if since else None
         events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
-        return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        return without(without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
 
     def count_events(self) -> int:
         """Return the number of events."""
@@ -169,7 +169,7 @@ class Lake:
 
         The first price that is known of an item also counts before its time.
         """
-        items = _without(self._table("items"), ITEM_ID, self.excluded_items)
+        items = without(self._table("items"), ITEM_ID, self.excluded_items)
         if at is None:
             return items
         then = prices_at(self.prices(), at).lazy()
@@ -217,18 +217,24 @@ class Lake:
         ingest: int,
         position: int,
         is_complete: bool = False,
+        unreadable: pl.Series | None = None,
     ) -> bool:
         """Take the facts that a table of an ingest gives, as `fact_tables.write_table_facts` describes."""
-        return write_table_facts(self.directory, kind, table, given, when, ingest, position, is_complete)
+        return write_table_facts(
+            self.directory, kind, table, given, when, ingest, position, is_complete, unreadable
+        )
 
     def facts(self, kind: str) -> pl.DataFrame:
         """Return the united facts on items or users, with the table that gave each value."""
         return united_facts(self.directory, kind)
 
-    def undo_writes(self, ingest: int, when: datetime) -> int:
-        """Undo what an ingest wrote to events and facts; return how many partitions of events changed."""
+    def undo_writes(self, ingest: int, when: datetime, later_readings: Mapping[str, int]) -> int:
+        """Undo what an ingest wrote to events and facts; return how many partitions of events changed.
+
+        `later_readings` are the next ingests that replaced all events of a source.
+        """
         undo_facts(self.directory, ingest, when)
-        return undo_events(self.directory / "events", ingest, kept_source=ONLINE)
+        return undo_events(self.directory / "events", ingest, ONLINE, later_readings)
 
     def forget_undo(self, last: int) -> None:
         """Remove what undoing the ingests up to number `last` would need."""
@@ -314,13 +320,6 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
-
-
-def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
-    """Return the rows whose key is not excluded, in their order."""
-    if excluded is None:
-        return rows
-    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
 
 
 def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:

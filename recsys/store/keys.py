@@ -167,6 +167,11 @@ class Keys:
         return f"{self.namespace}:unavailable"
 
     @property
+    def unavailable_since_rollback(self) -> str:
+        """Set: ids that a rollback put into `unavailable`, until the next publish."""
+        return f"{self.namespace}:unavailable_since_rollback"
+
+    @property
     def events(self) -> str:
         """Stream: events, impressions, item changes, flags, labels, identities, until they are archived."""
         return f"{self.namespace}:events"
