@@ -10,9 +10,10 @@ from urllib.parse import quote
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
+from recsys.event_ids import new_id
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from serving.http.errors import REQUEST_ID_HEADER, error_response, new_request_id
+from serving.http.errors import REQUEST_ID_HEADER, error_response
 from serving.http.fast_path import Receive, Scope, Send, answer_fast
 from serving.http.openapi import describe_routes, documentation, page_files
 from serving.http.routes import ROUTES
@@ -133,7 +134,7 @@ def _encoded_id(route: Route, request: Request[Any, Any, Any]) -> bytes:
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:
-    return request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
+    return request.scope.setdefault("state", {}).setdefault("request_id", new_id())
 
 
 def _error_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from serving.http.errors import error_response, new_request_id
+from recsys.event_ids import new_id
+from serving.http.errors import error_response
 from serving.http.routes import ROUTES
 from serving.http.routing import Call, Result, Route
 from serving.http.worker import Worker
@@ -37,7 +38,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
     if match is None:
         return False
     route, encoded_id = match
-    started, request_id = perf_counter(), new_request_id()
+    started, request_id = perf_counter(), new_id()
     call = Call(worker, encoded_id, scope["query_string"], scope["headers"], request_id)
     result: Result | None = None
     try:
