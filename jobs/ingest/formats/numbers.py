@@ -53,6 +53,11 @@ def numbers_of(file: Path, table: Table) -> Numbers:
     return numbers
 
 
+def numbers_in(rows: pl.DataFrame) -> Numbers:
+    """Return a function that gives what columns of text hold in some rows of a delimited file."""
+    return lambda names: {name: _narrowed(NumericColumn(pl.Int64()), rows[name]) for name in names}
+
+
 def with_numbers(
     sql: str,
     expression: pl.Expr,

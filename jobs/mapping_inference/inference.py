@@ -1,0 +1,218 @@
+"""Infer the tables of the settings from samples of a shop's files or database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from jobs.mapping_inference.conclusions import Conclusion, Unused
+from jobs.mapping_inference.events import conclude_events, survey_events
+from jobs.mapping_inference.facts import conclude_items, conclude_users, items_of_events
+from jobs.mapping_inference.names import best_noun
+from jobs.mapping_inference.not_goods import NotGoods, find_not_goods
+from jobs.mapping_inference.questions import NONE, Ask, column_question
+from jobs.mapping_inference.recipes import Recipe, conclude_by_recipe, find_recipe
+from jobs.mapping_inference.roles import Match, assign, guesses
+from jobs.mapping_inference.samples import SourceSample, views
+from jobs.mapping_inference.sql import identifier
+from jobs.mapping_inference.vocabulary import TABLE_EVENTS, TABLE_KINDS
+from recsys.schema import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    EVENT,
+    ITEM_ID,
+    PRICE,
+    QUANTITY,
+    SESSION_ID,
+    STOCK,
+    TEXT,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+)
+from recsys.settings import Kind
+
+FACTS = (TITLE, CATEGORY, BRAND, TEXT, AVAILABLE, STOCK, PRICE)
+MIN_UNIQUE = 0.5
+"""Least share of different ids among the rows of a table of items or users."""
+MIN_KNOWN_ITEMS = 0.5
+"""Share of the items of events that a catalogue has from which the events need not say what the items are."""
+MEANINGS = {USER_ID: "the user or customer", ITEM_ID: "the item", TIMESTAMP: "the time of the event"}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What was concluded from all samples."""
+
+    conclusions: list[Conclusion]
+    unused: list[Unused]
+    not_goods: list[NotGoods] = field(default_factory=list[NotGoods])
+    recipes: tuple[Recipe, ...] = ()
+    """The recipes that some tables are taken from."""
+    notes: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to read a sample: the kind of its rows, and the column of each role."""
+
+    sample: SourceSample
+    kind: Kind
+    matches: Mapping[str, Match]
+    score: float
+
+
+def infer(
+    samples: Sequence[SourceSample], ask: Ask, by_recipe: Sequence[tuple[Recipe, Conclusion]] = ()
+) -> Inference:
+    """Return how samples are read, after tables that are known by recipe; asks for what samples cannot tell."""
+    conclusions = [conclusion for _, conclusion in by_recipe]
+    unused: list[Unused] = []
+    recipes = {recipe.name: recipe for recipe, _ in by_recipe}
+    additional: list[Conclusion] = []
+    for sample in samples:
+        found = find_recipe(sample) if sample.table.query is None else None
+        if found is not None:
+            recipes[found[0].name] = found[0]
+            conclusions += conclude_by_recipe(*found, sample)
+            continue
+        candidate = best_candidate(sample) or _completed(sample, ask)
+        if isinstance(candidate, Unused):
+            unused.append(candidate)
+        elif candidate.kind == "events":
+            columns = survey_events(candidate.sample, candidate.matches)
+            conclusions.append(conclude_events(columns, ask))
+            items = items_of_events(columns, f"{sample.name[:58]}_items")
+            additional += [items] if items is not None else []
+        else:
+            conclude = conclude_items if candidate.kind == "items" else conclude_users
+            conclusions.append(conclude(candidate.sample, candidate.matches))
+    conclusions += [each for each in additional if not _is_covered(each, conclusions)]
+    conclusions, notes = _with_alike_ids(_with_distinct_names(conclusions))
+    if not any(each.table.kind == "events" for each in conclusions):
+        notes.append("no table of events was found: lists need at least one with users, items and times")
+    return Inference(conclusions, unused, find_not_goods(_all_items(conclusions)), tuple(recipes.values()), notes)
+
+
+def best_candidate(sample: SourceSample) -> Candidate | None:
+    """Return the best way to read a sample or a list in it; None if it is none of events, items and users."""
+    found = [
+        candidate
+        for view in views(sample)
+        for judge in (_as_events, _as_items, _as_users)
+        if (candidate := judge(view)) is not None
+    ]
+    return max(found, key=lambda candidate: candidate.score, default=None)
+
+
+def _as_events(sample: SourceSample) -> Candidate | None:
+    matches = assign(sample.profiles, sample.name, "events")
+    if not {ITEM_ID, TIMESTAMP} <= matches.keys() or not {USER_ID, SESSION_ID} & matches.keys():
+        return None
+    is_catalogue = best_noun(sample.name, TABLE_KINDS) == "items" and not {EVENT, QUANTITY} & matches.keys()
+    if is_catalogue and sample.profiles[matches[ITEM_ID].column].distinct_share == 1:
+        return None
+    required = [matches[role].score for role in (USER_ID, SESSION_ID, ITEM_ID, TIMESTAMP) if role in matches]
+    named = 0.3 if best_noun(sample.name, TABLE_EVENTS) else 0.0
+    return Candidate(sample, "events", matches, 1 + sum(required) / 3 + named + 0.1 * len(matches))
+
+
+def _as_items(sample: SourceSample) -> Candidate | None:
+    matches = assign(sample.profiles, sample.name, "items")
+    facts = [role for role in FACTS if role in matches]
+    if ITEM_ID not in matches or not facts:
+        return None
+    if sample.profiles[matches[ITEM_ID].column].distinct_share < MIN_UNIQUE:
+        return None
+    named = 0.5 if best_noun(sample.name, TABLE_KINDS) == "items" else 0.0
+    is_user = best_noun(sample.name, TABLE_KINDS) == "users"
+    score = matches[ITEM_ID].score + 0.1 * len(facts) + named
+    return None if is_user else Candidate(sample, "items", matches, score)
+
+
+def _as_users(sample: SourceSample) -> Candidate | None:
+    matches = assign(sample.profiles, sample.name, "users")
+    named = 0.5 if best_noun(sample.name, TABLE_KINDS) == "users" else 0.0
+    if USER_ID not in matches or sample.profiles[matches[USER_ID].column].distinct_share < 0.9 or not named:
+        return None
+    return Candidate(sample, "users", matches, matches[USER_ID].score + named)
+
+
+def _completed(sample: SourceSample, ask: Ask) -> Candidate | Unused:
+    """Return the sample as events after asking for the one column that it lacks, or why it is not used."""
+    matches = assign(sample.profiles, sample.name, "events")
+    has = {ITEM_ID: ITEM_ID in matches, TIMESTAMP: TIMESTAMP in matches}
+    has[USER_ID] = USER_ID in matches or SESSION_ID in matches
+    missing = [role for role in (USER_ID, ITEM_ID, TIMESTAMP) if not has[role]]
+    lacks = ", ".join(MEANINGS[role] for role in missing)
+    if len(missing) != 1 or missing[0] == TIMESTAMP:
+        return Unused(sample.name, f"no column holds {lacks}")
+    columns = guesses(missing[0], sample.profiles, {match.column for match in matches.values()})
+    answer = ask(column_question(sample.name, MEANINGS[missing[0]], columns)) if columns else NONE
+    if answer == NONE:
+        return Unused(sample.name, f"no column holds {lacks}")
+    return Candidate(sample, "events", {**matches, missing[0]: Match(answer, 1.0, "as answered")}, 1.0)
+
+
+def _is_covered(items: Conclusion, conclusions: list[Conclusion]) -> bool:
+    """Return whether a catalogue has most of the items that a table of events describes."""
+    known = [each.items for each in conclusions if each.table.kind == "items" and each.items is not None]
+    if not known or items.items is None or not items.items.height:
+        return False
+    own = items.items.select(ITEM_ID).unique()
+    found = own.join(pl.concat(known).select(ITEM_ID).unique(), on=ITEM_ID, how="semi")
+    return found.height >= MIN_KNOWN_ITEMS * own.height
+
+
+def _with_distinct_names(conclusions: list[Conclusion]) -> list[Conclusion]:
+    names: set[str] = set()
+    renamed: list[Conclusion] = []
+    for each in conclusions:
+        base = each.table.name
+        candidates = (base, *(f"{base[:60]}_{number}" for number in range(2, 1000)))
+        name = next(candidate for candidate in candidates if candidate not in names)
+        names.add(name)
+        renamed.append(replace(each, table=replace(each.table, name=name)))
+    return renamed
+
+
+def _with_alike_ids(conclusions: list[Conclusion]) -> tuple[list[Conclusion], list[str]]:
+    """Write the ids of items alike in all tables that are no recipe's: in capitals, without white space inside."""
+    items = _all_items(conclusions).select(ITEM_ID).unique()[ITEM_ID]
+    different = items.n_unique() - items.str.to_uppercase().n_unique()
+    spaced = int(items.str.contains(r"\s").sum())
+    notes = (
+        [f"{different:,} ids of items differ from others in their case only, and are read in capitals"]
+        if different
+        else []
+    )
+    notes += [f"{spaced:,} ids of items have white space inside, for which an underscore is read"] if spaced else []
+    changed = [_with_ids(each, bool(different), bool(spaced)) for each in conclusions]
+    return changed, notes
+
+
+def _with_ids(conclusion: Conclusion, is_upper: bool, is_spaced: bool) -> Conclusion:
+    table = conclusion.table
+    if table.kind == "users" or ITEM_ID not in table.columns:
+        return conclusion
+    item = table.columns[ITEM_ID]
+    if is_upper and not conclusion.recipe and isinstance(item, str):
+        table = replace(table, columns={**table.columns, ITEM_ID: f"UPPER({identifier(item)})"})
+    if is_spaced and table.ids == "reject":
+        table = replace(table, ids="underscore")
+    items = conclusion.items
+    if items is not None:
+        text = pl.col(ITEM_ID).str.to_uppercase() if is_upper else pl.col(ITEM_ID)
+        text = text.str.replace_all(r"\s+", "_") if is_spaced else text
+        items = items.with_columns(text)
+    return replace(conclusion, table=table, items=items)
+
+
+def _all_items(conclusions: Sequence[Conclusion]) -> pl.DataFrame:
+    frames = [each.items for each in conclusions if each.items is not None]
+    return (
+        pl.concat(frames)
+        if frames
+        else pl.DataFrame(schema={ITEM_ID: pl.String, TITLE: pl.String, "rows": pl.UInt32})
+    )

@@ -1,0 +1,44 @@
+"""The first rows of a source as the concluded mapping reads them."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from jobs.ingest.formats.numbers import numbers_in
+from jobs.ingest.mapping import map_source
+from jobs.mapping_inference.conclusions import Conclusion
+from recsys.schema import EVENT, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID
+from recsys.settings import Sources
+
+PREVIEW_ROWS = 5
+REPEAT_ROWS = 50_000
+MIN_REPEATS = 0.15
+"""Share of purchases of an item that the user bought on an earlier day, from which items are bought again."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Rows of one table in the columns of the contract."""
+
+    table: str
+    rows: pl.DataFrame
+    """Those that can be read."""
+    unreadable: int
+    """Number of the rows of the sample that cannot be."""
+
+
+def read_sample(conclusion: Conclusion, sources: Sources) -> Preview:
+    """Return the rows of a sample as an ingest maps them; raises as `map_source` does."""
+    raw = conclusion.sample.raw.head(REPEAT_ROWS)
+    is_text = conclusion.sample.table.query is None and pl.String in raw.dtypes
+    mapped = map_source(raw, conclusion.table, sources, numbers=numbers_in(raw) if is_text else None)
+    rows = mapped.readable().drop("row")
+    return Preview(conclusion.table.name, rows, mapped.rows.height - rows.height)
+
+
+def repeat_share(events: pl.DataFrame) -> float | None:
+    """Return the share of purchases of an item that its user bought on an earlier day; None without purchases."""
+    bought = events.filter(pl.col(EVENT) == PURCHASE).with_columns(pl.col(TIMESTAMP).dt.date())
+    days = bought.select(USER_ID, ITEM_ID, TIMESTAMP).drop_nulls().unique()
+    pairs = days.select(USER_ID, ITEM_ID).n_unique() if days.height else 0
+    return (days.height - pairs) / days.height if days.height else None

@@ -1,0 +1,141 @@
+"""Mappings of jobs/examples that fit a shop's files or database exactly."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+from jobs.ingest.formats.numbers import numbers_in
+from jobs.ingest.mapping import map_source
+from jobs.mapping_inference.conclusions import Conclusion
+from jobs.mapping_inference.samples import SourceSample
+from jobs.mapping_inference.survey import survey
+from recsys.errors import RecsysError
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.settings import Settings, Table, load_settings
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FIT_ROWS = 2_000
+MIN_READ = 0.3
+"""Least share of the rows, after the condition of the recipe, that have each required value."""
+NEEDED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,), "users": (USER_ID,)}
+TABLE_OF_QUERY = re.compile(r"(?i)\b(?:FROM|JOIN)\s+(\w+)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A mapping that ships with recsys."""
+
+    name: str
+    title: str
+    """Its first comment, up to the colon."""
+    settings: Settings
+
+
+@cache
+def recipes() -> tuple[Recipe, ...]:
+    """Return all recipes, by name."""
+    return tuple(
+        Recipe(
+            file.stem,
+            file.read_text(encoding="utf-8").partition(":")[0].removeprefix("# "),
+            load_settings(file, {}),
+        )
+        for file in sorted(EXAMPLES.glob("*.toml"))
+    )
+
+
+def find_recipe(sample: SourceSample) -> tuple[Recipe, list[Table]] | None:
+    """Return the recipe whose tables read a sample of files, and those tables; the one that maps most columns."""
+    fitting = [
+        (recipe, tables)
+        for recipe in recipes()
+        if (tables := [table for table in recipe.settings.sources.file_tables if _fits(table, recipe, sample)])
+    ]
+    return max(fitting, key=lambda pair: sum(len(table.columns) for table in pair[1]), default=None)
+
+
+def conclude_by_recipe(recipe: Recipe, tables: list[Table], sample: SourceSample) -> Iterator[Conclusion]:
+    """Yield how a sample is read by the tables of a recipe."""
+    for table in tables:
+        time_format = table.time_format or _time_format(table, sample)
+        read = replace(table, files=sample.table.files, time_format=time_format)
+        yield Conclusion(
+            read,
+            sample,
+            {"recipe": f"the columns are those of {recipe.title}"},
+            _items(read, sample),
+            table.time_zone is None and _has_local_times(table, sample),
+            recipe.name,
+        )
+
+
+def query_recipes(tables: set[str]) -> Iterator[tuple[Recipe, Table]]:
+    """Yield the tables of recipes whose queries read tables of a database that are all there, by their names."""
+    for recipe in recipes():
+        for table in recipe.settings.sources.queries:
+            if set(TABLE_OF_QUERY.findall(table.query or "")) <= tables:
+                yield recipe, table
+
+
+def _title(file: Path) -> str:
+    return file.read_text(encoding="utf-8").partition(":")[0].removeprefix("# ")
+
+
+def _fits(table: Table, recipe: Recipe, sample: SourceSample) -> bool:
+    """Return whether a table reads the required values from the first rows of a sample."""
+    read = replace(table, time_format=table.time_format or _time_format(table, sample))
+    if not _reads_distinct_columns(read, sample):
+        return False
+    raw = sample.raw.head(FIT_ROWS)
+    try:
+        mapped = map_source(raw, read, recipe.settings.sources, numbers=numbers_in(raw))
+    except (RecsysError, pl.exceptions.PolarsError):
+        return False
+    rows = mapped.rows
+    events = set(recipe.settings.sources.event_weights)
+    if not rows.height or (table.kind == "events" and not set(rows[EVENT].drop_nulls().unique()) <= events):
+        return False
+    return all(rows[name].is_not_null().mean() >= MIN_READ for name in NEEDED[table.kind])  # type: ignore[operator]
+
+
+def _reads_distinct_columns(table: Table, sample: SourceSample) -> bool:
+    """Return whether a table names a column of the sample that is no column of the contract, as its own does."""
+    texts = [text for value in table.columns.values() for text in ((value,) if isinstance(value, str) else value)]
+    named = [text for text in texts if text in sample.raw.columns]
+    return table.explode is not None or bool(set(named) - {"user_id", "item_id", "event", "timestamp", "price"})
+
+
+def _time_column(table: Table, sample: SourceSample) -> str | None:
+    mapped = table.columns.get(TIMESTAMP)
+    return mapped if isinstance(mapped, str) and mapped in sample.profiles else None
+
+
+def _time_format(table: Table, sample: SourceSample) -> str | None:
+    column = _time_column(table, sample)
+    return sample.profiles[column].times.time_format if column else None
+
+
+def _has_local_times(table: Table, sample: SourceSample) -> bool:
+    column = _time_column(table, sample)
+    return column is not None and sample.profiles[column].times.is_local
+
+
+def _items(table: Table, sample: SourceSample) -> pl.DataFrame | None:
+    """Return the items of a source, by the mapping of the recipe if that is a column or an expression over it."""
+    item, title = (table.columns.get(name) for name in (ITEM_ID, "title"))
+    if not isinstance(item, str) or sample.table.query is not None or table.explode is not None:
+        return None
+    column = _column_in(item, sample)
+    if column is None:
+        return None
+    return survey(sample, item=column, title=_column_in(title, sample) if isinstance(title, str) else None).items
+
+
+def _column_in(text: str, sample: SourceSample) -> str | None:
+    """Return the only column that an expression names."""
+    named = [name for name in sample.raw.columns if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    return named[-1] if named else None
