@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.text import Text
 
 from jobs.cli.render import console, make_table, print_rows
@@ -88,7 +87,8 @@ def _print_conclusions(drafted: DraftedSettings) -> None:
     inference = drafted.draft.inference
     for conclusion, preview in zip(inference.conclusions, drafted.previews, strict=True):
         _print_conclusion(conclusion)
-        print_rows(f"First rows of {conclusion.table.name}, as they will be read", preview.rows.head(PREVIEW_ROWS))
+        console.print(Text(f"The first rows of {conclusion.table.name}, as they will be read:"), soft_wrap=True)
+        print_rows("", preview.rows.head(PREVIEW_ROWS))
         if preview.unreadable:
             console.print(f"  {preview.unreadable:,} rows of the sample cannot be read; `recsys check` says why")
     notes = [*inference.notes, *(f"{each.name} is not read: {each.reason}" for each in inference.unused)]
@@ -104,9 +104,8 @@ def _print_conclusion(conclusion: Conclusion) -> None:
     table = conclusion.table
     source = table.files or f"connection {table.connection}"
     recipe = f", by the recipe {conclusion.recipe}" if conclusion.recipe else ""
-    shown = make_table(
-        escape(f"{table.name}: {table.kind} from {source}{recipe}"), "column", "read from", "because"
-    )
+    console.print(Text(f"{table.name}: {table.kind} from {source}{recipe}", "bold"), soft_wrap=True)
+    shown = make_table("", "column", "read from", "because")
     for name, mapped in table.columns.items():
         read_from = mapped if isinstance(mapped, str) else ", ".join(mapped)
         shown.add_row(*map(Text, (name, read_from, conclusion.reasons.get(name, ""))))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import wrap
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from recsys.settings import Sources, Table
 
 SAMPLE_ROWS = 20_000
 MAX_TABLES = 300
+LINE_LENGTH = 100
 MIN_OVERLAP = 0.1
 """Least share of the foreign keys of a sample that are keys in the sample of another table."""
 TABLES = {
@@ -168,8 +170,9 @@ def _join_query(database: Database, lines: SourceSample, header: SourceSample, k
     ]
     columns = [*(f"lines.{named(name)}" for name in own), *(f"orders.{named(name)}" for name in taken)]
     source, target = _table_of(lines), _table_of(header)
+    selected = "\n".join(wrap(f"SELECT {', '.join(columns)}", LINE_LENGTH))
     return (
-        f"SELECT {', '.join(columns)}\nFROM {source} AS lines JOIN {target} AS orders "
+        f"{selected}\nFROM {source} AS lines JOIN {target} AS orders "
         f"ON orders.{named(key)} = lines.{named(foreign)}"
     )
 

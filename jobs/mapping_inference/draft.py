@@ -157,5 +157,5 @@ def _repeat(inference: Inference, previews: list[Preview]) -> tuple[str, str]:
     share = repeat_share(pl.concat(events)) if events else None
     if share is None:
         return "exclude", 'an item that a user has bought is not recommended again; "allow" changes that'
-    counted = f"{share:.0%} of the purchases of the sample were bought by the same user on an earlier day"
+    counted = f"{share:.0%} of the purchases in the sample repeat one of the same user on an earlier day"
     return ("allow" if share >= MIN_REPEATS else "exclude"), counted

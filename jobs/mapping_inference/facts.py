@@ -30,6 +30,7 @@ from recsys.schema import (
     VALID_FROM,
     VALID_UNTIL,
 )
+from recsys.settings import Table
 
 MIN_LEVEL_SCORE = 0.6
 MAX_LEVELS = 5
@@ -60,7 +61,7 @@ def conclude_items(sample: SourceSample, matches: Mapping[str, Match]) -> Conclu
     return Conclusion(table, sample, _reasons(matches, mapped), surveyed.items, any(t.is_local for t in times))
 
 
-def items_of_events(columns: EventColumns, name: str) -> Conclusion | None:
+def items_of_events(columns: EventColumns, events: Table) -> Conclusion | None:
     """Return the items table that reads titles, categories and brands from events; None if they have none."""
     sample, matches = columns.sample, columns.matches
     mapped: dict[str, Any] = {ITEM_ID: matches[ITEM_ID].column}
@@ -71,19 +72,10 @@ def items_of_events(columns: EventColumns, name: str) -> Conclusion | None:
         return None
     where = None
     if PRICE in matches:
-        mapped[PRICE] = matches[PRICE].column
+        mapped[PRICE] = events.columns[PRICE]
         where = f"{columns.number(PRICE)} > 0" if TITLE in matches else None
-    separators = sample.profiles[matches[PRICE].column].separators if PRICE in matches else (".", "")
-    table = replace(
-        sample.table,
-        name=name,
-        kind="items",
-        columns=mapped,
-        where=where,
-        keep="last",
-        decimal=separators[0],
-        thousands=separators[1],
-    )
+    name = f"{sample.name[:58]}_items"
+    table = replace(events, name=name, kind="items", columns=mapped, events={}, where=where, keep="last")
     reasons = _reasons(matches, mapped) | {"keep": "the last row of an item says how it is now"}
     if where:
         reasons["where"] = "rows without a price are corrections, whose text is no title"

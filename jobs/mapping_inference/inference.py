@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import polars as pl
-
 from jobs.mapping_inference.conclusions import Conclusion, Unused
 from jobs.mapping_inference.events import conclude_events, survey_events
 from jobs.mapping_inference.facts import conclude_items, conclude_users, items_of_events
@@ -14,7 +12,7 @@ from jobs.mapping_inference.questions import NONE, Ask, column_question
 from jobs.mapping_inference.recipes import Recipe, conclude_by_recipe, find_recipe
 from jobs.mapping_inference.roles import Match, assign, guesses
 from jobs.mapping_inference.samples import SourceSample, views
-from jobs.mapping_inference.sql import identifier
+from jobs.mapping_inference.shared_ids import all_items, is_covered, with_alike_ids, with_shared_ids
 from jobs.mapping_inference.vocabulary import TABLE_EVENTS, TABLE_KINDS
 from recsys.schema import (
     AVAILABLE,
@@ -36,8 +34,6 @@ from recsys.settings import Kind
 FACTS = (TITLE, CATEGORY, BRAND, TEXT, AVAILABLE, STOCK, PRICE)
 MIN_UNIQUE = 0.5
 """Least share of different ids among the rows of a table of items or users."""
-MIN_KNOWN_ITEMS = 0.5
-"""Share of the items of events that a catalogue has from which the events need not say what the items are."""
 MEANINGS = {USER_ID: "the user or customer", ITEM_ID: "the item", TIMESTAMP: "the time of the event"}
 
 
@@ -83,16 +79,17 @@ def infer(
         elif candidate.kind == "events":
             columns = survey_events(candidate.sample, candidate.matches)
             conclusions.append(conclude_events(columns, ask))
-            items = items_of_events(columns, f"{sample.name[:58]}_items")
+            items = items_of_events(columns, conclusions[-1].table)
             additional += [items] if items is not None else []
         else:
             conclude = conclude_items if candidate.kind == "items" else conclude_users
             conclusions.append(conclude(candidate.sample, candidate.matches))
-    conclusions += [each for each in additional if not _is_covered(each, conclusions)]
-    conclusions, notes = _with_alike_ids(_with_distinct_names(conclusions))
+    conclusions = with_shared_ids(conclusions)
+    conclusions += [each for each in additional if not is_covered(each, conclusions)]
+    conclusions, notes = with_alike_ids(_with_distinct_names(conclusions))
     if not any(each.table.kind == "events" for each in conclusions):
         notes.append("no table of events was found: lists need at least one with users, items and times")
-    return Inference(conclusions, unused, find_not_goods(_all_items(conclusions)), tuple(recipes.values()), notes)
+    return Inference(conclusions, unused, find_not_goods(all_items(conclusions)), tuple(recipes.values()), notes)
 
 
 def best_candidate(sample: SourceSample) -> Candidate | None:
@@ -110,7 +107,8 @@ def _as_events(sample: SourceSample) -> Candidate | None:
     matches = assign(sample.profiles, sample.name, "events")
     if not {ITEM_ID, TIMESTAMP} <= matches.keys() or not {USER_ID, SESSION_ID} & matches.keys():
         return None
-    is_catalogue = best_noun(sample.name, TABLE_KINDS) == "items" and not {EVENT, QUANTITY} & matches.keys()
+    is_named = best_noun(sample.name, TABLE_EVENTS) is None and best_noun(sample.name, TABLE_KINDS) == "items"
+    is_catalogue = is_named and not {EVENT, QUANTITY} & matches.keys()
     if is_catalogue and sample.profiles[matches[ITEM_ID].column].distinct_share == 1:
         return None
     required = [matches[role].score for role in (USER_ID, SESSION_ID, ITEM_ID, TIMESTAMP) if role in matches]
@@ -155,16 +153,6 @@ def _completed(sample: SourceSample, ask: Ask) -> Candidate | Unused:
     return Candidate(sample, "events", {**matches, missing[0]: Match(answer, 1.0, "as answered")}, 1.0)
 
 
-def _is_covered(items: Conclusion, conclusions: list[Conclusion]) -> bool:
-    """Return whether a catalogue has most of the items that a table of events describes."""
-    known = [each.items for each in conclusions if each.table.kind == "items" and each.items is not None]
-    if not known or items.items is None or not items.items.height:
-        return False
-    own = items.items.select(ITEM_ID).unique()
-    found = own.join(pl.concat(known).select(ITEM_ID).unique(), on=ITEM_ID, how="semi")
-    return found.height >= MIN_KNOWN_ITEMS * own.height
-
-
 def _with_distinct_names(conclusions: list[Conclusion]) -> list[Conclusion]:
     names: set[str] = set()
     renamed: list[Conclusion] = []
@@ -175,44 +163,3 @@ def _with_distinct_names(conclusions: list[Conclusion]) -> list[Conclusion]:
         names.add(name)
         renamed.append(replace(each, table=replace(each.table, name=name)))
     return renamed
-
-
-def _with_alike_ids(conclusions: list[Conclusion]) -> tuple[list[Conclusion], list[str]]:
-    """Write the ids of items alike in all tables that are no recipe's: in capitals, without white space inside."""
-    items = _all_items(conclusions).select(ITEM_ID).unique()[ITEM_ID]
-    different = items.n_unique() - items.str.to_uppercase().n_unique()
-    spaced = int(items.str.contains(r"\s").sum())
-    notes = (
-        [f"{different:,} ids of items differ from others in their case only, and are read in capitals"]
-        if different
-        else []
-    )
-    notes += [f"{spaced:,} ids of items have white space inside, for which an underscore is read"] if spaced else []
-    changed = [_with_ids(each, bool(different), bool(spaced)) for each in conclusions]
-    return changed, notes
-
-
-def _with_ids(conclusion: Conclusion, is_upper: bool, is_spaced: bool) -> Conclusion:
-    table = conclusion.table
-    if table.kind == "users" or ITEM_ID not in table.columns:
-        return conclusion
-    item = table.columns[ITEM_ID]
-    if is_upper and not conclusion.recipe and isinstance(item, str):
-        table = replace(table, columns={**table.columns, ITEM_ID: f"UPPER({identifier(item)})"})
-    if is_spaced and table.ids == "reject":
-        table = replace(table, ids="underscore")
-    items = conclusion.items
-    if items is not None:
-        text = pl.col(ITEM_ID).str.to_uppercase() if is_upper else pl.col(ITEM_ID)
-        text = text.str.replace_all(r"\s+", "_") if is_spaced else text
-        items = items.with_columns(text)
-    return replace(conclusion, table=table, items=items)
-
-
-def _all_items(conclusions: Sequence[Conclusion]) -> pl.DataFrame:
-    frames = [each.items for each in conclusions if each.items is not None]
-    return (
-        pl.concat(frames)
-        if frames
-        else pl.DataFrame(schema={ITEM_ID: pl.String, TITLE: pl.String, "rows": pl.UInt32})
-    )

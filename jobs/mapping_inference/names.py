@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\da-zA-Z_]+")
 PLURALS = (("ies", "y"), ("sses", "ss"), ("en", "e"), ("s", ""))
-WHOLE, QUALIFIED, ENDING, BEGINNING = 1.0, 0.95, 0.7, 0.55
+WHOLE, QUALIFIED, ENDING, BEGINNING = 1.0, 0.95, 0.7, 0.3
 
 
 def words_of(name: str) -> list[str]:
@@ -49,14 +49,16 @@ def nouns_of(table: str) -> list[str]:
     return ["".join([*words[start:-1], singulars[-1]]) for start in range(len(words))]
 
 
-def name_score(column: str, table: str, names: Mapping[str, float]) -> float:
-    """Return how well the name of a column fits one of `names`, 0 to 1.
+def name_score(column: str, table: str, names: Mapping[str, float], blocked: str = "") -> float:
+    """Return how well the name of a column fits one of `names`, 0 to 1; 0 if it has one of the `blocked` words.
 
     The whole name counts most; then the last names of a path with the table's noun before it, its last words, and
     its first words.
     """
     parts = column.split(".")
     words = words_of(column)
+    if set(blocked.split()) & set(words):
+        return 0.0
     last = words_of(parts[-1])
     wholes = {"".join(words), "".join(last)} if len(parts) == 1 else {"".join(words_of(".".join(parts[-2:])))}
     owners = nouns_of(table) if len(parts) == 1 else nouns_of(parts[-2])

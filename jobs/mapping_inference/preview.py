@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.ingest.formats.numbers import numbers_in
-from jobs.ingest.mapping import map_source
+from jobs.ingest.mapping import ROW, map_source
 from jobs.mapping_inference.conclusions import Conclusion
-from recsys.schema import EVENT, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID
 from recsys.settings import Sources
 
 PREVIEW_ROWS = 5
@@ -32,8 +32,9 @@ def read_sample(conclusion: Conclusion, sources: Sources) -> Preview:
     raw = conclusion.sample.raw.head(REPEAT_ROWS)
     is_text = conclusion.sample.table.query is None and pl.String in raw.dtypes
     mapped = map_source(raw, conclusion.table, sources, numbers=numbers_in(raw) if is_text else None)
-    rows = mapped.readable().drop("row")
-    return Preview(conclusion.table.name, rows, mapped.rows.height - rows.height)
+    rows = mapped.readable().drop(ROW)
+    unmapped = [EVENT_ID] if EVENT_ID in rows.columns and EVENT_ID not in conclusion.table.columns else []
+    return Preview(conclusion.table.name, rows.drop(unmapped), mapped.rows.height - rows.height)
 
 
 def repeat_share(events: pl.DataFrame) -> float | None:

@@ -11,10 +11,11 @@ import polars as pl
 from jobs.ingest.formats.numbers import numbers_in
 from jobs.ingest.mapping import map_source
 from jobs.mapping_inference.conclusions import Conclusion
+from jobs.mapping_inference.roles import role_score
 from jobs.mapping_inference.samples import SourceSample
 from jobs.mapping_inference.survey import survey
 from recsys.errors import RecsysError
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings, Table, load_settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -126,16 +127,15 @@ def _has_local_times(table: Table, sample: SourceSample) -> bool:
 
 def _items(table: Table, sample: SourceSample) -> pl.DataFrame | None:
     """Return the items of a source, by the mapping of the recipe if that is a column or an expression over it."""
-    item, title = (table.columns.get(name) for name in (ITEM_ID, "title"))
+    item, title = (table.columns.get(name) for name in (ITEM_ID, TITLE))
     if not isinstance(item, str) or sample.table.query is not None or table.explode is not None:
         return None
-    column = _column_in(item, sample)
-    if column is None:
-        return None
-    return survey(sample, item=column, title=_column_in(title, sample) if isinstance(title, str) else None).items
+    column = _column_in(item, ITEM_ID, sample)
+    titles = _column_in(title, TITLE, sample) if isinstance(title, str) else None
+    return None if column is None else survey(sample, item=column, title=titles).items
 
 
-def _column_in(text: str, sample: SourceSample) -> str | None:
-    """Return the only column that an expression names."""
-    named = [name for name in sample.raw.columns if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
-    return named[-1] if named else None
+def _column_in(text: str, role: str, sample: SourceSample) -> str | None:
+    """Return the column of an expression that fits a role best."""
+    named = [name for name in sample.profiles if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    return max(named, key=lambda name: role_score(role, sample.profiles[name], sample.name), default=None)

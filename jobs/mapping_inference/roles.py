@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from jobs.mapping_inference.names import best_entry, name_score
 from jobs.mapping_inference.profiles import Profile
 from jobs.mapping_inference.vocabulary import (
+    BLOCKED_WORDS,
     COLUMN_NAMES,
     CURRENCY,
     EVENT_NAMES,
@@ -73,7 +74,8 @@ class Match:
 
 
 def _identifiers(profile: Profile) -> float:
-    return profile.ids * (profile.distinct > 1) * (1 - 0.5 * profile.fractions) * (1 - 0.5 * (profile.spaced > 0.5))
+    shape = profile.ids * (1 - 0.5 * profile.fractions) * (1 - 0.5 * (profile.spaced > 0.5))
+    return shape * (0.8 if profile.is_constant else 1.0)
 
 
 def _repeated_identifiers(profile: Profile) -> float:
@@ -179,7 +181,7 @@ def role_score(role: str, profile: Profile, table: str) -> float:
     """Return how well a column fits a role, 0 to 1."""
     if not profile.filled:
         return 0.0
-    named = name_score(profile.name, table, NAMES[role])
+    named = name_score(profile.name, table, NAMES[role], BLOCKED_WORDS.get(role, ""))
     return max(named, ROLES[role].unnamed) * ROLES[role].shape(profile)
 
 
@@ -206,7 +208,7 @@ def guesses(role: str, profiles: Mapping[str, Profile], taken: set[str]) -> list
 
 
 def _match(role: str, profile: Profile, score: float, table: str) -> Match:
-    named = name_score(profile.name, table, NAMES[role])
+    named = name_score(profile.name, table, NAMES[role], BLOCKED_WORDS.get(role, ""))
     by = "by its name" if named >= MIN_SCORE else "by its values"
     return Match(profile.name, score, f"{by}, {_describe(role, profile)}")
 
@@ -222,4 +224,4 @@ def _describe(role: str, profile: Profile) -> str:
         shown = list(profile.values)
         return f"values {', '.join(shown[:4])}{', …' if len(shown) > 4 else ''}"
     given = "" if profile.filled > 0.999 else f", {profile.filled:.0%} of the rows have one"
-    return f"{profile.distinct:,} different in the sample{given}"
+    return f"{profile.distinct:,} different values in the sample{given}"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from fnmatch import fnmatch
 from typing import Any
 
 from jobs.mapping_inference.conclusions import Conclusion
@@ -75,7 +76,8 @@ def not_recommendable(inference: Inference) -> tuple[str, ...]:
     """Return the patterns of what is no goods: those of the recipes, and those that were found."""
     given = [pattern for recipe in inference.recipes for pattern in recipe.settings.lists.not_recommendable]
     found = [pattern for goods in inference.not_goods for pattern in goods.patterns]
-    return tuple(dict.fromkeys([*given, *found]))
+    new = [each for each in found if not any(fnmatch(each.lower(), pattern.lower()) for pattern in given)]
+    return tuple(dict.fromkeys([*given, *new]))
 
 
 def _other_source_settings(inference: Inference) -> Iterator[str]:

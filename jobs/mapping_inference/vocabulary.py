@@ -65,7 +65,7 @@ COLUMN_NAMES: Final = {
     PRICE: """price unitprice itemprice productprice saleprice salesprice sellingprice pricepaid
         lineitemprice variantprice basepriceprice baseprice regularprice listprice priceeur priceusd currentprice
         retailprice preis einzelpreis stueckpreis verkaufspreis vkpreis prix prixunitaire precio preciounitario
-        preciounidad unitpricegbp pricelog2""",
+        preciounidad unitpricegbp""",
     TOTAL: """total linetotal totalprice amount salesvalue revenue netrevenue grossrevenue rowtotal
         subtotal sales turnover productnetrevenue summe gesamtpreis betrag umsatz montant montanttotal totalligne
         importe importetotal""",
@@ -108,6 +108,17 @@ COLUMN_NAMES: Final = {
         datecreation fechaalta""",
 }  # fmt: skip
 """Column of the contract, or what its expression is made of -> names of such columns."""
+
+BLOCKED_WORDS: Final = {
+    PRICE: "log log2 discount tax vat shipping freight cost min max rabatt steuer versand remise iva tva",
+    TOTAL: "log discount tax vat shipping freight cost min max rabatt steuer versand remise iva tva days visits",
+    QUANTITY: "min max photo photos image images words",
+    USER_ID: "agent session city state country zip code name type group segment age gender phone postcode",
+    ITEM_ID: "name title type price category brand description quantity count weight",
+    TIMESTAMP: "birth dob zone delivery delivered estimated shipping shipped expected deadline limit due carrier",
+    TITLE: "image url file length",
+}
+"""Column of the contract -> words that a name of such a column does not have."""
 
 USER_ATTRIBUTES: Final = """age agegroup gender sex country region city segment income householdsize maritalstatus
     language loyalty tier membership clubmemberstatus fashionnewsfrequency homeownership kidscount householdcomp
