@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.draft import DraftedSettings, draft_settings
 from jobs.mapping_inference.preview import PREVIEW_ROWS
 from jobs.mapping_inference.questions import Ask, Question, accept_default
-from jobs.mapping_inference.settings_file import Draft, not_recommendable, render
+from jobs.mapping_inference.settings_file import not_recommendable, render
 from recsys.errors import SettingsError
 from recsys.files import atomic_write
 from recsys.logs import configure_logging
@@ -24,6 +25,7 @@ from recsys.settings import DEFAULT_FILE, load_settings
 from recsys.settings.types import redact_address
 
 MAX_SKIPPED = 10
+OLD = timedelta(days=14)  # since the last event, from which a run is as of the day after it
 
 commands = typer.Typer()
 
@@ -46,13 +48,14 @@ def init_command(
     settings = load_settings(None)
     configure_logging(settings.log_format)
     with tempfile.TemporaryDirectory() as scratch:
-        drafted = draft_settings(sources, settings, _choose_ask(yes), file.parent, Path(scratch))
+        now = datetime.now(UTC)
+        drafted = draft_settings(sources, settings, _choose_ask(yes), file.parent, Path(scratch), now)
     _print_conclusions(drafted)
     if not drafted.draft.inference.conclusions:
         named = ", ".join(map(redact_address, sources))
         raise SettingsError(f"{named}: no table of events, items or users was recognized; write {file} by hand")
     _write(file, render(drafted.draft))
-    _print_next_commands(file, drafted.draft)
+    _print_next_commands(file, drafted, now)
 
 
 def ask_at_terminal(question: Question) -> str:
@@ -105,14 +108,17 @@ def _print_conclusion(conclusion: Conclusion) -> None:
     source = table.files or f"connection {table.connection}"
     recipe = f", by the recipe {conclusion.recipe}" if conclusion.recipe else ""
     console.print(Text(f"{table.name}: {table.kind} from {source}{recipe}", "bold"), soft_wrap=True)
-    shown = make_table("", "column", "read from", "because")
+    shown = make_table("", "column", "read from", *([] if recipe else ["because"]))
+
+    def add(name: str, read_from: str, reason: str) -> None:
+        shown.add_row(*map(Text, (name, read_from, *([] if recipe else [reason]))))
+
     for name, mapped in table.columns.items():
-        read_from = mapped if isinstance(mapped, str) else ", ".join(mapped)
-        shown.add_row(*map(Text, (name, read_from, conclusion.reasons.get(name, ""))))
+        add(name, mapped if isinstance(mapped, str) else ", ".join(mapped), conclusion.reasons.get(name, ""))
     for name in ("explode", "where", "time_format", "decimal", "thousands", "ids", "keep"):
         value = getattr(table, name)
         if value not in (None, "", ".", "reject", "first"):
-            shown.add_row(*map(Text, (f"({name})", str(value), conclusion.reasons.get(name, ""))))
+            add(f"({name})", str(value), conclusion.reasons.get(name, ""))
     console.print(shown)
     for note in conclusion.sample.notes:
         console.print(Text(f"  {note}"), soft_wrap=True)
@@ -125,19 +131,22 @@ def _print_skipped(skipped: Sequence[SkippedFile]) -> None:
         console.print(f"  skipped {len(skipped) - MAX_SKIPPED:,} more files")
 
 
-def _print_next_commands(file: Path, draft: Draft) -> None:
+def _print_next_commands(file: Path, drafted: DraftedSettings, now: datetime) -> None:
+    draft, last = drafted.draft, drafted.last_event
     patterns = not_recommendable(draft.inference)
     if patterns:
         console.print(Text(f"  lists.not_recommendable = {', '.join(patterns)}"), soft_wrap=True)
     console.print(Text(f"Wrote {file}. Read it, change what is wrong, then run:"), soft_wrap=True)
     for name in draft.secret_connections:
-        console.print(
-            Text(f"  export RECSYS_SOURCES_CONNECTIONS_{name.upper()}='URI with password'"), soft_wrap=True
-        )
+        console.print(Text(f"  export RECSYS_SOURCES_CONNECTIONS_{name.upper()}=URI"), soft_wrap=True)
     recsys = "recsys" if file == DEFAULT_FILE else f"recsys --config {file}"
+    is_old = last is not None and last < now - OLD
+    as_of = f" --as-of {last + timedelta(days=1):%Y-%m-%d}" if last is not None and is_old else ""
     for command, purpose in (
         ("check", "check the settings, the first rows of each table, and Redis"),
         ("ingest", "read everything into the lake"),
-        ("nightly", "read, train, measure, and publish lists to Redis"),
+        (f"nightly{as_of}", "read, train, measure, and publish lists to Redis"),
     ):
-        console.print(Text(f"  {f'{recsys} {command}':24}  # {purpose}"), soft_wrap=True)
+        console.print(Text(f"  {f'{recsys} {command}':36}  # {purpose}"), soft_wrap=True)
+    if last is not None and is_old:
+        console.print(Text(f"The last event is of {last:%Y-%m-%d}: a run as of today has none to learn from."))

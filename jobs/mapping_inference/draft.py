@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from jobs.lake.lake import open_lake
 from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.database_samples import Database, sample_database
 from jobs.mapping_inference.inference import Inference, infer
-from jobs.mapping_inference.preview import MIN_REPEATS, Preview, read_sample, repeat_share
+from jobs.mapping_inference.preview import MIN_REPEATS, Preview, last_event, read_sample, repeat_share
 from jobs.mapping_inference.questions import Ask, time_zone_question
 from jobs.mapping_inference.recipes import Recipe
 from jobs.mapping_inference.samples import SourceSample, sample_files
@@ -37,10 +38,12 @@ class DraftedSettings:
     draft: Draft
     previews: list[Preview]
     skipped: list[SkippedFile]
+    last_event: datetime | None
+    """Time of the last event; None without one."""
 
 
 def draft_settings(
-    addresses: Sequence[str], settings: Settings, ask: Ask, base: Path, scratch: Path
+    addresses: Sequence[str], settings: Settings, ask: Ask, base: Path, scratch: Path, now: datetime
 ) -> DraftedSettings:
     """Look at files and databases, and return settings that read them.
 
@@ -73,7 +76,12 @@ def draft_settings(
         repeat,
         reason,
     )
-    return DraftedSettings(draft, previews, skipped)
+    last = [
+        last_event(conclusion, preview, sources, now)
+        for conclusion, preview in zip(inference.conclusions, previews, strict=True)
+        if conclusion.table.kind == "events"
+    ]
+    return DraftedSettings(draft, previews, skipped, max((each for each in last if each is not None), default=None))
 
 
 def _is_database(address: str) -> bool:

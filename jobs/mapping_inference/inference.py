@@ -71,7 +71,7 @@ def infer(
         found = find_recipe(sample) if sample.table.query is None else None
         if found is not None:
             recipes[found[0].name] = found[0]
-            conclusions += conclude_by_recipe(*found, sample)
+            conclusions += conclude_by_recipe(*found, sample, ask)
             continue
         candidate = best_candidate(sample) or _completed(sample, ask)
         if isinstance(candidate, Unused):

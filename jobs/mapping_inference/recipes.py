@@ -10,7 +10,9 @@ import polars as pl
 
 from jobs.ingest.formats.numbers import numbers_in
 from jobs.ingest.mapping import map_source
+from jobs.ingest.times import MONTH_FIRST
 from jobs.mapping_inference.conclusions import Conclusion
+from jobs.mapping_inference.questions import Ask, day_order_question
 from jobs.mapping_inference.roles import role_score
 from jobs.mapping_inference.samples import SourceSample
 from jobs.mapping_inference.survey import survey
@@ -59,10 +61,10 @@ def find_recipe(sample: SourceSample) -> tuple[Recipe, list[Table]] | None:
     return max(fitting, key=lambda pair: sum(len(table.columns) for table in pair[1]), default=None)
 
 
-def conclude_by_recipe(recipe: Recipe, tables: list[Table], sample: SourceSample) -> Iterator[Conclusion]:
-    """Yield how a sample is read by the tables of a recipe."""
+def conclude_by_recipe(recipe: Recipe, tables: list[Table], sample: SourceSample, ask: Ask) -> Iterator[Conclusion]:
+    """Yield how a sample is read by the tables of a recipe; asks for the order of dates if nothing decides it."""
     for table in tables:
-        time_format = table.time_format or _time_format(table, sample)
+        time_format = table.time_format or _decided_format(table, sample, ask)
         read = replace(table, files=sample.table.files, time_format=time_format)
         yield Conclusion(
             read,
@@ -89,6 +91,9 @@ def _title(file: Path) -> str:
 def _fits(table: Table, recipe: Recipe, sample: SourceSample) -> bool:
     """Return whether a table reads the required values from the first rows of a sample."""
     read = replace(table, time_format=table.time_format or _time_format(table, sample))
+    column = _time_column(table, sample)
+    if column is not None and sample.profiles[column].times.ambiguous_example is not None:
+        read = replace(read, time_format=MONTH_FIRST)
     if not _reads_distinct_columns(read, sample):
         return False
     raw = sample.raw.head(FIT_ROWS)
@@ -118,6 +123,15 @@ def _time_column(table: Table, sample: SourceSample) -> str | None:
 def _time_format(table: Table, sample: SourceSample) -> str | None:
     column = _time_column(table, sample)
     return sample.profiles[column].times.time_format if column else None
+
+
+def _decided_format(table: Table, sample: SourceSample, ask: Ask) -> str | None:
+    column = _time_column(table, sample)
+    example = sample.profiles[column].times.ambiguous_example if column else None
+    if column is None or example is None:
+        return _time_format(table, sample)
+    orders = survey(sample, times=[column]).day_orders
+    return next(iter(orders)) if len(orders) == 1 else ask(day_order_question(sample.name, column, example))
 
 
 def _has_local_times(table: Table, sample: SourceSample) -> bool:

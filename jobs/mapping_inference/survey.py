@@ -79,14 +79,15 @@ def survey(
 
 
 def _rows(sample: SourceSample, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of all local files of a sample; of a query and of remote files, those of the sample."""
-    for chunk in _chunks(sample):
+    """Yield columns of the rows of a sample, after the list that it explodes."""
+    for chunk in read_all(sample):
         lines, _ = explode_rows(chunk.rows, sample.table)
         wide = add_nulls(lines, columns) if sample.table.missing_columns == "null" else lines
         yield add_paths(wide, columns, "survey").select(columns)
 
 
-def _chunks(sample: SourceSample) -> Iterator[Chunk]:
+def read_all(sample: SourceSample) -> Iterator[Chunk]:
+    """Yield the rows of all local files of a sample; of a query and of remote files, those of the sample."""
     local = [file for file in sample.files if isinstance(file, FoundFile)]
     if not local:
         yield Chunk(sample.raw)
