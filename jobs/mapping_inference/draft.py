@@ -28,6 +28,7 @@ from recsys.settings import Settings, Sources, Table
 from recsys.settings.types import TimeZone, redact_address
 
 LOCAL_TIME = Path("/etc/localtime")
+SQLITE = (".db", ".sqlite", ".sqlite3")
 EMPTY_DATABASE = "has no table with rows"
 
 
@@ -50,6 +51,7 @@ def draft_settings(
     `base` is the directory where the settings file will be; `scratch` one for temporary files. Raises `SourceError`
     when there is no file or a database cannot be reached, `SettingsError` for a URI that is not understood.
     """
+    addresses = [_with_scheme(address) for address in addresses]
     uris = {_connection_name(position): uri for position, uri in enumerate(filter(_is_database, addresses))}
     paths = [address for address in addresses if not _is_database(address)]
     samples, skipped = _file_samples(paths, settings, scratch) if paths else ([], [])
@@ -87,6 +89,11 @@ def draft_settings(
 def _is_database(address: str) -> bool:
     scheme, separator, _ = address.partition("://")
     return bool(separator) and scheme in SCHEMES
+
+
+def _with_scheme(address: str) -> str:
+    """Return the URI of an SQLite file, and any other address as it is."""
+    return f"sqlite:///{address}" if Path(address).suffix in SQLITE and Path(address).is_file() else address
 
 
 def _connection_name(position: int) -> str:

@@ -35,6 +35,7 @@ from jobs.mapping_inference.vocabulary import (
     TABLE_EVENTS,
     TIME_OF_DAY,
     TOTAL,
+    UNIT_WORDS,
 )
 from recsys.schema import (
     EVENT,
@@ -133,6 +134,7 @@ def conclude_events(columns: EventColumns, ask: Ask) -> Conclusion:
     )
     is_local = columns.profile(TIMESTAMP).times.is_local
     kept = {name: reason for name, reason in reasons.items() if name in mapped}
+    kept["where"] = "rows that are no events of a user, or were not sold, are left out"
     return Conclusion(result, columns.sample, kept, columns.survey.items, is_local)
 
 
@@ -296,6 +298,8 @@ def _amounts(columns: EventColumns, event: str, reasons: dict[str, str]) -> dict
 
 def _grows_with_quantity(columns: EventColumns) -> bool:
     """Return whether the price of an item is as many times its price for one piece as there are pieces."""
+    if any(word in compact(columns.matches[PRICE].column) for word in UNIT_WORDS.split()):
+        return False
     rows = columns.sample.rows
     price, pieces = (
         pl.sql_expr(quote_paths(columns.number(role), rows.columns)).cast(pl.Float64, strict=False).abs()

@@ -13,7 +13,7 @@ from jobs.mapping_inference.recipes import Recipe, conclude_by_recipe, find_reci
 from jobs.mapping_inference.roles import Match, assign, guesses
 from jobs.mapping_inference.samples import SourceSample, views
 from jobs.mapping_inference.shared_ids import all_items, is_covered, with_alike_ids, with_shared_ids
-from jobs.mapping_inference.vocabulary import TABLE_EVENTS, TABLE_KINDS
+from jobs.mapping_inference.vocabulary import ORDER_ID, STATUS, TABLE_EVENTS, TABLE_KINDS, TOTAL
 from recsys.schema import (
     AVAILABLE,
     BRAND,
@@ -28,12 +28,15 @@ from recsys.schema import (
     TIMESTAMP,
     TITLE,
     USER_ID,
+    VALUE,
 )
 from recsys.settings import Kind
 
 FACTS = (TITLE, CATEGORY, BRAND, TEXT, AVAILABLE, STOCK, PRICE)
 MIN_UNIQUE = 0.5
 """Least share of different ids among the rows of a table of items or users."""
+OF_EVENTS = {EVENT, QUANTITY, PRICE, TOTAL, VALUE, ORDER_ID, SESSION_ID, STATUS}
+"""Roles of which a table of events has one, if it is worth asking for a column that it lacks."""
 MEANINGS = {USER_ID: "the user or customer", ITEM_ID: "the item", TIMESTAMP: "the time of the event"}
 
 
@@ -73,7 +76,7 @@ def infer(
             recipes[found[0].name] = found[0]
             conclusions += conclude_by_recipe(*found, sample, ask)
             continue
-        candidate = best_candidate(sample) or _completed(sample, ask)
+        candidate = best_candidate(sample) or _completed(sample, samples, ask)
         if isinstance(candidate, Unused):
             unused.append(candidate)
         elif candidate.kind == "events":
@@ -123,6 +126,8 @@ def _as_items(sample: SourceSample) -> Candidate | None:
         return None
     if sample.profiles[matches[ITEM_ID].column].distinct_share < MIN_UNIQUE:
         return None
+    if best_noun(sample.name, TABLE_EVENTS) and ORDER_ID in assign(sample.profiles, sample.name, "events"):
+        return None
     named = 0.5 if best_noun(sample.name, TABLE_KINDS) == "items" else 0.0
     is_user = best_noun(sample.name, TABLE_KINDS) == "users"
     score = matches[ITEM_ID].score + 0.1 * len(facts) + named
@@ -137,20 +142,31 @@ def _as_users(sample: SourceSample) -> Candidate | None:
     return Candidate(sample, "users", matches, matches[USER_ID].score + named)
 
 
-def _completed(sample: SourceSample, ask: Ask) -> Candidate | Unused:
+def _completed(sample: SourceSample, samples: Sequence[SourceSample], ask: Ask) -> Candidate | Unused:
     """Return the sample as events after asking for the one column that it lacks, or why it is not used."""
     matches = assign(sample.profiles, sample.name, "events")
     has = {ITEM_ID: ITEM_ID in matches, TIMESTAMP: TIMESTAMP in matches}
     has[USER_ID] = USER_ID in matches or SESSION_ID in matches
     missing = [role for role in (USER_ID, ITEM_ID, TIMESTAMP) if not has[role]]
     lacks = ", ".join(MEANINGS[role] for role in missing)
-    if len(missing) != 1 or missing[0] == TIMESTAMP:
+    orders = matches[ORDER_ID].column if ORDER_ID in matches and ITEM_ID in matches else None
+    header = next((other.name for other in samples if orders is not None and _has_orders(other, orders)), None)
+    if header is not None:
+        reason = f"its orders are in {header}, by {orders}; only tables of a database can be joined, such as SQLite"
+        return Unused(sample.name, reason)
+    if len(missing) != 1 or missing[0] == TIMESTAMP or not matches.keys() & OF_EVENTS:
         return Unused(sample.name, f"no column holds {lacks}")
     columns = guesses(missing[0], sample.profiles, {match.column for match in matches.values()})
     answer = ask(column_question(sample.name, MEANINGS[missing[0]], columns)) if columns else NONE
     if answer == NONE:
         return Unused(sample.name, f"no column holds {lacks}")
     return Candidate(sample, "events", {**matches, missing[0]: Match(answer, 1.0, "as answered")}, 1.0)
+
+
+def _has_orders(sample: SourceSample, key: str) -> bool:
+    """Return whether a table has orders with users and times, but no items, by a key."""
+    matches = assign(sample.profiles, sample.name, "events")
+    return key in sample.profiles and {USER_ID, TIMESTAMP} <= matches.keys() and ITEM_ID not in matches
 
 
 def _with_distinct_names(conclusions: list[Conclusion]) -> list[Conclusion]:

@@ -52,12 +52,11 @@ def recipes() -> tuple[Recipe, ...]:
 
 
 def find_recipe(sample: SourceSample) -> tuple[Recipe, list[Table]] | None:
-    """Return the recipe whose tables read a sample of files, and those tables; the one that maps most columns."""
-    fitting = [
-        (recipe, tables)
-        for recipe in recipes()
-        if (tables := [table for table in recipe.settings.sources.file_tables if _fits(table, recipe, sample)])
-    ]
+    """Return the recipe whose tables read a sample of files, and those tables; the one that maps most columns.
+
+    Of tables that read files of one name, all fit or none.
+    """
+    fitting = [(recipe, tables) for recipe in recipes() if (tables := _fitting_tables(recipe, sample))]
     return max(fitting, key=lambda pair: sum(len(table.columns) for table in pair[1]), default=None)
 
 
@@ -82,6 +81,13 @@ def query_recipes(tables: set[str]) -> Iterator[tuple[Recipe, Table]]:
         for table in recipe.settings.sources.queries:
             if set(TABLE_OF_QUERY.findall(table.query or "")) <= tables:
                 yield recipe, table
+
+
+def _fitting_tables(recipe: Recipe, sample: SourceSample) -> list[Table]:
+    tables = recipe.settings.sources.file_tables
+    fits = {table.name: _fits(table, recipe, sample) for table in tables}
+    unfit = {table.files for table in tables if not fits[table.name]}
+    return [table for table in tables if table.files not in unfit]
 
 
 def _title(file: Path) -> str:

@@ -136,7 +136,7 @@ def _addresses(profile: Profile) -> float:
 ROLES: Mapping[str, Role] = {
     USER_ID: Role(_repeated_identifiers),
     ITEM_ID: Role(_identifiers),
-    EVENT: Role(_event_names, unnamed=0.45),
+    EVENT: Role(_event_names, unnamed=0.55),
     TIMESTAMP: Role(_times, unnamed=0.45),
     TIME_OF_DAY: Role(_times_of_day),
     PRICE: Role(_amounts),
@@ -224,4 +224,4 @@ def _describe(role: str, profile: Profile) -> str:
         shown = list(profile.values)
         return f"values {', '.join(shown[:4])}{', …' if len(shown) > 4 else ''}"
     given = "" if profile.filled > 0.999 else f", {profile.filled:.0%} of the rows have one"
-    return f"{profile.distinct:,} different values in the sample{given}"
+    return f"{profile.distinct:,} {'value' if profile.distinct == 1 else 'values'} in the sample{given}"

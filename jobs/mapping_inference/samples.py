@@ -174,7 +174,9 @@ def _with_pattern(sample: SourceSample, others: list[str], names: set[str]) -> I
 
 
 def _named(sample: SourceSample, names: set[str]) -> SourceSample:
-    base = table_name(SUFFIX.sub("", sample.table.files).replace("*", " "))
+    stem = re.sub(r"\[0-9\]|\*", " ", SUFFIX.sub("", sample.table.files)).strip()
+    folder = Path(sample.files[0].display_name).parent.name
+    base = table_name(stem or folder)
     name = next(each for each in (base, *(f"{base}_{number}" for number in range(2, 1000))) if each not in names)
     names.add(name)
     return replace(sample, name=name, table=replace(sample.table, name=name))

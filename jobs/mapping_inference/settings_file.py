@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatch
+from textwrap import wrap
 from typing import Any
 
 from jobs.mapping_inference.conclusions import Conclusion
@@ -11,8 +12,7 @@ from jobs.mapping_inference.inference import Inference
 from recsys.settings import Settings, Table
 
 COMMENT_COLUMN = 44
-MAX_COMMENT = 100
-RECIPE_SECTIONS = ("lists", "search", "evaluation")
+LINE_LENGTH = 116
 OWN_LINES = ("name", "kind", "columns")
 
 
@@ -68,7 +68,7 @@ def _not_recommendable(inference: Inference) -> Iterator[str]:
         yield ""
         yield "[lists]"
         for goods in inference.not_goods:
-            yield f"# {goods.kind}: {', '.join(goods.examples)}"
+            yield from comment_lines(f"{goods.kind}: {', '.join(goods.examples)}")
         yield _setting("not_recommendable", patterns)
 
 
@@ -91,7 +91,7 @@ def _other_source_settings(inference: Inference) -> Iterator[str]:
 def _table(conclusion: Conclusion) -> Iterator[str]:
     table, reasons = conclusion.table, conclusion.reasons
     if conclusion.recipe:
-        yield f"# From the recipe {conclusion.recipe}: {reasons.get('recipe', '')}."
+        yield from comment_lines(f"From the recipe {conclusion.recipe}: {reasons.get('recipe', '')}.")
     yield "[[sources.tables]]"
     yield _setting("name", table.name)
     yield _setting("kind", table.kind)
@@ -109,9 +109,14 @@ def _setting(name: str, value: Any, comment: str = "") -> str:
     line = f"{name} = {toml_value(value)}"
     if not comment:
         return line
-    note = comment if len(comment) <= MAX_COMMENT else f"{comment[: MAX_COMMENT - 1]}…"
-    note = " ".join(note.split())
-    return f"# {note}\n{line}" if len(line) > COMMENT_COLUMN or "\n" in line else f"{line:{COMMENT_COLUMN}}# {note}"
+    note = " ".join(comment.split())
+    is_beside = len(line) <= COMMENT_COLUMN and len(note) <= LINE_LENGTH - COMMENT_COLUMN and "\n" not in line
+    return f"{line:{COMMENT_COLUMN}}# {note}" if is_beside else "\n".join([*comment_lines(note), line])
+
+
+def comment_lines(text: str) -> list[str]:
+    """Return a text as lines of a comment."""
+    return wrap(text, LINE_LENGTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def toml_value(value: Any) -> str:

@@ -70,8 +70,11 @@ def with_alike_ids(conclusions: list[Conclusion]) -> tuple[list[Conclusion], lis
     items = all_items(conclusions).select(ITEM_ID).unique()[ITEM_ID]
     different = items.n_unique() - items.str.to_uppercase().n_unique()
     spaced = int(items.str.contains(r"\s").sum())
-    notes = [f"{different:,} ids of items differ from others in case only: read in capitals"] if different else []
-    notes += [f"{spaced:,} ids of items have white space inside: read with an underscore for it"] if spaced else []
+    notes: list[str] = []
+    if different:
+        notes.append(f"ids of items that differ from others in case only: {different:,}; all are read in capitals")
+    if spaced:
+        notes.append(f"ids of items with white space inside: {spaced:,}; an underscore is read for it")
     changed = [_with_ids(each, bool(different), bool(spaced)) for each in conclusions]
     return changed, notes
 

@@ -1,5 +1,6 @@
 """Read all rows of a table, up to a limit, for what its first rows cannot tell."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from jobs.ingest.files import FoundFile
 from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.formats.registry import read_chunks
-from jobs.ingest.ids import AROUND
+from jobs.ingest.ids import AROUND, NUMBER
 from jobs.ingest.nested import add_nulls, add_paths, explode_rows
 from jobs.ingest.times import as_texts, detect_day_order
 from jobs.mapping_inference.samples import SourceSample
@@ -20,6 +21,7 @@ from recsys.settings.sources import NULL_IDS
 SURVEY_ROWS = 2_000_000
 CHUNK_ROWS = 200_000
 MAX_NAMES = 200
+NULL_ITEMS = [text for text in NULL_IDS if not re.fullmatch(NUMBER, text)]
 ROWS = "rows"
 ITEM_SCHEMA = {ITEM_ID: pl.String, TITLE: pl.String, ROWS: pl.UInt32}
 
@@ -64,7 +66,7 @@ def survey(
             found.values[name].update(dict(counts.iter_rows()))
         for name in ids:
             text = as_texts(rows[name]).str.strip_chars()
-            nulls = text.filter(text.str.to_lowercase().is_in(NULL_IDS))
+            nulls = text.filter(text.str.to_lowercase().is_in(NULL_ITEMS if name == item else NULL_IDS))
             found.missing[name] += text.null_count() + nulls.len()
             found.nulls[name] |= set(nulls.unique()) - {""}
         for name in times:

@@ -52,7 +52,7 @@ COLUMN_NAMES: Final = {
         gtin barcode pid iid skuid productcode itemcode productno itemno artikelnr artikelnummer artikelid artikel
         art produktid produkt produitid produit refproduit reference referencia productoid producto articulo
         articuloid idproducto codproducto idproduit idarticle codigo contentid variantid materialnumber""",
-    EVENT: """eventtype event eventname action actiontype behaviortype behaviour behavior type interaction
+    EVENT: """eventtype event eventname action act actiontype behaviortype behaviour behavior type interaction
         interactiontype activity activitytype ereignis ereignistyp aktion typ evenement accion evento tipoevento""",
     TIMESTAMP: """timestamp eventtime eventtimestamp datetime time createdat ts orderdate invoicedate
         transactiontimestamp transactiondate transactiondt purchasedate orderedat placedat orderpurchasetimestamp
@@ -117,8 +117,12 @@ BLOCKED_WORDS: Final = {
     ITEM_ID: "name title type price category brand description quantity count weight",
     TIMESTAMP: "birth dob zone delivery delivered estimated shipping shipped expected deadline limit due carrier",
     TITLE: "image url file length",
+    STOCK: "photo photos image images length weight min max sold",
 }
 """Column of the contract -> words that a name of such a column does not have."""
+
+UNIT_WORDS: Final = "unit each single einzel stueck unitaire unitario unidad"
+"""Words in the name of a price that say that it is of one piece."""
 
 USER_ATTRIBUTES: Final = """age agegroup gender sex country region city segment income householdsize maritalstatus
     language loyalty tier membership clubmemberstatus fashionnewsfrequency homeownership kidscount householdcomp
@@ -136,8 +140,9 @@ EVENT_NAMES: Final = {
     PURCHASE: """purchase purchased buy bought order ordered transaction sale sold orderconfirmed
         ordercompleted checkoutcompleted conversion completed complete paid kauf gekauft bestellung bestellt
         verkauf achat achete commande vente compra comprado pedido venta""",
-    REFUND: """refund refunded return returned orderrefunded chargeback creditnote retoure zurueckgegeben
-        rueckgabe erstattung gutschrift remboursement retour rembourse devolucion devuelto reembolso""",
+    REFUND: """refund refunded return returned orderrefunded chargeback creditnote retoure retourniert
+        zurueckgesendet zurueckgegeben rueckgabe erstattung gutschrift remboursement retour rembourse devolucion
+        devuelto reembolso""",
     RATING: "rating rate rated review reviewed bewertung avis valoracion",
 }  # fmt: skip
 """Event of the contract -> names of such events."""
