@@ -41,7 +41,7 @@ def init_command(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the settings file if there is one")] = False,
 ) -> None:
-    """Look at files or a database, conclude how they are read, and write a commented recsys.toml."""
+    """Look at files or a database, and write the recsys.toml that reads them."""
     file: Path = context.obj or DEFAULT_FILE
     if file.exists() and not force:
         raise SettingsError(f"{file} exists: --force replaces it, `recsys --config FILE init` writes another one")

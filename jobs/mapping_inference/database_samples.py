@@ -157,7 +157,7 @@ def _keys(lines: SourceSample, header: SourceSample) -> Iterator[tuple[str, str]
 
 def _overlap(foreign: pl.Series, key: pl.Series) -> float:
     values = as_texts(foreign).drop_nulls().unique()
-    return values.is_in(as_texts(key).implode()).sum() / max(values.len(), 1)
+    return int(values.is_in(as_texts(key).implode()).sum()) / max(values.len(), 1)
 
 
 def _join_query(database: Database, lines: SourceSample, header: SourceSample, key: str, foreign: str) -> str:

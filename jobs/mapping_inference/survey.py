@@ -58,7 +58,8 @@ def survey(
 ) -> Survey:
     """Read the rows of a sample's files: count values, missing ids and items, and find the order of dates."""
     found = Survey(values={name: Counter() for name in values}, nulls={name: set() for name in ids})
-    needed = list(dict.fromkeys([*values, *ids, *times, *([item] if item else []), *([title] if title else [])]))
+    named = [name for name in (*values, *ids, *times, item, title) if name is not None]
+    needed = list(dict.fromkeys(named))
     for rows in _rows(sample, needed):
         found.rows += rows.height
         for name in values:

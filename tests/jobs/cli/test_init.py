@@ -17,13 +17,15 @@ EVENTS = "user_id,item_id,event,timestamp\n7,tea,purchase,2026-03-01T10:00:00Z\n
 QUICK = {"RECSYS_MODELS": '["popularity", "item_knn"]', "RECSYS_SEARCH_MAX_TRIALS": "0"}
 
 
-def type_next_commands(shown: str, work_directory: Path, valkey: redis.Redis) -> None:
-    """Type the commands that `recsys init` names, exactly as it shows them."""
+def type_next_commands(shown: str, work_directory: Path, valkey: redis.Redis, *names: str) -> None:
+    """Type those of the commands that `recsys init` names, exactly as it shows them."""
     address = valkey.connection_pool.connection_kwargs
     url = f"redis://{address['host']}:{address['port']}"
     commands = re.findall(r"^  (recsys .*?) *#", shown, re.MULTILINE)
     assert [command.split()[1] for command in commands] == ["check", "ingest", "nightly"]
     for command in commands:
+        if command.split()[1] not in names:
+            continue
         done = run_recsys(
             work_directory, work_directory / "var", *shlex.split(command)[1:], RECSYS_REDIS_URL=url, **QUICK
         )
@@ -34,10 +36,9 @@ def listed_items(valkey: redis.Redis) -> set[str]:
     """Return the items of all published lists of items."""
     live = valkey.get("recsys:live")
     assert isinstance(live, bytes)
-    names = valkey.keys(f"recsys:{live.decode()}:*")
-    assert isinstance(names, list)
-    lists = [name for name in names if re.search(rb":(user|item|bought_together|popular|trending)\b", name)]
-    texts = [valkey.get(name) for name in lists if valkey.type(name) == b"string"]
+    names = [name.decode() for name in valkey.scan_iter(f"recsys:{live.decode()}:*", _type="string")]
+    lists = [name for name in names if re.search(r":(user|item|bought_together|popular|trending)\b", name)]
+    texts = [valkey.get(name) for name in lists]
     return {item for text in texts if isinstance(text, bytes) for item in text.decode().split()}
 
 
@@ -67,7 +68,7 @@ def test_online_retail_from_a_csv_file_to_lists_without_postage(
     settings = tomllib.loads((tmp_path / "recsys.toml").read_text())
     assert settings["sources"]["time_zone"] == "Europe/London"
     assert {"POST", "M"} <= set(settings["lists"]["not_recommendable"])
-    type_next_commands(shown, tmp_path, valkey)
+    type_next_commands(shown, tmp_path, valkey, "check", "nightly")
     items = listed_items(valkey)
     assert len(items) > 300
     assert not items & {"POST", "M", "MANUAL", "DOT", "D", "S", "BANK_CHARGES"}
@@ -77,13 +78,13 @@ def test_online_retail_from_a_csv_file_to_lists_without_postage(
 
 
 def test_rees46_asks_nothing_and_ends_in_lists(shared_data: Path, tmp_path: Path, valkey: redis.Redis) -> None:
-    lines = (shared_data / "rees46" / "events.csv").read_text().splitlines()[:4000]
+    lines = (shared_data / "rees46" / "events.csv").read_text().splitlines()[:1500]
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "events.csv").write_text("\n".join(lines) + "\n")
     status, shown = run_at_terminal(tmp_path, "init", "shop", answers={})
     assert status == 0, shown
     assert "recsys nightly --as-of 2019-10-02" in shown
-    type_next_commands(shown, tmp_path, valkey)
+    type_next_commands(shown, tmp_path, valkey, "ingest", "nightly")
     assert len(listed_items(valkey)) > 100
 
 

@@ -129,8 +129,8 @@ def test_returns_are_refunds_ids_are_written_alike_and_postage_is_no_goods(tmp_p
         ),
         (
             "commandes.json",
-            '[{"idCommande": 5, "client": {"idClient": "C1"}, "dateCommande": "2024-02-01T10:00:00+01:00", "lignes":'
-            ' [{"reference": "R1", "quantite": 2}, {"reference": "R2", "quantite": 1}]}]',
+            '[{"idCommande": 5, "client": {"idClient": "C1"}, "dateCommande": "2024-02-01T10:00:00+01:00",'
+            ' "lignes": [{"reference": "R1", "quantite": 2}, {"reference": "R2", "quantite": 1}]}]',
             {},
             [("C1", "R1", "purchase"), ("C1", "R2", "purchase")],
         ),
