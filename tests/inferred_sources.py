@@ -46,7 +46,10 @@ def infer_and_ingest(directory: Path, *sources: str | Path, **answers: str) -> I
     drafted = draft_settings([*map(str, sources)], settings, ask, directory, scratch, NOW)
     file = directory / "recsys.toml"
     file.write_text(render(drafted.draft))
-    written = load_settings(file, {})
+    uris = {
+        f"RECSYS_SOURCES_CONNECTIONS_{name.upper()}": str(sources[0]) for name in drafted.draft.secret_connections
+    }
+    written = load_settings(file, uris)
     lake = Lake(directory / "lake")
     counts = ingest(written.sources.paths, written.sources, lake, NOW, queries=bool(written.sources.queries))
     return InferredSources(drafted, written, questions, lake, {count.table: count for count in counts})

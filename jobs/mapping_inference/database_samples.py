@@ -168,12 +168,12 @@ def _join_query(database: Database, lines: SourceSample, header: SourceSample, k
     own = [
         name for name in lines.raw.columns if name not in taken and (own_time is None or name != own_time.column)
     ]
-    columns = [*(f"lines.{named(name)}" for name in own), *(f"orders.{named(name)}" for name in taken)]
+    columns = [*(f"sold.{named(name)}" for name in own), *(f"orders.{named(name)}" for name in taken)]
     source, target = _table_of(lines), _table_of(header)
     selected = "\n".join(wrap(f"SELECT {', '.join(columns)}", LINE_LENGTH))
     return (
-        f"{selected}\nFROM {source} AS lines JOIN {target} AS orders "
-        f"ON orders.{named(key)} = lines.{named(foreign)}"
+        f"{selected}\nFROM {source} AS sold JOIN {target} AS orders "
+        f"ON orders.{named(key)} = sold.{named(foreign)}"
     )
 
 

@@ -78,6 +78,10 @@ class EventColumns:
         """Return the values of the column of a role."""
         return self.sample.profiles[self.matches[role].column]
 
+    def negative(self, role: str) -> float:
+        """Return the share of the rows in which the column of a role is below 0."""
+        return self.survey.share_negative(self.matches[role].column)
+
     def number(self, role: str) -> str:
         """Return SQL for the column of a role that holds numbers."""
         name = self.matches[role].column
@@ -92,7 +96,8 @@ def survey_events(sample: SourceSample, matches: Mapping[str, Match]) -> EventCo
 
     item, title = matches[ITEM_ID].column, matches[TITLE].column if TITLE in matches else None
     values, ids = columns(EVENT, STATUS, RETURNED), columns(USER_ID, SESSION_ID, ITEM_ID)
-    return EventColumns(sample, matches, survey(sample, values, ids, columns(TIMESTAMP), item, title))
+    numbers = {name: sample.profiles[name].separators for name in columns(QUANTITY, PRICE, TOTAL)}
+    return EventColumns(sample, matches, survey(sample, values, ids, columns(TIMESTAMP), item, title, numbers))
 
 
 def conclude_events(columns: EventColumns, ask: Ask) -> Conclusion:
@@ -224,8 +229,8 @@ def _returned(columns: EventColumns) -> tuple[str | None, str]:
         truth = "('true', '1', 'yes', 'y', 't', 'ja', 'oui', 'si')"
         return f"LOWER(CAST({name} AS VARCHAR)) IN {truth}", f"{name} marks returns"
     for role in (QUANTITY, TOTAL, PRICE):
-        if role in columns.matches and columns.profile(role).negative:
-            share = columns.profile(role).negative
+        if role in columns.matches and columns.negative(role):
+            share = columns.negative(role)
             return (
                 f"{columns.number(role)} < 0",
                 f"{columns.column(role)} is negative in {share:.1%}, which are returns",
@@ -279,7 +284,7 @@ def _amounts(columns: EventColumns, event: str, reasons: dict[str, str]) -> dict
     mapped: dict[str, str] = {}
     matches = columns.matches
     if QUANTITY in matches:
-        is_negative = columns.profile(QUANTITY).negative > 0
+        is_negative = columns.negative(QUANTITY) > 0
         mapped[QUANTITY] = f"ABS({columns.number(QUANTITY)})" if is_negative else matches[QUANTITY].column
     price = PRICE if PRICE in matches else TOTAL if TOTAL in matches else None
     if price is None:
@@ -289,7 +294,7 @@ def _amounts(columns: EventColumns, event: str, reasons: dict[str, str]) -> dict
         pieces = columns.number(QUANTITY)
         mapped[PRICE] = f"CASE WHEN {pieces} <> 0 THEN ABS({columns.number(price)} / {pieces}) END"
         reasons[PRICE] += "; it is that of all pieces, and grows with their number"
-    elif columns.profile(price).negative and event.startswith("CASE"):
+    elif columns.negative(price) and event.startswith("CASE"):
         mapped[PRICE] = f"ABS({columns.number(price)})"
     else:
         mapped[PRICE] = matches[price].column

@@ -131,6 +131,13 @@ def profile_times(values: pl.Series, given: pl.Series) -> TimeProfile:
     )
 
 
+def amounts_of(values: pl.Series, separators: tuple[str, str]) -> pl.Series:
+    """Return a column as amounts by a decimal and a thousands separator; null where it is none."""
+    decimal, thousands = separators
+    table = Table("sample", "events", "*", {}, decimal=decimal, thousands=thousands)  # pyright: ignore
+    return read_amounts(values, table).values
+
+
 def _null_texts(column: pl.Series) -> tuple[str, ...]:
     """Return the texts that mean no value; numbers such as 0 are values of most columns."""
     texts = [text for text in NULL_IDS if text not in ("0", "-1", "guest", "anonymous")]
@@ -142,10 +149,9 @@ def _read_amounts(given: pl.Series) -> tuple[tuple[str, str], pl.Series]:
     if not given.len() or _mean(given.head(200).str.contains(r"\d")) < 0.5:
         return SEPARATORS[0], pl.Series([], dtype=pl.Float64)
     readings: dict[tuple[str, str], pl.Series] = {}
-    for decimal, thousands in SEPARATORS:
-        table = Table("sample", "events", "*", {}, decimal=decimal, thousands=thousands)  # pyright: ignore[reportArgumentType]
-        readings[decimal, thousands] = read_amounts(given, table).values
-        if not readings[decimal, thousands].null_count():
+    for separators in SEPARATORS:
+        readings[separators] = amounts_of(given, separators)
+        if not readings[separators].null_count():
             break
     best = min(readings, key=lambda pair: readings[pair].null_count())
     return best, readings[best]

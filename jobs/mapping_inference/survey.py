@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 
@@ -14,6 +15,7 @@ from jobs.ingest.formats.registry import read_chunks
 from jobs.ingest.ids import AROUND, NUMBER
 from jobs.ingest.nested import add_nulls, add_paths, explode_rows
 from jobs.ingest.times import as_texts, detect_day_order
+from jobs.mapping_inference.profiles import amounts_of
 from jobs.mapping_inference.samples import SourceSample
 from recsys.schema import ITEM_ID, TITLE
 from recsys.settings.sources import NULL_IDS
@@ -39,9 +41,15 @@ class Survey:
     """Column of ids -> rows without an id."""
     nulls: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """Column of ids -> texts that mean no id."""
+    negative: Counter[str] = field(default_factory=Counter[str])
+    """Column of numbers -> rows in which it is below 0."""
     day_orders: set[str] = field(default_factory=set[str])
     items: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ITEM_SCHEMA))
     """The different items and titles, with the number of rows of each."""
+
+    def share_negative(self, column: str) -> float:
+        """Return the share of the rows in which a column of numbers is below 0."""
+        return self.negative[column] / max(self.rows, 1)
 
     def share_missing(self, column: str) -> float:
         """Return the share of the rows without an id in a column."""
@@ -55,10 +63,14 @@ def survey(
     times: Sequence[str] = (),
     item: str | None = None,
     title: str | None = None,
+    numbers: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> Survey:
-    """Read the rows of a sample's files: count values, missing ids and items, and find the order of dates."""
+    """Read the rows of a sample's files: count values, missing ids and items, and find the order of dates.
+
+    `numbers` are columns of numbers, with the decimal and the thousands separator of each.
+    """
     found = Survey(values={name: Counter() for name in values}, nulls={name: set() for name in ids})
-    named = [name for name in (*values, *ids, *times, item, title) if name is not None]
+    named = [name for name in (*values, *ids, *times, *numbers, item, title) if name is not None]
     needed = list(dict.fromkeys(named))
     for rows in _rows(sample, needed):
         found.rows += rows.height
@@ -70,6 +82,8 @@ def survey(
             nulls = text.filter(text.str.to_lowercase().is_in(NULL_ITEMS if name == item else NULL_IDS))
             found.missing[name] += text.null_count() + nulls.len()
             found.nulls[name] |= set(nulls.unique()) - {""}
+        for name, separators in numbers.items():
+            found.negative[name] += int((amounts_of(rows[name], separators) < 0).sum())
         for name in times:
             order = detect_day_order(as_texts(rows[name]))[0]
             found.day_orders |= {order} if order else set()
