@@ -172,8 +172,7 @@ def _join_query(database: Database, lines: SourceSample, header: SourceSample, k
     source, target = _table_of(lines), _table_of(header)
     selected = "\n".join(wrap(f"SELECT {', '.join(columns)}", LINE_LENGTH))
     return (
-        f"{selected}\nFROM {source} AS sold JOIN {target} AS orders "
-        f"ON orders.{named(key)} = sold.{named(foreign)}"
+        f"{selected}\nFROM {source} AS sold JOIN {target} AS orders ON orders.{named(key)} = sold.{named(foreign)}"
     )
 
 

@@ -14,6 +14,8 @@ from recsys.settings.sources import NULL_IDS
 
 PROFILE_ROWS = 5_000
 MAX_VALUES = 100  # distinct values that are kept with their counts
+FEW_ROWS = 100  # by which a format of times is chosen
+LIKE_TIME = r"^(?:\d{8,10}(?:\.\d+)?|\d{12,16}|\d{18,19}|.*\d.*[-/.: ].*\d.*)$"
 MIN_TIMES = 0.9  # share of the values that a format of times must read
 HAS_OFFSET = r"(?:\d\s*(?:Z|[+-]\d{2}:?\d{2})|[ \[][A-Z]{2,}[A-Za-z_]*(?:/[A-Za-z_]+)*\]?)$"
 HAS_CLOCK = r"\d[T ]\d{1,2}:\d{2}|^\d{9,}"
@@ -113,17 +115,20 @@ def profile_times(values: pl.Series, given: pl.Series) -> TimeProfile:
     if isinstance(dtype, pl.Datetime | pl.Date):
         is_local = not (isinstance(dtype, pl.Datetime) and dtype.time_zone)
         return TimeProfile(1.0, None, is_local, isinstance(dtype, pl.Datetime))
+    if _mean(given.head(FEW_ROWS).str.contains(LIKE_TIME)) < 0.5:
+        return TimeProfile(0.0)
     order, example = detect_day_order(given) if dtype == pl.String else (None, None)
     formats = (None, *TIME_FORMATS) if order is None and example is None else (order or MONTH_FIRST,)
-    shares = {name: _mean(read_times(values, name, "UTC").values.is_not_null()) for name in formats[:1]}
-    if shares[formats[0]] < MIN_TIMES:
-        few = values.head(200)
-        shares |= {name: _mean(read_times(few, name, "UTC").values.is_not_null()) for name in formats[1:]}
+    shares: dict[str | None, float] = {}
+    for name in formats:
+        shares[name] = _mean(read_times(values.head(FEW_ROWS), name, "UTC").values.is_not_null())
+        if shares[name] >= MIN_TIMES:
+            break
     best = max(shares, key=lambda name: shares[name])
     is_epoch = _mean(given.str.contains(r"^\d{9,19}(\.\d+)?$")) > 0.5 and best is None
     has_offset = _mean(given.str.contains(HAS_OFFSET)) > 0.5
     return TimeProfile(
-        shares[best],
+        _mean(read_times(values, best, "UTC").values.is_not_null()),
         None if order is None and example is not None else best,
         not is_epoch and not has_offset,
         _mean(given.str.contains(HAS_CLOCK)) > 0.5,
