@@ -47,6 +47,7 @@ def init_command(
         raise SettingsError(f"{file} exists: --force replaces it, `recsys --config FILE init` writes another one")
     settings = load_settings(None)
     configure_logging(settings.log_format)
+    console.print(Text(f"Looking at {', '.join(map(redact_address, sources))}"), soft_wrap=True)
     with tempfile.TemporaryDirectory() as scratch:
         now = datetime.now(UTC)
         drafted = draft_settings(sources, settings, _choose_ask(yes), file.parent, Path(scratch), now)

@@ -15,6 +15,7 @@ from jobs.ingest.files import FoundFile, SkippedFile
 from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.formats.registry import format_of, read_chunks
+from jobs.ingest.formats.spreadsheet import sheet_names
 from jobs.ingest.nested import LINE, add_paths, explode_rows
 from jobs.ingest.object_store import RemoteFile
 from jobs.mapping_inference.profiles import Profile, profile_column
@@ -23,6 +24,7 @@ from recsys.settings import Table
 
 SAMPLE_ROWS = 50_000
 MAX_COLUMNS = 400
+SAME_NAME = "another file of this name has other columns: rename one of them"
 MAX_JSON_ROWS = 200  # whose keys are read to find the fields of JSON in cells
 MONTH = (
     r"(?<![a-z])(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|m(?:ä|ae)rz|apr(?:il)?|may|mai|june?|juni|july?|juli"
@@ -76,18 +78,21 @@ def sample_files(files: Sequence[FoundFile | RemoteFile], scratch: Path) -> Foun
     groups: dict[tuple[str, ...], SourceSample] = {}
     for file in files:
         try:
-            key = _group(file)
-            known = groups.get(key)
-            if known is None:
-                groups[key] = _sample_file(file, scratch)
-            else:
-                groups[key] = replace(known, files=(*known.files, file))
+            for sheet in _sheets(file):
+                key = (sheet or "", *_group(file))
+                known = groups.get(key)
+                if known is None:
+                    groups[key] = _sample_file(file, sheet, scratch)
+                else:
+                    groups[key] = replace(known, files=(*known.files, file))
         except (RecsysError, OSError) as error:
             found.skipped.append(SkippedFile(file.display_name, str(error)))
     names: set[str] = set()
     for key, sample in groups.items():
-        others = [file.name for other, part in groups.items() if other != key for file in part.files]
+        others = [file.name for other, part in groups.items() if other[1:] != key[1:] for file in part.files]
         found.samples.extend(_with_pattern(sample, others, names))
+        ambiguous = [file for file in sample.files if file.name in others]
+        found.skipped.extend(SkippedFile(file.display_name, SAME_NAME) for file in ambiguous)
     return found
 
 
@@ -142,9 +147,18 @@ def _group(file: FoundFile | RemoteFile) -> tuple[str, ...]:
     return (stem, *first.rows.columns)
 
 
-def _sample_file(file: FoundFile | RemoteFile, scratch: Path) -> SourceSample:
+def _sheets(file: FoundFile | RemoteFile) -> list[str | None]:
+    """Return the sheets of a workbook of several, else one that is not named."""
+    file_format = format_of(file.name)
+    if not isinstance(file, FoundFile) or file_format is None or file_format.name != "xlsx":
+        return [None]
+    names = sheet_names(file.path)
+    return [*names] if len(names) > 1 else [None]
+
+
+def _sample_file(file: FoundFile | RemoteFile, sheet: str | None, scratch: Path) -> SourceSample:
     copy = file.path if isinstance(file, FoundFile) else file.fetch(scratch)
-    table = Table("sample", "events", glob.escape(file.name), {})
+    table = Table("sample", "events", glob.escape(file.name), {}, sheet=sheet)
     rows, notes = read_first_rows(read_chunks(copy, table, SAMPLE_ROWS, file.display_name), table)
     return SourceSample("sample", table, rows, copy, (file,), tuple(notes))
 
@@ -176,7 +190,7 @@ def _with_pattern(sample: SourceSample, others: list[str], names: set[str]) -> I
 def _named(sample: SourceSample, names: set[str]) -> SourceSample:
     stem = re.sub(r"\[0-9\]|\*", " ", SUFFIX.sub("", sample.table.files)).strip()
     folder = Path(sample.files[0].display_name).parent.name
-    base = table_name(stem or folder)
+    base = table_name(f"{stem or folder} {sample.table.sheet or ''}".strip())
     name = next(each for each in (base, *(f"{base}_{number}" for number in range(2, 1000))) if each not in names)
     names.add(name)
     return replace(sample, name=name, table=replace(sample.table, name=name))

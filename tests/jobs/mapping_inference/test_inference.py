@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from tests.inferred_sources import InferredSources, infer_and_ingest
 from tests.recipes import read_events, read_items
@@ -48,6 +49,7 @@ C536379,85123a,WHITE HEART,-1,2010-12-02 09:41:00,2.55,17850.0,United Kingdom
 536371,M,Manual,1,2010-12-02 09:00:00,1.25,12583.0,France
 536372,22139,amazon,56,2010-12-02 10:00:00,0.00,,United Kingdom
 """
+SHEET = "customer,sku,quantity,ordered at\n7,TEA,1,2023-01-05 10:00\n8,MUG,2,2023-02-05 10:00\n"
 
 
 def write(directory: Path, files: Mapping[str, str], encoding: str = "utf-8") -> Path:
@@ -168,6 +170,22 @@ def test_files_of_months_are_one_table_and_lines_apart_from_their_orders_are_nam
     assert read_events(inferred.lake, "item_id", "event") == [("2019", "cart"), ("2020", "cart")]
     reasons = {each.name: each.reason for each in inferred.drafted.draft.inference.unused}
     assert reasons["order_items"].startswith("its orders are in orders, by order_id")
+
+
+def test_each_sheet_of_a_workbook_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with xlsxwriter.Workbook(tmp_path / "data" / "shop.xlsx") as workbook:
+        for name, text in (
+            ("Orders 2023", SHEET),
+            ("Orders 2024", SHEET.replace("2023", "2024")),
+            ("Notes", "a\n"),
+        ):
+            sheet = workbook.add_worksheet(name)
+            for number, line in enumerate(text.splitlines()):
+                sheet.write_row(number, 0, line.split(","))
+    inferred = infer_and_ingest(tmp_path, tmp_path / "data")
+    assert accepted(inferred) == {"shop_orders_2023": (2, 0), "shop_orders_2024": (2, 0)}
+    assert inferred.lake.events().collect().height == 4
 
 
 def test_a_price_of_all_pieces_becomes_that_of_one(tmp_path: Path) -> None:
