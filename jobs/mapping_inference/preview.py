@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.numbers import numbers_in
 from jobs.ingest.mapping import ROW, map_source
 from jobs.mapping_inference.conclusions import Conclusion
@@ -34,7 +35,9 @@ def read_sample(conclusion: Conclusion, sources: Sources) -> Preview:
     """Return the rows of a sample as an ingest maps them; raises as `map_source` does."""
     raw = conclusion.sample.raw.head(REPEAT_ROWS)
     is_text = conclusion.sample.table.query is None and pl.String in raw.dtypes
-    mapped = map_source(raw, conclusion.table, sources, numbers=numbers_in(raw) if is_text else None)
+    mapped = map_source(
+        raw, conclusion.table, sources, numbers=numbers_in(lambda: [Chunk(raw)]) if is_text else None
+    )
     rows = mapped.readable().drop(ROW)
     unmapped = [EVENT_ID] if EVENT_ID in rows.columns and EVENT_ID not in conclusion.table.columns else []
     return Preview(conclusion.table.name, rows.drop(unmapped), mapped.rows.height - rows.height)

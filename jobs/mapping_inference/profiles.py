@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from jobs.ingest.amounts import read_amounts, read_booleans
-from jobs.ingest.times import MONTH_FIRST, as_texts, detect_day_order, read_times
+from jobs.ingest.columns.written_dates import MONTH_FIRST
+from jobs.ingest.times import as_texts, detect_day_order, read_times
 from jobs.mapping_inference.vocabulary import TIME_FORMATS
 from recsys.schema import ID_PATTERN
 from recsys.settings import Table

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
+from jobs.ingest.columns.written_dates import MONTH_FIRST
+from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.numbers import numbers_in
 from jobs.ingest.mapping import map_source
-from jobs.ingest.times import MONTH_FIRST
 from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.questions import Ask, day_order_question
 from jobs.mapping_inference.roles import role_score
@@ -104,7 +105,7 @@ def _fits(table: Table, recipe: Recipe, sample: SourceSample) -> bool:
         return False
     raw = sample.raw.head(FIT_ROWS)
     try:
-        mapped = map_source(raw, read, recipe.settings.sources, numbers=numbers_in(raw))
+        mapped = map_source(raw, read, recipe.settings.sources, numbers=numbers_in(lambda: [Chunk(raw)]))
     except (RecsysError, pl.exceptions.PolarsError):
         return False
     rows = mapped.rows

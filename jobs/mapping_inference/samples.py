@@ -14,10 +14,10 @@ import polars as pl
 from jobs.ingest.files import FoundFile, SkippedFile
 from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.fill_down import fill_down
-from jobs.ingest.formats.registry import format_of, read_chunks
+from jobs.ingest.formats.registry import SPREADSHEETS, format_of, read_chunks
 from jobs.ingest.formats.spreadsheet import sheet_names
 from jobs.ingest.nested import LINE, add_paths, explode_rows
-from jobs.ingest.object_store import RemoteFile
+from jobs.ingest.plan import SourceFile
 from jobs.mapping_inference.profiles import Profile, profile_column
 from recsys.errors import RecsysError
 from recsys.settings import Table
@@ -31,7 +31,7 @@ MONTH = (
     r"|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)(?![a-z])"
 )
 VARYING = re.compile(rf"(?i)(?:{MONTH}|\d)(?:[\d_. -]*(?:\d|{MONTH}))*")
-SUFFIX = re.compile(r"\.(parquet|csv|tsv|txt|jsonl|ndjson|json|xlsx)(\.gz|\.zst)?$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(parquet|csv|tsv|txt|jsonl|ndjson|json|xlsx|xls|ods)(\.gz|\.zst|\.zip)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SourceSample:
     """Rows as the files have them."""
     file: Path | None = None
     """The file that they come from; None for a query."""
-    files: tuple[FoundFile | RemoteFile, ...] = ()
+    files: tuple[SourceFile, ...] = ()
     """All files of the table."""
     notes: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ class FoundSamples:
     skipped: list[SkippedFile] = field(default_factory=list[SkippedFile])
 
 
-def sample_files(files: Sequence[FoundFile | RemoteFile], scratch: Path) -> FoundSamples:
+def sample_files(files: Sequence[SourceFile], scratch: Path) -> FoundSamples:
     """Return the first rows of each table among some files; files of the same columns and like names are one.
 
     A remote file is copied to `scratch`, one of each table.
@@ -137,7 +137,7 @@ def table_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:64] or "table"
 
 
-def _group(file: FoundFile | RemoteFile) -> tuple[str, ...]:
+def _group(file: SourceFile) -> tuple[str, ...]:
     """Return what files of one table have in common: their names but for numbers, and their columns."""
     file_format = format_of(file.name)
     stem = name_pattern(file.name).lower()
@@ -147,16 +147,16 @@ def _group(file: FoundFile | RemoteFile) -> tuple[str, ...]:
     return (stem, *first.rows.columns)
 
 
-def _sheets(file: FoundFile | RemoteFile) -> list[str | None]:
+def _sheets(file: SourceFile) -> list[str | None]:
     """Return the sheets of a workbook of several, else one that is not named."""
     file_format = format_of(file.name)
-    if not isinstance(file, FoundFile) or file_format is None or file_format.name != "xlsx":
+    if not isinstance(file, FoundFile) or file_format is None or file_format.name not in SPREADSHEETS:
         return [None]
     names = sheet_names(file.path)
     return [*names] if len(names) > 1 else [None]
 
 
-def _sample_file(file: FoundFile | RemoteFile, sheet: str | None, scratch: Path) -> SourceSample:
+def _sample_file(file: SourceFile, sheet: str | None, scratch: Path) -> SourceSample:
     copy = file.path if isinstance(file, FoundFile) else file.fetch(scratch)
     table = Table("sample", "events", glob.escape(file.name), {}, sheet=sheet)
     rows, notes = read_first_rows(read_chunks(copy, table, SAMPLE_ROWS, file.display_name), table)
