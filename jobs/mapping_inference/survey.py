@@ -12,7 +12,7 @@ from jobs.ingest.files import FoundFile
 from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.formats.registry import read_chunks
-from jobs.ingest.ids import AROUND, NUMBER
+from jobs.ingest.ids import AROUND
 from jobs.ingest.nested import add_nulls, add_paths, explode_rows
 from jobs.ingest.times import as_texts, detect_day_order
 from jobs.mapping_inference.profiles import amounts_of
@@ -23,7 +23,7 @@ from recsys.settings.sources import NULL_IDS
 SURVEY_ROWS = 2_000_000
 CHUNK_ROWS = 200_000
 MAX_NAMES = 200
-NULL_ITEMS = [text for text in NULL_IDS if not re.fullmatch(NUMBER, text)]
+NULL_ITEMS = [text for text in NULL_IDS if not re.fullmatch(r"-?\d+", text)]
 ROWS = "rows"
 ITEM_SCHEMA = {ITEM_ID: pl.String, TITLE: pl.String, ROWS: pl.UInt32}
 
