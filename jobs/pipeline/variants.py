@@ -129,7 +129,8 @@ class Variants:
         for values in self.values.T:
             value = values[variants]
             is_known = value != UNKNOWN
-            likeness[is_known] += np.asarray(self.shares[owners[is_known], value[is_known]]).ravel()
+            if is_known.any():  # otherwise SciPy returns a sparse matrix
+                likeness[is_known] += np.asarray(self.shares[owners[is_known], value[is_known]]).ravel()
         ends = np.cumsum(counts)
         best = np.repeat(np.maximum.reduceat(likeness, ends - counts), counts)
         numbers = np.where(likeness == best, np.arange(len(variants)), len(variants))
