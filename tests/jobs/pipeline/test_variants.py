@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.lake.item_groups import find_group_items
@@ -104,6 +104,7 @@ def expected_choice(items: pl.DataFrame, group_id: str, bought: Bought, user: st
 
 
 @given(shops())
+@settings(max_examples=50)
 def test_the_variant_shown_is_the_one_that_the_rules_say_and_never_one_that_may_not_be_listed(
     shop: tuple[pl.DataFrame, Bought],
 ) -> None:
@@ -119,6 +120,7 @@ def test_the_variant_shown_is_the_one_that_the_rules_say_and_never_one_that_may_
 
     everything = np.tile(np.append(np.arange(len(models)), UNKNOWN).astype(np.int32), (len(USERS), 1))
     chosen = variants.choose(everything, np.arange(len(USERS), dtype=np.int32))
+    shown: dict[str, str | None] = {}
     for row, user in enumerate(USERS):
         shown = dict(zip(models.values, variants.items.ids(chosen[row, :-1]), strict=True))
         assert shown == {"gone": "gone"} | {

@@ -142,4 +142,4 @@ def test_a_group_that_is_given_online_counts_at_once(publish_shop: Publish, talk
     assert ids(before)[:3] == ["a1", "a2", "a3"]
     assert ids(after)[:2] == ["a1", "a3"]
     assert wrong.status_code == 400
-    assert wrong.json()["error"].startswith("group_id")
+    assert wrong.json()["field"] == "group_id"
