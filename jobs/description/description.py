@@ -124,7 +124,8 @@ def describe_lake(lake: Lake, sources: Sources) -> LakeDescription:
     """
     counts = _count_events(lake, sources)
     catalogue = lake.items().select(ITEM_ID, GROUP_ID, pl.col(PRICE).is_not_null().alias(WITH_PRICE)).collect()
-    items = counts.items.with_columns(pl.col(ITEM_ID).is_in(catalogue[ITEM_ID].implode()).alias(IN_CATALOGUE))
+    known = pl.concat([catalogue[ITEM_ID], catalogue[GROUP_ID].drop_nulls().rename(ITEM_ID)])
+    items = counts.items.with_columns(pl.col(ITEM_ID).is_in(known.implode()).alias(IN_CATALOGUE))
     per_day = counts.times.group_by(DAY).agg(pl.col(EVENTS).sum()).sort(DAY)
     events_per_day: tuple[tuple[date, int], ...] = tuple(per_day.rows())
     first, last = (events_per_day[0][0], events_per_day[-1][0]) if events_per_day else (None, None)

@@ -198,10 +198,14 @@ def build_variants(
 ) -> Variants:
     """Build the variants of `item_ids` from the catalogue; an item that is not in it is its own variant.
 
+    The own id of a group is a variant that is never listed, so that lists can be looked up by it.
     `group_items` is as `item_groups.find_group_items` returns it, `values` as `attribute_values` does.
     """
     catalogue = items.select(ITEM_ID, may_be_listed(as_of).alias(IS_LISTED))
-    known = catalogue.join(group_items, on=ITEM_ID, how="left").with_columns(pl.coalesce(GROUP_ITEM_ID, ITEM_ID))
+    known = catalogue.join(group_items, on=ITEM_ID, how="full", coalesce=True).with_columns(
+        pl.coalesce(GROUP_ITEM_ID, ITEM_ID),
+        pl.col(IS_LISTED).fill_null(value=False),  # the own ids of groups
+    )
     ids = item_ids.values.alias(GROUP_ITEM_ID).to_frame()
     table = (
         ids.with_row_index("group")

@@ -138,9 +138,11 @@ class Catalogue:
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
     def group_of(self, item_id: str) -> int:
-        """Return the number of an item's group, `NO_GROUP` without one."""
+        """Return the number of an item's group, or of the group with this id; `NO_GROUP` without one."""
+        if self.groups is None:
+            return NO_GROUP
         row = self.rows.get(item_id)
-        return NO_GROUP if row is None or self.groups is None else self.groups.group(row)
+        return self.groups.find(item_id) if row is None else self.groups.group(row)
 
     def group_or_item(self, item_id: str) -> int | str:
         """Return the number of an item's group; its id without one."""

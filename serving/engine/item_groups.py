@@ -16,6 +16,10 @@ class GroupLabels(Protocol):
 
     codes: NDArray[np.int32]
 
+    def find(self, name: str) -> int:
+        """Return the number of a group id, below 0 for an unknown one."""
+        ...
+
     def encode(self, name: str | None) -> int:
         """Return the number of a group id; a new id gets a new number."""
         ...
@@ -36,6 +40,10 @@ class ItemGroups:
     def group(self, row: int) -> int:
         """Return the number of an item's group, `NO_GROUP` without one."""
         return int(self._labels.codes[row])
+
+    def find(self, group_id: str) -> int:
+        """Return the number of a group by its id, `NO_GROUP` if there is none."""
+        return max(self._labels.find(group_id), NO_GROUP)
 
     def rows(self, group: int) -> list[int]:
         """Return the rows of the items of a group."""

@@ -32,9 +32,7 @@ class VariantChoice:
             return item_id
         chosen = self._chosen.get(group)
         if chosen is None:
-            others = self._catalogue.variants(group)
-            candidates = (item_id, *others)
-            chosen = next((candidate for candidate in candidates if self._may_be_shown(candidate)), item_id)
+            chosen = item_id if self._may_be_shown(item_id) else self._find_other(group, item_id)
             self._chosen[group] = chosen
         return chosen
 
@@ -48,11 +46,15 @@ class VariantChoice:
             item_id = self.choose(candidate.item_id)
             yield candidate if item_id == candidate.item_id else replace(candidate, item_id=item_id)
 
+    def _find_other(self, group: int, item_id: str) -> str:
+        """Return the first variant of a group that may be shown, else the given item."""
+        return next(filter(self._may_be_shown, self._catalogue.variants(group)), item_id)
+
     def _may_be_shown(self, item_id: str) -> bool:
         catalogue = self._catalogue
         return (
             item_id not in catalogue.unavailable
-            and catalogue.is_valid(item_id, self._now_ms)
+            and (not catalogue.offers.has_validity or catalogue.is_valid(item_id, self._now_ms))
             and (self._allowed is None or item_id in self._allowed)
             and (self._filter == NO_FILTER or catalogue.passes(self._filter, (item_id,))[0])
         )

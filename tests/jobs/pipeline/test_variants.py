@@ -158,9 +158,9 @@ def test_a_list_of_a_group_belongs_to_all_its_variants() -> None:
     models, users = IdMap.from_ids(pl.Series(["a", "c"])), IdMap.from_ids(pl.Series(["ann"]))
     variants = build_variants(models, users, items, group_items, no_purchases, attribute_values(items, []), AS_OF)
     owners, listed = variants.with_owners(np.array([0, 1], np.int32), np.array([[1, -1], [0, -1]], np.int32))
-    assert lists(variants, owners, listed) == {"a": ["c"], "b": ["c"], "c": ["b"]}
+    assert lists(variants, owners, listed) == {"a": ["c"], "b": ["c"], "g": ["c"], "c": ["b"]}
     table = pl.LazyFrame({"item_id": ["a", "c"], "items": [["c"], ["b"]]})
-    assert variants.give_to_all(table).collect().rows() == [("a", ["c"]), ("b", ["c"]), ("c", ["b"])]
+    assert variants.give_to_all(table).collect().rows() == [("a", ["c"]), ("b", ["c"]), ("c", ["b"]), ("g", ["c"])]
     assert variants.show_default(pl.LazyFrame({"other": ["a", "c"]}), "other").collect()["other"].to_list() == [
         "b",
         "c",

@@ -110,16 +110,17 @@ def test_what_is_excluded_or_bought_hides_all_variants(
     publish_shop(replace(SHOP, history={"8": ["ap2"]}, users=("7", "8")))
     bought = {"user_id": "7", "event": "purchase", "item_id": "an1"}
     sources = replace(settings.sources, exclude_events=("purchase",))
-    excluded, similar, before, _, after = talk(
+    excluded, similar, before, _, after, by_group = talk(
         "/v1/recommendations/7?n=100&exclude=ap1",
         "/v1/similar/a1?n=100",
         "/v1/recommendations/8?n=100",
         ("POST", "/v1/events", bought),
         LISTS[0],
+        "/v1/recommendations/7?n=100&exclude=shirt",
         repeat="exclude",
         sources=sources,
     )
-    for answer in (excluded, similar, before, after):
+    for answer in (excluded, similar, before, after, by_group):
         assert shirts(ids(answer)) == []
         assert {"ap3", "a3"} & set(ids(answer))
 
