@@ -6,23 +6,24 @@ import polars as pl
 
 from recsys.availability import is_available
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
-    BRAND,
-    CATEGORY,
+    CREATED_AT,
     GROUP_ID,
     ITEM_DTYPES,
     ITEM_ID,
     PRICE,
     STOCK,
-    TEXT,
-    TITLE,
     VALID_FROM,
     VALID_UNTIL,
 )
 
 GROUP_ITEM_ID: Final = "group_item_id"
 """Column: the item that stands for all variants of its group."""
-GROUP_FACTS: Final = (TITLE, CATEGORY, BRAND, TEXT)
+OFFER: Final = (PRICE, AVAILABLE, STOCK, VALID_FROM, VALID_UNTIL)
+GROUP_FACTS: Final = tuple(
+    name for name in ITEM_DTYPES if name not in (ITEM_ID, GROUP_ID, *OFFER, CREATED_AT, ATTRIBUTES)
+)
 """Facts that variants of a group have in common: a variant without one takes it from the group."""
 OF_GROUP: Final = "_of_group"
 
@@ -77,14 +78,13 @@ def merge_variants(items: pl.LazyFrame, group_items: pl.DataFrame | None) -> pl.
     if group_items is None:
         return items
     is_variant = pl.col(GROUP_ID).is_not_null()
-    first = set(ITEM_DTYPES) - {ITEM_ID, GROUP_ID, PRICE, AVAILABLE, STOCK, VALID_FROM, VALID_UNTIL}
     groups = (
         items.filter(is_variant)
         .sort(ITEM_ID)
         .group_by(GROUP_ID, maintain_order=True)
         .agg(
             pl.col(ITEM_ID).first(),
-            pl.col(sorted(first)).drop_nulls().first(),
+            pl.col(*GROUP_FACTS, CREATED_AT, ATTRIBUTES).drop_nulls().first(),
             pl.col(PRICE).min(),
             is_available().any(),
             pl.lit(None, ITEM_DTYPES[STOCK]).alias(STOCK),
