@@ -87,7 +87,7 @@ class Catalogue:
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
         has_groups = GROUP_ID in items.columns and items[GROUP_ID].null_count() < len(items)
-        self.groups = ItemGroups(_Labels(items[GROUP_ID])) if has_groups else None
+        self.groups = ItemGroups(items[GROUP_ID]) if has_groups else None
         """Groups of variants; None if no item is in one."""
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
@@ -294,7 +294,7 @@ class Catalogue:
         if not group_ids:
             return
         if self.groups is None:
-            self.groups = ItemGroups(_Labels(_no_texts(len(self.ids))))
+            self.groups = ItemGroups(_no_texts(len(self.ids)))
         self.groups.put(group_ids)
 
     def _in_category(self, path: str) -> NDArray[np.bool_]:
