@@ -14,7 +14,7 @@ class ItemGroups:
     """The groups of the items of a catalogue, and the rows of the items of each group, most popular first."""
 
     def __init__(self, group_ids: pl.Series) -> None:
-        """Number the groups of a column of group ids, null for items without one."""
+        """Build the index of a column of group ids, null for items without one."""
         distinct = group_ids.drop_nulls().unique().sort()
         self._ids: list[str] = distinct.to_list()
         self._numbers = {group_id: number for number, group_id in enumerate(self._ids)}
@@ -37,9 +37,10 @@ class ItemGroups:
         return rows
 
     def column(self) -> pl.Series:
-        """Return the group ids of all items."""
-        codes = self._codes
-        return pl.Series([*self._ids, None], dtype=pl.String).gather(np.where(codes < 0, len(self._ids), codes))
+        """Return the group ids of all items; may be called in a thread."""
+        codes = self._codes.copy()  # before the ids, of which a thread may see more
+        ids = [*self._ids, None]
+        return pl.Series(ids, dtype=pl.String).gather(np.where(codes < 0, len(ids) - 1, codes))
 
     def append(self, count: int) -> None:
         """Add items without a group."""
