@@ -25,7 +25,7 @@ from recsys.schema import (
     VECTOR,
 )
 from recsys.store.catalogue import parse_version
-from serving.engine.item_groups import NO_GROUP, ItemGroups
+from serving.engine.item_groups import ItemGroups
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
@@ -86,9 +86,7 @@ class Catalogue:
         self.brands = _Labels(items[BRAND])
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
-        has_groups = GROUP_ID in items.columns and items[GROUP_ID].null_count() < len(items)
-        self.groups = ItemGroups(items[GROUP_ID]) if has_groups else None
-        """Groups of variants; None if no item is in one."""
+        self.groups = ItemGroups(items, self.ids, self.rows)
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
         )
@@ -124,7 +122,7 @@ class Catalogue:
         ids = self.ids[:count]
         columns: dict[str, Any] = {
             ITEM_ID: pl.Series(ids, dtype=pl.String),
-            GROUP_ID: _no_texts(count) if self.groups is None else self.groups.column()[:count],
+            GROUP_ID: self.groups.column()[:count],
             TITLE: self._all_titles(count),
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
@@ -136,22 +134,6 @@ class Catalogue:
             ),
         }
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
-
-    def group_of(self, item_id: str) -> int:
-        """Return the number of an item's group, or of the group with this id; `NO_GROUP` without one."""
-        if self.groups is None:
-            return NO_GROUP
-        row = self.rows.get(item_id)
-        return self.groups.find(item_id) if row is None else self.groups.group(row)
-
-    def group_or_item(self, item_id: str) -> int | str:
-        """Return the number of an item's group; its id without one."""
-        group = self.group_of(item_id)
-        return item_id if group == NO_GROUP else group
-
-    def variants(self, group: int) -> list[str]:
-        """Return the items of a group, most popular first."""
-        return [] if self.groups is None else [self.ids[row] for row in self.groups.rows(group)]
 
     def _all_titles(self, count: int) -> pl.Series:
         """Return the titles of the first `count` items."""
@@ -237,9 +219,7 @@ class Catalogue:
                 self.brands.codes[row] = self.brands.encode(facts[BRAND])
             if TITLE in facts:
                 self._new_titles[item_id] = facts[TITLE]
-        self._put_groups(
-            {self.rows[item_id]: facts[GROUP_ID] for item_id, facts in changes.items() if GROUP_ID in facts}
-        )
+        self.groups.put({item_id: facts[GROUP_ID] for item_id, facts in changes.items() if GROUP_ID in facts})
         self._masks.clear()
 
     def set_unavailable(self, item_ids: Collection[str]) -> None:
@@ -290,13 +270,6 @@ class Catalogue:
         self.unavailable.difference_update(compress(offers, available))
         self.unavailable.update(compress(offers, ~available))
 
-    def _put_groups(self, group_ids: Mapping[int, str | None]) -> None:
-        if not group_ids:
-            return
-        if self.groups is None:
-            self.groups = ItemGroups(_no_texts(len(self.ids)))
-        self.groups.put(group_ids)
-
     def _in_category(self, path: str) -> NDArray[np.bool_]:
         below = path + CATEGORY_SEPARATOR
         names = self.categories.names
@@ -312,16 +285,11 @@ class Catalogue:
         self.price = np.append(self.price, none)
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.offers.append(len(new))
-        if self.groups is not None:
-            self.groups.append(len(new))
+        self.groups.append(len(new))
         for labels in (self.categories, self.brands):
             labels.codes = np.append(labels.codes, np.full(len(new), -1, np.int32))
         if self.vectors is not None:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
-
-
-def _no_texts(count: int) -> pl.Series:
-    return pl.Series([None], dtype=pl.String).new_from_index(0, count)
 
 
 def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:

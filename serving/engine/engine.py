@@ -222,7 +222,7 @@ class Engine:
             now_ms,
             latest_ms,
             user.is_fresh,
-            variants=None if catalogue.groups is None else VariantChoice(catalogue, item_filter, now_ms),
+            variants=VariantChoice(catalogue, item_filter, now_ms) if catalogue.groups else None,
         )
 
     def _shared_state(self, request: ListRequest, catalogue: Catalogue, is_fresh: bool) -> RequestState:

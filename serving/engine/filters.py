@@ -81,7 +81,7 @@ def bought_before(state: RequestState) -> Exclusion | None:
     history = state.user.history
     if not history or state.policy.repeat != "exclude":
         return None
-    if state.catalogue.groups is not None:
+    if state.catalogue.groups:
         return _exclude("bought", history.split(), state.catalogue)
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
 
@@ -166,10 +166,11 @@ def _exclude(reason: str, item_ids: Collection[str], catalogue: Catalogue) -> Ex
     """Exclude items with all variants of their groups; None if there is none."""
     if not item_ids:
         return None
-    if catalogue.groups is None:
+    groups = catalogue.groups
+    if not groups:
         return Exclusion(reason, item_ids.__contains__)
-    excluded = {catalogue.group_or_item(item_id) for item_id in item_ids}
-    return Exclusion(reason, lambda item_id: catalogue.group_or_item(item_id) in excluded)
+    excluded = {groups.group_or_item(item_id) for item_id in item_ids}
+    return Exclusion(reason, lambda item_id: groups.group_or_item(item_id) in excluded)
 
 
 def _repeat_days(item_id: str, state: RequestState) -> float:

@@ -1,4 +1,4 @@
-"""Which items of a catalogue are variants of one product, as arrays over the rows of the catalogue."""
+"""Which items of a catalogue are variants of one product."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,35 +6,46 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from recsys.schema import GROUP_ID
+
 NO_GROUP: Final = -1
 """Number of the group of an item without one."""
 
 
 class ItemGroups:
-    """The groups of the items of a catalogue, and the rows of the items of each group, most popular first."""
+    """The group of each item of a catalogue, and the items of each group, most popular first."""
 
-    def __init__(self, group_ids: pl.Series) -> None:
-        """Build the index of a column of group ids, null for items without one."""
+    def __init__(self, items: pl.DataFrame, ids: list[str], rows: Mapping[str, int]) -> None:
+        """Build the index of a table of items; `ids` and `rows` are the catalogue's, which may add to them."""
+        no_group_ids = pl.Series([None], dtype=pl.String).new_from_index(0, items.height)
+        group_ids = items[GROUP_ID] if GROUP_ID in items.columns else no_group_ids
         distinct = group_ids.drop_nulls().unique().sort()
-        self._ids: list[str] = distinct.to_list()
-        self._numbers = {group_id: number for number, group_id in enumerate(self._ids)}
         numbers = np.arange(len(distinct))
         codes = group_ids.replace_strict(distinct, numbers, default=NO_GROUP, return_dtype=pl.Int32)
+        self._item_ids, self._rows = ids, rows
         self._codes = codes.to_numpy().copy()
+        self._ids: list[str] = distinct.to_list()
+        self._numbers = {group_id: number for number, group_id in enumerate(self._ids)}
         self._build_index()
 
-    def group(self, row: int) -> int:
-        """Return the number of an item's group, `NO_GROUP` without one."""
-        return int(self._codes[row])
+    def __bool__(self) -> bool:
+        """Return whether there is a group."""
+        return bool(self._ids)
 
-    def find(self, group_id: str) -> int:
-        """Return the number of a group by its id, `NO_GROUP` if there is none."""
-        return self._numbers.get(group_id, NO_GROUP)
+    def group(self, item_id: str) -> int:
+        """Return the number of an item's group, or of the group with this id; `NO_GROUP` if there is none."""
+        row = self._rows.get(item_id)
+        return self._numbers.get(item_id, NO_GROUP) if row is None else int(self._codes[row])
 
-    def rows(self, group: int) -> list[int]:
-        """Return the rows of the items of a group."""
+    def group_or_item(self, item_id: str) -> int | str:
+        """Return the number of an item's group; its own id without one."""
+        group = self.group(item_id)
+        return item_id if group == NO_GROUP else group
+
+    def variants(self, group: int) -> list[str]:
+        """Return the items of a group, most popular first."""
         rows: list[int] = self._order[self._starts[group] : self._starts[group + 1]].tolist()
-        return rows
+        return [self._item_ids[row] for row in rows]
 
     def column(self) -> pl.Series:
         """Return the group ids of all items; may be called in a thread."""
@@ -46,11 +57,12 @@ class ItemGroups:
         """Add items without a group."""
         self._codes = np.append(self._codes, np.full(count, NO_GROUP, np.int32))
 
-    def put(self, group_ids: Mapping[int, str | None]) -> None:
-        """Set the groups of some rows."""
-        for row, group_id in group_ids.items():
-            self._codes[row] = NO_GROUP if group_id is None else self._number(group_id)
-        self._build_index()
+    def put(self, group_ids: Mapping[str, str | None]) -> None:
+        """Set the groups of some items."""
+        for item_id, group_id in group_ids.items():
+            self._codes[self._rows[item_id]] = NO_GROUP if group_id is None else self._number(group_id)
+        if group_ids:
+            self._build_index()
 
     def _number(self, group_id: str) -> int:
         """Return the number of a group; a new one gets a new number."""

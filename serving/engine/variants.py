@@ -27,7 +27,7 @@ class VariantChoice:
 
     def choose(self, item_id: str) -> str:
         """Return the item to show for an item."""
-        group = self._catalogue.group_of(item_id)
+        group = self._catalogue.groups.group(item_id)
         if group == NO_GROUP:
             return item_id
         chosen = self._chosen.get(group)
@@ -48,7 +48,7 @@ class VariantChoice:
 
     def _find_other(self, group: int, item_id: str) -> str:
         """Return the first variant of a group that may be shown, else the given item."""
-        return next(filter(self._may_be_shown, self._catalogue.variants(group)), item_id)
+        return next(filter(self._may_be_shown, self._catalogue.groups.variants(group)), item_id)
 
     def _may_be_shown(self, item_id: str) -> bool:
         catalogue = self._catalogue

@@ -110,11 +110,11 @@ def test_changes_are_as_if_the_table_had_had_them(
     assert catalogue.unavailable == set(expected.filter(~is_available())["item_id"])
     assert_frame_equal(catalogue.table().select(expected.columns), expected)
     for item_id, group_id in expected.select("item_id", "group_id").rows():
-        group = catalogue.group_of(item_id)
+        group = catalogue.groups.group(item_id)
         if group_id is None:
             assert group == NO_GROUP
         else:
-            assert catalogue.variants(group) == expected.filter(group_id=group_id)["item_id"].to_list()
+            assert catalogue.groups.variants(group) == expected.filter(group_id=group_id)["item_id"].to_list()
     titles = expected.select(pl.coalesce("title", "item_id")).to_series().to_list()
     assert [catalogue.title(item_id) for item_id in expected["item_id"]] == titles
 

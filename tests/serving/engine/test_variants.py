@@ -50,12 +50,12 @@ def test_no_order_has_two_variants_of_a_group_or_one_that_cannot_be_sold_while_a
     sellable = {
         row["item_id"] for row in facts if row["available"] and (price_max is None or row["price"] <= price_max)
     }
-    groups = [catalogue.group_or_item(item_id) for item_id in order]
+    groups = [catalogue.groups.group_or_item(item_id) for item_id in order]
     assert len(groups) == len(set(groups))
-    assert set(groups) == {catalogue.group_or_item(item_id) for items in lists for item_id in items}
+    assert set(groups) == {catalogue.groups.group_or_item(item_id) for items in lists for item_id in items}
     for item_id, group in zip(order, groups, strict=True):
-        if catalogue.group_of(item_id) != NO_GROUP:
-            assert item_id in sellable or not sellable & set(catalogue.variants(int(group)))
+        if catalogue.groups.group(item_id) != NO_GROUP:
+            assert item_id in sellable or not sellable & set(catalogue.groups.variants(int(group)))
 
 
 def shirts(answer: list[str]) -> list[str]:
