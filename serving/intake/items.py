@@ -130,8 +130,7 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
             given, facts[name] = facts[name], plain_text(facts[name])
             if not facts[name]:
                 raise InvalidValueError(name, given, "text that is not only HTML")
-    if not is_id(facts.get(GROUP_ID, ITEM_ID)):
-        raise InvalidValueError(GROUP_ID, facts[GROUP_ID], EXPECTED[ITEM_ID])
+    _check_group_id(change)
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
@@ -139,3 +138,9 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
     return facts
+
+
+def _check_group_id(change: ItemChange) -> None:
+    group_id = change.group_id
+    if isinstance(group_id, str) and not is_id(group_id):
+        raise InvalidValueError(GROUP_ID, group_id, EXPECTED[ITEM_ID])
