@@ -43,9 +43,9 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import write_facts
+from jobs.lake.facts import leave_out, write_facts
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
-from jobs.lake.prices import prices_at, read_prices
+from jobs.lake.prices import read_prices, with_prices_at
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
@@ -55,11 +55,9 @@ from recsys.schema import (
     EVENT_DTYPES,
     FLAG_DTYPES,
     IMPRESSION_DTYPES,
-    ITEM_DTYPES,
     ITEM_ID,
     LABEL_DTYPES,
     ONLINE_CHANGE_DTYPES,
-    PRICE,
     SOURCE,
     TIMESTAMP,
     USER_ID,
@@ -162,7 +160,7 @@ class Lake:
         if not files:
             return pl.LazyFrame(schema=EVENT_DTYPES)
         events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
-        kept = _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
         return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:
@@ -175,10 +173,9 @@ class Lake:
         The first price that is known of an item also counts before its time. A variant without a title, category,
         brand or text has that of its group.
         """
-        items = _without(fill_from_group(self._table("items")), ITEM_ID, self.excluded_items)
+        items = leave_out(fill_from_group(self._table("items")), ITEM_ID, self.excluded_items)
         if at is not None:
-            then = prices_at(self.prices(), at).lazy()
-            items = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left").select(*ITEM_DTYPES)
+            items = with_prices_at(items, self.prices(), at)
         return merge_variants(items, self.group_items)
 
     def prices(self) -> pl.DataFrame:
@@ -321,13 +318,6 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
-
-
-def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
-    """Return the rows whose key is not excluded, in their order."""
-    if excluded is None:
-        return rows
-    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
 
 
 def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
