@@ -187,5 +187,5 @@ def test_an_id_that_means_none_is_refused_as_by_an_ingest() -> None:
     parser = EventParser(DEFAULT_WEIGHTS, str, lambda *_: Origin(), keeps_origin=True, null_ids=null_ids)
     rows = [ROW | {"user_id": "Guest"}, ROW | {"user_id": "0"}, ROW | {"item_id": "guest"}, ROW | {"item_id": "0"}]
     valid, errors = parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
-    assert [event.item_id for event, _ in valid] == ["0"]
+    assert [row.event.item_id for row in valid] == ["0"]
     assert [(error.row, error.field) for error in errors] == [(0, "user_id"), (1, "user_id"), (2, "item_id")]
