@@ -28,13 +28,6 @@ def read_events(
     return pl.concat([own, of_guests(_current_events(directory, None, since), known)])
 
 
-def without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
-    """Return the rows whose key is not excluded, in their order."""
-    if excluded is None:
-        return rows
-    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
-
-
 def _current_events(directory: Path, bucket: int | None, since: date | None) -> pl.LazyFrame:
     files = partition_files(directory, bucket, since)
     if not files:

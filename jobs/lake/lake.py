@@ -18,8 +18,6 @@ A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, i
 """
 
 import fcntl
-import os
-import re
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping
@@ -32,7 +30,7 @@ import polars as pl
 import structlog
 
 from jobs.lake.event_partitions import NEW, IngestOfEvents
-from jobs.lake.event_reader import read_events, without
+from jobs.lake.event_reader import read_events
 from jobs.lake.event_writer import DATE, Days, WrittenEvents, scan_files, undo_events, write_events
 from jobs.lake.fact_tables import (
     FACT_TABLES,
@@ -45,9 +43,11 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import write_facts
+from jobs.lake.facts import leave_out, write_facts
 from jobs.lake.identities import resolve_identities
-from jobs.lake.prices import prices_at, read_prices
+from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
+from jobs.lake.prices import read_prices, with_prices_at
+from jobs.lake.state_files import system_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
@@ -56,11 +56,9 @@ from recsys.schema import (
     CHANGED_ONLINE_AT,
     FLAG_DTYPES,
     IMPRESSION_DTYPES,
-    ITEM_DTYPES,
     ITEM_ID,
     LABEL_DTYPES,
     ONLINE_CHANGE_DTYPES,
-    PRICE,
     SOURCE,
     TIMESTAMP,
     USER_ID,
@@ -94,6 +92,8 @@ class Lake:
     """Items that `events` and `items` leave out."""
     identities: pl.DataFrame | None = field(default=None, repr=False, compare=False)
     """Guest and user: guests whose events `events` returns as those of the users that they turned out to be."""
+    group_items: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+    """The item that stands for each variant in `events` and `items`, found by `by_group`; None keeps variants."""
     original: Path | None = None
     """Directory of the lake that this one is a temporary copy of."""
 
@@ -122,7 +122,7 @@ class Lake:
                 try:
                     yield Path(scratch)
                 except pl.exceptions.PolarsError as error:
-                    raise _system_error(error, self.directory) or error from None
+                    raise system_error(error, self.directory) or error from None
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
@@ -149,6 +149,14 @@ class Lake:
         """Return the same lake without these items and their events."""
         return replace(self, excluded_items=items)
 
+    def by_group(self) -> "Lake":
+        """Return the same lake with one item in place of all variants of a group; without groups, an equal lake."""
+        return replace(self, group_items=find_group_items(self.by_item().items()))
+
+    def by_item(self) -> "Lake":
+        """Return the same lake with its variants."""
+        return replace(self, group_items=None)
+
     def joining_guests(self, moment: datetime) -> "Lake":
         """Return the same lake with the events of guests as those of the users whom they were known as by then."""
         known = resolve_identities(self._table(IDENTITIES).collect(), moment)
@@ -158,7 +166,8 @@ class Lake:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         day = since.date() if since else None
         events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
-        return without(without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:
         """Return the number of events."""
@@ -167,14 +176,13 @@ class Lake:
     def items(self, at: datetime | None = None) -> pl.LazyFrame:
         """Return the catalogue, in the columns of `ITEM_DTYPES`; with `at`, at the prices of that time.
 
-        The first price that is known of an item also counts before its time.
+        The first price that is known of an item also counts before its time. A variant without a title, category,
+        brand or text has that of its group.
         """
-        items = without(self._table("items"), ITEM_ID, self.excluded_items)
-        if at is None:
-            return items
-        then = prices_at(self.prices(), at).lazy()
-        priced = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left")
-        return priced.select(*ITEM_DTYPES)
+        items = leave_out(fill_from_group(self._table("items")), ITEM_ID, self.excluded_items)
+        if at is not None:
+            items = with_prices_at(items, self.prices(), at)
+        return merge_variants(items, self.group_items)
 
     def prices(self) -> pl.DataFrame:
         """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
@@ -320,12 +328,6 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
-
-
-def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
-    """Return the error of the operating system that Polars met when it read or wrote below a directory, if any."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) if number else None
 
 
 def open_lake(settings: Settings) -> Lake:

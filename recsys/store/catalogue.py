@@ -18,6 +18,7 @@ from recsys.schema import (
     BRAND,
     CATEGORY,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -39,6 +40,7 @@ ITEMS_PER_PART: Final = 65_536
 CATALOGUE_SCHEMA: Final = pl.Schema(
     {
         ITEM_ID: pl.String(),
+        GROUP_ID: pl.String(),
         TITLE: pl.String(),
         CATEGORY: pl.String(),
         BRAND: pl.String(),

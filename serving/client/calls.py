@@ -100,6 +100,8 @@ class ItemFacts(TypedDict, total=False):
     category: Sequence[str]
     brand: str
     title: str
+    group_id: str
+    """Product that the item is a variant of."""
 
 
 class ListOptions(TypedDict, total=False):

@@ -16,6 +16,7 @@ from recsys.schema import (
     CATEGORY,
     CATEGORY_SEPARATOR,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -24,6 +25,7 @@ from recsys.schema import (
     VECTOR,
 )
 from recsys.store.catalogue import parse_version
+from serving.engine.item_groups import ItemGroups
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
@@ -84,6 +86,7 @@ class Catalogue:
         self.brands = _Labels(items[BRAND])
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
+        self.groups = ItemGroups(items, self.ids, self.rows)
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
         )
@@ -119,6 +122,7 @@ class Catalogue:
         ids = self.ids[:count]
         columns: dict[str, Any] = {
             ITEM_ID: pl.Series(ids, dtype=pl.String),
+            GROUP_ID: self.groups.column()[:count],
             TITLE: self._all_titles(count),
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
@@ -215,6 +219,7 @@ class Catalogue:
                 self.brands.codes[row] = self.brands.encode(facts[BRAND])
             if TITLE in facts:
                 self._new_titles[item_id] = facts[TITLE]
+        self.groups.put({item_id: facts[GROUP_ID] for item_id, facts in changes.items() if GROUP_ID in facts})
         self._masks.clear()
 
     def set_unavailable(self, item_ids: Collection[str]) -> None:
@@ -280,6 +285,7 @@ class Catalogue:
         self.price = np.append(self.price, none)
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.offers.append(len(new))
+        self.groups.append(len(new))
         for labels in (self.categories, self.brands):
             labels.codes = np.append(labels.codes, np.full(len(new), -1, np.int32))
         if self.vectors is not None:

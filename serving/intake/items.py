@@ -1,4 +1,4 @@
-"""Items changed online: price, category, brand, title, availability, stock and validity."""
+"""Items changed online: price, category, brand, title, group, availability, stock and validity."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,13 +10,25 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
 from recsys.markup import plain_text
-from recsys.schema import BRAND, CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, TITLE, VALID_FROM, VALID_UNTIL
+from recsys.schema import (
+    BRAND,
+    CATEGORY_SEPARATOR,
+    GROUP_ID,
+    ITEM_ID,
+    MAX_ID_LENGTH,
+    PRICE,
+    STOCK,
+    TITLE,
+    VALID_FROM,
+    VALID_UNTIL,
+    is_id,
+)
 from recsys.store.client.client import RedisClient
 from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
 from serving.engine.offers import AVAILABILITY
 from serving.intake.load_shedding import LoadShedder
-from serving.requests import InvalidValueError
+from serving.requests import EXPECTED, InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""
@@ -50,6 +62,10 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
     category: Annotated[list[Level], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
     brand: Text | UnsetType = UNSET
     title: Text | UnsetType = UNSET
+    group_id: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, description="Product that it is a variant of")]
+        | UnsetType
+    ) = UNSET
 
 
 class ItemWriter:
@@ -119,6 +135,7 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
             given, facts[name] = facts[name], plain_text(facts[name])
             if not facts[name]:
                 raise InvalidValueError(name, given, "text that is not only HTML")
+    _check_group_id(change)
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
@@ -128,3 +145,9 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     if ends is None:
         facts[VALID_UNTIL] = NEVER
     return facts
+
+
+def _check_group_id(change: ItemChange) -> None:
+    group_id = change.group_id
+    if isinstance(group_id, str) and not is_id(group_id):
+        raise InvalidValueError(GROUP_ID, group_id, EXPECTED[ITEM_ID])
