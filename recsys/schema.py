@@ -21,6 +21,7 @@ USER_AGENT: Final = "user_agent"
 
 TITLE: Final = "title"
 CATEGORY: Final = "category"
+CATEGORIES: Final = "categories"
 BRAND: Final = "brand"
 TEXT: Final = "text"
 AVAILABLE: Final = "available"
@@ -101,6 +102,7 @@ ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
     ITEM_ID: pl.String(),
     TITLE: pl.String(),
     CATEGORY: pl.List(pl.String()),
+    CATEGORIES: pl.List(pl.List(pl.String())),
     BRAND: pl.String(),
     PRICE: pl.Float64(),
     TEXT: pl.String(),

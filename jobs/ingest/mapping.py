@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
+from jobs.ingest.category_paths import check_category_separators, join_paths, read_paths, unite_paths
 from jobs.ingest.column_readings import ColumnReading, as_text
 from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
@@ -20,6 +21,7 @@ from recsys.markup import MARKUP, plain_text
 from recsys.schema import (
     ATTRIBUTES,
     BRAND,
+    CATEGORIES,
     CATEGORY,
     CATEGORY_SEPARATOR,
     EVENT,
@@ -33,7 +35,7 @@ from recsys.settings import Sources, Table
 RULES = "rules"  # column: names of the rules that a row broke, separated by commas
 ROW = "row"  # column: position of a row among the mapped rows
 ID_SUFFIX = "_id"
-WRITTEN = (TITLE, BRAND, TEXT, CATEGORY)  # columns that may be written in HTML
+WRITTEN = (TITLE, BRAND, TEXT, CATEGORY, CATEGORIES)  # columns that may be written in HTML
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def check_table(table: Table) -> None:
     if missing:
         raise SettingsError(f"sources.tables.{table.name}.columns: {missing[0]!r} is missing")
     check_separators(table)
+    check_category_separators(table)
     check_explode(table)
     check_time_format(table)
 
@@ -199,6 +202,8 @@ def map_source(
     mapped = pl.DataFrame(columns)
     if table.kind == "events":
         mapped = mapped.with_columns(_event_ids(schema, wide))
+    elif table.kind == "items":
+        mapped = mapped.with_columns(*unite_paths())
     return MappedRows(mapped, given, kept, _broken_rules(broken, mapped.height), counts, table)
 
 
@@ -218,6 +223,8 @@ def _read(
         ids, changed, nulls = clean_ids(name, values, table, sources)
         return ColumnReading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
     values, texts = _without_markup(values) if name in WRITTEN else (values, 0)
+    if name in (CATEGORY, CATEGORIES):
+        return ColumnReading(read_paths(name, values, table)), MappingCounts(markup=_count(name, texts))
     converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
     return ColumnReading(converted.to_series()), MappingCounts(markup=_count(name, texts))
 
@@ -237,19 +244,9 @@ def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table)
     column = pl.col(name)
     if name == EVENT:
         return as_text(column, dtype).replace(table.events)
-    if name == CATEGORY:
-        return _as_path(column, dtype)
     if name == ATTRIBUTES and isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
     return as_text(column, dtype) if expected == pl.String else column
-
-
-def _as_path(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    levels = column if isinstance(dtype, pl.List) else column.cast(pl.String).str.split(CATEGORY_SEPARATOR)
-    named = levels.cast(pl.List(pl.String)).list.eval(
-        pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
-    )
-    return pl.when(named.list.len() > 0).then(named)
 
 
 def _with_day_order(table: Table, given: pl.DataFrame, schema: pl.Schema) -> Table:
@@ -303,6 +300,8 @@ def _count(name: str, number: int) -> dict[str, int]:
 
 def _text(column: pl.Series) -> pl.Series:
     """Return a column as text, lists joined by `CATEGORY_SEPARATOR`."""
+    if isinstance(column.dtype, pl.List) and isinstance(column.dtype.inner, pl.List):
+        return column.to_frame().select(join_paths(column.name)).to_series()
     if isinstance(column.dtype, pl.List):
         return column.cast(pl.List(pl.String)).list.join(CATEGORY_SEPARATOR)
     return column.struct.json_encode() if isinstance(column.dtype, pl.Struct) else column.cast(pl.String)

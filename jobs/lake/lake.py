@@ -43,7 +43,7 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import write_facts
+from jobs.lake.facts import with_all_categories, write_facts
 from jobs.lake.prices import prices_at, read_prices
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
@@ -162,7 +162,7 @@ class Lake:
 
         The first price that is known of an item also counts before its time.
         """
-        items = _without(self._table("items"), ITEM_ID, self.excluded_items)
+        items = _without(self._table("items"), ITEM_ID, self.excluded_items).with_columns(with_all_categories())
         if at is None:
             return items
         then = prices_at(self.prices(), at).lazy()

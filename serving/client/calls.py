@@ -97,19 +97,28 @@ class ItemFacts(TypedDict, total=False):
     valid_until: datetime | str
     price: float
     category: Sequence[str]
+    categories: Sequence[Sequence[str]]
+    attributes: Mapping[str, str | float | bool | Sequence[str]]
     brand: str
     title: str
 
 
-class ListOptions(TypedDict, total=False):
+class ItemConditions(TypedDict, total=False):
+    """Conditions on the items of a list, named as the parameters of the HTTP server; of several texts one holds."""
+
+    category: str | Sequence[str]
+    brand: str | Sequence[str]
+    price_min: float
+    price_max: float
+    attribute: str | Sequence[str]
+    """As in color:red or volume:>=0.5."""
+
+
+class ListOptions(ItemConditions, total=False):
     """Options that select the items of a list, named as the parameters of the HTTP server."""
 
     n: int
     offset: int
-    category: str
-    brand: str
-    price_min: float
-    price_max: float
     exclude: Sequence[str]
 
 
@@ -162,9 +171,10 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
     return Call(ItemList, "GET", "/v1/popular", _query(options))
 
 
-def batch_call(user_ids: Iterable[str], n: int, context: Context) -> Call[Batch]:
+def batch_call(user_ids: Iterable[str], n: int, context: Context, conditions: ItemConditions) -> Call[Batch]:
     """Return the call for the lists of many users."""
-    body = {"user_ids": list(user_ids), "n": n, "context": context}
+    listed = {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
+    body = {"user_ids": list(user_ids), "n": n, "context": context, **listed}
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 

@@ -30,6 +30,7 @@ from serving.client.calls import (
     Answer,
     Call,
     Event,
+    ItemConditions,
     ItemFacts,
     ListOptions,
     Reply,
@@ -91,9 +92,11 @@ class Client:
         """Return popular items."""
         return self._execute(popular_call(options))
 
-    def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
+    def batch(
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Batch:
         """Return a list for each of up to 500 users."""
-        return self._execute(batch_call(user_ids, n, context))
+        return self._execute(batch_call(user_ids, n, context, conditions))
 
     def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
         """Return the given items, the best for the user first."""
@@ -184,9 +187,11 @@ class AsyncClient:
         """See `Client.popular`."""
         return await self._execute(popular_call(options))
 
-    async def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
+    async def batch(
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Batch:
         """See `Client.batch`."""
-        return await self._execute(batch_call(user_ids, n, context))
+        return await self._execute(batch_call(user_ids, n, context, conditions))
 
     async def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
         """See `Client.rank`."""

@@ -9,7 +9,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
-from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
@@ -119,8 +118,8 @@ class Engine:
         catalogue = self.catalogue()
         items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
         state = self._shared_state(replace(request, exclude=request.exclude | {item_id}), catalogue, is_fresh)
-        title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
-        popular_items = popular_in_turns([] if category is None else [category], state)
+        title = catalogue.title(item_id)
+        popular_items = popular_in_turns(catalogue.paths(item_id), state)
         order = chain(
             to_candidates(items, "similar", f"similar to {title}"),
             (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),
@@ -207,9 +206,12 @@ class Engine:
     def _state(self, request: ListRequest, stored_id: str, user: UserState, catalogue: Catalogue) -> RequestState:
         now_ms = int(self._now() * 1e3)
         latest_ms = request.cursor.at if request.cursor else now_ms
+        item_filter = request.build_item_filter()
+        if item_filter.attributes:
+            self.catalogue().attributes.check(item_filter.attributes)
         return RequestState(
             request,
-            request.build_item_filter(),
+            item_filter,
             stored_id,
             user,
             catalogue,

@@ -26,7 +26,7 @@ from serving.api import (
 from serving.http.query import check_id, parse_guest_request, parse_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
-from serving.requests import Count, ListRequest
+from serving.requests import Attributes, Brands, Categories, Count, ListRequest, PriceMax, PriceMin
 
 BATCH_CONCURRENCY: Final = 50
 """Users of a batch that share a round trip; between two parts other requests are answered."""
@@ -49,6 +49,24 @@ class BatchRequest(Struct, forbid_unknown_fields=True):
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
     n: Count = DEFAULT_N
     context: Context = "home"
+    category: Categories = ()
+    brand: Brands = ()
+    price_min: PriceMin | None = None
+    price_max: PriceMax | None = None
+    attribute: Attributes = ()
+
+    def list_request(self, user_id: str) -> ListRequest:
+        """Return the request for the list of one user."""
+        return ListRequest(
+            check_id(user_id, USER_ID),
+            n=self.n,
+            context=self.context,
+            category=self.category,
+            brand=self.brand,
+            price_min=self.price_min,
+            price_max=self.price_max,
+            attribute=self.attribute,
+        )
 
 
 class RankRequest(Struct, forbid_unknown_fields=True):
@@ -95,15 +113,14 @@ async def trending(call: Call) -> Result:
 
 
 async def popular(call: Call) -> Result:
-    """Return the most popular items, of a category, brand or price range where one is given."""
+    """Return the most popular items, of categories, brands, a price range or attributes where they are given."""
     return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
 
 
 async def batch(call: Call) -> Result:
     """Return a list for each of up to 500 users, as each alone would get it."""
     worker, body = call.worker, call.decode_body(BatchRequest)
-    users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
-    requests = [ListRequest(user_id, n=body.n, context=body.context) for user_id in users]
+    requests = [body.list_request(user_id) for user_id in body.user_ids]
     answers: list[Recommendations] = []
     for start in range(0, len(requests), BATCH_CONCURRENCY):
         part = requests[start : start + BATCH_CONCURRENCY]
@@ -151,7 +168,7 @@ async def events(call: Call) -> Result:
 
 
 async def item(call: Call) -> Result:
-    """Change availability, stock, validity, price, category, brand or title of an item; an unknown item is created.
+    """Change facts of an item, such as its stock, price, categories or attributes; an unknown item is created.
 
     An item is offered from `valid_from` on and before `valid_until`.
     """

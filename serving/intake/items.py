@@ -1,4 +1,4 @@
-"""Items changed online: price, category, brand, title, availability, stock and validity."""
+"""Items changed online: price, categories, attributes, brand, title, availability, stock and validity."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
 from recsys.markup import plain_text
-from recsys.schema import BRAND, CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, TITLE, VALID_FROM, VALID_UNTIL
+from recsys.schema import (
+    ATTRIBUTES,
+    BRAND,
+    CATEGORIES,
+    CATEGORY,
+    CATEGORY_SEPARATOR,
+    ITEM_ID,
+    PRICE,
+    STOCK,
+    TITLE,
+    VALID_FROM,
+    VALID_UNTIL,
+)
 from recsys.store.client.client import RedisClient
 from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
@@ -25,6 +37,9 @@ Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 Level = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=f"^[^{CATEGORY_SEPARATOR}]*$")]
 
+Path = Annotated[list[Level], Meta(min_length=1, max_length=20, description="Category path, root first")]
+
+AttributeName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -42,7 +57,17 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
         UNSET
     )
     price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    category: Annotated[list[Level], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    category: Path | UnsetType = UNSET
+    categories: (
+        Annotated[list[Path], Meta(min_length=1, max_length=20, description="All paths of the item")] | UnsetType
+    ) = UNSET
+    attributes: (
+        Annotated[
+            dict[AttributeName, Text | float | bool | list[Text]],
+            Meta(max_length=100, description="All attributes of the item, in place of those before"),
+        ]
+        | UnsetType
+    ) = UNSET
     brand: Text | UnsetType = UNSET
     title: Text | UnsetType = UNSET
 
@@ -117,6 +142,12 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
+    if ATTRIBUTES in facts:
+        facts[ATTRIBUTES] = msgspec.json.encode(facts[ATTRIBUTES]).decode()
+    if CATEGORY in facts or CATEGORIES in facts:
+        paths = [facts[CATEGORY]] if CATEGORY in facts else []
+        paths += [path for path in facts.get(CATEGORIES, []) if path not in paths]
+        facts |= {CATEGORY: paths[0], CATEGORIES: paths}
     starts, ends = change.valid_from, change.valid_until
     if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")

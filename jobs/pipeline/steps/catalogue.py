@@ -8,12 +8,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.item_features import CYCLE_DAYS
+from jobs.lake.attributes import attribute_members
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
     BRAND,
+    CATEGORIES,
     CATEGORY_SEPARATOR,
     ITEM_ID,
     PRICE,
@@ -56,9 +59,13 @@ def write_catalogue_file(
     from_events = item_features.select(
         ITEM_ID, pl.col(PRICE).alias("event_price"), pl.col(CYCLE_DAYS).alias(REPEAT_DAYS)
     )
+    several = pl.when(pl.col(CATEGORIES).list.len() > 1).then(pl.col(CATEGORIES))
+    paths = several.list.eval(pl.element().list.join(CATEGORY_SEPARATOR))
+    category = category_path().list.join(CATEGORY_SEPARATOR)
     facts = (
-        items.lazy()
-        .select(ITEM_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, *OFFER)
+        items.with_columns(attribute_members(items[ATTRIBUTES]))
+        .lazy()
+        .select(ITEM_ID, TITLE, category, paths, BRAND, PRICE, *OFFER, ATTRIBUTES)
         .join(ranked, on=ITEM_ID, how="full", coalesce=True)
         .join(from_events, on=ITEM_ID, how="left")
         .join(online_changes.lazy(), on=ITEM_ID, how="left")

@@ -79,9 +79,9 @@ def test_woocommerce(lake: Lake, tmp_path: Path) -> None:
         ("7", "10", "purchase", NOON, 2.25, 2.0, "1"),
         ("7", "20", "purchase", NOON, 40.0, 1.0, "1"),
     ]
-    assert read_items(lake, "item_id", "title", "category", "price", "available") == [
-        ("10", "Tea", ["Drinks", "Tea"], 2.0, True),
-        ("20", "Hoodie", ["Clothing"], None, True),
+    assert read_items(lake, "item_id", "title", "categories", "price", "available") == [
+        ("10", "Tea", [["Drinks", "Tea"], ["Sale"]], 2.0, True),
+        ("20", "Hoodie", [["Clothing"]], None, True),
         ("30", "Old", None, 9.0, False),
     ]
 
