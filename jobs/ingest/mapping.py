@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import polars as pl
 
@@ -191,8 +193,11 @@ def map_source(
         if table.time_zone_column
         else None
     )
-    for name, dtype in schema.items():
-        reading, count = _read(name, given[name], dtype, table, sources, zones)
+    names = list(schema)
+    read = partial(_read, given, table=table, sources=sources, zones=zones)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:  # Polars works on one column with one thread
+        readings = list(threads.map(read, names, schema.values()))
+    for name, (reading, count) in zip(names, readings, strict=True):
         columns.append(reading.values.alias(name))
         counts = counts.plus(count)
         if reading.advice is not None:
@@ -208,9 +213,15 @@ def map_source(
 
 
 def _read(
-    name: str, values: pl.Series, expected: pl.DataType, table: Table, sources: Sources, zones: pl.Series | None
+    given: pl.DataFrame,
+    name: str,
+    expected: pl.DataType,
+    table: Table,
+    sources: Sources,
+    zones: pl.Series | None,
 ) -> tuple[ColumnReading, MappingCounts]:
     """Return a column of the contract as its type, and what was done to it."""
+    values = given[name]
     if expected == TIMESTAMP_DTYPE:
         times = read_times(values, table.time_format, table.time_zone or sources.time_zone, zones)
         return times, MappingCounts(time_formats=times.counts)

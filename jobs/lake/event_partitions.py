@@ -26,6 +26,7 @@ STORED_DTYPES: Final = {
     IS_CURRENT: pl.Boolean(),
 }
 """Columns of a partition: those of events, the source, and the ingests that gave and replaced the row."""
+COUNT_DTYPES: Final = {SOURCE: pl.String(), "outcome": pl.String(), "rows": pl.Int64()}
 KEPT_INGESTS: Final = 50  # rows that an ingest before the last 50 replaced are removed, and cannot be restored
 _HASH: Final = "_hash"
 _SAID: Final = "_said"
@@ -74,9 +75,9 @@ def merge_partition(stored: pl.DataFrame, given: pl.DataFrame, ingest: IngestOfE
     is; one that says something else replaces it. Of several sources of an event, the one that changed it last is
     current.
     """
-    given = given.unique([SOURCE, EVENT_ID], keep="last", maintain_order=True)
     if stored.is_empty() and given[SOURCE].n_unique() == 1:
-        return _first_merge(given, ingest.number)
+        return _first_merge(given.unique(EVENT_ID, keep="last", maintain_order=True), ingest.number)
+    given = given.unique([SOURCE, EVENT_ID], keep="last", maintain_order=True)
     given = given.with_columns(_content_hash())
     stored = stored.with_columns(_content_hash())
     known = stored.filter(pl.col(REPLACED_BY).is_null())
@@ -108,7 +109,8 @@ def merge_partition(stored: pl.DataFrame, given: pl.DataFrame, ingest: IngestOfE
 def _first_merge(given: pl.DataFrame, number: int) -> Merge:
     """Return a new partition with the events of a single source, all of which are current."""
     rows = _as_stored(given, number, is_current=True).sort(USER_ID, TIMESTAMP, EVENT_ID)
-    return Merge(rows, pl.concat([_count(rows, NEW), _count(rows, CURRENT)]), is_changed=True)
+    count = pl.DataFrame({SOURCE: rows[SOURCE][:1], "outcome": NEW, "rows": rows.height}, COUNT_DTYPES)
+    return Merge(rows, pl.concat([count, count.with_columns(outcome=pl.lit(CURRENT))]), is_changed=True)
 
 
 def _as_stored(given: pl.DataFrame, number: int, *, is_current: bool) -> pl.DataFrame:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +13,7 @@ import polars_hash
 
 from jobs.lake.event_partitions import (
     CHANGED,
+    COUNT_DTYPES,
     FILE,
     INGEST,
     NEW,
@@ -66,18 +69,20 @@ def write_events(
     moved = _replace_moved(directory, own, bucket_of, ingest)
     counts, files = [moved.counts], [*moved.files]
     merged: set[Path] = set()
-    for rows in _spans_of(given):
-        keyed = rows.with_columns(bucket_of.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
-        placed = _without_earlier_places(keyed, last_places)
-        for (bucket, day), part in placed.partition_by(BUCKET, DATE, as_dict=True, include_key=False).items():
-            file = partition_file(directory, int(bucket), str(day))
-            counts.append(_merge_into(file, part, ingest, files))
-            merged.add(file)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
+        for rows in _spans_of(given):
+            keyed = rows.with_columns(bucket_of.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
+            placed = _without_earlier_places(keyed, last_places)
+            parts = placed.partition_by(BUCKET, DATE, as_dict=True, include_key=False)
+            targets = [partition_file(directory, int(bucket), str(day)) for bucket, day in parts]
+            merge = partial(_merge_into, ingest=ingest, written=files)
+            counts += threads.map(merge, targets, parts.values())
+            merged.update(targets)
     nothing = pl.DataFrame(schema=GIVEN_DTYPES)
     left = [file for file in _earlier_partitions(directory, earlier_days) if file not in merged]
     counts += [_merge_into(file, nothing, ingest, files) for file in left]
     sums = pl.concat(counts).group_by(SOURCE, "outcome").agg(pl.col("rows").sum()).sort(SOURCE, "outcome")
-    return WrittenEvents(sums, tuple(files))
+    return WrittenEvents(sums, tuple(sorted(files)))
 
 
 def undo_events(directory: Path, number: int, kept_source: str) -> int:
@@ -202,7 +207,7 @@ def _replace_moved(directory: Path, own: pl.LazyFrame, bucket_of: pl.Expr, inges
 
 
 def _count_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={SOURCE: pl.String, "outcome": pl.String, "rows": pl.Int64})
+    return pl.DataFrame(rows, schema=COUNT_DTYPES)
 
 
 def _earlier_partitions(directory: Path, earlier_days: Mapping[str, Days]) -> list[Path]:

@@ -1,6 +1,7 @@
 """What every reader yields: rows of a source in chunks, with the lines that are no rows."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -56,6 +57,15 @@ def join_empty_start(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     if start and not start[0].rows.height:
         start = [_joined([*start, *islice(iterator, 1)])]
     yield from chain(start, iterator)
+
+
+def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield the same chunks; a thread reads the next one while the caller works on the last one."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, chunks, None)
+        while (chunk := following.result()) is not None:
+            following = thread.submit(next, chunks, None)
+            yield chunk
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

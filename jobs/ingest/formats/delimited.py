@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
-from jobs.ingest.formats.chunks import OPEN_QUOTE, BrokenLine, Chunk, join_chunks
+from jobs.ingest.formats.chunks import OPEN_QUOTE, BrokenLine, Chunk, join_chunks, prefetch
 from jobs.ingest.formats.records import Records, Syntax, split_records
 from jobs.ingest.formats.text import TextBlock, find_encoding, text_blocks
 from recsys.errors import SourceError
@@ -41,7 +41,8 @@ def read_delimited(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]
     layout = find_layout(file, table)
     empty = pl.DataFrame(schema=dict.fromkeys(layout.names, pl.String))
     yield Chunk(empty, notes=layout.notes)
-    yield from join_chunks(_with_note_of_first_open_quote(_parsed_blocks(file, layout, empty)), chunk_rows)
+    blocks = _with_note_of_first_open_quote(_parsed_blocks(file, layout, empty))
+    yield from prefetch(join_chunks(blocks, chunk_rows))
 
 
 def find_layout(file: Path, table: Table) -> Layout:
