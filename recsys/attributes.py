@@ -34,8 +34,7 @@ def read_attributes(text: str | None) -> Iterator[tuple[str, list[AttributeValue
     except msgspec.DecodeError:
         return
     for name, value in values.items():
-        given: list[Any] = value if isinstance(value, list) else [value]
-        scalars = [scalar for each in given if (scalar := _scalar(each)) != ""]
+        scalars = [scalar for each in _listed(value) if (scalar := _scalar(each)) != ""]
         if name and scalars:
             yield name, scalars
 
@@ -89,6 +88,10 @@ def decode_member(member: str) -> tuple[str, AttributeValue]:
     """Return name and value of a member that `encode_member` wrote."""
     ((name, value),) = _decode_member(f"{{{member}}}").items()
     return name, value
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _scalar(value: Any) -> AttributeValue:

@@ -77,8 +77,12 @@ class _Counts:
             kind = "boolean"
         elif self.numbers == self.values:
             kind = "number"
-        different = len(self.items_by_text)
-        ordered = sorted(self.items_by_text.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_VALUES]
+        items_by_text = Counter[str]()
+        for text, items in self.items_by_text.items():
+            value = convert_value(text, kind)
+            items_by_text[text if value is None else as_text(value)] += items
+        different = len(items_by_text)
+        ordered = sorted(items_by_text.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_VALUES]
         return Attribute(name, kind, self.items, different, tuple(ordered) if different <= MAX_VALUES else ())
 
 
@@ -99,7 +103,7 @@ def find_attributes(texts: Iterable[str | None]) -> tuple[Attribute, ...]:
 def attribute_members(texts: pl.Series) -> pl.Series:
     """Return the attributes of each item that requests can filter by, as `recsys.store.catalogue` holds them."""
     filters = [attribute for attribute in find_attributes(texts) if attribute.is_filter][:MAX_FILTERED]
-    types = {attribute.name: attribute.type for attribute in filters}
+    types: dict[str, AttributeType] = {attribute.name: attribute.type for attribute in filters}
     members = [list(_members(text, types)) or None for text in texts]
     return pl.Series(ATTRIBUTES, members, dtype=pl.List(pl.String))
 

@@ -70,10 +70,14 @@ class _Values:
         """Return the codes of the values that one of the conditions names, or that meet all comparisons."""
         named = [value for condition in conditions if (value := self.find(condition)) is not None]
         codes = [self.codes[value] for value in named if value in self.codes]
-        comparisons = [condition for condition in conditions if condition.comparison is not None]
-        if comparisons and self.value_type == "number":
+        bounds = [
+            (COMPARISONS[condition.comparison], condition.number)
+            for condition in conditions
+            if condition.comparison is not None and condition.number is not None
+        ]
+        if bounds and self.value_type == "number":
             values = np.fromiter(self.codes, np.float64, len(self.codes))
-            within = [COMPARISONS[each.comparison or ""](values, each.number) for each in comparisons]
+            within = [compare(values, bound) for compare, bound in bounds]
             codes += np.fromiter(self.codes.values(), np.intp, len(values))[np.logical_and.reduce(within)].tolist()
         return codes
 
