@@ -18,25 +18,35 @@ NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 """A number as text; `007` is a code."""
 BOOLEANS: Final = {"true": True, "false": False}
 
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_member: Final = msgspec.json.Decoder(dict[str, AttributeValue]).decode
 
 
 def read_attributes(text: str | None) -> Iterator[tuple[str, list[AttributeValue]]]:
-    """Yield name and values of each attribute of an item, given its JSON object; none of a text that is no object.
+    """Yield name and values of each attribute of an item that has a value, given its JSON object."""
+    for name, raw in read_raw(text):
+        if scalars := decode_scalars(raw):
+            yield name, scalars
 
-    A list is several values. A value that is null, empty, an object or too long counts as missing.
-    """
+
+def read_raw(text: str | None) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Yield name and JSON of each attribute of an item, given its JSON object; none of a text that is no object."""
     if not text:
         return
     try:
         values = _decode(text)
     except msgspec.DecodeError:
         return
-    for name, value in values.items():
-        scalars = [scalar for each in _listed(value) if (scalar := _scalar(each)) != ""]
-        if name and scalars:
-            yield name, scalars
+    yield from values.items()
+
+
+def decode_scalars(raw: msgspec.Raw) -> list[AttributeValue]:
+    """Return the values of an attribute, given its JSON; a list is several values.
+
+    A value that is null, empty, an object or too long counts as missing.
+    """
+    value = msgspec.json.decode(raw)
+    return [scalar for each in _listed(value) if (scalar := _scalar(each)) != ""]
 
 
 def convert_value(value: AttributeValue, kind: AttributeType) -> AttributeValue | None:

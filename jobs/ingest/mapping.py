@@ -9,10 +9,10 @@ from functools import partial
 import polars as pl
 
 from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
-from jobs.ingest.category_paths import check_category_separators, join_paths, read_paths, unite_paths
 from jobs.ingest.column_readings import ColumnReading, as_text
 from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
+from jobs.ingest.formats.category_paths import check_category_separators, join_paths, read_paths, unite_paths
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
 from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows
@@ -208,7 +208,7 @@ def map_source(
     if table.kind == "events":
         mapped = mapped.with_columns(_event_ids(schema, wide))
     elif table.kind == "items":
-        mapped = mapped.with_columns(*unite_paths())
+        mapped = unite_paths(mapped)
     return MappedRows(mapped, given, kept, _broken_rules(broken, mapped.height), counts, table)
 
 

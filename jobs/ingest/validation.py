@@ -10,8 +10,8 @@ from typing import cast
 import dataframely as dy
 import polars as pl
 
-from jobs.ingest.category_paths import join_paths
 from jobs.ingest.files import SCHEMAS
+from jobs.ingest.formats.category_paths import join_paths
 from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
 from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source

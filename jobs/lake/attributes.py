@@ -1,11 +1,14 @@
 """Attributes of items: the type of each, told from all its values, and the values that requests filter by."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.attributes import (
     AttributeType,
@@ -14,8 +17,9 @@ from recsys.attributes import (
     as_number,
     as_text,
     convert_value,
+    decode_scalars,
     encode_member,
-    read_attributes,
+    read_raw,
 )
 from recsys.schema import ATTRIBUTES
 
@@ -27,6 +31,9 @@ MAX_VALUES: Final = 10_000
 """Different values of an attribute; one with more, such as a serial number, tells items apart and is no filter."""
 MAX_NAME_LENGTH: Final = 100
 TOP_VALUES: Final = 5
+OTHERS: Final = b""
+"""Stands for all further values of an attribute that has more than `MAX_VALUES`."""
+MEMBERS: Final = pl.Schema({"code": pl.Int32, ATTRIBUTES: pl.List(pl.String)})
 
 
 @dataclass(frozen=True)
@@ -49,41 +56,49 @@ class Attribute:
         return 0 < self.values <= MAX_VALUES and ":" not in self.name and len(self.name) <= MAX_NAME_LENGTH
 
 
-@dataclass
-class _Counts:
-    """Counts of the values of one attribute."""
+@dataclass(frozen=True)
+class _ItemValues:
+    """The attributes of items: the different values, as they are written, and which item has which."""
 
-    items: int = 0
-    values: int = 0
-    booleans: int = 0
-    numbers: int = 0
-    items_by_text: Counter[str] = field(default_factory=Counter[str])
+    values: list[tuple[str, list[AttributeValue]]]
+    """Name of the attribute, and the values that stand there: several for a list, none for one that is missing."""
+    rows: NDArray[np.int32]
+    """Items, in order."""
+    codes: NDArray[np.int32]
+    """Place in `values` of a value of the item of `rows`."""
 
-    def add(self, scalars: Sequence[AttributeValue]) -> None:
-        """Count the values of one item."""
-        self.items += 1
-        for scalar in scalars:
-            self.values += 1
-            self.booleans += as_boolean(scalar) is not None
-            self.numbers += as_number(scalar) is not None
-        for text in {as_text(scalar) for scalar in scalars}:
-            if text in self.items_by_text or len(self.items_by_text) <= MAX_VALUES:
-                self.items_by_text[text] += 1
+    @classmethod
+    def read(cls, texts: Iterable[str | None]) -> "_ItemValues":
+        """Read the JSON objects of items, and decode each different value once."""
+        places: dict[str, dict[bytes, int]] = {}
+        values: list[tuple[str, list[AttributeValue]]] = []
+        rows, codes = array("i"), array("i")
+        for row, text in enumerate(texts):
+            for name, raw in read_raw(text):
+                if name not in places and len(places) == MAX_COUNTED:
+                    continue
+                known = places.setdefault(name, {})
+                key = bytes(raw)
+                code = known.get(key)
+                if code is None:
+                    if len(known) > MAX_VALUES:
+                        key = OTHERS
+                    if (code := known.get(key)) is None:
+                        code = known[key] = len(values)
+                        values.append((name, decode_scalars(raw)))
+                rows.append(row)
+                codes.append(code)
+        return cls(values, np.array(rows, np.int32), np.array(codes, np.int32))
 
-    def attribute(self, name: str) -> Attribute:
-        """Return what the counts say of the attribute."""
-        kind: AttributeType = "text"
-        if self.booleans == self.values:
-            kind = "boolean"
-        elif self.numbers == self.values:
-            kind = "number"
-        items_by_text = Counter[str]()
-        for text, items in self.items_by_text.items():
-            value = convert_value(text, kind)
-            items_by_text[text if value is None else as_text(value)] += items
-        different = len(items_by_text)
-        ordered = sorted(items_by_text.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_VALUES]
-        return Attribute(name, kind, self.items, different, tuple(ordered) if different <= MAX_VALUES else ())
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Return the attributes, those of the most items first, then by name."""
+        items = np.bincount(self.codes, minlength=len(self.values)).tolist()
+        by_name: dict[str, list[tuple[list[AttributeValue], int]]] = {}
+        for (name, scalars), count in zip(self.values, items, strict=True):
+            if scalars:
+                by_name.setdefault(name, []).append((scalars, count))
+        attributes = (_describe(name, counted) for name, counted in by_name.items())
+        return tuple(sorted(attributes, key=lambda attribute: (-attribute.items, attribute.name)))
 
 
 def find_attributes(texts: Iterable[str | None]) -> tuple[Attribute, ...]:
@@ -91,25 +106,50 @@ def find_attributes(texts: Iterable[str | None]) -> tuple[Attribute, ...]:
 
     A list is several values; a value that is null, empty or an object counts as missing.
     """
-    counts: dict[str, _Counts] = {}
-    for text in texts:
-        for name, scalars in read_attributes(text):
-            if name in counts or len(counts) < MAX_COUNTED:
-                counts.setdefault(name, _Counts()).add(scalars)
-    attributes = (each.attribute(name) for name, each in counts.items())
-    return tuple(sorted(attributes, key=lambda attribute: (-attribute.items, attribute.name)))
+    return _ItemValues.read(texts).attributes()
 
 
 def attribute_members(texts: pl.Series) -> pl.Series:
     """Return the attributes of each item that requests can filter by, as `recsys.store.catalogue` holds them."""
-    filters = [attribute for attribute in find_attributes(texts) if attribute.is_filter][:MAX_FILTERED]
+    given = _ItemValues.read(texts)
+    filters = [attribute for attribute in given.attributes() if attribute.is_filter][:MAX_FILTERED]
     types: dict[str, AttributeType] = {attribute.name: attribute.type for attribute in filters}
-    members = [list(_members(text, types)) or None for text in texts]
-    return pl.Series(ATTRIBUTES, members, dtype=pl.List(pl.String))
+    members = [_members(name, scalars, types[name]) if name in types else [] for name, scalars in given.values]
+    written = pl.DataFrame({"code": range(len(members)), ATTRIBUTES: members}, schema=MEMBERS).explode(ATTRIBUTES)
+    pairs = pl.DataFrame({"row": given.rows, "code": given.codes})
+    lists = (
+        pairs.join(written.drop_nulls(), on="code", maintain_order="left_right")
+        .group_by("row", maintain_order=True)
+        .agg(ATTRIBUTES)
+    )
+    every = pl.DataFrame({"row": np.arange(len(texts), dtype=np.int32)})
+    return every.join(lists, on="row", how="left", maintain_order="left")[ATTRIBUTES]
 
 
-def _members(text: str | None, types: dict[str, AttributeType]) -> Iterator[str]:
-    for name, scalars in read_attributes(text):
-        if name in types:
-            values = dict.fromkeys(convert_value(scalar, types[name]) for scalar in scalars)
-            yield from (encode_member(name, value) for value in values if value is not None)
+def _describe(name: str, counted: Sequence[tuple[Sequence[AttributeValue], int]]) -> Attribute:
+    """Return an attribute, given each of its values with the number of items."""
+    kind: AttributeType = "text"
+    scalars = [scalar for values, _ in counted for scalar in values]
+    if all(as_boolean(scalar) is not None for scalar in scalars):
+        kind = "boolean"
+    elif all(as_number(scalar) is not None for scalar in scalars):
+        kind = "number"
+    items_by_text = Counter[str]()
+    for values, items in counted:
+        for text in {_text(scalar, kind) for scalar in values}:
+            items_by_text[text] += items
+    items, different = sum(items for _, items in counted), len(items_by_text)
+    top = sorted(items_by_text.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP_VALUES]
+    return Attribute(
+        name, kind, items, min(different, MAX_VALUES + 1), tuple(top) if different <= MAX_VALUES else ()
+    )
+
+
+def _members(name: str, scalars: Sequence[AttributeValue], kind: AttributeType) -> list[str]:
+    values = dict.fromkeys(convert_value(scalar, kind) for scalar in scalars)
+    return [encode_member(name, value) for value in values if value is not None]
+
+
+def _text(scalar: AttributeValue, kind: AttributeType) -> str:
+    value = convert_value(scalar, kind)
+    return as_text(scalar if value is None else value)

@@ -74,41 +74,52 @@ class Labels:
 
 
 class LabelLists:
-    """A column with a list of texts for some items, in memory only for these."""
+    """A column with a list of texts for some items: in memory only for these, and by text, so that few are read."""
 
     def __init__(self, column: pl.Series, names: LabelNames | None = None) -> None:
         """Encode a column of lists; `names` has their texts if it is given."""
         pairs = pl.DataFrame({"name": column}).with_row_index("row").explode("name").drop_nulls()
         self.names = LabelNames(pairs["name"]) if names is None else names
-        self.pairs = np.stack([pairs["row"].cast(pl.Int32).to_numpy(), self.names.encode_column(pairs["name"])])
-        """Rows and codes, (2, labels), in the order of the rows, the labels of one item in theirs."""
+        self._rows, self._codes = pairs["row"].cast(pl.Int32).to_numpy(), self.names.encode_column(pairs["name"])
+        order = np.argsort(self._codes, kind="stable")
+        self._rows_by_code = self._rows[order]
+        self._starts = np.searchsorted(self._codes[order], np.arange(len(self.names) + 1))
+        """Place in `_rows_by_code` of the first row of each code, and the end."""
+        self._changed: dict[int, list[int]] = {}
+        """Codes of the items whose lists were replaced, by row."""
 
     def put(self, texts: Mapping[int, Sequence[str]]) -> None:
         """Replace the lists of some items, by row."""
-        if not texts:
-            return
-        kept = self.pairs[:, ~np.isin(self.pairs[0], list(texts))]
-        new = [(row, self.names.encode(text)) for row, names in texts.items() for text in names]
-        added = np.array(new, np.int32).reshape(-1, 2).T
-        pairs = np.concatenate([kept, added], axis=1)
-        self.pairs = pairs[:, np.argsort(pairs[0], kind="stable")]
+        self._changed |= {row: [self.names.encode(text) for text in names] for row, names in texts.items()}
 
     def mask(self, is_wanted: Mask, count: int) -> Mask:
         """Return whether each of `count` items has a wanted label; `is_wanted` holds a truth for each code."""
-        rows, codes = self.pairs
         mask = np.zeros(count, bool)
-        mask[rows[is_wanted[codes]]] = True
+        wanted = np.flatnonzero(is_wanted[: len(self._starts) - 1]) if len(self._rows) else ()
+        for code in wanted:
+            mask[self._rows_by_code[self._starts[code] : self._starts[code + 1]]] = True
+        for row, codes in self._changed.items():
+            mask[row] = any(is_wanted[code] for code in codes)
         return mask
 
     def list(self, row: int) -> list[str]:
         """Return the texts of an item."""
-        rows, codes = self.pairs
-        start, end = np.searchsorted(rows, [row, row + 1])
-        return [self.names.names[code] for code in codes[start:end]]
+        return [self.names.names[code] for code in self._codes_of(row)]
 
     def column(self, count: int) -> pl.Series:
-        """Return the lists of `count` items, null for those without one."""
-        rows, codes = self.pairs
+        """Return the lists of `count` items, null for those without one. May be called in a thread."""
+        changed = dict(self._changed)
+        kept = ~np.isin(self._rows, list(changed))
+        added = [(row, code) for row, codes in changed.items() for code in codes]
+        rows, codes = np.concatenate(
+            [np.stack([self._rows[kept], self._codes[kept]]), np.array(added, np.int32).reshape(-1, 2).T], axis=1
+        )
         lists = pl.DataFrame({"row": rows, "name": self.names.decode(codes)}).group_by("row", maintain_order=True)
         every = pl.DataFrame({"row": np.arange(count, dtype=np.int32)})
         return every.join(lists.agg("name"), on="row", how="left", maintain_order="left")["name"]
+
+    def _codes_of(self, row: int) -> Sequence[int]:
+        if row in self._changed:
+            return self._changed[row]
+        start, end = np.searchsorted(self._rows, [row, row + 1])
+        return self._codes[start:end].tolist()

@@ -40,7 +40,20 @@ def read_paths(name: str, values: pl.Series, table: Table) -> pl.Series:
         is_levels = name == CATEGORY and isinstance(table.columns.get(name), tuple)
         lists = values.cast(pl.List(pl.String))
         return _clean(lists.to_frame(name).select(_paths_of_lists(name, separator, is_levels)).to_series())
-    texts = values.cast(pl.String)
+    texts = values.cast(pl.String).alias("text")
+    distinct = texts.unique(maintain_order=True)  # far fewer than the items
+    paths = _read_texts(name, distinct, table)
+    return texts.to_frame().join(
+        pl.DataFrame([distinct, paths.alias("paths")]),
+        on="text",
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )["paths"]
+
+
+def _read_texts(name: str, texts: pl.Series, table: Table) -> pl.Series:
+    separator = table.category_separator
     paths = _split(texts, separator, table.category_list_separator)
     positions = texts.str.contains(JSON_ARRAY).fill_null(value=False).arg_true()
     read = [(row, _paths_of_json(name, texts[row], separator)) for row in positions]
@@ -53,11 +66,14 @@ def read_paths(name: str, values: pl.Series, table: Table) -> pl.Series:
     return _clean(paths)
 
 
-def unite_paths() -> tuple[pl.Expr, pl.Expr]:
-    """Return the paths of the columns `category` and `categories`, as read, and the first of them as `category`."""
-    both = pl.concat_list(pl.col(CATEGORY).fill_null([]), pl.col(CATEGORIES).fill_null([]))
-    paths = both.list.unique(maintain_order=True)
-    return paths.list.first().alias(CATEGORY), pl.when(paths.list.len() > 0).then(paths).alias(CATEGORIES)
+def unite_paths(items: pl.DataFrame) -> pl.DataFrame:
+    """Unite the paths that both columns hold, as read, in `categories`, and make the first of them `category`."""
+    paths = pl.col(CATEGORY)
+    if items[CATEGORIES].null_count() < items.height:
+        both = pl.concat_list(pl.col(CATEGORY).fill_null([]), pl.col(CATEGORIES).fill_null([]))
+        united = both.list.unique(maintain_order=True)
+        paths = pl.when(united.list.len() > 0).then(united)
+    return items.with_columns(paths.list.first().alias(CATEGORY), paths.alias(CATEGORIES))
 
 
 def join_paths(name: str) -> pl.Expr:
@@ -101,9 +117,11 @@ def _paths_of_json(name: str, text: str, separator: str) -> list[list[str]] | No
 
 
 def _clean(paths: pl.Series) -> pl.Series:
-    """Return paths without white space around names, empty names and empty paths; null where none is left."""
+    """Return the different paths of each cell without empty names and paths; null where none is left."""
     name = pl.element().str.strip_chars()
     named = pl.element().list.eval(name.filter(name != ""))
     frame = paths.to_frame("paths").select(pl.col("paths").list.eval(named))
     full = frame.select(pl.col("paths").list.eval(pl.element().filter(pl.element().list.len() > 0)))
-    return full.select(pl.when(pl.col("paths").list.len() > 0).then("paths")).to_series()
+    return full.select(
+        pl.when(pl.col("paths").list.len() > 0).then(pl.col("paths").list.unique(maintain_order=True))
+    ).to_series()
