@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -101,7 +101,7 @@ def decode_member(member: str) -> tuple[str, AttributeValue]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
 def _scalar(value: Any) -> AttributeValue:

@@ -12,7 +12,13 @@ from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
 from jobs.ingest.column_readings import ColumnReading, as_text
 from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
-from jobs.ingest.formats.category_paths import check_category_separators, join_paths, read_paths, unite_paths
+from jobs.ingest.formats.category_paths import (
+    check_category_separators,
+    count_several_paths,
+    join_paths,
+    read_paths,
+    unite_paths,
+)
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
 from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows
@@ -58,6 +64,8 @@ class MappingCounts:
     """Currency -> amounts with it, or rows if a column holds it."""
     markup: Mapping[str, int] = field(default_factory=dict[str, int])
     """Column -> texts in HTML, of which the plain text is kept."""
+    several_paths: int = 0
+    """Category cells that look like several paths, and are read as one."""
 
     def messages(self) -> list[str]:
         """Return a line for each kind of change, and one if amounts are in several currencies."""
@@ -68,6 +76,11 @@ class MappingCounts:
         lines += [f"{ids:,} values of {name} mean no id (null_ids)" for name, ids in self.null_ids.items()]
         lines += [f"{texts:,} values of {name} had HTML, which was removed" for name, texts in self.markup.items()]
         lines += [f"{times:,} times were read as {name}" for name, times in self.time_formats.items()]
+        if self.several_paths:
+            lines.append(
+                f"{self.several_paths:,} values of category look like several paths, as in A > B, C > D: "
+                "category_list_separator splits them"
+            )
         if len(self.currencies) > 1:
             amounts = ", ".join(f"{count:,} in {name}" for name, count in self.currencies.items())
             lines.append(f"amounts are in several currencies, and are not converted: {amounts}")
@@ -83,6 +96,7 @@ class MappingCounts:
             Counter(self.time_formats) + Counter(other.time_formats),
             Counter(self.currencies) + Counter(other.currencies),
             Counter(self.markup) + Counter(other.markup),
+            self.several_paths + other.several_paths,
         )
 
 
@@ -235,7 +249,10 @@ def _read(
         return ColumnReading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
     values, texts = _without_markup(values) if name in WRITTEN else (values, 0)
     if name in (CATEGORY, CATEGORIES):
-        return ColumnReading(read_paths(name, values, table)), MappingCounts(markup=_count(name, texts))
+        several = count_several_paths(values, table)
+        return ColumnReading(read_paths(name, values, table)), MappingCounts(
+            markup=_count(name, texts), several_paths=several
+        )
     converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
     return ColumnReading(converted.to_series()), MappingCounts(markup=_count(name, texts))
 

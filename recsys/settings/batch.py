@@ -87,7 +87,7 @@ class Lists:
     """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude."""
     not_recommendable: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Patterns, such as `POST` or `*gift card*`, of the ids, titles or category names of items that are no goods.
-    They are kept out of features, models and lists."""
+    They are kept out of features, models, lists and answers."""
 
 
 @dataclass(frozen=True, config=STRICT)

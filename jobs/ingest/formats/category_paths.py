@@ -1,5 +1,6 @@
 """Read the category paths of items: one path or several, in text, in lists, or in JSON."""
 
+import re
 from contextlib import suppress
 from typing import Final
 
@@ -64,6 +65,20 @@ def _read_texts(name: str, texts: pl.Series, table: Table) -> pl.Series:
         json = pl.DataFrame({"row": rows, "paths": lists}, schema={"row": pl.UInt32, "paths": PATHS_DTYPE})
         paths = kept.update(json, on="row")["paths"]
     return _clean(paths)
+
+
+def count_several_paths(values: pl.Series, table: Table) -> int:
+    """Return the number of cells that look like several paths, which the table does not split.
+
+    In `Men > Shirts, Women > Shirts`, what follows the comma is the root of other paths.
+    """
+    if values.dtype != pl.String or table.category_list_separator:
+        return 0
+    cells = values.value_counts().drop_nulls()
+    cell, separator = pl.col(values.name), table.category_separator
+    level = rf"{re.escape(separator)}[^,;|]*[,;|]([^,;|]*){re.escape(separator)}"
+    roots = cells.select(cell.str.split(separator).list.first().str.strip_chars()).to_series()
+    return int(cells.filter(cell.str.extract(level).str.strip_chars().is_in(roots.implode()))["count"].sum())
 
 
 def unite_paths(items: pl.DataFrame) -> pl.DataFrame:

@@ -6,13 +6,16 @@ from typing import Any
 
 import polars as pl
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ingest.mapping import check_table, map_rows
+from jobs.ingest.mapping import check_table, map_rows, map_source
 from jobs.lake.lake import Lake
+from jobs.lookup import ListLookup
 from recsys.errors import SettingsError
 from recsys.settings import ColumnMapping, Sources, Table
+from recsys.store.keys import Keys
 from tests.ingests import ingest_files
 
 names = st.text("Aab ,\\", min_size=1, max_size=4).filter(lambda name: name.strip() and "\\" not in name)
@@ -65,9 +68,28 @@ def test_a_cell_is_one_path_or_several(cell: Any, settings: dict[str, Any], expe
     assert read_paths(cell, table(columns, **settings)) == expected
 
 
+def test_a_list_shows_all_categories_of_an_item(tmp_path: Path, valkey: redis.Redis) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("item_id,category\ntea,Drinks > Tea\ntea,Sale\ncup,\n")
+    lake = Lake(tmp_path / "lake", buckets=1)
+    ingest_files(lake, file)
+    items = ListLookup(valkey, Keys("recsys"), lake).describe_items(["cup", "tea"])
+    assert [item.category for item in items] == [None, "Drinks > Tea, Sale"]
+
+
 def test_levels_and_paths_have_different_separators() -> None:
     with pytest.raises(SettingsError, match="expected another separator than category_separator"):
         check_table(table(category_list_separator=" > "))
+
+
+def test_cells_that_look_like_several_paths_are_counted_unless_they_are_split() -> None:
+    cells = ["Men > Shirts, Women > Shirts", "Women > Hats", "Men > Hats, Caps > Red", None]
+    rows = pl.DataFrame({"item_id": list("abcd"), "path": cells})
+    counts = map_source(rows, table(), Sources()).counts
+    assert counts.messages() == [
+        "1 values of category look like several paths, as in A > B, C > D: category_list_separator splits them"
+    ]
+    assert map_source(rows, table(category_list_separator=","), Sources()).counts.messages() == []
 
 
 def test_the_paths_of_all_rows_of_an_item_are_united(tmp_path: Path) -> None:
