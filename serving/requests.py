@@ -191,26 +191,31 @@ class ItemFilter:
 NO_FILTER: Final = ItemFilter()
 
 
-class ListOptions(Struct, frozen=True, kw_only=True):
-    """Options that select the items of a list."""
+class ItemConditions(Struct, frozen=True, kw_only=True):
+    """Conditions on the items of a list."""
 
-    n: Count = DEFAULT_N
-    offset: Offset = 0
     category: Categories = ()
     brand: Brands = ()
     price_min: PriceMin | None = None
     price_max: PriceMax | None = None
     attribute: Attributes = ()
-    exclude: Exclude = frozenset()
 
     def build_item_filter(self) -> ItemFilter:
-        """Return the conditions on items; `NO_FILTER` if there are none. Raises `InvalidValueError`."""
+        """Return the conditions as a filter; `NO_FILTER` if there are none. Raises `InvalidValueError`."""
         has_prices = self.price_min is not None or self.price_max is not None
         if not (self.category or self.brand or has_prices or self.attribute):
             return NO_FILTER
         categories = tuple(dict.fromkeys(map(_plain_path, self.category)))
         attributes = tuple(map(_read_condition, self.attribute))
         return ItemFilter(categories, self.brand, self.price_min, self.price_max, attributes)
+
+
+class ListOptions(ItemConditions, frozen=True, kw_only=True):
+    """Options that select the items of a list."""
+
+    n: Count = DEFAULT_N
+    offset: Offset = 0
+    exclude: Exclude = frozenset()
 
 
 class ListRequest(ListOptions, frozen=True):

@@ -173,14 +173,15 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
 
 def batch_call(user_ids: Iterable[str], n: int, context: Context, conditions: ItemConditions) -> Call[Batch]:
     """Return the call for the lists of many users."""
-    listed = {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
-    body = {"user_ids": list(user_ids), "n": n, "context": context, **listed}
+    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(conditions)}
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 
-def rank_call(user_id: str, item_ids: Iterable[str], context: Context) -> Call[Recommendations]:
+def rank_call(
+    user_id: str, item_ids: Iterable[str], context: Context, conditions: ItemConditions
+) -> Call[Recommendations]:
     """Return the call that puts given items in a user's order."""
-    body = {"user_id": user_id, "item_ids": list(item_ids), "context": context}
+    body = {"user_id": user_id, "item_ids": list(item_ids), "context": context, **_listed(conditions)}
     return Call(Recommendations, "POST", "/v1/rank", body=msgspec.json.encode(body))
 
 
@@ -321,6 +322,11 @@ def _retry_after(response: "httpx.Response") -> float | None:
 def _quote(value: str) -> str:
     """Quote an id for a path, including its dots, because `..` means the level above."""
     return quote(value, safe="").replace(".", "%2E")
+
+
+def _listed(conditions: ItemConditions) -> dict[str, Any]:
+    """Return conditions as a body has them, where one text is a list of one."""
+    return {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, Any]:

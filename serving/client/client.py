@@ -95,12 +95,14 @@ class Client:
     def batch(
         self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
     ) -> Batch:
-        """Return a list for each of up to 500 users."""
+        """Return a list of items that meet the conditions for each of up to 500 users."""
         return self._execute(batch_call(user_ids, n, context, conditions))
 
-    def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
-        """Return the given items, the best for the user first."""
-        return self._execute(rank_call(user_id, item_ids, context))
+    def rank(
+        self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Recommendations:
+        """Return the given items that meet the conditions, the best for the user first."""
+        return self._execute(rank_call(user_id, item_ids, context, conditions))
 
     def user(self, user_id: str) -> User:
         """Return profile, session and flag of a user; needs the scope admin."""
@@ -193,9 +195,11 @@ class AsyncClient:
         """See `Client.batch`."""
         return await self._execute(batch_call(user_ids, n, context, conditions))
 
-    async def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
+    async def rank(
+        self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Recommendations:
         """See `Client.rank`."""
-        return await self._execute(rank_call(user_id, item_ids, context))
+        return await self._execute(rank_call(user_id, item_ids, context, conditions))
 
     async def user(self, user_id: str) -> User:
         """See `Client.user`."""

@@ -158,8 +158,9 @@ class Engine:
         rows, last = catalogue.rows, len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
         order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
-        page = take_page(deduplicate(order), 0, 0, len(requested), find_exclusions(state))
-        trace.finish("ranking", _item_ids(page.items), page.removed)
+        matching, mismatches = keep_matching(deduplicate(order), state.item_filter, catalogue)
+        page = take_page(matching, 0, 0, len(requested), find_exclusions(state))
+        trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
 
         items = _with_ranks(page.items, 0)
         version, is_degraded = catalogue.version, not state.is_fresh

@@ -55,18 +55,19 @@ def test_a_new_item_has_several_categories_and_attributes(talk: Talk, publish_sh
     put = change(
         "new1", categories=[["GARDEN"], ["NEW", "TOOLS"]], attributes={"color": ["red", "blue"], "volume": 2}
     )
-    batch = {"user_ids": ["7"], "category": ["NEW"], "attribute": ["color:blue"]}
-    _, *lists, rest = talk(
+    conditions = {"category": ["NEW"], "attribute": ["color:blue"]}
+    _, *lists, batch, ranked = talk(
         put,
         "/v1/popular?category=NEW",
         "/v1/popular?category=GARDEN&category=NONE",
         "/v1/popular?attribute=volume:%3E1",
         f"{USER}?attribute=color:blue&attribute=color:green&n=2",
         "/v1/popular?attribute=color:red",
-        ("POST", "/v1/recommendations/batch", batch),
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"], **conditions}),
+        ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["ap2", "new1", "a1"], **conditions}),
     )
     assert [ids(each) for each in lists] == [["new1"]] * 4 + [["ap2", "new1"]]
-    assert [item["item_id"] for item in rest.json()["answers"][0]["items"]] == ["new1"]
+    assert [item["item_id"] for item in batch.json()["answers"][0]["items"]] == ids(ranked) == ["new1"]
     # The next worker reads the same from Redis; other attributes take the place of those before.
     again, _, none, unknown = talk(
         "/v1/popular?category=NEW&attribute=color:blue",
