@@ -165,6 +165,36 @@ def test_changes_are_as_if_the_table_had_had_them(
 
 
 @pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (["color:red"], "ab"),
+        (["color:blue", "color:green"], "b"),
+        (["volume:>=0.5", "volume:<2"], "a"),
+        (["volume:>0.5", "volume:<=2"], "b"),
+        (["volume:0.5", "volume:>1"], "ab"),
+        (["volume:>5", "volume:<1"], ""),
+        (["color:red", "organic:1"], "a"),
+        (["volume:0.50"], "a"),
+    ],
+)
+def test_conditions_on_one_attribute_are_alternatives_and_comparisons_hold_together(
+    conditions: list[str], expected: str
+) -> None:
+    values = {"a": [("color", "red"), ("volume", 0.5), ("organic", True)], "b": [*VALUES[:2], VALUES[3]], "c": []}
+    rows = [{"item_id": item_id, **as_row({}, [], list(given))} for item_id, given in values.items()]
+    attributes = tuple(map(AttributeCondition.decode, conditions))
+    catalogue = Catalogue(VERSION, pl.DataFrame(rows, schema=CATALOGUE_SCHEMA))
+    assert "".join(catalogue.popular(ItemFilter(attributes=attributes))) == expected
+    # Changed attributes take the place of those before; a value of another type than the catalogue has is left out.
+    objects = {"a": '{"size":9}', "b": "{}", "c": '{"color":["blue","red"],"volume":"0.5","organic":"no"}'}
+    catalogue.put({item_id: {"attributes": text} for item_id, text in objects.items()})
+    again = Catalogue(VERSION, catalogue.table())
+    for condition, items in {"color:red": "c", "volume:<1": "c", "organic:true": "", "size:9": "a"}.items():
+        item_filter = ItemFilter(attributes=(AttributeCondition.decode(condition),))
+        assert "".join(catalogue.popular(item_filter)) == "".join(again.popular(item_filter)) == items
+
+
+@pytest.mark.parametrize(
     ("condition", "expected"),
     [
         ("size:9", "name:value with one of the attributes color, organic, volume"),
