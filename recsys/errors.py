@@ -13,6 +13,10 @@ class SourceError(RecsysError):
     """A source cannot be read, or lacks columns that its mapping names."""
 
 
+class StateError(RecsysError):
+    """A file in which recsys keeps its own state is damaged."""
+
+
 class NotEnoughDataError(RecsysError):
     """There is too little data for the requested step."""
 

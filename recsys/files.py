@@ -4,12 +4,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from recsys.errors import StateError
 
 PARTIAL_SUFFIX = ".partial"
+RESTORE = "restore it from a backup"
+T = TypeVar("T")
 
 
 @contextmanager
@@ -33,6 +37,14 @@ def remove_partial(directory: Path) -> None:
         _remove(path)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Link a file, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def flush(files: Iterable[Path]) -> None:
     """Wait until files and their directory entries are on disk (fsync)."""
     paths = set(files)
@@ -50,9 +62,23 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, advice: str = RESTORE) -> Any:
+    """Return the value in a JSON file; raises `StateError` with the advice on what to do with a damaged one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = f"it is no JSON: {error}" if path.stat().st_size else "it is empty"
+        raise StateError(f"{path}: {reason}; {advice}") from None
+
+
+def load_json(path: Path, parse: Callable[[Any], T], advice: str = RESTORE) -> T:
+    """Return what a JSON file holds, parsed; raises `StateError` as `read_json`, and for other values."""
+    value = read_json(path, advice)
+    try:
+        return parse(value)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise StateError(f"{path}: it lacks what it should hold; {advice}") from None
 
 
 def fingerprint(path: Path) -> str:

@@ -4,12 +4,14 @@ import csv
 import hashlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from jobs.ingest.commit import TableCount
 from jobs.ingest.ingest import ingest
@@ -59,6 +61,25 @@ for step in map(int, steps):
 """
 
 
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+@contextmanager
+def fail_at_rename(step: int) -> Generator[None]:
+    """Within it, the `step`-th file is not renamed into place."""
+    rename, renames = Path.replace, iter(range(1, 1_000))
+
+    def rename_or_fail(path: Path, target: Path) -> Path:
+        if next(renames) == step:
+            raise KilledError
+        return rename(path, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", rename_or_fail)
+        yield
+
+
 def write_events(file: Path, *rows: Mapping[str, Value]) -> Path:
     """Write a CSV file of events; the columns that a row lacks are those of `EVENT`."""
     columns = list(dict.fromkeys(name for row in (EVENT, *rows) for name in row))
@@ -102,4 +123,5 @@ def hash_lake(lake: Lake) -> dict[str, str]:
 def read_quarantined_rows(lake: Lake) -> pl.DataFrame:
     """Return all rows in quarantine."""
     files = sorted((lake.directory / "quarantine").glob("*.parquet"))
-    return pl.concat([pl.read_parquet(file) for file in files], how="diagonal")
+    frames = [pl.read_parquet(file).drop("source_row", strict=False) for file in files]
+    return pl.concat(frames, how="diagonal")

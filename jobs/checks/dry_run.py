@@ -1,6 +1,5 @@
 """A dry run of an ingest: what it would do, on a temporary copy of the lake, and the first rows of each table."""
 
-import os
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.ingest.mapping import RULES
+from jobs.ingest.mapping import RULES, SOURCE_ROW
 from jobs.ingest.source_readings import valid_rows
 from jobs.ingest.validation import StagedTable
 from jobs.lake.event_writer import scan_files
 from jobs.lake.lake import Lake
 from jobs.scheduler.lock import job_lock
+from recsys.files import link_or_copy
 from recsys.schema import SOURCE
 
 JOB = "dry-run"
@@ -58,7 +58,7 @@ class SampleRows:
             )
             if shown < MAX_ROWS:
                 broken = rejected.filter(pl.col(RULES).str.split(", ").list.contains(rule))
-                rows = broken.head(MAX_ROWS - shown).collect()
+                rows = broken.head(MAX_ROWS - shown).drop(SOURCE_ROW, strict=False).collect()
                 yield BadRows(staged.table.name, rule, staged.source.file, rows)
 
 
@@ -76,16 +76,8 @@ def copied_lake(lake: Lake, directory: Path) -> Generator[Lake]:
             if lake.directory.is_dir():
                 ignored = shutil.ignore_patterns(*NOT_COPIED)
                 with lake.locked():
-                    shutil.copytree(lake.directory, copy, copy_function=_link, ignore=ignored)
+                    shutil.copytree(lake.directory, copy, copy_function=link_or_copy, ignore=ignored)
             yield replace(lake, directory=copy, original=lake.directory)
         finally:
             with suppress(FileNotFoundError):
                 shutil.rmtree(copy)
-
-
-def _link(source: str, target: str) -> None:
-    """Link a file, or copy it where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

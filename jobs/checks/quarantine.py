@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from jobs.ingest.mapping import RULES
+from jobs.ingest.mapping import RULES, SOURCE_ROW
 from jobs.ingest.source_readings import INGEST_NUMBER, SOURCE_NAME
 from jobs.ingest.source_records import quarantine_file, read_records
 from jobs.lake.event_writer import scan_files
@@ -46,17 +46,46 @@ def read_bad_rows(
     A rule is named with or without its advice (`price_is_readable: set decimal = ','`). Raises `SourceError` for a
     table or a rule without rows.
     """
-    _check_name("table", table, [file.table for file in files])
-    chosen = [file for file in files if table in (None, file.table)]
-    _check_name("rule", rule, [name for file in chosen for broken in file.rules for name in _names(broken)])
-    for file in chosen:
-        broken = [name for name in file.rules if rule is None or rule in _names(name)]
-        if limit <= 0 or not broken:
-            continue
-        is_broken = pl.col(RULES).str.split(", ").list.eval(pl.element().is_in(broken)).list.any()
-        rows = scan_files([file.path]).filter(is_broken).head(limit).collect()
+    for file, broken in choose_files(files, None, table, rule):
+        if limit <= 0:
+            return
+        rows = scan_files([file.path]).filter(breaks_rule(broken)).head(limit)
+        rows = rows.drop(SOURCE_ROW, strict=False).collect()
         limit -= rows.height
         yield file, rows
+
+
+def choose_files(
+    files: Sequence[QuarantineFile], source: str | None, table: str | None, rule: str | None
+) -> list[tuple[QuarantineFile, list[str]]]:
+    """Return the files of a source and a table that have rows that broke a rule, and its names in each file.
+
+    A source is named as `list_quarantine` does, or by the name of its file alone. Raises `SourceError` for a name
+    without rows.
+    """
+    _check_name("table", table, [file.table for file in files])
+    _check_name("source", source, [name for file in files for name in (file.source, Path(file.source).name)])
+    chosen = [
+        file
+        for file in files
+        if table in (None, file.table) and source in (None, file.source, Path(file.source).name)
+    ]
+    _check_name("rule", rule, [name for file in chosen for broken in file.rules for name in _names(broken)])
+    broken = [(file, [name for name in file.rules if rule is None or rule in _names(name)]) for file in chosen]
+    return [(file, rules) for file, rules in broken if rules]
+
+
+def count_rules(path: Path) -> tuple[int, dict[str, int]]:
+    """Return the number of rows of a file in quarantine, and of those that broke each rule."""
+    rows = scan_files([path])
+    rules = rows.select(pl.col(RULES).str.split(", ").explode().drop_nulls().alias("rule"))
+    broken = rules.group_by("rule").len().sort("len", "rule", descending=[True, False]).collect()
+    return int(rows.select(pl.len()).collect().item()), dict(broken.iter_rows())
+
+
+def breaks_rule(rules: Sequence[str]) -> pl.Expr:
+    """Return whether a row in quarantine broke one of some rules."""
+    return pl.col(RULES).str.split(", ").list.eval(pl.element().is_in(rules)).list.any()
 
 
 def _check_name(what: str, name: str | None, expected: Sequence[str]) -> None:
@@ -71,12 +100,8 @@ def _names(rule: str) -> tuple[str, str]:
 
 
 def _describe(path: Path, sources: Mapping[str, str]) -> QuarantineFile:
-    rows = scan_files([path])
-    rules = rows.select(pl.col(RULES).str.split(", ").explode().drop_nulls().alias("rule"))
-    broken = rules.group_by("rule").len().sort("len", "rule", descending=[True, False]).collect()
-    height = int(rows.select(pl.len()).collect().item())
     table, source, ingest = _origin(path, sources)
-    return QuarantineFile(path, table, source, ingest, height, dict(broken.iter_rows()))
+    return QuarantineFile(path, table, source, ingest, *count_rules(path))
 
 
 def _origin(path: Path, sources: Mapping[str, str]) -> tuple[str, str, int | None]:

@@ -11,8 +11,7 @@ from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.numbers import numbers_of
 from jobs.ingest.formats.registry import format_of, read_chunks
 from jobs.ingest.ingest import check_tables
-from jobs.ingest.object_store import RemoteFile
-from jobs.ingest.plan import IngestPlan, TableSource
+from jobs.ingest.plan import IngestPlan, SourceFile, TableSource
 from jobs.ingest.queries import read_query, resolve_connection
 from jobs.ingest.source_readings import MIN_ROWS_OF_SHARE
 from jobs.ingest.validation import StagedTable, stage
@@ -22,7 +21,6 @@ from recsys.settings import Sources, Table
 from recsys.settings.types import redact_address
 
 SAMPLE_ROWS = 10_000
-File = FoundFile | RemoteFile
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,12 @@ class SourceChecks:
         except RecsysError as error:
             yield failed("tables", str(error))
             return
-        files: list[File] = []
+        files: list[SourceFile] = []
         for path in paths:
             check, found = self._find(path)
             yield check
             files += found
-        first: dict[str, tuple[Table, File]] = {}
+        first: dict[str, tuple[Table, SourceFile]] = {}
         for file in files:
             for table in matching_tables(file.name, self.sources):
                 first.setdefault(table.name, (table, file))
@@ -62,7 +60,7 @@ class SourceChecks:
         for table in self.sources.queries if with_queries else ():
             yield self._check_query(table)
 
-    def _find(self, path: str) -> tuple[Check, list[File]]:
+    def _find(self, path: str) -> tuple[Check, list[SourceFile]]:
         """Return whether a source is found and read by a table, and the files that are read."""
         name = f"source {redact_address(path)}"
         plan = IngestPlan(self.sources, self.lake)
@@ -79,7 +77,7 @@ class SourceChecks:
         others = f", {skipped:,} more are skipped" if skipped else ""
         return passed(name, f"found: {len(read):,} {'file' if len(read) == 1 else 'files'}{others}"), read
 
-    def _check_file(self, table: Table, file: File) -> Check:
+    def _check_file(self, table: Table, file: SourceFile) -> Check:
         """Check a table by the first rows of a file; a remote file is copied, and the copy removed."""
         try:
             if isinstance(file, FoundFile):
@@ -92,7 +90,7 @@ class SourceChecks:
         except (RecsysError, OSError) as error:
             return failed(f"table {table.name}", str(error))
 
-    def _check_copy(self, table: Table, file: File, path: Path) -> Check:
+    def _check_copy(self, table: Table, file: SourceFile, path: Path) -> Check:
         file_format = format_of(path.name)
         numbers = numbers_of(path, table) if file_format is not None and file_format.is_delimited else None
         chunks = first_rows(read_chunks(path, table, SAMPLE_ROWS, file.display_name))

@@ -14,7 +14,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Run everything on a year of a grocer's purchases, and show one customer buying something."),
     "ingest": ("ingest", "Read files and queries into the lake; invalid rows are quarantined."),
     "check": ("check", "Check settings, sources, the first rows of each table, databases and Redis."),
-    "quarantine": ("quarantine", "List and show the rows that broke a rule."),
+    "quarantine": ("quarantine", "List and show the rows that broke a rule, and read them again."),
     "features": ("run", "Compute the features of a run (`recsys features describe` lists them)."),
     "train": ("run", "Compare the models on the validation window and fit the winner on all events."),
     "evaluate": ("run", "Train, rank items, and write the run's report.html."),

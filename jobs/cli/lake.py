@@ -82,9 +82,12 @@ def undo_ingest(
     if as_json:
         print_json(asdict(undone))
         return
+    what_follows = (
+        "Its rows are in quarantine again." if undone.is_retry else "The next ingest reads its sources again."
+    )
     console.print(
         f"Ingest {undone.number} is undone: {undone.events:+,} events, {undone.partitions:,} partitions changed. "
-        "The next ingest reads its sources again.",
+        f"{what_follows}",
         soft_wrap=True,
     )
     if undone.kept_watermarks:

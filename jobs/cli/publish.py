@@ -3,20 +3,28 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
+import polars as pl
+import structlog
 import typer
 
 from jobs.cli.options import AsJson, AsOf, parse_as_of
 from jobs.cli.render import console, print_json
+from jobs.lake.lake import open_lake
 from jobs.pipeline.run import COMPLETE, Run, list_runs, run_id
 from jobs.progress import show_progress
-from recsys.errors import RunError
+from recsys.errors import RecsysError, RunError
+from recsys.schema import AVAILABLE, CHANGED_ONLINE_AT, ITEM_DTYPES, ITEM_ID, ONLINE_CHANGE_DTYPES, STOCK
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
+from recsys.store.item_changes import follow_catalogue
 from recsys.store.keys import Keys
 from recsys.store.publish.versions import roll_back
 
 if TYPE_CHECKING:
     from recsys.store.publish.publish import PublishResult
+
+AVAILABILITY_COLUMNS = (ITEM_ID, AVAILABLE, STOCK, CHANGED_ONLINE_AT)
+log = structlog.get_logger(__name__)
 
 commands = typer.Typer()
 
@@ -44,11 +52,24 @@ def rollback(
     """Make the lists of an older version live again."""
     settings: Settings = context.obj
     client = connect(settings.redis, settings.directory)
-    result = roll_back(client, Keys(settings.redis.namespace), version)
+    keys, items = Keys(settings.redis.namespace), _latest_availability(settings)
+    result = roll_back(client, keys, version, lambda target: follow_catalogue(client, keys, target, items))
     if as_json:
         print_json(asdict(result))
     else:
         console.print(f"Version [bold]{result.version}[/] is live again; it was {result.previous}")
+
+
+def _latest_availability(settings: Settings) -> pl.DataFrame:
+    """Return what the lake last knew of the availability of items; of none if it cannot be read, as elsewhere."""
+    columns = {name: {**ITEM_DTYPES, **ONLINE_CHANGE_DTYPES}[name] for name in AVAILABILITY_COLUMNS}
+    try:
+        lake = open_lake(settings)
+        items = lake.items().join(lake.online_changes().lazy(), on=ITEM_ID, how="left")
+        return items.select(*columns).collect()
+    except (RecsysError, OSError, pl.exceptions.PolarsError) as error:
+        log.warning("availability is not updated, as the lake cannot be read", error=str(error))
+        return pl.DataFrame(schema=columns)
 
 
 def _find_complete_run(settings: Settings, as_of: str | None) -> Run:

@@ -9,7 +9,8 @@ import polars as pl
 import structlog
 
 from jobs.ingest.findings import event_findings
-from jobs.ingest.source_readings import SourceReading, valid_files, valid_rows, write_quarantine
+from jobs.ingest.formats.chunks import LINE_TEXT
+from jobs.ingest.source_readings import SourceReading, rejected_rows, valid_files, valid_rows, write_quarantine
 from jobs.ingest.source_records import (
     SourceRecord,
     store_ingest,
@@ -68,11 +69,11 @@ def commit(
     record and takes no number.
     """
     number = lake.last_ingest() + 1
-    outcomes = _commit_events([part for part in readings if part.staged.table.kind == "events"], lake, number)
+    outcomes = commit_events([part for part in readings if part.staged.table.kind == "events"], lake, number)
     outcomes |= _commit_facts([part for part in readings if part.staged.table.kind != "events"], lake, when, number)
-    counts = [_count(reading.staged, outcomes, lake) for reading in readings]
+    counts = [count_rows(reading.staged, outcomes, lake) for reading in readings]
     records = [
-        replace(_record(reading, outcomes, number), findings=(*count.notes, *count.findings))
+        replace(make_record(reading, outcomes, number), findings=(*count.notes, *count.findings))
         for reading, count in zip(readings, counts, strict=True)
     ]
     effective = [
@@ -90,7 +91,8 @@ def commit(
     if effective:
         before = {reading.staged.source.source: _stored(reading) for reading, _ in effective}
         state = {"records": before, "watermarks": watermarks}
-        store_ingest(lake, number, when.isoformat(), state, [record for _, record in effective])
+        replacing = [reading.staged.source.source for reading, _ in effective if reading.is_replacing]
+        store_ingest(lake, number, when.isoformat(), state, [record for _, record in effective], replacing)
         lake.forget_undo(number - KEPT_INGESTS)
     return counts
 
@@ -102,7 +104,7 @@ def _has_effect(reading: SourceReading, record: SourceRecord, outcomes: Outcomes
     return any(outcomes.get((record.source, outcome), 0) for outcome in (NEW, CHANGED, REMOVED, FACTS_CHANGED))
 
 
-def _commit_events(readings: Sequence[SourceReading], lake: Lake, number: int) -> Outcomes:
+def commit_events(readings: Sequence[SourceReading], lake: Lake, number: int) -> Outcomes:
     """Write all events of an ingest; return the number of events by source and outcome."""
     if not readings:
         return {}
@@ -113,13 +115,13 @@ def _commit_events(readings: Sequence[SourceReading], lake: Lake, number: int) -
         for name, reading in replacing.items()
         if reading.earlier and reading.earlier.first_day and reading.earlier.last_day
     }
-    own_ids = frozenset(reading.staged.source.source for reading in readings if _has_own_ids(reading.staged))
+    own_ids = frozenset(reading.staged.source.source for reading in readings if has_own_ids(reading.staged))
     ingest = IngestOfEvents(number, frozenset(replacing))
     counts = lake.write_events(scan_files(files), ingest, earlier_days, own_ids).counts
     return {(source, outcome): rows for source, outcome, rows in counts.rows()}
 
 
-def _has_own_ids(staged: StagedTable) -> bool:
+def has_own_ids(staged: StagedTable) -> bool:
     """Return whether the source gives ids of events, which otherwise are hashes of the whole row."""
     mapped = staged.table.columns.get(EVENT_ID)
     return mapped is not None and (mapped != EVENT_ID or EVENT_ID in staged.schema)
@@ -135,14 +137,35 @@ def _commit_facts(readings: Sequence[SourceReading], lake: Lake, when: datetime,
         frames = [one_of_each(valid_rows(part), table) for part in parts]
         given = last_values(pl.concat(frames), key)
         is_complete = table.complete and not any(part.source.is_increment for part in parts)
-        is_changed = lake.write_facts(table.kind, table.name, given, when, number, position, is_complete)
+        unreadable = _unreadable_keys(parts, key, lake) if is_complete else None
+        is_changed = lake.write_facts(
+            table.kind, table.name, given, when, number, position, is_complete, unreadable
+        )
         for part, frame in zip(parts, frames, strict=True):
             outcomes[part.source.source, CURRENT] = frame.height
             outcomes[part.source.source, FACTS_CHANGED] = int(is_changed)
     return outcomes
 
 
-def _count(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCount:
+def _unreadable_keys(parts: Sequence[StagedTable], key: str, lake: Lake) -> pl.Series:
+    """Return the items of rows that broke a rule; a line that is no row may be of every known item in it."""
+    known = lake.items().select(key).collect().to_series()
+    found = [known.clear()]
+    for part in parts:
+        rejected = rejected_rows(part)
+        names = rejected.collect_schema().names()
+        if key in names:
+            found.append(rejected.select(pl.col(key).drop_nulls()).collect().to_series())
+        lines = rejected.select(pl.col(LINE_TEXT).drop_nulls()).collect().to_series()
+        if lines.len() and known.len():
+            found.append(
+                lines.str.extract_many(known.implode(), overlapping=True).explode().drop_nulls().alias(key)
+            )
+    return pl.concat(found).unique()
+
+
+def count_rows(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCount:
+    """Return the numbers of rows of a staged source by their outcome."""
     source, is_events = staged.source.source, staged.table.kind == "events"
     accepted = outcomes.get((source, NEW if is_events else CURRENT), 0)
     changed, removed = (outcomes.get((source, outcome), 0) for outcome in (CHANGED, REMOVED))
@@ -163,7 +186,7 @@ def _count(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCount:
     )
 
 
-def _record(reading: SourceReading, outcomes: Outcomes, number: int) -> SourceRecord:
+def make_record(reading: SourceReading, outcomes: Outcomes, number: int) -> SourceRecord:
     """Return the record of a reading; an increment adds up with what the source gave before."""
     staged, earlier = reading.staged, reading.earlier
     source = staged.source.source
@@ -181,9 +204,9 @@ def _record(reading: SourceReading, outcomes: Outcomes, number: int) -> SourceRe
         ingest=number,
         rows=staged.rows,
         accepted=accepted,
-        duplicates=staged.valid - accepted,
-        quarantined=staged.rows - staged.valid,
-        rules=staged.rules,
+        duplicates=staged.valid - accepted + staged.repeated,
+        quarantined=staged.rows - staged.valid - staged.repeated,
+        rules=staged.rules if staged.new_rules is None else staged.new_rules,
         passed_over=staged.skipped,
         first_day=first_day,
         last_day=last_day,

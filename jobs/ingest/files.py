@@ -9,6 +9,7 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 
 from jobs.ingest.formats.registry import EXPECTED, FORMATS, format_of
+from jobs.ingest.formats.zip_archive import SUFFIX
 from recsys.contract import Events, Items, Users
 from recsys.errors import SourceError
 from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
@@ -23,7 +24,7 @@ REQUIRED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,),
 
 SUCCESS = "_SUCCESS"  # a program writes this file when all others in the directory are whole
 INCOMPLETE = ("*.part", "*.partial", "*.tmp", "*.crdownload", "*.download", "~$*", ".~lock*")
-ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".rar", ".7z", ".tar", ".tar.gz", ".tgz")
 MANIFESTS = ("manifest.json", "*.manifest")
 NO_TABLE = "no table reads a file of this name"
 
@@ -112,7 +113,7 @@ def name_problem(name: str) -> str | None:
         return "it is still being written, by its name"
     if is_manifest(name):
         return "a manifest is read when it is named as a source"
-    if format_of(name) is not None:
+    if format_of(name) is not None or name.lower().endswith(SUFFIX):
         return None
     if name.lower().endswith(ARCHIVES):
         return "archives are not read; extract its files"
@@ -144,10 +145,11 @@ def absolute_path(file: Path) -> Path:
 
 def matching_tables(name: str, sources: Sources) -> list[Table]:
     """Return the tables that read a file of this name; without tables, files have the contract's own columns."""
-    return [table for table in sources.file_tables or _contract_tables() if fnmatch(name, table.files)]
+    return [table for table in sources.file_tables or contract_tables() if fnmatch(name, table.files)]
 
 
-def _contract_tables() -> list[Table]:
+def contract_tables() -> list[Table]:
+    """Return the tables that read files if the settings have none: by the contract's own column names."""
     return [
         Table(kind, kind, f"{kind}*", {name: name for name in schema.column_names()})
         for kind, schema in SCHEMAS.items()
@@ -212,5 +214,8 @@ def _has_marker(directory: PurePath) -> bool:
 
 def _state(file: Path) -> tuple[int, int]:
     """Return the size in bytes and the time of the last change in nanoseconds."""
-    status = file.stat()
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise SourceError(f"{file}: the file went while sources were listed: {error.strerror}") from None
     return status.st_size, status.st_mtime_ns

@@ -1,6 +1,5 @@
 """Clean ids, and find ids that stand for many users or for no item."""
 
-import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -14,7 +13,6 @@ INVISIBLE = (
 )
 AROUND = "".join(character for character in map(chr, range(0x3001)) if character.isspace()) + INVISIBLE
 FLOAT = r"^(\d+)\.0+$"
-NUMBER = r"-?\d+"
 MAX_EXAMPLES = 5
 
 
@@ -30,9 +28,7 @@ def clean_ids(name: str, values: pl.Series, table: Table, sources: Sources) -> t
     else:
         cleaned = _cleaned(texts, table)
         changed = int((cleaned != texts).sum())
-    null_ids = [text.strip().lower() for text in sources.null_ids]
-    if name == ITEM_ID:
-        null_ids = [text for text in null_ids if not re.fullmatch(NUMBER, text)]
+    null_ids = sorted(sources.null_texts(name))
     if not null_ids:
         return cleaned, changed, 0
     is_null = cleaned.str.to_lowercase().is_in(null_ids)

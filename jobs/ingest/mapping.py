@@ -21,7 +21,7 @@ from jobs.ingest.formats.category_paths import (
 )
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
-from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows
+from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows, storable_rows
 from jobs.ingest.times import DAY_FIRST, MONTH_FIRST, check_time_format, detect_day_order, read_times
 from recsys.errors import SettingsError, SourceError
 from recsys.event_ids import row_hash
@@ -42,6 +42,7 @@ from recsys.settings import Sources, Table
 
 RULES = "rules"  # column: names of the rules that a row broke, separated by commas
 ROW = "row"  # column: position of a row among the mapped rows
+SOURCE_ROW = "source_row"  # column: a rejected row in all columns and types of its source
 ID_SUFFIX = "_id"
 WRITTEN = (TITLE, BRAND, TEXT, CATEGORY, CATEGORIES)  # columns that may be written in HTML
 
@@ -109,7 +110,7 @@ class MappedRows:
     given: pl.DataFrame
     """The contract's columns as the source has them, before they are converted."""
     source_rows: pl.DataFrame
-    """All columns of the source, one row per element of an exploded list, without rows that `where` leaves out."""
+    """The columns of the source, one row per element of an exploded list, without rows that `where` leaves out."""
     broken_rules: pl.Series
     """Names of the rules that say what cannot be read in a row, separated by commas; null if all can be read."""
     counts: MappingCounts
@@ -123,7 +124,8 @@ class MappedRows:
     def rejected(self, positions: pl.Series, rules: pl.Series) -> pl.DataFrame:
         """Return the rows that cannot be read, and those at `positions`, which break the rules named beside them.
 
-        `RULES` is the first column. Every value is text: as the source has it where it was not read.
+        `RULES` is the first column. Every value is text: as the source has it where it was not read. The row of
+        the source itself is in `SOURCE_ROW`.
         """
         unreadable = self.broken_rules.is_not_null().arg_true()
         order = pl.concat([unreadable, positions.cast(unreadable.dtype)])
@@ -133,7 +135,10 @@ class MappedRows:
             pl.when(column.is_null()).then(_text(given[column.name])).otherwise(_text(column)).alias(column.name)
             for column in rows
         )
-        return pl.DataFrame({RULES: names}).with_columns(texts)
+        rejected = pl.DataFrame({RULES: names}).with_columns(texts)
+        if not self.source_rows.width:
+            return rejected
+        return rejected.with_columns(storable_rows(self.source_rows[order]).to_struct(SOURCE_ROW))
 
 
 def check_table(table: Table) -> None:
@@ -188,9 +193,10 @@ def map_source(
     `PolarsError` when a column's type cannot be converted.
     """
     schema = pl.Schema(SCHEMAS[table.kind])
-    lines, without_elements = explode_rows(rows, table)
+    exploded, without_elements = explode_rows(rows, table)
+    lines = exploded
     if table.missing_columns == "null":
-        lines = add_nulls(lines, [table.where or "NULL", *mapped_texts(table, (), lines.schema)])
+        lines = add_nulls(exploded, [table.where or "NULL", *mapped_texts(table, (), exploded.schema)])
     kept, filtered = filter_rows(lines, table, numbers)
     wide = add_paths(
         kept, mapped_texts(table, earlier_columns, kept.schema), f"sources.tables.{table.name}.columns"
@@ -223,7 +229,8 @@ def map_source(
         mapped = mapped.with_columns(_event_ids(schema, wide))
     elif table.kind == "items":
         mapped = unite_paths(mapped)
-    return MappedRows(mapped, given, kept, _broken_rules(broken, mapped.height), counts, table)
+    source_rows = kept.select(exploded.columns)
+    return MappedRows(mapped, given, source_rows, _broken_rules(broken, mapped.height), counts, table)
 
 
 def _read(

@@ -28,10 +28,10 @@ def explode_rows(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, int]:
     The element is in a column that has the path as its name, its position in `LINE`. A JSON object in place of an
     array is one element; text that is no JSON is one element that is null, so that its row breaks a rule. Raises
     `SourceError` when there is no such column, unless missing ones are null, or when it holds neither lists nor
-    text.
+    text. Rows that have `LINE` are such elements already.
     """
     name = table.explode
-    if name is None:
+    if name is None or LINE in rows.columns:
         return rows, 0
     setting = f"sources.tables.{table.name}.explode"
     if table.missing_columns == "null" and not _leads_to_values(name, rows.schema):
@@ -82,6 +82,27 @@ def add_nulls(rows: pl.DataFrame, texts: Iterable[str]) -> pl.DataFrame:
             continue
         missing.update(dict.fromkeys(name for name in names if name not in rows.columns))
     return rows.with_columns(pl.lit(None).alias(name) for name in missing)
+
+
+def storable_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows in types that Parquet has: columns with objects without fields become JSON text."""
+    texts = [
+        pl.when(pl.col(name).is_not_null())
+        .then(pl.struct(pl.col(name).alias("v")).struct.json_encode().str.json_path_match("$.v"))
+        .alias(name)
+        for name, dtype in rows.schema.items()
+        if _has_empty_object(dtype)
+    ]
+    return rows.with_columns(texts)
+
+
+def _has_empty_object(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        fields = _fields(dtype).values()
+        return not fields or any(map(_has_empty_object, fields))
+    if isinstance(dtype, pl.List | pl.Array):
+        return _has_empty_object(dtype.inner if isinstance(dtype.inner, pl.DataType) else dtype.inner())
+    return False
 
 
 def quote_paths(sql: str, columns: Sequence[str]) -> str:

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import structlog
 
-from jobs.ingest.files import NO_TABLE, FoundFile, SkippedFile, absolute_path, find_files, matching_tables
+from jobs.ingest.files import (
+    NO_TABLE,
+    FoundFile,
+    SkippedFile,
+    absolute_path,
+    find_files,
+    matching_tables,
+    name_problem,
+)
 from jobs.ingest.formats.chunks import Chunk
 from jobs.ingest.formats.numbers import Numbers, numbers_of
 from jobs.ingest.formats.registry import format_of, read_chunks
+from jobs.ingest.formats.zip_archive import SUFFIX, ZipMember, list_members
 from jobs.ingest.manifests import check_listed, expand_manifests
 from jobs.ingest.object_store import RemoteFile, find_remote_files, is_remote
 from jobs.ingest.queries import Connection, read_query
@@ -23,6 +32,7 @@ from recsys.files import fingerprint
 from recsys.settings import Sources, Table
 from recsys.settings.types import redact_address
 
+SourceFile = FoundFile | ZipMember | RemoteFile
 log = structlog.get_logger(__name__)
 
 # Settings of a table that do not change how a row is mapped.
@@ -125,7 +135,7 @@ class IngestPlan:
         if matching > read:
             log.info("files skipped, ingested before", files=matching - read)
 
-    def find(self, paths: Sequence[str], scratch: Path) -> tuple[list[FoundFile | RemoteFile], set[str]]:
+    def find(self, paths: Sequence[str], scratch: Path) -> tuple[list[SourceFile], set[str]]:
         """Return the files under the paths that can be read, and the display names of those that were named."""
         sources = self.sources
         expanded, listed = expand_manifests(paths, sources.storage_options, scratch)
@@ -137,16 +147,33 @@ class IngestPlan:
         sizes: dict[str, int | None] = {file.display_name: file.size for file in local_files}
         check_listed(listed, sizes | {file.display_name: None for file in remote_files})
         named = {str(absolute_path(Path(path))) for path in local if Path(path).is_file()}
-        return [*local_files, *remote_files], named | set(map(redact_address, remote))
+        read = [member for file in local_files for member in self._members(file)]
+        return [*read, *self._without_archives(remote_files)], named | set(map(redact_address, remote))
+
+    def _members(self, file: FoundFile) -> list[FoundFile | ZipMember]:
+        """Return the members of an archive that can be read, or the file if it is none."""
+        if not file.name.lower().endswith(SUFFIX):
+            return [file]
+        members, skipped = list_members(file.path, file.check_unchanged, name_problem)
+        self.skipped.extend(SkippedFile(name, reason) for name, reason in skipped.items())
+        return list(members)
+
+    def _without_archives(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
+        archives = [file for file in files if file.name.lower().endswith(SUFFIX)]
+        self.skipped.extend(SkippedFile(file.display_name, "a remote archive is not read") for file in archives)
+        return [file for file in files if file not in archives]
 
     def _file_sources(
         self,
-        file: FoundFile | RemoteFile,
+        file: SourceFile,
         tables: list[Table],
         ingested: dict[str, frozenset[str]],
         scratch: Path,
     ) -> Iterator[TableSource]:
-        """Yield the sources of one file; a remote file is copied first, unless its version was ingested before."""
+        """Yield the sources of one file.
+
+        A remote file and a member of an archive is copied first, unless its version was ingested before.
+        """
         if isinstance(file, FoundFile):
             due = [(table, "") for table in tables]
             for source in self._copy_sources(file.path, file.display_name, due, ingested):
@@ -210,7 +237,7 @@ def _unchanged(chunks: Iterator[Chunk], file: FoundFile) -> Iterator[Chunk]:
     file.check_unchanged()
 
 
-def _version(file: RemoteFile, table: Table, sources: Sources) -> str:
+def _version(file: RemoteFile | ZipMember, table: Table, sources: Sources) -> str:
     """Return a hash of a remote file's version and its mapping; empty for a table without a watermark."""
     version = file.version() if table.watermark else ""
     return _hash(f"{file.display_name} {version} {_mapping(table, sources)}") if version else ""

@@ -7,27 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from jobs.lake.lake import Lake
 from recsys.data.quality import SchemaChange
-from recsys.files import read_json, write_json
+from recsys.files import load_json, read_json, write_json
 
 UNKNOWN = str(pl.Null())  # the type of a column of nulls, which may stand for any type
+LEARN_AGAIN = "remove it, and the next ingest stores the columns again"
 NARROWER = (str(pl.Int64()), str(pl.Float64()))
 
 
 def load_columns(lake: Lake, table: str) -> dict[str, str | None] | None:
     """Return every column that a table has ever had with its type, None once removed; None before an ingest."""
     file = _file(lake, table)
-    return read_json(file)["columns"] if file.exists() else None
+    return load_json(file, lambda stored: dict(stored["columns"]), LEARN_AGAIN) if file.exists() else None
 
 
 def schema_changes(lake: Lake) -> list[SchemaChange]:
     """Return every change of a table's columns that an ingest detected, oldest first."""
     files = sorted((lake.directory / "schemas").glob("*.json"))
-    changes = [_change(values) for file in files for values in read_json(file)["changes"]]
+    changes = [change for file in files for change in load_json(file, _changes, LEARN_AGAIN)]
     return sorted(changes, key=lambda change: change.when)
 
 
@@ -51,7 +53,7 @@ def update_columns(
         if stored is not None and earlier.get(name) != types[name] and earlier.get(name) != UNKNOWN
     ]
     if types != stored:
-        earlier_changes = [] if stored is None else read_json(_file(lake, table))["changes"]
+        earlier_changes = [] if stored is None else read_json(_file(lake, table), LEARN_AGAIN)["changes"]
         all_changes = [*earlier_changes, *(asdict(change) | {"when": when.isoformat()} for change in changes)]
         write_json(_file(lake, table), {"columns": types, "changes": all_changes})
     return changes
@@ -76,6 +78,10 @@ def _merge(schemas: Iterable[pl.Schema]) -> dict[str, str]:
         for name, dtype in schema.items():
             types.setdefault(name, set()).add(str(dtype))
     return {name: " or ".join(sorted(dtypes - {UNKNOWN})) or UNKNOWN for name, dtypes in types.items()}
+
+
+def _changes(stored: Mapping[str, Any]) -> list[SchemaChange]:
+    return [_change(values) for values in stored["changes"]]
 
 
 def _change(values: Mapping[str, str]) -> SchemaChange:

@@ -1,15 +1,17 @@
 """Records of sources and ingests in the lake: the latest reading of each source, and what each ingest changed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from jobs.lake.lake import Lake
 from recsys.data.quality import SourceCounts
-from recsys.files import read_json, write_json
+from recsys.files import load_json, write_json
+
+READ_AGAIN = "remove it, and the next ingest reads the source again"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class SourceRecord:
 
 def read_records(lake: Lake) -> list[SourceRecord]:
     """Return the latest reading of every source, by name."""
-    records = [_record(read_json(file)) for file in (lake.directory / "sources").glob("*.json")]
+    records = [load_json(file, _record, READ_AGAIN) for file in (lake.directory / "sources").glob("*.json")]
     return sorted(records, key=lambda record: (record.table, record.source))
 
 
@@ -84,7 +86,7 @@ def count_sources(lake: Lake) -> tuple[SourceCounts, ...]:
 def read_record(lake: Lake, source: str) -> SourceRecord | None:
     """Return the latest reading of a source, None before the first."""
     file = _file(lake, source)
-    return _record(read_json(file)) if file.exists() else None
+    return load_json(file, _record, READ_AGAIN) if file.exists() else None
 
 
 def store_record(lake: Lake, record: SourceRecord) -> None:
@@ -98,18 +100,34 @@ def quarantine_file(lake: Lake, source: str, ingest: int | None = None) -> Path:
     return lake.directory / "quarantine" / f"{name}.parquet"
 
 
+def stopped_file(lake: Lake, source: str) -> Path:
+    """Return the file of the rejected rows because of which an ingest of a source stopped."""
+    return lake.directory / "quarantine" / f"{_file(lake, source).stem}-stopped.parquet"
+
+
 def store_ingest(
-    lake: Lake, number: int, when: str, before: Mapping[str, Any], records: Sequence[SourceRecord]
+    lake: Lake,
+    number: int,
+    when: str,
+    before: Mapping[str, Any],
+    records: Sequence[SourceRecord],
+    replacing: Collection[str] = (),
+    is_retry: bool = False,
 ) -> None:
-    """Store what an ingest read, with the records and watermarks that undoing it restores."""
+    """Store what an ingest read, with the records and watermarks that undoing it restores.
+
+    The events of the sources `replacing` replaced their earlier ones. With `is_retry` it read rows in quarantine
+    again, and moved no watermark.
+    """
     sources = [asdict(record) for record in records]
-    write_json(_ingest_file(lake, number), {"number": number, "when": when, "sources": sources, "before": before})
+    read = {"number": number, "when": when, "sources": sources, "replacing": sorted(replacing)}
+    write_json(_ingest_file(lake, number), {**read, "before": before, "is_retry": is_retry})
 
 
 def read_ingests(lake: Lake) -> list[dict[str, Any]]:
-    """Return every ingest that was not undone, oldest first: number, when, sources, before."""
+    """Return every ingest that was not undone, oldest first, with what `store_ingest` stored."""
     files = sorted((lake.directory / "ingests").glob("[0-9]*.json"))
-    return [read_json(file) for file in files if not file.name.endswith(".undone.json")]
+    return [load_json(file, _ingest, _no_undo(file)) for file in files if not file.name.endswith(".undone.json")]
 
 
 def replace_before(lake: Lake, ingest: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -135,6 +153,17 @@ def restore_record(lake: Lake, source: str, values: Mapping[str, Any] | None) ->
 def _record(values: Mapping[str, Any]) -> SourceRecord:
     days = {name: date.fromisoformat(values[name]) for name in ("first_day", "last_day") if values[name]}
     return SourceRecord(**{**values, **days, "findings": tuple(values["findings"])})
+
+
+def _ingest(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of an ingest; raises `LookupError` or `TypeError` for other values."""
+    _ = int(values["number"]), datetime.fromisoformat(values["when"]), values["before"]["records"].items()
+    _ = values["before"]["watermarks"].items(), [(each["source"], each["table"]) for each in values["sources"]]
+    return values
+
+
+def _no_undo(file: Path) -> str:
+    return f"rename it to {file.stem}.undone.json, and the ingest can no longer be undone"
 
 
 def _file(lake: Lake, source: str) -> Path:

@@ -9,12 +9,13 @@ from zoneinfo import available_timezones
 import polars as pl
 
 from jobs.ingest.column_readings import ColumnReading, Reader, as_text, read_stepwise
+from jobs.ingest.columns.written_dates import DAY_FIRST, MONTH_FIRST, SLASHED, written_date_readers
 from recsys.errors import SettingsError
 from recsys.schema import MIN_TIMESTAMP, TIMESTAMP_DTYPE
 from recsys.settings import Table
 
 PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
-EXCEL, DAY_FIRST, MONTH_FIRST = "excel", "day_first", "month_first"
+EXCEL: Final = "excel"
 DETECTED = (None, DAY_FIRST, MONTH_FIRST)
 ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -34,10 +35,6 @@ EXCEL_START = int(datetime(1899, 12, 30, tzinfo=UTC).timestamp()) * 10**6  # day
 SECONDS_PER_DAY = 86_400
 SAMPLE_ROWS: Final = 100
 OFFSET = r"^[+-](?:0\d|1[0-4]):?[0-5]\d$"
-DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?[ T]+(.*))?$"
-SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?:,?[ T]+(.*))?$"
-YEAR_FIRST = r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})"
-OFFSET_AND_ZONE = r"(?i)((?:[+-]\d{2}:?\d{2}|Z))\[[^\]]+\]$"
 ZONE = r"(?i)^(.*\d)(?: ?([ap]m))? *\[?([a-z][a-z0-9_+-]*(?:/[a-z0-9_+-]+)*)\]?$"
 
 
@@ -157,35 +154,8 @@ def _readers(time_format: str | None, zone: str, dtype: pl.DataType) -> dict[str
         return epochs
     if time_format not in DETECTED:
         return {"": _format_reader([time_format], zone)}
-    written = _written_readers(time_format, zone)
+    written = written_date_readers(_format_reader([*ISO_FORMATS_WITH_OFFSET, *ISO_FORMATS], zone), time_format)
     return written | epochs | {"time zone name": lambda rows: _read_named_zones(rows, written)}
-
-
-def _written_readers(time_format: str | None, zone: str) -> dict[str, Reader]:
-    """Return the readers of dates and times that are written out."""
-    iso = _format_reader([*ISO_FORMATS_WITH_OFFSET, *ISO_FORMATS], zone)
-    readers = {
-        "": iso,
-        "day.month.year": _rewritten(iso, DOTTED, "${3}-${2}-${1} ${4}"),
-        "year/month/day": _rewritten(iso, YEAR_FIRST, "${1}-${2}-${3}"),
-        "offset and zone": _rewritten(iso, OFFSET_AND_ZONE, "${1}"),
-    }
-    if time_format == DAY_FIRST:
-        readers["day/month/year"] = _rewritten(iso, SLASHED, "${3}-${2}-${1} ${4}")
-    if time_format == MONTH_FIRST:
-        readers["month/day/year"] = _rewritten(iso, SLASHED, "${3}-${1}-${2} ${4}")
-    return readers
-
-
-def _rewritten(reader: Reader, pattern: str, replacement: str) -> Reader:
-    """Return a reader of texts that match a pattern, rewritten."""
-
-    def read(rows: pl.DataFrame) -> pl.Series:
-        text = pl.col("text")
-        rewritten = text.str.replace(pattern, replacement).str.strip_chars()
-        return reader(rows.with_columns(pl.when(text.str.contains(pattern)).then(rewritten)))
-
-    return read
 
 
 def _format_reader(formats: list[str], zone: str) -> Reader:

@@ -1,6 +1,6 @@
 """Undo an ingest: take back the rows that it gave, and restore those that it replaced."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from jobs.ingest.source_records import (
 from jobs.ingest.watermark import restore_watermarks, stored_watermarks
 from jobs.lake.event_partitions import KEPT_INGESTS
 from jobs.lake.lake import Lake
+from jobs.lake.quarantine_history import restore_quarantine
 from recsys.errors import SourceError
 
 
@@ -32,6 +33,8 @@ class UndoneIngest:
     """Events in the lake now, minus those before."""
     kept_watermarks: tuple[str, ...] = ()
     """Tables whose watermark a later ingest moved, so that only a full ingest reads the undone rows again."""
+    is_retry: bool = False
+    """Whether it had read rows in quarantine, which are there again."""
 
 
 def undo(lake: Lake, number: int) -> UndoneIngest:
@@ -50,13 +53,16 @@ def undo(lake: Lake, number: int) -> UndoneIngest:
             raise SourceError(f"ingest {number}: too old; only the last {KEPT_INGESTS} can be undone")
         ingest = ingests[number]
         events_before = lake.count_events()
-        partitions = lake.undo_writes(number, datetime.now(UTC))
+        partitions = lake.undo_writes(number, datetime.now(UTC), _later_readings(number, ingests.values()))
         sources = tuple(record["source"] for record in ingest["sources"])
         for source in sources:
             record = read_record(lake, source)
-            if record is not None and record.ingest == number:
+            is_latest = record is not None and record.ingest == number
+            is_restored = restore_quarantine(lake.directory, number, quarantine_file(lake, source).stem)
+            if is_latest and not is_restored:  # an ingest of an earlier version, which kept no files
                 quarantine_file(lake, source).unlink(missing_ok=True)
                 quarantine_file(lake, source, number).unlink(missing_ok=True)
+            if is_latest:
                 restore_record(lake, source, ingest["before"]["records"][source])
         later = {table for other in ingests.values() if other["number"] > number for table in _tables(other)}
         restore_watermarks(lake, _tables(ingest) - later, ingest["before"]["watermarks"])
@@ -65,11 +71,19 @@ def undo(lake: Lake, number: int) -> UndoneIngest:
                 replace_before(lake, other, _state_without(ingest, other, list(ingests.values())))
         mark_undone(lake, number)
         kept = sorted(_tables(ingest) & later & stored_watermarks(lake).keys())
-        return UndoneIngest(number, sources, partitions, lake.count_events() - events_before, tuple(kept))
+        events, is_retry = lake.count_events() - events_before, bool(ingest.get("is_retry"))
+        return UndoneIngest(number, sources, partitions, events, tuple(kept), is_retry)
+
+
+def _later_readings(number: int, ingests: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the first ingest after one that read each source as a whole again."""
+    later = [ingest for ingest in ingests if ingest["number"] > number]
+    return {source: ingest["number"] for ingest in reversed(later) for source in ingest.get("replacing", ())}
 
 
 def _tables(ingest: Mapping[str, Any]) -> set[str]:
-    return {record["table"] for record in ingest["sources"]}
+    """Return the tables whose watermarks an ingest may have moved."""
+    return set() if ingest.get("is_retry") else {record["table"] for record in ingest["sources"]}
 
 
 def _state_without(

@@ -14,7 +14,7 @@ from jobs.ingest.files import SCHEMAS
 from jobs.ingest.formats.category_paths import join_paths
 from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
 from jobs.ingest.formats.fill_down import fill_down
-from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
+from jobs.ingest.mapping import ROW, RULES, SOURCE_ROW, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake.event_writer import scan_files
@@ -54,6 +54,12 @@ class StagedTable:
     """What the mapping did to the rows."""
     notes: tuple[str, ...] = ()
     """How the source was read, where that was not given."""
+    time_format: str | None = None
+    """The format of times: that of the table, or the order of day and month that the rows decided."""
+    repeated: int = 0
+    """Rejected rows that an earlier increment put into quarantine."""
+    new_rules: dict[str, int] | None = None
+    """Rule -> other rows that broke it; None if no row is repeated."""
 
     @property
     def table(self) -> Table:
@@ -71,8 +77,9 @@ def stage(
 ) -> StagedTable:
     """Read, map and check a table source chunk by chunk, and write its rows into `directory`.
 
-    Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the text of
-    broken lines, which may contain one. Raises `SourceError` when the source cannot be read or mapped.
+    Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
+    and broken lines of the source, which may contain one. Raises `SourceError` when the source cannot be read or
+    mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
@@ -97,13 +104,15 @@ def stage(
         rules.update(rejected[RULES].str.split(", ").explode().drop_nulls())
         rules.update(broken[RULES].to_list())
         if pseudonym_key is not None:
+            rejected = rejected.drop(SOURCE_ROW, strict=False)
             accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
             broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _staged_rows(accepted, source).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined_rows(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
     return StagedTable(
-        source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)
+        *(source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)),
+        time_format=table.time_format,
     )
 
 

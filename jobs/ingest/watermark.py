@@ -15,13 +15,14 @@ import polars as pl
 
 from jobs.lake.lake import Lake
 from recsys.errors import SourceError
-from recsys.files import read_json, write_json
+from recsys.files import load_json, read_json, write_json
 from recsys.schema import TIMESTAMP_DTYPE
 from recsys.settings import Table
 
 MAX_UTC_OFFSET = timedelta(hours=14)  # the maximum that a local time is ahead of UTC
 UNITS_PER_SECOND = {"epoch_s": 1, "epoch_ms": 1_000}
 DAY_LENGTH = len("2024-01-31")
+READ_FROM_START = "remove it, and the next ingest reads the table from its start"
 Kind = Literal["moment", "local", "date", "number"]
 
 
@@ -113,11 +114,8 @@ def load_watermark(lake: Lake, table: Table, query_fingerprint: str) -> Watermar
     file = _file(lake, table)
     if not file.exists():
         return None
-    stored = read_json(file)
-    if stored["mark"] != query_fingerprint:
-        return None
-    parsers = {"moment": datetime.fromisoformat, "local": datetime.fromisoformat, "date": date.fromisoformat}
-    return Watermark(stored["kind"], parsers.get(stored["kind"], Decimal)(stored["value"]))
+    mark, watermark = load_json(file, _parse, READ_FROM_START)
+    return watermark if mark == query_fingerprint else None
 
 
 def store_watermark(lake: Lake, table: Table, query_fingerprint: str, watermark: Watermark) -> None:
@@ -128,7 +126,10 @@ def store_watermark(lake: Lake, table: Table, query_fingerprint: str, watermark:
 
 def stored_watermarks(lake: Lake) -> dict[str, Any]:
     """Return the stored watermarks of all tables as `restore_watermarks` takes them."""
-    return {file.stem: read_json(file) for file in sorted((lake.directory / "watermarks").glob("*.json"))}
+    return {
+        file.stem: read_json(file, READ_FROM_START)
+        for file in sorted((lake.directory / "watermarks").glob("*.json"))
+    }
 
 
 def restore_watermarks(lake: Lake, tables: Iterable[str], stored: Mapping[str, Any]) -> None:
@@ -139,6 +140,12 @@ def restore_watermarks(lake: Lake, tables: Iterable[str], stored: Mapping[str, A
             write_json(file, stored[table])
         else:
             file.unlink(missing_ok=True)
+
+
+def _parse(stored: Mapping[str, Any]) -> tuple[str, Watermark]:
+    """Return the fingerprint of a stored watermark, and the watermark."""
+    parsers = {"moment": datetime.fromisoformat, "local": datetime.fromisoformat, "date": date.fromisoformat}
+    return stored["mark"], Watermark(stored["kind"], parsers.get(stored["kind"], Decimal)(stored["value"]))
 
 
 def _comparable(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:

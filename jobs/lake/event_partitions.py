@@ -4,12 +4,14 @@ A partition is one file. It keeps rows that a later ingest replaced, and rows of
 sources, so that an ingest can be undone; readers see the current row of each event only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from jobs.lake.state_files import read_state
 from recsys.event_ids import row_hash
 from recsys.files import atomic_write
 from recsys.schema import EVENT_DTYPES, EVENT_ID, SOURCE, TIMESTAMP, USER_ID
@@ -137,16 +139,27 @@ def mark_current(rows: pl.DataFrame) -> pl.DataFrame:
     return current.drop(_HASH, _POSITION).sort(USER_ID, TIMESTAMP, EVENT_ID, INGEST, SOURCE)
 
 
-def undo_ingest(rows: pl.DataFrame, number: int, kept_source: str) -> pl.DataFrame:
-    """Remove the rows that an ingest gave, except those of `kept_source`, and restore those that it replaced."""
-    restored = pl.when(pl.col(REPLACED_BY) != number).then(REPLACED_BY)
+def undo_ingest(
+    rows: pl.DataFrame, number: int, kept_source: str, later_readings: Mapping[str, int]
+) -> pl.DataFrame:
+    """Remove the rows that an ingest gave, except those of `kept_source`, and restore those that it replaced.
+
+    A row stays replaced if a later ingest gave all events of its source, and left it out: `later_readings` names
+    the first such ingest by source.
+    """
+    later = pl.col(SOURCE).replace_strict(
+        list(later_readings), list(later_readings.values()), default=None, return_dtype=pl.Int32
+    )
+    restored = (
+        pl.when(pl.col(REPLACED_BY) != number).then(REPLACED_BY).when(pl.col(REPLACED_BY) == number).then(later)
+    )
     kept = rows.filter((pl.col(INGEST) != number) | (pl.col(SOURCE) == kept_source))
     return mark_current(kept.with_columns(restored.alias(REPLACED_BY)))
 
 
 def read_partition(file: Path) -> pl.DataFrame:
     """Read all stored rows of a partition, also those that are not current; empty where there is no file."""
-    return pl.read_parquet(file, glob=False, hive_partitioning=False) if file.exists() else empty_partition()
+    return read_state(file) if file.exists() else empty_partition()
 
 
 def write_partition(file: Path, rows: pl.DataFrame) -> None:

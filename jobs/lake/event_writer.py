@@ -85,13 +85,15 @@ def write_events(
     return WrittenEvents(sums, tuple(sorted(files)))
 
 
-def undo_events(directory: Path, number: int, kept_source: str) -> int:
-    """Undo what an ingest did to all partitions, but for `kept_source`; return how many partitions changed."""
+def undo_events(
+    directory: Path, number: int, kept_source: str, later_readings: Mapping[str, int] | None = None
+) -> int:
+    """Undo what an ingest did to all partitions, as `event_partitions.undo_ingest`; return how many changed."""
     changed = 0
     for file in partition_files(directory):
         is_given = (pl.col(INGEST) == number) & (pl.col(SOURCE) != kept_source)
         if scan_files([file]).select((is_given | (pl.col(REPLACED_BY) == number)).any()).collect().item():
-            write_partition(file, undo_ingest(read_partition(file), number, kept_source))
+            write_partition(file, undo_ingest(read_partition(file), number, kept_source, later_readings or {}))
             changed += 1
     return changed
 

@@ -23,7 +23,7 @@ from jobs.lake.facts import (
     write_facts,
 )
 from jobs.lake.prices import add_prices, read_prices, without_ingest, write_prices
-from recsys.schema import ITEM_DTYPES, ITEM_ID, USER_DTYPES, USER_ID
+from recsys.schema import AVAILABLE, ITEM_DTYPES, ITEM_ID, USER_DTYPES, USER_ID
 
 FACT_TABLES: Final = {"items": (ITEM_DTYPES, ITEM_ID), "users": (USER_DTYPES, USER_ID)}
 ONLINE: Final = "online"  # source of the events, and table of the facts, that were received online
@@ -39,12 +39,14 @@ def write_table_facts(
     ingest: int,
     position: int,
     is_complete: bool = False,
+    unreadable: pl.Series | None = None,
 ) -> bool:
     """Take the facts that a table gives on items or users, one row for each, and unite all tables.
 
     `position` is that of the table in the ingest; `when` is the time from which its prices count. With
-    `is_complete`, items that the table no longer holds become unavailable, until it holds them again. What undoing
-    the ingest needs is kept. Returns whether a fact changed.
+    `is_complete`, items that the table no longer lists become unavailable, until it lists them again; `unreadable`
+    are items that it lists in rows that broke a rule. What undoing the ingest needs is kept. Returns whether a fact
+    changed.
     """
     dtypes, key = FACT_TABLES[kind]
     is_online = table == ONLINE
@@ -52,7 +54,12 @@ def write_table_facts(
     before, change = read_facts(file, dtypes, key), change_number(ingest, position)
     listed = before
     if is_complete:
-        listed = list_again(delist_missing(before, given, key, change), given, key, change)
+        others = (
+            given[key].clear() if unreadable is None else unreadable.filter(~unreadable.is_in(given[key].implode()))
+        )
+        delisted = delist_missing(before, pl.concat([given[key], others]), key, change)
+        silent = pl.concat([given.filter(pl.col(AVAILABLE).is_null())[key], others])
+        listed = list_again(delisted, silent, key, change)
     facts = merge_facts(listed, given, key, change, counts_repeated=is_online)
     is_changed = not facts.equals(before)
     if is_changed:

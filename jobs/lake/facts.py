@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from jobs.lake.state_files import read_state
 from recsys.files import atomic_write
 from recsys.schema import AVAILABLE, CATEGORIES, CATEGORY
 
@@ -81,13 +82,31 @@ def merge_facts(
     return joined.with_columns(merged).select(facts.columns).sort(key)
 
 
-def list_again(facts: pl.DataFrame, given: pl.DataFrame, key: str, change: int) -> pl.DataFrame:
-    """Take back that items are unavailable which a complete feed holds again, and says nothing more of.
+def without_superseded(
+    given: pl.DataFrame, tables: Mapping[str, pl.DataFrame], own: str, key: str, ingest: int, is_whole: bool
+) -> pl.DataFrame:
+    """Return values that a table gave in an earlier ingest without those that a table has changed since.
+
+    Unless `is_whole`, other rows of that ingest gave values too, which count.
+    """
+    numbers = {name: change_number(ingest + int(is_whole or name != own), 0) for name in tables}
+    kept: list[pl.Expr] = []
+    for column in given.columns:
+        if column == key:
+            continue
+        number = pl.col(f"{column}{CHANGE_SUFFIX}")
+        later = [facts.filter(number >= numbers[name])[key] for name, facts in tables.items()]
+        changed = pl.concat([given[key].clear(), *later]).unique()
+        kept.append(pl.when(~pl.col(key).is_in(changed.implode())).then(column).alias(column))
+    return given.with_columns(kept)
+
+
+def list_again(facts: pl.DataFrame, listed: pl.Series, key: str, change: int) -> pl.DataFrame:
+    """Take back that items are unavailable which a complete feed lists again without their availability.
 
     Their availability is null from then on: `recsys.availability` decides by their stock.
     """
     number = f"{AVAILABLE}{CHANGE_SUFFIX}"
-    listed = given.filter(pl.col(AVAILABLE).is_null())[key]
     is_back = pl.col(key).is_in(listed.implode()) & ~pl.col(AVAILABLE).fill_null(value=True)
     return facts.with_columns(
         pl.when(is_back).then(pl.lit(None, pl.Boolean)).otherwise(AVAILABLE).alias(AVAILABLE),
@@ -95,10 +114,10 @@ def list_again(facts: pl.DataFrame, given: pl.DataFrame, key: str, change: int) 
     )
 
 
-def delist_missing(facts: pl.DataFrame, given: pl.DataFrame, key: str, change: int) -> pl.DataFrame:
-    """Make the items unavailable that a complete feed no longer holds; they stay for the history."""
+def delist_missing(facts: pl.DataFrame, listed: pl.Series, key: str, change: int) -> pl.DataFrame:
+    """Make the items unavailable that a complete feed no longer lists; they stay for the history."""
     number = f"{AVAILABLE}{CHANGE_SUFFIX}"
-    is_gone = ~pl.col(key).is_in(given[key].implode()) & pl.col(AVAILABLE).fill_null(value=True)
+    is_gone = ~pl.col(key).is_in(listed.implode()) & pl.col(AVAILABLE).fill_null(value=True)
     return facts.with_columns(
         pl.when(is_gone).then(pl.lit(value=False)).otherwise(AVAILABLE).alias(AVAILABLE),
         pl.when(is_gone).then(pl.lit(change, pl.Int64)).otherwise(number).alias(number),
@@ -141,7 +160,7 @@ def read_facts(file: Path, dtypes: Mapping[str, pl.DataType], key: str) -> pl.Da
     schema = fact_dtypes(dtypes, key)
     if not file.exists():
         return pl.DataFrame(schema=schema)
-    stored = pl.read_parquet(file, glob=False, hive_partitioning=False)
+    stored = read_state(file)
     missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in stored.columns]
     return stored.with_columns(missing).select(*schema)
 

@@ -8,7 +8,7 @@
     labels.parquet                                        analysts' labels
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
     flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
-    quarantine/*.parquet                                  rows that broke a rule, as they were read
+    quarantine/*.parquet                                  rows that broke a rule, as they were read, by source
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
@@ -210,18 +210,24 @@ class Lake:
         ingest: int,
         position: int,
         is_complete: bool = False,
+        unreadable: pl.Series | None = None,
     ) -> bool:
         """Take the facts that a table of an ingest gives, as `fact_tables.write_table_facts` describes."""
-        return write_table_facts(self.directory, kind, table, given, when, ingest, position, is_complete)
+        return write_table_facts(
+            self.directory, kind, table, given, when, ingest, position, is_complete, unreadable
+        )
 
     def facts(self, kind: str) -> pl.DataFrame:
         """Return the united facts on items or users, with the table that gave each value."""
         return united_facts(self.directory, kind)
 
-    def undo_writes(self, ingest: int, when: datetime) -> int:
-        """Undo what an ingest wrote to events and facts; return how many partitions of events changed."""
+    def undo_writes(self, ingest: int, when: datetime, later_readings: Mapping[str, int]) -> int:
+        """Undo what an ingest wrote to events and facts; return how many partitions of events changed.
+
+        `later_readings` are the next ingests that replaced all events of a source.
+        """
         undo_facts(self.directory, ingest, when)
-        return undo_events(self.directory / "events", ingest, kept_source=ONLINE)
+        return undo_events(self.directory / "events", ingest, ONLINE, later_readings)
 
     def forget_undo(self, last: int) -> None:
         """Remove what undoing the ingests up to number `last` would need."""

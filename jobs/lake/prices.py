@@ -6,6 +6,7 @@ from typing import Final
 
 import polars as pl
 
+from jobs.lake.state_files import read_state
 from recsys.files import atomic_write
 from recsys.schema import ITEM_ID, PRICE, TIMESTAMP_DTYPE
 
@@ -42,7 +43,7 @@ def without_ingest(history: pl.DataFrame, ingest: int) -> pl.DataFrame:
 
 def read_prices(file: Path) -> pl.DataFrame:
     """Read the history of prices, as `PRICE_DTYPES`; empty where there is no file."""
-    return pl.read_parquet(file, glob=False) if file.exists() else pl.DataFrame(schema=PRICE_DTYPES)
+    return read_state(file) if file.exists() else pl.DataFrame(schema=PRICE_DTYPES)
 
 
 def write_prices(file: Path, history: pl.DataFrame) -> None:

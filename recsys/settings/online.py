@@ -1,12 +1,11 @@
 """Settings of the online half: Redis, and the server that answers from it."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from recsys.settings.types import STRICT, Days, Memory, Name, Positive
+from recsys.settings.types import STRICT, Days, FilePath, Memory, Name, Positive
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,12 +28,12 @@ class Redis:
     max_memory: Memory | None = None
     """Memory limit of Redis, all nodes of a Cluster together, such as `512MB` or `8GB`; lists are shortened to
     fit."""
-    tls_ca: Path | None = None
+    tls_ca: FilePath | None = None
     """File of CA certificates that the server's certificate is verified with, for rediss://; the system's if not
     set."""
-    tls_certificate: Path | None = None
+    tls_certificate: FilePath | None = None
     """File of the client certificate sent to the server; needs `tls_key`."""
-    tls_key: Path | None = None
+    tls_key: FilePath | None = None
     """File of the private key of `tls_certificate`."""
 
 
@@ -49,9 +48,9 @@ class Serving:
     """Port to listen on."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes."""
-    tls_certificate: Path | None = None
+    tls_certificate: FilePath | None = None
     """File of the server's certificate; with it and `tls_key` the server speaks HTTPS."""
-    tls_key: Path | None = None
+    tls_key: FilePath | None = None
     """File of the private key of `tls_certificate`."""
     read_timeout_ms: Annotated[float, Field(gt=0)] = 20.0
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
@@ -80,5 +79,5 @@ class Serving:
     carts and purchases."""
     cached_users: Positive = 10_000
     """Number of users whose last lists and sessions a worker caches for answers while Redis is unavailable."""
-    static_list: Path | None = None
+    static_list: FilePath | None = None
     """File of item ids, one per line, that is the answer of last resort; the answer is empty if not set."""

@@ -10,14 +10,14 @@ from recsys.settings.anomalies import Anomalies
 from recsys.settings.batch import Evaluation, Lake, Lists, Schedule, Search
 from recsys.settings.online import Redis, Serving
 from recsys.settings.sources import Sources
-from recsys.settings.types import STRICT, Device, Secret
+from recsys.settings.types import STRICT, Device, FilePath, Secret
 
 
 @dataclass(frozen=True, config=STRICT)
 class Settings:
     """All settings of one installation."""
 
-    directory: Path = Path("var")
+    directory: FilePath = Path("var")
     """Directory of the lake, the runs and the embedded server."""
     repeat: Literal["allow", "exclude"] = "exclude"
     """Whether items that a user already has, by `sources.exclude_events`, may be recommended again."""

@@ -1,14 +1,16 @@
 """Settings of the sources: files, queries, column mappings, event weights."""
 
+import re
 from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from recsys.schema import DEFAULT_WEIGHTS
+from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID
 from recsys.settings.types import STRICT, Days, Name, Positive, Secret, Share, SourceAddress, TimeZone
 
+NUMBER = re.compile(r"-?\d+")
 Kind = Literal["events", "items", "users"]
 # A column name, a Polars SQL expression over the columns of the file, or a list of columns.
 ColumnMapping = str | tuple[str, ...]
@@ -158,6 +160,11 @@ class Sources:
     def queries(self) -> tuple[Table, ...]:
         """Return the tables that read the rows of a query."""
         return tuple(table for table in self.tables if table.query is not None)
+
+    def null_texts(self, column: str) -> frozenset[str]:
+        """Return the texts that mean no id in a column, in lower case; numbers are ids of items all the same."""
+        texts = frozenset(text.strip().lower() for text in self.null_ids)
+        return frozenset(text for text in texts if not NUMBER.fullmatch(text)) if column == ITEM_ID else texts
 
     @property
     def event_weights(self) -> dict[str, float]:

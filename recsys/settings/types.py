@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -49,6 +50,12 @@ def _check_network(network: str) -> str:
         raise PydanticCustomError("network", "expected a network such as 10.0.0.0/8") from None
 
 
+def _check_path(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("path", "expected a path")
+    return value
+
+
 def redact_address(address: str) -> str:
     """Return an address without user, password and query, which may be secret; other text is returned unchanged."""
     scheme, separator, rest = address.partition("://")
@@ -68,6 +75,7 @@ TimeZone = Annotated[str, AfterValidator(_check_polars_zone)]
 Network = Annotated[str, AfterValidator(_check_network)]
 CronOrNever = Annotated[str, AfterValidator(_check_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
+FilePath = Annotated[Path, BeforeValidator(_check_path)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]
 Days = Annotated[float, Field(gt=0)]

@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from recsys.availability import NOT_GIVEN, decide_availability
+from recsys.availability import NOT_GIVEN, decide_availability, is_available
 from recsys.schema import AVAILABLE, CHANGED_ONLINE_AT, ITEM_ID, STOCK
+from recsys.store.catalogue import read_catalogue
 from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
@@ -22,6 +23,8 @@ UPDATED_AT: Final = "updated_at"
 CHANGED_AT: Final = "changed_at"
 """Field of an item's changes: fact -> time of its last change."""
 ITEMS_PER_READ: Final = 1_000
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+NOTHING: Final = {AVAILABLE: None, STOCK: None, CHANGED_ONLINE_AT: None}
 
 Facts = Mapping[str, Any]
 
@@ -68,10 +71,68 @@ def remove_available(client: Client, keys: Keys, catalogue: Path, as_of: datetim
     """
     known = pl.read_parquet(catalogue, glob=False)
     missing = [pl.lit(None).alias(name) for name in (STOCK, CHANGED_ONLINE_AT) if name not in known.columns]
-    known = known.with_columns(missing).select(ITEM_ID, AVAILABLE, STOCK, CHANGED_ONLINE_AT)
+    with store_errors(client):
+        _remove_added_by_rollback(client, keys)
+    return _remove_available(client, keys, known.with_columns(missing), as_of)
+
+
+def follow_catalogue(client: Client, keys: Keys, version: str, catalogue: pl.DataFrame) -> int:
+    """Make the set of unavailable items agree with the latest catalogue before an older version goes live.
+
+    `catalogue` has the columns `item_id`, `available`, `stock` and `changed_online_at`. An item that the version
+    has as available and the catalogue has not is added, until the next publish. Returns the number of such items.
+    """
+    _remove_available(client, keys, catalogue, EARLIEST)
+    added = 0
+    with store_errors(client):
+        _remove_added_by_rollback(client, keys)
+        values: Any = client.hgetall(keys.catalogue(version))
+        listed = read_catalogue(values).filter(is_available())[ITEM_ID]
+        gone = catalogue.filter(~is_available() & pl.col(ITEM_ID).is_in(listed.implode()))
+        for rows in gone.iter_slices(ITEMS_PER_READ):
+            changes = _changes(client, keys, rows[ITEM_ID].to_list())
+            item_ids = [
+                row[ITEM_ID]
+                for row in rows.iter_rows(named=True)
+                if not _is_available(row, changes[row[ITEM_ID]], EARLIEST)
+            ]
+            if item_ids:
+                new = [
+                    item_id
+                    for item_id, is_member in zip(
+                        item_ids, client.smismember(keys.unavailable, item_ids), strict=True
+                    )
+                    if not is_member
+                ]
+                if new:
+                    client.sadd(keys.unavailable_since_rollback, *new)
+                    added += int(client.sadd(keys.unavailable, *new))  # type: ignore[arg-type]
+    return added
+
+
+def _remove_added_by_rollback(client: Client, keys: Keys) -> None:
+    """Remove the items from the set that a rollback added and that were not changed online."""
+    for item_ids in _members(client, keys.unavailable_since_rollback):
+        changes = _changes(client, keys, item_ids)
+        unchanged = [item_id for item_id in item_ids if not changes[item_id]]
+        if unchanged:
+            client.srem(keys.unavailable, *unchanged)
+            after = _changes(client, keys, unchanged)
+            again = [
+                item_id
+                for item_id, change in after.items()
+                if change and not _is_available(NOTHING, change, EARLIEST)
+            ]
+            if again:
+                client.sadd(keys.unavailable, *again)
+    client.delete(keys.unavailable_since_rollback)
+
+
+def _remove_available(client: Client, keys: Keys, catalogue: pl.DataFrame, as_of: datetime) -> int:
+    known = catalogue.select(ITEM_ID, AVAILABLE, STOCK, CHANGED_ONLINE_AT)
     removed = 0
     with store_errors(client):
-        for item_ids in _unavailable(client, keys):
+        for item_ids in _members(client, keys.unavailable):
             rows = known.filter(pl.col(ITEM_ID).is_in(item_ids)).rows_by_key(ITEM_ID, named=True, unique=True)
             before = _changes(client, keys, item_ids)
             available = [
@@ -102,11 +163,11 @@ def _is_available(row: Facts, change: Facts, as_of: datetime) -> bool:
     return bool(decide_availability(NOT_GIVEN if given is None else given, nan if stock is None else stock))
 
 
-def _unavailable(client: Client, keys: Keys) -> Iterator[list[str]]:
-    """Yield the unavailable items in parts."""
+def _members(client: Client, key: str) -> Iterator[list[str]]:
+    """Yield the items of a set in parts."""
     cursor: Any = 0
     while True:
-        reply: Any = client.sscan(keys.unavailable, cursor, count=ITEMS_PER_READ)
+        reply: Any = client.sscan(key, cursor, count=ITEMS_PER_READ)
         cursor, members = reply
         if members:
             yield [decode_text(member) for member in members]

@@ -160,6 +160,11 @@ class Keys:
         return f"{self.namespace}:unavailable"
 
     @property
+    def unavailable_since_rollback(self) -> str:
+        """Set: ids that a rollback put into `unavailable`, until the next publish."""
+        return f"{self.namespace}:unavailable_since_rollback"
+
+    @property
     def events(self) -> str:
         """Stream: accepted events, impressions, item changes, flags and labels, until they are archived."""
         return f"{self.namespace}:events"

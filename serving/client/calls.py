@@ -94,7 +94,8 @@ class ItemFacts(TypedDict, total=False):
     stock: float
     valid_from: datetime | str
     """Time with a zone; text is in ISO 8601."""
-    valid_until: datetime | str
+    valid_until: datetime | str | None
+    """Time with a zone, or None to remove it."""
     price: float
     category: Sequence[str]
     categories: Sequence[Sequence[str]]

@@ -1,6 +1,6 @@
 """Parse the events of a request body row by row, complete them, and check them by the contract's rules."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -37,6 +37,7 @@ from serving.requests import (
 
 MAX_AHEAD: Final = timedelta(days=1)
 """Maximum distance of a timestamp into the future."""
+NO_ID: Final = "the id of one user or item; this text means none (sources.null_ids)"
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_BY_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
@@ -98,12 +99,15 @@ class EventParser:
         stored_id: Callable[[str], str],
         hash_origin: Callable[[str | None, str | None], Origin],
         keeps_origin: bool,
+        null_ids: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Create a parser with the shop's event weights and its handling of personal data.
 
         `stored_id` maps a user id to the id in Redis; `hash_origin` hashes an address and a user agent; without
-        `keeps_origin` both are removed from the event afterwards.
+        `keeps_origin` both are removed from the event afterwards. `null_ids` are the texts in lower case that mean
+        no id, by field; an ingest refuses them too.
         """
+        self._null_ids = null_ids or {}
         self._weights = weights
         self._stored_id = stored_id
         self._hash_origin = hash_origin
@@ -157,6 +161,10 @@ class EventParser:
             text: str | None = getattr(event, name)
             if text is not None and len(text) > MAX_TEXT_LENGTH:
                 raise InvalidValueError(name, text, f"at most {MAX_TEXT_LENGTH} characters")
+        for name, null_ids in self._null_ids.items():
+            text = getattr(event, name)
+            if text is not None and text.lower() in null_ids:
+                raise InvalidValueError(name, text, NO_ID)
         rule = find_broken_event_rule(
             "-" if event.event_id is None else event.event_id,
             event.user_id,

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from recsys.errors import StoreError
+from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
@@ -60,7 +61,9 @@ class EventWriter:
         self._weights = settings.sources.event_weights
         self._sessions = SessionCommands(settings.serving, keys)
         hash_origin = _unknown_origin if guard is None else guard.origin
-        self._parser = EventParser(self._weights, stored_id, hash_origin, keeps_origin=not settings.pseudonym_key)
+        null_ids = {name: settings.sources.null_texts(name) for name in (USER_ID, ITEM_ID)}
+        keeps_origin = not settings.pseudonym_key
+        self._parser = EventParser(self._weights, stored_id, hash_origin, keeps_origin, null_ids)
 
     async def take(self, body: bytes) -> IntakeResult:
         """Take one event, a JSON object, or a batch, an array of them.

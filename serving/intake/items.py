@@ -41,6 +41,9 @@ Path = Annotated[list[Level], Meta(min_length=1, max_length=20, description="Cat
 
 AttributeName = Annotated[str, Meta(min_length=1, max_length=100)]
 
+NEVER: Final = "9999-12-31T00:00:00+00:00"
+"""`valid_until` of an item whose end was removed: null says nothing in the lake, and would not replace the end."""
+
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -53,9 +56,11 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
         | UnsetType
     ) = UNSET
     valid_from: Annotated[Time, Meta(description="Time from which the item is offered")] | UnsetType = UNSET
-    valid_until: Annotated[Time, Meta(description="Time from which the item is no longer offered")] | UnsetType = (
-        UNSET
-    )
+    valid_until: (
+        Annotated[Time, Meta(description="Time from which the item is no longer offered; null removes it")]
+        | UnsetType
+        | None
+    ) = UNSET
     price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     category: Path | UnsetType = UNSET
     categories: (
@@ -151,4 +156,6 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     starts, ends = change.valid_from, change.valid_until
     if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
+    if ends is None:
+        facts[VALID_UNTIL] = NEVER
     return facts

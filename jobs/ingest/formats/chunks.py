@@ -9,6 +9,7 @@ import polars as pl
 
 BROKEN_LINE = "line_is_whole"
 OPEN_QUOTE = "quote_is_closed"
+LINE_TEXT = "line"  # column of a quarantine file: text of a broken line
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Chunk:
 def broken_line_frame(lines: Iterable[BrokenLine]) -> pl.DataFrame:
     """Return broken lines as rows of a quarantine file: `line`, `line_number` and `rules`."""
     values = [(line.text, line.number, line.rule) for line in lines]
-    return pl.DataFrame(values, {"line": pl.String, "line_number": pl.Int64, "rules": pl.String}, orient="row")
+    return pl.DataFrame(values, {LINE_TEXT: pl.String, "line_number": pl.Int64, "rules": pl.String}, orient="row")
 
 
 def join_chunks(chunks: Iterable[Chunk], chunk_rows: int) -> Iterator[Chunk]:

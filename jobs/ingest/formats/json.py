@@ -1,5 +1,6 @@
 """JSON Lines, and JSON files with one array of objects."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,13 +8,17 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from jobs.ingest.formats.chunks import BrokenLine, Chunk, first_line
+from jobs.ingest.formats.chunks import BROKEN_LINE, BrokenLine, Chunk, first_line
 from jobs.ingest.formats.text import Encoding, find_encoding, numbered_lines, read_bytes
 from recsys.errors import SourceError
 from recsys.settings import Table
 
 MAX_JSON_BYTES = 2**30
+MAX_NESTING = 64  # levels of arrays and objects in an object; types of many more overflow the stack
+DEEP = "nesting_is_shallow"
 Numbered = tuple[int, str]
+TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+BRACKET = re.compile(r"[\[\]{}]")
 
 
 def read_json_lines(file: Path, table: Table, chunk_rows: int) -> Iterator[Chunk]:
@@ -89,9 +94,19 @@ def _read_objects(lines: Callable[[], Iterator[Numbered]], encoding: Encoding, c
 def _object_lines(lines: Iterator[Numbered], chunk_rows: int) -> Iterator[tuple[bytes, tuple[BrokenLine, ...]]]:
     """Yield the objects of `chunk_rows` lines at a time, as JSON Lines, with the lines that are not objects."""
     while chunk := list(islice(lines, chunk_rows)):
-        filled = [(number, line, _is_object(line)) for number, line in chunk if line.strip()]
-        text = "".join(f"{line}\n" for _, line, is_object in filled if is_object)
-        yield text.encode(), tuple(BrokenLine(number, line) for number, line, is_object in filled if not is_object)
+        filled = [(number, line, _broken_rule(line)) for number, line in chunk if line.strip()]
+        text = "".join(f"{line}\n" for _, line, rule in filled if rule is None)
+        yield (
+            text.encode(),
+            tuple(BrokenLine(number, line, rule) for number, line, rule in filled if rule is not None),
+        )
+
+
+def _broken_rule(line: str) -> str | None:
+    """Return the rule that a line breaks which is no object, or one of too many levels."""
+    if _nesting(line) > MAX_NESTING:
+        return DEEP
+    return None if _is_object(line) else BROKEN_LINE
 
 
 def _is_object(line: str) -> bool:
@@ -99,3 +114,14 @@ def _is_object(line: str) -> bool:
         return isinstance(msgspec.json.decode(line), dict)
     except (msgspec.DecodeError, RecursionError):
         return False
+
+
+def _nesting(line: str) -> int:
+    """Return the levels of arrays and objects in JSON; 0 without a count if there are few brackets."""
+    if line.count("{") + line.count("[") <= MAX_NESTING:
+        return 0
+    level = greatest = 0
+    for bracket in BRACKET.findall(TEXT.sub("", line)):
+        level += 1 if bracket in "{[" else -1
+        greatest = max(greatest, level)
+    return greatest

@@ -1,14 +1,14 @@
 """Columns of delimited files, which are text, as numbers in SQL expressions."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
 from pathlib import Path
 
 import polars as pl
 
-from jobs.ingest.formats.chunks import first_line
+from jobs.ingest.formats.chunks import Chunk, first_line
 from jobs.ingest.formats.registry import read_chunks
 from recsys.errors import SourceError
 from recsys.settings import Table
@@ -29,13 +29,13 @@ class NumericColumn:
 Numbers = Callable[[Collection[str]], Mapping[str, NumericColumn]]
 
 
-def numeric_columns(file: Path, table: Table, names: Collection[str]) -> dict[str, NumericColumn]:
+def numeric_columns(chunks: Iterable[Chunk], names: Collection[str]) -> dict[str, NumericColumn]:
     """Return whether columns of a delimited file hold whole numbers, numbers or text.
 
-    Every value that is not empty counts. A column without a value holds whole numbers. The file is read once.
+    Every value that is not empty counts. A column without a value holds whole numbers.
     """
     found = {name: NumericColumn(pl.Int64()) for name in names}
-    for chunk in read_chunks(file, table, CHUNK_ROWS):
+    for chunk in chunks:
         for name, column in found.items():
             if column.dtype is not None:
                 found[name] = _narrowed(column, chunk.rows[name])
@@ -44,10 +44,15 @@ def numeric_columns(file: Path, table: Table, names: Collection[str]) -> dict[st
 
 def numbers_of(file: Path, table: Table) -> Numbers:
     """Return a function that gives what columns of a delimited file hold, and reads no column twice."""
+    return numbers_in(lambda: read_chunks(file, table, CHUNK_ROWS))
+
+
+def numbers_in(read: Callable[[], Iterable[Chunk]]) -> Numbers:
+    """Return a function that gives what columns of the rows that `read` returns hold, and reads no column twice."""
     known: dict[str, NumericColumn] = {}
 
     def numbers(names: Collection[str]) -> Mapping[str, NumericColumn]:
-        known.update(numeric_columns(file, table, missing) if (missing := set(names) - known.keys()) else {})
+        known.update(numeric_columns(read(), missing) if (missing := set(names) - known.keys()) else {})
         return known
 
     return numbers

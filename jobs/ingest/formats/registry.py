@@ -13,6 +13,7 @@ from jobs.ingest.formats.json import read_json, read_json_lines
 from jobs.ingest.formats.parquet import read_parquet
 from jobs.ingest.formats.spreadsheet import read_spreadsheet
 from jobs.ingest.formats.text import COMPRESSIONS
+from jobs.ingest.formats.zip_archive import SUFFIX
 from recsys.errors import SourceError
 from recsys.settings import Table
 
@@ -32,6 +33,7 @@ class Format:
 
 CSV = Format("csv", read_delimited, is_delimited=True)
 JSON_LINES = Format("jsonl", read_json_lines, has_inferred_types=True)
+SPREADSHEETS = ("xlsx", "xls", "ods")
 FORMATS = {
     ".parquet": Format("parquet", read_parquet, is_text=False),
     ".csv": CSV,
@@ -40,14 +42,14 @@ FORMATS = {
     ".jsonl": JSON_LINES,
     ".ndjson": JSON_LINES,
     ".json": Format("json", read_json, has_inferred_types=True),
-    ".xlsx": Format("xlsx", read_spreadsheet, is_text=False, has_inferred_types=True),
+    **{f".{name}": Format(name, read_spreadsheet, is_text=False, has_inferred_types=True) for name in SPREADSHEETS},
 }
 SUFFIXES = {
     suffix + compression: file_format
     for suffix, file_format in FORMATS.items()
     for compression in ("", *(COMPRESSIONS if file_format.is_text else ()))
 }
-EXPECTED = f"{', '.join(FORMATS)}; text also as {', '.join(COMPRESSIONS)}"
+EXPECTED = f"{', '.join(FORMATS)}; text also as {', '.join(COMPRESSIONS)}; all of them in {SUFFIX}"
 
 
 def format_of(name: str) -> Format | None:

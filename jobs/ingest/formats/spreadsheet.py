@@ -1,4 +1,4 @@
-"""Sheets of Excel workbooks. A sheet is in memory; it has at most 1,048,576 rows."""
+"""Sheets of Excel and OpenDocument workbooks. A sheet is in memory; it has at most 1,048,576 rows."""
 
 import logging
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def read_spreadsheet(file: Path, table: Table, chunk_rows: int) -> Iterator[Chun
             schema_sample_rows=None,
         ).to_polars()
     except fastexcel.FastExcelError as error:
-        raise SourceError(f"cannot be read as xlsx: {_reason(error)}") from None
+        raise SourceError(f"cannot be read as {file.suffix.lower()[1:]}: {_reason(error)}") from None
     yield Chunk(rows.clear())
     yield from map(Chunk, rows.filter(~pl.all_horizontal(pl.all().is_null())).iter_slices(chunk_rows))
 

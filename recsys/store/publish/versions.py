@@ -12,6 +12,7 @@ least one then sees the other: either the pointer does not move, or its move is 
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,8 +36,15 @@ class RollbackResult:
     seconds: float
 
 
-def roll_back(client: Client, keys: Keys, version: str | None = None) -> RollbackResult:
+def roll_back(
+    client: Client,
+    keys: Keys,
+    version: str | None = None,
+    before_live: Callable[[str], object] = lambda _version: None,
+) -> RollbackResult:
     """Make an older version live again: `version`, or by default the one that was live before.
+
+    `before_live` is called with the version just before it goes live.
 
     Raises `StoreError` if there is no such version, if it is incomplete or already live, or if the live version
     changes meanwhile. The live version then stays as it was.
@@ -46,6 +54,7 @@ def roll_back(client: Client, keys: Keys, version: str | None = None) -> Rollbac
         previous = live_version(client, keys)
         repair_live_time(client, keys)
         target = _choose_target(versions(client, keys), previous, version)
+        before_live(target)
         state = client.hget(keys.versions, target)
         if state is None or not _move_pointer(client, keys, target, previous, state):
             raise StoreError(f"version {target}: the live version or this one has changed meanwhile: try again")

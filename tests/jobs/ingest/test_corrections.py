@@ -287,3 +287,23 @@ def test_whatever_the_order_of_files_sent_once_or_again_the_events_are_the_same(
     ingest_files(together, *paths)
     for lake in (one_by_one, together):
         assert lake.events().collect().equals(expected.events().collect())
+
+
+def test_what_a_still_later_reading_lacks_too_stays_away_when_a_correction_is_undone(lake: Lake, tmp_path: Path):
+    file = tmp_path / "events.csv"
+    for kept in (["cup", "mug", "tea"], ["mug", "tea"], ["tea"]):
+        ingest_files(lake, write_events(file, *({"item_id": item} for item in kept), BAGS))
+    undo(lake, 2)
+    assert items_of(lake) == ["bag", "tea"]
+    undo(lake, 3)
+    assert items_of(lake) == ["bag", "cup", "mug", "tea"]
+
+
+def test_undoing_an_ingest_puts_the_rows_of_the_earlier_one_back_into_quarantine(lake: Lake, tmp_path: Path):
+    file = tmp_path / "events.csv"
+    for item in ("a b", "tea", "c d"):
+        ingest_files(lake, write_events(file, {"item_id": item}, BAGS))
+    undo(lake, 2)
+    assert read_quarantined_rows(lake)["item_id"].to_list() == ["c d"]
+    undo(lake, 3)
+    assert read_quarantined_rows(lake)["item_id"].to_list() == ["a b"]

@@ -1,39 +1,23 @@
 """Facts of items from several feeds are united, and what a later feed says of them counts."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.ingest.ingest import MAX_CLOCK_SKEW
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from recsys.availability import is_available
 from recsys.settings import Sources, Table
-from tests.ingests import LATEST, ingest_files
-
-
-class KilledError(Exception):
-    """Stands for the end of a process."""
-
-
-@contextmanager
-def fail_at_rename(step: int) -> Generator[None]:
-    """Within it, the `step`-th file is not renamed into place."""
-    rename, renames = Path.replace, iter(range(1, 1_000))
-
-    def rename_or_fail(path: Path, target: Path) -> Path:
-        if next(renames) == step:
-            raise KilledError
-        return rename(path, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "replace", rename_or_fail)
-        yield
+from tests.ingests import LATEST, KilledError, fail_at_rename, ingest_files
 
 
 @pytest.fixture
@@ -170,3 +154,38 @@ def test_a_killed_ingest_of_a_catalogue_is_made_good_by_the_next(lake: Lake, tmp
     ingest_files(lake, feed)
     assert lake.items().collect()["price"].to_list() == [3.0]
     assert lake.prices()["price"].to_list() == [2.0, 3.0]
+
+
+def test_an_item_whose_row_breaks_a_rule_counts_as_listed(lake: Lake, tmp_path: Path):
+    table = Table("catalogue", "items", "items*", {"item_id": "item_id", "price": "price"}, complete=True)
+    feed = tmp_path / "items.csv"
+    for lines in ("tea,2\nmug,3\ncup,4\npot,5\n", "tea,2\nmug,dear\ncup,4,5\n"):
+        feed.write_text(f"item_id,price\n{lines}")
+        ingest_files(lake, feed, sources=Sources(tables=(table,), max_bad_rows=1))
+    items = lake.items().select("item_id", "price", is_available()).collect().rows()
+    assert items == [("cup", 4.0, True), ("mug", 3.0, True), ("pot", 5.0, False), ("tea", 2.0, True)]
+    feed.write_text("item_id,price\ntea,2\nmug,3\ncup,4\npot,dear\n")
+    ingest_files(lake, feed, sources=Sources(tables=(table,), max_bad_rows=1))
+    assert lake.items().select(is_available()).collect()["available"].to_list() == [True] * 4
+
+
+FEEDS = st.lists(st.dictionaries(st.sampled_from(["title", "price"]), st.integers(1, 3), min_size=1), max_size=4)
+
+
+@given(FEEDS, st.randoms(use_true_random=False))
+@settings(max_examples=10)
+def test_of_files_that_contradict_each_other_the_one_ingested_last_counts(
+    feeds: list[dict[str, int]], random: Random
+):
+    with TemporaryDirectory() as name:
+        lake, order = Lake(Path(name) / "lake"), list(range(len(feeds)))
+        random.shuffle(order)
+        said: dict[str, str] = {}
+        for number in order:
+            file = Path(name) / f"items-{number}.jsonl"
+            texts = {column: str(value) for column, value in feeds[number].items()}
+            file.write_text(json.dumps({"item_id": "tea"} | texts) + "\n")
+            ingest_files(lake, file)
+            said |= texts
+            row = lake.items().collect().row(0, named=True)
+            assert {column: str(row[column]).removesuffix(".0") for column in said} == said

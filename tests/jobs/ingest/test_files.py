@@ -1,12 +1,17 @@
 """Source files: found by path, directory or glob, and matched with tables; what is not read is named."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.ingest.files import FoundFile, SkippedFile, find_files, matching_tables
+from jobs.ingest.ingest import ingest
+from jobs.lake.lake import Lake
 from recsys.errors import SourceError
 from recsys.settings import Sources, Table
+from tests.ingests import LATEST, write_events
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def exports(tmp_path: Path) -> Path:
         "a.parquet",
     ):
         (directory / name).touch()
-    for name in ("readme.md", "events.csv.md5", "events.jsonl.gz", "b.zip"):
+    for name in ("readme.md", "events.csv.md5", "events.jsonl.gz", "b.rar"):
         (directory / name).touch()
     return directory
 
@@ -118,22 +123,21 @@ def test_one_file_feeds_every_table_whose_pattern_fits():
 
 
 def test_files_of_every_format_are_found(tmp_path: Path):
-    suffixes = ["parquet", "xlsx", *("csv", "tsv", "txt", "jsonl", "ndjson", "json")]
-    suffixes += [f"{suffix}.{compression}" for suffix in suffixes[2:] for compression in ("gz", "zst")]
+    suffixes = ["parquet", "xlsx", "xls", "ods", "zip", *("csv", "tsv", "txt", "jsonl", "ndjson", "json")]
+    suffixes += [f"{suffix}.{compression}" for suffix in suffixes[5:] for compression in ("gz", "zst")]
     touch(tmp_path, *(f"a.{suffix}" for suffix in suffixes))
     assert sorted(names(find_files((str(tmp_path),)), tmp_path)) == sorted(f"a.{suffix}" for suffix in suffixes)
 
 
 UNKNOWN = (
-    "unknown format; expected one of .parquet, .csv, .tsv, .txt, .jsonl, .ndjson, .json, .xlsx; "
-    "text also as .gz, .zst"
+    "unknown format; expected one of .parquet, .csv, .tsv, .txt, .jsonl, .ndjson, .json, .xlsx, .xls, .ods; "
+    "text also as .gz, .zst; all of them in .zip"
 )
 WRITTEN = "it is still being written, by its name"
 SKIPPED = {
     "readme.md": UNKNOWN,
     "a.pdf": UNKNOWN,
     "a.parquet.gz": UNKNOWN,
-    "a.zip": "archives are not read; extract its files",
     "b.rar": "archives are not read; extract its files",
     "c.tar.gz": "archives are not read; extract its files",
     ".hidden.csv": "it is hidden",
@@ -222,3 +226,47 @@ def test_a_file_that_changes_after_it_was_found_is_named(tmp_path: Path):
     (tmp_path / "a.csv").unlink()
     with pytest.raises(SourceError, match=r"a\.csv: the file was removed while it was read"):
         file.check_unchanged()
+
+
+def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path):
+    touch(tmp_path, "a/1.csv")
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    irregular = "it is not a regular file"
+    for path in (str(tmp_path), f"{tmp_path}/**"):
+        found = find_files((path,))
+        assert names(found, tmp_path) == ["a/1.csv"]
+        assert skipped(found, tmp_path)["loop.csv"] == irregular
+    for path in (tmp_path / "loop.csv", tmp_path / "loop.csv" / "a.csv"):
+        with pytest.raises(SourceError, match=r"no .* file found"):
+            find_files((str(path),))
+
+
+def test_a_directory_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path, "a/1.csv", "b/2.csv")
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:  # root may list every directory
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"/b: the directory cannot be listed: Permission denied"):
+        find_files((str(tmp_path),))
+
+
+def test_a_file_that_goes_while_an_ingest_runs_is_one_line(tmp_path: Path):
+    lake = Lake(tmp_path / "lake")
+    first, second = (write_events(tmp_path / f"events-{number}.csv", {}) for number in (1, 2))
+    for gone in (first, second):
+        with pytest.raises((SourceError, FileNotFoundError), match=gone.name):
+            ingest(
+                (str(first), str(second)),
+                Sources(),
+                lake,
+                LATEST,
+                lambda _rows, file=gone: file.unlink(missing_ok=True),
+            )
+        write_events(gone, {})
+    assert lake.count_events() == 0

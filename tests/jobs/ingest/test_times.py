@@ -115,7 +115,7 @@ def test_a_time_is_read_in_forms_that_leave_no_doubt(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["32.12.2011", "31.13.2011", "31.12.11", "2011-12-31 12:05 PST8", "2011-12-31 Nowhere"]
+    "text", ["32.12.2011", "31.13.2011", "31.13.11", "2011-12-31 12:05 PST8", "2011-12-31 Nowhere"]
 )
 def test_other_forms_are_no_times(text: str):
     assert read(text) == [None]
@@ -284,3 +284,48 @@ def test_a_time_of_creation_that_cannot_be_read_is_not_lost(lake: Lake, tmp_path
 def test_any_text_is_a_time_or_is_refused(text: str):
     reading = read_times(pl.Series([text]), None, "Europe/Warsaw")
     assert reading.values[0] is not None or reading.advice is not None or not text.strip()
+
+
+NEW_YEARS_EVE = datetime(2011, 12, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("31-Dec-2011", "31-DEC-11", "31 December 2011", "31st Dec 2011", "Dec 31 2011", "December 31, 2011"),
+        *("31. Dezember 2011", "31. Dez. 2011", "31 décembre 2011", "31 déc. 2011", "31.12.11", "Dec-31-2011"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        ("", NEW_YEARS_EVE),
+        (" 12:05:07", NOON),
+        (", 12:05:07", NOON),
+        (" 1:05:07 PM", NOON.replace(hour=13)),
+        (" 13:05:07 +0100", NOON),
+        (" 12:05:07 UTC", NOON),
+    ],
+)
+def test_a_date_with_the_name_of_its_month_or_a_year_of_two_digits_is_read(text: str, time: str, moment: datetime):
+    assert read(f"{text}{time}") == [moment]
+
+
+def test_every_month_has_its_names():
+    for names in (
+        "jan feb mar apr may jun jul aug sep oct nov dec",
+        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+        "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    ):
+        assert read(*(f"3 {name} 2011" for name in names.split())) == [
+            datetime(2011, month, 3, tzinfo=UTC) for month in range(1, 13)
+        ]
+    assert read("Sat, 31 Dec 2011 13:05:07 +0100") == [NOON]
+    assert read("31 Foo 2011", "Foo 31 2011", "32 Dec 2011") == [None] * 3
+
+
+def test_a_year_of_two_digits_is_read_if_all_such_dates_of_the_column_are_in_that_order():
+    assert read("31.12.11", "1.2.70") == [NEW_YEARS_EVE, datetime(1970, 2, 1, tzinfo=UTC)]
+    assert read("11.12.10", "11.13.31") == [None, None]
+    assert read("12/31/11") == [None]
+    assert read("12/31/11", form="month_first") == read("31/12/11", form="day_first") == [NEW_YEARS_EVE]

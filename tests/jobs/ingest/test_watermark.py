@@ -18,7 +18,7 @@ from recsys.errors import SourceError
 from recsys.settings import ColumnMapping, Sources, Table, load_settings
 from tests.commands import run_recsys
 from tests.database_servers import DatabaseServer
-from tests.ingests import LATEST, kill_ingests, latest_counts
+from tests.ingests import LATEST, kill_ingests, latest_counts, read_quarantined_rows
 
 COLUMNS: dict[str, ColumnMapping] = {
     "event_id": "id",
@@ -261,3 +261,14 @@ def test_the_command_reads_everything_again_with_its_option(sqlite: DatabaseServ
     assert [ingest((), sources, lake, LATEST)[0].rows for _ in range(2)] == [2, 1]
     ended = run_recsys(tmp_path, tmp_path / "var", "ingest", "--json", "--full")
     assert [count["rows"] for count in json.loads(ended.stdout)["sources"]] == [2]
+
+
+def test_a_bad_row_of_two_increments_is_in_quarantine_once(sqlite: DatabaseServer, lake: Lake):
+    shop = Shop(sqlite, lake)
+    shop.add({1: "10", 2: "10"}, "a b")
+    for number in range(3, 6):
+        shop.ingest()
+        shop.add({number: "11"}, "c d")
+    assert sorted(read_quarantined_rows(lake)["event_id"]) == ["1", "2", "3", "4"]
+    (record,) = latest_counts(lake)
+    assert (record.quarantined, record.rules) == (4, {"user_id_is_an_id": 4})

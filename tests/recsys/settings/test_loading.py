@@ -259,3 +259,9 @@ def test_the_environment_sets_one_connection_or_option_as_text(tmp_path: Path):
         "aws_endpoint_url": "http://127.0.0.1:9000",
         "aws_secret_access_key": "12345",
     }
+
+
+@pytest.mark.parametrize("name", ["DIRECTORY", "REDIS_TLS_CA", "SERVING_TLS_KEY", "SERVING_STATIC_LIST"])
+def test_an_empty_path_is_not_the_working_directory(name: str):
+    with pytest.raises(SettingsError, match="= '': expected a path"):
+        load_settings(None, {f"RECSYS_{name}": ""})

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import redis
 
-from recsys.store.catalogue import CATALOGUE_SCHEMA, parse_version
-from recsys.store.item_changes import MERGE, newer_facts, remove_available
+from recsys.store.catalogue import CATALOGUE_SCHEMA, parse_version, write_catalogue
+from recsys.store.item_changes import MERGE, follow_catalogue, newer_facts, remove_available
 from recsys.store.keys import Keys
 
 KEYS = Keys("recsys")
@@ -93,3 +93,28 @@ def test_items_that_the_catalogue_has_available_again_leave_the_set(valkey: redi
 )
 def test_the_time_of_a_version_is_in_its_name(version: str, as_of: datetime) -> None:
     assert parse_version(version) == as_of
+
+
+def test_the_set_follows_the_latest_catalogue_when_an_older_version_goes_live(
+    valkey: redis.Redis, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    rows = {"sold out since": 0.0, "on": 2.0, "on again": 2.0, "off online": 2.0, "in no list": 0.0}
+    listed = [{"item_id": item_id, "stock": 1.0} for item_id in rows if item_id != "in no list"]
+    pl.DataFrame(listed, schema=CATALOGUE_SCHEMA).write_parquet(old)
+    latest = [
+        {"item_id": item_id, "stock": stock, "changed_online_at": KNOWN if item_id == "on again" else None}
+        for item_id, stock in rows.items()
+    ]
+    catalogue = pl.DataFrame(latest, schema=CATALOGUE_SCHEMA)
+    write_catalogue(valkey, KEYS, "old", old)
+    change = {"stock": 0, "updated_at": TODAY, "changed_at": {"stock": TODAY}}
+    for item_id in ("on again", "off online"):
+        valkey.hset(KEYS.items, item_id, msgspec.json.encode(change))
+    valkey.sadd(KEYS.unavailable, "on again", "off online", "of a backend")
+    for _ in range(2):
+        assert follow_catalogue(valkey, KEYS, "old", catalogue) == 1
+        assert valkey.smembers(KEYS.unavailable) == {b"sold out since", b"off online", b"of a backend"}
+    catalogue.with_columns(stock=2.0).write_parquet(new)
+    assert remove_available(valkey, KEYS, new, AS_OF) == 0
+    assert valkey.smembers(KEYS.unavailable) == {b"off online", b"of a backend"}

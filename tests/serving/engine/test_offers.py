@@ -2,13 +2,18 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import polars as pl
 import pytest
+import redis
 
+from jobs.lake.lake import Lake
+from recsys.availability import is_valid
 from recsys.settings import Settings
+from tests.event_stream import LATEST, archive_stream
 from tests.serving.conftest import VERSION, Publish, Shop, application, ids
 from tests.serving.outages import is_fresh
 from tests.serving.proxy import Proxy
@@ -150,3 +155,23 @@ def test_facts_that_break_a_rule_are_refused(
             assert (answer.status_code, answer.json()["field"]) == (400, field)
 
     asyncio.run(scenario())
+
+
+def test_an_end_of_validity_is_removed_by_null(
+    settings: Settings, publish_shop: Publish, valkey: redis.Redis, tmp_path: Path
+) -> None:
+    publish_shop(shop(valid_until=NOON))
+    clock = Clock()
+    lake = Lake(tmp_path / "lake")
+
+    async def scenario() -> None:
+        async with application(settings, clock) as http:
+            clock.set("12:00:00")
+            assert await shown(http) == set()
+            for end in ("2018-01-01T10:00:00Z", None):
+                assert (await http.put("/v1/items/a2", json={"valid_until": end})).status_code == 200
+            assert await shown(http) == {"a2"}
+
+    asyncio.run(scenario())
+    archive_stream(lake, valkey)
+    assert lake.items().filter(is_valid(LATEST)).collect()["item_id"].to_list() == ["a2"]

@@ -159,3 +159,12 @@ def test_other_bodies_are_refused(body: bytes, shown: str) -> None:
         split_rows(body)
     assert (error.value.field, error.value.value) == ("body", shown)
     assert error.value.expected == "an event as a JSON object, or an array of 1 to 500 of them"
+
+
+def test_an_id_that_means_none_is_refused_as_by_an_ingest() -> None:
+    null_ids = {"user_id": {"guest", "0"}, "item_id": {"guest"}}
+    parser = EventParser(DEFAULT_WEIGHTS, str, lambda *_: Origin(), keeps_origin=True, null_ids=null_ids)
+    rows = [ROW | {"user_id": "Guest"}, ROW | {"user_id": "0"}, ROW | {"item_id": "guest"}, ROW | {"item_id": "0"}]
+    valid, errors = parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
+    assert [event.item_id for event, _ in valid] == ["0"]
+    assert [(error.row, error.field) for error in errors] == [(0, "user_id"), (1, "user_id"), (2, "item_id")]

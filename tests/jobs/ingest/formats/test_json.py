@@ -86,3 +86,16 @@ def test_a_json_file_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pyte
     file = write_file(tmp_path / "a.json", json.dumps([{"a": "x" * 2**20}]))
     with pytest.raises(SourceError, match=r"a\.json: it has more than 1 MiB; JSON Lines of any size can be read"):
         read_rows(file)
+
+
+@pytest.mark.parametrize("levels", [65, 250, 500, 1_000])
+def test_an_object_of_too_many_levels_is_refused(tmp_path: Path, levels: int):
+    text, deep = json.dumps({"a": "[" * 99}), '{"b":' * levels + "[]" + "}" * levels
+    for name, content in (("a.jsonl", f"{text}\n{deep}\n"), ("a.json", f"[{text}, {deep}]")):
+        if (name, levels) == ("a.json", 1_000):  # the whole file is of too many levels
+            with pytest.raises(SourceError, match="expected an array of objects"):
+                read_rows(write_file(tmp_path / name, content))
+        else:
+            assert broken_lines(write_file(tmp_path / name, content)) == [(2, deep, "nesting_is_shallow")]
+    rows, _ = read_rows(write_file(tmp_path / "b.jsonl", '{"b":' * 63 + "[1]" + "}" * 63))
+    assert len(rows) == 1

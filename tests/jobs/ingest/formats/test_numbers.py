@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.ingest.formats.numbers import NumericColumn, numeric_columns
+from jobs.ingest.formats.numbers import NumericColumn, numbers_of
 from jobs.lake.lake import Lake
 from recsys.errors import SourceError
 from recsys.settings import ColumnMapping, Sources, Table
@@ -19,7 +19,7 @@ def test_a_column_holds_numbers_if_every_value_of_the_file_is_one(tmp_path: Path
     lines = ["a,b,c,d,e,f", *["1,1.5,,01,1e3,1"] * 100_000, " 2 ,-3,,007,.5,x,", "3,4,,+8,0,nan"]
     file = write_file(tmp_path / "a.csv", "\n".join(lines[:-2]) + "\n 2 ,-3,,007,.5,x\n3,4,,+8,0,\n")
     whole, number = NumericColumn(pl.Int64()), NumericColumn(pl.Float64())
-    assert numeric_columns(file, TABLE, list("abcdef")) == {
+    assert numbers_of(file, TABLE)(list("abcdef")) == {
         **{"a": whole, "b": number, "c": whole, "d": whole, "e": number},
         "f": NumericColumn(None, "x"),
     }
@@ -28,7 +28,7 @@ def test_a_column_holds_numbers_if_every_value_of_the_file_is_one(tmp_path: Path
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1,5", "1 000", "0x10", "1_000", "١", "12€", "True"])
 def test_what_only_looks_like_a_number_is_text(tmp_path: Path, value: str):
     file = write_file(tmp_path / "a.csv", f"a;b\n1;{value}\n")
-    assert numeric_columns(file, TABLE, ["b"]) == {"b": NumericColumn(None, value)}
+    assert numbers_of(file, TABLE)(["b"]) == {"b": NumericColumn(None, value)}
 
 
 def ingest_with(lake: Lake, file: Path, **columns: ColumnMapping) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Sheets of Excel workbooks."""
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,7 +10,7 @@ import pytest
 import xlsxwriter
 
 from recsys.errors import SourceError
-from tests.source_files import TABLE, read_rows
+from tests.source_files import TABLE, read_rows, write_file
 
 TIME = datetime(2024, 5, 1, 10)
 
@@ -74,3 +75,28 @@ def test_a_sheet_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, sheet:
         read_rows(file, table=replace(TABLE, sheet=sheet))
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+ODS = """<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+ xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
+ xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
+<office:body><office:spreadsheet><table:table table:name="one">
+<table:table-row><table:table-cell office:value-type="string"><text:p>id</text:p></table:table-cell>
+<table:table-cell office:value-type="string"><text:p>qty</text:p></table:table-cell></table:table-row>
+<table:table-row><table:table-cell office:value-type="string"><text:p>007</text:p></table:table-cell>
+<table:table-cell office:value-type="float" office:value="2.5"><text:p>2.5</text:p></table:table-cell>
+</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"""
+MANIFEST = """<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">
+<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml"/></manifest:manifest>"""
+XLS = Path(__file__).with_name("book.xls")
+
+
+def test_older_and_open_workbooks_are_read(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "a.ods", "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", MANIFEST)
+        archive.writestr("content.xml", ODS.replace("\n<", "<"))
+    for file in (tmp_path / "a.ods", XLS):
+        assert read_rows(file) == ([{"id": "007", "qty": 2.5}], [])
+    with pytest.raises(SourceError, match=r"b\.xls: cannot be read as xls: "):
+        read_rows(write_file(tmp_path / "b.xls", b"no workbook"))

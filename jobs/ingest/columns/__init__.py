@@ -1,0 +1,1 @@
+"""How columns of text are read."""

@@ -1,0 +1,1 @@
+"""Rows in quarantine that are read again."""
