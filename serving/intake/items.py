@@ -147,15 +147,22 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
-    if ATTRIBUTES in facts:
-        facts[ATTRIBUTES] = msgspec.json.encode(facts[ATTRIBUTES]).decode()
-    if CATEGORY in facts or CATEGORIES in facts:
-        paths = [facts[CATEGORY]] if CATEGORY in facts else []
-        paths += [path for path in facts.get(CATEGORIES, []) if path not in paths]
-        facts |= {CATEGORY: paths[0], CATEGORIES: paths}
+    facts |= _stored_facts(facts)
     starts, ends = change.valid_from, change.valid_until
     if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
     if ends is None:
         facts[VALID_UNTIL] = NEVER
     return facts
+
+
+def _stored_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as a JSON object, and category paths such that `category` is the first of `categories`."""
+    stored: dict[str, Any] = {}
+    if ATTRIBUTES in facts:
+        stored[ATTRIBUTES] = msgspec.json.encode(facts[ATTRIBUTES]).decode()
+    if CATEGORY in facts or CATEGORIES in facts:
+        paths = [facts[CATEGORY]] if CATEGORY in facts else []
+        paths += [path for path in facts.get(CATEGORIES, []) if path not in paths]
+        stored |= {CATEGORY: paths[0], CATEGORIES: paths}
+    return stored
