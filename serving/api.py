@@ -112,10 +112,14 @@ class RowError(Struct, frozen=True):
 
 
 class AcceptedEvents(Struct, frozen=True):
-    """The number of events in the stream, of those without room (`shed`), and the errors of the others."""
+    """The number of events in the stream, of those without room (`shed`), and the errors of the others.
+
+    `duplicates` is the number of accepted events that were accepted before, and change nothing.
+    """
 
     request_id: str
     accepted: int
+    duplicates: int
     shed: int
     errors: list[RowError]
 

@@ -17,6 +17,8 @@ from recsys.files import atomic_write
 from recsys.schema import EVENT_DTYPES, EVENT_ID, SOURCE, TIMESTAMP, USER_ID
 
 FILE: Final = "events.parquet"
+IDENTITY: Final = (USER_ID, EVENT_ID)
+"""The columns that identify an event: the ids that one user's events have say nothing of another's."""
 INGEST: Final = "ingest"
 REPLACED_BY: Final = "replaced_by"
 IS_CURRENT: Final = "is_current"
@@ -78,15 +80,16 @@ def merge_partition(stored: pl.DataFrame, given: pl.DataFrame, ingest: IngestOfE
     current.
     """
     if stored.is_empty() and given[SOURCE].n_unique() == 1:
-        return _first_merge(given.unique(EVENT_ID, keep="last", maintain_order=True), ingest.number)
-    given = given.unique([SOURCE, EVENT_ID], keep="last", maintain_order=True)
+        return _first_merge(given.unique(IDENTITY, keep="last", maintain_order=True), ingest.number)
+    given = given.unique([SOURCE, *IDENTITY], keep="last", maintain_order=True)
     given = given.with_columns(_content_hash())
     stored = stored.with_columns(_content_hash())
     known = stored.filter(pl.col(REPLACED_BY).is_null())
-    is_dropped = pl.col(SOURCE).is_in(ingest.keeps_known) & pl.col(EVENT_ID).is_in(known[EVENT_ID].implode())
-    dropped, given = given.filter(is_dropped), given.filter(~is_dropped)
+    keeps_known = pl.col(SOURCE).is_in(ingest.keeps_known)
+    dropped = given.filter(keeps_known).join(known, on=IDENTITY, how="semi")
+    given = given.join(dropped, on=[SOURCE, *IDENTITY], how="anti", maintain_order="left")
     outcomes = _outcomes(given, known)
-    added = given.join(known, on=[SOURCE, EVENT_ID, _HASH], how="anti", maintain_order="left")
+    added = given.join(known, on=[SOURCE, *IDENTITY, _HASH], how="anti", maintain_order="left")
     is_replaced = _replaced(stored, given, ingest)
     number = pl.lit(ingest.number, pl.Int32)
     rows = pl.concat(
@@ -102,8 +105,8 @@ def merge_partition(stored: pl.DataFrame, given: pl.DataFrame, ingest: IngestOfE
         ]
     )
     rows = mark_current(rows.filter(_is_kept(ingest.number)))
-    removed = stored.filter(IS_CURRENT).join(rows.filter(IS_CURRENT), on=EVENT_ID, how="anti")
-    own = rows.filter(IS_CURRENT).join(given, on=[SOURCE, EVENT_ID], how="semi")
+    removed = stored.filter(IS_CURRENT).join(rows.filter(IS_CURRENT), on=IDENTITY, how="anti")
+    own = rows.filter(IS_CURRENT).join(given, on=[SOURCE, *IDENTITY], how="semi")
     counts = [outcomes, _count(dropped, UNCHANGED), _count(removed, REMOVED), _count(own, CURRENT)]
     return Merge(rows, pl.concat(counts), is_changed=bool(added.height) or bool(is_replaced.any()))
 
@@ -132,9 +135,9 @@ def mark_current(rows: pl.DataFrame) -> pl.DataFrame:
     """
     is_known = pl.col(REPLACED_BY).is_null()
     ordered = rows.with_columns(_content_hash()).sort(INGEST, SOURCE, maintain_order=True).with_row_index(_POSITION)
-    last = pl.col(_HASH).filter(is_known).last().over(EVENT_ID)
+    last = pl.col(_HASH).filter(is_known).last().over(IDENTITY)
     candidate = ordered.with_columns(pl.when(is_known & (pl.col(_HASH) == last)).then(_POSITION).alias(_POSITION))
-    is_current = (pl.col(_POSITION) == pl.col(_POSITION).min().over(EVENT_ID)).fill_null(value=False)
+    is_current = (pl.col(_POSITION) == pl.col(_POSITION).min().over(IDENTITY)).fill_null(value=False)
     current = candidate.with_columns(is_current.alias(IS_CURRENT))
     return current.drop(_HASH, _POSITION).sort(USER_ID, TIMESTAMP, EVENT_ID, INGEST, SOURCE)
 
@@ -180,10 +183,10 @@ def _outcomes(given: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
 
     A row that its source has given before is unchanged, also where another source's row is current.
     """
-    repeated = known.select(SOURCE, EVENT_ID, _HASH).with_columns(pl.lit(value=True).alias(_IS_REPEATED))
-    current = known.filter(IS_CURRENT).select(EVENT_ID, pl.col(_HASH).alias(_SAID))
-    first = pl.col(_HASH).first().over(EVENT_ID)  # of the same event from several sources of this ingest
-    is_first = pl.col(EVENT_ID).is_first_distinct()
+    repeated = known.select(SOURCE, *IDENTITY, _HASH).with_columns(pl.lit(value=True).alias(_IS_REPEATED))
+    current = known.filter(IS_CURRENT).select(*IDENTITY, pl.col(_HASH).alias(_SAID))
+    first = pl.col(_HASH).first().over(IDENTITY)  # of the same event from several sources of this ingest
+    is_first = pl.struct(IDENTITY).is_first_distinct()
     before = pl.coalesce(_SAID, pl.when(~is_first).then(first))
     outcome = (
         pl.when(before.is_null())
@@ -192,8 +195,8 @@ def _outcomes(given: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit(UNCHANGED))
         .otherwise(pl.lit(CHANGED))
     )
-    joined = given.select(SOURCE, EVENT_ID, _HASH).join(current, on=EVENT_ID, how="left", maintain_order="left")
-    compared = joined.join(repeated, on=[SOURCE, EVENT_ID, _HASH], how="left", maintain_order="left")
+    joined = given.select(SOURCE, *IDENTITY, _HASH).join(current, on=IDENTITY, how="left", maintain_order="left")
+    compared = joined.join(repeated, on=[SOURCE, *IDENTITY, _HASH], how="left", maintain_order="left")
     return (
         compared.group_by(SOURCE, outcome.alias("outcome"))
         .len("rows")
@@ -203,8 +206,8 @@ def _outcomes(given: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
 
 def _replaced(stored: pl.DataFrame, given: pl.DataFrame, ingest: IngestOfEvents) -> pl.Series:
     """Return which stored rows the ingest replaces: by another row of their source, or because it left them out."""
-    said = given.select(SOURCE, EVENT_ID, pl.col(_HASH).alias(_SAID))
-    compared = stored.join(said, on=[SOURCE, EVENT_ID], how="left", maintain_order="left")
+    said = given.select(SOURCE, *IDENTITY, pl.col(_HASH).alias(_SAID))
+    compared = stored.join(said, on=[SOURCE, *IDENTITY], how="left", maintain_order="left")
     is_left_out = pl.col(_SAID).is_null() & pl.col(SOURCE).is_in(ingest.replacing)
     is_corrected = (pl.col(_SAID) != pl.col(_HASH)).fill_null(value=False)
     return compared.select(pl.col(REPLACED_BY).is_null() & (is_corrected | is_left_out)).to_series()

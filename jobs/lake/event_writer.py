@@ -15,9 +15,11 @@ from jobs.lake.event_partitions import (
     CHANGED,
     COUNT_DTYPES,
     FILE,
+    IDENTITY,
     INGEST,
     NEW,
     REPLACED_BY,
+    UNCHANGED,
     IngestOfEvents,
     mark_current,
     merge_partition,
@@ -26,13 +28,14 @@ from jobs.lake.event_partitions import (
     write_partition,
 )
 from recsys.data.splits import in_window
-from recsys.schema import EVENT_DTYPES, EVENT_ID, SOURCE, TIMESTAMP, USER_ID
+from recsys.schema import EVENT_DTYPES, SOURCE, TIMESTAMP, USER_ID
 
 BUCKET = "bucket"
 DATE = "date"
 MAX_ROWS_IN_MEMORY = 500_000  # of events added at a time, unless a single day has more
 MAX_IDS_IN_MEMORY = 4_000_000
-_ID_HASH = "_id_hash"
+_IDENTITY_HASH = "_identity_hash"
+_PLACE = "_place"
 GIVEN_DTYPES = {**EVENT_DTYPES, SOURCE: pl.String()}
 Days = tuple[date, date]
 
@@ -58,21 +61,22 @@ def write_events(
     """Write the given events, in the columns of `GIVEN_DTYPES`, below `directory`.
 
     `earlier_days` are the first and last day of what a replaced source gave before; `with_own_ids` are the sources
-    that give ids of events, of which a correction may move an event to another user or day; an event that they give
-    for several users or days stays where it was given last. Up to
+    that give ids of events, of which a correction may move an event to another day; an event that they give for
+    several days stays on the day given last. Up to
     `MAX_ROWS_IN_MEMORY` given rows are in memory at a time, or a whole larger day. Each partition is replaced
     atomically, and giving the same rows again changes nothing.
     """
     bucket_of = bucket_expression(buckets)
+    given, known_counts = _without_known(directory, given, bucket_of, ingest.keeps_known)
     own = _own_events(given, bucket_of, with_own_ids - ingest.keeps_known)
-    last_places = _last_places(own)
+    last_days = _last_days(own)
     moved = _replace_moved(directory, own, bucket_of, ingest)
-    counts, files = [moved.counts], [*moved.files]
+    counts, files = [known_counts, moved.counts], [*moved.files]
     merged: set[Path] = set()
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
         for rows in _spans_of(given):
             keyed = rows.with_columns(bucket_of.alias(BUCKET), pl.col(TIMESTAMP).dt.date().alias(DATE))
-            placed = _without_earlier_places(keyed, last_places)
+            placed = _without_earlier_days(keyed, last_days)
             parts = placed.partition_by(BUCKET, DATE, as_dict=True, include_key=False)
             targets = [partition_file(directory, int(bucket), str(day)) for bucket, day in parts]
             merge = partial(_merge_into, ingest=ingest, written=files)
@@ -130,77 +134,104 @@ def _merge_into(file: Path, given: pl.DataFrame, ingest: IngestOfEvents, written
 
 
 def _own_events(given: pl.LazyFrame, bucket_of: pl.Expr, sources: frozenset[str]) -> pl.LazyFrame:
-    """Return the events of sources that give ids, as they are ordered: id, source, hash of the id, bucket, day."""
+    """Return the events of sources that give ids, in their order: identity and its hash, source, bucket, day."""
     own = given.filter(pl.col(SOURCE).is_in(sources)) if sources else given.clear()
-    return own.select(EVENT_ID, SOURCE, *_place_of_event(bucket_of))
+    return own.select(*IDENTITY, SOURCE, *_place_of_event(bucket_of))
 
 
 def _place_of_event(bucket_of: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """Return the hash of an event's id, its bucket and its day."""
+    """Return the hash of an event's identity, its bucket and its day."""
     return (
-        polars_hash.hash_rows(pl.col(EVENT_ID), version=1).nchash.xxh3_64().alias(_ID_HASH),
+        polars_hash.hash_rows([pl.col(name) for name in IDENTITY], version=1)
+        .nchash.xxh3_64()
+        .alias(_IDENTITY_HASH),
         bucket_of.cast(pl.UInt16).alias(BUCKET),
         pl.col(TIMESTAMP).dt.date().alias(DATE),
     )
 
 
 def _passes(own: pl.LazyFrame) -> Iterator[pl.Expr]:
-    """Yield conditions on the hashes of ids that divide the events into parts of `MAX_IDS_IN_MEMORY` ids."""
+    """Yield conditions on the hashes of identities that divide the events into parts of `MAX_IDS_IN_MEMORY`."""
     rows = own.select(pl.len()).collect().item()
     passes = math.ceil(rows / MAX_IDS_IN_MEMORY)
-    yield from (pl.col(_ID_HASH) % passes == number for number in range(passes))
+    yield from (pl.col(_IDENTITY_HASH) % passes == number for number in range(passes))
 
 
-def _last_places(own: pl.LazyFrame) -> pl.DataFrame:
-    """Return the events that one ingest gives for several buckets or days, with the bucket and day given last."""
-    has_several = (pl.col(BUCKET).min() != pl.col(BUCKET).max()) | (pl.col(DATE).min() != pl.col(DATE).max())
-    places = [pl.DataFrame(schema={EVENT_ID: pl.String, BUCKET: pl.UInt16, DATE: pl.Date})]
+def _last_days(own: pl.LazyFrame) -> pl.DataFrame:
+    """Return the events that one ingest gives for several days, with the day given last."""
+    has_several = pl.col(DATE).min() != pl.col(DATE).max()
+    days = [pl.DataFrame(schema={**dict.fromkeys(IDENTITY, pl.String), DATE: pl.Date})]
     for part in _passes(own):
-        grouped = own.filter(part).group_by(_ID_HASH).agg(has_several.alias("has_several"))
-        scattered = grouped.filter("has_several").select(_ID_HASH).collect(engine="streaming")
+        grouped = own.filter(part).group_by(_IDENTITY_HASH).agg(has_several.alias("has_several"))
+        scattered = grouped.filter("has_several").select(_IDENTITY_HASH).collect(engine="streaming")
         if scattered.height:
-            events = own.join(scattered.lazy(), on=_ID_HASH, how="semi", maintain_order="left")
-            last = events.unique(EVENT_ID, keep="last", maintain_order=True)
-            places.append(last.select(EVENT_ID, BUCKET, DATE).collect())
-    return pl.concat(places)
+            events = own.join(scattered.lazy(), on=_IDENTITY_HASH, how="semi", maintain_order="left")
+            days.append(events.unique(IDENTITY, keep="last", maintain_order=True).select(*IDENTITY, DATE).collect())
+    return pl.concat(days)
 
 
-def _without_earlier_places(rows: pl.DataFrame, last_places: pl.DataFrame) -> pl.DataFrame:
-    """Leave out rows, which have their bucket and day, of events that are given for another one later."""
-    if last_places.is_empty():
+def _without_earlier_days(rows: pl.DataFrame, last_days: pl.DataFrame) -> pl.DataFrame:
+    """Leave out rows, which have their day, of events that are given for another day later."""
+    if last_days.is_empty():
         return rows
-    joined = rows.join(last_places, on=EVENT_ID, how="left", suffix="_last", maintain_order="left")
-    is_last = (pl.col(BUCKET) == pl.col(f"{BUCKET}_last")) & (pl.col(DATE) == pl.col(f"{DATE}_last"))
+    joined = rows.join(last_days, on=IDENTITY, how="left", suffix="_last", maintain_order="left")
+    is_last = pl.col(DATE) == pl.col(f"{DATE}_last")
     return joined.filter(is_last.fill_null(value=True)).select(rows.columns)
 
 
+def _stored_elsewhere(directory: Path, given: pl.LazyFrame, bucket_of: pl.Expr) -> pl.LazyFrame:
+    """Return given events that are stored on another day: those of `_own_events`, with the stored day."""
+    stored = scan_files(partition_files(directory)).filter(pl.col(REPLACED_BY).is_null())
+    latest = given.unique(IDENTITY, keep="last", maintain_order=True)
+    joined = stored.select(*_place_of_event(bucket_of)).join(latest, on=_IDENTITY_HASH, suffix="_given")
+    return joined.filter(pl.col(DATE) != pl.col(f"{DATE}_given"))
+
+
+def _without_known(
+    directory: Path, given: pl.LazyFrame, bucket_of: pl.Expr, sources: frozenset[str]
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """Leave out rows of sources that keep what is known, if another day has the event; return the counts of those.
+
+    Of an event that such a source gives for several days, the one given first stays.
+    """
+    own = _own_events(given, bucket_of, sources)
+    if not sources or not own.limit(1).collect().height:
+        return given, _count_frame([])
+    rows = given.with_row_index(_PLACE)
+    is_own = pl.col(SOURCE).is_in(sources)
+    repeated = rows.filter(is_own & ~pl.struct(IDENTITY).is_first_distinct()).select(_PLACE)
+    elsewhere = (
+        _stored_elsewhere(directory, own, bucket_of).select(IDENTITY) if partition_files(directory) else None
+    )
+    if elsewhere is not None:
+        known = rows.filter(is_own).join(elsewhere, on=IDENTITY, how="semi").select(_PLACE)
+        repeated = pl.concat([repeated, known]).unique()
+    dropped = repeated.collect(engine="streaming")
+    left = rows.join(dropped.lazy(), on=_PLACE, how="anti", maintain_order="left").drop(_PLACE)
+    counts = rows.join(dropped.lazy(), on=_PLACE, how="semi").group_by(SOURCE).len("rows").collect()
+    return left, _count_frame([{SOURCE: s, "outcome": UNCHANGED, "rows": size} for s, size in counts.rows()])
+
+
 def _replace_moved(directory: Path, own: pl.LazyFrame, bucket_of: pl.Expr, ingest: IngestOfEvents) -> WrittenEvents:
-    """Mark stored events as replaced that are given again for another user's bucket or another day.
+    """Mark stored events as replaced that are given again for another day.
 
     The counts turn them from new into changed events.
     """
-    files, written = partition_files(directory), list[Path]()
+    written = list[Path]()
     counts: list[dict[str, object]] = []
-    if not files:
+    if not partition_files(directory):
         return WrittenEvents(_count_frame(counts), ())
-    stored = scan_files(files).filter(pl.col(REPLACED_BY).is_null()).select(*_place_of_event(bucket_of))
-    is_elsewhere = (pl.col(BUCKET) != pl.col(f"{BUCKET}_new")) | (pl.col(DATE) != pl.col(f"{DATE}_new"))
     for part in _passes(own):
-        latest = own.filter(part).unique(EVENT_ID, keep="last", maintain_order=True)
-        frame = (
-            stored.filter(part)
-            .join(latest, on=_ID_HASH, suffix="_new")
-            .filter(is_elsewhere)
-            .collect(engine="streaming")
-        )
+        frame = _stored_elsewhere(directory, own.filter(part), bucket_of).collect(engine="streaming")
         for (bucket, day), rows in frame.partition_by(BUCKET, DATE, as_dict=True).items():
             file = partition_file(directory, int(bucket), str(day))
-            current = read_partition(file)
-            is_moved = pl.col(REPLACED_BY).is_null() & pl.col(EVENT_ID).is_in(rows[EVENT_ID].implode())
+            current = read_partition(file).with_row_index(_PLACE)
+            moved = current.filter(pl.col(REPLACED_BY).is_null()).join(rows, on=IDENTITY, how="semi")[_PLACE]
+            is_moved = pl.col(_PLACE).is_in(moved.implode())
             replaced = pl.when(is_moved).then(pl.lit(ingest.number, pl.Int32)).otherwise(REPLACED_BY)
-            write_partition(file, mark_current(current.with_columns(replaced.alias(REPLACED_BY))))
+            write_partition(file, mark_current(current.with_columns(replaced.alias(REPLACED_BY)).drop(_PLACE)))
             written.append(file)
-        for source, size in frame.unique(EVENT_ID).group_by(SOURCE).len().rows():
+        for source, size in frame.unique(IDENTITY).group_by(SOURCE).len().rows():
             counts += [
                 {SOURCE: source, "outcome": NEW, "rows": -size},
                 {SOURCE: source, "outcome": CHANGED, "rows": size},

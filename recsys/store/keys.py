@@ -92,6 +92,17 @@ class Keys:
         """
         return f"{self.namespace}:session:{{{user_id}}}"
 
+    def event_ids(self, user_id: str) -> str:
+        """Hash: id of each event that a user's clients gave -> checksum of the event.
+
+        Expires `EVENT_ID_DAYS` after the last event, and starts anew when it has `MAX_EVENT_IDS` ids.
+        """
+        return f"{self.namespace}:event_ids:{{{user_id}}}"
+
+    def alias(self, guest_id: str) -> str:
+        """String: the user as whom a guest has logged in last; expires with the sessions."""
+        return f"{self.namespace}:alias:{{{guest_id}}}"
+
     def flag(self, user_id: str) -> str:
         """String: why a user is flagged, a `recsys.store.flags.Flag` as a JSON object; expires with the flag."""
         return f"{self.namespace}:flag:{{{user_id}}}"

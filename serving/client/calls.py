@@ -231,7 +231,7 @@ def events_calls(
     each; it returns the totals, with rows counted over all events. Raises `ClientError`.
     """
     rows = [_with_identity(event) for event in events]
-    total = AcceptedEvents("", 0, 0, [])
+    total = AcceptedEvents("", 0, 0, 0, [])
     for start in range(0, len(rows), MAX_EVENTS):
         try:
             accepted = yield from _send_until_accepted(rows[start : start + MAX_EVENTS], patience)
@@ -242,6 +242,7 @@ def events_calls(
         total = AcceptedEvents(
             accepted.request_id,
             total.accepted + accepted.accepted,
+            total.duplicates + accepted.duplicates,
             total.shed + accepted.shed,
             total.errors + errors,
         )

@@ -1,8 +1,14 @@
 """The HTTP application: the fast routes, and the framework for everything else."""
 
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import AsyncGenerator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
@@ -10,10 +16,12 @@ from urllib.parse import quote
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
+from recsys.event_ids import new_id
 from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
-from serving.http.errors import REQUEST_ID_HEADER, error_response, new_request_id
-from serving.http.fast_path import Receive, Scope, Send, answer_fast
+from serving.http.bodies import Receive
+from serving.http.errors import REQUEST_ID_HEADER, error_response
+from serving.http.fast_path import Scope, Send, answer_fast
 from serving.http.openapi import describe_routes, documentation, page_files
 from serving.http.routes import ROUTES
 from serving.http.routing import Call, Route
@@ -62,10 +70,44 @@ class Application:
         app.state.worker = worker = Worker(self._settings, self._now)
         async with worker.running():
             self.worker = worker
-            try:
-                yield
-            finally:
-                self.worker = None
+            with _on_sigterm(worker.bodies.stop), _ending_with_parent():
+                try:
+                    yield
+                finally:
+                    self.worker = None
+
+
+@contextmanager
+def _ending_with_parent() -> Generator[None]:
+    """End a worker's process when the server's is gone: nobody else would end it and free the port."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    if parent is None:
+        yield
+        return
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(parent.sentinel, end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(parent.sentinel)
+
+
+@contextmanager
+def _on_sigterm(stop: Callable[[], None]) -> Generator[None]:
+    """Call a function when the process is asked to end, beside the server's own handler, which the loop calls."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(stop))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def create_app(settings: Settings | None = None, now: Callable[[], float] = time.time) -> Application:
@@ -94,14 +136,15 @@ def _framework_handler(route: Route) -> HTTPRouteHandler:
 
     async def respond(request: Request[Any, Any, Any]) -> Response[Any]:
         scope, request_id = request.scope, _request_id(request)
+        worker: Worker = request.app.state.worker
         call = Call(
-            request.app.state.worker,
+            worker,
             _encoded_id(route, request),
             scope["query_string"],
             scope["headers"],
             request_id,
         )
-        result = await route.run(call, request.body)
+        result = await route.run(call, partial(worker.bodies.read, request.receive, scope["headers"]))
         if result.after_send is not None:
             result.after_send()
         headers = {} if route.scope is None else {REQUEST_ID_HEADER: request_id}
@@ -133,7 +176,7 @@ def _encoded_id(route: Route, request: Request[Any, Any, Any]) -> bytes:
 
 
 def _request_id(request: Request[Any, Any, Any]) -> str:
-    return request.scope.setdefault("state", {}).setdefault("request_id", new_request_id())
+    return request.scope.setdefault("state", {}).setdefault("request_id", new_id())
 
 
 def _error_response(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

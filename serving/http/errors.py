@@ -1,10 +1,8 @@
 """Responses to failed requests: always JSON, without the address of Redis or details of the code."""
 
-import os
 import time
 import traceback
 from collections.abc import Mapping
-from itertools import count
 from typing import Final
 
 import structlog
@@ -18,9 +16,6 @@ from serving.requests import EXPECTED, MAX_SHOWN_LENGTH, REDACTED, InvalidValueE
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
 LOG_SECONDS: Final = 10.0
-
-_PROCESS: Final = os.urandom(8).hex()
-_NUMBERS: Final = count()
 
 ErrorResponse = tuple[int, InvalidValue | Failure, Mapping[str, str]]
 """Status, content and headers."""
@@ -41,11 +36,6 @@ class OutageLog:
         if time.monotonic() - self._logged_at >= LOG_SECONDS:
             log.warning("requests without an answer", count=self._unlogged, reason=reason)
             self._unlogged, self._logged_at = 0, time.monotonic()
-
-
-def new_request_id() -> str:
-    """Return a unique request id: a random part of the process and a counter, which needs no system call."""
-    return f"{_PROCESS}{next(_NUMBERS):016x}"
 
 
 def error_response(error: Exception, request_id: str, outage_log: OutageLog) -> ErrorResponse:

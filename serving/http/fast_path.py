@@ -6,16 +6,15 @@ from time import perf_counter
 from typing import Any, Final
 
 import msgspec
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from serving.http.errors import error_response, new_request_id
+from recsys.event_ids import new_id
+from serving.http.bodies import Receive
+from serving.http.errors import error_response
 from serving.http.routes import ROUTES
 from serving.http.routing import Call, Result, Route
 from serving.http.worker import Worker
-from serving.intake.events import MAX_BODY_BYTES
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _FAST: Final = [route for route in ROUTES if route.is_fast]
@@ -37,11 +36,11 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
     if match is None:
         return False
     route, encoded_id = match
-    started, request_id = perf_counter(), new_request_id()
+    started, request_id = perf_counter(), new_id()
     call = Call(worker, encoded_id, scope["query_string"], scope["headers"], request_id)
     result: Result | None = None
     try:
-        result = await route.run(call, partial(read_body, receive))
+        result = await route.run(call, partial(worker.bodies.read, receive, scope["headers"]))
         status, body, headers = result.status or route.status, _encode(result.content), result.headers
     except Exception as error:
         status, content, headers = error_response(error, request_id, worker.outage_log)
@@ -70,17 +69,3 @@ def find_route(method: str, path: bytes) -> tuple[Route, bytes] | None:
             # Slashes alone are no id.
             return (route, encoded_id) if encoded_id.strip(b"/") else (_EXACT[method, prefix[:-1]], b"")
     return None
-
-
-async def read_body(receive: Receive) -> bytes:
-    """Read the body of a request; raises `RequestEntityTooLarge` before it takes more memory than it may."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise RequestEntityTooLarge
-        if not message.get("more_body", False):
-            return b"".join(parts)

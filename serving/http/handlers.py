@@ -145,11 +145,12 @@ async def events(call: Call) -> Result:
     """Take one event, or up to 500.
 
     202 when all events that are not listed as wrong are in the stream and in their users' next answers; 400 when
-    each of them is wrong; 429 when there was no room for some. Sending the same `event_id` again changes nothing.
+    each of them is wrong; 429 when there was no room for some. Sending an event again changes nothing; its
+    `event_id` for another event of the same user is an error.
     """
     result = await call.worker.events.take(call.body)
     call.worker.count_events(result)
-    accepted = AcceptedEvents(call.request_id, result.accepted, result.shed, result.errors)
+    accepted = AcceptedEvents(call.request_id, result.accepted, result.duplicates, result.shed, result.errors)
     if result.shed:
         return Result(accepted, 429, {"Retry-After": str(RETRY_SECONDS)})
     return Result(accepted, 202 if result.accepted else 400)

@@ -21,6 +21,7 @@ from serving.engine.engine import Engine, EngineResult
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
 from serving.http.auth import AUDIT_FILE, Access, AuditLog
+from serving.http.bodies import BodyReader
 from serving.http.directories import metrics_directory, server_directory
 from serving.http.errors import OutageLog
 from serving.http.metrics import Metrics
@@ -76,6 +77,7 @@ class Worker:
         self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
         self.audit_log = AuditLog(settings.directory / AUDIT_FILE)
         self.outage_log = OutageLog()
+        self.bodies = BodyReader()
 
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""

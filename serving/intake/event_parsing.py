@@ -1,14 +1,16 @@
 """Parse the events of a request body row by row, complete them, and check them by the contract's rules."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from zlib import crc32
 
 import msgspec
 import polars as pl
 from msgspec import Raw, Struct
 
-from recsys.event_ids import row_hash
+from recsys.event_ids import new_id, row_hash
 from recsys.schema import (
     EVENT,
     EVENT_DTYPES,
@@ -35,8 +37,8 @@ from serving.requests import (
     guest_user_id,
 )
 
-MAX_AHEAD: Final = timedelta(days=1)
-"""Maximum distance of a timestamp into the future."""
+MAX_AHEAD: Final = timedelta(minutes=5)
+"""Maximum distance of a timestamp into the future; an event from the future counts as of now."""
 NO_ID: Final = "the id of one user or item; this text means none (sources.null_ids)"
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_BY_RULE: Final = {
@@ -47,7 +49,7 @@ EXPECTED_BY_RULE: Final = {
     "price_is_an_amount": (PRICE, AMOUNT),
     "quantity_is_an_amount": (QUANTITY, AMOUNT),
     "event_is_known": (EVENT, "one of "),
-    "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"),
+    "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to 5 minutes from now, as 2026-03-01T12:00:00Z"),
 }
 """Rule of `find_broken_event_rule` -> the field that it checks, and the expected value."""
 
@@ -70,6 +72,19 @@ class Event(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
     session_id: str | None = None
     ip: str | None = None
     user_agent: str | None = None
+
+
+@dataclass(frozen=True)
+class ValidRow:
+    """An event that keeps the rules."""
+
+    number: int
+    """Number of the row in its batch, from 0."""
+    event: Event
+    origin: Origin
+    """Where the event comes from, hashed."""
+    checksum: str | None
+    """Checksum of an event whose id the client gave; None for an event whose id was made of what it says."""
 
 
 def split_rows(body: bytes) -> list[Raw]:
@@ -113,13 +128,14 @@ class EventParser:
         self._hash_origin = hash_origin
         self._keeps_origin = keeps_origin
 
-    def parse(self, rows: Sequence[Raw], now: datetime) -> tuple[list[tuple[Event, Origin]], list[RowError]]:
-        """Return the valid events, each with its hashed origin, and the errors of the other rows."""
-        valid: list[tuple[Event, Origin]] = []
+    def parse(self, rows: Sequence[Raw], now: datetime) -> tuple[list[ValidRow], list[RowError]]:
+        """Return the valid rows, and the errors of the others."""
+        valid: list[ValidRow] = []
         errors: list[RowError] = []
         for number, row in enumerate(rows):
             try:
                 event = msgspec.json.decode(row, type=Event)
+                has_id, has_time = event.event_id is not None, event.timestamp is not None
                 self._complete(event, now)
                 self._check(event, now + MAX_AHEAD)
             except msgspec.MsgspecError as error:
@@ -129,14 +145,19 @@ class EventParser:
             except InvalidValueError as error:
                 errors.append(RowError(number, error.field, error.value[:MAX_SHOWN_LENGTH], error.expected))
             else:
-                valid.append((event, self._take_origin(event)))
-        _add_event_ids([event for event, _ in valid if event.event_id is None])
+                checksum = _checksum(event, has_time) if has_id else None
+                valid.append(ValidRow(number, event, self._take_origin(event), checksum))
+        _add_event_ids([row.event for row in valid if row.event.event_id is None])
+        for row in valid:
+            row.event.timestamp = min(row.event.timestamp or now, now)
         return valid, errors
 
     def _complete(self, event: Event, now: datetime) -> None:
-        """Set the timestamp in UTC, and the user id of a guest."""
+        """Set the timestamp in UTC, the id of an event without id and timestamp, and the user id of a guest."""
         if event.timestamp is None:
             event.timestamp = now
+            if event.event_id is None:
+                event.event_id = new_id()
         elif event.timestamp.tzinfo is None:
             event.timestamp = event.timestamp.replace(tzinfo=UTC)
         else:
@@ -171,7 +192,7 @@ class EventParser:
             event.item_id,
             event.event,
             event.timestamp,
-            (event.value, event.price, event.quantity),
+            _amounts(event),
             self._weights,
             latest,
         )
@@ -187,6 +208,16 @@ class EventParser:
         if not self._keeps_origin:
             event.ip = event.user_agent = None
         return origin
+
+
+def _checksum(event: Event, has_time: bool) -> str:
+    """Return a checksum of what an event says; a timestamp that the client did not give does not count."""
+    said = (event.item_id, event.event, event.timestamp if has_time else None, *_amounts(event))
+    return f"{crc32(msgspec.json.encode(said)):08x}"
+
+
+def _amounts(event: Event) -> tuple[float | None, float | None, float | None]:
+    return event.value, event.price, event.quantity
 
 
 def _decoding_error(number: int, error: msgspec.MsgspecError) -> RowError:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from itertools import chain
+from typing import Final
 
 import msgspec
 
@@ -12,15 +13,18 @@ from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
+from recsys.store.encoding import decode_text
 from recsys.store.keys import EVENT_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
 from serving.guard.commands import NO_WRITES, GuardWrites
 from serving.guard.counters import UNKNOWN_ORIGIN, KeyedCommand, Origin
 from serving.guard.guard import Guard
-from serving.intake.event_parsing import Event, EventParser, split_rows
+from serving.intake.event_ids import OTHER, SAME, register_ids, reused_id_error
+from serving.intake.event_parsing import Event, EventParser, ValidRow, split_rows
 from serving.intake.load_shedding import LoadShedder
 from serving.intake.sessions import Entries, SessionCommands, collect_entries, find_logins
+from serving.requests import guest_user_id
 
 MAX_BODY_BYTES: Final = 2_000_000
 
@@ -29,9 +33,13 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True)
 class IntakeResult:
-    """Numbers of events accepted and of events shed for lack of room, and the errors of invalid rows."""
+    """Numbers of events accepted and of events shed for lack of room, and the errors of invalid rows.
+
+    `duplicates` of the accepted events were accepted before.
+    """
 
     accepted: int
+    duplicates: int
     errors: list[RowError]
     shed: int
 
@@ -68,27 +76,33 @@ class EventWriter:
     async def take(self, body: bytes) -> IntakeResult:
         """Take one event, a JSON object, or a batch, an array of them.
 
-        An event is accepted when it is in the stream and in its user's session; sending an `event_id` again changes
-        nothing. Raises `InvalidValueError` if the body is neither, and `StoreError` if Redis does not take
-        all events: some may then be in the stream, and all may be sent again.
+        An event is accepted when it is in the stream and in its user's session. Sending it again changes nothing;
+        another event of the user with the same `event_id` is an error. Raises `InvalidValueError` if the body is
+        neither, and `StoreError` if Redis does not take all events: some may then be in the stream, and all may be
+        sent again.
         """
         now = datetime.fromtimestamp(self._now(), UTC)
         rows = split_rows(body)
         if self._guard is not None:
             await self._guard.ready()
         valid, errors = self._parser.parse(rows, now)
-        accepted = [
-            (event, origin)
-            for event, origin in valid
-            if self._load_shedder.accepts(event.event, self._weights[event.event])
+        welcome = [
+            row for row in valid if self._load_shedder.accepts(row.event.event, self._weights[row.event.event])
         ]
-        if accepted:
-            await self._write([event for event, _ in accepted], [origin for _, origin in accepted])
-        return IntakeResult(len(accepted), errors, len(valid) - len(accepted))
+        accepted, duplicates, conflicts = await self._write(welcome) if welcome else ([], 0, [])
+        errors = sorted([*errors, *conflicts], key=lambda error: error.row)
+        return IntakeResult(len(accepted), duplicates, errors, len(valid) - len(welcome))
 
-    async def _write(self, events: Sequence[Event], origins: Sequence[Origin]) -> None:
+    async def _write(self, rows: Sequence[ValidRow]) -> tuple[Sequence[ValidRow], int, Sequence[RowError]]:
+        """Write rows to Redis; return those written, how many of them are not new, and the errors of the others."""
         try:
-            writes = await self._append_to_stream(events, origins)
+            duplicates, conflicts = await self._find_repeated(rows)
+            refused = {error.row for error in conflicts}
+            rows = [row for row in rows if row.number not in refused]
+            if not rows:
+                return [], 0, conflicts
+            events = [row.event for row in rows]
+            writes = await self._append_to_stream(events, [row.origin for row in rows])
             replies = await self._add_to_sessions(events, writes)
         except StoreError as error:
             if "OOM" in str(error):
@@ -96,6 +110,23 @@ class EventWriter:
             raise
         if self._guard is not None:
             await self._guard.flag_suspects(writes, replies)
+        return rows, duplicates, conflicts
+
+    async def _find_repeated(self, rows: Sequence[ValidRow]) -> tuple[int, list[RowError]]:
+        """Register the ids that clients gave; return how many events are not new, and errors of reused ids.
+
+        An event that is not new is written again, because an earlier write may have failed after this.
+        """
+        given: dict[str | None, list[ValidRow]] = {}
+        for row in rows:
+            if row.checksum is not None:
+                given.setdefault(row.event.user_id, []).append(row)
+        if not given:
+            return 0, []
+        replies = await self._redis.execute_each([register_ids(self._keys, part) for part in given.values()])
+        outcomes = list(zip(chain(*given.values()), chain(*replies), strict=True))
+        errors = [reused_id_error(row) for row, outcome in outcomes if outcome == OTHER]
+        return sum(outcome == SAME for _, outcome in outcomes), errors
 
     async def _append_to_stream(self, events: Sequence[Event], origins: Sequence[Origin]) -> GuardWrites:
         """Append events to the stream, and return the commands by which the guard counts them."""
@@ -112,26 +143,46 @@ class EventWriter:
     async def _add_to_sessions(self, events: Sequence[Event], writes: GuardWrites) -> Sequence[Reply]:
         """Add events to the sessions of their users, then merge the sessions of guests who have logged in.
 
-        The guard's commands go in the same round trip, after those that add events; return their replies.
+        An event of a guest who has logged in goes to the session of that user. The guard's commands go in the same
+        round trip, after those that add events; return their replies.
         """
         entries, logins = collect_entries(events, self._weights), find_logins(events, self._stored_id)
-        commands = [command for user_id, added in entries.items() for command in self._sessions.add(user_id, added)]
-        first_guest = len(commands)
-        commands += [self._sessions.read_all(guest_id) for _, guest_id in logins]
-        first_write = len(commands)
+        guests = [user_id for user_id in entries if user_id in self._guest_ids(events)]
+        own = {user_id: added for user_id, added in entries.items() if user_id not in guests}
+        commands = [
+            *(self._sessions.add_to_guest(guest_id, entries[guest_id]) for guest_id in guests),
+            *(self._sessions.join(guest_id, user_id) for user_id, guest_id in logins),
+            *(command for user_id, added in own.items() for command in self._sessions.add(user_id, added)),
+        ]
         replies = await self._redis.execute_each([*commands, *writes.commands])
-        for user_id, added in entries.items():
+        for user_id, added in own.items():
             self._on_session_change(user_id, added)
-        for (user_id, guest_id), session in zip(logins, replies[first_guest:first_write], strict=True):
-            if session:
-                await self._merge_session(user_id, guest_id, session)
-        return replies[first_write:]
+        moved: list[tuple[str, Entries]] = []
+        for guest_id, owner in zip(guests, replies, strict=False):
+            if owner is None:
+                self._on_session_change(guest_id, entries[guest_id])
+            else:
+                moved.append((decode_text(owner), entries[guest_id]))
+        sessions = replies[len(guests) : len(guests) + len(logins)]
+        joined = [(pair, session) for pair, session in zip(logins, sessions, strict=True) if session]
+        moved += [(user_id, session) for (user_id, _), session in joined]
+        await self._move(moved, [guest_id for (_, guest_id), _ in joined])
+        return replies[len(commands) :]
 
-    async def _merge_session(self, user_id: str, guest_id: str, session: Sequence[Any]) -> None:
-        """Move the session of a guest who has logged in into the user's session."""
-        await self._redis.execute_each(self._sessions.add(user_id, session))
-        self._on_session_change(user_id, session)
-        await self._redis.execute(*self._sessions.remove(guest_id))
+    async def _move(self, moved: Sequence[tuple[str, Entries]], left: Sequence[str]) -> None:
+        """Add entries of guests to the sessions of their users, then remove the sessions that these guests left."""
+        if not moved:
+            return
+        added = [command for user_id, entries in moved for command in self._sessions.add(user_id, entries)]
+        await self._redis.execute_each(added)
+        for user_id, entries in moved:
+            self._on_session_change(user_id, entries)
+        if left:
+            await self._redis.execute_each([self._sessions.remove(guest_id) for guest_id in left])
+
+    def _guest_ids(self, events: Sequence[Event]) -> set[str]:
+        """Return the stored user ids of the guests whose sessions the events name."""
+        return {self._stored_id(guest_user_id(event.session_id)) for event in events if event.session_id}
 
 
 def _unknown_origin(ip: str | None, user_agent: str | None) -> Origin:

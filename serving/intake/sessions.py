@@ -16,6 +16,21 @@ DAY_MS: Final = 86_400_000
 REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
 EXPIRE: Final = encode_head(3, "PEXPIRE")
 
+# An entry is in the session when its guest logs in, or it is added after the log-in and replied with the user:
+# between the two there is no time at which it could be lost.
+ADD_TO_GUEST: Final = """
+local user = redis.call('GET', KEYS[2])
+if user then return user end
+redis.call('ZADD', KEYS[1], unpack(ARGV, 3))
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return false
+"""
+JOIN: Final = """
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+"""
+
 Entries = Sequence[Any]
 """Members of a session and their scores, in turns, as Redis replies with them."""
 
@@ -26,8 +41,9 @@ class SessionCommands:
     def __init__(self, serving: Serving, keys: Keys) -> None:
         """Take the length and the lifetime of sessions from the settings."""
         self._keys = keys
-        self._beyond_length = encode_arguments(0, -serving.session_events - 1)
-        self._lifetime = encode_argument(int(serving.session_days * DAY_MS))
+        self._last_removed, self._lifetime_ms = -serving.session_events - 1, int(serving.session_days * DAY_MS)
+        self._beyond_length = encode_arguments(0, self._last_removed)
+        self._lifetime = encode_argument(self._lifetime_ms)
 
     def add(self, user_id: str, entries: Entries) -> list[KeyedCommand]:
         """Return the commands that add entries to a session.
@@ -44,10 +60,19 @@ class SessionCommands:
             (key, EXPIRE + encoded_key + self._lifetime),
         ]
 
-    def read_all(self, user_id: str) -> KeyedCommand:
-        """Return the command that reads a whole session."""
-        key = self._keys.session(user_id)
-        return key, ("ZRANGE", key, 0, -1, "WITHSCORES")
+    def add_to_guest(self, guest_id: str, entries: Entries) -> KeyedCommand:
+        """Return the command that adds entries to a guest's session.
+
+        It replies with the user as whom the guest has logged in, and then adds nothing.
+        """
+        session, alias = self._keys.session(guest_id), self._keys.alias(guest_id)
+        scored = [entries[place ^ 1] for place in range(len(entries))]
+        return session, ("EVAL", ADD_TO_GUEST, 2, session, alias, self._last_removed, self._lifetime_ms, *scored)
+
+    def join(self, guest_id: str, user_id: str) -> KeyedCommand:
+        """Return the command that makes a guest's further entries those of a user; it replies with the session."""
+        session, alias = self._keys.session(guest_id), self._keys.alias(guest_id)
+        return session, ("EVAL", JOIN, 2, session, alias, user_id, self._lifetime_ms)
 
     def remove(self, user_id: str) -> KeyedCommand:
         """Return the command that removes a session."""

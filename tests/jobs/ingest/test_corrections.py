@@ -42,14 +42,31 @@ def test_an_event_given_again_with_another_status_is_corrected(lake: Lake, tmp_p
     assert lake.events().collect()["event"].to_list() == ["refund"]
 
 
-@pytest.mark.parametrize("moved", [{"timestamp": "2024-06-01T10:00:00"}, {"user_id": "eve"}])
-def test_a_corrected_event_leaves_its_old_day_and_its_old_user(lake: Lake, tmp_path: Path, moved: dict[str, str]):
+def test_a_corrected_event_leaves_its_old_day(lake: Lake, tmp_path: Path):
     ingest_files(lake, write_events(tmp_path / "events-1.csv", {"event_id": "o1"}, {"event_id": "o2"}))
-    (count,) = ingest_files(lake, write_events(tmp_path / "events-2.csv", {"event_id": "o1", **moved}))
+    moved = {"event_id": "o1", "timestamp": "2024-06-01T10:00:00"}
+    (count,) = ingest_files(lake, write_events(tmp_path / "events-2.csv", moved))
     assert (count.accepted, count.changed) == (0, 1)
     events = lake.events().sort("event_id").collect()
     assert events["event_id"].to_list() == ["o1", "o2"]
-    assert str(events[next(iter(moved))][0]).startswith(next(iter(moved.values()))[:10])
+    assert str(events["timestamp"][0]).startswith("2024-06-01")
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one ingest", "two ingests"])
+@pytest.mark.parametrize("buckets", [1, 8])
+def test_an_id_that_two_users_have_is_that_of_two_events(tmp_path: Path, buckets: int, together: bool):
+    lake = Lake(tmp_path / "lake", buckets)
+    files = [
+        write_events(tmp_path / f"events-{name}.csv", {"event_id": "o1", "user_id": name})
+        for name in ("ann", "eve")
+    ]
+    for part in [files] if together else [files[:1], files[1:]]:
+        counts = ingest_files(lake, *part)
+        assert [(count.accepted, count.changed) for count in counts] == [(1, 0)] * len(part)
+    assert lake.events().sort("user_id").select("user_id", "event_id").collect().rows() == [
+        ("ann", "o1"),
+        ("eve", "o1"),
+    ]
 
 
 def test_two_files_that_contradict_each_other_change_nothing_when_read_again(lake: Lake, tmp_path: Path):
@@ -61,10 +78,8 @@ def test_two_files_that_contradict_each_other_change_nothing_when_read_again(lak
     assert (items_of(lake), len(read_ingests(lake))) == (["mug"], 1)
 
 
-@pytest.mark.parametrize("moved", [{"timestamp": "2024-06-01T10:00:00"}, {"user_id": "eve"}])
-def test_an_event_given_for_two_places_in_one_ingest_is_where_it_was_given_last(
-    lake: Lake, tmp_path: Path, moved: dict[str, str]
-):
+def test_an_event_given_for_two_days_in_one_ingest_is_on_the_day_given_last(lake: Lake, tmp_path: Path):
+    moved = {"timestamp": "2024-06-01T10:00:00"}
     write_events(tmp_path / "events-1.csv", {"event_id": "o1"}, {"event_id": "o2"})
     write_events(tmp_path / "events-2.csv", {"event_id": "o1", "item_id": "mug", **moved})
     for new in 2, 0:

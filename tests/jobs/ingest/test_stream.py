@@ -131,6 +131,16 @@ def test_an_item_has_the_categories_and_attributes_of_its_last_change(valkey: re
     assert lake.items().select(facts).collect().rows() == [cup, ("tea", ["sale"], [["sale"]], attributes)]
 
 
+def test_an_id_names_one_event_of_one_user_whatever_the_day(valkey: redis.Redis, lake: Lake) -> None:
+    other_day = {**EVENT, "timestamp": "2017-12-29T10:00:00Z"}
+    append(valkey, "event", EVENT, other_day, {**EVENT, "user_id": "eve", "event": "purchase"})
+    assert archive_stream(lake, valkey) == ArchiveResult(events=2, duplicates=1, entries=3)
+    append(valkey, "event", other_day, *({**other_day, "user_id": user} for user in ("eve", "zoe")))
+    assert archive_stream(lake, valkey) == ArchiveResult(events=1, duplicates=2, entries=3)
+    kept = lake.events().sort("user_id").select("user_id", "event", pl.col("timestamp").dt.day()).collect()
+    assert kept.rows() == [("ann", EVENT["event"], 31), ("eve", "purchase", 31), ("zoe", EVENT["event"], 29)]
+
+
 def test_items_keep_what_is_not_given_and_later_changes_win(valkey: redis.Redis, lake: Lake) -> None:
     rows = [
         {"item_id": "tea", "title": "Tea", "brand": "B", "price": 2.0, "text": "leaves"},

@@ -38,7 +38,7 @@ CLIENT_TYPES: dict[str, Any] = {
     **dict.fromkeys(("category", "brand", "attribute"), TEXTS),
 }
 """Of arguments that are not written as the server stores them."""
-ACCEPTED = {"request_id": "r", "accepted": 1, "shed": 0, "errors": []}
+ACCEPTED = {"request_id": "r", "accepted": 1, "duplicates": 0, "shed": 0, "errors": []}
 
 
 class Awaited:
@@ -201,7 +201,7 @@ def test_events_are_sent_again_as_the_same_ones(kind: str, answering: Answering)
     failure = {"error": "Redis does not answer", "request_id": "r"}
     answering.answers = [
         (503, {"Retry-After": "0"}, failure),
-        (429, {"Retry-After": "0"}, {**ACCEPTED, "accepted": 1, "shed": 1}),
+        (429, {"Retry-After": "0"}, {**ACCEPTED, "accepted": 1, "duplicates": 0, "shed": 1}),
         (502, {"Retry-After": "0"}, b"<html>"),
         (202, {}, {**ACCEPTED, "accepted": 2}),
     ]
@@ -233,9 +233,9 @@ def test_patience_ends(kind: str, answering: Answering) -> None:
 
 @KINDS
 def test_refused_events_are_reported(kind: str, answering: Answering) -> None:
-    answering.answers = [(429, {"Retry-After": "5"}, {**ACCEPTED, "accepted": 0, "shed": 1})]
+    answering.answers = [(429, {"Retry-After": "5"}, {**ACCEPTED, "accepted": 0, "duplicates": 0, "shed": 1})]
     with either(kind, answering.address, patience=1.0) as client:
-        assert client.send_events(seen(1)) == AcceptedEvents("r", 0, 1, [])
+        assert client.send_events(seen(1)) == AcceptedEvents("r", 0, 0, 1, [])
 
 
 @KINDS
@@ -268,7 +268,7 @@ def test_a_server_that_is_not_there_is_unavailable(kind: str) -> None:
             client.batch(["7"])
         with pytest.raises(UnavailableError):
             client.send_events(seen(1))
-        assert client.send_events([]) == AcceptedEvents("", 0, 0, [])
+        assert client.send_events([]) == AcceptedEvents("", 0, 0, 0, [])
     assert "secret-key" not in f"{error.value!r}"
 
 

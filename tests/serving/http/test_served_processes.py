@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from recsys.settings import Sources
 from recsys.store.embedded import server_status, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
+from serving.http.bodies import BODY_SECONDS
 from tests.commands import run_recsys
 from tests.serving.conftest import VERSION, Shop, write_shop
 from tests.serving.processes import Served, free_port, serving
@@ -227,6 +229,46 @@ def test_requests_under_way_are_answered_before_it_ends(valkey_directory: Path, 
             thread.join()
         assert served.process.wait(PATIENCE_SECONDS) == 0
     assert answered == [202] * 4
+    assert "Traceback" not in served.log.read_text()
+
+
+def start_to_post(served: Served, length: int) -> socket.socket:
+    """Send an event of which the header says that it has so many bytes, and keep the connection."""
+    body = b'{"user_id":"7","event":"view","item_id":"a1"}'
+    port = served.http.base_url.port
+    connection = socket.create_connection(("127.0.0.1", port or 0), timeout=PATIENCE_SECONDS)
+    connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: shop\r\nContent-Length: %d\r\n\r\n" % length + body)
+    return connection
+
+
+def test_a_body_that_does_not_arrive_is_no_event_and_does_not_delay_the_end(
+    valkey_directory: Path, tmp_path: Path, client: redis.Redis
+) -> None:
+    del valkey_directory
+    with serving(tmp_path, PATIENT) as served, start_to_post(served, 1_000) as cut:
+        cut.shutdown(socket.SHUT_WR)
+        assert cut.recv(100).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        waiting = [start_to_post(served, 1_000) for _ in range(4)]
+        served.http.close()
+        wait_until(lambda: reads_all(served.http.base_url.port or 0, len(waiting)))
+        started = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(PATIENCE_SECONDS) == 0
+        assert time.monotonic() - started < BODY_SECONDS
+        assert [connection.recv(100)[:12] for connection in waiting] == [b"HTTP/1.1 408"] * 4
+        for connection in waiting:
+            connection.close()
+    assert client.xlen(KEYS.events) == 0
+
+
+def test_workers_end_with_the_server(valkey_directory: Path, tmp_path: Path) -> None:
+    del valkey_directory
+    with serving(tmp_path, PATIENT, arguments=TWO_WORKERS) as served:
+        wait_until(lambda: len(served.workers()) == 2)
+        workers = served.workers()
+        served.process.kill()
+        served.process.wait()
+        wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     assert "Traceback" not in served.log.read_text()
 
 

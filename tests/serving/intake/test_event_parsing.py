@@ -11,14 +11,14 @@ from msgspec import Raw
 from recsys.schema import DEFAULT_WEIGHTS
 from serving.api import RowError
 from serving.guard.counters import Origin
-from serving.intake.event_parsing import Event, EventParser, split_rows
+from serving.intake.event_parsing import Event, EventParser, ValidRow, split_rows
 from serving.requests import MAX_SHOWN_LENGTH, InvalidValueError
 
 ROW = {"user_id": "7", "event": "view", "item_id": "a1"}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ID = "1 to 128 characters in percent-encoded UTF-8, none white space or a control character"
 AMOUNT = "a finite number not below 0"
-WHEN = "a time from 2000 up to a day from now, as 2026-03-01T12:00:00Z"
+WHEN = "a time from 2000 up to 5 minutes from now, as 2026-03-01T12:00:00Z"
 INVALID_ROWS = (
     ({"event_id": "a b"}, "event_id", ID),
     ({"user_id": ""}, "user_id", ID),
@@ -46,7 +46,7 @@ INVALID_ROWS = (
 """Fields that replace those of a valid row, the field that the error names, and what it expects."""
 
 
-def parse(*rows: object, keeps_origin: bool = True) -> tuple[list[tuple[Event, Origin]], list[RowError]]:
+def parse(*rows: object, keeps_origin: bool = True) -> tuple[list[ValidRow], list[RowError]]:
     """Parse rows at `NOW` for a shop that stores user ids with a prefix."""
     parser = EventParser(
         DEFAULT_WEIGHTS,
@@ -61,13 +61,13 @@ def events_of(*rows: object) -> list[Event]:
     """Return the events of rows that are all valid."""
     valid, errors = parse(*rows)
     assert errors == []
-    return [event for event, _ in valid]
+    return [row.event for row in valid]
 
 
 @pytest.mark.parametrize(("wrong", "field", "expected"), INVALID_ROWS)
 def test_an_invalid_row_is_an_error_beside_the_valid_ones(wrong: dict[str, Any], field: str, expected: str) -> None:
     valid, (error,) = parse(ROW | {"event_id": "e1"}, ROW | wrong, ROW | {"event_id": "e2"})
-    assert [event.event_id for event, _ in valid] == ["e1", "e2"]
+    assert [(row.number, row.event.event_id) for row in valid] == [(0, "e1"), (2, "e2")]
     assert (error.row, error.field, error.expected) == (1, field, expected)
     assert len(error.value) <= MAX_SHOWN_LENGTH
 
@@ -80,7 +80,7 @@ def test_an_invalid_row_is_an_error_beside_the_valid_ones(wrong: dict[str, Any],
         {"price": 0, "quantity": 0.0, "value": -3},
         {"ip": "x" * 1000, "user_agent": "ü" * 1000},
         {"timestamp": "2000-01-01T00:00:00Z"},
-        {"timestamp": "2026-03-02T12:00:00Z"},
+        {"timestamp": (NOW + timedelta(minutes=5)).isoformat()},
     ],
     ids=["ids", "guest", "amounts", "origin", "earliest", "latest"],
 )
@@ -95,9 +95,9 @@ def test_values_at_the_limits_are_valid(fields: dict[str, Any]) -> None:
         ("2026-02-01T12:00:00", datetime(2026, 2, 1, 12, tzinfo=UTC)),
         ("2026-02-01T12:00:00.123456Z", datetime(2026, 2, 1, 12, 0, 0, 123_456, tzinfo=UTC)),
         ("2026-02-01T12:00:00+05:30", datetime(2026, 2, 1, 6, 30, tzinfo=UTC)),
-        ((NOW + timedelta(hours=23)).isoformat(), NOW + timedelta(hours=23)),
+        ((NOW + timedelta(minutes=4)).isoformat(), NOW),
     ],
-    ids=["none is now", "without a zone is UTC", "microseconds", "another zone", "ahead"],
+    ids=["none is now", "without a zone is UTC", "microseconds", "another zone", "ahead counts now"],
 )
 def test_timestamps_are_in_utc(timestamp: str | None, expected: datetime) -> None:
     (event,) = events_of(ROW | {"timestamp": timestamp})
@@ -113,9 +113,9 @@ def test_users_have_their_stored_id_and_guests_that_of_their_session() -> None:
 
 @pytest.mark.parametrize("keeps_origin", [True, False])
 def test_the_origin_is_hashed_and_kept_only_where_it_may_be(keeps_origin: bool) -> None:
-    ((event, origin),), _ = parse(ROW | {"ip": "12", "user_agent": "ab"}, keeps_origin=keeps_origin)
-    assert (origin.address, origin.device) == ("21", "ba")
-    assert (event.ip, event.user_agent) == (("12", "ab") if keeps_origin else (None, None))
+    (row,), _ = parse(ROW | {"ip": "12", "user_agent": "ab"}, keeps_origin=keeps_origin)
+    assert (row.origin.address, row.origin.device) == ("21", "ba")
+    assert (row.event.ip, row.event.user_agent) == (("12", "ab") if keeps_origin else (None, None))
 
 
 def test_an_event_id_is_made_of_the_fields_where_there_is_none() -> None:
@@ -124,6 +124,27 @@ def test_an_event_id_is_made_of_the_fields_where_there_is_none() -> None:
     assert first.event_id == again.event_id
     assert len({first.event_id, other.event_id, given_id.event_id}) == 3
     assert given_id.event_id == "e1"
+
+
+def test_events_without_id_and_time_are_never_the_same() -> None:
+    first, second = events_of(ROW, ROW)
+    assert first.event_id != second.event_id
+
+
+def test_the_checksum_of_an_event_is_that_of_what_it_says() -> None:
+    row = ROW | {"event_id": "e1"}
+    at_noon = row | {"timestamp": "2026-02-01T12:00:00Z"}
+    same = (
+        [row, row | {"session_id": "s1", "ip": "12"}],
+        [at_noon, at_noon | {"timestamp": "2026-02-01T13:00:00+01:00"}],
+    )
+    other = [row | {"item_id": "b"}, row | {"event": "cart"}, row | {"price": 2}, row | {"quantity": 2}, at_noon]
+    for first, second in same:
+        valid, _ = parse(first, second)
+        assert valid[0].checksum == valid[1].checksum
+    checksums = [valid.checksum for valid in parse(row, *other)[0]]
+    assert len(set(checksums)) == len(checksums)
+    assert parse(ROW)[0][0].checksum is None
 
 
 @pytest.mark.parametrize("row", [b"1", b'"a"', b"{", b'{"item_id":"\xff"}', b"[" * 100_000, b"null"])
@@ -166,5 +187,5 @@ def test_an_id_that_means_none_is_refused_as_by_an_ingest() -> None:
     parser = EventParser(DEFAULT_WEIGHTS, str, lambda *_: Origin(), keeps_origin=True, null_ids=null_ids)
     rows = [ROW | {"user_id": "Guest"}, ROW | {"user_id": "0"}, ROW | {"item_id": "guest"}, ROW | {"item_id": "0"}]
     valid, errors = parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
-    assert [event.item_id for event, _ in valid] == ["0"]
+    assert [row.event.item_id for row in valid] == ["0"]
     assert [(error.row, error.field) for error in errors] == [(0, "user_id"), (1, "user_id"), (2, "item_id")]

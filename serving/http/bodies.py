@@ -1,0 +1,66 @@
+"""Read the bodies of requests: whole ones only, of limited size, in limited time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from litestar.exceptions import HTTPException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+
+from serving.http.auth import Headers
+from serving.intake.events import MAX_BODY_BYTES
+from serving.requests import REDACTED, InvalidValueError
+
+BODY_SECONDS: Final = 10.0
+
+Receive = Callable[[], Awaitable[Any]]
+"""Returns the next ASGI message of a request."""
+
+
+class BodyReader:
+    """Reads the bodies of requests, until the server stops."""
+
+    def __init__(self) -> None:
+        self._timeouts: set[asyncio.Timeout] = set()
+        """Those of the bodies that are being read."""
+
+    async def read(self, receive: Receive, headers: Headers) -> bytes:
+        """Return the whole body of a request.
+
+        Raises `RequestEntityTooLarge` before it takes more memory than it may, `HTTPException` of status 408 if it
+        takes too long, and `InvalidValueError` if the connection ends before the body does.
+        """
+        timeout = asyncio.timeout(BODY_SECONDS)
+        self._timeouts.add(timeout)
+        try:
+            async with timeout:
+                body, is_whole = await _receive_all(receive)
+        except TimeoutError:
+            raise HTTPException("the body did not arrive in time", status_code=408) from None
+        finally:
+            self._timeouts.discard(timeout)
+        announced = next((value for name, value in headers if name == b"content-length"), None)
+        if not is_whole or (announced is not None and announced != str(len(body)).encode()):
+            raise InvalidValueError("body", REDACTED, "a whole body, as long as Content-Length says")
+        return body
+
+    def stop(self) -> None:
+        """Stop to wait for bodies: their requests fail at once."""
+        for timeout in self._timeouts:
+            timeout.reschedule(0.0)
+
+
+async def _receive_all(receive: Receive) -> tuple[bytes, bool]:
+    """Return what a client sends, and whether it sent all of it."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"", False
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge
+        if not message.get("more_body", False):
+            return b"".join(parts), True
