@@ -12,6 +12,7 @@ from recsys.schema import (
     EVENT,
     EVENT_ID,
     FINE,
+    GROUP_ID,
     ID_PATTERN,
     ITEM_ID,
     LABEL,
@@ -75,12 +76,14 @@ class Items(dy.Schema):
     """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object.
 
     `categories` are all paths of the item, of which `category` is the first.
+    Items with the same `group_id` are variants of one product.
 
     `recsys.availability` decides by `available` and `stock` whether an item can be sold. It is offered from
     `valid_from` on and before `valid_until`, both in UTC.
     """
 
     item_id = dy.String()
+    group_id = dy.String(nullable=True)
     title = dy.String(nullable=True)
     category = dy.List(dy.String(), nullable=True)
     categories = dy.List(dy.List(dy.String()), nullable=True)
@@ -95,6 +98,7 @@ class Items(dy.Schema):
     attributes = dy.String(nullable=True)
 
     item_id_is_an_id = _id_rule(ITEM_ID)
+    group_id_is_an_id = _id_rule(GROUP_ID)
     price_is_an_amount = _amount_rule(PRICE)
     stock_is_an_amount = _amount_rule(STOCK)
 

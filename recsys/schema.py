@@ -19,6 +19,7 @@ SESSION_ID: Final = "session_id"
 IP: Final = "ip"
 USER_AGENT: Final = "user_agent"
 
+GROUP_ID: Final = "group_id"
 TITLE: Final = "title"
 CATEGORY: Final = "category"
 CATEGORIES: Final = "categories"
@@ -100,6 +101,7 @@ EVENT_DTYPES: Final[Mapping[str, pl.DataType]] = {
 """Columns of events and their types; `recsys.contract` adds the rules of rows to these tables."""
 ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
     ITEM_ID: pl.String(),
+    GROUP_ID: pl.String(),
     TITLE: pl.String(),
     CATEGORY: pl.List(pl.String()),
     CATEGORIES: pl.List(pl.List(pl.String())),

@@ -62,6 +62,9 @@ def _print_joins(lake: LakeDescription) -> None:
     console.print(table)
     share = _share(joins.items_with_price, joins.items_in_catalogue)
     console.print(f"Items of the catalogue with a price: {joins.items_with_price:,} ({share})")
+    if joins.groups:
+        variants, groups = count_noun(joins.variants, "variant"), count_noun(joins.groups, "group")
+        console.print(f"Items of the catalogue in groups: {variants} of {groups}")
 
 
 def _print_attributes(lake: LakeDescription) -> None:

@@ -155,6 +155,13 @@ def restore_facts(facts: pl.DataFrame, before: pl.DataFrame, key: str, changes: 
     return rows.filter(was_known | has_facts).sort(key)
 
 
+def leave_out(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
+    """Return the rows whose key is not excluded, in their order."""
+    if excluded is None:
+        return rows
+    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
+
+
 def read_facts(file: Path, dtypes: Mapping[str, pl.DataType], key: str) -> pl.DataFrame:
     """Read a table's facts; empty where there is no file."""
     schema = fact_dtypes(dtypes, key)

@@ -43,8 +43,9 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import with_all_categories, write_facts
-from jobs.lake.prices import prices_at, read_prices
+from jobs.lake.facts import leave_out, with_all_categories, write_facts
+from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
+from jobs.lake.prices import read_prices, with_prices_at
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
@@ -54,11 +55,9 @@ from recsys.schema import (
     EVENT_DTYPES,
     FLAG_DTYPES,
     IMPRESSION_DTYPES,
-    ITEM_DTYPES,
     ITEM_ID,
     LABEL_DTYPES,
     ONLINE_CHANGE_DTYPES,
-    PRICE,
     SOURCE,
     TIMESTAMP,
     USER_ID,
@@ -90,6 +89,8 @@ class Lake:
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
     """Items that `events` and `items` leave out."""
+    group_items: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+    """The item that stands for each variant in `events` and `items`, found by `by_group`; None keeps variants."""
     original: Path | None = None
     """Directory of the lake that this one is a temporary copy of."""
 
@@ -145,13 +146,22 @@ class Lake:
         """Return the same lake without these items and their events."""
         return replace(self, excluded_items=items)
 
+    def by_group(self) -> "Lake":
+        """Return the same lake with one item in place of all variants of a group; without groups, an equal lake."""
+        return replace(self, group_items=find_group_items(self.by_item().items()))
+
+    def by_item(self) -> "Lake":
+        """Return the same lake with its variants."""
+        return replace(self, group_items=None)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
         files = partition_files(self.directory / "events", bucket, since.date() if since else None)
         if not files:
             return pl.LazyFrame(schema=EVENT_DTYPES)
         events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
-        return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:
         """Return the number of events."""
@@ -160,14 +170,15 @@ class Lake:
     def items(self, at: datetime | None = None) -> pl.LazyFrame:
         """Return the catalogue, in the columns of `ITEM_DTYPES`; with `at`, at the prices of that time.
 
-        The first price that is known of an item also counts before its time.
+        The first price that is known of an item also counts before its time. A variant without a title, category,
+        brand or text has that of its group.
         """
-        items = _without(self._table("items"), ITEM_ID, self.excluded_items).with_columns(with_all_categories())
-        if at is None:
-            return items
-        then = prices_at(self.prices(), at).lazy()
-        priced = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left")
-        return priced.select(*ITEM_DTYPES)
+        items = leave_out(
+            fill_from_group(self._table("items").with_columns(with_all_categories())), ITEM_ID, self.excluded_items
+        )
+        if at is not None:
+            items = with_prices_at(items, self.prices(), at)
+        return merge_variants(items, self.group_items)
 
     def prices(self) -> pl.DataFrame:
         """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
@@ -309,13 +320,6 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
-
-
-def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
-    """Return the rows whose key is not excluded, in their order."""
-    if excluded is None:
-        return rows
-    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
 
 
 def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:

@@ -13,6 +13,7 @@ from jobs.lake.not_recommendable import open_recommendable_lake
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
+from jobs.pipeline.variants import read_variants
 from jobs.progress import Progress
 from recsys.data.trust import trust_from_active_days, trusted_counts
 from recsys.ids import IdMap
@@ -28,6 +29,7 @@ from recsys.store.publish.trending import replace_trending
 # user, because a user with few days in that time has few events that count.
 USUAL_HALF_LIVES = 5
 
+NO_USERS: Final = IdMap.from_ids(pl.Series(dtype=pl.String))
 AGE: Final = "age_days"
 DAY: Final = "day"
 TRUST: Final = "trust"
@@ -56,7 +58,8 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
         flagged = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
         screened = read_latest_screened_users(settings.directory)
         excluded = flagged if screened is None else pl.concat([flagged, screened])
-        items = trending_items(open_recommendable_lake(settings).excluding(excluded), settings, as_of)
+        lake = open_recommendable_lake(settings).by_group().excluding(excluded)
+        items = trending_items(lake, settings, as_of)
         version = replace_trending(client, keys, items)
     return TrendingRenewal(version, len(items), time.perf_counter() - started)
 
@@ -71,8 +74,9 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
     item_ids = IdMap.from_ids(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
-    unavailable = unlisted_items(item_ids, lake.items().collect(), as_of)
-    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items)
+    variants = read_variants(lake, item_ids, NO_USERS, as_of, since=_first_day(model.config, as_of))
+    unavailable = variants.unlisted if variants else unlisted_items(item_ids, lake.items().collect(), as_of)
+    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items, variants)
 
 
 def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:

@@ -40,8 +40,9 @@ class Table:
     """Time zone of times without an offset; `sources.time_zone` if not set."""
     time_format: str | None = None
     """Format of times: a strptime format; `epoch_s`, `epoch_ms`, `epoch_us` or `epoch_ns` (numbers since 1970);
-    `excel` (days since 1900); `day_first` or `month_first` (12/1/2010). If not set: ISO 8601, 31.12.2011 17:05, and
-    numbers since 1970 in the unit that puts them between 2000 and 2099."""
+    `excel` (days since 1900); `date_and_ms` (a date and milliseconds since its midnight, of two columns);
+    `day_first` or `month_first` (12/1/2010). If not set: ISO 8601, 31.12.2011 17:05, and numbers since 1970 in the
+    unit that puts them between 2000 and 2099."""
     encoding: str | None = None
     """Encoding of text files, such as `cp1252`. If not set: the one of the byte order mark, else UTF-8 if the whole
     file fits, else the most likely one, which the ingest reports."""

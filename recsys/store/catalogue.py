@@ -20,6 +20,7 @@ from recsys.schema import (
     CATEGORIES,
     CATEGORY,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -41,6 +42,7 @@ ITEMS_PER_PART: Final = 65_536
 CATALOGUE_SCHEMA: Final = pl.Schema(
     {
         ITEM_ID: pl.String(),
+        GROUP_ID: pl.String(),
         TITLE: pl.String(),
         CATEGORY: pl.String(),
         BRAND: pl.String(),

@@ -102,6 +102,8 @@ class ItemFacts(TypedDict, total=False):
     attributes: Mapping[str, str | float | bool | Sequence[str]]
     brand: str
     title: str
+    group_id: str
+    """Product that the item is a variant of."""
 
 
 class ItemConditions(TypedDict, total=False):

@@ -19,6 +19,7 @@ from recsys.schema import (
     CATEGORY,
     CATEGORY_SEPARATOR,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -28,6 +29,7 @@ from recsys.schema import (
 )
 from recsys.store.catalogue import parse_version
 from serving.engine.attributes import AttributeIndex
+from serving.engine.item_groups import ItemGroups
 from serving.engine.labels import LabelLists, LabelNames, Labels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
@@ -61,6 +63,7 @@ class Catalogue:
         self.attributes = AttributeIndex(items[ATTRIBUTES] if ATTRIBUTES in items.columns else no_lists)
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
+        self.groups = ItemGroups(items, self.ids, self.rows)
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
         )
@@ -99,6 +102,7 @@ class Catalogue:
         ids = self.ids[:count]
         columns: dict[str, Any] = {
             ITEM_ID: pl.Series(ids, dtype=pl.String),
+            GROUP_ID: self.groups.column()[:count],
             TITLE: self._all_titles(count),
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
@@ -201,6 +205,7 @@ class Catalogue:
             {self.rows[item_id]: facts[ATTRIBUTES] for item_id, facts in changes.items() if ATTRIBUTES in facts}
         )
         self._update_not_recommendable(changes)
+        self.groups.put({item_id: facts[GROUP_ID] for item_id, facts in changes.items() if GROUP_ID in facts})
         self._masks.clear()
 
     def paths(self, item_id: str) -> list[str]:
@@ -302,6 +307,7 @@ class Catalogue:
         self.price = np.append(self.price, none)
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.offers.append(len(new))
+        self.groups.append(len(new))
         for labels in (self.categories, self.brands):
             labels.append(len(new))
         if self.vectors is not None:

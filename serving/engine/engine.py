@@ -32,6 +32,7 @@ from serving.engine.session_neighbors import read_neighbors, select_anchors
 from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
+from serving.engine.variants import VariantChoice
 from serving.requests import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
@@ -154,10 +155,13 @@ class Engine:
         if user.acts:
             state = await self._load_neighbors(state)
         requested = set(item_ids)
+        if state.variants is not None:
+            variants = VariantChoice(catalogue, state.item_filter, state.now_ms, requested)
+            state = replace(state, variants=variants)
         order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in requested]
         rows, last = catalogue.rows, len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
-        order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
+        order += _show_variants((Candidate(item_id, "given", "popular in the shop") for item_id in rest), state)
         matching, mismatches = keep_matching(deduplicate(order), state.item_filter, catalogue)
         page = take_page(matching, 0, 0, len(requested), find_exclusions(state))
         trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
@@ -220,6 +224,7 @@ class Engine:
             now_ms,
             latest_ms,
             user.is_fresh,
+            variants=VariantChoice(catalogue, item_filter, now_ms) if catalogue.groups else None,
         )
 
     def _shared_state(self, request: ListRequest, catalogue: Catalogue, is_fresh: bool) -> RequestState:
@@ -262,13 +267,14 @@ class Engine:
         if lists and state.is_fresh:
             state = replace(state, favorite_categories=await self._read_favorite_categories(state))
         order, _ = self._rank(lists, state)
-        ladder = chain.from_iterable(source(state) for source in FILL_SOURCES)
+        ladder = _show_variants(chain.from_iterable(source(state) for source in FILL_SOURCES), state)
         return self._take_page(deduplicate(chain(order, ladder)), state, exclusions)
 
     def _item_list(self, order: Iterable[Candidate], state: RequestState, request_id: str) -> ItemList:
         """Return a list that does not depend on the user, filled with popular items."""
-        matching, _ = keep_matching(order, state.item_filter, state.catalogue)
-        page = self._take_page(deduplicate(chain(matching, popular(state))), state, find_exclusions(state))
+        matching, _ = keep_matching(_show_variants(order, state), state.item_filter, state.catalogue)
+        order = chain(matching, _show_variants(popular(state), state))
+        page = self._take_page(deduplicate(order), state, find_exclusions(state))
         items = _with_ranks(page.items, state.request.offset)
         return ItemList(state.catalogue.version, request_id, not state.is_fresh, items)
 
@@ -294,6 +300,11 @@ class Engine:
         key = self._keys.profile(version, stored_id)
         (value,) = await self._redis.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
+
+
+def _show_variants(order: Iterable[Candidate], state: RequestState) -> Iterable[Candidate]:
+    """Return an order with the variant of each group that the answer shows."""
+    return order if state.variants is None else state.variants.choose_in_order(order)
 
 
 def _with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:

@@ -3,7 +3,7 @@
 Each filter is a function of the request's state. To add one, write it, test it, and add it to `FILTERS`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -54,8 +54,7 @@ def not_recommendable(state: RequestState) -> Exclusion | None:
 
 def excluded_by_request(state: RequestState) -> Exclusion | None:
     """Exclude the items that the request names."""
-    item_ids = state.request.exclude
-    return Exclusion("excluded", item_ids.__contains__) if item_ids else None
+    return _exclude("excluded", state.request.exclude, state.catalogue)
 
 
 def seen_in_session(state: RequestState) -> Exclusion | None:
@@ -63,7 +62,7 @@ def seen_in_session(state: RequestState) -> Exclusion | None:
     if not state.policy.hide_seen or not state.user.acts:
         return None
     item_ids = {act.item_id for act in state.user.acts if act.event in SEEN_EVENTS}
-    return Exclusion("seen", item_ids.__contains__) if item_ids else None
+    return _exclude("seen", item_ids, state.catalogue)
 
 
 def bought_in_session(state: RequestState) -> Exclusion | None:
@@ -80,7 +79,7 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
             if act.at_ms >= state.catalogue.as_of_ms
             and state.now_ms < act.at_ms + DAY_MS * _repeat_days(act.item_id, state)
         }
-    return Exclusion("bought", item_ids.__contains__) if item_ids else None
+    return _exclude("bought", item_ids, state.catalogue)
 
 
 def bought_before(state: RequestState) -> Exclusion | None:
@@ -88,6 +87,8 @@ def bought_before(state: RequestState) -> Exclusion | None:
     history = state.user.history
     if not history or state.policy.repeat != "exclude":
         return None
+    if state.catalogue.groups:
+        return _exclude("bought", history.split(), state.catalogue)
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
 
 
@@ -166,6 +167,17 @@ def keep_matching(
     kept = [candidate for candidate, passed in zip(order, passes, strict=True) if passed]
     mismatches = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
     return kept, {MISMATCH: mismatches} if mismatches else {}
+
+
+def _exclude(reason: str, item_ids: Collection[str], catalogue: Catalogue) -> Exclusion | None:
+    """Exclude items with all variants of their groups; None if there is none."""
+    if not item_ids:
+        return None
+    groups = catalogue.groups
+    if not groups:
+        return Exclusion(reason, item_ids.__contains__)
+    excluded = {groups.group_or_item(item_id) for item_id in item_ids}
+    return Exclusion(reason, lambda item_id: groups.group_or_item(item_id) in excluded)
 
 
 def _repeat_days(item_id: str, state: RequestState) -> float:

@@ -10,6 +10,7 @@ from recsys.settings import Settings
 from serving.engine.catalogue import Catalogue
 from serving.engine.session_neighbors import Neighbors
 from serving.engine.user_state import UserState
+from serving.engine.variants import VariantChoice
 from serving.requests import ItemFilter, ListRequest
 
 
@@ -56,3 +57,5 @@ class RequestState(Struct, frozen=True):
     """Neighbors of the latest items of the session."""
     favorite_categories: Sequence[str] = ()
     """The categories the user likes best, best first; read only if an answer has to be filled."""
+    variants: VariantChoice | None = None
+    """Which variant of each group is shown; None if the catalogue has no groups."""

@@ -111,7 +111,8 @@ def collect_lists(state: RequestState) -> list[CandidateList]:
     """Return the lists of all sources; none for a flagged user, whose answer is filled with popular items."""
     if state.user.flag is not None:
         return []
-    return [candidates for source in LIST_SOURCES for candidates in source(state)]
+    lists = [candidates for source in LIST_SOURCES for candidates in source(state)]
+    return lists if state.variants is None else state.variants.choose_in_lists(lists)
 
 
 def popular_in_turns(categories: Sequence[str], state: RequestState) -> Iterator[tuple[str, str]]:

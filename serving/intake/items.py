@@ -1,4 +1,4 @@
-"""Items changed online: price, categories, attributes, brand, title, availability, stock and validity."""
+"""Items changed online: price, categories, attributes, brand, title, group, availability, stock and validity."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,19 +16,22 @@ from recsys.schema import (
     CATEGORIES,
     CATEGORY,
     CATEGORY_SEPARATOR,
+    GROUP_ID,
     ITEM_ID,
+    MAX_ID_LENGTH,
     PRICE,
     STOCK,
     TITLE,
     VALID_FROM,
     VALID_UNTIL,
+    is_id,
 )
 from recsys.store.client.client import RedisClient
 from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
 from serving.engine.offers import AVAILABILITY
 from serving.intake.load_shedding import LoadShedder
-from serving.requests import InvalidValueError
+from serving.requests import EXPECTED, InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""
@@ -75,6 +78,10 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
     ) = UNSET
     brand: Text | UnsetType = UNSET
     title: Text | UnsetType = UNSET
+    group_id: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, description="Product that it is a variant of")]
+        | UnsetType
+    ) = UNSET
 
 
 class ItemWriter:
@@ -144,6 +151,7 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
             given, facts[name] = facts[name], plain_text(facts[name])
             if not facts[name]:
                 raise InvalidValueError(name, given, "text that is not only HTML")
+    _check_group_id(change)
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
@@ -166,3 +174,9 @@ def _stored_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         paths += [path for path in facts.get(CATEGORIES, []) if path not in paths]
         stored |= {CATEGORY: paths[0], CATEGORIES: paths}
     return stored
+
+
+def _check_group_id(change: ItemChange) -> None:
+    group_id = change.group_id
+    if isinstance(group_id, str) and not is_id(group_id):
+        raise InvalidValueError(GROUP_ID, group_id, EXPECTED[ITEM_ID])

@@ -44,9 +44,12 @@ def write_shop(directory: Path) -> tuple[Path, ...]:
     events, items, users = (directory / f"{name}.csv" for name in ("events", "items", "users"))
     events.write_text("\n".join(lines))
     items.write_text(
-        "item_id,price,attributes\n"
-        + "".join(f'i{number},{"" if number else 3},"{{""size"":""{number % 2}""}}"\n' for number in range(5))
-        + "x,,\n"
+        "item_id,group_id,price,attributes\n"
+        + "".join(
+            f'i{number},{"even" if number % 2 == 0 else ""},{"" if number else 3},"{{""size"":""{number % 2}""}}"\n'
+            for number in range(5)
+        )
+        + "x,alone,,\n"
     )
     users.write_text('user_id,attributes\nu0,"{}"\nu1,"{}"\nnever,"{}"\n')
     return events, items, users
@@ -92,6 +95,8 @@ def test_users_and_items_are_joined_with_their_facts(description: LakeDescriptio
         items_in_catalogue=6,
         items_in_both=5,
         items_with_price=1,
+        variants=4,
+        groups=2,
     )
 
 

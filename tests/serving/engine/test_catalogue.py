@@ -14,11 +14,13 @@ from recsys.availability import is_available
 from recsys.name_patterns import regular_expression
 from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
+from serving.engine.item_groups import NO_GROUP
 from serving.requests import AttributeCondition, InvalidValueError, ItemFilter
 
 VERSION = "20180101T000000Z"
 STOCKS = st.none() | st.sampled_from([0.0, 0.5, 3.0])
-ADDED_COLUMNS = ("stock", "valid_from", "valid_until", "changed_online_at", "categories", "attributes")
+GROUP_IDS = st.sampled_from(["g", "h", None])
+ADDED_COLUMNS = ("group_id", "stock", "valid_from", "valid_until", "changed_online_at", "categories", "attributes")
 PATHS = ("DAIRY", "DAIRY>CHEESE", "DAIRY>CHEESE>HARD", "DAIRYLESS", "DEALS")
 VALUES = (
     ("color", "red"),
@@ -53,6 +55,7 @@ rows = st.builds(
         {
             "title": st.sampled_from(["A", None]),
             "brand": st.sampled_from(["x", "y", None]),
+            "group_id": GROUP_IDS,
             "price": st.none() | st.floats(0, 10),
             "available": st.none() | st.booleans(),
             "stock": STOCKS,
@@ -131,6 +134,7 @@ changes = st.dictionaries(
             "category": st.none() | st.sampled_from([["DAIRY"], ["DAIRY", "MILK"]]),
             "brand": st.none() | st.just("new"),
             "title": st.none() | st.just("B"),
+            "group_id": GROUP_IDS,
         },
     ),
 )
@@ -160,6 +164,12 @@ def test_changes_are_as_if_the_table_had_had_them(
     assert list(catalogue.popular(item_filter)) == matching(expected, item_filter)
     assert catalogue.unavailable == set(expected.filter(~is_available())["item_id"])
     assert_frame_equal(catalogue.table(), expected)
+    for item_id, group_id in expected.select("item_id", "group_id").rows():
+        group = catalogue.groups.group(item_id)
+        if group_id is None:
+            assert group == NO_GROUP
+        else:
+            assert catalogue.groups.variants(group) == expected.filter(group_id=group_id)["item_id"].to_list()
     titles = expected.select(pl.coalesce("title", "item_id")).to_series().to_list()
     assert [catalogue.title(item_id) for item_id in expected["item_id"]] == titles
 

@@ -33,6 +33,7 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
     row = pl.int_range(items, eager=True)
     facts = {
         "item_id": row.cast(pl.String),
+        "group_id": [f"g{number // 3}" for number in range(items)],
         "title": [f"Thing {number}" if number % 3 else None for number in range(items)],
         "category": [None if number % 7 == 0 else "Food>Tea" for number in range(items)],
         "brand": [None] * items,
