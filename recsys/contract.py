@@ -76,6 +76,7 @@ class Events(dy.Schema):
 class Items(dy.Schema):
     """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object.
 
+    `categories` are all paths of the item, of which `category` is the first.
     Items with the same `group_id` are variants of one product.
 
     `recsys.availability` decides by `available` and `stock` whether an item can be sold. It is offered from
@@ -86,6 +87,7 @@ class Items(dy.Schema):
     group_id = dy.String(nullable=True)
     title = dy.String(nullable=True)
     category = dy.List(dy.String(), nullable=True)
+    categories = dy.List(dy.List(dy.String()), nullable=True)
     brand = dy.String(nullable=True)
     price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
     text = dy.String(nullable=True)

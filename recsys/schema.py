@@ -23,6 +23,7 @@ USER_AGENT: Final = "user_agent"
 GROUP_ID: Final = "group_id"
 TITLE: Final = "title"
 CATEGORY: Final = "category"
+CATEGORIES: Final = "categories"
 BRAND: Final = "brand"
 TEXT: Final = "text"
 AVAILABLE: Final = "available"
@@ -108,6 +109,7 @@ ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
     GROUP_ID: pl.String(),
     TITLE: pl.String(),
     CATEGORY: pl.List(pl.String()),
+    CATEGORIES: pl.List(pl.List(pl.String())),
     BRAND: pl.String(),
     PRICE: pl.Float64(),
     TEXT: pl.String(),

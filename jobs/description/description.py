@@ -8,9 +8,10 @@ import polars as pl
 from jobs.description.holes import DaySpan, LowDay, empty_spans, low_days
 from jobs.ingest.source_records import count_sources
 from jobs.ingest.validation import read_quarantine
+from jobs.lake.attributes import Attribute, find_attributes
 from jobs.lake.lake import Lake
 from recsys.data.quality import QuarantineCounts, SourceCounts
-from recsys.schema import EVENT, EVENTS, GROUP_ID, ITEM_ID, PRICE, TIMESTAMP, USER_ID
+from recsys.schema import ATTRIBUTES, EVENT, EVENTS, GROUP_ID, ITEM_ID, PRICE, TIMESTAMP, USER_ID
 from recsys.settings import Sources
 
 LATEST_DAYS = 30
@@ -96,6 +97,8 @@ class LakeDescription:
     quarantine: QuarantineCounts
     events_per_day: tuple[tuple[date, int], ...]
     """Days in order; days without events are missing."""
+    attributes: tuple[Attribute, ...] = ()
+    """Attributes of the items of the catalogue, those of the most items first."""
 
     def total(self, column: str) -> int:
         """Return a sum over the types: of `with_price`, `in_catalogue` or `at_midnight`."""
@@ -144,6 +147,7 @@ def describe_lake(lake: Lake, sources: Sources) -> LakeDescription:
         sources=count_sources(lake),
         quarantine=read_quarantine(lake, first, last) if first and last else QuarantineCounts(),
         events_per_day=events_per_day,
+        attributes=find_attributes(lake.items().select(ATTRIBUTES).collect()[ATTRIBUTES]),
     )
 
 

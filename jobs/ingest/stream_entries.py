@@ -133,6 +133,7 @@ def _decoder(schema: pl.Schema) -> msgspec.json.Decoder[Any]:
         pl.Float64(): float,
         pl.Boolean(): bool,
         pl.List(pl.String): list[str],
+        pl.List(pl.List(pl.String)): list[list[str]],
     }
     fields = [(name, types[dtype] | None, None) for name, dtype in schema.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Row", fields))

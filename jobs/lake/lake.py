@@ -43,7 +43,7 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import leave_out, write_facts
+from jobs.lake.facts import leave_out, with_all_categories, write_facts
 from jobs.lake.identities import resolve_identities
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
 from jobs.lake.prices import read_prices, with_prices_at
@@ -179,7 +179,9 @@ class Lake:
         The first price that is known of an item also counts before its time. A variant without a title, category,
         brand or text has that of its group.
         """
-        items = leave_out(fill_from_group(self._table("items")), ITEM_ID, self.excluded_items)
+        items = leave_out(
+            fill_from_group(self._table("items").with_columns(with_all_categories())), ITEM_ID, self.excluded_items
+        )
         if at is not None:
             items = with_prices_at(items, self.prices(), at)
         return merge_variants(items, self.group_items)

@@ -119,6 +119,11 @@ class Table:
     """Decimal separator of amounts written as text."""
     thousands: Literal["", ".", ",", " ", "'"] = ""
     """Separator of thousands of amounts written as text; a space stands for any kind of space."""
+    category_separator: Annotated[str, Field(min_length=1)] = ">"
+    """Text between the levels of a category path in a cell, as in Clothing > Hoodies."""
+    category_list_separator: str = ""
+    """Text between the paths of a cell that holds several, such as a comma in Clothing > Hoodies, Sale. A backslash
+    before it makes it part of a name. If empty, a cell is one path."""
     currency_column: str | None = None
     """Column or path that holds the currency of each row's amounts; an ingest counts the rows of each currency."""
 

@@ -9,7 +9,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
-from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
@@ -133,8 +132,8 @@ class Engine:
         catalogue = self.catalogue()
         items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
         state = self._shared_state(replace(request, exclude=request.exclude | {item_id}), catalogue, is_fresh)
-        title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
-        popular_items = popular_in_turns([] if category is None else [category], state)
+        title = catalogue.title(item_id)
+        popular_items = popular_in_turns(catalogue.paths(item_id), state)
         order = chain(
             to_candidates(items, "similar", f"similar to {title}"),
             (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),
@@ -176,8 +175,9 @@ class Engine:
         rows, last = catalogue.rows, len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
         order += _show_variants((Candidate(item_id, "given", "popular in the shop") for item_id in rest), state)
-        page = take_page(deduplicate(order), 0, 0, len(requested), find_exclusions(state))
-        trace.finish("ranking", _item_ids(page.items), page.removed)
+        matching, mismatches = keep_matching(deduplicate(order), state.item_filter, catalogue)
+        page = take_page(matching, 0, 0, len(requested), find_exclusions(state))
+        trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
 
         items = _with_ranks(page.items, 0)
         version, is_degraded = catalogue.version, not state.is_fresh
@@ -225,6 +225,8 @@ class Engine:
         now_ms = int(self._now() * 1e3)
         latest_ms = request.cursor.at if request.cursor else now_ms
         item_filter = request.build_item_filter()
+        if item_filter.attributes:
+            self.catalogue().attributes.check(item_filter.attributes)
         return RequestState(
             request,
             item_filter,

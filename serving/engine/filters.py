@@ -19,7 +19,7 @@ from serving.requests import NO_FILTER, ItemFilter
 
 DAY_MS: Final = 86_400_000
 SEEN_EVENTS: Final = frozenset((VIEW, CLICK))
-MISMATCH: Final = "category, brand or price"
+MISMATCH: Final = "category, brand, price or attribute"
 
 
 class Exclusion(Struct, frozen=True):
@@ -45,6 +45,12 @@ def outside_validity(state: RequestState) -> Exclusion | None:
     if not catalogue.offers.has_validity:
         return None
     return Exclusion("not valid now", lambda item_id: not catalogue.is_valid(item_id, now_ms))
+
+
+def not_recommendable(state: RequestState) -> Exclusion | None:
+    """Exclude items that are no goods, which were put online with such a title, category or id."""
+    item_ids = state.catalogue.not_recommendable
+    return Exclusion("not recommendable", item_ids.__contains__) if item_ids else None
 
 
 def excluded_by_request(state: RequestState) -> Exclusion | None:
@@ -104,6 +110,7 @@ def find_disliked(state: RequestState) -> frozenset[str]:
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
     outside_validity,
+    not_recommendable,
     excluded_by_request,
     seen_in_session,
     bought_in_session,

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from recsys.errors import NothingPublishedError
 from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID
@@ -26,7 +26,7 @@ from serving.api import (
 from serving.http.query import check_id, parse_guest_request, parse_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
-from serving.requests import Count, ListRequest
+from serving.requests import Count, ItemConditions, ListRequest
 
 BATCH_CONCURRENCY: Final = 50
 """Users of a batch that share a round trip; between two parts other requests are answered."""
@@ -43,16 +43,16 @@ Id = Annotated[
 ]
 
 
-class BatchRequest(Struct, forbid_unknown_fields=True):
-    """Users whose lists are requested."""
+class BatchRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
+    """Users whose lists are requested, and conditions on the items."""
 
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
     n: Count = DEFAULT_N
     context: Context = "home"
 
 
-class RankRequest(Struct, forbid_unknown_fields=True):
-    """Items to put in order for a user."""
+class RankRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
+    """Items to put in order for a user, and conditions that they have to meet."""
 
     user_id: Id
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_RANKED)]
@@ -95,7 +95,7 @@ async def trending(call: Call) -> Result:
 
 
 async def popular(call: Call) -> Result:
-    """Return the most popular items, of a category, brand or price range where one is given."""
+    """Return the most popular items, of categories, brands, a price range or attributes where they are given."""
     return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
 
 
@@ -103,7 +103,8 @@ async def batch(call: Call) -> Result:
     """Return a list for each of up to 500 users, as each alone would get it."""
     worker, body = call.worker, call.decode_body(BatchRequest)
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
-    requests = [ListRequest(user_id, n=body.n, context=body.context) for user_id in users]
+    conditions = _conditions(body)
+    requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
     answers: list[Recommendations] = []
     for start in range(0, len(requests), BATCH_CONCURRENCY):
         part = requests[start : start + BATCH_CONCURRENCY]
@@ -119,9 +120,13 @@ async def batch(call: Call) -> Result:
 async def rank(call: Call) -> Result:
     """Return the given items, the best for the user first, without those that must not be shown."""
     body = call.decode_body(RankRequest)
-    request = ListRequest(check_id(body.user_id, USER_ID), context=body.context)
+    request = ListRequest(check_id(body.user_id, USER_ID), context=body.context, **_conditions(body))
     item_ids = [check_id(item_id, ITEM_ID) for item_id in body.item_ids]
     return Result(await call.worker.engine.rank(request, item_ids, call.request_id))
+
+
+def _conditions(body: ItemConditions) -> dict[str, Any]:
+    return {name: getattr(body, name) for name in ItemConditions.__struct_fields__}
 
 
 async def user(call: Call) -> Result:
@@ -152,7 +157,7 @@ async def events(call: Call) -> Result:
 
 
 async def item(call: Call) -> Result:
-    """Change availability, stock, validity, price, category, brand or title of an item; an unknown item is created.
+    """Change facts of an item, such as its stock, price, categories or attributes; an unknown item is created.
 
     An item is offered from `valid_from` on and before `valid_until`.
     """

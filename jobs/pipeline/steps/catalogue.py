@@ -8,14 +8,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.item_features import CYCLE_DAYS
+from jobs.lake.attributes import attribute_members
 from jobs.lake.item_groups import GROUP_ITEM_ID
 from jobs.pipeline.variants import PLACE
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
     BRAND,
+    CATEGORIES,
     CATEGORY_SEPARATOR,
     GROUP_ID,
     ITEM_ID,
@@ -65,9 +68,13 @@ def write_catalogue_file(
         pl.col(PRICE).alias("event_price"),
         pl.col(CYCLE_DAYS).alias(REPEAT_DAYS),
     )
+    several = pl.when(pl.col(CATEGORIES).list.len() > 1).then(pl.col(CATEGORIES))
+    paths = several.list.eval(pl.element().list.join(CATEGORY_SEPARATOR))
+    category = category_path().list.join(CATEGORY_SEPARATOR)
     facts = (
-        items.lazy()
-        .select(ITEM_ID, GROUP_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, *OFFER)
+        items.with_columns(attribute_members(items[ATTRIBUTES]))
+        .lazy()
+        .select(ITEM_ID, GROUP_ID, TITLE, category, paths, BRAND, PRICE, *OFFER, ATTRIBUTES)
         .join(groups, on=ITEM_ID, how="left")
         .with_columns(pl.coalesce(GROUP_ITEM_ID, ITEM_ID))
         .join(ranked, on=GROUP_ITEM_ID, how="full", coalesce=True)

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
+from features.item_categories import category_paths
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
@@ -284,17 +285,16 @@ def _best(scores: NDArray[np.float32], items: IdMap, n: int, variants: Variants 
 
 
 def _category_lists(scores: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
-    """Rank the n best items under every prefix of a category path."""
+    """Rank the n best items under every prefix of a category path; an item is listed under each of its paths."""
     depth = pl.int_ranges(1, pl.col(CATEGORY).list.len() + 1)
     prefix = pl.col(CATEGORY).list.head(pl.col("depth")).list.join(">")
     return (
-        items.lazy()
-        .select(ITEM_ID, CATEGORY)
-        .drop_nulls()
+        category_paths(items.lazy())
         .join(scores.lazy(), on=ITEM_ID)
         .with_columns(depth=depth)
         .explode("depth")
         .with_columns(prefix.alias(NAME))
+        .unique([NAME, ITEM_ID])
         .sort("score", ITEM_ID, descending=[True, False])
         .group_by(NAME, maintain_order=True)
         .agg(pl.col(ITEM_ID).head(n).alias(ITEMS))

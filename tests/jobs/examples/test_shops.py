@@ -83,12 +83,12 @@ def test_woocommerce(lake: Lake, tmp_path: Path) -> None:
         ("7", "10", "purchase", NOON, 2.25, 2.0, "1"),
         ("7", "21", "purchase", NOON, 40.0, 1.0, "1"),
     ]
-    assert read_items(lake, "item_id", "group_id", "title", "category", "price", "available") == [
-        ("10", None, "Tea", ["Drinks", "Tea"], 2.0, True),
-        ("20", "HOOD", "Hoodie", ["Clothing"], None, True),
-        ("21", "HOOD", "Hoodie - Red", ["Clothing"], 40.0, True),
-        ("22", "id:22", "Cap", ["Clothing"], None, True),
-        ("23", "id:22", "Cap - Blue", ["Clothing"], 9.0, False),
+    assert read_items(lake, "item_id", "group_id", "title", "categories", "price", "available") == [
+        ("10", None, "Tea", [["Drinks", "Tea"], ["Sale"]], 2.0, True),
+        ("20", "HOOD", "Hoodie", [["Clothing"]], None, True),
+        ("21", "HOOD", "Hoodie - Red", [["Clothing"]], 40.0, True),
+        ("22", "id:22", "Cap", [["Clothing"]], None, True),
+        ("23", "id:22", "Cap - Blue", [["Clothing"]], 9.0, False),
         ("30", None, "Old", None, 9.0, False),
     ]
 
