@@ -22,6 +22,7 @@ from serving.engine.filters import (
     Exclusion,
     Page,
     Removals,
+    find_cart,
     find_disliked,
     find_exclusions,
     keep_matching,
@@ -254,7 +255,8 @@ class Engine:
             for act in without_returned(state.user.acts)
             if act.at_ms <= state.latest_ms and act.item_id not in unwanted
         ]
-        anchors = select_anchors(acts, self._event_weights)
+        first = find_cart(state) if state.request.context == "cart" else ()
+        anchors = select_anchors(acts, self._event_weights, first)
         try:
             neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)
         except StoreError:
