@@ -57,7 +57,8 @@ class Serving:
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
     """Milliseconds to wait for Redis before events are refused."""
     session_events: Annotated[int, Field(ge=1, le=1_000)] = 50
-    """Number of a user's latest events kept as the session that answers are based on."""
+    """Number of a user's latest views, and as many clicks, kept as the session that answers are based on; of
+    purchases, carts and each other event 1,000 are kept."""
     session_days: Days = 7.0
     """Days after the last event until a session expires."""
     hide_seen: bool = False
@@ -72,6 +73,9 @@ class Serving:
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of dissimilarity against rank when answers are diversified (MMR): 0 keeps the ranking, 1 ignores
     it."""
+    max_anchor_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Maximum share of an answer that one item of the session brings in as its neighbors, on the home page; 1 for
+    no limit."""
     impressions: bool = True
     """Whether the items shown are recorded in the event stream."""
     stream_length: Positive = 1_000_000

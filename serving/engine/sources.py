@@ -70,11 +70,15 @@ def session(state: RequestState) -> list[CandidateList]:
         if neighbors.bought_together and weights.bought_with:
             reason, weight = f"often bought with {title}, which {action}", neighbors.weight * weights.bought_with
             lists.append(
-                CandidateList("bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT)
+                CandidateList(
+                    "bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT, act.item_id
+                )
             )
         if neighbors.similar and weights.similar and act.event != PURCHASE:
             reason, weight = f"similar to {title}, which {action}", neighbors.weight * weights.similar
-            lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT))
+            lists.append(
+                CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT, act.item_id)
+            )
     return lists
 
 
@@ -86,9 +90,14 @@ def segment(state: RequestState) -> Iterator[Candidate]:
 
 def popular(state: RequestState) -> Iterator[Candidate]:
     """Return popular items that pass the request's item filter."""
-    catalogue, item_filter = state.catalogue, state.item_filter
+    return to_candidates(state.catalogue.popular(state.item_filter, state.now_ms), *popular_label(state))
+
+
+def popular_label(state: RequestState) -> tuple[Source, str]:
+    """Return the source and the reason of popular items that pass the request's item filter."""
+    item_filter = state.item_filter
     source: Source
-    source, reason = ("static", STATIC) if catalogue.version == STATIC_VERSION else ("popular", POPULAR)
+    source, reason = ("static", STATIC) if state.catalogue.version == STATIC_VERSION else ("popular", POPULAR)
     if item_filter != NO_FILTER:
         parts = (
             ("in", " or ".join(item_filter.categories) or None),
@@ -98,7 +107,7 @@ def popular(state: RequestState) -> Iterator[Candidate]:
             ("with", ", ".join(map(str, item_filter.attributes)) or None),
         )
         reason = "popular" + "".join(f" {word} {value}" for word, value in parts if value is not None)
-    return to_candidates(catalogue.popular(item_filter, state.now_ms), source, reason)
+    return source, reason
 
 
 LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)

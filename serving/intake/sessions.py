@@ -58,7 +58,10 @@ class SessionCommands:
         self._keys = keys
         self._lifetime_ms = int(serving.session_days * DAY_MS)
         self._limits = (serving.session_events, max(MAX_CHOICES, serving.session_events), self._lifetime_ms)
-        self._encoded_script, self._encoded_limits = encode_arguments("EVAL", ADD, 1), encode_arguments(*self._limits)
+        self._encoded_script, self._encoded_limits = (
+            encode_arguments("EVAL", ADD, 1),
+            encode_arguments(*self._limits),
+        )
 
     def add(self, user_id: str, entries: Entries) -> KeyedCommand:
         """Return the command that adds entries to a session.
