@@ -28,11 +28,16 @@ NOTHING: Final = {AVAILABLE: None, STOCK: None, CHANGED_ONLINE_AT: None}
 
 Facts = Mapping[str, Any]
 
-# Merges new facts of an item over the stored ones atomically, with the time of each.
+# Merges new facts of an item over the stored ones atomically, with the time of each. A change that is not after the
+# stored one is refused, with the time of that: clocks of servers differ, and the last change has to be the latest.
+# ARGV[3] is the number of items at which no new one is stored; 0 for no limit.
 MERGE: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local limit = tonumber(ARGV[3] or '0')
+if not stored and limit > 0 and redis.call('HLEN', KEYS[1]) >= limit then return 'full' end
 local facts = stored and cjson.decode(stored) or {}
 local given, times = cjson.decode(ARGV[2]), facts.changed_at
+if facts.updated_at and facts.updated_at >= given.updated_at then return facts.updated_at end
 if not times then
   times = {}
   for name in pairs(facts) do if name ~= 'updated_at' then times[name] = facts.updated_at end end
@@ -45,6 +50,13 @@ facts.changed_at = times
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
 return 1
 """
+FULL: Final = b"full"
+"""Reply of `MERGE` when there is no room for another item."""
+
+
+def format_time(time: datetime) -> str:
+    """Return the time of a change, always with microseconds: the texts of later times are greater."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def newer_facts(change: Facts, known_until: datetime | None, as_of: datetime) -> dict[str, Any]:

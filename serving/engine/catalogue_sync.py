@@ -26,6 +26,7 @@ from recsys.store.keys import Keys, popular_name
 from recsys.store.resp import Command, encode_commands
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 from serving.engine.catalogue_snapshot import CatalogueSnapshot
+from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY, is_available_with
 
 REFRESH_SECONDS: Final = 0.25
@@ -49,12 +50,14 @@ class CatalogueSync:
         directory: Path,
         static_list: Path | None,
         not_recommendable: str | None = None,
+        clock: ChangeClock | None = None,
     ) -> None:
         """Create it; `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
 
         The last adopted version is saved in `directory`, for a start without Redis. `not_recommendable` is a
-        regular expression of the names of items that are no goods.
+        regular expression of the names of items that are no goods. `clock` learns of the times of all changes.
         """
+        self._clock = clock
         self._redis, self._bulk_redis, self._keys = redis, bulk_redis, keys
         self._not_recommendable = not_recommendable
         self._snapshot = CatalogueSnapshot(directory, static_list, not_recommendable)
@@ -200,6 +203,7 @@ class CatalogueSync:
         self._apply(changes_read)
 
     def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
+        self._observe(changes)
         if self._changes_while_adopting is not None:
             self._changes_while_adopting += changes
         for catalogue in (self.catalogue, self.previous):
@@ -213,6 +217,7 @@ class CatalogueSync:
             is_same = self.catalogue is not None and self.catalogue.version == version
             catalogue = self.catalogue if is_same and self.catalogue else await self._read_catalogue(version)
             changes, unavailable = await self._read_changes(), await self._read_unavailable()
+            self._observe(changes, catalogue)
             apply_changes(catalogue, changes)
             # The changes say more than the set, which others may have added items to.
             changed = {item_id for item_id, facts in changes if not AVAILABILITY.isdisjoint(facts)}
@@ -234,6 +239,16 @@ class CatalogueSync:
         finally:
             self._changes_while_adopting = None
             self._adopting = None
+
+    def _observe(self, changes: Iterable[tuple[str, Facts]], catalogue: Catalogue | None = None) -> None:
+        """Let the clock learn of the times of changes, and of what a version knows."""
+        if self._clock is None:
+            return
+        for _, facts in changes:
+            self._clock.observe_change(facts)
+        if catalogue is not None:
+            for time in (catalogue.as_of, *catalogue.known_changes.values()):
+                self._clock.observe(time)
 
     async def _read_catalogue(self, version: str) -> Catalogue:
         key = self._keys.catalogue(version)

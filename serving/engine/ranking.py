@@ -35,7 +35,7 @@ class CandidateList(Struct, frozen=True):
     weight: float = 1.0
     constant: int = LIST_CONSTANT
     anchor: str | None = None
-    """The item of the session whose neighbors these are."""
+    """Title of the item of the session whose neighbors these are: items of one title look alike in reasons."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -45,7 +45,7 @@ class Candidate(Struct, frozen=True, gc=False):
     source: Source
     reason: str
     anchor: str | None = None
-    """The item of the session that it is a neighbor of."""
+    """Title of the item of the session that it is a neighbor of."""
 
 
 def to_candidates(items: Iterable[str], source: Source, reason: str) -> Iterator[Candidate]:

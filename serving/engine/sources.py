@@ -70,15 +70,11 @@ def session(state: RequestState) -> list[CandidateList]:
         if neighbors.bought_together and weights.bought_with:
             reason, weight = f"often bought with {title}, which {action}", neighbors.weight * weights.bought_with
             lists.append(
-                CandidateList(
-                    "bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT, act.item_id
-                )
+                CandidateList("bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT, title)
             )
         if neighbors.similar and weights.similar and act.event != PURCHASE:
             reason, weight = f"similar to {title}, which {action}", neighbors.weight * weights.similar
-            lists.append(
-                CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT, act.item_id)
-            )
+            lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT, title))
     return lists
 
 

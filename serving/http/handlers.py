@@ -23,7 +23,7 @@ from serving.api import (
     Recommendations,
     User,
 )
-from serving.http.query import check_id, parse_guest_request, parse_list_request
+from serving.http.query import check_id, parse_guest_request, parse_list_request, parse_shared_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
 from serving.requests import Count, ItemConditions, ListRequest
@@ -85,18 +85,18 @@ async def _recommend(call: Call, request: ListRequest) -> Result:
 
 async def similar(call: Call) -> Result:
     """Return the items most similar to one, then popular ones of its category, then of the shop."""
-    request = parse_list_request("", call.query)
+    request = parse_shared_list_request(call.query)
     return Result(await call.worker.engine.similar(call.path_id(ITEM_ID), request, call.request_id))
 
 
 async def trending(call: Call) -> Result:
     """Return items that are bought more than usual, then popular ones."""
-    return Result(await call.worker.engine.trending(parse_list_request("", call.query), call.request_id))
+    return Result(await call.worker.engine.trending(parse_shared_list_request(call.query), call.request_id))
 
 
 async def popular(call: Call) -> Result:
     """Return the most popular items, of categories, brands, a price range or attributes where they are given."""
-    return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
+    return Result(await call.worker.engine.popular(parse_shared_list_request(call.query), call.request_id))
 
 
 async def batch(call: Call) -> Result:

@@ -17,6 +17,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.api import Source
 from serving.engine.catalogue_sync import CatalogueSync
+from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
@@ -51,6 +52,7 @@ class Worker:
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
         no_goods = settings.lists.not_recommendable
+        change_clock = ChangeClock(now)
         self.catalogue_sync = CatalogueSync(
             self.read_redis,
             self.write_redis,
@@ -58,6 +60,7 @@ class Worker:
             directory,
             serving.static_list,
             regular_expression(no_goods) if no_goods else None,
+            change_clock,
         )
         self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length)
         self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now)
@@ -70,7 +73,7 @@ class Worker:
         )
         sync = self.catalogue_sync
         self.items = ItemWriter(
-            self.write_redis, keys, self.load_shedder, now, sync.apply_local, sync.would_be_available
+            self.write_redis, keys, self.load_shedder, sync.apply_local, sync.would_be_available, change_clock
         )
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)

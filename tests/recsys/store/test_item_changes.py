@@ -61,6 +61,13 @@ def test_facts_of_an_earlier_version_keep_their_one_time(valkey: redis.Redis) ->
     assert merge(valkey, price=2.0, updated_at=TODAY)["changed_at"] == {"available": YESTERDAY, "price": TODAY}
 
 
+def test_a_change_that_is_not_later_than_the_stored_one_is_refused_with_its_time(valkey: redis.Redis) -> None:
+    stored = merge(valkey, price=2.0, updated_at=TODAY)
+    refused = msgspec.json.encode({"price": 3.0, "updated_at": YESTERDAY})
+    assert valkey.eval(MERGE, 1, KEYS.items, "tea", refused) == TODAY.encode()
+    assert msgspec.json.decode(valkey.hget(KEYS.items, "tea") or b"") == stored
+
+
 def test_items_that_the_catalogue_has_available_again_leave_the_set(valkey: redis.Redis, tmp_path: Path) -> None:
     file = tmp_path / "catalogue.parquet"
     rows = [
