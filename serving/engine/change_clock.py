@@ -1,6 +1,7 @@
 """The times of item changes: a hybrid logical clock, so that their order does not depend on clocks of servers."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -28,11 +29,10 @@ class ChangeClock:
 
     def observe_change(self, facts: Mapping[str, Any]) -> None:
         """Note the times of a change as Redis keeps it; one that cannot be read says nothing."""
-        for text in (facts.get(UPDATED_AT), *(facts.get(CHANGED_AT) or {}).values()):
-            try:
-                self.observe(datetime.fromisoformat(text))
-            except (TypeError, ValueError):
-                continue
+        times: Mapping[str, Any] = facts.get(CHANGED_AT) or {}
+        for text in (facts.get(UPDATED_AT), *times.values()):
+            with suppress(ValueError):
+                self.observe(datetime.fromisoformat(str(text)))
 
     def tick(self) -> datetime:
         """Return the time of a new change."""

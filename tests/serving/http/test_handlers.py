@@ -1,7 +1,10 @@
 """Items, batches, given items and users over HTTP, through the whole application."""
 
-from recsys.settings import Lists
-from tests.serving.conftest import Publish, Shop, Talk, ids
+import asyncio
+from datetime import UTC, datetime
+
+from recsys.settings import Lists, Settings
+from tests.serving.conftest import Publish, Shop, Talk, application, ids
 from tests.serving.http.test_recommendations import USER, change, event
 
 
@@ -26,6 +29,25 @@ def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publ
     again, cheap = talk(f"{USER}?n=1", f"{USER}?n=1&price_max=5")
     assert ids(again) == ["a2"]
     assert ids(cheap) == ["a2"]
+
+
+def test_a_server_whose_clock_is_behind_switches_items_off(
+    settings: Settings, talk: Talk, publish_shop: Publish
+) -> None:
+    known = datetime(2018, 1, 1, 12, tzinfo=UTC)
+    publish_shop(Shop(facts=({"item_id": "a1", "changed_online_at": known},)))
+    clock = iter([known.timestamp() - 3_600, known.timestamp() - 86_400])
+
+    async def switch_off() -> list[str]:
+        async with application(settings, lambda: next(clock, known.timestamp() - 172_800)) as http:
+            on = await http.put("/v1/items/a1", json={"available": True})
+            off = await http.put("/v1/items/a1", json={"available": False})
+            assert known.isoformat() < on.json()["updated_at"] < off.json()["updated_at"]
+            return ids(await http.get(f"{USER}?n=1"))
+
+    assert asyncio.run(switch_off()) == ["a2"]
+    (again,) = talk(f"{USER}?n=1")
+    assert ids(again) == ["a2"]
 
 
 def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:
