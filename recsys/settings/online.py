@@ -78,6 +78,11 @@ class Serving:
     no limit."""
     impressions: bool = True
     """Whether the items shown are recorded in the event stream."""
+    max_changed_items: Positive = 100_000
+    """Number of items with changes made online at which no more unknown items are created; items of the catalogue
+    can always be changed."""
+    item_change_days: Days = 30.0
+    """Days after which a change made online is forgotten, and the nightly catalogue takes over."""
     stream_length: Positive = 1_000_000
     """Maximum number of entries in the event stream. As it fills up, impressions are refused first, then views,
     carts and purchases."""

@@ -116,6 +116,10 @@ class CatalogueSync:
         """Apply a change that this process has just written, in case Redis does not answer anymore."""
         self._apply([(item_id, facts)])
 
+    def is_known(self, item_id: str) -> bool:
+        """Return whether the catalogue has an item."""
+        return self.catalogue is not None and item_id in self.catalogue.rows
+
     def would_be_available(self, item_id: str, facts: Facts) -> bool:
         """Return whether an item is available once this process makes a change of it."""
         return (

@@ -73,7 +73,14 @@ class Worker:
         )
         sync = self.catalogue_sync
         self.items = ItemWriter(
-            self.write_redis, keys, self.load_shedder, sync.apply_local, sync.would_be_available, change_clock
+            self.write_redis,
+            keys,
+            self.load_shedder,
+            sync.apply_local,
+            sync.would_be_available,
+            sync.is_known,
+            change_clock,
+            serving.max_changed_items,
         )
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
