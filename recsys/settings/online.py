@@ -56,6 +56,9 @@ class Serving:
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
     """Milliseconds to wait for Redis before events are refused."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 3.0
+    """Seconds without word from Redis after which a worker also leaves out items that were switched on or off
+    lately: their state may have changed."""
     session_events: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Number of a user's latest views, and as many clicks, kept as the session that answers are based on; of
     purchases, carts and each other event 1,000 are kept."""

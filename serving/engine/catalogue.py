@@ -35,6 +35,8 @@ from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
 MAX_CACHED_MASKS: Final = 64
+STATIC_VERSION: Final = "static"
+"""Version of the shop's own list of last resort."""
 
 
 class Catalogue:

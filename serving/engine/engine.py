@@ -14,7 +14,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
-from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
+from serving.api import ItemList, Recommendations
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.filters import (
@@ -29,7 +29,7 @@ from serving.engine.filters import (
     take_page,
 )
 from serving.engine.last_words import without_returned
-from serving.engine.page_order import PageLimits, ladder, show_variants, take_given
+from serving.engine.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
@@ -38,13 +38,14 @@ from serving.engine.ranking import (
     fuse,
     to_candidates,
 )
+from serving.engine.redis_health import RedisHealth
 from serving.engine.request_state import Policy, RequestState
 from serving.engine.session_neighbors import read_neighbors, select_anchors
 from serving.engine.sources import LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
 from serving.engine.variants import VariantChoice
-from serving.requests import Cursor, ListRequest, guest_user_id
+from serving.requests import ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
@@ -67,6 +68,7 @@ class Engine:
         catalogue_sync: CatalogueSync,
         stored_id: Callable[[str], str],
         now: Callable[[], float],
+        health: RedisHealth,
     ) -> None:
         """Create the engine.
 
@@ -74,7 +76,7 @@ class Engine:
         """
         serving = settings.serving
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
-        self._stored_id, self._now = stored_id, now
+        self._stored_id, self._now, self._health = stored_id, now, health
         self._user_states = UserStateReader(
             redis, keys, catalogue_sync, serving.session_events, serving.cached_users
         )
@@ -119,9 +121,9 @@ class Engine:
             request.user_id,
             state.catalogue.version,
             request_id,
-            not state.is_fresh,
-            _with_ranks(page.items, request.cursor.shown if request.cursor else request.offset),
-            _next_cursor(page, state),
+            self._is_degraded(state),
+            with_ranks(page.items, request.cursor.shown if request.cursor else request.offset),
+            next_cursor(page, state),
             trace.stages,
         )
         return EngineResult(answer, trace.seconds)
@@ -176,8 +178,8 @@ class Engine:
         page = take_page(matching, 0, 0, len(item_ids), exclusions)
         trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
 
-        items = _with_ranks(page.items, 0)
-        version, is_degraded = state.catalogue.version, not state.is_fresh
+        items = with_ranks(page.items, 0)
+        version, is_degraded = state.catalogue.version, self._is_degraded(state)
         return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
@@ -234,6 +236,7 @@ class Engine:
             now_ms,
             latest_ms,
             user.is_fresh,
+            withheld=self._catalogue_sync.withheld,
             variants=VariantChoice(catalogue, item_filter, now_ms) if catalogue.groups else None,
         )
 
@@ -301,8 +304,12 @@ class Engine:
         matching, _ = keep_matching(show_variants(order, state), state.item_filter, state.catalogue)
         order = chain(matching, show_variants(popular(state), state))
         page = self._take_page(order, state, find_exclusions(state), is_whole=True)
-        items = _with_ranks(page.items, state.request.offset)
-        return ItemList(state.catalogue.version, request_id, not state.is_fresh, items)
+        items = with_ranks(page.items, state.request.offset)
+        return ItemList(state.catalogue.version, request_id, self._is_degraded(state), items)
+
+    def _is_degraded(self, state: RequestState) -> bool:
+        """Return whether Redis did not answer, or its data are not what they should be."""
+        return not state.is_fresh or not self._health.is_sound
 
     async def _read_list(self, key: str) -> tuple[list[str], bool]:
         """Return a list that does not depend on the user, and whether Redis answered."""
@@ -326,23 +333,6 @@ class Engine:
         key = self._keys.profile(version, stored_id)
         (value,) = await self._redis.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
-
-
-def _with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
-    """Return the items of a page with their ranks."""
-    return [
-        Recommendation(candidate.item_id, rank, candidate.source, candidate.reason)
-        for rank, candidate in enumerate(candidates, offset + 1)
-    ]
-
-
-def _next_cursor(page: Page, state: RequestState) -> str | None:
-    """Return the cursor of the next page; None after the last."""
-    request = state.request
-    if len(page.items) < request.n or page.place >= MAX_OFFSET:
-        return None
-    shown = request.cursor.shown if request.cursor else request.offset
-    return Cursor(state.catalogue.version, state.latest_ms, page.place, shown + len(page.items)).encode()
 
 
 def _item_ids(candidates: Iterable[Candidate]) -> Iterable[str]:

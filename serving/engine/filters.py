@@ -39,6 +39,11 @@ def unavailable(state: RequestState) -> Exclusion:
     return Exclusion("unavailable", state.catalogue.unavailable.__contains__)
 
 
+def changed_lately(state: RequestState) -> Exclusion | None:
+    """Exclude items that were switched on or off lately, while Redis is not heard and they may be off again."""
+    return Exclusion("changed lately", state.withheld.__contains__) if state.withheld else None
+
+
 def outside_validity(state: RequestState) -> Exclusion | None:
     """Exclude items before their `valid_from`, and from their `valid_until` on, at the time of the request."""
     catalogue, now_ms = state.catalogue, state.now_ms
@@ -129,6 +134,7 @@ def find_disliked(state: RequestState) -> frozenset[str]:
 
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
+    changed_lately,
     outside_validity,
     not_recommendable,
     excluded_by_request,

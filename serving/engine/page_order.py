@@ -8,10 +8,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from recsys.settings.online import Serving
-from serving.engine.filters import Exclusion, find_exclusions
+from serving.api import MAX_OFFSET, Recommendation
+from serving.engine.filters import Exclusion, Page, find_exclusions
 from serving.engine.ranking import Candidate, deduplicate, limit_anchors, spread
 from serving.engine.request_state import RequestState
 from serving.engine.sources import FILL_SOURCES, popular_label
+from serving.requests import Cursor
 
 MAX_COMPARED: Final = 2_000
 """Places of a user's order in which given items are looked for; the others follow by popularity."""
@@ -80,6 +82,23 @@ def take_given(order: Iterable[Candidate], item_ids: Sequence[str], state: Reque
         (Candidate(each, source, reason) for each in rest), (Candidate(each, "given", UNKNOWN) for each in unknown)
     )
     yield from show_variants(others, state)
+
+
+def with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
+    """Return the items of a page with their ranks."""
+    return [
+        Recommendation(candidate.item_id, rank, candidate.source, candidate.reason)
+        for rank, candidate in enumerate(candidates, offset + 1)
+    ]
+
+
+def next_cursor(page: Page, state: RequestState) -> str | None:
+    """Return the cursor of the next page; None after the last."""
+    request = state.request
+    if len(page.items) < request.n or page.place >= MAX_OFFSET:
+        return None
+    shown = request.cursor.shown if request.cursor else request.offset
+    return Cursor(state.catalogue.version, state.latest_ms, page.place, shown + len(page.items)).encode()
 
 
 def _was_excluded(state: RequestState, exclusions: Sequence[Exclusion]) -> Callable[[str], bool]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from recsys.schema import CART, PURCHASE
 from serving.api import Context, Source
+from serving.engine.catalogue import STATIC_VERSION
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER
@@ -20,7 +21,6 @@ POPULAR: Final = "popular in the shop"
 STATIC: Final = "a favourite of the shop"
 ACTION_TEXTS: Final = {CART: "is in your cart", PURCHASE: "you bought"}
 DEFAULT_ACTION_TEXT: Final = "you viewed"
-STATIC_VERSION: Final = "static"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from recsys.errors import NothingPublishedError
 from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID
@@ -174,11 +174,13 @@ async def live(call: Call) -> Result:
 
 
 async def ready(call: Call) -> Result:
-    """Answer 200 with the version that lists are taken from; `degraded` while Redis does not answer."""
+    """Answer 200 with the version that lists are taken from; `degraded` while Redis or its data are not well."""
     catalogue = call.worker.catalogue_sync.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    return Result(ReadyStatus("ready" if call.worker.read_redis.available else "degraded", catalogue.version))
+    health = call.worker.health
+    is_ready = call.worker.read_redis.available and health.is_sound
+    return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
 
 
 async def metrics(call: Call) -> Result:
