@@ -16,7 +16,7 @@ MAX_ANCHORS: Final = 10
 """Latest items of a session whose neighbors are read."""
 MAX_NEIGHBORS: Final = 20
 """First neighbors of an item that are used: the ones after them would come behind the user's whole list."""
-ANCHOR_DECAY: Final = 0.9
+ANCHOR_DECAY: Final = 0.8
 """Weight of an item relative to the one after it in the session."""
 
 

@@ -33,7 +33,7 @@ class ListWeights:
 
     personal: float = 1.0
     similar: float = 0.3
-    bought_with: float = 0.2
+    bought_with: float = 0.15
 
     @property
     def use_session(self) -> bool:

@@ -37,7 +37,7 @@ def test_the_latest_act_on_each_item_is_an_anchor_with_a_decayed_weight() -> Non
     session = acts("a view", "b purchase", "a purchase", "c view")
     anchors = select_anchors(session, WEIGHTS)
     assert [act for act, _ in anchors] == [session[0], session[1], session[3]]
-    assert [weight for _, weight in anchors] == pytest.approx([1.0, 0.9, 0.81])
+    assert [weight for _, weight in anchors] == pytest.approx([1.0, 0.8, 0.64])
 
 
 def test_events_that_say_nothing_good_of_an_item_are_no_anchors() -> None:

@@ -102,8 +102,8 @@ def test_a_user_without_a_list_has_no_personal_candidates() -> None:
 @pytest.mark.parametrize(
     ("context", "weights"),
     [
-        ("home", {"bought_with": 0.2, "session": 0.3}),
-        ("product", {"bought_with": 0.2, "session": 1.0}),
+        ("home", {"bought_with": 0.15, "session": 0.3}),
+        ("product", {"bought_with": 0.15, "session": 1.0}),
         ("cart", {"bought_with": 1.0, "session": 0.1}),
         ("mail", {}),
     ],
@@ -118,7 +118,7 @@ def test_neighbors_of_the_session_weigh_as_the_context_says(context: Context, we
 
 def test_neighbors_weigh_less_along_the_session() -> None:
     lists = session(request_state(neighbors=(neighbors_of("t1", "view"), neighbors_of("c1", "view", 0.5))))
-    assert [candidates.weight for candidates in lists] == pytest.approx([0.2, 0.3, 0.1, 0.15])
+    assert [candidates.weight for candidates in lists] == pytest.approx([0.15, 0.3, 0.075, 0.15])
 
 
 @pytest.mark.parametrize(
