@@ -197,3 +197,16 @@ def test_a_price_of_all_pieces_becomes_that_of_one(tmp_path: Path) -> None:
     inferred = infer_and_ingest(tmp_path, write(tmp_path, {"sales.csv": text}))
     prices = inferred.lake.events().group_by("item_id").agg(pl.col("price").unique()).sort("item_id").collect()
     assert prices.rows() == [("i0", [2.5]), ("i1", [3.5]), ("i2", [4.5])]
+
+
+def test_repeats_are_of_goods_in_all_tables_of_events(tmp_path: Path) -> None:
+    orders = "\n".join(
+        f"{n},u{n % 4},{sku},2024-01-{1 + n // 4:02}T10:00:00Z" for n in range(16) for sku in (f"i{n}", "POSTAGE")
+    )
+    reviews = "review_id,user,sku,stars,time\n1,u1,i1,5,2024-02-01T10:00:00Z\n2,u1,i2,3,2024-02-01T10:00:00Z\n"
+    files = {"orders.csv": f"order_id,user,sku,time\n{orders}\n", "reviews.csv": reviews}
+    inferred = infer_and_ingest(tmp_path, write(tmp_path, files))
+    assert accepted(inferred) == {"orders": (32, 0), "reviews": (2, 0)}
+    assert inferred.settings.lists.not_recommendable == ("POSTAGE",)
+    assert inferred.drafted.draft.repeat_reason.startswith("0% of the purchases")
+    assert inferred.settings.repeat == "exclude"
