@@ -47,11 +47,12 @@ from jobs.lake.facts import leave_out, with_all_categories, write_facts
 from jobs.lake.identities import resolve_identities
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
 from jobs.lake.prices import read_prices, with_prices_at
+from jobs.lake.pseudonym_key import check_pseudonym_key, store_pseudonym_key
 from jobs.lake.state_files import system_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
-from recsys.pseudonyms import key_check, pseudonym
+from recsys.pseudonyms import pseudonym
 from recsys.schema import (
     CHANGED_ONLINE_AT,
     FLAG_DTYPES,
@@ -64,12 +65,10 @@ from recsys.schema import (
     USER_ID,
 )
 from recsys.settings import Settings
-from recsys.settings.types import REDACTED
 
 log = structlog.get_logger(__name__)
 
 BUCKETS_FILE = "buckets.json"
-PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
@@ -112,8 +111,7 @@ class Lake:
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.check_pseudonyms()
-            if self.pseudonym_key is not None:
-                write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
+            store_pseudonym_key(self.directory, self.pseudonym_key)
             remove_partial(self.directory)
             if not has_present_layout(self.directory):
                 upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
@@ -126,16 +124,7 @@ class Lake:
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
-        file = self.directory / PSEUDONYMS_FILE
-        stored = read_json(file) if file.exists() else None
-        expected = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
-        if stored == expected or (stored is None and not any(self.directory.glob("[!.]*"))):
-            return
-        origin = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
-        raise SettingsError(
-            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was created {origin}, which must "
-            "not be mixed; ingest into another directory"
-        )
+        check_pseudonym_key(self.directory, self.pseudonym_key)
 
     def stored_id(self, user_id: str) -> str:
         """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""
