@@ -11,7 +11,7 @@ from recsys.schema import VECTOR
 from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue
 from serving.engine.filters import take_page
-from serving.engine.ranking import Candidate, CandidateList, diversify, fuse, spread
+from serving.engine.ranking import Candidate, CandidateList, diversify, fuse, limit_anchors, spread
 
 BRANDS = ("x", "y", "z", None)
 
@@ -109,3 +109,19 @@ def test_pages_of_a_spread_order_are_the_order(brands: dict[str, str | None], n:
     for offset in range(0, len(order) + 1, n):
         pages += names(take_page(spread(order, n, items, 1, 0), 0, offset, n, []).items)
     assert pages == whole
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["tea", "mug", None])), max_size=60), st.data())
+def test_no_anchor_has_more_than_its_share_of_any_prefix_while_others_remain(
+    drawn: list[tuple[int, str | None]], data: st.DataObject
+) -> None:
+    order = [Candidate(str(number), "session" if anchor else "personal", "why", anchor) for number, anchor in drawn]
+    excluded = data.draw(st.sets(st.sampled_from([str(number) for number in range(31)])))
+    limited = list(limit_anchors(order, 0.3, excluded.__contains__, keep_rest=False))
+    shown = [each for each in limited if each.item_id not in excluded]
+    for length in range(1, len(shown) + 1):
+        counts = Counter(each.anchor for each in shown[:length] if each.anchor)
+        assert max(counts.values(), default=0) <= -(-3 * length // 10)
+    whole = list(limit_anchors(order, 0.3, excluded.__contains__))
+    assert whole[: len(limited)] == limited
+    assert sorted(names(whole)) == sorted({each.item_id for each in order})
