@@ -30,6 +30,9 @@ from serving.engine.offers import AVAILABILITY, is_available_with
 
 REFRESH_SECONDS: Final = 0.25
 """Interval at which a worker without requests reads pointer and changes."""
+START_READS: Final = 5
+"""How often a worker that starts tries to read the pointer, before it answers from what was saved."""
+START_PAUSE_SECONDS: Final = 0.05
 SAVE_SECONDS: Final = 1.0
 MAX_CHANGES_PER_READ: Final = 1_000
 SCAN_COUNT: Final = 1_000
@@ -65,8 +68,11 @@ class CatalogueSync:
     async def open(self) -> None:
         """Load the saved catalogue, then the live version if Redis answers, and follow it."""
         self.catalogue = await asyncio.to_thread(self._snapshot.load)
-        with suppress(StoreError):
-            await self.refresh()
+        for _ in range(START_READS):
+            with suppress(StoreError):
+                await self.refresh()
+                break
+            await asyncio.sleep(START_PAUSE_SECONDS)
         if self._adopting is not None:
             await self._adopting
         self._tasks = [asyncio.create_task(work) for work in (self._keep_refreshing(), self._keep_saving())]
