@@ -19,15 +19,18 @@ from recsys.schema import (
     TIMESTAMP,
     TIMESTAMP_DTYPE,
     USER_ID,
+    VALUE,
+    WEIGHT,
 )
 
 WINDOW_DAYS: Final = (1, 7, 30, 90)
 MAX_AMOUNT: Final = 1e12
 COUNT: Final = "count"
+UNIT_FACTOR: Final = "unit_factor"  # of an event's weight, by its quantity
 
 _DAYS_PER_MICROSECOND: Final = 1 / 86_400_000_000
 
-_EVENT_COLUMNS: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, PRICE, QUANTITY, SESSION_ID)
+_EVENT_COLUMNS: Final = (EVENT_ID, USER_ID, ITEM_ID, EVENT, TIMESTAMP, VALUE, PRICE, QUANTITY, SESSION_ID)
 
 # Purchases of one user in one session are one order; without sessions, purchases with the same timestamp.
 ORDER_TIME: Final = "order_time"
@@ -88,6 +91,13 @@ def in_last(window_days: int, as_of: datetime) -> pl.Expr:
 def weight(weights: Mapping[str, float]) -> pl.Expr:
     """Return the weight of the event; 0 for an event type without a weight."""
     return pl.col(EVENT).replace_strict(dict(weights), default=0.0, return_dtype=pl.Float64)
+
+
+def with_weights(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
+    """Return events with a column `WEIGHT`: that of `weigh_events` if they have it, else the weight of the name."""
+    if WEIGHT in events.collect_schema().names():
+        return events
+    return events.with_columns(weight(weights).alias(WEIGHT))
 
 
 def exact_sum(amount: pl.Expr) -> pl.Expr:

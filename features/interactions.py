@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import load_events, pack_columns, weight
+from features.events import load_events, pack_columns, weight, with_weights
 from features.feature import Feature, columns
 from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
@@ -33,11 +33,13 @@ _INTEREST: Final = (
         CONFIDENCE,
         pl.Float64(),
         "weight",
-        "Sum of weight * 0.5 ** (age / half-life) over the user's events with the item; refunds have a negative "
-        "weight, so the sum can be 0 or negative",
+        "Sum of weight * 0.5 ** (age / half-life) over the user's events with the item, without what was returned; "
+        "dislikes have a negative weight, so the sum can be 0 or negative",
         pl.col(CONFIDENCE),
     ),
-    Feature(EVENTS, pl.UInt32(), "events", "Number of events with a weight other than 0", pl.col(WEIGHED)),
+    Feature(
+        EVENTS, pl.UInt32(), "events", "Number of events whose name has a weight other than 0", pl.col(WEIGHED)
+    ),
     Feature(
         "purchase_days",
         pl.UInt32(),
@@ -49,10 +51,16 @@ _INTEREST: Final = (
         FIRST_AT,
         TIMESTAMP_DTYPE,
         "UTC",
-        "Time of the first event with a weight other than 0",
+        "Time of the first event whose name has a weight other than 0",
         pl.col(FIRST_WEIGHED_AT),
     ),
-    Feature(LAST_AT, TIMESTAMP_DTYPE, "UTC", "Time of the last event with a weight other than 0", pl.col(LAST_AT)),
+    Feature(
+        LAST_AT,
+        TIMESTAMP_DTYPE,
+        "UTC",
+        "Time of the last event whose name has a weight other than 0",
+        pl.col(LAST_AT),
+    ),
 )
 
 INTERACTIONS: Final = _PAIR + _INTEREST
@@ -65,7 +73,8 @@ SEQUENCES: Final = (
         WEIGHT,
         pl.Float64(),
         "weight",
-        "Weight of the event, not decayed; events with weight 0 have no row",
+        "Weight of one unit of the event, not decayed: 0 for what says nothing good, below 0 for a dislike; events "
+        "whose name has weight 0 have no row",
         pl.col(WEIGHT),
     ),
 )
@@ -74,9 +83,9 @@ SEQUENCES: Final = (
 def interactions(
     events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float], half_life_days: float
 ) -> pl.LazyFrame:
-    """Compute one row per user and item with an event of weight other than 0, in the columns of `INTERACTIONS`.
+    """Compute one row per user and item with an event of a weight other than 0, in the columns of `INTERACTIONS`.
 
-    Sorted by user and item.
+    The weight is that of the event's name. Sorted by user and item.
     """
     return interactions_from_pairs(user_item_pairs(load_events(events, as_of), as_of, half_life_days, weights))
 
@@ -88,7 +97,7 @@ def interactions_from_pairs(pairs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """Select one row per event of weight other than 0, in the columns of `SEQUENCES`.
+    """Select one row per event whose name has a weight other than 0, in the columns of `SEQUENCES`.
 
     Sorted by user, time and event id.
     """
@@ -96,11 +105,12 @@ def sequences(events: pl.LazyFrame, as_of: datetime, weights: Mapping[str, float
 
 
 def sequences_from_events(events: pl.LazyFrame, weights: Mapping[str, float]) -> pl.LazyFrame:
-    """Compute `sequences` from events of `load_events`."""
+    """Compute `sequences` from events of `load_events` or `weigh_events`."""
     since_first = pl.col(TIMESTAMP) - pl.col(TIMESTAMP).min()
     return (
-        events.select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, weight(weights).alias(WEIGHT))
-        .filter(pl.col(WEIGHT) != 0)
+        with_weights(events, weights)
+        .filter(weight(weights) != 0)
+        .select(USER_ID, ITEM_ID, EVENT, TIMESTAMP, EVENT_ID, WEIGHT)
         .sort(pack_columns(pl.col(USER_ID), since_first, 64), EVENT_ID)
         .select(columns(SEQUENCES))
     )

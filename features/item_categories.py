@@ -1,11 +1,11 @@
-"""Proposed categories of items without a category, and their join to the item features."""
+"""Category paths of items, and proposed categories of items without one."""
 
 from typing import Final
 
 import polars as pl
 
 from features.feature import Feature, columns
-from recsys.schema import ITEM_ID, PROPOSED_CATEGORY, PROPOSED_CATEGORY_CONFIDENCE
+from recsys.schema import CATEGORIES, CATEGORY, ITEM_ID, PROPOSED_CATEGORY, PROPOSED_CATEGORY_CONFIDENCE
 
 ITEM_CATEGORIES: Final = (
     Feature(ITEM_ID, pl.String(), "id", "Item without a category", pl.col(ITEM_ID)),
@@ -25,6 +25,17 @@ ITEM_CATEGORIES: Final = (
         pl.col(PROPOSED_CATEGORY_CONFIDENCE),
     ),
 )
+
+
+def category_paths(items: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a row for each category path of each item: `item_id` and `category`.
+
+    An item whose `categories` are null has its `category` alone; one without a path has no row.
+    """
+    has_several = (pl.col(CATEGORIES).list.len() > 0).fill_null(value=False)
+    listed = items.filter(has_several).select(ITEM_ID, pl.col(CATEGORIES).alias(CATEGORY)).explode(CATEGORY)
+    single = items.filter(~has_several).select(ITEM_ID, CATEGORY)
+    return pl.concat([listed, single]).filter(pl.col(CATEGORY).list.len() > 0)
 
 
 def item_categories(proposals: pl.LazyFrame) -> pl.LazyFrame:

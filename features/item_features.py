@@ -10,10 +10,11 @@ from features.events import WINDOW_DAYS, days_since
 from features.feature import Feature, columns
 from features.item_partials import (
     BUYERS,
-    BUYERS_WHO_REFUNDED,
     BUYERS_WHO_REPEATED,
     CARTERS,
     CARTERS_WHO_BOUGHT,
+    CUSTOMERS,
+    CUSTOMERS_WHO_REFUNDED,
     GAP_DAYS,
     GAPS,
     POPULARITY,
@@ -91,7 +92,8 @@ _POPULARITY: Final = (
         POPULARITY,
         pl.Float64(),
         "weight",
-        "Sum of weight * 0.5 ** (age / half-life) over all events; refunds have a negative weight",
+        "Sum of weight * 0.5 ** (age / half-life) over all events, without returned purchases; dislikes have a "
+        "negative weight",
         pl.col(POPULARITY),
     ),
 )
@@ -163,7 +165,7 @@ _LIFE: Final = (
         "Time since the item was created, or since its first event if that is unknown; null without either",
         pl.col(_AGE),
     ),
-    Feature(BUYERS, pl.UInt32(), "users", "Number of users who bought the item", pl.col(BUYERS)),
+    Feature(BUYERS, pl.UInt32(), "users", "Number of users who bought the item and kept a unit", pl.col(BUYERS)),
     Feature(
         "repurchase_rate",
         pl.Float64(),
@@ -193,8 +195,9 @@ _LIFE: Final = (
         "refund_rate",
         pl.Float64(),
         "share",
-        f"Share of buyers who also returned the item, {_SMOOTHED}; null if the shop has no purchases",
-        _rate(BUYERS_WHO_REFUNDED, BUYERS),
+        f"Share of the users who bought the item who also returned it, {_SMOOTHED}; null if the shop has no "
+        "purchases",
+        _rate(CUSTOMERS_WHO_REFUNDED, CUSTOMERS),
     ),
 )
 

@@ -17,7 +17,18 @@ from features.pairs import (
     events_column,
     user_item_pairs,
 )
-from recsys.schema import CART, CONFIDENCE, EVENTS, FIRST_AT, ITEM_ID, PRICE, PURCHASE, REFUND, VIEW
+from recsys.schema import (
+    CART,
+    CONFIDENCE,
+    EVENTS,
+    FIRST_AT,
+    ITEM_ID,
+    PRICE,
+    PURCHASE,
+    REFUND,
+    RETURNED_PURCHASE,
+    VIEW,
+)
 
 USERS: Final = "users"
 POPULARITY: Final = "popularity"
@@ -28,7 +39,8 @@ VIEWERS_WHO_CARTED: Final = "viewers_who_carted"
 CARTERS_WHO_BOUGHT: Final = "carters_who_bought"
 VIEWERS_WHO_BOUGHT: Final = "viewers_who_bought"
 BUYERS_WHO_REPEATED: Final = "buyers_who_repeated"
-BUYERS_WHO_REFUNDED: Final = "buyers_who_refunded"
+CUSTOMERS: Final = "customers"
+CUSTOMERS_WHO_REFUNDED: Final = "customers_who_refunded"
 GAPS: Final = "gaps"
 GAP_DAYS: Final = "gap_days"
 PRICES: Final = "prices"
@@ -38,6 +50,7 @@ _VIEWED: Final = pl.col(VIEW) > 0
 _CARTED: Final = pl.col(CART) > 0
 _BOUGHT: Final = pl.col(PURCHASE) > 0
 _REFUNDED: Final = pl.col(REFUND) > 0
+_BOUGHT_ONCE: Final = _BOUGHT | (pl.col(RETURNED_PURCHASE) > 0)
 
 
 def users_column(days: int) -> str:
@@ -62,7 +75,8 @@ _SUMS: Final[Mapping[str, pl.Expr]] = {
     CARTERS_WHO_BOUGHT: (_CARTED & _BOUGHT).sum(),
     VIEWERS_WHO_BOUGHT: (_VIEWED & _BOUGHT).sum(),
     BUYERS_WHO_REPEATED: (pl.col(PURCHASE_DAYS) > 1).sum(),
-    BUYERS_WHO_REFUNDED: (_BOUGHT & _REFUNDED).sum(),
+    CUSTOMERS: _BOUGHT_ONCE.sum(),
+    CUSTOMERS_WHO_REFUNDED: (_BOUGHT_ONCE & _REFUNDED).sum(),
     GAPS: pl.when(_BOUGHT).then(pl.col(PURCHASE_DAYS) - 1).sum(),
     GAP_DAYS: (pl.col(LAST_DAY) - pl.col(FIRST_DAY)).dt.total_days().sum(),
 }

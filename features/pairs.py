@@ -6,7 +6,17 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, days_since, decay, exact_sum, in_last, purchase_day, weight
+from features.events import (
+    UNIT_FACTOR,
+    WINDOW_DAYS,
+    days_since,
+    decay,
+    exact_sum,
+    in_last,
+    purchase_day,
+    weight,
+    with_weights,
+)
 from recsys.schema import (
     CART,
     CONFIDENCE,
@@ -18,6 +28,7 @@ from recsys.schema import (
     LAST_AT,
     PURCHASE,
     REFUND,
+    RETURNED_PURCHASE,
     TIMESTAMP,
     USER_ID,
     VIEW,
@@ -39,6 +50,7 @@ LAST_DAY: Final = "last_day"
 FIRST_WEIGHED_AT: Final = "first_weighed_at"
 
 _AGE: Final = "age_days"
+_COUNTED: Final = (VIEW, CART, PURCHASE, RETURNED_PURCHASE, REFUND)
 
 
 def events_column(days: int) -> str:
@@ -51,18 +63,22 @@ def user_item_pairs(
 ) -> pl.LazyFrame:
     """Compute one row per user and item from events of `load_events`, in no defined order.
 
-    `acts` counts the events except impressions, `weighed` those with a weight other than 0, `events` those with a
-    positive weight, and `liked` those with a positive weight except impressions. Columns named after an event type
-    count it. `confidence` is the decayed weight of all events, `affinity` that of the events except impressions.
+    `acts` counts the events except impressions, `weighed` those whose name has a weight other than 0, `events`
+    those with a positive weight, and `liked` those with a positive weight except impressions. Columns named after
+    an event type count it. `confidence` is the decayed weight of all events, `affinity` that of the events except
+    impressions. The weights are those of `weigh_events`, else those of the names.
     """
     impressions_have_weight = bool(weights.get(IMPRESSION))
+    weighed = with_weights(events, weights)
     age, event_weight = pl.col(_AGE), pl.col(WEIGHT)
     is_act = pl.col(EVENT) != IMPRESSION
-    has_weight, is_positive = event_weight != 0, event_weight > 0
+    has_weight, is_positive = weight(weights) != 0, event_weight > 0
+    if UNIT_FACTOR in weighed.collect_schema().names():
+        event_weight *= pl.col(UNIT_FACTOR)
     long = decay(age, half_life_days)
     recent = decay(age, half_life_days * TREND_HALF_LIFE_SHARE)
     return (
-        events.with_columns(weight(weights).alias(WEIGHT), days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
+        weighed.with_columns(days_since(pl.col(TIMESTAMP), as_of).alias(_AGE))
         .group_by(USER_ID, ITEM_ID)
         .agg(
             is_act.sum().alias(ACTS),
@@ -70,7 +86,7 @@ def user_item_pairs(
             is_positive.sum().alias(EVENTS),
             (is_positive & is_act).sum().alias(LIKED),
             *((is_positive & in_last(days, as_of)).sum().alias(events_column(days)) for days in WINDOW_DAYS),
-            *((pl.col(EVENT) == name).sum().alias(name) for name in (VIEW, CART, PURCHASE, REFUND)),
+            *((pl.col(EVENT) == name).sum().alias(name) for name in _COUNTED),
             exact_sum(event_weight * long).alias(CONFIDENCE),
             *(
                 [exact_sum(pl.when(is_act).then(event_weight * long)).alias(AFFINITY)]

@@ -1,6 +1,6 @@
 """Compute all feature tables, one bucket of users at a time, with two buckets in memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from features.bought_with import MIN_USERS, order_pairs, rank_order_pairs, sum_order_pairs
+from features.event_weights import NAMES_ONLY, EventRules, weigh_events
 from features.events import events_before, load_events
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
@@ -15,7 +16,7 @@ from features.item_partials import item_partials_from_pairs, sum_item_partials
 from features.item_prices import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
 from features.user_profile import user_profile_from_pairs
-from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID, PRICE
+from recsys.schema import ITEM_ID, PRICE
 
 
 def feature_tables(
@@ -24,7 +25,7 @@ def feature_tables(
     users: pl.LazyFrame,
     as_of: datetime,
     half_life_days: float,
-    weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+    rules: EventRules = NAMES_ONLY,
     n: int = 50,
     min_users: int = MIN_USERS,
 ) -> Iterator[dict[str, pl.LazyFrame]]:
@@ -35,13 +36,13 @@ def feature_tables(
     `item_features`.
 
     `buckets` has the events of at least one bucket of users. Two buckets are in memory: while the caller collects
-    or sinks the tables of one bucket, a thread prepares the next. Profiles take a price that is missing in the
-    catalogue from the events.
+    or sinks the tables of one bucket, a thread prepares the next. `rules` say what events weigh. Profiles take a
+    price that is missing in the catalogue from the events.
     """
     priced = _with_last_prices(items, buckets, as_of)
     pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
-    for number, bucket in enumerate(_prepare_buckets(buckets, as_of, half_life_days, weights)):
+    for number, bucket in enumerate(_prepare_buckets(buckets, as_of, half_life_days, rules)):
         pairs = _merge(pairs, bucket.order_pairs, sum_order_pairs)
         partials = _merge(partials, bucket.item_partials, sum_item_partials)
         name = f"bucket={number:02d}"
@@ -71,12 +72,12 @@ class _Bucket:
 
 
 def _prepare_buckets(
-    buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float, weights: Mapping[str, float]
+    buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float, rules: EventRules
 ) -> Iterator[_Bucket]:
     """Yield the buckets in order; each is prepared while the caller works on the previous one."""
 
     def prepare(bucket: pl.LazyFrame) -> _Bucket:
-        events = load_events(bucket, as_of)
+        events, weights = weigh_events(load_events(bucket, as_of), rules), rules.weights
         pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
         small = pl.collect_all([order_pairs(events), item_partials_from_pairs(pairs, events)], engine="streaming")
         # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.

@@ -34,8 +34,8 @@ _ORDERS: Final = (
         "spent",
         pl.Float64(),
         "currency",
-        "Sum of price * quantity over all purchases before refunds, where a missing quantity counts as 1; null if "
-        "no purchase has a price",
+        "Sum of price * quantity over all purchases, less what was returned, where a missing quantity counts as 1; "
+        "null if no purchase that was kept has a price",
         pl.when(_PRICED > 0).then(_SPENT),
     ),
     Feature(

@@ -6,6 +6,7 @@ import polars as pl
 
 from features.events import exact_sum
 from features.feature import Feature, columns
+from features.item_categories import category_paths
 from features.item_prices import PRICE_RANK
 from features.pairs import ACTS, AFFINITY, LIKED, PURCHASE_DAYS
 from recsys.schema import BRAND, CATEGORY, ITEM_ID, PURCHASE, USER_ID
@@ -26,7 +27,7 @@ _BRAND_CODE: Final = "brand_code"
 _TOTAL: Final = "total"
 _MINIMUM: Final = "minimum"
 
-_PATH_KEY: Final = pl.when(pl.col(CATEGORY).list.len() > 0).then(pl.col(CATEGORY).list.join(_PATH_SEPARATOR))
+_PATH_CODE: Final = pl.col(CATEGORY).list.join(_PATH_SEPARATOR).rank("dense").alias(_CATEGORY_CODE)
 
 
 def _variety(counts: pl.Expr) -> pl.Expr:
@@ -74,7 +75,8 @@ _CATEGORIES: Final = (
         "category_variety",
         pl.Float64(),
         "0..1",
-        "Like item_variety, over complete category paths; events of items without a category are ignored",
+        "Like item_variety, over complete category paths; an item counts for each of its paths, and events of "
+        "items without a category are ignored",
         _variety(_LIKED_COUNTS),
     ),
 )
@@ -85,7 +87,8 @@ _CATEGORY_TOPS: Final = (
         pl.List(pl.Struct({_PATH: pl.List(pl.String()), _SHARE: pl.Float64()})),
         "share",
         f"The {MAX_TOP} categories with the highest affinity at each level of the path, root first, each with its "
-        "share of the user's decayed weight at that level, best first; null if no category has a positive weight",
+        "share of the user's decayed weight at that level, best first; an item counts for each of its paths; null "
+        "if no category has a positive weight",
         pl.struct(_PATH, _SHARE).implode(),
     ),
 )
@@ -108,21 +111,21 @@ def user_tastes(pairs: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
     """Compute one row per user with an event other than an impression, from the rows of `user_item_pairs`."""
     active = pairs.filter(pl.col(ACTS) > 0).with_columns(pl.col(ITEM_ID).cast(pl.String))
     described = active.join(_encode_items(items), on=ITEM_ID, how="left")
-    categories = _sum_by(described, _CATEGORY_CODE)
+    paths = category_paths(items).select(ITEM_ID, CATEGORY, _PATH_CODE)
+    categories = _sum_by(active.join(paths.select(ITEM_ID, _CATEGORY_CODE), on=ITEM_ID), _CATEGORY_CODE)
     return (
         described.group_by(USER_ID)
         .agg(columns(_ITEMS))
         .join(categories.group_by(USER_ID).agg(columns(_CATEGORIES)), on=USER_ID, how="left")
-        .join(_top_categories(categories, items), on=USER_ID, how="left")
+        .join(_top_categories(categories, paths), on=USER_ID, how="left")
         .join(_top_brands(described, items), on=USER_ID, how="left")
     )
 
 
 def _encode_items(items: pl.LazyFrame) -> pl.LazyFrame:
-    """Encode categories and brands as integers in the order of their names, which are grouped and sorted faster."""
+    """Encode brands as integers in the order of their names, which are grouped and sorted faster."""
     return items.select(
         ITEM_ID,
-        _PATH_KEY.rank("dense").alias(_CATEGORY_CODE),
         pl.col(BRAND).rank("dense").alias(_BRAND_CODE),
         PRICE_RANK.alias(_RANK),
     )
@@ -133,12 +136,10 @@ def _sum_by(pairs: pl.LazyFrame, key: str) -> pl.LazyFrame:
     return keyed.group_by(USER_ID, key).agg(pl.col(AFFINITY, LIKED).sum())
 
 
-def _top_categories(categories: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+def _top_categories(categories: pl.LazyFrame, paths: pl.LazyFrame) -> pl.LazyFrame:
     path = pl.col(CATEGORY)
     nodes = (
-        items.select(CATEGORY, _PATH_KEY.rank("dense").alias(_CATEGORY_CODE))
-        .drop_nulls(_CATEGORY_CODE)
-        .unique(_CATEGORY_CODE)
+        paths.unique(_CATEGORY_CODE)
         .with_columns(pl.int_ranges(1, path.list.len() + 1).alias(_LEVEL))
         .explode(_LEVEL)
         .with_columns(path.list.head(_LEVEL).alias(_PATH))

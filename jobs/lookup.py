@@ -7,7 +7,7 @@ import polars as pl
 
 from jobs.lake.lake import Lake, open_lake
 from recsys.errors import StoreError
-from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
+from recsys.schema import CATEGORIES, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect, describe_server
 from recsys.store.keys import Keys
@@ -80,5 +80,5 @@ class ListLookup:
 
     @cached_property
     def _catalogue(self) -> pl.DataFrame:
-        path = pl.col(CATEGORY).list.join(f" {CATEGORY_SEPARATOR} ")
-        return self.lake.items().select(ITEM_ID, TITLE, path).collect()
+        path = pl.col(CATEGORIES).list.eval(pl.element().list.join(f" {CATEGORY_SEPARATOR} ")).list.join(", ")
+        return self.lake.items().select(ITEM_ID, TITLE, path.alias(CATEGORY)).collect()

@@ -1,4 +1,4 @@
-"""Column types and row rules of the tables of the lake: events, items, users, impressions, flags, labels."""
+"""Column types and row rules of the tables of the lake: events, facts, impressions, flags, labels."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,6 +12,8 @@ from recsys.schema import (
     EVENT,
     EVENT_ID,
     FINE,
+    GROUP_ID,
+    GUEST_ID,
     ID_PATTERN,
     ITEM_ID,
     LABEL,
@@ -74,13 +76,18 @@ class Events(dy.Schema):
 class Items(dy.Schema):
     """The catalogue, one row per item: `category` is a path, root first; `attributes` a JSON object.
 
+    `categories` are all paths of the item, of which `category` is the first.
+    Items with the same `group_id` are variants of one product.
+
     `recsys.availability` decides by `available` and `stock` whether an item can be sold. It is offered from
     `valid_from` on and before `valid_until`, both in UTC.
     """
 
     item_id = dy.String()
+    group_id = dy.String(nullable=True)
     title = dy.String(nullable=True)
     category = dy.List(dy.String(), nullable=True)
+    categories = dy.List(dy.List(dy.String()), nullable=True)
     brand = dy.String(nullable=True)
     price = dy.Float64(nullable=True, allow_nan=True, allow_inf=True)
     text = dy.String(nullable=True)
@@ -92,6 +99,7 @@ class Items(dy.Schema):
     attributes = dy.String(nullable=True)
 
     item_id_is_an_id = _id_rule(ITEM_ID)
+    group_id_is_an_id = _id_rule(GROUP_ID)
     price_is_an_amount = _amount_rule(PRICE)
     stock_is_an_amount = _amount_rule(STOCK)
 
@@ -107,6 +115,17 @@ class Users(dy.Schema):
     user_id = dy.String()
     attributes = dy.String(nullable=True)
 
+    user_id_is_an_id = _id_rule(USER_ID)
+
+
+class Identities(dy.Schema):
+    """Guests who turned out to be users, one row per guest: `timestamp` is the log-in, in UTC."""
+
+    guest_id = dy.String()
+    user_id = dy.String()
+    timestamp = dy.Datetime(time_unit="us", time_zone="UTC")
+
+    guest_id_is_an_id = _id_rule(GUEST_ID)
     user_id_is_an_id = _id_rule(USER_ID)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from recsys.schema import IP, USER_AGENT, USER_ID
+from recsys.schema import GUEST_ID, IP, USER_AGENT, USER_ID
 
 LENGTH: Final = 32
 CHECK_LENGTH: Final = 16
@@ -31,8 +31,9 @@ def pseudonymize(column: pl.Series, key: str) -> pl.Series:
 def pseudonymize_users(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     """Replace user ids by pseudonyms in a table, and remove IP addresses and browsers."""
     hidden = [pl.lit(None, rows.schema[name]).alias(name) for name in (IP, USER_AGENT) if name in rows.columns]
-    if USER_ID in rows.columns:
-        hidden.append(pl.lit(pseudonymize(rows[USER_ID], key)).alias(USER_ID))
+    hidden += [
+        pl.lit(pseudonymize(rows[name], key)).alias(name) for name in (USER_ID, GUEST_ID) if name in rows.columns
+    ]
     return rows.with_columns(hidden)
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 EVENT_ID: Final = "event_id"
 USER_ID: Final = "user_id"
+GUEST_ID: Final = "guest_id"
 ITEM_ID: Final = "item_id"
 EVENT: Final = "event"
 TIMESTAMP: Final = "timestamp"
@@ -20,8 +21,10 @@ SESSION_ID: Final = "session_id"
 IP: Final = "ip"
 USER_AGENT: Final = "user_agent"
 
+GROUP_ID: Final = "group_id"
 TITLE: Final = "title"
 CATEGORY: Final = "category"
+CATEGORIES: Final = "categories"
 BRAND: Final = "brand"
 TEXT: Final = "text"
 AVAILABLE: Final = "available"
@@ -54,6 +57,7 @@ CART: Final = "cart"
 RATING: Final = "rating"
 PURCHASE: Final = "purchase"
 REFUND: Final = "refund"
+RETURNED_PURCHASE: Final = "returned purchase"  # of which no unit is left; not a name that settings give
 
 # Columns of the features that models and reports read.
 CONFIDENCE: Final = "confidence"
@@ -76,6 +80,9 @@ DEFAULT_WEIGHTS: Final = {
     PURCHASE: 5.0,
     REFUND: -5.0,
 }
+
+DEFAULT_DISLIKE_WEIGHT: Final = -3.0
+"""Weight of an event by which a user dislikes an item, where settings give none."""
 
 MAX_ID_LENGTH: Final = 128
 ID_PATTERN: Final = rf"^[^\s\p{{C}}]{{1,{MAX_ID_LENGTH}}}$"
@@ -102,8 +109,10 @@ EVENT_DTYPES: Final[Mapping[str, pl.DataType]] = {
 """Columns of events and their types; `recsys.contract` adds the rules of rows to these tables."""
 ITEM_DTYPES: Final[Mapping[str, pl.DataType]] = {
     ITEM_ID: pl.String(),
+    GROUP_ID: pl.String(),
     TITLE: pl.String(),
     CATEGORY: pl.List(pl.String()),
+    CATEGORIES: pl.List(pl.List(pl.String())),
     BRAND: pl.String(),
     PRICE: pl.Float64(),
     TEXT: pl.String(),
@@ -120,6 +129,12 @@ ONLINE_CHANGE_DTYPES: Final[Mapping[str, pl.DataType]] = {
 }
 """The time of the last change of each item that was made online and archived."""
 USER_DTYPES: Final[Mapping[str, pl.DataType]] = {USER_ID: pl.String(), ATTRIBUTES: pl.String()}
+IDENTITY_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    GUEST_ID: pl.String(),
+    USER_ID: pl.String(),
+    TIMESTAMP: TIMESTAMP_DTYPE,
+}
+"""The user whom each guest turned out to be, and when."""
 IMPRESSION_DTYPES: Final[Mapping[str, pl.DataType]] = {
     REQUEST_ID: pl.String(),
     USER_ID: pl.String(),

@@ -4,14 +4,16 @@ The parser, the OpenAPI document, the engine and the error texts use the fields 
 the client's arguments with them.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, Struct
 
-from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID, is_id
+from recsys.schema import CATEGORY_SEPARATOR, ITEM_ID, MAX_ID_LENGTH, USER_ID, is_id
 from serving.api import DEFAULT_N, MAX_EXCLUDED, MAX_N, MAX_OFFSET, MAX_RANKED, MAX_USERS, Context
 
 GUEST: Final = "guest:"
@@ -23,6 +25,9 @@ MAX_SHOWN_LENGTH: Final = 200
 REDACTED: Final = "(not shown)"
 """An invalid value that an answer does not repeat."""
 MAX_UNIX_MS: Final = 1 << 53
+MAX_FILTER_VALUES: Final = 100
+"""Values of one condition on items."""
+COMPARISON: Final = re.compile(r"(>=|<=|>|<)?\s*(.*)", re.DOTALL)
 
 _ID: Final = "characters in percent-encoded UTF-8, none white space or a control character"
 _SESSION_ID: Final = f"1 to {MAX_SESSION_ID_LENGTH} {_ID}"
@@ -64,6 +69,40 @@ class Cursor(Struct, frozen=True):
         return cls(version, at, place, shown)
 
 
+class AttributeCondition(Struct, frozen=True):
+    """A condition on an attribute of items: a value, or a comparison with a number."""
+
+    name: str
+    text: str
+    """What stands after the colon."""
+    number: float | None = None
+    """The number that the text is, or that stands after the comparison; None if there is none."""
+    comparison: str | None = None
+    """>=, <=, > or <."""
+
+    def __str__(self) -> str:
+        """Return the condition as in a request."""
+        return f"{self.name}:{self.text}"
+
+    @classmethod
+    def decode(cls, encoded: str) -> "AttributeCondition":
+        """Read a condition such as color:red or volume:>=0.5; raises `ValueError`."""
+        name, _, text = (part.strip() for part in encoded.partition(":"))
+        if not name or not text or len(encoded) > MAX_TEXT_LENGTH:
+            raise ValueError(encoded)
+        comparison, rest = COMPARISON.fullmatch(text).groups()  # type: ignore[union-attr] # matches any text
+        number = _read_finite(rest)
+        return cls(name, text, number, None if number is None else comparison)
+
+
+def _read_finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
 def _meta(description: str, expected: str, minimum: float | None = None, maximum: float | None = None) -> Meta:
     return Meta(ge=minimum, le=maximum, description=description, extra={"expected": expected})
 
@@ -72,19 +111,38 @@ def _text_meta(description: str, expected: str, max_length: int = MAX_TEXT_LENGT
     return Meta(min_length=1, max_length=max_length, description=description, extra={"expected": expected})
 
 
+def _list_meta(description: str, expected: str) -> Meta:
+    extra = {"expected": f"{expected}; at most {MAX_FILTER_VALUES} of them"}
+    return Meta(max_length=MAX_FILTER_VALUES, description=description, extra=extra)
+
+
 _COUNT: Final = f"a whole number from 1 to {MAX_N}"
 _PRICE: Final = "a number not below 0"
 
 Count = Annotated[int, _meta(f"Maximum number of entries: {_COUNT}", _COUNT, 1, MAX_N)]
 Offset = Annotated[int, _meta("Number of entries to skip", f"a whole number from 0 to {MAX_OFFSET}", 0, MAX_OFFSET)]
-Category = Annotated[
-    str,
-    _text_meta(
-        "Only items of this category path, or of a path below it",
+FilterText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
+Categories = Annotated[
+    tuple[FilterText, ...],
+    _list_meta(
+        "Only items with a category path that is this one or below it; of several paths, one is enough",
         f"a category path as in GROCERY>CHEESE, of at most {MAX_TEXT_LENGTH} characters",
     ),
 ]
-Brand = Annotated[str, _text_meta("Only items of this brand", f"a brand of at most {MAX_TEXT_LENGTH} characters")]
+Brands = Annotated[
+    tuple[FilterText, ...],
+    _list_meta(
+        "Only items of this brand, or of one of these brands", f"a brand of at most {MAX_TEXT_LENGTH} characters"
+    ),
+]
+Attributes = Annotated[
+    tuple[FilterText, ...],
+    _list_meta(
+        "Only items with this value of an attribute, as in color:red or volume:>=0.5; of several values of one "
+        "attribute, one is enough, comparisons hold together, and different attributes hold together",
+        "name:value, as in color:red or volume:>=0.5",
+    ),
+]
 PriceMin = Annotated[float, _meta("Only items of this price or more", _PRICE, 0)]
 PriceMax = Annotated[float, _meta("Only items of this price or less", _PRICE, 0)]
 Exclude = Annotated[
@@ -122,31 +180,42 @@ Debug = Annotated[int, _meta("1 adds every stage of the request; needs the scope
 class ItemFilter:
     """Conditions that all items of an answer meet; None means no condition."""
 
-    category: str | None = None
-    brand: str | None = None
+    categories: tuple[str, ...] = ()
+    """Category paths, of which an item has one, or one below it; with none, any item passes."""
+    brands: tuple[str, ...] = ()
     price_min: float | None = None
     price_max: float | None = None
+    attributes: tuple[AttributeCondition, ...] = ()
 
 
 NO_FILTER: Final = ItemFilter()
 
 
-class ListOptions(Struct, frozen=True, kw_only=True):
+class ItemConditions(Struct, frozen=True, kw_only=True):
+    """Conditions on the items of a list."""
+
+    category: Categories = ()
+    brand: Brands = ()
+    price_min: PriceMin | None = None
+    price_max: PriceMax | None = None
+    attribute: Attributes = ()
+
+    def build_item_filter(self) -> ItemFilter:
+        """Return the conditions as a filter; `NO_FILTER` if there are none. Raises `InvalidValueError`."""
+        has_prices = self.price_min is not None or self.price_max is not None
+        if not (self.category or self.brand or has_prices or self.attribute):
+            return NO_FILTER
+        categories = tuple(dict.fromkeys(map(_plain_path, self.category)))
+        attributes = tuple(map(_read_condition, self.attribute))
+        return ItemFilter(categories, self.brand, self.price_min, self.price_max, attributes)
+
+
+class ListOptions(ItemConditions, frozen=True, kw_only=True):
     """Options that select the items of a list."""
 
     n: Count = DEFAULT_N
     offset: Offset = 0
-    category: Category | None = None
-    brand: Brand | None = None
-    price_min: PriceMin | None = None
-    price_max: PriceMax | None = None
     exclude: Exclude = frozenset()
-
-    def build_item_filter(self) -> ItemFilter:
-        """Return the conditions on category, brand and price; `NO_FILTER` if there are none."""
-        if self.category is None and self.brand is None and self.price_min is None and self.price_max is None:
-            return NO_FILTER
-        return ItemFilter(self.category, self.brand, self.price_min, self.price_max)
 
 
 class ListRequest(ListOptions, frozen=True):
@@ -183,6 +252,18 @@ EXPECTED: Final = {name: (meta.extra or {})["expected"] for name, _, meta in ann
     "body": "the JSON object that the schema describes",
 }
 """Field -> the value that an error message says is expected."""
+
+
+def _plain_path(path: str) -> str:
+    """Return a category path without white space around its levels, as the catalogue has it."""
+    return CATEGORY_SEPARATOR.join(level.strip() for level in path.split(CATEGORY_SEPARATOR))
+
+
+def _read_condition(encoded: str) -> AttributeCondition:
+    try:
+        return AttributeCondition.decode(encoded)
+    except ValueError:
+        raise InvalidValueError("attribute", encoded) from None
 
 
 def guest_user_id(session_id: str) -> str:

@@ -40,6 +40,7 @@ GROUPS = {
     "tests/jobs/ingest/test_databases.py": "databases",
     "tests/jobs/ingest/test_queries.py": "databases",
     "tests/jobs/ingest/test_watermark.py": "databases",
+    "tests/jobs/mapping_inference/test_databases.py": "databases",
 }
 """Modules that share an expensive fixture of the session."""
 

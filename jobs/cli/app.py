@@ -12,6 +12,7 @@ from recsys.errors import RecsysError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "Run everything on a year of a grocer's purchases, and show one customer buying something."),
+    "init": ("init", "Look at files or a database, and write the recsys.toml that reads them."),
     "ingest": ("ingest", "Read files and queries into the lake; invalid rows are quarantined."),
     "check": ("check", "Check settings, sources, the first rows of each table, databases and Redis."),
     "quarantine": ("quarantine", "List and show the rows that broke a rule, and read them again."),
@@ -66,17 +67,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Recommendations for a shop: from events to top-N lists in Redis.\n\n"
-    "Start with `recsys demo`. With your own data: write recsys.toml, then run `recsys nightly SOURCE…`.",
+    "Start with `recsys demo`. With your own data: `recsys init SOURCE…`, `recsys check`, `recsys nightly`.",
 )
 
 
 @app.callback()
 def read_settings(context: typer.Context, config: Config = None) -> None:
-    """Read the settings for all commands."""
+    """Read the settings for all commands, except the one that writes them, which gets the name of the file."""
     from recsys.logs import configure_logging
     from recsys.settings import load_settings, settings_file
 
-    settings = load_settings(config or settings_file())
+    file = config or settings_file()
+    if context.invoked_subcommand == "init":
+        context.obj = file
+        return
+    settings = load_settings(file)
     configure_logging(settings.log_format)
     context.obj = settings
 

@@ -5,9 +5,11 @@ from rich.markup import escape
 from jobs.cli.render import console, make_table
 from jobs.description.description import LATEST_DAYS, LakeDescription
 from jobs.description.findings import find_unusual, has_times
+from jobs.lake.attributes import MAX_VALUES
 from recsys.evaluation.report.formatting import count_noun, format_percent
 
 BARS = "▁▂▃▄▅▆▇█"
+MAX_ATTRIBUTES = 30
 
 
 def print_description(lake: LakeDescription) -> None:
@@ -17,6 +19,7 @@ def print_description(lake: LakeDescription) -> None:
         _print_types(lake)
         _print_hours(lake)
     _print_joins(lake)
+    _print_attributes(lake)
     _print_sources(lake)
     findings = find_unusual(lake)
     console.print("To check:" if findings else "Nothing is unusual.")
@@ -59,6 +62,26 @@ def _print_joins(lake: LakeDescription) -> None:
     console.print(table)
     share = _share(joins.items_with_price, joins.items_in_catalogue)
     console.print(f"Items of the catalogue with a price: {joins.items_with_price:,} ({share})")
+    if joins.groups:
+        variants, groups = count_noun(joins.variants, "variant"), count_noun(joins.groups, "group")
+        console.print(f"Items of the catalogue in groups: {variants} of {groups}")
+
+
+def _print_attributes(lake: LakeDescription) -> None:
+    if not lake.attributes:
+        return
+    table = make_table(
+        "Attributes of items", "attribute", "type", "most frequent values", right=("items", "values")
+    )
+    for attribute in lake.attributes[:MAX_ATTRIBUTES]:
+        top = ", ".join(f"{value} ({items:,})" for value, items in attribute.top_values)
+        values = f"{attribute.values:,}" if attribute.values <= MAX_VALUES else f"over {MAX_VALUES:,}"
+        share = _share(attribute.items, lake.joins.items_in_catalogue)
+        table.add_row(escape(attribute.name), attribute.type, escape(top), share, values)
+    console.print(table)
+    hidden = len(lake.attributes) - MAX_ATTRIBUTES
+    if hidden > 0:
+        console.print(f"{count_noun(hidden, 'attribute')} more: --json prints all")
 
 
 def _print_sources(lake: LakeDescription) -> None:

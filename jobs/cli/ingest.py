@@ -219,6 +219,7 @@ def print_archived(archived: ArchiveResult) -> None:
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
         f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "
         f"{archived.items:,} items changed, {archived.flags:,} flags, {archived.labels:,} labels, "
+        f"{archived.identities:,} log-ins, "
         f"{archived.invalid:,} quarantined",
         soft_wrap=True,
     )

@@ -8,9 +8,10 @@ import polars as pl
 from jobs.description.holes import DaySpan, LowDay, empty_spans, low_days
 from jobs.ingest.source_records import count_sources
 from jobs.ingest.validation import read_quarantine
+from jobs.lake.attributes import Attribute, find_attributes
 from jobs.lake.lake import Lake
 from recsys.data.quality import QuarantineCounts, SourceCounts
-from recsys.schema import EVENT, EVENTS, ITEM_ID, PRICE, TIMESTAMP, USER_ID
+from recsys.schema import ATTRIBUTES, EVENT, EVENTS, GROUP_ID, ITEM_ID, PRICE, TIMESTAMP, USER_ID
 from recsys.settings import Sources
 
 LATEST_DAYS = 30
@@ -67,6 +68,9 @@ class JoinCounts:
     items_in_both: int
     items_with_price: int
     """Items of the catalogue with a price."""
+    variants: int = 0
+    """Items of the catalogue in a group."""
+    groups: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class LakeDescription:
     quarantine: QuarantineCounts
     events_per_day: tuple[tuple[date, int], ...]
     """Days in order; days without events are missing."""
+    attributes: tuple[Attribute, ...] = ()
+    """Attributes of the items of the catalogue, those of the most items first."""
 
     def total(self, column: str) -> int:
         """Return a sum over the types: of `with_price`, `in_catalogue` or `at_midnight`."""
@@ -120,8 +126,9 @@ def describe_lake(lake: Lake, sources: Sources) -> LakeDescription:
     bucket, of each item, and of each hour.
     """
     counts = _count_events(lake, sources)
-    catalogue = lake.items().select(ITEM_ID, pl.col(PRICE).is_not_null().alias(WITH_PRICE)).collect()
-    items = counts.items.with_columns(pl.col(ITEM_ID).is_in(catalogue[ITEM_ID].implode()).alias(IN_CATALOGUE))
+    catalogue = lake.items().select(ITEM_ID, GROUP_ID, pl.col(PRICE).is_not_null().alias(WITH_PRICE)).collect()
+    known = pl.concat([catalogue[ITEM_ID], catalogue[GROUP_ID].drop_nulls().rename(ITEM_ID)])
+    items = counts.items.with_columns(pl.col(ITEM_ID).is_in(known.implode()).alias(IN_CATALOGUE))
     per_day = counts.times.group_by(DAY).agg(pl.col(EVENTS).sum()).sort(DAY)
     events_per_day: tuple[tuple[date, int], ...] = tuple(per_day.rows())
     first, last = (events_per_day[0][0], events_per_day[-1][0]) if events_per_day else (None, None)
@@ -140,6 +147,7 @@ def describe_lake(lake: Lake, sources: Sources) -> LakeDescription:
         sources=count_sources(lake),
         quarantine=read_quarantine(lake, first, last) if first and last else QuarantineCounts(),
         events_per_day=events_per_day,
+        attributes=find_attributes(lake.items().select(ATTRIBUTES).collect()[ATTRIBUTES]),
     )
 
 
@@ -221,6 +229,8 @@ def _joins(lake: Lake, counts: _Counts, items: pl.DataFrame, catalogue: pl.DataF
         items_in_catalogue=catalogue.height,
         items_in_both=items.filter(IN_CATALOGUE)[ITEM_ID].n_unique(),
         items_with_price=int(catalogue[WITH_PRICE].sum()),
+        variants=catalogue[GROUP_ID].count(),
+        groups=catalogue[GROUP_ID].drop_nulls().n_unique(),
     )
 
 

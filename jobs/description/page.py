@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from jobs.description.description import LATEST_DAYS, LakeDescription
 from jobs.description.findings import find_unusual, has_times
+from jobs.lake.attributes import MAX_VALUES
 from recsys.evaluation.report.data_plots import plot_events_per_day, plot_events_per_hour, plot_quarantine
 from recsys.evaluation.report.report import template_environment
 from recsys.files import atomic_write
@@ -20,7 +21,9 @@ def write_page(path: Path, lake: LakeDescription) -> None:
 def render_page(lake: LakeDescription) -> str:
     """Render the description as a page in the style of the report, without external resources."""
     template = template_environment("jobs.description").get_template("lake.html")
-    return template.render(lake=lake, findings=find_unusual(lake), latest_days=LATEST_DAYS, plots=_plots(lake))
+    return template.render(
+        lake=lake, findings=find_unusual(lake), latest_days=LATEST_DAYS, max_values=MAX_VALUES, plots=_plots(lake)
+    )
 
 
 def _plots(lake: LakeDescription) -> dict[str, Markup]:

@@ -130,7 +130,7 @@ class _Replay:
         acts = self._acts[user]
         oldest = acts[0] if len(acts) == acts.maxlen else None
         is_order = act.event in self._order_events
-        repeats_item = is_order and any((act.item_id, act.event) == other[1:] for other in acts)
+        repeats_item = is_order and any((act.item_id, act.event) == other[1:3] for other in acts)
         acts.append(act)
         # The dropped act may also be a line of an order whose other lines remain.
         drops_act = oldest is not None and (

@@ -10,7 +10,7 @@ from jobs.ingest.formats.numbers import Numbers, with_numbers
 from jobs.ingest.nested import PATH_IN_SQL, add_paths, is_path_into, quote_paths
 from jobs.ingest.times import join_date_and_time
 from recsys.errors import SettingsError, SourceError
-from recsys.schema import ATTRIBUTES, CATEGORY, TIMESTAMP_DTYPE
+from recsys.schema import ATTRIBUTES, CATEGORIES, CATEGORY, TIMESTAMP_DTYPE
 from recsys.settings import Table
 
 
@@ -76,7 +76,7 @@ def column_expression(
     if isinstance(mapped, str):
         return _column(mapped, name, rows, table, dispensable, numbers)
     columns = [_column(part, name, rows, table, dispensable, numbers) for part in mapped]
-    if name == CATEGORY:
+    if name in (CATEGORY, CATEGORIES):
         return pl.concat_list(column.cast(pl.String) for column in columns)
     if name == ATTRIBUTES:
         return pl.struct(column.alias(part) for column, part in zip(columns, mapped, strict=True))
@@ -85,7 +85,7 @@ def column_expression(
         return pl.lit(pl.select(join_date_and_time(pl.lit(date), date.dtype, pl.lit(time), time.dtype)).to_series())
     raise SettingsError(
         f"sources.tables.{table.name}.columns.{name} = {list(mapped)!r}: expected a column or an SQL expression; "
-        f"only {CATEGORY} and {ATTRIBUTES} take a list, and times take a date and a time"
+        f"only {CATEGORY}, {CATEGORIES} and {ATTRIBUTES} take a list, and times take a date and a time"
     )
 
 

@@ -10,17 +10,23 @@ from pathlib import Path, PurePath
 
 from jobs.ingest.formats.registry import EXPECTED, FORMATS, format_of
 from jobs.ingest.formats.zip_archive import SUFFIX
-from recsys.contract import Events, Items, Users
+from recsys.contract import Events, Identities, Items, Users
 from recsys.errors import SourceError
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, GUEST_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Kind, Sources, Table
 
-SCHEMAS: dict[Kind, type[Events] | type[Items] | type[Users]] = {
+SCHEMAS: dict[Kind, type[Events] | type[Items] | type[Users] | type[Identities]] = {
     "events": Events,
     "items": Items,
     "users": Users,
+    "identities": Identities,
 }
-REQUIRED = {"events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP), "items": (ITEM_ID,), "users": (USER_ID,)}
+REQUIRED = {
+    "events": (USER_ID, ITEM_ID, EVENT, TIMESTAMP),
+    "items": (ITEM_ID,),
+    "users": (USER_ID,),
+    "identities": (GUEST_ID, USER_ID, TIMESTAMP),
+}
 
 SUCCESS = "_SUCCESS"  # a program writes this file when all others in the directory are whole
 INCOMPLETE = ("*.part", "*.partial", "*.tmp", "*.crdownload", "*.download", "~$*", ".~lock*")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.ingest.column_readings import as_text
-from recsys.schema import EVENT, ITEM_ID, PURCHASE, USER_ID
+from recsys.schema import EVENT, GROUP_ID, ITEM_ID, PURCHASE, USER_ID
 from recsys.settings import Sources, Table
 
 INVISIBLE = (
@@ -82,13 +82,14 @@ class UnmatchedItems:
 def unmatched_items(
     events: pl.LazyFrame, items: pl.LazyFrame, event: str = PURCHASE, max_examples: int = MAX_EXAMPLES
 ) -> UnmatchedItems:
-    """Return the share of the items of purchases that `items` lacks, with examples.
+    """Return the share of the items of purchases that `items` lacks, with examples; a group is there by its id too.
 
     Two ids are written alike when they differ only in case, in leading zeros, in a trailing `.0`, or in white
     space, hyphens, dots and underscores.
     """
     bought = events.filter(pl.col(EVENT) == event).group_by(ITEM_ID).agg(pl.len().alias("events"))
-    catalogue = items.select(ITEM_ID).unique()
+    groups = items.select(pl.col(GROUP_ID).alias(ITEM_ID)).drop_nulls()
+    catalogue = pl.concat([items.select(ITEM_ID), groups]).unique()
     total = int(bought.select(pl.len()).collect().item())
     missing = bought.join(catalogue, on=ITEM_ID, how="anti").collect()
     if not missing.height:

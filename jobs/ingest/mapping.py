@@ -12,6 +12,13 @@ from jobs.ingest.amounts import check_separators, read_amounts, read_booleans
 from jobs.ingest.column_readings import ColumnReading, as_text
 from jobs.ingest.expressions import column_expression, filter_rows, mapped_texts, side_column
 from jobs.ingest.files import REQUIRED, SCHEMAS
+from jobs.ingest.formats.category_paths import (
+    check_category_separators,
+    count_several_paths,
+    join_paths,
+    read_paths,
+    unite_paths,
+)
 from jobs.ingest.formats.numbers import Numbers
 from jobs.ingest.ids import clean_ids
 from jobs.ingest.nested import LINE, add_nulls, add_paths, check_explode, explode_rows, storable_rows
@@ -22,6 +29,7 @@ from recsys.markup import MARKUP, plain_text
 from recsys.schema import (
     ATTRIBUTES,
     BRAND,
+    CATEGORIES,
     CATEGORY,
     CATEGORY_SEPARATOR,
     EVENT,
@@ -36,7 +44,7 @@ RULES = "rules"  # column: names of the rules that a row broke, separated by com
 ROW = "row"  # column: position of a row among the mapped rows
 SOURCE_ROW = "source_row"  # column: a rejected row in all columns and types of its source
 ID_SUFFIX = "_id"
-WRITTEN = (TITLE, BRAND, TEXT, CATEGORY)  # columns that may be written in HTML
+WRITTEN = (TITLE, BRAND, TEXT, CATEGORY, CATEGORIES)  # columns that may be written in HTML
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class MappingCounts:
     """Currency -> amounts with it, or rows if a column holds it."""
     markup: Mapping[str, int] = field(default_factory=dict[str, int])
     """Column -> texts in HTML, of which the plain text is kept."""
+    several_paths: int = 0
+    """Category cells that look like several paths, and are read as one."""
 
     def messages(self) -> list[str]:
         """Return a line for each kind of change, and one if amounts are in several currencies."""
@@ -67,6 +77,11 @@ class MappingCounts:
         lines += [f"{ids:,} values of {name} mean no id (null_ids)" for name, ids in self.null_ids.items()]
         lines += [f"{texts:,} values of {name} had HTML, which was removed" for name, texts in self.markup.items()]
         lines += [f"{times:,} times were read as {name}" for name, times in self.time_formats.items()]
+        if self.several_paths:
+            lines.append(
+                f"{self.several_paths:,} values of category look like several paths, as in A > B, C > D: "
+                "category_list_separator splits them"
+            )
         if len(self.currencies) > 1:
             amounts = ", ".join(f"{count:,} in {name}" for name, count in self.currencies.items())
             lines.append(f"amounts are in several currencies, and are not converted: {amounts}")
@@ -82,6 +97,7 @@ class MappingCounts:
             Counter(self.time_formats) + Counter(other.time_formats),
             Counter(self.currencies) + Counter(other.currencies),
             Counter(self.markup) + Counter(other.markup),
+            self.several_paths + other.several_paths,
         )
 
 
@@ -143,6 +159,7 @@ def check_table(table: Table) -> None:
     if missing:
         raise SettingsError(f"sources.tables.{table.name}.columns: {missing[0]!r} is missing")
     check_separators(table)
+    check_category_separators(table)
     check_explode(table)
     check_time_format(table)
 
@@ -210,6 +227,8 @@ def map_source(
     mapped = pl.DataFrame(columns)
     if table.kind == "events":
         mapped = mapped.with_columns(_event_ids(schema, wide))
+    elif table.kind == "items":
+        mapped = unite_paths(mapped)
     source_rows = kept.select(exploded.columns)
     return MappedRows(mapped, given, source_rows, _broken_rules(broken, mapped.height), counts, table)
 
@@ -236,6 +255,11 @@ def _read(
         ids, changed, nulls = clean_ids(name, values, table, sources)
         return ColumnReading(ids), MappingCounts(changed_ids=_count(name, changed), null_ids=_count(name, nulls))
     values, texts = _without_markup(values) if name in WRITTEN else (values, 0)
+    if name in (CATEGORY, CATEGORIES):
+        several = count_several_paths(values, table)
+        return ColumnReading(read_paths(name, values, table)), MappingCounts(
+            markup=_count(name, texts), several_paths=several
+        )
     converted = values.to_frame(name).select(_convert(name, values.dtype, expected, table))
     return ColumnReading(converted.to_series()), MappingCounts(markup=_count(name, texts))
 
@@ -255,19 +279,9 @@ def _convert(name: str, dtype: pl.DataType, expected: pl.DataType, table: Table)
     column = pl.col(name)
     if name == EVENT:
         return as_text(column, dtype).replace(table.events)
-    if name == CATEGORY:
-        return _as_path(column, dtype)
     if name == ATTRIBUTES and isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
     return as_text(column, dtype) if expected == pl.String else column
-
-
-def _as_path(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    levels = column if isinstance(dtype, pl.List) else column.cast(pl.String).str.split(CATEGORY_SEPARATOR)
-    named = levels.cast(pl.List(pl.String)).list.eval(
-        pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
-    )
-    return pl.when(named.list.len() > 0).then(named)
 
 
 def _with_day_order(table: Table, given: pl.DataFrame, schema: pl.Schema) -> Table:
@@ -321,6 +335,8 @@ def _count(name: str, number: int) -> dict[str, int]:
 
 def _text(column: pl.Series) -> pl.Series:
     """Return a column as text, lists joined by `CATEGORY_SEPARATOR`."""
+    if isinstance(column.dtype, pl.List) and isinstance(column.dtype.inner, pl.List):
+        return column.to_frame().select(join_paths(column.name)).to_series()
     if isinstance(column.dtype, pl.List):
         return column.cast(pl.List(pl.String)).list.join(CATEGORY_SEPARATOR)
     return column.struct.json_encode() if isinstance(column.dtype, pl.Struct) else column.cast(pl.String)

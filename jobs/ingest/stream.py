@@ -24,18 +24,19 @@ from jobs.ingest.stream_entries import (
     change_times,
     decode_entries,
     flag_rows,
+    identity_rows,
     impression_rows,
     label_rows,
     mapped_rows,
     unreadable_rows,
 )
 from jobs.ingest.validation import rejected_rows
-from jobs.lake.fact_tables import ONLINE, PRICES_FILE
+from jobs.lake.fact_tables import IDENTITIES, ONLINE, PRICES_FILE
 from jobs.lake.facts import last_values
 from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
-from recsys.contract import Items, Labels, events_schema, flags_schema, impressions_schema
+from recsys.contract import Identities, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
-from recsys.schema import CHANGED_ONLINE_AT, ITEM_ID
+from recsys.schema import CHANGED_ONLINE_AT, GUEST_ID, ITEM_ID
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
@@ -45,7 +46,15 @@ from recsys.store.event_stream import (
     read_entries,
     remove_entries,
 )
-from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD, Keys
+from recsys.store.keys import (
+    EVENT_FIELD,
+    FLAG_FIELD,
+    IDENTITY_FIELD,
+    IMPRESSIONS_FIELD,
+    ITEM_FIELD,
+    LABEL_FIELD,
+    Keys,
+)
 
 BLOCK_ENTRIES: Final = 10_000
 PART: Final = ONLINE  # prefix of the names of a block's files in directories shared with ingests
@@ -67,6 +76,8 @@ class ArchiveResult:
     """Flags raised online, including those in shadow mode."""
     labels: int = 0
     """Users labeled by analysts, counted once in each block."""
+    identities: int = 0
+    """Guests who logged in, counted once in each block."""
     invalid: int = 0
     """Rows that broke a rule, and entries that cannot be read."""
     entries: int = 0
@@ -132,7 +143,8 @@ class _Block:
             if first <= entry_sort_key("-".join(file.stem.split("-")[-2:])) <= last:
                 file.unlink()
         items = (f"facts/items/{ONLINE}.parquet", ONLINE_CHANGES_FILE, PRICES_FILE, "items.parquet")
-        tables = (*items, f"{LABELS}.parquet")
+        identities = (f"facts/{IDENTITIES}/{ONLINE}.parquet", f"{IDENTITIES}.parquet")
+        tables = (*items, *identities, f"{LABELS}.parquet")
         flush([*self.written, *(file for name in tables if (file := directory / name).exists())])
 
 
@@ -163,9 +175,17 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     invalid += block.quarantine(LABELS, rejected_rows(failure))
     labels = lake.upsert_labels(new_labels) if new_labels.height else 0
 
+    new_identities, failure = Identities.filter(identity_rows(rows[IDENTITY_FIELD]), cast=True)
+    invalid += block.quarantine(IDENTITIES, rejected_rows(failure))
+    identities = last_values(new_identities, GUEST_ID)
+    if identities.height:
+        lake.merge_online_identities(identities, datetime.now(UTC))
+
     block.finish()
     duplicates = events.height - added
-    return ArchiveResult(added, duplicates, shown.height, items, flags.height, labels, invalid, len(entries))
+    return ArchiveResult(
+        added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)
+    )
 
 
 def _write_items(rows: Sequence[msgspec.Struct], lake: Lake, sources: Sources) -> tuple[int, pl.DataFrame]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from jobs.ingest.mapping import map_rows
 from jobs.ingest.validation import RULES
-from recsys.contract import Events, Flags, Impressions, Items, Labels
+from recsys.contract import Events, Flags, Identities, Impressions, Items, Labels
 from recsys.schema import (
     CHANGED_ONLINE_AT,
     CONTEXT,
@@ -27,7 +27,7 @@ from recsys.schema import (
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry
 from recsys.store.item_changes import UPDATED_AT
-from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
+from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IDENTITY_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
 
 UNREADABLE: Final = "entry_is_readable"
 
@@ -106,6 +106,11 @@ def label_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
     return _frame(rows, JSON_SCHEMAS["labels"]).with_columns(_time(LABELED_AT))
 
 
+def identity_rows(rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Return identities of guests in the columns of `Identities`."""
+    return _frame(rows, JSON_SCHEMAS["identities"]).with_columns(_time(TIMESTAMP))
+
+
 def _time(name: str) -> pl.Expr:
     return pl.col(name).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
 
@@ -128,6 +133,7 @@ def _decoder(schema: pl.Schema) -> msgspec.json.Decoder[Any]:
         pl.Float64(): float,
         pl.Boolean(): bool,
         pl.List(pl.String): list[str],
+        pl.List(pl.List(pl.String)): list[list[str]],
     }
     fields = [(name, types[dtype] | None, None) for name, dtype in schema.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Row", fields))
@@ -138,6 +144,7 @@ JSON_SCHEMAS = {
     "items": _json_schema(Items),
     "flags": _json_schema(Flags),
     "labels": _json_schema(Labels),
+    "identities": _json_schema(Identities),
 }
 CHANGES = pl.Schema({**JSON_SCHEMAS["items"], UPDATED_AT: pl.String})
 ANSWER = pl.Schema(
@@ -158,6 +165,7 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     ITEM_FIELD: _decoder(CHANGES),
     FLAG_FIELD: _decoder(JSON_SCHEMAS["flags"]),
     LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
+    IDENTITY_FIELD: _decoder(JSON_SCHEMAS["identities"]),
 }
 EVENTS = Table("online", "events", columns={name: name for name in JSON_SCHEMAS["events"]}, time_zone="UTC")
 ITEMS = Table("online", "items", columns={name: name for name in JSON_SCHEMAS["items"]}, time_zone="UTC")

@@ -16,6 +16,7 @@ from recsys.settings import Table
 
 PER_SECOND: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
 EXCEL: Final = "excel"
+DATE_AND_MS: Final = "date_and_ms"
 DETECTED = (None, DAY_FIRST, MONTH_FIRST)
 ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -40,7 +41,7 @@ ZONE = r"(?i)^(.*\d)(?: ?([ap]m))? *\[?([a-z][a-z0-9_+-]*(?:/[a-z0-9_+-]+)*)\]?$
 
 def check_time_format(table: Table) -> None:
     """Raise `SettingsError` for a time format that can read no time."""
-    names = (*PER_SECOND, EXCEL, DAY_FIRST, MONTH_FIRST)
+    names = (*PER_SECOND, EXCEL, DATE_AND_MS, DAY_FIRST, MONTH_FIRST)
     if table.time_format is not None and table.time_format not in names and "%" not in table.time_format:
         raise SettingsError(
             f"sources.tables.{table.name}.time_format = {table.time_format!r}: expected one of {', '.join(names)}, "
@@ -149,6 +150,8 @@ def _readers(time_format: str | None, zone: str, dtype: pl.DataType) -> dict[str
         return {"": lambda rows: rows.select(_epoch(dtype, time_format)).to_series()}
     if time_format == EXCEL:
         return {"": lambda rows: _localized(rows, _excel(), zone)}
+    if time_format == DATE_AND_MS:
+        return {"": lambda rows: _localized(rows, _date_and_milliseconds(), zone)}
     epochs: dict[str, Reader] = {unit: _epoch_reader(unit, dtype) for unit in PER_SECOND}
     if dtype.is_numeric():
         return epochs
@@ -224,6 +227,13 @@ def _excel() -> pl.Expr:
     milliseconds = (days * (SECONDS_PER_DAY * 1000)).round().cast(pl.Int64, strict=False)
     is_day = days.is_between(1, 3_000_000)
     return pl.when(is_day).then(milliseconds * 1000 + EXCEL_START).cast(pl.Datetime("us"))
+
+
+def _date_and_milliseconds() -> pl.Expr:
+    """Return the local times of dates followed by milliseconds since their midnight: `2016-05-09 526309`."""
+    parts = pl.col("text").str.extract_groups(r"^(\d{4}-\d{2}-\d{2}) +(\d{1,12})(?:\.0*)?$").struct
+    day = parts.field("1").str.to_datetime("%Y-%m-%d", time_unit="us", strict=False)
+    return day + pl.duration(milliseconds=parts.field("2").cast(pl.Int64, strict=False))
 
 
 def _fits_other_unit(values: pl.Series, time_format: str | None) -> pl.Series | None:

@@ -11,6 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from jobs.ingest.files import SCHEMAS
+from jobs.ingest.formats.category_paths import join_paths
 from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
 from jobs.ingest.formats.fill_down import fill_down
 from jobs.ingest.mapping import ROW, RULES, SOURCE_ROW, MappingCounts, map_source
@@ -228,6 +229,8 @@ def _quarantined_rows(rejected: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFr
 
 
 def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.List):
+        return join_paths(name)
     if isinstance(dtype, pl.List):
         return pl.col(name).cast(pl.List(pl.String)).list.join(">").alias(name)
     return pl.col(name).cast(pl.String)

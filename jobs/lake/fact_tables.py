@@ -23,9 +23,14 @@ from jobs.lake.facts import (
     write_facts,
 )
 from jobs.lake.prices import add_prices, read_prices, without_ingest, write_prices
-from recsys.schema import AVAILABLE, ITEM_DTYPES, ITEM_ID, USER_DTYPES, USER_ID
+from recsys.schema import AVAILABLE, GUEST_ID, IDENTITY_DTYPES, ITEM_DTYPES, ITEM_ID, USER_DTYPES, USER_ID
 
-FACT_TABLES: Final = {"items": (ITEM_DTYPES, ITEM_ID), "users": (USER_DTYPES, USER_ID)}
+IDENTITIES: Final = "identities"
+FACT_TABLES: Final = {
+    "items": (ITEM_DTYPES, ITEM_ID),
+    "users": (USER_DTYPES, USER_ID),
+    IDENTITIES: (IDENTITY_DTYPES, GUEST_ID),
+}
 ONLINE: Final = "online"  # source of the events, and table of the facts, that were received online
 PRICES_FILE: Final = "facts/prices.parquet"
 
@@ -72,9 +77,9 @@ def write_table_facts(
     return is_changed
 
 
-def write_online_facts(directory: Path, items: pl.DataFrame, when: datetime, ingest: int) -> None:
-    """Take the non-null values of items changed online at a time after an ingest, one row for each item."""
-    write_table_facts(directory, "items", ONLINE, items, when, ingest, CHANGES_PER_INGEST - 1)
+def write_online_facts(directory: Path, kind: str, given: pl.DataFrame, when: datetime, ingest: int) -> None:
+    """Take the non-null values that were given online at a time after an ingest, one row for each item or guest."""
+    write_table_facts(directory, kind, ONLINE, given, when, ingest, CHANGES_PER_INGEST - 1)
 
 
 def read_fact_tables(directory: Path, kind: str) -> dict[str, pl.DataFrame]:

@@ -13,10 +13,11 @@ import polars as pl
 
 from jobs.lake.state_files import read_state
 from recsys.files import atomic_write
-from recsys.schema import AVAILABLE
+from recsys.schema import AVAILABLE, CATEGORIES, CATEGORY
 
 CHANGE_SUFFIX: Final = "_change"
 GIVEN_BY_SUFFIX: Final = "_given_by"
+PATH_SEPARATOR: Final = "\x1f"  # does not occur in names of categories
 CHANGES_PER_INGEST: Final = 10_000  # sources of one ingest whose changes can be put in order
 
 
@@ -37,13 +38,28 @@ def fact_dtypes(dtypes: Mapping[str, pl.DataType], key: str) -> dict[str, pl.Dat
 
 
 def first_values(rows: pl.LazyFrame | pl.DataFrame, key: str) -> pl.DataFrame:
-    """Return one row for each key, with the first non-null value of each column, as exports of variants need it."""
-    return _one_row(rows, key, pl.all().drop_nulls().first())
+    """Return one row for each key, with the first non-null value of each column, as exports of variants need it.
+
+    The category paths of all rows of an item are united, as in exports with a row for each of its categories.
+    """
+    united = _one_row(rows, key, pl.exclude(CATEGORIES).drop_nulls().first(), _all_paths())
+    return united if CATEGORIES not in united.columns else united.with_columns(with_all_categories())
 
 
 def last_values(rows: pl.LazyFrame | pl.DataFrame, key: str) -> pl.DataFrame:
     """Return one row for each key, with the last non-null value of each column, as logs of changes need it."""
     return _one_row(rows, key, pl.all().drop_nulls().last())
+
+
+def with_all_categories() -> list[pl.Expr]:
+    """Return `category` and `categories` such that each says what the other does: the first path, and all of them.
+
+    `categories` counts where both are given; facts of earlier versions have `category` only.
+    """
+    return [
+        pl.coalesce(pl.col(CATEGORIES).list.first(), CATEGORY).alias(CATEGORY),
+        pl.coalesce(CATEGORIES, _only_path()).alias(CATEGORIES),
+    ]
 
 
 def merge_facts(
@@ -139,6 +155,13 @@ def restore_facts(facts: pl.DataFrame, before: pl.DataFrame, key: str, changes: 
     return rows.filter(was_known | has_facts).sort(key)
 
 
+def leave_out(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
+    """Return the rows whose key is not excluded, in their order."""
+    if excluded is None:
+        return rows
+    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
+
+
 def read_facts(file: Path, dtypes: Mapping[str, pl.DataType], key: str) -> pl.DataFrame:
     """Read a table's facts; empty where there is no file."""
     schema = fact_dtypes(dtypes, key)
@@ -155,9 +178,22 @@ def write_facts(file: Path, facts: pl.DataFrame) -> None:
         facts.write_parquet(temporary)
 
 
-def _one_row(rows: pl.LazyFrame | pl.DataFrame, key: str, value: pl.Expr) -> pl.DataFrame:
+def _one_row(rows: pl.LazyFrame | pl.DataFrame, key: str, *values: pl.Expr) -> pl.DataFrame:
     frame = rows.lazy()
-    return frame.group_by(key, maintain_order=True).agg(value).select(frame.collect_schema().names()).collect()
+    return frame.group_by(key, maintain_order=True).agg(values).select(frame.collect_schema().names()).collect()
+
+
+def _all_paths() -> pl.Expr:
+    """Return the different paths of all rows of a group, null where there is none."""
+    paths = pl.col(f"^{CATEGORIES}$").explode().drop_nulls().unique(maintain_order=True)
+    return pl.when(paths.len() > 0).then(paths.implode())
+
+
+def _only_path() -> pl.Expr:
+    """Return `category` as a list of one path, null where it is null or empty."""
+    path = pl.col(CATEGORY).list.join(PATH_SEPARATOR)
+    paths = pl.concat_list(path).list.eval(pl.element().str.split(PATH_SEPARATOR))
+    return pl.when(pl.col(CATEGORY).list.len() > 0).then(paths)
 
 
 def _keys(tables: Iterable[pl.DataFrame], dtypes: Mapping[str, pl.DataType], key: str) -> pl.DataFrame:

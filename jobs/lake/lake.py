@@ -2,7 +2,7 @@
 
     events/bucket=BB/date=YYYY-MM-DD/events.parquet       events with the source and the ingest of each row
     facts/KIND/TABLE.parquet                              what each table says of items and users
-    items.parquet, users.parquet                          the united facts of all tables
+    items.parquet, users.parquet, identities.parquet      the united facts of all tables
     facts/prices.parquet                                  what each item cost, and since when
     facts/online_changes.parquet                          the time of the last online change of each item
     labels.parquet                                        analysts' labels
@@ -18,8 +18,6 @@ A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, i
 """
 
 import fcntl
-import os
-import re
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping
@@ -31,10 +29,12 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from jobs.lake.event_partitions import IS_CURRENT, NEW, IngestOfEvents
-from jobs.lake.event_writer import DATE, Days, WrittenEvents, partition_files, scan_files, undo_events, write_events
+from jobs.lake.event_partitions import NEW, IngestOfEvents
+from jobs.lake.event_reader import read_events
+from jobs.lake.event_writer import DATE, Days, WrittenEvents, scan_files, undo_events, write_events
 from jobs.lake.fact_tables import (
     FACT_TABLES,
+    IDENTITIES,
     ONLINE,
     PRICES_FILE,
     last_changes,
@@ -43,33 +43,32 @@ from jobs.lake.fact_tables import (
     write_online_facts,
     write_table_facts,
 )
-from jobs.lake.facts import write_facts
-from jobs.lake.prices import prices_at, read_prices
+from jobs.lake.facts import leave_out, with_all_categories, write_facts
+from jobs.lake.identities import resolve_identities
+from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
+from jobs.lake.prices import read_prices, with_prices_at
+from jobs.lake.pseudonym_key import check_pseudonym_key, store_pseudonym_key
+from jobs.lake.state_files import system_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
-from recsys.pseudonyms import key_check, pseudonym
+from recsys.pseudonyms import pseudonym
 from recsys.schema import (
     CHANGED_ONLINE_AT,
-    EVENT_DTYPES,
     FLAG_DTYPES,
     IMPRESSION_DTYPES,
-    ITEM_DTYPES,
     ITEM_ID,
     LABEL_DTYPES,
     ONLINE_CHANGE_DTYPES,
-    PRICE,
     SOURCE,
     TIMESTAMP,
     USER_ID,
 )
 from recsys.settings import Settings
-from recsys.settings.types import REDACTED
 
 log = structlog.get_logger(__name__)
 
 BUCKETS_FILE = "buckets.json"
-PSEUDONYMS_FILE = "pseudonyms.json"
 IMPRESSIONS = "impressions"
 FLAGS = "flags"
 LABELS = "labels"
@@ -90,6 +89,10 @@ class Lake:
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
     """Items that `events` and `items` leave out."""
+    identities: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+    """Guest and user: guests whose events `events` returns as those of the users that they turned out to be."""
+    group_items: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+    """The item that stands for each variant in `events` and `items`, found by `by_group`; None keeps variants."""
     original: Path | None = None
     """Directory of the lake that this one is a temporary copy of."""
 
@@ -108,8 +111,7 @@ class Lake:
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.check_pseudonyms()
-            if self.pseudonym_key is not None:
-                write_json(self.directory / PSEUDONYMS_FILE, key_check(self.pseudonym_key))
+            store_pseudonym_key(self.directory, self.pseudonym_key)
             remove_partial(self.directory)
             if not has_present_layout(self.directory):
                 upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
@@ -118,20 +120,11 @@ class Lake:
                 try:
                     yield Path(scratch)
                 except pl.exceptions.PolarsError as error:
-                    raise _system_error(error, self.directory) or error from None
+                    raise system_error(error, self.directory) or error from None
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
-        file = self.directory / PSEUDONYMS_FILE
-        stored = read_json(file) if file.exists() else None
-        expected = None if self.pseudonym_key is None else key_check(self.pseudonym_key)
-        if stored == expected or (stored is None and not any(self.directory.glob("[!.]*"))):
-            return
-        origin = "without pseudonyms" if stored is None else f"with {'another key' if expected else 'pseudonyms'}"
-        raise SettingsError(
-            f"pseudonym_key = {REDACTED if expected else None}: {self.directory} was created {origin}, which must "
-            "not be mixed; ingest into another directory"
-        )
+        check_pseudonym_key(self.directory, self.pseudonym_key)
 
     def stored_id(self, user_id: str) -> str:
         """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""
@@ -145,13 +138,25 @@ class Lake:
         """Return the same lake without these items and their events."""
         return replace(self, excluded_items=items)
 
+    def by_group(self) -> "Lake":
+        """Return the same lake with one item in place of all variants of a group; without groups, an equal lake."""
+        return replace(self, group_items=find_group_items(self.by_item().items()))
+
+    def by_item(self) -> "Lake":
+        """Return the same lake with its variants."""
+        return replace(self, group_items=None)
+
+    def joining_guests(self, moment: datetime) -> "Lake":
+        """Return the same lake with the events of guests as those of the users whom they were known as by then."""
+        known = resolve_identities(self._table(IDENTITIES).collect(), moment)
+        return replace(self, identities=None if known.is_empty() else known)
+
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
         """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
-        files = partition_files(self.directory / "events", bucket, since.date() if since else None)
-        if not files:
-            return pl.LazyFrame(schema=EVENT_DTYPES)
-        events = scan_files(files).filter(IS_CURRENT).select(*EVENT_DTYPES)
-        return _without(_without(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        day = since.date() if since else None
+        events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
+        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:
         """Return the number of events."""
@@ -160,14 +165,15 @@ class Lake:
     def items(self, at: datetime | None = None) -> pl.LazyFrame:
         """Return the catalogue, in the columns of `ITEM_DTYPES`; with `at`, at the prices of that time.
 
-        The first price that is known of an item also counts before its time.
+        The first price that is known of an item also counts before its time. A variant without a title, category,
+        brand or text has that of its group.
         """
-        items = _without(self._table("items"), ITEM_ID, self.excluded_items)
-        if at is None:
-            return items
-        then = prices_at(self.prices(), at).lazy()
-        priced = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left")
-        return priced.select(*ITEM_DTYPES)
+        items = leave_out(
+            fill_from_group(self._table("items").with_columns(with_all_categories())), ITEM_ID, self.excluded_items
+        )
+        if at is not None:
+            items = with_prices_at(items, self.prices(), at)
+        return merge_variants(items, self.group_items)
 
     def prices(self) -> pl.DataFrame:
         """Return what each item cost and since when, as `prices.PRICE_DTYPES`, in the order of the changes."""
@@ -237,7 +243,11 @@ class Lake:
 
     def merge_online_items(self, changes: pl.DataFrame, when: datetime, ingest: int) -> None:
         """Take the non-null values of items changed online after an ingest, one row for each item."""
-        write_online_facts(self.directory, changes, when, ingest)
+        write_online_facts(self.directory, "items", changes, when, ingest)
+
+    def merge_online_identities(self, identities: pl.DataFrame, when: datetime) -> None:
+        """Take the identities of guests who logged in online, as `IDENTITY_DTYPES`, one row for each guest."""
+        write_online_facts(self.directory, IDENTITIES, identities, when, self.last_ingest())
 
     def merge_online_times(self, times: pl.DataFrame) -> None:
         """Take the times of online changes, as `ONLINE_CHANGE_DTYPES`, after the changes themselves."""
@@ -309,19 +319,6 @@ class Lake:
         store_layout(self.directory)
         if not (self.directory / BUCKETS_FILE).exists():
             write_json(self.directory / BUCKETS_FILE, self.buckets)
-
-
-def _without(rows: pl.LazyFrame, key: str, excluded: pl.Series | None) -> pl.LazyFrame:
-    """Return the rows whose key is not excluded, in their order."""
-    if excluded is None:
-        return rows
-    return rows.join(excluded.rename(key).to_frame().lazy(), on=key, how="anti", maintain_order="left")
-
-
-def _system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
-    """Return the error of the operating system that Polars met when it read or wrote below a directory, if any."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) if number else None
 
 
 def open_lake(settings: Settings) -> Lake:

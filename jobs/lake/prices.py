@@ -36,6 +36,13 @@ def prices_at(history: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     return ordered.agg(pl.coalesce(price.filter(pl.col(SINCE) <= moment).last(), price.first()))
 
 
+def with_prices_at(items: pl.LazyFrame, history: pl.DataFrame, moment: datetime) -> pl.LazyFrame:
+    """Return items with the prices of a time, in their order and columns."""
+    then = prices_at(history, moment).lazy()
+    priced = items.drop(PRICE).join(then, on=ITEM_ID, how="left", maintain_order="left")
+    return priced.select(items.collect_schema().names())
+
+
 def without_ingest(history: pl.DataFrame, ingest: int) -> pl.DataFrame:
     """Return the history without the prices that an ingest gave."""
     return history.filter(pl.col(INGEST).ne_missing(pl.lit(ingest)))

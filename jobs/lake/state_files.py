@@ -1,5 +1,7 @@
-"""Read the Parquet files in which a lake keeps its state."""
+"""Read the Parquet files in which a lake keeps its state, and tell the errors of files."""
 
+import os
+import re
 from pathlib import Path
 
 import polars as pl
@@ -17,3 +19,9 @@ def read_state(file: Path) -> pl.DataFrame:
             raise
         reason = str(error).partition("\n")[0]
         raise StateError(f"{file}: it is no whole Parquet file: {reason}; {RESTORE}") from None
+
+
+def system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
+    """Return the error of the operating system that Polars met when it read or wrote below a directory, if any."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) if number else None

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
+import polars as pl
 
 from jobs.lake.lake import Lake
+from jobs.pipeline.event_rules import weighed_windows
 from jobs.pipeline.interactions import compute_interactions
 from recsys.data.interactions import Interactions
 from recsys.data.splits import relevant_pairs, sample_users
@@ -19,6 +21,7 @@ from recsys.models.base import Model
 from recsys.models.blend import BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
+from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Evaluation, Settings
 
 BLEND = "blend"
@@ -39,8 +42,8 @@ class EvaluationWindow:
 
     @classmethod
     def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
-        """Exclude each user's history if `settings.repeat` says so, and rank the popular items."""
-        exclude = Exclusion(interactions.owned if settings.repeat == "exclude" else None)
+        """Exclude what each user dislikes, and owns if `settings.repeat` says so, and rank the popular items."""
+        exclude = Exclusion(interactions.excluded(settings.repeat))
         popular = Popularity().fit(interactions).recommend(ANY_USER, max(settings.evaluation.cutoffs))[0][0]
         return cls(interactions, ground_truth, exclude, popular)
 
@@ -58,13 +61,20 @@ def prepare_evaluation_window(
     `relevance_lake` if it is given, such as a lake with fewer users.
     """
     interactions = compute_interactions(lake, settings.sources, start)
-    weights = settings.sources.event_weights
-    events = (relevance_lake or lake).events()
-    pairs = relevant_pairs(events, start, end, settings.evaluation.relevant_events, weights)
+    pairs = _relevant_pairs(relevance_lake or lake, settings, start, end)
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
-    history = interactions.owned if settings.repeat == "exclude" else None
+    history = interactions.excluded(settings.repeat)
     ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
     return EvaluationWindow.build(interactions, ground_truth, settings)
+
+
+def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: datetime) -> pl.DataFrame:
+    """Return the `relevant_pairs` of all users, bucket by bucket; what `end` knows decides what an event says."""
+    relevant, weights = settings.evaluation.relevant_events, settings.sources.event_weights
+    buckets = weighed_windows(lake, settings.sources, start, end)
+    ids = pl.col(USER_ID, ITEM_ID).cast(pl.String)
+    parts = [relevant_pairs(events, start, end, relevant, weights).with_columns(ids) for events in buckets]
+    return pl.concat(parts).sort(USER_ID, ITEM_ID)
 
 
 def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows:

@@ -7,17 +7,19 @@ from typing import Final, cast
 
 import polars as pl
 
-from features.events import days_since, decay, events_before, exact_sum
+from features.events import days_since, decay, exact_sum, with_weights
 from jobs.lake.lake import Lake
 from jobs.lake.not_recommendable import open_recommendable_lake
+from jobs.pipeline.event_rules import weighed_buckets
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
+from jobs.pipeline.variants import read_variants
 from jobs.progress import Progress
 from recsys.data.trust import trust_from_active_days, trusted_counts
 from recsys.ids import IdMap
 from recsys.models.trending import Trending, TrendingConfig
-from recsys.schema import EVENT, ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.schema import ITEM_ID, MIN_TIMESTAMP, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID, WEIGHT
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.flags import flagged_users
@@ -28,6 +30,7 @@ from recsys.store.publish.trending import replace_trending
 # user, because a user with few days in that time has few events that count.
 USUAL_HALF_LIVES = 5
 
+NO_USERS: Final = IdMap.from_ids(pl.Series(dtype=pl.String))
 AGE: Final = "age_days"
 DAY: Final = "day"
 TRUST: Final = "trust"
@@ -56,7 +59,8 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
         flagged = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
         screened = read_latest_screened_users(settings.directory)
         excluded = flagged if screened is None else pl.concat([flagged, screened])
-        items = trending_items(open_recommendable_lake(settings).excluding(excluded), settings, as_of)
+        lake = open_recommendable_lake(settings).by_group().excluding(excluded)
+        items = trending_items(lake, settings, as_of)
         version = replace_trending(client, keys, items)
     return TrendingRenewal(version, len(items), time.perf_counter() - started)
 
@@ -64,32 +68,32 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
 def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]:
     """Rank the available items that trend at `as_of`."""
     model = cast(Trending, build_configured_model("trending", settings))
-    rates = pl.concat([bucket_rates(lake, bucket, settings, as_of) for bucket in range(lake.buckets)])
+    buckets = weighed_buckets(lake, settings.sources, as_of, since=_first_day(model.config, as_of))
+    rates = pl.concat([bucket_rates(events, settings, model.config, as_of) for events in buckets])
     sums = rates.group_by(ITEM_ID).agg(pl.col(*SUMS).sum()).sort(ITEM_ID)
     if sums.is_empty():
         return []
     item_ids = IdMap.from_ids(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
-    unavailable = unlisted_items(item_ids, lake.items().collect(), as_of)
-    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items)
+    variants = read_variants(lake, item_ids, NO_USERS, as_of, since=_first_day(model.config, as_of))
+    unavailable = variants.unlisted if variants else unlisted_items(item_ids, lake.items().collect(), as_of)
+    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items, variants)
 
 
-def bucket_rates(lake: Lake, bucket: int, settings: Settings, as_of: datetime) -> pl.DataFrame:
-    """Sum the rates of each item over a bucket's users: exact `SUMS`, which add up over buckets.
+def bucket_rates(events: pl.LazyFrame, settings: Settings, config: TrendingConfig, as_of: datetime) -> pl.DataFrame:
+    """Sum the rates of each item over a bucket's events of `weigh_events`: exact `SUMS`, which add up over buckets.
 
     Only events with a positive weight count, and a user counts once per item and day, as in
     `recsys.models.trending`; trusted sums weigh a user by trust.
     """
-    config = cast(Trending, build_configured_model("trending", settings)).config
-    positive_events = [name for name, weight in settings.sources.event_weights.items() if weight > 0]
     age = pl.lit(as_of, TIMESTAMP_DTYPE) - pl.col(TIMESTAMP)
     counted = (
-        events_before(lake.events(bucket, since=_first_day(config, as_of)), as_of)
-        .filter(pl.col(EVENT).is_in(sorted(positive_events)))
+        with_weights(events, settings.sources.event_weights)
+        .filter(pl.col(WEIGHT) > 0)
         .select(
             USER_ID,
-            ITEM_ID,
+            pl.col(ITEM_ID).cast(pl.String),
             days_since(pl.col(TIMESTAMP), as_of).alias(AGE),
             ((age.dt.total_microseconds() - 1) // MICROSECONDS_PER_DAY).alias(DAY),
         )

@@ -8,11 +8,13 @@ ORDER_MS: Final = 5_000
 
 
 class Act(NamedTuple):
-    """An event: its Unix milliseconds, item and name."""
+    """An event: its Unix milliseconds, item and name, and of purchases and refunds the quantity."""
 
     at_ms: int
     item_id: str
     event: str
+    quantity: float = 0.0
+    """0 where it is not given."""
 
 
 def merge_order_lines(acts: Sequence[Act], order_events: Collection[str]) -> list[Act]:

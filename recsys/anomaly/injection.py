@@ -32,6 +32,7 @@ def add_attack(
         age_days=np.concatenate([interactions.age_days, attack.age_days[order]]),
         weights=np.concatenate([interactions.weights, weights]),
         is_owning=np.concatenate([interactions.is_owning, np.ones(len(weights), np.bool_)]),
+        is_disliked=np.concatenate([interactions.is_disliked, np.zeros(len(weights), np.bool_)]),
     )
 
 
@@ -48,4 +49,5 @@ def remove_events(interactions: Interactions, users: pl.Series) -> Interactions:
         age_days=interactions.age_days[event_is_kept],
         weights=interactions.weights[event_is_kept],
         is_owning=interactions.is_owning[event_is_kept],
+        is_disliked=interactions.is_disliked[event_is_kept],
     )

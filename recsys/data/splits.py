@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from recsys.errors import NotEnoughDataError, SettingsError
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from recsys.settings import Evaluation
 
 
@@ -104,7 +104,8 @@ def relevant_pairs(
 ) -> pl.DataFrame:
     """Return the relevant items of each user in a window: distinct `user_id`, `item_id`, sorted by both.
 
-    An event counts when `relevant_events` names it; when that is empty, if its weight is above 0.
+    An event counts when `relevant_events` names it; when that is empty, if its weight is above 0. Where `events`
+    have a column `WEIGHT`, it is above 0 as well.
     Raises `SettingsError` for a name that is not in `weights`.
     """
     pairs = _relevant_rows(events, start, end, relevant_events, weights)
@@ -118,14 +119,16 @@ def count_returning_users(
     relevant_events: Collection[str],
     weights: Mapping[str, float],
     exclude_events: Collection[str] | None,
+    window: pl.LazyFrame | None = None,
 ) -> int:
     """Count the users with events before `start` who have a relevant item from then to `end`.
 
     An item that the user has after one of `exclude_events` is not relevant; none are named for every event of a
-    weight other than 0, and with None no item is excluded. Raises as `relevant_pairs`.
+    weight other than 0, and with None no item is excluded. `window` are the events of the window, if they are not
+    to be taken from `events`. Raises as `relevant_pairs`.
     """
     weighed = sorted(name for name, weight in weights.items() if weight)
-    pairs = _relevant_rows(events, start, end, relevant_events, weights).unique()
+    pairs = _relevant_rows(events if window is None else window, start, end, relevant_events, weights).unique()
     history = (
         in_window(events, None, start)
         .filter(pl.col(EVENT).is_in(weighed))
@@ -154,6 +157,8 @@ def _relevant_rows(
         )
     counted = relevant_events or [name for name, weight in weights.items() if weight > 0]
     relevant = in_window(events, start, end).filter(pl.col(EVENT).is_in(sorted(counted)))
+    if WEIGHT in events.collect_schema().names():
+        relevant = relevant.filter(pl.col(WEIGHT) > 0)
     return relevant.select(USER_ID, ITEM_ID)
 
 

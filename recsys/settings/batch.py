@@ -84,10 +84,14 @@ class Lists:
     popular_items: Length = 200
     """Maximum length of the popular and trending lists."""
     history_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude."""
+    """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude; as many
+    disliked items are excluded in any case."""
     not_recommendable: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Patterns, such as `POST` or `*gift card*`, of the ids, titles or category names of items that are no goods.
-    They are kept out of features, models and lists."""
+    They are kept out of features, models, lists and answers."""
+    variant_attributes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Attributes of items, such as `size`, by which each user's lists show the variant of a group that is most like
+    what the user has bought."""
 
 
 @dataclass(frozen=True, config=STRICT)

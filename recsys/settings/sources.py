@@ -2,22 +2,36 @@
 
 import re
 from dataclasses import field
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
-from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID
+from recsys.schema import DEFAULT_DISLIKE_WEIGHT, DEFAULT_WEIGHTS, ITEM_ID, RATING
 from recsys.settings.types import STRICT, Days, Name, Positive, Secret, Share, SourceAddress, TimeZone
 
 NUMBER = re.compile(r"-?\d+")
-Kind = Literal["events", "items", "users"]
+Kind = Literal["events", "items", "users", "identities"]
 # A column name, a Polars SQL expression over the columns of the file, or a list of columns.
 ColumnMapping = str | tuple[str, ...]
 NULL_IDS = (
     "", "0", "-1", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "(null)", "\\n", "undefined", "anonymous",
     "guest",
 )  # fmt: skip
+
+
+def _check_value_weights(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    values = [value for value, _ in points]
+    if not values or any(first >= second for first, second in pairwise(values)):
+        raise PydanticCustomError("value_weights", "expected pairs of value and weight, the values ascending")
+    if any(weight < 0 for _, weight in points):
+        raise PydanticCustomError("value_weights", "expected weights not below 0")
+    return points
+
+
+ValueWeights = Annotated[tuple[tuple[float, float], ...], AfterValidator(_check_value_weights)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,7 +41,7 @@ class Table:
     name: Name
     """Name of the table in quarantine files and reports."""
     kind: Kind
-    """What its rows are: events, items or users."""
+    """What its rows are: events, items, users, or identities of guests who logged in."""
     files: str = ""
     """Glob of the names of the files it reads, such as `transactions*.parquet`; several tables may read one
     file."""
@@ -40,8 +54,9 @@ class Table:
     """Time zone of times without an offset; `sources.time_zone` if not set."""
     time_format: str | None = None
     """Format of times: a strptime format; `epoch_s`, `epoch_ms`, `epoch_us` or `epoch_ns` (numbers since 1970);
-    `excel` (days since 1900); `day_first` or `month_first` (12/1/2010). If not set: ISO 8601, 31.12.2011 17:05, and
-    numbers since 1970 in the unit that puts them between 2000 and 2099."""
+    `excel` (days since 1900); `date_and_ms` (a date and milliseconds since its midnight, of two columns);
+    `day_first` or `month_first` (12/1/2010). If not set: ISO 8601, 31.12.2011 17:05, and numbers since 1970 in the
+    unit that puts them between 2000 and 2099."""
     encoding: str | None = None
     """Encoding of text files, such as `cp1252`. If not set: the one of the byte order mark, else UTF-8 if the whole
     file fits, else the most likely one, which the ingest reports."""
@@ -104,6 +119,11 @@ class Table:
     """Decimal separator of amounts written as text."""
     thousands: Literal["", ".", ",", " ", "'"] = ""
     """Separator of thousands of amounts written as text; a space stands for any kind of space."""
+    category_separator: Annotated[str, Field(min_length=1)] = ">"
+    """Text between the levels of a category path in a cell, as in Clothing > Hoodies."""
+    category_list_separator: str = ""
+    """Text between the paths of a cell that holds several, such as a comma in Clothing > Hoodies, Sale. A backslash
+    before it makes it part of a name. If empty, a cell is one path."""
     currency_column: str | None = None
     """Column or path that holds the currency of each row's amounts; an ingest counts the rows of each currency."""
 
@@ -121,6 +141,19 @@ class Sources:
     """Time zone of times without an offset."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight. Overrides the built-in weights; other names define new events."""
+    quantity_weight: Literal["none", "log", "linear"] = "none"
+    """How the quantity of an event counts in the confidence of a user and item, and so in popularity: not at all
+    (`none`), weight * log2(1 + quantity) (`log`), or weight * quantity (`linear`). A missing quantity is 1."""
+    value_weights: dict[str, ValueWeights] = field(default_factory=dict[str, ValueWeights])
+    """Event name -> pairs of value and weight, the values ascending, such as `watch = [[0.1, 0], [0.9, 2]]` for the
+    share of a video that was watched. Between two values the weight is interpolated, beyond the first and the last
+    it stays. An event without a value has the weight of its name, by default the greatest of the pairs."""
+    rating_events: tuple[str, ...] = (RATING,)
+    """Names of the events whose value is a rating: one at or below the user's mean is not positive, and one that is
+    more than a standard deviation below is a dislike."""
+    negative_events: tuple[str, ...] = ()
+    """Names of the events by which a user dislikes an item, such as `["dislike", "not_interested"]`: it is hidden
+    from the user, by night and by day. Their weight, by default -3, is below 0."""
     exclude_events: tuple[str, ...] = ("purchase",)
     """Names of the events after which a user has an item: if `repeat` is exclude, it is not recommended to the user
     again, by night and by day. With an empty list, every event with a weight other than 0 counts."""
@@ -164,4 +197,26 @@ class Sources:
     @property
     def event_weights(self) -> dict[str, float]:
         """Return the weight of every event name."""
-        return DEFAULT_WEIGHTS | self.weights
+        negative = dict.fromkeys(self.negative_events, DEFAULT_DISLIKE_WEIGHT)
+        valued = {name: max(weight for _, weight in points) for name, points in self.value_weights.items()}
+        return negative | DEFAULT_WEIGHTS | valued | self.weights
+
+    @model_validator(mode="after")
+    def _check_events(self) -> "Sources":
+        weights = self.event_weights
+        for name in self.negative_events:
+            if weights[name] >= 0:
+                raise PydanticCustomError(
+                    "negative_events",
+                    "negative_events = {name}: its weight is {weight}, expected one below 0",
+                    {"name": repr(name), "weight": f"{weights[name]:g}"},
+                )
+        for name in self.rating_events:
+            if name not in weights:
+                names = ", ".join(sorted(weights))
+                raise PydanticCustomError(
+                    "rating_events",
+                    "rating_events = {name}: expected names among {names}",
+                    {"name": repr(name), "names": names},
+                )
+        return self

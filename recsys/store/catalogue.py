@@ -14,10 +14,13 @@ import polars as pl
 
 from recsys.errors import StoreError
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
     BRAND,
+    CATEGORIES,
     CATEGORY,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -39,6 +42,7 @@ ITEMS_PER_PART: Final = 65_536
 CATALOGUE_SCHEMA: Final = pl.Schema(
     {
         ITEM_ID: pl.String(),
+        GROUP_ID: pl.String(),
         TITLE: pl.String(),
         CATEGORY: pl.String(),
         BRAND: pl.String(),
@@ -49,12 +53,16 @@ CATALOGUE_SCHEMA: Final = pl.Schema(
         VALID_UNTIL: TIMESTAMP_DTYPE,
         REPEAT_DAYS: pl.Float32(),
         CHANGED_ONLINE_AT: TIMESTAMP_DTYPE,
+        CATEGORIES: pl.List(pl.String()),
+        ATTRIBUTES: pl.List(pl.String()),
     }
 )
 """One row per item: `category` is its joined path, `repeat_days` the days until a buyer buys it again.
 
 `available`, `stock`, `valid_from` and `valid_until` are as the shop gave them; `recsys.availability` decides by
-them. `changed_online_at` is the time of the last online change that these facts include.
+them. `changed_online_at` is the time of the last online change that these facts include. `categories` are all
+joined paths of an item that has several, else null. `attributes` are members of a JSON object, as
+`recsys.attributes` writes them; an attribute with several values has several members.
 """
 VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
 """Vectors of the items, by which answers are diversified; without diversity the column is missing."""

@@ -18,6 +18,7 @@ IMPRESSIONS_FIELD: Final = "impressions"
 ITEM_FIELD: Final = "item"
 FLAG_FIELD: Final = "flag"
 LABEL_FIELD: Final = "label"
+IDENTITY_FIELD: Final = "identity"
 
 
 def popular_name(category: str | None = None) -> str:
@@ -69,6 +70,10 @@ class Keys:
         """String: item ids not to be recommended to a user again, latest first, separated by spaces."""
         return f"{self.namespace}:{version}:history:{{{user_id}}}"
 
+    def disliked(self, version: str, user_id: str) -> str:
+        """String: item ids that a user dislikes, latest first, separated by spaces."""
+        return f"{self.namespace}:{version}:disliked:{{{user_id}}}"
+
     def profile(self, version: str, user_id: str) -> str:
         """String: profile of a user, a JSON object."""
         return f"{self.namespace}:{version}:profile:{{{user_id}}}"
@@ -87,6 +92,8 @@ class Keys:
 
     def session(self, user_id: str) -> str:
         """Sorted set: `<event_id> <item_id> <event>` of a user's latest events -> Unix milliseconds.
+
+        After a purchase or refund with a quantity follow a tab and the quantity.
 
         Expires `serving.session_days` after the last event.
         """
@@ -177,7 +184,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: accepted events, impressions, item changes, flags and labels, until they are archived."""
+        """Stream: events, impressions, item changes, flags, labels, identities, until they are archived."""
         return f"{self.namespace}:events"
 
     @property

@@ -98,19 +98,30 @@ class ItemFacts(TypedDict, total=False):
     """Time with a zone, or None to remove it."""
     price: float
     category: Sequence[str]
+    categories: Sequence[Sequence[str]]
+    attributes: Mapping[str, str | float | bool | Sequence[str]]
     brand: str
     title: str
+    group_id: str
+    """Product that the item is a variant of."""
 
 
-class ListOptions(TypedDict, total=False):
+class ItemConditions(TypedDict, total=False):
+    """Conditions on the items of a list, named as the parameters of the HTTP server; of several texts one holds."""
+
+    category: str | Sequence[str]
+    brand: str | Sequence[str]
+    price_min: float
+    price_max: float
+    attribute: str | Sequence[str]
+    """As in color:red or volume:>=0.5."""
+
+
+class ListOptions(ItemConditions, total=False):
     """Options that select the items of a list, named as the parameters of the HTTP server."""
 
     n: int
     offset: int
-    category: str
-    brand: str
-    price_min: float
-    price_max: float
     exclude: Sequence[str]
 
 
@@ -163,15 +174,17 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
     return Call(ItemList, "GET", "/v1/popular", _query(options))
 
 
-def batch_call(user_ids: Iterable[str], n: int, context: Context) -> Call[Batch]:
+def batch_call(user_ids: Iterable[str], n: int, context: Context, conditions: ItemConditions) -> Call[Batch]:
     """Return the call for the lists of many users."""
-    body = {"user_ids": list(user_ids), "n": n, "context": context}
+    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(conditions)}
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 
-def rank_call(user_id: str, item_ids: Iterable[str], context: Context) -> Call[Recommendations]:
+def rank_call(
+    user_id: str, item_ids: Iterable[str], context: Context, conditions: ItemConditions
+) -> Call[Recommendations]:
     """Return the call that puts given items in a user's order."""
-    body = {"user_id": user_id, "item_ids": list(item_ids), "context": context}
+    body = {"user_id": user_id, "item_ids": list(item_ids), "context": context, **_listed(conditions)}
     return Call(Recommendations, "POST", "/v1/rank", body=msgspec.json.encode(body))
 
 
@@ -313,6 +326,11 @@ def _retry_after(response: "httpx.Response") -> float | None:
 def _quote(value: str) -> str:
     """Quote an id for a path, including its dots, because `..` means the level above."""
     return quote(value, safe="").replace(".", "%2E")
+
+
+def _listed(conditions: ItemConditions) -> dict[str, Any]:
+    """Return conditions as a body has them, where one text is a list of one."""
+    return {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from serving.client.calls import (
     Answer,
     Call,
     Event,
+    ItemConditions,
     ItemFacts,
     ListOptions,
     Reply,
@@ -91,13 +92,17 @@ class Client:
         """Return popular items."""
         return self._execute(popular_call(options))
 
-    def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
-        """Return a list for each of up to 500 users."""
-        return self._execute(batch_call(user_ids, n, context))
+    def batch(
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Batch:
+        """Return a list of items that meet the conditions for each of up to 500 users."""
+        return self._execute(batch_call(user_ids, n, context, conditions))
 
-    def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
-        """Return the given items, the best for the user first."""
-        return self._execute(rank_call(user_id, item_ids, context))
+    def rank(
+        self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Recommendations:
+        """Return the given items that meet the conditions, the best for the user first."""
+        return self._execute(rank_call(user_id, item_ids, context, conditions))
 
     def user(self, user_id: str) -> User:
         """Return profile, session and flag of a user; needs the scope admin."""
@@ -184,13 +189,17 @@ class AsyncClient:
         """See `Client.popular`."""
         return await self._execute(popular_call(options))
 
-    async def batch(self, user_ids: Iterable[str], n: int = 20, context: Context = "home") -> Batch:
+    async def batch(
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Batch:
         """See `Client.batch`."""
-        return await self._execute(batch_call(user_ids, n, context))
+        return await self._execute(batch_call(user_ids, n, context, conditions))
 
-    async def rank(self, user_id: str, item_ids: Iterable[str], context: Context = "home") -> Recommendations:
+    async def rank(
+        self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
+    ) -> Recommendations:
         """See `Client.rank`."""
-        return await self._execute(rank_call(user_id, item_ids, context))
+        return await self._execute(rank_call(user_id, item_ids, context, conditions))
 
     async def user(self, user_id: str) -> User:
         """See `Client.user`."""

@@ -1,7 +1,8 @@
 """The catalogue of a version in memory, which filters, fill sources and reasons read."""
 
+import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import compress
 from typing import Any, Final
@@ -11,11 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
     BRAND,
+    CATEGORIES,
     CATEGORY,
     CATEGORY_SEPARATOR,
     CHANGED_ONLINE_AT,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -24,55 +28,24 @@ from recsys.schema import (
     VECTOR,
 )
 from recsys.store.catalogue import parse_version
+from serving.engine.attributes import AttributeIndex
+from serving.engine.item_groups import ItemGroups
+from serving.engine.labels import LabelLists, LabelNames, Labels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
 MAX_CACHED_MASKS: Final = 64
 
 
-class _Labels:
-    """A column of texts, stored as one code for each row, -1 for null."""
-
-    def __init__(self, column: pl.Series) -> None:
-        distinct = column.drop_nulls().unique().sort()
-        self.names: list[str] = distinct.to_list()
-        self._code_by_name = {name: code for code, name in enumerate(self.names)}
-        self.codes = (
-            column.replace_strict(distinct, np.arange(len(distinct)), default=-1, return_dtype=pl.Int32)
-            .to_numpy()
-            .copy()
-        )
-
-    def encode(self, name: str | None) -> int:
-        """Return the code of a text; a new text gets a new code."""
-        if name is None:
-            return -1
-        code = self._code_by_name.setdefault(name, len(self.names))
-        if code == len(self.names):
-            self.names.append(name)
-        return code
-
-    def find(self, name: str) -> int:
-        """Return the code of a text; -2 if no item has the text."""
-        return self._code_by_name.get(name, -2)
-
-    def column(self) -> pl.Series:
-        """Return the texts of all items."""
-        return pl.Series([*self.names, None], dtype=pl.String).gather(
-            np.where(self.codes < 0, len(self.names), self.codes)
-        )
-
-    def name(self, row: int) -> str | None:
-        """Return the text of an item."""
-        code = int(self.codes[row])
-        return None if code < 0 else self.names[code]
-
-
 class Catalogue:
     """The items of one version as arrays, most popular first, with the changes made online."""
 
-    def __init__(self, version: str, items: pl.DataFrame) -> None:
-        """Build the arrays from a table in the columns of `recsys.store.catalogue`."""
+    def __init__(self, version: str, items: pl.DataFrame, not_recommendable: str | None = None) -> None:
+        """Build the arrays from a table in the columns of `recsys.store.catalogue`.
+
+        `not_recommendable` is a regular expression of the ids, titles and category names of items that are no
+        goods.
+        """
         self.version = version
         self.as_of = parse_version(version)
         self.as_of_ms = max(0, int((self.as_of.timestamp() if self.as_of.year > 1970 else 0) * 1_000))
@@ -80,10 +53,17 @@ class Catalogue:
         self.rows: dict[str, int] = {item_id: row for row, item_id in enumerate(self.ids)}
         self._titles = items[TITLE]
         self._new_titles: dict[str, str | None] = {}
-        self.categories = _Labels(items[CATEGORY])
-        self.brands = _Labels(items[BRAND])
+        no_lists = pl.Series([None], dtype=pl.List(pl.String)).new_from_index(0, items.height)
+        paths = items[CATEGORIES] if CATEGORIES in items.columns else no_lists
+        path_names = LabelNames(pl.concat([items[CATEGORY], paths.explode()]))
+        self.categories = Labels(items[CATEGORY], path_names)
+        self._paths = LabelLists(paths, path_names)
+        """All category paths of the items that have several."""
+        self.brands = Labels(items[BRAND])
+        self.attributes = AttributeIndex(items[ATTRIBUTES] if ATTRIBUTES in items.columns else no_lists)
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
+        self.groups = ItemGroups(items, self.ids, self.rows)
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
         )
@@ -96,6 +76,9 @@ class Catalogue:
         self.unavailable: set[str] = set(items[ITEM_ID].filter(pl.Series(~self.offers.available)))
         self._unknown: set[str] = set()  # unavailable items that are not in the catalogue
         self._masks: OrderedDict[ItemFilter, NDArray[np.bool_]] = OrderedDict()
+        self._pattern = None if not_recommendable is None else re.compile(not_recommendable)
+        self.not_recommendable: set[str] = self._find_not_recommendable()
+        """Items that are no goods, and in no list."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -119,6 +102,7 @@ class Catalogue:
         ids = self.ids[:count]
         columns: dict[str, Any] = {
             ITEM_ID: pl.Series(ids, dtype=pl.String),
+            GROUP_ID: self.groups.column()[:count],
             TITLE: self._all_titles(count),
             CATEGORY: self.categories.column()[:count],
             BRAND: brands[:count],
@@ -128,6 +112,8 @@ class Catalogue:
             CHANGED_ONLINE_AT: pl.Series(
                 [self.known_changes.get(item_id) for item_id in ids], dtype=TIMESTAMP_DTYPE
             ),
+            CATEGORIES: self._paths.column(count),
+            ATTRIBUTES: self.attributes.column(count),
         }
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
@@ -160,14 +146,16 @@ class Catalogue:
             self._masks.move_to_end(item_filter)
             return cached
         mask = np.ones(len(self.ids), bool)
-        if item_filter.category is not None:
-            mask &= self._in_category(item_filter.category)
-        if item_filter.brand is not None:
-            mask &= self.brands.codes == self.brands.find(item_filter.brand)
+        if item_filter.categories:
+            mask &= self._in_categories(item_filter.categories)
+        if item_filter.brands:
+            mask &= np.isin(self.brands.codes, [self.brands.names.find(brand) for brand in item_filter.brands])
         if item_filter.price_min is not None:
             mask &= self.price >= item_filter.price_min
         if item_filter.price_max is not None:
             mask &= self.price <= item_filter.price_max
+        if item_filter.attributes:
+            mask &= self.attributes.mask(item_filter.attributes, len(mask))
         self._masks[item_filter] = mask
         if len(self._masks) > MAX_CACHED_MASKS:
             self._masks.popitem(last=False)
@@ -208,14 +196,24 @@ class Catalogue:
             row = self.rows[item_id]
             if PRICE in facts:
                 self.price[row] = np.nan if facts[PRICE] is None else facts[PRICE]
-            if CATEGORY in facts:
-                path = facts[CATEGORY]
-                self.categories.codes[row] = self.categories.encode(CATEGORY_SEPARATOR.join(path) if path else None)
             if BRAND in facts:
-                self.brands.codes[row] = self.brands.encode(facts[BRAND])
+                self.brands.codes[row] = self.brands.names.encode(facts[BRAND])
             if TITLE in facts:
                 self._new_titles[item_id] = facts[TITLE]
+        self._put_paths({item_id: _joined_paths(facts) for item_id, facts in changes.items() if CATEGORY in facts})
+        self.attributes.put(
+            {self.rows[item_id]: facts[ATTRIBUTES] for item_id, facts in changes.items() if ATTRIBUTES in facts}
+        )
+        self._update_not_recommendable(changes)
+        self.groups.put({item_id: facts[GROUP_ID] for item_id, facts in changes.items() if GROUP_ID in facts})
         self._masks.clear()
+
+    def paths(self, item_id: str) -> list[str]:
+        """Return the category paths of an item, joined; none for an unknown one."""
+        row = self.rows.get(item_id)
+        if row is None or (first := self.categories.name(row)) is None:
+            return []
+        return self._paths.list(row) or [first]
 
     def set_unavailable(self, item_ids: Collection[str]) -> None:
         """Mark items as unavailable, also those that are not in the catalogue."""
@@ -265,11 +263,40 @@ class Catalogue:
         self.unavailable.difference_update(compress(offers, available))
         self.unavailable.update(compress(offers, ~available))
 
-    def _in_category(self, path: str) -> NDArray[np.bool_]:
-        below = path + CATEGORY_SEPARATOR
+    def _put_paths(self, changes: Mapping[str, Sequence[str]]) -> None:
         names = self.categories.names
-        inside = np.array([name == path or name.startswith(below) for name in names] + [False], bool)
-        return inside[self.categories.codes]  # -1, for null, is the last
+        for item_id, paths in changes.items():
+            self.categories.codes[self.rows[item_id]] = names.encode(paths[0] if paths else None)
+        self._paths.put({self.rows[item_id]: paths if len(paths) > 1 else () for item_id, paths in changes.items()})
+
+    def _in_categories(self, paths: Sequence[str]) -> NDArray[np.bool_]:
+        below = tuple(path + CATEGORY_SEPARATOR for path in paths)
+        names = self.categories.names.names
+        inside = np.array([name in paths or name.startswith(below) for name in names] + [False], bool)
+        # The code of null, -1, is the last.
+        return inside[self.categories.codes] | self._paths.mask(inside, len(self.ids))
+
+    def _find_not_recommendable(self) -> set[str]:
+        """Return the items whose id, title or a name in a category matches the pattern."""
+        if self._pattern is None:
+            return set()
+        search, ids = self._pattern.search, pl.Series(self.ids, dtype=pl.String)
+        paths = [path.split(CATEGORY_SEPARATOR) for path in self.categories.names.names]
+        is_path = np.array([any(map(search, path)) for path in paths] + [False], bool)
+        found = is_path[self.categories.codes] | self._paths.mask(is_path, len(ids))
+        for texts in (ids, self._titles):
+            found |= texts.str.contains(self._pattern.pattern).fill_null(value=False).to_numpy()
+        return set(compress(self.ids, found))
+
+    def _update_not_recommendable(self, item_ids: Iterable[str]) -> None:
+        if self._pattern is None:
+            return
+        for item_id in item_ids:
+            levels = (level for path in self.paths(item_id) for level in path.split(CATEGORY_SEPARATOR))
+            if any(map(self._pattern.search, (item_id, self.title(item_id), *levels))):
+                self.not_recommendable.add(item_id)
+            else:
+                self.not_recommendable.discard(item_id)
 
     def _append(self, new: list[str]) -> None:
         if not new:
@@ -280,13 +307,20 @@ class Catalogue:
         self.price = np.append(self.price, none)
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.offers.append(len(new))
+        self.groups.append(len(new))
         for labels in (self.categories, self.brands):
-            labels.codes = np.append(labels.codes, np.full(len(new), -1, np.int32))
+            labels.append(len(new))
         if self.vectors is not None:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
 
 
-def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
+def _joined_paths(facts: Mapping[str, Any]) -> list[str]:
+    """Return the category paths of changed facts, joined; `category` alone was changed by an earlier version."""
+    paths = facts.get(CATEGORIES) or [facts[CATEGORY]]
+    return [CATEGORY_SEPARATOR.join(path) for path in paths if path]
+
+
+def catalogue_without_facts(version: str, item_ids: list[str], not_recommendable: str | None = None) -> Catalogue:
     """Return a catalogue of popular items without facts, for a version that was published without a catalogue."""
     texts = dict.fromkeys((TITLE, CATEGORY, BRAND), pl.String)
     schema = {ITEM_ID: pl.String, **texts, PRICE: pl.Float64, AVAILABLE: pl.Boolean, REPEAT_DAYS: pl.Float32}
@@ -295,4 +329,5 @@ def catalogue_without_facts(version: str, item_ids: list[str]) -> Catalogue:
         pl.DataFrame({ITEM_ID: item_ids})
         .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name != ITEM_ID)
         .cast({ITEM_ID: pl.String}),
+        not_recommendable,
     )

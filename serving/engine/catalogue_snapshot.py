@@ -20,8 +20,12 @@ log = structlog.get_logger()
 class CatalogueSnapshot:
     """Files of the last adopted version, and of what was changed online since: availability, stock and validity."""
 
-    def __init__(self, directory: Path, static_list: Path | None) -> None:
-        """Keep the files in `directory`; `static_list` names the items to answer with if there are no files."""
+    def __init__(self, directory: Path, static_list: Path | None, not_recommendable: str | None = None) -> None:
+        """Keep the files in `directory`; `static_list` names the items to answer with if there are no files.
+
+        `not_recommendable` is a regular expression of the names of items that are no goods.
+        """
+        self._not_recommendable = not_recommendable
         self._directory, self._static_list = directory, static_list
         self._saved_offers = ("", 0)
 
@@ -32,9 +36,11 @@ class CatalogueSnapshot:
         try:
             if files:
                 version = files[-1].stem.removeprefix("catalogue-")
-                catalogue = Catalogue(version, pl.read_parquet(files[-1]))
+                catalogue = Catalogue(version, pl.read_parquet(files[-1]), self._not_recommendable)
             elif self._static_list is not None:
-                catalogue = catalogue_without_facts("static", self._static_list.read_text().split())
+                catalogue = catalogue_without_facts(
+                    "static", self._static_list.read_text().split(), self._not_recommendable
+                )
             if catalogue is not None and (offers := self._offers_file(catalogue)).exists():
                 catalogue.put_offers(pl.read_parquet(offers))
         except (OSError, pl.exceptions.PolarsError) as error:

@@ -45,14 +45,22 @@ class CatalogueSync:
     """The catalogue to answer from and that of the previous version, kept up to date."""
 
     def __init__(
-        self, redis: RedisClient, bulk_redis: RedisClient, keys: Keys, directory: Path, static_list: Path | None
+        self,
+        redis: RedisClient,
+        bulk_redis: RedisClient,
+        keys: Keys,
+        directory: Path,
+        static_list: Path | None,
+        not_recommendable: str | None = None,
     ) -> None:
         """Create it; `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
 
-        The last adopted version is saved in `directory`, for a start without Redis.
+        The last adopted version is saved in `directory`, for a start without Redis. `not_recommendable` is a
+        regular expression of the names of items that are no goods.
         """
         self._redis, self._bulk_redis, self._keys = redis, bulk_redis, keys
-        self._snapshot = CatalogueSnapshot(directory, static_list)
+        self._not_recommendable = not_recommendable
+        self._snapshot = CatalogueSnapshot(directory, static_list, not_recommendable)
         self.catalogue: Catalogue | None = None
         self.previous: Catalogue | None = None
         self.pointer: str | None = None
@@ -242,8 +250,10 @@ class CatalogueSync:
         names = None if parts else await self._execute_slow("GET", popular)
         await self._check_kept(version)
         if parts:
-            return await asyncio.to_thread(lambda: Catalogue(version, read_catalogue(parts)))
-        return catalogue_without_facts(version, decode_list(names))
+            return await asyncio.to_thread(
+                lambda: Catalogue(version, read_catalogue(parts), self._not_recommendable)
+            )
+        return catalogue_without_facts(version, decode_list(names), self._not_recommendable)
 
     async def _check_kept(self, version: str) -> None:
         """Raise `StoreError` if a version that is no longer live may have been removed while it was read."""

@@ -9,7 +9,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from recsys.errors import NothingPublishedError, StoreError
-from recsys.schema import CATEGORY
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
@@ -18,7 +17,17 @@ from recsys.store.keys import TRENDING, Keys
 from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
-from serving.engine.filters import NO_PAGE, Exclusion, Page, Removals, find_exclusions, keep_matching, take_page
+from serving.engine.filters import (
+    NO_PAGE,
+    Exclusion,
+    Page,
+    Removals,
+    find_disliked,
+    find_exclusions,
+    keep_matching,
+    take_page,
+)
+from serving.engine.last_words import without_returned
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
@@ -33,6 +42,7 @@ from serving.engine.session_neighbors import read_neighbors, select_anchors
 from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
+from serving.engine.variants import VariantChoice
 from serving.requests import Cursor, ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
@@ -68,7 +78,10 @@ class Engine:
             redis, keys, catalogue_sync, serving.session_events, serving.cached_users
         )
         self._policy = Policy.from_settings(settings)
-        self._event_weights = settings.sources.event_weights
+        ratings = dict.fromkeys(
+            settings.sources.rating_events, 0.0
+        )  # good or bad by the user's mean, known by night
+        self._event_weights = settings.sources.event_weights | ratings
         self._diversity = serving.diversity
         self._max_per_brand = serving.max_per_brand
         self._max_per_category = serving.max_per_category
@@ -119,8 +132,8 @@ class Engine:
         catalogue = self.catalogue()
         items, is_fresh = await self._read_list(self._keys.similar_items(catalogue.version, item_id))
         state = self._shared_state(replace(request, exclude=request.exclude | {item_id}), catalogue, is_fresh)
-        title, category = catalogue.title(item_id), catalogue.facts(item_id).get(CATEGORY)
-        popular_items = popular_in_turns([] if category is None else [category], state)
+        title = catalogue.title(item_id)
+        popular_items = popular_in_turns(catalogue.paths(item_id), state)
         order = chain(
             to_candidates(items, "similar", f"similar to {title}"),
             (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),
@@ -155,12 +168,16 @@ class Engine:
         if user.acts:
             state = await self._load_neighbors(state)
         requested = set(item_ids)
+        if state.variants is not None:
+            variants = VariantChoice(catalogue, state.item_filter, state.now_ms, requested)
+            state = replace(state, variants=variants)
         order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in requested]
         rows, last = catalogue.rows, len(catalogue)
         rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
-        order += [Candidate(item_id, "given", "popular in the shop") for item_id in rest]
-        page = take_page(deduplicate(order), 0, 0, len(requested), find_exclusions(state))
-        trace.finish("ranking", _item_ids(page.items), page.removed)
+        order += _show_variants((Candidate(item_id, "given", "popular in the shop") for item_id in rest), state)
+        matching, mismatches = keep_matching(deduplicate(order), state.item_filter, catalogue)
+        page = take_page(matching, 0, 0, len(requested), find_exclusions(state))
+        trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
 
         items = _with_ranks(page.items, 0)
         version, is_degraded = catalogue.version, not state.is_fresh
@@ -207,9 +224,12 @@ class Engine:
     def _state(self, request: ListRequest, stored_id: str, user: UserState, catalogue: Catalogue) -> RequestState:
         now_ms = int(self._now() * 1e3)
         latest_ms = request.cursor.at if request.cursor else now_ms
+        item_filter = request.build_item_filter()
+        if item_filter.attributes:
+            self.catalogue().attributes.check(item_filter.attributes)
         return RequestState(
             request,
-            request.build_item_filter(),
+            item_filter,
             stored_id,
             user,
             catalogue,
@@ -217,6 +237,7 @@ class Engine:
             now_ms,
             latest_ms,
             user.is_fresh,
+            variants=VariantChoice(catalogue, item_filter, now_ms) if catalogue.groups else None,
         )
 
     def _shared_state(self, request: ListRequest, catalogue: Catalogue, is_fresh: bool) -> RequestState:
@@ -227,7 +248,12 @@ class Engine:
         """Read the neighbors of the session's latest items, in one more round trip."""
         if state.user.flag is not None or not state.is_fresh or not LIST_WEIGHTS[state.request.context].use_session:
             return state
-        acts = [act for act in state.user.acts if act.at_ms <= state.latest_ms]
+        unwanted = find_disliked(state)
+        acts = [
+            act
+            for act in without_returned(state.user.acts)
+            if act.at_ms <= state.latest_ms and act.item_id not in unwanted
+        ]
         anchors = select_anchors(acts, self._event_weights)
         try:
             neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)
@@ -259,13 +285,14 @@ class Engine:
         if lists and state.is_fresh:
             state = replace(state, favorite_categories=await self._read_favorite_categories(state))
         order, _ = self._rank(lists, state)
-        ladder = chain.from_iterable(source(state) for source in FILL_SOURCES)
+        ladder = _show_variants(chain.from_iterable(source(state) for source in FILL_SOURCES), state)
         return self._take_page(deduplicate(chain(order, ladder)), state, exclusions)
 
     def _item_list(self, order: Iterable[Candidate], state: RequestState, request_id: str) -> ItemList:
         """Return a list that does not depend on the user, filled with popular items."""
-        matching, _ = keep_matching(order, state.item_filter, state.catalogue)
-        page = self._take_page(deduplicate(chain(matching, popular(state))), state, find_exclusions(state))
+        matching, _ = keep_matching(_show_variants(order, state), state.item_filter, state.catalogue)
+        order = chain(matching, _show_variants(popular(state), state))
+        page = self._take_page(deduplicate(order), state, find_exclusions(state))
         items = _with_ranks(page.items, state.request.offset)
         return ItemList(state.catalogue.version, request_id, not state.is_fresh, items)
 
@@ -291,6 +318,11 @@ class Engine:
         key = self._keys.profile(version, stored_id)
         (value,) = await self._redis.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
+
+
+def _show_variants(order: Iterable[Candidate], state: RequestState) -> Iterable[Candidate]:
+    """Return an order with the variant of each group that the answer shows."""
+    return order if state.variants is None else state.variants.choose_in_order(order)
 
 
 def _with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:

@@ -3,22 +3,23 @@
 Each filter is a function of the request's state. To add one, write it, test it, and add it to `FILTERS`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 import numpy as np
 from msgspec import Struct
 
-from recsys.schema import CLICK, VIEW
+from recsys.schema import CLICK, PURCHASE, REFUND, VIEW
 from serving.engine.catalogue import Catalogue
+from serving.engine.last_words import disliked_items, without_returned
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER, ItemFilter
 
 DAY_MS: Final = 86_400_000
 SEEN_EVENTS: Final = frozenset((VIEW, CLICK))
-MISMATCH: Final = "category, brand or price"
+MISMATCH: Final = "category, brand, price or attribute"
 
 
 class Exclusion(Struct, frozen=True):
@@ -46,10 +47,15 @@ def outside_validity(state: RequestState) -> Exclusion | None:
     return Exclusion("not valid now", lambda item_id: not catalogue.is_valid(item_id, now_ms))
 
 
+def not_recommendable(state: RequestState) -> Exclusion | None:
+    """Exclude items that are no goods, which were put online with such a title, category or id."""
+    item_ids = state.catalogue.not_recommendable
+    return Exclusion("not recommendable", item_ids.__contains__) if item_ids else None
+
+
 def excluded_by_request(state: RequestState) -> Exclusion | None:
     """Exclude the items that the request names."""
-    item_ids = state.request.exclude
-    return Exclusion("excluded", item_ids.__contains__) if item_ids else None
+    return _exclude("excluded", state.request.exclude, state.catalogue)
 
 
 def seen_in_session(state: RequestState) -> Exclusion | None:
@@ -57,24 +63,26 @@ def seen_in_session(state: RequestState) -> Exclusion | None:
     if not state.policy.hide_seen or not state.user.acts:
         return None
     item_ids = {act.item_id for act in state.user.acts if act.event in SEEN_EVENTS}
-    return Exclusion("seen", item_ids.__contains__) if item_ids else None
+    return _exclude("seen", item_ids, state.catalogue)
 
 
 def bought_in_session(state: RequestState) -> Exclusion | None:
     """Exclude items that the user got in the session, forever or until they are likely to be bought again."""
     if not state.user.acts:
         return None
+    acts = without_returned(state.user.acts)
     if state.policy.repeat == "exclude":
         events = state.policy.exclude_events
-        item_ids = {act.item_id for act in state.user.acts if not events or act.event in events}
+        item_ids = {act.item_id for act in acts if (act.event in events if events else act.event != REFUND)}
     else:
         item_ids = {
             act.item_id
-            for act in state.user.purchases
-            if act.at_ms >= state.catalogue.as_of_ms
+            for act in acts
+            if act.event == PURCHASE
+            and act.at_ms >= state.catalogue.as_of_ms
             and state.now_ms < act.at_ms + DAY_MS * _repeat_days(act.item_id, state)
         }
-    return Exclusion("bought", item_ids.__contains__) if item_ids else None
+    return _exclude("bought", item_ids, state.catalogue)
 
 
 def bought_before(state: RequestState) -> Exclusion | None:
@@ -82,16 +90,32 @@ def bought_before(state: RequestState) -> Exclusion | None:
     history = state.user.history
     if not history or state.policy.repeat != "exclude":
         return None
+    if state.catalogue.groups:
+        return _exclude("bought", history.split(), state.catalogue)
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
+
+
+def disliked(state: RequestState) -> Exclusion | None:
+    """Exclude items that the user dislikes, in the session or before the nightly run, and does not want since."""
+    return _exclude("disliked", find_disliked(state), state.catalogue)
+
+
+def find_disliked(state: RequestState) -> frozenset[str]:
+    """Return the items that the user of a request dislikes."""
+    user, policy = state.user, state.policy
+    since_ms = state.catalogue.as_of_ms
+    return disliked_items(user.acts, policy.negative_weights, policy.certain_weights, user.disliked, since_ms)
 
 
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
     outside_validity,
+    not_recommendable,
     excluded_by_request,
     seen_in_session,
     bought_in_session,
     bought_before,
+    disliked,
 )
 """All filters; an item that several filters exclude is removed for the reason of the first."""
 
@@ -159,6 +183,17 @@ def keep_matching(
     kept = [candidate for candidate, passed in zip(order, passes, strict=True) if passed]
     mismatches = [candidate.item_id for candidate, passed in zip(order, passes, strict=True) if not passed]
     return kept, {MISMATCH: mismatches} if mismatches else {}
+
+
+def _exclude(reason: str, item_ids: Collection[str], catalogue: Catalogue) -> Exclusion | None:
+    """Exclude items with all variants of their groups; None if there is none."""
+    if not item_ids:
+        return None
+    groups = catalogue.groups
+    if not groups:
+        return Exclusion(reason, item_ids.__contains__)
+    excluded = {groups.group_or_item(item_id) for item_id in item_ids}
+    return Exclusion(reason, lambda item_id: groups.group_or_item(item_id) in excluded)
 
 
 def _repeat_days(item_id: str, state: RequestState) -> float:

@@ -1,7 +1,7 @@
 """The state of one request: what sources and filters read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from recsys.settings import Settings
 from serving.engine.catalogue import Catalogue
 from serving.engine.session_neighbors import Neighbors
 from serving.engine.user_state import UserState
+from serving.engine.variants import VariantChoice
 from serving.requests import ItemFilter, ListRequest
 
 
@@ -25,12 +26,24 @@ class Policy:
     """Whether items viewed or clicked in the session are left out."""
     repeat_days: float
     """Days until a bought item is recommended again, unless the catalogue has a number of its own for the item."""
+    negative_weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Event by which a user dislikes an item -> its weight, below 0."""
+    certain_weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Event whose weight does not depend on its value -> its weight."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Policy":
         """Return the policy of the settings."""
-        exclude_events = frozenset(settings.sources.exclude_events)
-        return cls(settings.repeat, exclude_events, settings.serving.hide_seen, settings.serving.repeat_days)
+        sources, serving = settings.sources, settings.serving
+        weights, by_value = sources.event_weights, {*sources.rating_events, *sources.value_weights}
+        return cls(
+            settings.repeat,
+            frozenset(sources.exclude_events),
+            serving.hide_seen,
+            serving.repeat_days,
+            {name: weights[name] for name in sources.negative_events},
+            {name: weight for name, weight in weights.items() if name not in by_value},
+        )
 
 
 class RequestState(Struct, frozen=True):
@@ -56,3 +69,5 @@ class RequestState(Struct, frozen=True):
     """Neighbors of the latest items of the session."""
     favorite_categories: Sequence[str] = ()
     """The categories the user likes best, best first; read only if an answer has to be filled."""
+    variants: VariantChoice | None = None
+    """Which variant of each group is shown; None if the catalogue has no groups."""

@@ -5,14 +5,14 @@ Each source is a function of the request's state. To add one, write it, test it,
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from recsys.schema import CART, PURCHASE
 from serving.api import Context, Source
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
-from serving.requests import NO_FILTER, ItemFilter
+from serving.requests import NO_FILTER
 
 PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"
 PREVIOUS: Final = "picked for you the night before"
@@ -91,10 +91,11 @@ def popular(state: RequestState) -> Iterator[Candidate]:
     source, reason = ("static", STATIC) if catalogue.version == STATIC_VERSION else ("popular", POPULAR)
     if item_filter != NO_FILTER:
         parts = (
-            ("in", item_filter.category),
-            ("of", item_filter.brand),
+            ("in", " or ".join(item_filter.categories) or None),
+            ("of", " or ".join(item_filter.brands) or None),
             ("from", item_filter.price_min),
             ("up to", item_filter.price_max),
+            ("with", ", ".join(map(str, item_filter.attributes)) or None),
         )
         reason = "popular" + "".join(f" {word} {value}" for word, value in parts if value is not None)
     return to_candidates(catalogue.popular(item_filter, state.now_ms), source, reason)
@@ -110,7 +111,8 @@ def collect_lists(state: RequestState) -> list[CandidateList]:
     """Return the lists of all sources; none for a flagged user, whose answer is filled with popular items."""
     if state.user.flag is not None:
         return []
-    return [candidates for source in LIST_SOURCES for candidates in source(state)]
+    lists = [candidates for source in LIST_SOURCES for candidates in source(state)]
+    return lists if state.variants is None else state.variants.choose_in_lists(lists)
 
 
 def popular_in_turns(categories: Sequence[str], state: RequestState) -> Iterator[tuple[str, str]]:
@@ -119,11 +121,10 @@ def popular_in_turns(categories: Sequence[str], state: RequestState) -> Iterator
     Yields nothing if the item filter names a category itself.
     """
     item_filter, catalogue, now_ms = state.item_filter, state.catalogue, state.now_ms
-    if item_filter.category is not None:
+    if item_filter.categories:
         return
-    brand, price_min, price_max = item_filter.brand, item_filter.price_min, item_filter.price_max
     remaining = [
-        (category, catalogue.popular(ItemFilter(category, brand, price_min, price_max), now_ms))
+        (category, catalogue.popular(replace(item_filter, categories=(category,)), now_ms))
         for category in categories
     ]
     while remaining:

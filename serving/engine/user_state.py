@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from recsys.anomaly.acts import Act
 from recsys.errors import StoreError
-from recsys.schema import PURCHASE
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
@@ -31,18 +30,15 @@ class UserState(Struct, frozen=True):
 
     A search in this text for each candidate takes less time than building a set for each request.
     """
+    disliked: frozenset[str] = frozenset()
+    """Items that the user disliked before the nightly run."""
     flag: str | None = None
     """The flag as JSON, for a user classified as a bot."""
     is_fresh: bool = True
     """Whether Redis answered; otherwise this is the last known state, or an empty one."""
 
-    @property
-    def purchases(self) -> list[Act]:
-        """Return the purchases of the session."""
-        return [act for act in self.acts if act.event == PURCHASE]
 
-
-NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None)
+NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None, None)
 
 
 class UserStateReader:
@@ -63,7 +59,7 @@ class UserStateReader:
         self._cache: OrderedDict[str, tuple[str, Sequence[Reply], Sequence[Reply]]] = OrderedDict()
 
     async def read(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
-        """Return a user's list of a version, session, history and flag.
+        """Return a user's list of a version, session, history, dislikes and flag.
 
         With `guest_id`, the session includes that guest's.
         """
@@ -98,7 +94,12 @@ class UserStateReader:
 
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
         keys = self._keys
-        names = (keys.user_items(version, user_id), keys.flag(user_id), keys.history(version, user_id))
+        names = (
+            keys.user_items(version, user_id),
+            keys.flag(user_id),
+            keys.history(version, user_id),
+            keys.disliked(version, user_id),
+        )
         return ("MGET", *names), self._session_command(user_id)
 
     def _session_command(self, user_id: str) -> Command:
@@ -113,12 +114,13 @@ class UserStateReader:
 
 
 def _parse_state(version: str, values: Sequence[Reply], session: Sequence[Reply], is_fresh: bool) -> UserState:
-    items, flag, history = values
+    items, flag, history, disliked = values
     return UserState(
         version,
         items.decode().split(" ") if items else (),
         parse_session(session) if session else (),
         f" {history.decode()} " if history else "",
+        frozenset(disliked.decode().split(" ")) if disliked else frozenset(),
         None if flag is None else decode_text(flag),
         is_fresh,
     )
@@ -129,6 +131,7 @@ def parse_session(replies: Sequence[Reply]) -> list[Act]:
     acts: list[Act] = []
     for member, score in zip(replies[::2], replies[1::2], strict=True):
         _, item_id, event = member.decode().split(" ", 2)
-        acts.append(Act(int(float(score)), item_id, event))
+        event, _, quantity = event.partition("\t")
+        acts.append(Act(int(float(score)), item_id, event, float(quantity or 0)))
     acts.sort(key=lambda act: -act.at_ms)
     return acts

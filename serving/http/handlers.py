@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -26,7 +26,7 @@ from serving.api import (
 from serving.http.query import check_id, parse_guest_request, parse_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
-from serving.requests import Count, ListRequest
+from serving.requests import Count, ItemConditions, ListRequest
 
 BATCH_ITEMS: Final = 200
 """Items of the lists of a batch that are made at once, a few milliseconds of work, for at least one user."""
@@ -45,8 +45,8 @@ Id = Annotated[
 ]
 
 
-class BatchRequest(Struct, forbid_unknown_fields=True):
-    """Users whose lists are requested."""
+class BatchRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
+    """Users whose lists are requested, and conditions on the items."""
 
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
     n: Count = DEFAULT_N
@@ -60,8 +60,8 @@ class EncodedBatch(Struct):
     answers: list[Raw]
 
 
-class RankRequest(Struct, forbid_unknown_fields=True):
-    """Items to put in order for a user."""
+class RankRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
+    """Items to put in order for a user, and conditions that they have to meet."""
 
     user_id: Id
     item_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_RANKED)]
@@ -104,7 +104,7 @@ async def trending(call: Call) -> Result:
 
 
 async def popular(call: Call) -> Result:
-    """Return the most popular items, of a category, brand or price range where one is given."""
+    """Return the most popular items, of categories, brands, a price range or attributes where they are given."""
     return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
 
 
@@ -115,7 +115,8 @@ async def batch(call: Call) -> Result:
     """
     worker, body = call.worker, call.decode_body(BatchRequest)
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
-    requests = [ListRequest(user_id, n=body.n, context=body.context) for user_id in users]
+    conditions = _conditions(body)
+    requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
     answers: list[Raw] = []
     size = min(MAX_BATCH_USERS, max(1, BATCH_ITEMS // body.n))
     for start in range(0, len(requests), size):
@@ -138,9 +139,13 @@ async def _answer_part(call: Call, requests: Sequence[ListRequest], start: int) 
 async def rank(call: Call) -> Result:
     """Return the given items, the best for the user first, without those that must not be shown."""
     body = call.decode_body(RankRequest)
-    request = ListRequest(check_id(body.user_id, USER_ID), context=body.context)
+    request = ListRequest(check_id(body.user_id, USER_ID), context=body.context, **_conditions(body))
     item_ids = [check_id(item_id, ITEM_ID) for item_id in body.item_ids]
     return Result(await call.worker.engine.rank(request, item_ids, call.request_id))
+
+
+def _conditions(body: ItemConditions) -> dict[str, Any]:
+    return {name: getattr(body, name) for name in ItemConditions.__struct_fields__}
 
 
 async def user(call: Call) -> Result:
@@ -171,7 +176,7 @@ async def events(call: Call) -> Result:
 
 
 async def item(call: Call) -> Result:
-    """Change availability, stock, validity, price, category, brand or title of an item; an unknown item is created.
+    """Change facts of an item, such as its stock, price, categories or attributes; an unknown item is created.
 
     An item is offered from `valid_from` on and before `valid_until`.
     """

@@ -158,7 +158,7 @@ def _query_parameter(field: Field, route: Route) -> Parameter:
     is_required = field.name in route.required
     schema: Any = dict(_schema(str if field.type is Cursor else Annotated[field.type, field.meta]))
     schema.pop("uniqueItems", None)  # a repeated id is accepted
-    if not is_required and field.default not in (None, frozenset()):
+    if not is_required and field.default not in (None, frozenset(), ()):
         schema["default"] = field.default
     description = schema.pop("description", field.meta.description)
     return Parameter(field.name, "query", schema=schema, description=description, required=is_required)

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from recsys.schema import SESSION_ID, USER_ID, is_id
 from serving.api import MAX_EXCLUDED
 from serving.requests import (
+    MAX_TEXT_LENGTH,
     Cursor,
     InvalidValueError,
     ListRequest,
@@ -41,7 +42,7 @@ class Field(Struct, frozen=True):
         return (self.meta.extra or {})["expected"]
 
     def read(self, texts: Sequence[str]) -> Any:
-        """Return the value of the parameter, which may be given several times: the last one counts.
+        """Return the value of the parameter. If it is given several times, the last one counts, or all of a list.
 
         `msgspec.convert` checks the bounds later. Raises `InvalidValueError`.
         """
@@ -50,9 +51,18 @@ class Field(Struct, frozen=True):
         except ValueError:
             raise InvalidValueError(self.name, texts[-1]) from None
 
+    def find_invalid(self, texts: Sequence[str]) -> str:
+        """Return the text that is to blame for an invalid value: of a list, the first that is too short or long."""
+        lengths = ((text, 1 <= len(text) <= MAX_TEXT_LENGTH) for text in texts)
+        return next((text for text, fits in lengths if get_origin(self.type) is tuple and not fits), texts[-1])
+
 
 def _read_text(texts: Sequence[str]) -> str:
     return texts[-1]
+
+
+def _read_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
 
 
 def _read_whole_number(texts: Sequence[str]) -> int:
@@ -94,6 +104,7 @@ READERS: Final[Mapping[Any, Callable[[Sequence[str]], Any]]] = {
     Cursor: _read_cursor,
     Literal: _read_word,
     frozenset: _read_item_ids,
+    tuple: _read_texts,
 }
 """Type of a field -> function that reads its texts; stricter than msgspec, which reads 1e1 as a whole number."""
 
@@ -145,8 +156,9 @@ def _convert(request: type[RequestType], texts: Mapping[str, Sequence[str]], **v
     try:
         return msgspec.convert(values, request)
     except msgspec.ValidationError as error:
-        name = str(error).rpartition("`$.")[2].rstrip("`")  # as in "Expected `int` >= 1 - at `$.n`"
-        raise InvalidValueError(name, texts[name][-1]) from None
+        # As in "Expected `int` >= 1 - at `$.n`", or "… at `$.brand[...]`".
+        name = str(error).rpartition("`$.")[2].rstrip("`").partition("[")[0]
+        raise InvalidValueError(name, _FIELDS[request][name].find_invalid(texts[name])) from None
 
 
 def parse_query(query: bytes) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from recsys.api_keys import API_KEYS_FILE
+from recsys.name_patterns import regular_expression
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -49,7 +50,15 @@ class Worker:
         self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
-        self.catalogue_sync = CatalogueSync(self.read_redis, self.write_redis, keys, directory, serving.static_list)
+        no_goods = settings.lists.not_recommendable
+        self.catalogue_sync = CatalogueSync(
+            self.read_redis,
+            self.write_redis,
+            keys,
+            directory,
+            serving.static_list,
+            regular_expression(no_goods) if no_goods else None,
+        )
         self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length)
         self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now)
         self.metrics = Metrics(metrics_directory(settings.directory), self._gauges)

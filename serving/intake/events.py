@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from recsys.errors import StoreError
-from recsys.schema import ITEM_ID, USER_ID
+from recsys.schema import GUEST_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
-from recsys.store.keys import EVENT_FIELD, Keys
+from recsys.store.keys import EVENT_FIELD, IDENTITY_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
 from serving.guard.commands import NO_WRITES, GuardWrites
@@ -67,6 +67,7 @@ class EventWriter:
         self._stored_id, self._now, self._on_session_change = stored_id, now, on_session_change
         self._guard = guard
         self._weights = settings.sources.event_weights
+        self._value_weights = settings.sources.value_weights
         self._sessions = SessionCommands(settings.serving, keys)
         hash_origin = _unknown_origin if guard is None else guard.origin
         null_ids = {name: settings.sources.null_texts(name) for name in (USER_ID, ITEM_ID)}
@@ -146,7 +147,8 @@ class EventWriter:
         An event of a guest who has logged in goes to the session of that user. The guard's commands go in the same
         round trip, after those that add events; return their replies.
         """
-        entries, logins = collect_entries(events, self._weights), find_logins(events, self._stored_id)
+        entries = collect_entries(events, self._weights, self._value_weights)
+        logins = find_logins(events, self._stored_id)
         guests = [user_id for user_id in entries if user_id in self._guest_ids(events)]
         own = {user_id: added for user_id, added in entries.items() if user_id not in guests}
         commands = [
@@ -157,28 +159,38 @@ class EventWriter:
         replies = await self._redis.execute_each([*commands, *writes.commands])
         for user_id, added in own.items():
             self._on_session_change(user_id, added)
-        moved: list[tuple[str, Entries]] = []
+        moved: list[tuple[str, str, Entries]] = []
         for guest_id, owner in zip(guests, replies, strict=False):
             if owner is None:
                 self._on_session_change(guest_id, entries[guest_id])
             else:
-                moved.append((decode_text(owner), entries[guest_id]))
+                moved.append((guest_id, decode_text(owner), entries[guest_id]))
         sessions = replies[len(guests) : len(guests) + len(logins)]
         joined = [(pair, session) for pair, session in zip(logins, sessions, strict=True) if session]
-        moved += [(user_id, session) for (user_id, _), session in joined]
+        moved += [(guest_id, user_id, session) for (user_id, guest_id), session in joined]
         await self._move(moved, [guest_id for (_, guest_id), _ in joined])
         return replies[len(commands) :]
 
-    async def _move(self, moved: Sequence[tuple[str, Entries]], left: Sequence[str]) -> None:
-        """Add entries of guests to the sessions of their users, then remove the sessions that these guests left."""
+    async def _move(self, moved: Sequence[tuple[str, str, Entries]], left: Sequence[str]) -> None:
+        """Add entries of guests to the sessions of their users, then remove the sessions that these guests left.
+
+        `moved` are guest, user and entries; the stream tells the night who the guests are.
+        """
         if not moved:
             return
-        added = [command for user_id, entries in moved for command in self._sessions.add(user_id, entries)]
-        await self._redis.execute_each(added)
-        for user_id, entries in moved:
+        added = [command for _, user_id, entries in moved for command in self._sessions.add(user_id, entries)]
+        await self._redis.execute_each([*added, *self._append_identities(moved)])
+        for _, user_id, entries in moved:
             self._on_session_change(user_id, entries)
         if left:
             await self._redis.execute_each([self._sessions.remove(guest_id) for guest_id in left])
+
+    def _append_identities(self, moved: Sequence[tuple[str, str, Entries]]) -> list[KeyedCommand]:
+        """Return the commands that append to the stream which users the guests are."""
+        key, when = self._keys.events, datetime.fromtimestamp(self._now(), UTC).isoformat()
+        append = encode_head(5, "XADD", key, "*", IDENTITY_FIELD)
+        identities = [{GUEST_ID: guest_id, USER_ID: user_id, TIMESTAMP: when} for guest_id, user_id, _ in moved]
+        return [(key, append + encode_argument(_encode(identity))) for identity in identities]
 
     def _guest_ids(self, events: Sequence[Event]) -> set[str]:
         """Return the stored user ids of the guests whose sessions the events name."""

@@ -1,4 +1,4 @@
-"""Items changed online: price, category, brand, title, availability, stock and validity."""
+"""Items changed online: price, categories, attributes, brand, title, group, availability, stock and validity."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,13 +10,28 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from recsys.errors import StoreError
 from recsys.markup import plain_text
-from recsys.schema import BRAND, CATEGORY_SEPARATOR, ITEM_ID, PRICE, STOCK, TITLE, VALID_FROM, VALID_UNTIL
+from recsys.schema import (
+    ATTRIBUTES,
+    BRAND,
+    CATEGORIES,
+    CATEGORY,
+    CATEGORY_SEPARATOR,
+    GROUP_ID,
+    ITEM_ID,
+    MAX_ID_LENGTH,
+    PRICE,
+    STOCK,
+    TITLE,
+    VALID_FROM,
+    VALID_UNTIL,
+    is_id,
+)
 from recsys.store.client.client import RedisClient
 from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
 from serving.engine.offers import AVAILABILITY
 from serving.intake.load_shedding import LoadShedder
-from serving.requests import InvalidValueError
+from serving.requests import EXPECTED, InvalidValueError
 
 KEPT_CHANGES: Final = 10_000
 """Length of the stream that workers learn of changes from."""
@@ -25,6 +40,9 @@ Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 Level = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=f"^[^{CATEGORY_SEPARATOR}]*$")]
 
+Path = Annotated[list[Level], Meta(min_length=1, max_length=20, description="Category path, root first")]
+
+AttributeName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 NEVER: Final = "9999-12-31T00:00:00+00:00"
 """`valid_until` of an item whose end was removed: null says nothing in the lake, and would not replace the end."""
@@ -47,9 +65,23 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
         | None
     ) = UNSET
     price: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    category: Annotated[list[Level], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    category: Path | UnsetType = UNSET
+    categories: (
+        Annotated[list[Path], Meta(min_length=1, max_length=20, description="All paths of the item")] | UnsetType
+    ) = UNSET
+    attributes: (
+        Annotated[
+            dict[AttributeName, Text | float | bool | list[Text]],
+            Meta(max_length=100, description="All attributes of the item, in place of those before"),
+        ]
+        | UnsetType
+    ) = UNSET
     brand: Text | UnsetType = UNSET
     title: Text | UnsetType = UNSET
+    group_id: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH, description="Product that it is a variant of")]
+        | UnsetType
+    ) = UNSET
 
 
 class ItemWriter:
@@ -119,12 +151,32 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
             given, facts[name] = facts[name], plain_text(facts[name])
             if not facts[name]:
                 raise InvalidValueError(name, given, "text that is not only HTML")
+    _check_group_id(change)
     for name in (PRICE, STOCK):
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
+    facts |= _stored_facts(facts)
     starts, ends = change.valid_from, change.valid_until
     if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
     if ends is None:
         facts[VALID_UNTIL] = NEVER
     return facts
+
+
+def _stored_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as a JSON object, and category paths such that `category` is the first of `categories`."""
+    stored: dict[str, Any] = {}
+    if ATTRIBUTES in facts:
+        stored[ATTRIBUTES] = msgspec.json.encode(facts[ATTRIBUTES]).decode()
+    if CATEGORY in facts or CATEGORIES in facts:
+        paths = [facts[CATEGORY]] if CATEGORY in facts else []
+        paths += [path for path in facts.get(CATEGORIES, []) if path not in paths]
+        stored |= {CATEGORY: paths[0], CATEGORIES: paths}
+    return stored
+
+
+def _check_group_id(change: ItemChange) -> None:
+    group_id = change.group_id
+    if isinstance(group_id, str) and not is_id(group_id):
+        raise InvalidValueError(GROUP_ID, group_id, EXPECTED[ITEM_ID])

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
+from recsys.schema import PURCHASE, REFUND
 from recsys.settings.online import Serving
 from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
@@ -15,6 +17,8 @@ from serving.requests import guest_user_id
 DAY_MS: Final = 86_400_000
 REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
 EXPIRE: Final = encode_head(3, "PEXPIRE")
+UNIT_EVENTS: Final = frozenset((PURCHASE, REFUND))
+"""Events whose quantity decides what a user has."""
 
 # An entry is in the session when its guest logs in, or it is added after the log-in and replied with the user:
 # between the two there is no time at which it could be lost.
@@ -80,12 +84,17 @@ class SessionCommands:
         return key, ("UNLINK", key)
 
 
-def collect_entries(events: Sequence[Event], weights: Mapping[str, float]) -> dict[str, list[Any]]:
-    """Return the session entries of each user, from the events whose weight is not zero."""
+def collect_entries(
+    events: Sequence[Event],
+    weights: Mapping[str, float],
+    value_weights: Mapping[str, Sequence[tuple[float, float]]],
+) -> dict[str, list[Any]]:
+    """Return the session entries of each user, from the events whose weight, also by their value, is not zero."""
     entries: dict[str, list[Any]] = {}
     for event in events:
-        if event.event_id and event.user_id and event.timestamp and weights[event.event]:
-            member = f"{event.event_id} {event.item_id} {event.event}".encode()
+        if event.event_id and event.user_id and event.timestamp and _weigh(event, weights, value_weights):
+            quantity = f"\t{event.quantity:.12g}" if event.event in UNIT_EVENTS and event.quantity else ""
+            member = f"{event.event_id} {event.item_id} {event.event}{quantity}".encode()
             entries.setdefault(event.user_id, []).extend((member, int(event.timestamp.timestamp() * 1e3)))
     return entries
 
@@ -98,6 +107,24 @@ def find_logins(events: Sequence[Event], stored_id: Callable[[str], str]) -> lis
         if event.session_id is not None and event.user_id is not None
     }
     return sorted((user_id, guest_id) for user_id, guest_id in pairs if user_id != guest_id)
+
+
+def _weigh(
+    event: Event, weights: Mapping[str, float], value_weights: Mapping[str, Sequence[tuple[float, float]]]
+) -> float:
+    points = value_weights.get(event.event)
+    return weights[event.event] if points is None or event.value is None else weigh_value(event.value, points)
+
+
+def weigh_value(value: float, points: Sequence[tuple[float, float]]) -> float:
+    """Return the weight at a value, interpolated between points, as `features.event_weights` does by night."""
+    (first, lowest), (_, highest) = points[0], points[-1]
+    if value <= first:
+        return lowest
+    for (left, low), (right, high) in pairwise(points):
+        if value < right:
+            return low + (high - low) * ((value - left) / (right - left))
+    return highest
 
 
 @lru_cache(MAX_EVENTS)

@@ -84,7 +84,7 @@ def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
     if way == "ours":
         lake = Lake(directory / "lake", len(list((directory / "lake" / "events").iterdir())))
         buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
-        for tables in feature_tables(buckets, lake.items(), lake.users(), as_of, HALF_LIFE, DEFAULT_WEIGHTS):
+        for tables in feature_tables(buckets, lake.items(), lake.users(), as_of, HALF_LIFE):
             write_tables(out, tables)
         return
     peer = {"duckdb": features_in_duckdb, "pandas": features_in_pandas}[way]

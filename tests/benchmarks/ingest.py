@@ -1,7 +1,11 @@
-"""Ingest of many rows, and of many days one after another: `python -m tests.benchmarks ingest`."""
+"""Ingest of many rows and of many days: `python -m tests.benchmarks ingest`; from files to lists: `... init`."""
 
 import os
+import re
+import shlex
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +18,11 @@ from jobs.ingest.ingest import ingest
 from jobs.lake.lake import Lake
 from recsys.logs import configure_logging
 from recsys.settings import Sources
+from recsys.store.embedded import stop_server
 from tests.benchmarks.watch import watch
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
+SHARED: Final = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 ROWS: Final = 10_000_000
 ROWS_OF_A_PART: Final = 1_000_000
 DAYS: Final = 1_000
@@ -81,3 +87,44 @@ def _draw(rows: int, seed: int, days: int, first: int = 0) -> pl.DataFrame:
             "price": random.integers(100, 9_999, rows) / 100,
         }
     )
+
+
+def init_benchmark(work: Path) -> Iterator[tuple[str, float]]:
+    """Measure the seconds of `recsys init`, and of each command that it names, on two public data sets."""
+    if not SHARED.is_dir():
+        print(f"the public data sets are not at {SHARED}")
+        return
+    retail, rees46 = work / "retail", work / "rees46"
+    (retail / "data").mkdir(parents=True)
+    invoices = pl.read_parquet(SHARED / "online_retail" / "online_retail.parquet")
+    written = invoices.with_columns(pl.col("InvoiceDate").dt.strftime("%-m/%-d/%Y %-H:%M"))
+    written.write_csv(retail / "data" / "Online Retail.csv")
+    (rees46 / "data").mkdir(parents=True)
+    (rees46 / "data" / "events.csv").symlink_to(SHARED / "rees46" / "events.csv")
+    for directory in (retail, rees46):
+        yield from _from_files_to_lists(directory)
+
+
+def _from_files_to_lists(directory: Path) -> Iterator[tuple[str, float]]:
+    shown, seconds = _run(directory, "init --yes ./data")
+    yield f"{directory.name} init seconds", seconds
+    print(f"{directory.name}: init took {seconds:.1f} s")
+    for command in re.findall(r"^  recsys (.*?) *#", shown, re.MULTILINE):
+        _, seconds = _run(directory, command)
+        print(f"{directory.name}: {command} took {seconds:.1f} s", flush=True)
+        yield f"{directory.name} {command.split()[0]} seconds", seconds
+    stop_server(directory / "var" / "valkey")
+
+
+def _run(directory: Path, command: str) -> tuple[str, float]:
+    """Run `recsys` in a directory; return what it showed and the seconds it took."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli.app", *shlex.split(command)],
+        cwd=directory,
+        env={**os.environ, "RECSYS_DIRECTORY": str(directory / "var")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout, time.perf_counter() - start

@@ -77,7 +77,7 @@ def test_inputs_stay_as_they_are(name: str, shop: Interactions):
         model.similar(all_items(shop), 5, exclude)
     np.testing.assert_array_equal(users, all_users(shop))
     after = arrays_of(shop, exclude)
-    assert len(after) == 15
+    assert len(after) == 16
     for key, array in before.items():
         np.testing.assert_array_equal(after[key], array, err_msg=key)
 

@@ -158,6 +158,27 @@ def test_affinity_is_the_share_of_decayed_weight_at_each_level(make_events, prof
     assert [entry["share"] for entry in row["brand_affinity"]] == pytest.approx([2.5 / 3, 0.5 / 3])
 
 
+def test_an_item_counts_for_each_of_its_category_paths(make_events, profile, make_items):
+    items = make_items(
+        {
+            "item_id": "x",
+            "category": ["food", "bread"],
+            "categories": [["food", "bread"], ["sale"], ["food", "new"]],
+        },
+        {"item_id": "y", "category": ["toys"]},
+    )
+    row = profile(make_events([("a", "view", "x", 10), ("a", "view", "x", 10), ("a", "view", "y", 10)]), "a", items)
+    assert [entry["path"] for entry in row["category_affinity"]] == [
+        ["food"],
+        ["sale"],
+        ["toys"],
+        ["food", "bread"],
+        ["food", "new"],
+    ]
+    shares = [entry["share"] for entry in row["category_affinity"]]
+    assert shares == pytest.approx([4 / 7, 2 / 7, 1 / 7, 0.5, 0.5])
+
+
 def test_what_was_given_back_is_no_affinity(make_events, profile, catalogue):
     events = make_events([("a", "purchase", "x", 10), ("a", "refund", "x", 5), ("a", "view", "bare", 5)])
     row = profile(events, "a", catalogue)

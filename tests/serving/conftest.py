@@ -41,6 +41,7 @@ class Shop:
     letter: str = "a"
     users: tuple[str, ...] = ("7",)
     history: Lists = field(default_factory=dict[str, list[str]])
+    disliked: Lists = field(default_factory=dict[str, list[str]])
     profiles: dict[str, str] = field(default_factory=dict[str, str])
     facts: tuple[dict[str, Any], ...] = ()
     catalogue: bool = True
@@ -56,6 +57,7 @@ class Shop:
             "popular": ("name", {"popular": self._items("p"), "trending": [f"{letter}t1", f"{letter}t2"]}),
             "bought_with": ("item_id", {f"{letter}1": [f"{letter}w{rank}" for rank in range(1, 4)]}),
             "history": ("user_id", self.history),
+            "disliked": ("user_id", self.disliked),
             "profiles": ("user_id", {user: [profile] for user, profile in self.profiles.items()}),
         }
 

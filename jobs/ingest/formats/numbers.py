@@ -75,17 +75,17 @@ def with_numbers(
     texts = [name for name in dict.fromkeys(expression.meta.root_names()) if rows.schema[name] == pl.String]
     if numbers is None or not texts:
         return expression
-    empty = rows.clear()
-    error = _error(empty, expression, is_number and "+" in sql)
+    nulls = rows.clear(1)  # a row of nulls: without one, the branches of a CASE are not computed
+    error = _error(nulls, expression, is_number and "+" in sql)
     if error is None:
         return expression
     columns = numbers(texts)
     types = {name: dtype for name in texts if (dtype := columns[name].dtype) is not None}
     for names in _subsets(list(types)):
         casts = [_as_number(pl.col(name), types[name]) for name in names]
-        if _error(empty.with_columns(casts), expression, is_number and "+" in sql) is None:
+        if _error(nulls.with_columns(casts), expression, is_number and "+" in sql) is None:
             return pl.lit(rows.with_columns(casts).with_columns(expression.alias("number"))["number"])
-    name = _text_for_a_number(expression, empty, texts, columns, is_number and "+" in sql)
+    name = _text_for_a_number(expression, nulls, texts, columns, is_number and "+" in sql)
     if name is None:
         raise pl.exceptions.ComputeError(error)
     mapping = re.sub(rf"\b{re.escape(name)}\b", f"TRY_CAST({name} AS DOUBLE)", sql)
@@ -111,10 +111,10 @@ def _as_number(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return text.str.strip_chars().cast(dtype, strict=False)
 
 
-def _error(empty: pl.DataFrame, expression: pl.Expr, is_number: bool) -> str | None:
-    """Return why an expression cannot be computed on rows of these types, or has text for a number; else None."""
+def _error(nulls: pl.DataFrame, expression: pl.Expr, is_number: bool) -> str | None:
+    """Return why an expression cannot be computed on a row of these types, or has text for a number; else None."""
     try:
-        result = empty.select(expression.alias("number"))
+        result = nulls.select(expression.alias("number"))
     except pl.exceptions.PolarsError as error:
         return first_line(error)
     is_text = is_number and result.schema["number"] == pl.String
@@ -123,7 +123,7 @@ def _error(empty: pl.DataFrame, expression: pl.Expr, is_number: bool) -> str | N
 
 def _text_for_a_number(
     expression: pl.Expr,
-    empty: pl.DataFrame,
+    nulls: pl.DataFrame,
     names: list[str],
     columns: Mapping[str, NumericColumn],
     is_number: bool,
@@ -131,7 +131,7 @@ def _text_for_a_number(
     """Return a column of text that the expression needs as a number; None if numbers would not help it."""
     for subset in _subsets(names):
         casts = [_as_number(pl.col(name), pl.Float64()) for name in subset]
-        if _error(empty.with_columns(casts), expression, is_number) is None:
+        if _error(nulls.with_columns(casts), expression, is_number) is None:
             return next((name for name in subset if columns[name].dtype is None), None)
     return None
 

@@ -44,6 +44,14 @@ def read_spreadsheet(file: Path, table: Table, chunk_rows: int) -> Iterator[Chun
     yield from map(Chunk, rows.filter(~pl.all_horizontal(pl.all().is_null())).iter_slices(chunk_rows))
 
 
+def sheet_names(file: Path) -> list[str]:
+    """Return the names of the sheets of a workbook in order; raises `SourceError` when it cannot be read."""
+    try:
+        return fastexcel.read_excel(file).sheet_names
+    except fastexcel.FastExcelError as error:
+        raise SourceError(f"cannot be read as {file.suffix.lower()[1:]}: {_reason(error)}") from None
+
+
 def _reason(error: fastexcel.FastExcelError) -> str:
     """Return the most specific line of an error: the first line of its context, if it names the sheets."""
     lines = str(error).splitlines()

@@ -8,13 +8,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.item_features import CYCLE_DAYS
+from jobs.lake.attributes import attribute_members
+from jobs.lake.item_groups import GROUP_ITEM_ID
+from jobs.pipeline.variants import PLACE
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
 from recsys.schema import (
+    ATTRIBUTES,
     AVAILABLE,
     BRAND,
+    CATEGORIES,
     CATEGORY_SEPARATOR,
+    GROUP_ID,
     ITEM_ID,
     PRICE,
     REPEAT_DAYS,
@@ -39,31 +45,44 @@ def write_catalogue_file(
     item_features: pl.LazyFrame,
     online_changes: pl.DataFrame,
     vectors: NDArray[np.int8] | None,
+    places: pl.DataFrame | None = None,
 ) -> None:
     """Write a row for each item of the events or the catalogue, with `VECTOR_SCHEMA` if vectors are given.
 
     `popularity` (items,) and `vectors` (items, `VECTOR_SIZE`) belong to the rows of `interactions.items`; items
     without events come last, in order of id, and their vectors are all 0. `online_changes` are those that `items`
-    includes, as `Lake.online_changes` returns them.
+    includes, as `Lake.online_changes` returns them. Variants have the popularity of their group, and come in the
+    order of `places`, as `Variants.places` returns it.
     """
+    no_places = {ITEM_ID: pl.String, GROUP_ITEM_ID: pl.String, PLACE: pl.Int64}
+    groups = pl.LazyFrame(schema=no_places) if places is None else places.lazy()
     ranked = pl.LazyFrame(
         {
-            ITEM_ID: interactions.items.values,
+            GROUP_ITEM_ID: interactions.items.values,
             "score": popularity,
             "row": np.arange(len(interactions.items), dtype=np.int32),
         }
     )
     from_events = item_features.select(
-        ITEM_ID, pl.col(PRICE).alias("event_price"), pl.col(CYCLE_DAYS).alias(REPEAT_DAYS)
+        pl.col(ITEM_ID).alias(GROUP_ITEM_ID),
+        pl.col(PRICE).alias("event_price"),
+        pl.col(CYCLE_DAYS).alias(REPEAT_DAYS),
     )
+    several = pl.when(pl.col(CATEGORIES).list.len() > 1).then(pl.col(CATEGORIES))
+    paths = several.list.eval(pl.element().list.join(CATEGORY_SEPARATOR))
+    category = category_path().list.join(CATEGORY_SEPARATOR)
     facts = (
-        items.lazy()
-        .select(ITEM_ID, TITLE, category_path().list.join(CATEGORY_SEPARATOR), BRAND, PRICE, *OFFER)
-        .join(ranked, on=ITEM_ID, how="full", coalesce=True)
-        .join(from_events, on=ITEM_ID, how="left")
+        items.with_columns(attribute_members(items[ATTRIBUTES]))
+        .lazy()
+        .select(ITEM_ID, GROUP_ID, TITLE, category, paths, BRAND, PRICE, *OFFER, ATTRIBUTES)
+        .join(groups, on=ITEM_ID, how="left")
+        .with_columns(pl.coalesce(GROUP_ITEM_ID, ITEM_ID))
+        .join(ranked, on=GROUP_ITEM_ID, how="full", coalesce=True)
+        .with_columns(pl.coalesce(ITEM_ID, GROUP_ITEM_ID))
+        .join(from_events, on=GROUP_ITEM_ID, how="left")
         .join(online_changes.lazy(), on=ITEM_ID, how="left")
         .with_columns(pl.coalesce(PRICE, "event_price"))
-        .sort("score", ITEM_ID, descending=[True, False], nulls_last=True)
+        .sort("score", GROUP_ITEM_ID, PLACE, ITEM_ID, descending=[True, False, False, False], nulls_last=True)
         .select(*(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items()), "row")
         .collect()
     )

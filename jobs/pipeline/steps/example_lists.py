@@ -70,7 +70,7 @@ def _spread(users: pl.DataFrame, count: int) -> pl.DataFrame:
 
 def _names(lake: Lake) -> Names:
     category = pl.col(CATEGORY).list.join(CATEGORY_SEPARATOR)
-    rows = lake.items().select(ITEM_ID, TITLE, category).collect().rows()
+    rows = lake.by_item().items().select(ITEM_ID, TITLE, category).collect().rows()
     return {item_id: (title, path) for item_id, title, path in rows}
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from features.tables import feature_tables
 from jobs.pipeline.context import RunContext
+from jobs.pipeline.event_rules import event_rules
 from jobs.pipeline.step_names import FEATURES
 
 
@@ -26,7 +27,7 @@ def _write(directory: Path, context: RunContext) -> None:
             lake.users(),
             context.run.as_of,
             settings.sources.half_life_days,
-            settings.sources.event_weights,
+            event_rules(lake, settings.sources, context.run.as_of),
             min_users=settings.anomalies.min_support,
         ):
             write_tables(directory, tables)

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
+from features.item_categories import category_paths
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
@@ -21,6 +22,7 @@ from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.profiles import write_profiles
+from jobs.pipeline.variants import Variants, read_variants
 from jobs.progress import Task
 from recsys.availability import may_be_listed
 from recsys.data.interactions import Interactions
@@ -39,6 +41,7 @@ from recsys.settings import Lists as ListSettings
 from recsys.store.keys import POPULAR, TRENDING, popular_name
 from recsys.store.publish.list_files import (
     BOUGHT_WITH_FILE,
+    DISLIKED_FILE,
     HISTORY_FILE,
     ITEMS,
     NAME,
@@ -62,15 +65,17 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     run, settings = context.run, context.settings
     interactions = read_interactions(run, settings.sources)
     online_changes = context.lake.online_changes()  # before the items, so that these include all of them
-    items = context.lake.items().collect()
-    unavailable = unlisted_items(interactions.items, items, run.as_of)
-    exclude = Exclusion(interactions.owned if settings.repeat == "exclude" else None, unavailable)
+    items = context.lake.by_item().items().collect()
+    attributes = settings.lists.variant_attributes
+    variants = read_variants(context.lake, interactions.items, interactions.users, run.as_of, attributes)
+    unavailable = unlisted_items(interactions.items, items, run.as_of) if variants is None else variants.unlisted
+    exclude = Exclusion(interactions.excluded(settings.repeat), unavailable)
     popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     users, rows = interactions.shape
     with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", users + rows) as task:
         winner = _load_winner(context, interactions)
-        write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task)
+        write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task, variants)
         write_similar_lists(
             directory,
             ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
@@ -79,17 +84,29 @@ def _write_lists(directory: Path, context: RunContext) -> None:
             settings.lists.similar_items,
             settings.anomalies.min_support,
             task,
+            variants,
         )
-        write_popular_lists(directory, popularity, trend, interactions, items, unavailable, settings.lists)
+        write_popular_lists(
+            directory, popularity, trend, interactions, items, unavailable, settings.lists, variants
+        )
     features = run.directory / FEATURES
     with context.progress.task("write histories, profiles and the catalogue") as task:
         bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
-        write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items)
-        write_history(directory, interactions, exclude, settings.lists.history_items, task)
+        write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items, variants)
+        owned = Exclusion(interactions.owned if settings.repeat == "exclude" else None)
+        write_history(directory, interactions, owned, settings.lists.history_items, task)
+        write_disliked(directory, interactions, settings.lists.history_items, task)
         write_profiles(directory, features, items)
         vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(
-            directory, interactions, popularity, items, read_item_features(run), online_changes, vectors
+            directory,
+            interactions,
+            popularity,
+            items,
+            read_item_features(run),
+            online_changes,
+            vectors,
+            None if variants is None else variants.places(),
         )
 
 
@@ -111,11 +128,20 @@ def unlisted_items(item_ids: IdMap, items: pl.DataFrame, as_of: datetime) -> NDA
 
 
 def write_user_lists(
-    directory: Path, model: Model, interactions: Interactions, exclude: Exclusion, n: int, task: Task
+    directory: Path,
+    model: Model,
+    interactions: Interactions,
+    exclude: Exclusion,
+    n: int,
+    task: Task,
+    variants: Variants | None = None,
 ) -> None:
-    """Write the model's n best items for every user."""
+    """Write the model's n best items for every user, of each group the variant that suits the user."""
+    items = interactions.items if variants is None else variants.items
     blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(interactions.users)))
-    _write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
+    if variants is not None:
+        blocks = ((rows, variants.choose(listed, rows)) for rows, listed in blocks)
+    _write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, items, blocks, task)
 
 
 def write_similar_lists(
@@ -126,42 +152,68 @@ def write_similar_lists(
     n: int,
     min_users: int,
     task: Task,
+    variants: Variants | None = None,
 ) -> None:
-    """Write the n items most similar to each item, among those that share at least `min_users` users with it."""
+    """Write the n items most similar to each item, among those that share at least `min_users` users with it.
+
+    All variants of a group have its list.
+    """
+    items = interactions.items if variants is None else variants.items
     shared = SupportFilter(interactions.positives, min_users)
     blocks = (
         (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
     )
-    _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, interactions.items, interactions.items, blocks, task)
+    if variants is not None:
+        blocks = (variants.with_owners(rows, listed) for rows, listed in blocks)
+    _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, items, items, blocks, task)
 
 
 def write_bought_with_lists(
-    directory: Path, bought_with: pl.LazyFrame, items: pl.DataFrame, as_of: datetime, n: int
+    directory: Path,
+    bought_with: pl.LazyFrame,
+    items: pl.DataFrame,
+    as_of: datetime,
+    n: int,
+    variants: Variants | None = None,
 ) -> None:
-    """Write the n items that may be listed most often bought with each item, from the feature table."""
+    """Write the n items that may be listed most often bought with each item, from the feature table.
+
+    All variants of a group have its list.
+    """
     unavailable = items.lazy().filter(~may_be_listed(as_of)).select(pl.col(ITEM_ID).alias(OTHER_ITEM_ID))
+    shown = bought_with if variants is None else variants.show_default(bought_with, OTHER_ITEM_ID)
     lists = (
-        bought_with.join(unavailable, on=OTHER_ITEM_ID, how="anti")
+        shown.join(unavailable, on=OTHER_ITEM_ID, how="anti")
         .sort(ITEM_ID, RANK)
         .group_by(ITEM_ID, maintain_order=True)
         .agg(pl.col(OTHER_ITEM_ID).head(n).alias(ITEMS))
+        .collect()
     )
     with atomic_write(directory / BOUGHT_WITH_FILE) as partial_file:
-        lists.collect().write_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS)
+        if variants is None:
+            lists.write_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS)
+        else:
+            given = variants.give_to_all(lists.lazy())
+            given.sink_parquet(partial_file, row_group_size=BLOCK * GROUP_BLOCKS, engine="streaming")
 
 
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
     """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
-    blocks = ((rows, _latest_items(interactions, rows, n)) for rows in _blocks(users))
+    blocks = ((rows, _latest_items(interactions, interactions.is_owning, rows, n)) for rows in _blocks(users))
     _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
-def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
-    """Return the item rows that each user got last, each item once, (rows, up to n), padded with -1.
+def write_disliked(directory: Path, interactions: Interactions, n: int, task: Task) -> None:
+    """Write the n items that each user disliked last; without dislikes write no rows."""
+    mask = interactions.is_disliked
+    users = len(interactions.users) if mask.any() else 0
+    blocks = ((rows, _latest_items(interactions, mask, rows, n)) for rows in _blocks(users))
+    _write_list_file(directory / DISLIKED_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
-    A user's items here are those of `interactions.owned`.
-    """
+
+def _latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Rows, n: int) -> Rows:
+    """Return the items of each user's latest events in a mask, each item once, (rows, up to n), padded with -1."""
     start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
     event = slice(int(start), int(end))
     events = {
@@ -171,7 +223,7 @@ def _latest_items(interactions: Interactions, rows: Rows, n: int) -> Rows:
     }
     latest = (
         pl.DataFrame(events)
-        .filter(pl.lit(interactions.is_owning[event]))
+        .filter(pl.lit(mask[event]))
         .group_by("user", "item")
         .agg(pl.col("age").min())
         .sort("user", "age", "item")
@@ -192,6 +244,7 @@ def write_popular_lists(
     items: pl.DataFrame,
     unavailable: NDArray[np.bool_],
     lists: ListSettings,
+    variants: Variants | None = None,
 ) -> None:
     """Write the popular list, one for every category path and its prefixes, and the trending list.
 
@@ -199,41 +252,49 @@ def write_popular_lists(
     """
     shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
     named = {
-        POPULAR: _best(shown, interactions.items, lists.popular_items),
-        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items),
+        POPULAR: _best(shown, interactions.items, lists.popular_items, variants),
+        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items, variants),
     }
     everyone = pl.DataFrame(
         {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
     )
-    scores = pl.DataFrame({ITEM_ID: interactions.items.values, "score": shown}).filter(pl.col("score").is_finite())
+    ids = interactions.items.values if variants is None else variants.default_ids()
+    scores = pl.DataFrame({ITEM_ID: ids, "score": shown}).filter(pl.col("score").is_finite())
     categories = _category_lists(scores, items, lists.popular_items)
     with atomic_write(directory / POPULAR_FILE) as partial_file:
         pl.concat([everyone, categories]).write_parquet(partial_file)
 
 
-def trending_list(trend: NDArray[np.float32], items: IdMap, unavailable: NDArray[np.bool_], n: int) -> list[str]:
+def trending_list(
+    trend: NDArray[np.float32],
+    items: IdMap,
+    unavailable: NDArray[np.bool_],
+    n: int,
+    variants: Variants | None = None,
+) -> list[str]:
     """Return the ids of the n available items of the highest trend; only those with a trend above 0."""
     rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
-    return _best(rising, items, n)
+    return _best(rising, items, n, variants)
 
 
-def _best(scores: NDArray[np.float32], items: IdMap, n: int) -> list[str]:
+def _best(scores: NDArray[np.float32], items: IdMap, n: int, variants: Variants | None) -> list[str]:
+    """Return the ids of the n items of the highest scores; of a group, that of its default variant."""
     rows, _ = top_k(scores[None, :], min(n, len(scores)))
-    return items.ids(rows[0][rows[0] != UNKNOWN]).to_list()
+    best = rows[0][rows[0] != UNKNOWN]
+    return (items.ids(best) if variants is None else variants.default_ids()[best]).to_list()
 
 
 def _category_lists(scores: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
-    """Rank the n best items under every prefix of a category path."""
+    """Rank the n best items under every prefix of a category path; an item is listed under each of its paths."""
     depth = pl.int_ranges(1, pl.col(CATEGORY).list.len() + 1)
     prefix = pl.col(CATEGORY).list.head(pl.col("depth")).list.join(">")
     return (
-        items.lazy()
-        .select(ITEM_ID, CATEGORY)
-        .drop_nulls()
+        category_paths(items.lazy())
         .join(scores.lazy(), on=ITEM_ID)
         .with_columns(depth=depth)
         .explode("depth")
         .with_columns(prefix.alias(NAME))
+        .unique([NAME, ITEM_ID])
         .sort("score", ITEM_ID, descending=[True, False])
         .group_by(NAME, maintain_order=True)
         .agg(pl.col(ITEM_ID).head(n).alias(ITEMS))

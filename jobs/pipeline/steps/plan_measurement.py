@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
+from jobs.pipeline.event_rules import weighed_windows
 from jobs.pipeline.models import ITEM_KNN, POPULARITY
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import PLAN, TEST, VALIDATION
@@ -32,7 +33,7 @@ from recsys.evaluation.report.plan_text import (
     unmeasured_sentence,
 )
 from recsys.files import read_json, write_json
-from recsys.schema import TIMESTAMP
+from recsys.schema import ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -149,7 +150,7 @@ def _describe_missing_users(users: int, name: str, start: datetime, end: datetim
 def _count_returning_users(lake: Lake, settings: Settings, start: datetime, end: datetime) -> int:
     """Count the users whom models can be measured on, bucket by bucket, until there are `MIN_USERS`."""
     users = 0
-    for bucket in range(lake.buckets):
+    for bucket, window in enumerate(weighed_windows(lake, settings.sources, start, end)):
         users += count_returning_users(
             lake.events(bucket),
             start,
@@ -157,6 +158,7 @@ def _count_returning_users(lake: Lake, settings: Settings, start: datetime, end:
             settings.evaluation.relevant_events,
             settings.sources.event_weights,
             settings.sources.exclude_events if settings.repeat == "exclude" else None,
+            window.with_columns(pl.col(USER_ID, ITEM_ID).cast(pl.String)),
         )
         if users >= MIN_USERS:
             break

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from features.events import exact_sum
+from features.item_categories import category_paths
 from recsys.files import atomic_write
-from recsys.models.categories.levels import category_path
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, CONFIDENCE, EVENTS, ITEM_ID, LAST_AT, USER_ID
 from recsys.store.publish.list_files import ITEMS, PROFILES_FILE
 
@@ -60,8 +60,12 @@ def profile_texts(profiles: pl.LazyFrame, interactions: pl.LazyFrame, items: pl.
 
 
 def _categories(interactions: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """Rank the category paths that each user prefers, ties by name; only those with a confidence above 0."""
-    paths = items.select(ITEM_ID, category_path().list.join(CATEGORY_SEPARATOR).alias(CATEGORY)).drop_nulls()
+    """Rank the category paths that each user prefers, ties by name; only those with a confidence above 0.
+
+    An item counts for each of its paths.
+    """
+    path = pl.col(CATEGORY).list.drop_nulls().list.join(CATEGORY_SEPARATOR)
+    paths = category_paths(items).select(ITEM_ID, path).filter(pl.col(CATEGORY) != "")
     return (
         interactions.join(paths, on=ITEM_ID)
         .group_by(USER_ID, CATEGORY)

@@ -1,5 +1,6 @@
 """The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from features.events import events_before
 from jobs.ingest.schema_drift import schema_changes
 from jobs.ingest.source_records import count_sources
 from jobs.ingest.validation import read_quarantine
+from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
@@ -42,7 +44,7 @@ from recsys.evaluation.report.contents import (
     SearchedModel,
     StepUsage,
 )
-from recsys.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, GROUP_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
 REPORT_FILE = "report.html"
@@ -70,7 +72,7 @@ def _write(directory: Path, context: RunContext) -> None:
 
 def _gather(context: RunContext) -> Report:
     run, lake, settings, winner = context.run, context.lake, context.settings, str(context.winner)
-    data = _summarize(events_before(lake.events(), run.as_of))
+    data = _count_variants(lake, _summarize(events_before(lake.events(), run.as_of)))
     return Report(
         title="Recommendations report",
         windows=time_split(run.as_of, settings.evaluation),
@@ -147,6 +149,14 @@ def _summarize(events: pl.LazyFrame) -> DataSummary:
         median_events_per_user=median,
         items_for_most_events=item_count / len(per_item),
     )
+
+
+def _count_variants(lake: Lake, data: DataSummary) -> DataSummary:
+    """Add the numbers of variants and groups."""
+    if lake.group_items is None:
+        return data
+    group_ids = lake.by_item().items().select(pl.col(GROUP_ID).drop_nulls()).collect().to_series()
+    return replace(data, variants=len(group_ids), groups=group_ids.n_unique())
 
 
 def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:

@@ -27,6 +27,9 @@ class DataSummary:
     median_events_per_user: float
     items_for_most_events: float
     """Share of the items that account for 80 % of the events."""
+    variants: int = 0
+    """Items of the catalogue in a group; all of a group count as one item."""
+    groups: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ def data_sentence(report: Report) -> str:
     days = f"from {format_day(data.first_day)} to {format_day(data.last_day)}"
     if data.first_day == data.last_day:
         days = f"on {format_day(data.first_day)}"
+    variants, groups = count_noun(data.variants, "variant"), count_noun(data.groups, "item")
+    grouped = f" {variants} of the catalogue count as {groups}, one for each group." if data.groups else ""
     return (
         f"The data contains {count_noun(data.events, 'event')} of {count_noun(data.users, 'user')} on "
         f"{count_noun(data.items, 'item')} {days}. The median user has "
         f"{count_noun(round(data.median_events_per_user), 'event')}, and "
-        f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events."
+        f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events.{grouped}"
     )
 
 

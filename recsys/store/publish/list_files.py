@@ -24,8 +24,9 @@ SIMILAR_ITEMS_FILE: Final = "similar_items.parquet"
 POPULAR_FILE: Final = "popular.parquet"
 BOUGHT_WITH_FILE: Final = "bought_with.parquet"
 HISTORY_FILE: Final = "history.parquet"
+DISLIKED_FILE: Final = "disliked.parquet"
 PROFILES_FILE: Final = "profiles.parquet"
-OPTIONAL_FILES: Final = (BOUGHT_WITH_FILE, HISTORY_FILE, PROFILES_FILE)
+OPTIONAL_FILES: Final = (BOUGHT_WITH_FILE, HISTORY_FILE, DISLIKED_FILE, PROFILES_FILE)
 """Optional files, which only the online half reads."""
 NAME: Final = "name"
 ITEMS: Final = "items"
@@ -177,6 +178,7 @@ def sources(keys: Keys, version: str, directory: Path, max_length: int = UNCUT) 
         (POPULAR_FILE, NAME, keys.ranking, False),
         (BOUGHT_WITH_FILE, ITEM_ID, keys.bought_together, True),
         (HISTORY_FILE, USER_ID, keys.history, False),
+        (DISLIKED_FILE, USER_ID, keys.disliked, False),
         (PROFILES_FILE, USER_ID, keys.profile, False),
     )
     available: list[Source] = []

@@ -80,7 +80,7 @@ def publish(
     `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items) and
     `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). The files for the online
     half are optional: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
-    `profiles.parquet` (user_id, items: one text) and `catalogue.parquet`
+    `disliked.parquet` (user_id, items), `profiles.parquet` (user_id, items: one text) and `catalogue.parquet`
     (`recsys.store.catalogue.CATALOGUE_SCHEMA`). Empty lists are not written.
 
     `keep_versions` counts the live version; that and the previous one are never removed. `progress` is called with

@@ -49,6 +49,7 @@ def test_it_says_what_it_archived(recsys: Recsys, data_directory: Path) -> None:
         "items": 0,
         "flags": 0,
         "labels": 0,
+        "identities": 0,
         "invalid": 1,
         "entries": 2,
     }

@@ -18,7 +18,7 @@ import redis
 from jobs.cli.status import print_status
 from jobs.pipeline.run import COMPLETE, list_runs
 from jobs.scheduler.history import AttemptOutcome, read_history
-from jobs.scheduler.lock import lock_holder
+from jobs.scheduler.lock import LockHolder, lock_holder
 from jobs.scheduler.scheduler import SCHEDULER
 from jobs.status import read_status
 from recsys.settings import load_settings
@@ -138,6 +138,19 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
     print_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
 
 
+def wait_for_holder(data_directory: Path) -> LockHolder:
+    """Return the process that runs the nightly job, once it has written who it is."""
+    holder = LockHolder(None, None)
+
+    def is_known() -> bool:
+        nonlocal holder
+        holder = lock_holder(data_directory, "nightly") or holder
+        return holder.pid is not None
+
+    wait_until(is_known)
+    return holder
+
+
 def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
     recsys: Recsys, config: Path, data_directory: Path
 ) -> None:
@@ -157,9 +170,7 @@ def test_a_stopped_night_is_made_up_and_never_done_twice_at_once(
         assert [each.outcome for each in read_history(data_directory)] == [AttemptOutcome.INTERRUPTED]
 
         scheduler = start(config, data_directory, "schedule", **times)
-        wait_until(lambda: lock_holder(data_directory, "nightly") is not None)
-        child = lock_holder(data_directory, "nightly")
-        assert child is not None
+        child = wait_for_holder(data_directory)
         assert child.pid != scheduler.pid
         scheduler.send_signal(signal.SIGKILL)  # its child goes on
         scheduler.communicate()

@@ -1,6 +1,7 @@
 """`recsys lake describe`: counts, joins, holes and what is unusual."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -43,7 +44,12 @@ def write_shop(directory: Path) -> tuple[Path, ...]:
     events, items, users = (directory / f"{name}.csv" for name in ("events", "items", "users"))
     events.write_text("\n".join(lines))
     items.write_text(
-        "item_id,price\n" + "".join(f"i{number},{'' if number else 3}\n" for number in range(5)) + "x,\n"
+        "item_id,group_id,price,attributes\n"
+        + "".join(
+            f'i{number},{"even" if number % 2 == 0 else ""},{"" if number else 3},"{{""size"":""{number % 2}""}}"\n'
+            for number in range(5)
+        )
+        + "x,alone,,\n"
     )
     users.write_text('user_id,attributes\nu0,"{}"\nu1,"{}"\nnever,"{}"\n')
     return events, items, users
@@ -89,6 +95,8 @@ def test_users_and_items_are_joined_with_their_facts(description: LakeDescriptio
         items_in_catalogue=6,
         items_in_both=5,
         items_with_price=1,
+        variants=4,
+        groups=2,
     )
 
 
@@ -151,12 +159,15 @@ def test_the_command_prints_tables_json_and_a_page(recsys: Recsys, data_director
     shown = recsys("lake", "describe", "--html", "lake.html", **zone).stdout
     assert "Lake: 1,177 events from 2024-01-01 to 2024-02-29 (60 days, Europe/Berlin)" in shown
     assert "- 3 days without events: 2024-01-10 to 2024-01-11 and 2024-02-01" in shown
+    assert re.search(r"size +number +0 \(3\), 1 \(2\) +83% +2", shown)
     page = (tmp_path / "lake.html").read_text()
+    assert "<td>0 (3), 1 (2)</td>" in page
     assert page.count("<svg") == 3
     assert "http" not in page
     printed = json.loads(recsys("lake", "describe", "--json", **zone).stdout)
     assert printed["empty_spans"][0] == {"first": "2024-01-10", "last": "2024-01-11"}
     assert len(printed["findings"]) == 5
+    assert printed["attributes"][0]["top_values"] == [["0", 3], ["1", 2]]
 
 
 def test_holes_are_found_between_the_first_and_the_last_day() -> None:

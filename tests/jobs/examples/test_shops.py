@@ -1,5 +1,6 @@
 """The mappings of shops in jobs/examples, on small exports and databases in the columns of each."""
 
+import json
 from pathlib import Path
 
 from jobs.lake.lake import Lake
@@ -40,18 +41,21 @@ def test_shopify(lake: Lake, tmp_path: Path) -> None:
         ("bob@example.com", "TEA", "purchase", NOON.replace(hour=13), 2.5, 2.0, "#1002"),
     ]
     kitchen = ["Home", "Kitchen"]
-    assert read_items(lake, "item_id", "title", "category", "brand", "price", "available", "stock") == [
-        ("MUG_1", "Mug", kitchen, "Potter", 7.0, None, 0.0),
-        ("MUG_2", "Mug", kitchen, "Potter", 9.0, True, 0.0),
-        ("TEA", "Tea", ["Teas"], "Planter", 2.5, False, None),
+    assert read_items(lake, "item_id", "group_id", "title", "category", "brand", "price", "available", "stock") == [
+        ("MUG_1", "mug", "Mug", kitchen, "Potter", 7.0, None, 0.0),
+        ("MUG_2", "mug", "Mug", kitchen, "Potter", 9.0, True, 0.0),
+        ("TEA", "tea", "Tea", ["Teas"], "Planter", 2.5, False, None),
     ]
+    assert [json.loads(text)["Option1 Value"] for (text,) in read_items(lake, "attributes")[:2]] == ["S", "L"]
 
 
 WOOCOMMERCE_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catalog","In stock?",Stock,\
 "Sale price","Regular price",Categories,Tags,Parent
 10,simple,TEA,Tea,1,0,visible,1,5,2,2.5,"Drinks > Tea, Sale",green,
 20,variable,HOOD,Hoodie,1,0,visible,backorder,,,,Clothing,,
-21,variation,HOOD-R,"Hoodie - Red",1,0,visible,1,,,40,,,id:20
+21,variation,HOOD-R,"Hoodie - Red",1,0,visible,1,,,40,,,HOOD
+22,variable,,Cap,1,0,visible,1,,,,Clothing,,
+23,variation,,"Cap - Blue",1,0,visible,0,,,9,,,id:22
 30,simple,OLD,Old,-1,0,visible,1,,,9,,,
 """
 WOOCOMMERCE = {
@@ -77,12 +81,15 @@ def test_woocommerce(lake: Lake, tmp_path: Path) -> None:
     ingest_by_recipe(lake, "woocommerce", tmp_path / "wc-product-export-1-3-2024.csv", shop=shop)
     assert read_events(lake) == [
         ("7", "10", "purchase", NOON, 2.25, 2.0, "1"),
-        ("7", "20", "purchase", NOON, 40.0, 1.0, "1"),
+        ("7", "21", "purchase", NOON, 40.0, 1.0, "1"),
     ]
-    assert read_items(lake, "item_id", "title", "category", "price", "available") == [
-        ("10", "Tea", ["Drinks", "Tea"], 2.0, True),
-        ("20", "Hoodie", ["Clothing"], None, True),
-        ("30", "Old", None, 9.0, False),
+    assert read_items(lake, "item_id", "group_id", "title", "categories", "price", "available") == [
+        ("10", None, "Tea", [["Drinks", "Tea"], ["Sale"]], 2.0, True),
+        ("20", "HOOD", "Hoodie", [["Clothing"]], None, True),
+        ("21", "HOOD", "Hoodie - Red", [["Clothing"]], 40.0, True),
+        ("22", "id:22", "Cap", [["Clothing"]], None, True),
+        ("23", "id:22", "Cap - Blue", [["Clothing"]], 9.0, False),
+        ("30", None, "Old", None, 9.0, False),
     ]
 
 
@@ -105,13 +112,15 @@ MAGENTO = {
     "sales_order_item": [
         {
             "item_id": line, "order_id": order, "parent_item_id": parent, "product_id": product, "sku": sku,
-            "qty_ordered": 2, "price": price,
+            "product_type": kind, "qty_ordered": 2, "price": price,
         }
-        for line, order, parent, product, sku, price in (
-            (1, 1, None, 20, "HOOD-R", 40.0), (2, 1, 1, 21, "HOOD-R", 0.0), (3, 2, None, 99, "GONE", 2.5),
-            (4, 3, None, 20, "HOOD-R", 40.0),
+        for line, order, parent, product, kind, sku, price in (
+            (1, 1, None, 20, "configurable", "HOOD-R-engraved", 40.0), (2, 1, 1, 21, "simple", "HOOD-R", 0.0),
+            (3, 2, None, 99, "simple", "GONE", 2.5), (4, 3, None, 20, "configurable", "HOOD-R", 40.0),
         )
     ],
+    "catalog_product_super_link": [{"product_id": 21, "parent_id": 20}],
+    "cataloginventory_stock_item": [{"product_id": 21, "is_in_stock": 1}],
     "catalog_product_entity": [{"entity_id": 20, "sku": "HOOD"}, {"entity_id": 21, "sku": "HOOD-R"}],
 }  # fmt: skip
 
@@ -122,12 +131,13 @@ def test_magento(lake: Lake, tmp_path: Path) -> None:
     ingest_by_recipe(lake, "magento", tmp_path / "export_catalog_product.csv", shop=shop)
     assert read_events(lake) == [
         ("guest@example.com", "GONE", "purchase", NOON, 2.5, 2.0, "000000002"),
-        ("7", "HOOD", "purchase", NOON, 40.0, 2.0, "000000001"),
+        ("7", "HOOD-R", "purchase", NOON, 40.0, 2.0, "000000001"),
     ]
-    assert read_items(lake, "item_id", "title", "category", "price", "available") == [
-        ("HOOD", "Hoodie", ["Default Category", "Clothing"], 40.0, True),
-        ("OLD", "Old", None, 9.0, False),
-        ("TEA_1", "Tea", ["Default Category", "Drinks", "Tea"], 2.0, True),
+    assert read_items(lake, "item_id", "group_id", "title", "category", "price", "available") == [
+        ("HOOD", "HOOD", "Hoodie", ["Default Category", "Clothing"], 40.0, True),
+        ("HOOD-R", "HOOD", "Hoodie", ["Default Category", "Clothing"], None, True),
+        ("OLD", None, "Old", None, 9.0, False),
+        ("TEA_1", None, "Tea", ["Default Category", "Drinks", "Tea"], 2.0, True),
     ]
 
 

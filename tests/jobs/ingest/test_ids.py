@@ -14,6 +14,7 @@ from recsys.schema import is_id
 from recsys.settings import Sources, Table
 from recsys.settings.sources import NULL_IDS
 from tests.ingests import EVENT, ingest_files, read_quarantined_rows, write_events
+from tests.tables import make_items
 
 COLUMNS = {name: name for name in (*EVENT, "event_id", "session_id")}
 
@@ -125,7 +126,7 @@ def test_a_user_with_a_large_share_of_the_events_is_found():
 def test_purchased_items_that_no_catalogue_has_are_counted_with_examples():
     bought = ["A-1", "A-1", "007", "tea", "lost", "5.0"]
     log = pl.LazyFrame({"item_id": [*bought, "seen"], "event": ["purchase"] * 6 + ["view"]})
-    catalogue = pl.LazyFrame({"item_id": ["tea", "a1", "7", "5", "seen too"]})
+    catalogue = make_items(item_id=["tea", "a1", "7", "5", "seen too"]).lazy()
     unmatched = unmatched_items(log, catalogue)
     assert (unmatched.share, unmatched.items) == (0.8, 4)
     assert unmatched.examples == (("A-1", "a1"), ("007", "7"), ("5.0", "5"), ("lost", None))
@@ -136,9 +137,10 @@ def test_purchased_items_that_no_catalogue_has_are_counted_with_examples():
 
 
 def test_nothing_is_said_when_the_catalogue_has_every_purchased_item():
-    log = pl.LazyFrame({"item_id": ["tea"], "event": ["purchase"]})
-    assert unmatched_items(log, log.select("item_id")).message() == ""
-    assert unmatched_items(log.clear(), log.clear().select("item_id")).share == 0.0
+    log = pl.LazyFrame({"item_id": ["tea", "shirt"], "event": ["purchase", "purchase"]})
+    catalogue = make_items(item_id=["tea", "shirt-M"], group_id=[None, "shirt"]).lazy()
+    assert unmatched_items(log, catalogue).message() == ""
+    assert unmatched_items(log.clear(), catalogue.clear()).share == 0.0
 
 
 def test_ids_written_in_two_ways_are_one_item_in_events_and_catalogue(lake: Lake, tmp_path: Path):

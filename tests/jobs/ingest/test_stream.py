@@ -117,6 +117,20 @@ def test_what_comes_twice_is_in_the_lake_once(valkey: redis.Redis, lake: Lake) -
     assert sorted(lake.events().collect()["event_id"]) == ["e1", "e2"]
 
 
+def test_an_item_has_the_categories_and_attributes_of_its_last_change(valkey: redis.Redis, lake: Lake) -> None:
+    paths, attributes = [["food", "tea"], ["new"]], '{"organic":true}'
+    tea = {"item_id": "tea", "category": paths[0], "categories": paths, "attributes": attributes}
+    append(valkey, "item", tea, {"item_id": "cup", "category": ["home"]})
+    archive_stream(lake, valkey)
+    facts = ("item_id", "category", "categories", "attributes")
+    cup = ("cup", ["home"], [["home"]], None)
+    assert lake.items().select(facts).collect().rows() == [cup, ("tea", paths[0], paths, attributes)]
+    # Earlier versions of the server wrote one path only.
+    append(valkey, "item", {"item_id": "tea", "category": ["sale"]})
+    archive_stream(lake, valkey)
+    assert lake.items().select(facts).collect().rows() == [cup, ("tea", ["sale"], [["sale"]], attributes)]
+
+
 def test_an_id_names_one_event_of_one_user_whatever_the_day(valkey: redis.Redis, lake: Lake) -> None:
     other_day = {**EVENT, "timestamp": "2017-12-29T10:00:00Z"}
     append(valkey, "event", EVENT, other_day, {**EVENT, "user_id": "eve", "event": "purchase"})

@@ -50,6 +50,13 @@ def test_a_number_since_1970_is_read_in_the_unit_that_puts_it_in_our_time(unit: 
         assert read_times(pl.Series(values), unit, "Asia/Tokyo").values.to_list() == [NOON]
 
 
+def test_a_date_and_milliseconds_are_local():
+    values = ("2011-12-31 43507123", "2011-12-31 86400000", "2011-12-31 12:05", "2011-12-31")
+    expected = [NOON.replace(microsecond=123_000), datetime(2012, 1, 1, tzinfo=UTC), None, None]
+    assert read(*values, form="date_and_ms") == expected
+    assert read(values[0], form="date_and_ms", zone="Asia/Tokyo") == [expected[0] - timedelta(hours=9)]  # type: ignore[operator]
+
+
 def test_a_number_is_exact_to_the_microsecond():
     micro = SECONDS * 10**6 + 123_457
     expected = [NOON.replace(microsecond=123_457)]

@@ -22,6 +22,7 @@ post-it,Notes,Office > Paper
 gift1,Gift card 20,Cards
 s1,Sample of (tea),Food > Samples
 tea,Tea,Food
+tea,,Food > New
 """
 
 
@@ -42,6 +43,7 @@ def lake(tmp_path: Path) -> Lake:
         (["m", "man*"], ["M", "Manual"]),
         (["gift card ??"], ["gift1"]),
         (["samples"], ["s1"]),
+        (["new"], ["tea"]),
         (["sample of (tea)"], ["s1"]),
         (["post?it", "services"], ["POST", "post-it"]),
         (["."], []),

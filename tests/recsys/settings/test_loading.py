@@ -80,6 +80,34 @@ def test_weights_go_over_the_built_in_ones_and_add_names():
     assert DEFAULT_WEIGHTS["purchase"] == 5.0
 
 
+def test_events_that_are_negative_or_weighed_by_value_have_weights():
+    sources = Sources(
+        negative_events=("dislike", "hide"),
+        value_weights={"watch": ((0.1, 0.0), (0.9, 2.0))},
+        weights={"hide": -1.0},
+    )
+    assert sources.event_weights == DEFAULT_WEIGHTS | {"dislike": -3.0, "hide": -1.0, "watch": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('negative_events = ["view"]', "negative_events = 'view': its weight is 1, expected one below 0"),
+        ('rating_events = ["stars"]', "rating_events = 'stars': expected names among cart, click,"),
+        (
+            "value_weights = { w = [[0.5, 1], [0.5, 2]] }",
+            "expected pairs of value and weight, the values ascending",
+        ),
+        ("value_weights = { w = [] }", "expected pairs of value and weight, the values ascending"),
+        ("value_weights = { w = [[0.5, -1]] }", "expected weights not below 0"),
+    ],
+)
+def test_what_events_say_is_checked(tmp_path: Path, text: str, line: str):
+    message = problem(tmp_path, f"[sources]\n{text}")
+    assert line in message
+    assert "\n" not in message
+
+
 def test_the_environment_goes_over_the_file(tmp_path: Path):
     settings = load(
         tmp_path,
@@ -165,7 +193,7 @@ TABLE = '[[sources.tables]]\nname = "orders"\nkind = "events"\nfiles = "*"\ncolu
         (TABLE.replace('kind = "events"\n', ""), "sources.tables.0.kind is missing"),
         (
             TABLE.replace("events", "orders"),
-            "sources.tables.0.kind = 'orders': Input should be 'events', 'items' or",
+            "sources.tables.0.kind = 'orders': Input should be 'events', 'items', 'users'",
         ),
         (TABLE.replace("orders", "../orders"), "sources.tables.0.name = '../orders': String should match pattern"),
         (TABLE + 'separator = "||"', "sources.tables.0.separator = '||': String should match pattern"),

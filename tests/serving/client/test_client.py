@@ -30,7 +30,13 @@ from tests.serving.processes import free_port, serving
 
 Answers = list[tuple[int, dict[str, str], Any]]
 USERS = (*ODD_IDS, ".", "..", "7")
-CLIENT_TYPES: dict[str, Any] = {"exclude": Sequence[str], "cursor": str | None, "debug": bool}
+TEXTS = str | Sequence[str]
+CLIENT_TYPES: dict[str, Any] = {
+    "exclude": Sequence[str],
+    "cursor": str | None,
+    "debug": bool,
+    **dict.fromkeys(("category", "brand", "attribute"), TEXTS),
+}
 """Of arguments that are not written as the server stores them."""
 ACCEPTED = {"request_id": "r", "accepted": 1, "duplicates": 0, "shed": 0, "errors": []}
 
@@ -101,7 +107,8 @@ def check_calls(client: Client) -> None:
     assert [each.user_id for each in client.batch(["7", "nobody"], n=2).answers] == ["7", "nobody"]
     assert [item.item_id for item in client.rank("7", ["a3", "a1"]).items] == ["a1", "a3"]
     assert client.put_item("new/1", category=["GARDEN"], price=3.5).item_id == "new/1"
-    assert client.popular(category="GARDEN").items[0].item_id == "new/1"
+    assert client.popular(category=["NONE", "GARDEN"]).items[0].item_id == "new/1"
+    assert client.batch(["7"], category="GARDEN").answers[0].items[0].item_id == "new/1"
     taken = client.send_events([{"user_id": "8", "event": "view", "item_id": "a1", "session_id": "s8"}])
     assert (taken.accepted, taken.errors) == (1, [])
     assert client.user("8").session[0].item_id == "a1"

@@ -19,6 +19,7 @@ from serving.engine.filters import (
     Exclusion,
     bought_before,
     bought_in_session,
+    disliked,
     excluded_by_request,
     find_exclusions,
     outside_validity,
@@ -142,6 +143,24 @@ def test_items_of_the_history_are_excluded_by_whole_ids() -> None:
     assert [exclusion.contains(item_id) for item_id in ("h", "hh", "hhh", "")] == [True, True, False, False]
     assert bought_before(request_state(history=" h ", policy=ALLOW)) is None
     assert bought_before(request_state()) is None
+
+
+@pytest.mark.parametrize("repeat", [POLICY, ALLOW])
+def test_disliked_items_are_excluded_by_session_and_night_until_they_are_wanted(repeat: Policy) -> None:
+    policy = replace(repeat, negative_weights={"dislike": -3.0}, certain_weights={"cart": 3.0, "view": 1.0})
+    acts = [("dislike", "a", 0), ("dislike", "b", 0), ("cart", "b", 1), ("view", "c", 1), ("cart", "d", 1)]
+    state = request_state(*acts, policy=policy)
+    state = replace_struct(state, user=replace_struct(state.user, disliked=frozenset("cd")))
+    assert excluded(disliked(state), "abcd") == "ac"
+    assert disliked(request_state(("view", "a", 0), policy=policy)) is None
+
+
+def test_returned_items_are_not_excluded() -> None:
+    acts = (("purchase", "a", 0), ("purchase", "b", 0), ("refund", "a", 1))
+    for names in (("purchase",), ()):
+        policy = replace(POLICY, exclude_events=frozenset(names))
+        assert excluded(bought_in_session(request_state(*acts, policy=policy)), "ab") == "b"
+    assert excluded(bought_in_session(request_state(*acts, policy=ALLOW)), "ab") == "b"
 
 
 def test_excluded_items_are_reported_with_their_reason() -> None:

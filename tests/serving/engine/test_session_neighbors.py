@@ -17,7 +17,8 @@ WEIGHTS = {"view": 1.0, "purchase": 5.0, "impression": 0.0, "refund": -5.0}
 
 def acts(*events: str) -> list[Act]:
     """Return acts from texts of item and event, latest first."""
-    return [Act(100 - place, *text.split()) for place, text in enumerate(events)]
+    named = (text.split() for text in events)
+    return [Act(100 - place, item_id, event) for place, (item_id, event) in enumerate(named)]
 
 
 class FakeRedis:

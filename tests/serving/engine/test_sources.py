@@ -176,10 +176,10 @@ def test_favorite_categories_take_turns_with_their_available_items() -> None:
 
 def test_items_of_favorite_categories_pass_the_item_filter() -> None:
     favorites = ("CUPS", "TEA")
-    assert ids(segment(request_state(favorites=favorites, brand="Y"))) == ["t2"]
+    assert ids(segment(request_state(favorites=favorites, brand=("Y",)))) == ["t2"]
     assert ids(segment(request_state(favorites=favorites, price_min=2.0, price_max=4.0))) == ["t2", "t3"]
     # With a category of the request, the next rung gives its popular items.
-    assert ids(segment(request_state(favorites=favorites, category="CUPS"))) == []
+    assert ids(segment(request_state(favorites=favorites, category=("CUPS",)))) == []
 
 
 def test_popular_items_in_turns_name_their_category() -> None:
@@ -191,16 +191,17 @@ def test_popular_items_in_turns_name_their_category() -> None:
     ("conditions", "items", "reason"),
     [
         ({}, ["t1", "c1", "t2", "t3"], "popular in the shop"),
-        ({"category": "TEA"}, ["t1", "t2", "t3"], "popular in TEA"),
-        ({"brand": "X", "price_min": 2.0}, ["c1", "t3"], "popular of X from 2.0"),
+        ({"category": ("TEA",)}, ["t1", "t2", "t3"], "popular in TEA"),
+        ({"brand": ("X",), "price_min": 2.0}, ["c1", "t3"], "popular of X from 2.0"),
+        ({"category": ("CUPS", "TEA > GREEN")}, ["c1", "t2"], "popular in CUPS or TEA>GREEN"),
         (
-            {"category": "TEA", "brand": "Y", "price_min": 1.0, "price_max": 2.5},
+            {"category": ("TEA",), "brand": ("Y",), "price_min": 1.0, "price_max": 2.5},
             ["t2"],
             "popular in TEA of Y from 1.0 up to 2.5",
         ),
         ({"price_min": 0.0, "price_max": 0.5}, [], ""),
     ],
-    ids=["no filter", "category", "brand and price", "all conditions", "no item"],
+    ids=["no filter", "category", "brand and price", "categories", "all conditions", "no item"],
 )
 def test_popular_items_pass_the_filter_and_say_it(
     conditions: dict[str, Any], items: list[str], reason: str

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from recsys.settings import Settings
+from recsys.settings import Lists, Settings
 from tests.serving.conftest import Publish, Shop, Talk, application, ids
 from tests.serving.http.test_recommendations import USER, change, event
 from tests.serving.outages import is_fresh
@@ -52,6 +52,51 @@ def test_a_new_item_can_be_found(talk: Talk, publish_shop: Publish) -> None:
     put = change("new1", title="A thing", category=["GARDEN", "TOOLS"], brand="Acme", price=3.5)
     _, within, branded = talk(put, "/v1/popular?category=GARDEN", f"{USER}?brand=Acme")
     assert ids(within) == ids(branded) == ["new1"]
+
+
+def test_a_new_item_has_several_categories_and_attributes(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop(Shop(facts=({"item_id": "ap2", "attributes": ['"color":"red"', '"volume":0.5']},)))
+    put = change(
+        "new1", categories=[["GARDEN"], ["NEW", "TOOLS"]], attributes={"color": ["red", "blue"], "volume": 2}
+    )
+    conditions = {"category": ["NEW"], "attribute": ["color:blue"]}
+    _, *lists, batch, ranked = talk(
+        put,
+        "/v1/popular?category=NEW",
+        "/v1/popular?category=GARDEN&category=NONE",
+        "/v1/popular?attribute=volume:%3E1",
+        f"{USER}?attribute=color:blue&attribute=color:green&n=2",
+        "/v1/popular?attribute=color:red",
+        ("POST", "/v1/recommendations/batch", {"user_ids": ["7"], **conditions}),
+        ("POST", "/v1/rank", {"user_id": "7", "item_ids": ["ap2", "new1", "a1"], **conditions}),
+    )
+    assert [ids(each) for each in lists] == [["new1"]] * 4 + [["ap2", "new1"]]
+    assert [item["item_id"] for item in batch.json()["answers"][0]["items"]] == ids(ranked) == ["new1"]
+    # The next worker reads the same from Redis; other attributes take the place of those before.
+    again, _, none, unknown = talk(
+        "/v1/popular?category=NEW&attribute=color:blue",
+        change("new1", category=["GARDEN"], attributes={"volume": 0.25}),
+        "/v1/popular?category=NEW",
+        f"{USER}?attribute=size:M",
+    )
+    assert (ids(again), ids(none)) == (["new1"], [])
+    assert (unknown.status_code, unknown.json()["field"], unknown.json()["value"]) == (400, "attribute", "size:M")
+    assert "color, volume" in unknown.json()["expected"]
+
+
+def test_an_item_that_is_no_goods_is_in_no_answer(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    lists = Lists(not_recommendable=("gift*", "cards", "POST"))
+    items = {"new1": {"title": "Gift card"}, "new2": {"category": ["GARDEN", "Cards"]}, "POST": {"available": True}}
+    puts = [change(item_id, **facts) for item_id, facts in items.items()]
+    renamed = change("new1", title="Garden chair", category=["GARDEN"])
+    responses = talk(
+        *puts, "/v1/popular?n=1000", f"{USER}?n=1000", renamed, "/v1/popular?category=GARDEN", lists=lists
+    )
+    listed = ids(responses[3]) + ids(responses[4])
+    assert "ap1" in listed
+    assert not items.keys() & set(listed)
+    assert ids(responses[-1]) == ["new1"]
 
 
 def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:

@@ -41,7 +41,7 @@ OPERATIONS = {
     ("put", "/v1/items/{item_id}"),
     *(("get", path) for path in KEYLESS),
 }
-LIST = {"n", "offset", "category", "brand", "price_min", "price_max", "exclude"}
+LIST = {"n", "offset", "category", "brand", "price_min", "price_max", "attribute", "exclude"}
 OF_USER = LIST | {"cursor", "context", "session_id", "debug"}
 PARAMETERS = {
     "recommendations": OF_USER | {"user_id"},

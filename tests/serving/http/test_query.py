@@ -6,7 +6,16 @@ import pytest
 
 from serving.api import MAX_EXCLUDED
 from serving.http.query import parse_guest_request, parse_id, parse_list_request, parse_page_request
-from serving.requests import EXPECTED, NO_FILTER, Cursor, InvalidValueError, ItemFilter, ListRequest, PageRequest
+from serving.requests import (
+    EXPECTED,
+    NO_FILTER,
+    AttributeCondition,
+    Cursor,
+    InvalidValueError,
+    ItemFilter,
+    ListRequest,
+    PageRequest,
+)
 
 CURSOR = Cursor("20180101T000000Z", 1_514_764_800_000, 20, 20)
 
@@ -28,15 +37,15 @@ def test_without_parameters_all_have_their_defaults() -> None:
 
 def test_each_parameter_is_read() -> None:
     query = (
-        f"n=5&category=A%3EB&brand=Acme&price_min=1.5&price_max=1e3&exclude=a,b&exclude=c,,&session_id=s1"
-        f"&cursor={CURSOR.encode()}&context=cart&debug=1"
+        f"n=5&category=A+%3E+B&category=C&brand=Acme&price_min=1.5&price_max=1e3&exclude=a,b&exclude=c,,&session_id=s1"
+        f"&cursor={CURSOR.encode()}&context=cart&debug=1&attribute=color:red&attribute=volume:%3E%3D0.5"
     )
     request = parse_list_request("7", query.encode())
     assert request == ListRequest(
         "7",
         n=5,
-        category="A>B",
-        brand="Acme",
+        category=("A > B", "C"),
+        brand=("Acme",),
         price_min=1.5,
         price_max=1000.0,
         exclude=frozenset("abc"),
@@ -44,8 +53,25 @@ def test_each_parameter_is_read() -> None:
         cursor=CURSOR,
         context="cart",
         debug=1,
+        attribute=("color:red", "volume:>=0.5"),
     )
-    assert request.build_item_filter() == ItemFilter("A>B", "Acme", 1.5, 1000.0)
+    attributes = (AttributeCondition("color", "red"), AttributeCondition("volume", ">=0.5", 0.5, ">="))
+    assert request.build_item_filter() == ItemFilter(("A>B", "C"), ("Acme",), 1.5, 1000.0, attributes)
+
+
+@pytest.mark.parametrize("value", ["color", ":red", "color:", " : "])
+def test_a_condition_on_an_attribute_has_a_name_and_a_value(value: str) -> None:
+    request = parse_list_request("7", f"attribute=a:1&attribute={quote(value)}".encode())
+    with pytest.raises(InvalidValueError) as error:
+        request.build_item_filter()
+    assert (error.value.field, error.value.value) == ("attribute", value)
+
+
+def test_the_value_that_is_to_blame_is_named_in_a_list() -> None:
+    error = read_error("brand=x&brand=&brand=y")
+    assert (error.field, error.value) == ("brand", "")
+    error = read_error("&".join(f"brand={number}" for number in range(101)))
+    assert (error.field, error.expected.endswith("at most 100 of them")) == ("brand", True)
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,27 @@ def test_what_was_bought_before_the_night_stays_out_of_what_fills(talk: Talk, pu
     assert not {"ap1", "an1"} & set(ids(answer))
 
 
+def test_what_is_disliked_is_hidden_at_once_and_what_is_returned_comes_back(
+    talk: Talk, publish_shop: Publish, settings: Settings
+) -> None:
+    publish_shop(Shop(disliked={"7": ["a3"]}))
+    sources = replace(settings.sources, negative_events=("not_interested",))
+    before, *_, after, _, _, back = talk(
+        f"{USER}?n=50",
+        event("not_interested", "a1"),
+        event("purchase", "a2", quantity=2),
+        f"{USER}?n=50",
+        event("purchase", "a3"),
+        event("refund", "a2", quantity=2),
+        f"{USER}?n=50",
+        sources=sources,
+    )
+    assert {"a1", "a2"} <= set(ids(before))
+    assert "a3" not in ids(before)
+    assert not {"a1", "a2", "a3"} & set(ids(after))
+    assert {"a1", "a2", "a3"} & set(ids(back)) == {"a2"}
+
+
 def test_where_repeats_are_allowed_what_was_bought_comes_back_when_it_is_due(
     talk: Talk, publish_shop: Publish
 ) -> None:

@@ -241,6 +241,9 @@ def test_a_guest_keeps_a_session_until_log_in(
     assert "an1" not in ids(gone)
     users = {event["user_id"] for event in in_stream(client)}
     assert (users == {"guest:s1", "8"}) is (key is None)
+    entries: Any = client.xrange(KEYS.events)
+    (identity,) = [msgspec.json.decode(fields[b"identity"]) for _, fields in entries if b"identity" in fields]
+    assert {identity["guest_id"], identity["user_id"]} == users
     assert ("::1" in {event.get("ip") for event in in_stream(client)}) is (key is None)
 
 

@@ -63,6 +63,7 @@ def log(tmp_path: Path) -> Path:
         ("price", "net * ABS(qty)", [20.0, 0.0, None, 90.0]),
         ("price", "CAST(net AS DOUBLE) * 2", [20.0, 3.0, 2.0, 18.0]),
         ("quantity", "ABS(qty)", [2.0, 0.0, None, 10.0]),
+        ("quantity", "CASE WHEN code = '1' THEN ABS(qty) ELSE 1 END", [2.0, 1.0, 1.0, 10.0]),
         ("session_id", "net || tax", ["102.5", "1.51", "11", "91"]),
         ("session_id", "qty * 2", ["4", None, None, "-20"]),
     ],

@@ -37,6 +37,8 @@ def items() -> pl.DataFrame:
         stock=[None, 3.0, None, None],
         valid_from=[AS_OF, None, None, None],
         valid_until=[None, None, AS_OF, None],
+        categories=[[["Home", "More"], ["Sale"]], [["Home"]], None, None],
+        attributes=['{"color":["red","blue"],"volume":"0.5"}', '{"color":1,"volume":2}', None, "{}"],
     )
 
 
@@ -60,12 +62,27 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
     write_catalogue_file(tmp_path, known, popularity, items, features, CHANGES, None)
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
     assert written.schema == CATALOGUE_SCHEMA
-    assert written.rows() == [
-        ("tea", None, None, None, 1.25, None, None, None, None, 10.0, None),
-        ("cup", "Cup", "Home", "Åse", 2.5, False, 3.0, None, None, 10.0, AS_OF),
-        ("jug", None, None, None, 7.0, None, None, None, None, 10.0, None),
-        ("also-new", None, None, None, None, True, None, None, AS_OF, 10.0, None),
-        ("new", "A new thing", "Home>More", None, 9.5, None, None, AS_OF, None, 10.0, None),
+    paths, members = ["Home>More", "Sale"], ['"color":"red"', '"color":"blue"', '"volume":0.5']
+    assert written.drop("group_id").rows() == [
+        ("tea", None, None, None, 1.25, None, None, None, None, 10.0, None, None, None),
+        (
+            "cup",
+            "Cup",
+            "Home",
+            "Åse",
+            2.5,
+            False,
+            3.0,
+            None,
+            None,
+            10.0,
+            AS_OF,
+            None,
+            ['"color":"1"', '"volume":2.0'],
+        ),
+        ("jug", None, None, None, 7.0, None, None, None, None, 10.0, None, None, None),
+        ("also-new", None, None, None, None, True, None, None, AS_OF, 10.0, None, None, None),
+        ("new", "A new thing", "Home>More", None, 9.5, None, None, AS_OF, None, 10.0, None, paths, members),
     ]
 
     # Without a second purchase nobody's cycle is known.

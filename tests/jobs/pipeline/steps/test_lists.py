@@ -10,6 +10,7 @@ from jobs.pipeline.steps.lists import (
     unlisted_items,
     write_bought_with_lists,
     write_history,
+    write_popular_lists,
     write_similar_lists,
     write_user_lists,
 )
@@ -19,6 +20,7 @@ from recsys.ids import IdMap
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
+from recsys.settings import Lists
 from tests.tables import make_items
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
@@ -72,6 +74,24 @@ def test_history_is_what_is_excluded_the_latest_first(tmp_path: Path):
     write_history(tmp_path, interactions, Exclusion(), 9, SilentTask())
     table = pl.read_parquet(tmp_path / "history.parquet")
     assert (table.height, table.schema) == (0, {"user_id": pl.String, "items": LISTS})
+
+
+def test_an_item_is_popular_in_each_of_its_categories(tmp_path: Path):
+    interactions = interactions_from_pairs([("ann", "cup", 0, 1.0), ("bob", "cup", 0, 1.0), ("bob", "tea", 0, 1.0)])
+    items = make_items(
+        item_id=["cup", "tea"],
+        category=[["Home", "Mugs"], ["Food"]],
+        categories=[[["Home", "Mugs"], ["Sale"], ["Home"]], None],
+    )
+    popularity = Popularity().fit(interactions).item_popularity
+    nothing = np.zeros(2, np.float32)
+    write_popular_lists(tmp_path, popularity, nothing, interactions, items, nothing > 0, Lists())
+    assert pl.read_parquet(tmp_path / "popular.parquet").rows()[2:] == [
+        ("popular:Food", ["tea"]),
+        ("popular:Home", ["cup"]),
+        ("popular:Home>Mugs", ["cup"]),
+        ("popular:Sale", ["cup"]),
+    ]
 
 
 @pytest.mark.parametrize("block", [7, 4_096])

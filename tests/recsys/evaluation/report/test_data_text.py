@@ -21,6 +21,15 @@ def test_busy_days_and_windows():
     )
 
 
+def test_variants_that_count_as_one_item_are_counted():
+    report = make_report()
+    plain = data_text.data_sentence(report)
+    grouped = replace(report, data=replace(report.data, variants=1_200, groups=1))
+    assert data_text.data_sentence(grouped) == (
+        f"{plain} 1,200 variants of the catalogue count as 1 item, one for each group."
+    )
+
+
 @pytest.mark.parametrize(
     ("quarantine", "expected"),
     [

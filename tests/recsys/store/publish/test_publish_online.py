@@ -33,6 +33,7 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
     row = pl.int_range(items, eager=True)
     facts = {
         "item_id": row.cast(pl.String),
+        "group_id": [f"g{number // 3}" for number in range(items)],
         "title": [f"Thing {number}" if number % 3 else None for number in range(items)],
         "category": [None if number % 7 == 0 else "Food>Tea" for number in range(items)],
         "brand": [None] * items,
@@ -43,6 +44,8 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
         "valid_until": row * 10**15,
         "changed_online_at": row * 10**14,
         "repeat_days": row / 3,
+        "categories": [["A>B", "C"] if number % 2 else None for number in row],
+        "attributes": [None if number % 3 else ['"color":"red"', f'"volume":{number / 2}'] for number in row],
     }
     table = pl.DataFrame(facts).select(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items())
     if not vectors:

@@ -1,0 +1,1 @@
+"""Infer `recsys.toml` from a shop's files or database."""
