@@ -19,6 +19,9 @@ class Redis:
     sentinel: Name | None = None
     """Name of the primary as the Sentinels know it. `url` then names the Sentinels (host:port, separated by
     commas)."""
+    wait_replicas: Annotated[int, Field(ge=0)] = 0
+    """Number of replicas that have an event, a change of an item or a label before it is acknowledged (`WAIT`);
+    while fewer answer, these requests get 503."""
     namespace: Name = "recsys"
     """First part of every key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
