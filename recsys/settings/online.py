@@ -55,7 +55,7 @@ class Serving:
     """File of the server's certificate; with it and `tls_key` the server speaks HTTPS."""
     tls_key: FilePath | None = None
     """File of the private key of `tls_certificate`."""
-    read_timeout_ms: Annotated[float, Field(gt=0)] = 20.0
+    read_timeout_ms: Annotated[float, Field(gt=0)] = 100.0
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
     """Milliseconds to wait for Redis before events are refused."""

@@ -30,7 +30,7 @@ Reply = Any
 Resolve = Callable[[], Awaitable[Endpoint]]
 """Returns the server to connect to, each time a connection is opened."""
 
-SILENT_TIMEOUTS: Final = 5
+SILENT_TIMEOUTS: Final = 2
 """Timeouts without any reply after which no command is sent until a probe has been answered."""
 PROBE_SECONDS: Final = 0.1
 TICKS_PER_TIMEOUT: Final = 4
