@@ -67,6 +67,7 @@ async def run_chaos(directory: Path, seed: int, seconds: float, faults: Iterable
         remaining: list[str] = []
         while time.monotonic() < ends_at and not clients.done():
             await asyncio.sleep(chance.uniform(*CALM_SECONDS))
+            await until(lambda: is_ready(shop))
             remaining = remaining or chance.sample(names, len(names))
             injected.append((remaining.pop(), time.monotonic()))
             await FAULTS[injected[-1][0]](shop, chance)
