@@ -31,7 +31,7 @@ KEYS: Final = Keys("recsys")
 SECONDS: Final = 180.0
 CALM_SECONDS: Final = (0.5, 2.0)
 """Between two faults."""
-SETTINGS: Final = "[serving]\nworkers = 2\nimpressions = false\n"
+SETTINGS: Final = "[serving]\nimpressions = false\n"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class ChaosResult:
     faults: list[tuple[str, float]]
 
 
-async def run_chaos(directory: Path, seed: int, seconds: float, faults: Iterable[str] = FAULTS) -> ChaosResult:
+async def run_chaos(
+    directory: Path, seed: int, seconds: float, faults: Iterable[str] = FAULTS, workers: int = 2
+) -> ChaosResult:
     """Run a shop with faults for so many seconds, and return what came of it; all of its processes end."""
-    shop = _found_shop(directory)
+    shop = _found_shop(directory, workers)
     chance, names = random.Random(seed), list(faults)
     client = CheckingClient(f"http://{HOST}:{shop.port}", seed, shop.is_port_open)
     injected: list[tuple[str, float]] = []
@@ -86,12 +88,12 @@ async def run_chaos(directory: Path, seed: int, seconds: float, faults: Iterable
         await asyncio.to_thread(stop_server, shop.valkey)
 
 
-def _found_shop(directory: Path) -> Shop:
-    shop = Shop(directory, free_port())
+def _found_shop(directory: Path, workers: int) -> Shop:
+    shop = Shop(directory, free_port(), workers)
     shop.valkey.mkdir(parents=True)
     (shop.valkey / "port").write_text(str(free_port()))
     general = f'directory = "{directory / "var"}"\nlog_format = "json"\n'
-    (directory / "shop.toml").write_text(f"{general}{SETTINGS}port = {shop.port}\n")
+    (directory / "shop.toml").write_text(f"{general}{SETTINGS}workers = {workers}\nport = {shop.port}\n")
     return shop
 
 

@@ -33,6 +33,7 @@ class Shop:
 
     directory: Path
     port: int
+    workers: int
     redis_port: int = 0
     server: subprocess.Popen[bytes] | None = None
     publisher: subprocess.Popen[bytes] | None = None
@@ -135,7 +136,7 @@ async def pause_redis(shop: Shop, chance: random.Random) -> None:
 
 async def kill_archive(shop: Shop, chance: random.Random) -> None:
     """Kill the archive at some moment of its work."""
-    await asyncio.sleep(chance.uniform(0, 3))
+    await asyncio.sleep(chance.uniform(0, 1))
     if shop.archive is not None and shop.archive.poll() is None:
         shop.archive.kill()
 
@@ -180,7 +181,7 @@ def is_ready(shop: Shop) -> bool:
     """Return whether the server runs with all of its workers."""
     if shop.server is None or shop.server.poll() is not None or not shop.is_port_open():
         return False
-    return len(worker_ids(shop.server.pid)) == 2
+    return len(worker_ids(shop.server.pid)) == shop.workers
 
 
 def _workers(shop: Shop) -> list[int]:
