@@ -31,6 +31,8 @@ KEYS: Final = Keys("recsys")
 SECONDS: Final = 180.0
 CALM_SECONDS: Final = (0.5, 2.0)
 """Between two faults."""
+TRY_SECONDS: Final = 0.2
+"""Maximum length of a wait that is none for a fault."""
 SETTINGS: Final = "[serving]\nimpressions = false\n"
 
 
@@ -160,11 +162,11 @@ def find_losses(result: ChaosResult) -> list[str]:
 
 
 def _longest(ledger: Ledger, kind: str, spans: Sequence[tuple[float, float]]) -> float:
-    """Return the longest wait for an answer that was waited for in one of the spans of time."""
+    """Return the longest wait that began in one of the spans of time, or just before it."""
     waits = [
         wait.ended - wait.started
         for wait in ledger.waits
-        if wait.kind == kind and any(start <= wait.ended and wait.started < end for start, end in spans)
+        if wait.kind == kind and any(start <= wait.started + TRY_SECONDS < end for start, end in spans)
     ]
     return max(waits, default=0.0)
 
