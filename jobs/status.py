@@ -1,6 +1,6 @@
 """The status of an installation: its lake, runs, schedule and Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from jobs.ingest.source_records import read_ingests
 from jobs.lake.fact_tables import ONLINE
 from jobs.lake.lake import Lake, open_lake
 from jobs.pipeline.run import list_runs
+from jobs.pipeline.step_names import PUBLISH
 from jobs.scheduler.history import Attempt, read_history
 from jobs.scheduler.lock import LockHolder, lock_holder
 from jobs.scheduler.scheduler import SCHEDULER, job_triggers
@@ -20,6 +21,7 @@ from recsys.errors import StoreError
 from recsys.schema import CHANGED_ONLINE_AT, TIMESTAMP
 from recsys.settings import Settings
 from recsys.store.client.connect import connect, describe_server, store_errors, used_memory
+from recsys.store.client.inspection import ServerState, read_server_states
 from recsys.store.event_stream import StreamState, read_stream_state
 from recsys.store.keys import Keys
 from recsys.store.read import Version, versions
@@ -76,6 +78,8 @@ class RedisStatus:
     stream: StreamState
     oldest_entry_seconds: float | None
     """Age of the oldest entry of the stream, which waits to be archived; None for an empty stream."""
+    problems: list[str]
+    """What is wrong with the server or its data, in words."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,23 @@ def _redis(settings: Settings, now: datetime) -> RedisStatus:
         memory = used_memory(client)
     stream = read_stream_state(client, keys)
     age = max((now - stream.oldest).total_seconds(), 0.0) if stream.oldest else None
-    return RedisStatus(describe_server(client), memory, versions(client, keys), stream, age)
+    known = versions(client, keys)
+    problems = [problem for state in read_server_states(client) for problem in _server_problems(state)]
+    if not any(version.live for version in known) and _has_published(settings):
+        problems.append("no version is live, although one was published: run `recsys publish`")
+    return RedisStatus(describe_server(client), memory, known, stream, age, problems)
+
+
+def _server_problems(state: ServerState) -> Iterator[str]:
+    if state.is_replica:
+        yield f"{state.address} is a read replica, which takes no writes: set redis.url to its primary"
+    if state.is_evicting:
+        yield f"{state.address} removes lists and events when memory is full: maxmemory-policy is {state.policy}"
+
+
+def _has_published(settings: Settings) -> bool:
+    """Return whether a run has published its lists."""
+    return any(PUBLISH in run.manifest()["steps"] for run in list_runs(settings.directory))
 
 
 def _schedule(settings: Settings, now: datetime) -> ScheduleStatus:

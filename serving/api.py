@@ -54,7 +54,8 @@ class Recommendations(Struct, frozen=True):
     """Items of one version, best first.
 
     `cursor` requests the next page of the same list, whatever happens meanwhile; it is null after the last item.
-    `degraded` means that Redis did not answer, and that the list is made from the memory of the process.
+    `degraded` means that Redis did not answer, and that the list is made from the memory of the process, or that
+    something is wrong with the data of Redis, which `/ready` names.
     """
 
     user_id: str
@@ -194,7 +195,8 @@ class LiveStatus(Struct, frozen=True):
 
 
 class ReadyStatus(Struct, frozen=True):
-    """The server has lists to answer with; `degraded` while Redis does not answer."""
+    """The server has lists to answer with; `degraded` while Redis does not answer, or has `problems`."""
 
     status: Literal["ready", "degraded"]
     version: str
+    problems: list[str] | UnsetType = UNSET

@@ -207,7 +207,8 @@ class ItemConditions(Struct, frozen=True, kw_only=True):
             return NO_FILTER
         categories = tuple(dict.fromkeys(map(_plain_path, self.category)))
         attributes = tuple(map(_read_condition, self.attribute))
-        return ItemFilter(categories, self.brand, self.price_min, self.price_max, attributes)
+        brands = tuple(dict.fromkeys(brand.strip() for brand in self.brand))
+        return ItemFilter(categories, brands, self.price_min, self.price_max, attributes)
 
 
 class ListOptions(ItemConditions, frozen=True, kw_only=True):

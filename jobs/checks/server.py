@@ -24,6 +24,7 @@ def check_redis(settings: Redis, directory: Path) -> Iterator[Check]:
         client = connect(settings, directory)
         for state in read_server_states(client):
             yield _check_version(state)
+            yield _check_role(state)
             yield _check_policy(state)
             yield _check_memory(state)
             yield _check_persistence(state)
@@ -41,12 +42,18 @@ def _check_version(state: ServerState) -> Check:
     return passed("redis", server)
 
 
+def _check_role(state: ServerState) -> Check:
+    if state.is_replica:
+        return failed("redis role", f"{state.address} is a read replica: set redis.url to its primary")
+    return passed("redis role", f"{state.address} takes writes")
+
+
 def _check_policy(state: ServerState) -> Check:
     name, found = "redis eviction", f"maxmemory-policy is {state.policy}"
     if not state.policy.startswith("allkeys"):
         return passed(name, f"{found}, which keeps lists and events")
     problem = f"{found}, which removes lists and events when memory is full; set it to noeviction"
-    return failed(name, problem) if state.max_bytes else doubtful(name, f"{problem} before maxmemory is set")
+    return failed(name, problem) if state.is_evicting else doubtful(name, f"{problem} before maxmemory is set")
 
 
 def _check_memory(state: ServerState) -> Check:

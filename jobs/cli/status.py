@@ -94,6 +94,8 @@ def _print_schedule(schedule: ScheduleStatus) -> None:
 
 def _print_redis(redis: RedisStatus) -> None:
     console.print(f"Redis at {redis.address}: {redis.memory_bytes / 2**20:.1f} MB in use")
+    for problem in redis.problems:
+        console.print(f"[red]Redis: {escape(problem)}[/]", soft_wrap=True)
     waited = redis.oldest_entry_seconds
     since = "" if waited is None else f", the oldest for {timedelta(seconds=round(waited))}"
     console.print(f"Stream of events: {redis.stream.entries:,} entries wait to be archived{since}")

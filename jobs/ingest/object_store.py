@@ -179,7 +179,8 @@ def is_remote(path: str) -> bool:
     scheme, separator, _ = path.partition("://")
     if separator and scheme not in SCHEMES:
         raise SettingsError(
-            f"{redact_address(path)}: expected an address that begins with one of {', '.join(SCHEMES)}://"
+            f"{redact_address(path)}: expected an address that begins with one of "
+            f"{', '.join(f'{known}://' for known in SCHEMES)}"
         )
     return bool(separator)
 

@@ -58,7 +58,8 @@ def resolve_connection(table: Table, sources: Sources) -> Connection:
         )
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in SCHEMES:
-        raise SettingsError(f"{setting}: expected a URI that begins with one of {', '.join(SCHEMES)}://")
+        known = ", ".join(f"{each}://" for each in SCHEMES)
+        raise SettingsError(f"{setting}: expected a URI that begins with one of {known}")
     if scheme != "sqlite" and not _is_server_address(uri, rest.partition("?")[0]):
         raise SettingsError(f"{setting}: not a URI; in a password @ is written %40, / is %2F and : is %3A")
     if scheme == "sqlite" and not rest.startswith("/"):

@@ -36,7 +36,7 @@ from jobs.lake.facts import last_values
 from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
 from recsys.contract import Identities, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
-from recsys.schema import CHANGED_ONLINE_AT, GUEST_ID, ITEM_ID
+from recsys.schema import GUEST_ID, ITEM_ID
 from recsys.settings import Sources
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
@@ -151,7 +151,7 @@ class _Block:
 def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
     """Write a block to the lake, and wait until it is on disk."""
     block = _Block(lake, entries[0].id, entries[-1].id, [])
-    rows, unreadable = decode_entries(entries)
+    rows, item_times, unreadable = decode_entries(entries)
     invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
     schema = events_schema(sources.event_weights, latest)
@@ -164,7 +164,7 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
-    items, rejected_items = _write_items(rows[ITEM_FIELD], lake, sources)
+    items, rejected_items = _write_items(rows[ITEM_FIELD], item_times, lake, sources)
     invalid += block.quarantine("items", rejected_items)
 
     flags, failure = flags_schema(latest).filter(flag_rows(rows[FLAG_FIELD]), cast=True)
@@ -188,18 +188,19 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     )
 
 
-def _write_items(rows: Sequence[msgspec.Struct], lake: Lake, sources: Sources) -> tuple[int, pl.DataFrame]:
-    """Take item changes into the lake, each after the ingest that it followed.
+def _write_items(
+    rows: Sequence[msgspec.Struct], times: Sequence[datetime], lake: Lake, sources: Sources
+) -> tuple[int, pl.DataFrame]:
+    """Take item changes into the lake in the order of their entries, each after the ingest that it followed.
 
-    An archive may come long after a change, when ingests have read the feeds that came after it. Returns the number
-    of items, and the rows that broke a rule.
+    `times` are those of the entries. An archive may come long after a change, when ingests have read the feeds that
+    came after it. Returns the number of items, and the rows that broke a rule.
     """
     ingests = read_ingests(lake)
     starts = list(accumulate((datetime.fromisoformat(ingest["when"]) for ingest in ingests), max))
     numbers = [0, *(ingest["number"] for ingest in ingests)]
-    made_at = [moment or datetime.max.replace(tzinfo=UTC) for moment in change_times(rows)[CHANGED_ONLINE_AT]]
     by_ingest: dict[int, list[tuple[msgspec.Struct, datetime]]] = {}
-    for row, moment in zip(rows, made_at, strict=True):
+    for row, moment in zip(rows, times, strict=True):
         by_ingest.setdefault(numbers[bisect_right(starts, moment)], []).append((row, moment))
 
     item_ids: set[str] = set()

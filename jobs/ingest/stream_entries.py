@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import dataframely as dy
@@ -25,7 +26,7 @@ from recsys.schema import (
     VERSION,
 )
 from recsys.settings import Sources, Table
-from recsys.store.event_stream import Entry
+from recsys.store.event_stream import Entry, entry_time
 from recsys.store.item_changes import UPDATED_AT
 from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IDENTITY_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
 
@@ -49,9 +50,13 @@ class _Impressions(msgspec.Struct):
             raise ValueError("expected a source for each item")
 
 
-def decode_entries(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the decoded entries by field, and the entries that cannot be decoded as text."""
+def decode_entries(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list[datetime], list[str]]:
+    """Return the decoded entries by field, the times of item changes, and as text what cannot be decoded.
+
+    The time of an item change is that of its entry, by the clock of Redis: servers may have other clocks.
+    """
     decoded: dict[str, list[Any]] = {field: [] for field in DECODERS}
+    item_times: list[datetime] = []
     unreadable: list[str] = []
     for entry in entries:
         fields = {name.decode(errors="replace"): value for name, value in entry.fields.items()}
@@ -60,10 +65,12 @@ def decode_entries(entries: Sequence[Entry]) -> tuple[dict[str, list[Any]], list
             if len(fields) > 1:
                 raise KeyError(field)
             decoded[field].append(DECODERS[field].decode(fields[field]))
+            if field == ITEM_FIELD:
+                item_times.append(entry_time(entry.id))
         except (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             texts = {name: value.decode(errors="replace") for name, value in fields.items()}
             unreadable.append(json.dumps(texts, ensure_ascii=False))
-    return decoded, unreadable
+    return decoded, item_times, unreadable
 
 
 def unreadable_rows(entries: Sequence[str]) -> pl.DataFrame:

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.ingest.files import SkippedFile
@@ -21,7 +20,7 @@ from jobs.mapping_inference.preview import MIN_REPEATS, Preview, last_event, rea
 from jobs.mapping_inference.questions import Ask, time_zone_question
 from jobs.mapping_inference.recipes import Recipe
 from jobs.mapping_inference.samples import SourceSample, sample_files
-from jobs.mapping_inference.settings_file import Draft
+from jobs.mapping_inference.settings_file import Draft, not_recommendable
 from recsys.errors import SourceError
 from recsys.schema import TIMESTAMP
 from recsys.settings import Settings, Sources, Table
@@ -169,7 +168,7 @@ def _repeat(inference: Inference, previews: list[Preview]) -> tuple[str, str]:
         return given, "users may see items again that they have bought"
     kinds = {each.table.name: each.table.kind for each in inference.conclusions}
     events = [preview.rows for preview in previews if kinds[preview.table] == "events"]
-    share = repeat_share(pl.concat(events)) if events else None
+    share = repeat_share(events, not_recommendable(inference))
     if share is None:
         return "exclude", 'an item that a user has bought is not recommended again; "allow" changes that'
     counted = f"{share:.0%} of the purchases in the sample repeat one of the same user on an earlier day"

@@ -4,22 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
+from jobs.mapping_inference.categories import conclude_category
 from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.events import EventColumns
 from jobs.mapping_inference.names import compact
-from jobs.mapping_inference.roles import Match, role_score
+from jobs.mapping_inference.roles import Match
 from jobs.mapping_inference.samples import SourceSample
-from jobs.mapping_inference.sql import identifier, literal
 from jobs.mapping_inference.survey import survey
 from jobs.mapping_inference.vocabulary import CURRENCY, USER_ATTRIBUTES
 from recsys.schema import (
     ATTRIBUTES,
     AVAILABLE,
     BRAND,
-    CATEGORY,
-    CATEGORY_SEPARATOR,
     CREATED_AT,
     ITEM_ID,
     PRICE,
@@ -32,10 +28,6 @@ from recsys.schema import (
 )
 from recsys.settings import Table
 
-MIN_LEVEL_SCORE = 0.6
-MAX_LEVELS = 5
-SEPARATORS = ("/", "|", ".", ",")
-MIN_SEPARATED = 0.5
 COPIED = (BRAND, TEXT, AVAILABLE, STOCK, VALID_FROM, VALID_UNTIL, CREATED_AT)
 TIMES = (VALID_FROM, VALID_UNTIL, CREATED_AT)
 
@@ -46,13 +38,15 @@ def conclude_items(sample: SourceSample, matches: Mapping[str, Match]) -> Conclu
     surveyed = survey(sample, item=matches[ITEM_ID].column, title=title)
     mapped: dict[str, Any] = {ITEM_ID: matches[ITEM_ID].column}
     mapped |= {name: matches[name].column for name in (TITLE, PRICE, *COPIED) if name in matches}
-    mapped |= _category(sample, matches)
+    category, list_separator = conclude_category(sample, matches)
+    mapped |= category
     times = [sample.profiles[matches[name].column].times for name in TIMES if name in matches]
     separators = sample.profiles[matches[PRICE].column].separators if PRICE in matches else (".", "")
     table = replace(
         sample.table,
         kind="items",
         columns=mapped,
+        category_list_separator=list_separator,
         decimal=separators[0],
         thousands=separators[1],
         time_format=next((time.time_format for time in times if time.time_format), None),
@@ -64,10 +58,9 @@ def conclude_items(sample: SourceSample, matches: Mapping[str, Match]) -> Conclu
 def items_of_events(columns: EventColumns, events: Table) -> Conclusion | None:
     """Return the items table that reads titles, categories and brands from events; None if they have none."""
     sample, matches = columns.sample, columns.matches
+    category, list_separator = conclude_category(sample, matches)
     mapped: dict[str, Any] = {ITEM_ID: matches[ITEM_ID].column}
-    mapped |= {role: matches[role].column for role in (TITLE, BRAND) if role in matches} | _category(
-        sample, matches
-    )
+    mapped |= {role: matches[role].column for role in (TITLE, BRAND) if role in matches} | category
     if len(mapped) == 1:
         return None
     where = None
@@ -75,7 +68,16 @@ def items_of_events(columns: EventColumns, events: Table) -> Conclusion | None:
         mapped[PRICE] = events.columns[PRICE]
         where = f"{columns.number(PRICE)} > 0" if TITLE in matches else None
     name = f"{sample.name[:58]}_items"
-    table = replace(events, name=name, kind="items", columns=mapped, events={}, where=where, keep="last")
+    table = replace(
+        events,
+        name=name,
+        kind="items",
+        columns=mapped,
+        events={},
+        where=where,
+        keep="last",
+        category_list_separator=list_separator,
+    )
     reasons = _reasons(matches, mapped) | {"keep": "the last row of an item says how it is now"}
     if where:
         reasons["where"] = "rows without a price are corrections, whose text is no title"
@@ -98,46 +100,6 @@ def conclude_users(sample: SourceSample, matches: Mapping[str, Match]) -> Conclu
 
 def _is_attribute(name: str) -> bool:
     return compact(name) in USER_ATTRIBUTES.split()
-
-
-def _category(sample: SourceSample, matches: Mapping[str, Match]) -> dict[str, Any]:
-    """Return the expression of the path of categories: several columns from the widest, or one that is split."""
-    if CATEGORY not in matches:
-        return {}
-    taken = {match.column for role, match in matches.items() if role != CATEGORY}
-    scores = {
-        name: role_score(CATEGORY, profile, sample.name)
-        for name, profile in sample.profiles.items()
-        if name not in taken and not profile.is_constant
-    }
-    names = [name for name, score in scores.items() if score >= MIN_LEVEL_SCORE and not _is_code(sample, name)]
-    if len(names) > 1 and _separator(sample.rows[matches[CATEGORY].column]) is None:
-        levels = sorted(names, key=lambda name: sample.profiles[name].distinct)[:MAX_LEVELS]
-        return {CATEGORY: levels}
-    column = matches[CATEGORY].column
-    separator = _separator(sample.rows[column])
-    if separator is None or separator == CATEGORY_SEPARATOR:
-        return {CATEGORY: column}
-    return {CATEGORY: f"STRING_TO_ARRAY({identifier(column)}, {literal(separator)})"}
-
-
-def _is_code(sample: SourceSample, name: str) -> bool:
-    """Return whether a column of categories has no words, as the numbers of categories."""
-    return sample.profiles[name].letters < 0.5
-
-
-def _separator(values: pl.Series) -> str | None:
-    """Return the separator of the levels in most paths of categories."""
-    if values.dtype != pl.String:
-        return None
-    texts = values.drop_nulls().head(1000)
-    shares = {
-        separator: texts.str.contains(separator, literal=True).mean() or 0.0
-        for separator in (CATEGORY_SEPARATOR, *SEPARATORS)
-    }
-    return next(
-        (each for each, share in shares.items() if isinstance(share, float) and share > MIN_SEPARATED), None
-    )
 
 
 def _reasons(matches: Mapping[str, Match], mapped: Mapping[str, Any]) -> dict[str, str]:

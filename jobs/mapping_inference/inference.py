@@ -144,6 +144,8 @@ def _as_users(sample: SourceSample) -> Candidate | None:
 
 def _completed(sample: SourceSample, samples: Sequence[SourceSample], ask: Ask) -> Candidate | Unused:
     """Return the sample as events after asking for the one column that it lacks, or why it is not used."""
+    if not sample.raw.height:
+        return Unused(sample.name, "it has no rows")
     matches = assign(sample.profiles, sample.name, "events")
     has = {ITEM_ID: ITEM_ID in matches, TIMESTAMP: TIMESTAMP in matches}
     has[USER_ID] = USER_ID in matches or SESSION_ID in matches

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\da-zA-Z_]+")
 PLURALS = (("ies", "y"), ("sses", "ss"), ("en", "e"), ("s", ""))
+CURRENCIES = frozenset(
+    ("in", "eur", "euro", "euros", "usd", "gbp", "chf", "pln", "sek", "dkk", "nok", "czk", "cad", "aud")
+)
+"""Words at the end of the names of amounts that say in which currency they are."""
 WHOLE, QUALIFIED, ENDING, BEGINNING = 1.0, 0.95, 0.7, 0.3
 
 
@@ -56,11 +60,11 @@ def name_score(column: str, table: str, names: Mapping[str, float], blocked: str
     its first words.
     """
     parts = column.split(".")
-    words = words_of(column)
-    if set(blocked.split()) & set(words):
+    if set(blocked.split()) & set(words_of(column)):
         return 0.0
-    last = words_of(parts[-1])
-    wholes = {"".join(words), "".join(last)} if len(parts) == 1 else {"".join(words_of(".".join(parts[-2:])))}
+    last = _without_currency(words_of(parts[-1]))
+    path = [*words_of(parts[-2]), *last] if len(parts) > 1 else last
+    wholes = {"".join(path), *([compact(column)] if len(parts) == 1 else [])}
     owners = nouns_of(table) if len(parts) == 1 else nouns_of(parts[-2])
     qualified = {noun + "".join(last) for noun in owners}
     endings = {"".join(last[start:]) for start in range(0 if len(parts) > 1 else 1, len(last))}
@@ -90,6 +94,14 @@ def best_noun(table: str, entries: Mapping[str, str]) -> str | None:
             (key for word in words_of(table) if (key := best_entry(singular(word), entries)) is not None), None
         )
     )
+
+
+def _without_currency(words: list[str]) -> list[str]:
+    """Return words without a currency at their end, as of `Preis (EUR)`."""
+    kept = len(words)
+    while kept > 1 and words[kept - 1] in CURRENCIES:
+        kept -= 1
+    return words[:kept]
 
 
 def _best(written: set[str], names: Mapping[str, float]) -> float:

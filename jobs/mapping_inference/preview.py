@@ -1,5 +1,6 @@
 """The first rows of a source as the concluded mapping reads them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from jobs.ingest.formats.numbers import numbers_in
 from jobs.ingest.mapping import ROW, map_source
 from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.survey import read_all
+from recsys.name_patterns import regular_expression
 from recsys.schema import CREATED_AT, EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID
 from recsys.settings import Sources
 
@@ -62,9 +64,17 @@ def last_event(conclusion: Conclusion, preview: Preview, sources: Sources, lates
     return max(found, default=None)
 
 
-def repeat_share(events: pl.DataFrame) -> float | None:
-    """Return the share of purchases of an item that its user bought on an earlier day; None without purchases."""
-    bought = events.filter(pl.col(EVENT) == PURCHASE).with_columns(pl.col(TIMESTAMP).dt.date())
-    days = bought.select(USER_ID, ITEM_ID, TIMESTAMP).drop_nulls().unique()
+def repeat_share(tables: Sequence[pl.DataFrame], no_goods: Sequence[str]) -> float | None:
+    """Return the share of purchases of an item that its user bought on an earlier day; None without purchases.
+
+    Items that a pattern of `no_goods` matches do not count: postage is in every order.
+    """
+    bought = [
+        table.filter(pl.col(EVENT) == PURCHASE).select(USER_ID, ITEM_ID, pl.col(TIMESTAMP).dt.date())
+        for table in tables
+    ]
+    days = pl.concat(bought).drop_nulls().unique() if bought else pl.DataFrame()
+    if no_goods and days.height:
+        days = days.filter(~pl.col(ITEM_ID).str.contains(regular_expression(no_goods)))
     pairs = days.select(USER_ID, ITEM_ID).n_unique() if days.height else 0
     return (days.height - pairs) / days.height if days.height else None

@@ -86,7 +86,8 @@ def sample_files(files: Sequence[SourceFile], scratch: Path) -> FoundSamples:
                 else:
                     groups[key] = replace(known, files=(*known.files, file))
         except (RecsysError, OSError) as error:
-            found.skipped.append(SkippedFile(file.display_name, str(error)))
+            reason = str(error).removeprefix(f"{file.display_name}: ")
+            found.skipped.append(SkippedFile(file.display_name, reason))
     names: set[str] = set()
     for key, sample in groups.items():
         others = [file.name for other, part in groups.items() if other[1:] != key[1:] for file in part.files]

@@ -153,7 +153,8 @@ IGNORED_EVENTS: Final = """removefromcart removedfromcart cartremove productremo
 """Names of events that say nothing that the built-in events mean."""
 
 NOT_SOLD: Final = """cancelled canceled cancel voided void failed declined rejected expired draft pending
-    pendingpayment unpaid abandoned trash checkoutdraft storniert abgebrochen offen fehlgeschlagen unbezahlt annule
+    pendingpayment paymentpending paymentfailed awaitingpayment unpaid
+    abandoned trash checkoutdraft storniert abgebrochen offen fehlgeschlagen unbezahlt annule
     annulee enattente echoue cancelado anulado pendiente fallido"""
 """States of an order that was not sold."""
 

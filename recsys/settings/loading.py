@@ -13,6 +13,8 @@ from recsys.settings.settings import Settings
 from recsys.settings.types import REDACTED
 
 ENVIRONMENT_PREFIX = "RECSYS_"
+PROBLEMS = {"tuple_type": "expected a list, as in ['a']", "dict_type": "expected a table of names and values"}
+"""Kinds of errors -> what was expected, in the terms of TOML."""
 FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}SETTINGS_FILE"
 DEFAULT_FILE = Path("recsys.toml")
 
@@ -69,8 +71,9 @@ def load_settings(path: Path | None, environment: Mapping[str, str] | None = Non
     values = {} if path is None else _read_toml(path)
     if path is not None:
         _reject_renamed_settings(values, str(path))
-    _overlay(values, os.environ if environment is None else environment)
-    return parse(TypeAdapter(Settings), values, "settings" if path is None else str(path))
+    variables = os.environ if environment is None else environment
+    _overlay(values, variables)
+    return parse(TypeAdapter(Settings), values, "settings" if path is None else str(path), variables)
 
 
 def _reject_renamed_settings(values: Mapping[str, Any], where: str) -> None:
@@ -89,20 +92,23 @@ def _reject_renamed_settings(values: Mapping[str, Any], where: str) -> None:
         )
 
 
-def parse(adapter: TypeAdapter[T], values: Any, where: str) -> T:
+def parse(adapter: TypeAdapter[T], values: Any, where: str, variables: Mapping[str, str] | None = None) -> T:
     """Return `values` as the adapter's type.
 
-    Raises `SettingsError` naming `where`, the field, the value and what was expected.
+    Raises `SettingsError` naming `where`, or the one of the environment's `variables` that gives the value, the
+    field, the value and what was expected.
     """
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        variable = ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
+        where = variable if variables and variable in variables else where
         if first["type"] == "missing":
             raise SettingsError(f"{where}: {name} is missing") from None
         unknown = first["type"] == "unexpected_keyword_argument"
-        problem = "there is no such setting" if unknown else first["msg"]
+        problem = "there is no such setting" if unknown else PROBLEMS.get(first["type"], first["msg"])
         raise SettingsError(f"{where}: {name} = {_redact_value(name, first['input'])}: {problem}") from None
 
 

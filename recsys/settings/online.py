@@ -59,8 +59,12 @@ class Serving:
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
     """Milliseconds to wait for Redis before events are refused."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 3.0
+    """Seconds without word from Redis after which a worker also leaves out items that were switched on or off
+    lately: their state may have changed."""
     session_events: Annotated[int, Field(ge=1, le=1_000)] = 50
-    """Number of a user's latest events kept as the session that answers are based on."""
+    """Number of a user's latest views, and as many clicks, kept as the session that answers are based on; of
+    purchases, carts and each other event 1,000 are kept."""
     session_days: Days = 7.0
     """Days after the last event until a session expires."""
     hide_seen: bool = False
@@ -75,8 +79,16 @@ class Serving:
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Weight of dissimilarity against rank when answers are diversified (MMR): 0 keeps the ranking, 1 ignores
     it."""
+    max_anchor_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Maximum share of an answer that one item of the session brings in as its neighbors, on the home page; 1 for
+    no limit."""
     impressions: bool = True
     """Whether the items shown are recorded in the event stream."""
+    max_changed_items: Positive = 100_000
+    """Number of items with changes made online at which no more unknown items are created; items of the catalogue
+    can always be changed."""
+    item_change_days: Days = 30.0
+    """Days after which a change made online is forgotten, and the nightly catalogue takes over."""
     stream_length: Positive = 1_000_000
     """Maximum number of entries in the event stream. As it fills up, impressions are refused first, then views,
     carts and purchases."""

@@ -43,6 +43,11 @@ def entry_sort_key(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
+def entry_time(entry_id: str) -> datetime:
+    """Return the time at which an entry came, by the clock of the server."""
+    return datetime.fromtimestamp(entry_sort_key(entry_id)[0] / 1000, UTC)
+
+
 def last_entry_id(client: Client, keys: Keys) -> str | None:
     """Return the id of the last entry, None if the stream is empty."""
     with store_errors(client):
@@ -74,5 +79,4 @@ def read_stream_state(client: Client, keys: Keys) -> StreamState:
         first: Any = client.xrange(keys.events, count=1)
     if not first:
         return StreamState(0, None)
-    milliseconds, _ = entry_sort_key(decode_text(first[0][0]))
-    return StreamState(int(entries), datetime.fromtimestamp(milliseconds / 1000, UTC))
+    return StreamState(int(entries), entry_time(decode_text(first[0][0])))

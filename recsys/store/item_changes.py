@@ -28,11 +28,16 @@ NOTHING: Final = {AVAILABLE: None, STOCK: None, CHANGED_ONLINE_AT: None}
 
 Facts = Mapping[str, Any]
 
-# Merges new facts of an item over the stored ones atomically, with the time of each.
+# Merges new facts of an item over the stored ones atomically, with the time of each. A change that is not after the
+# stored one is refused, with the time of that: clocks of servers differ, and the last change has to be the latest.
+# ARGV[3] is the number of items at which no new one is stored; 0 for no limit.
 MERGE: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local limit = tonumber(ARGV[3] or '0')
+if not stored and limit > 0 and redis.call('HLEN', KEYS[1]) >= limit then return 'full' end
 local facts = stored and cjson.decode(stored) or {}
 local given, times = cjson.decode(ARGV[2]), facts.changed_at
+if facts.updated_at and facts.updated_at >= given.updated_at then return facts.updated_at end
 if not times then
   times = {}
   for name in pairs(facts) do if name ~= 'updated_at' then times[name] = facts.updated_at end end
@@ -44,6 +49,20 @@ end
 facts.changed_at = times
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
 return 1
+"""
+FULL: Final = b"full"
+"""Reply of `MERGE` when there is no room for another item."""
+
+
+def format_time(time: datetime) -> str:
+    """Return the time of a change, always with microseconds: the texts of later times are greater."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+# Removes the changes of an item, unless there are others by now.
+FORGET: Final = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
 
@@ -74,6 +93,27 @@ def remove_available(client: Client, keys: Keys, catalogue: Path, as_of: datetim
     with store_errors(client):
         _remove_added_by_rollback(client, keys)
     return _remove_available(client, keys, known.with_columns(missing), as_of)
+
+
+def forget_old_changes(client: Client, keys: Keys, catalogue: Path, before: datetime) -> int:
+    """Remove the changes of items that were last changed before a time: from then on the catalogue says it all.
+
+    Returns their number. A change by which an item is unavailable stays as long as the catalogue has the item as
+    available without it.
+    """
+    known = pl.read_parquet(catalogue, glob=False)
+    missing = [pl.lit(None).alias(name) for name in (STOCK, CHANGED_ONLINE_AT) if name not in known.columns]
+    facts = known.with_columns(missing).select(ITEM_ID, AVAILABLE, STOCK, CHANGED_ONLINE_AT)
+    removed = 0
+    with store_errors(client):
+        for changes in _all_changes(client, keys):
+            rows = facts.filter(pl.col(ITEM_ID).is_in(list(changes))).rows_by_key(ITEM_ID, named=True, unique=True)
+            for item_id, value in changes.items():
+                change = msgspec.json.decode(value, type=dict[str, Any])
+                if _is_before(change, before) and not _is_needed(rows.get(item_id), change):
+                    forget: Any = client.eval(FORGET, 1, keys.items, item_id, value)
+                    removed += int(forget)
+    return removed
 
 
 def follow_catalogue(client: Client, keys: Keys, version: str, catalogue: pl.DataFrame) -> int:
@@ -161,6 +201,30 @@ def _is_available(row: Facts, change: Facts, as_of: datetime) -> bool:
     facts = {**row, **newer_facts(change, row[CHANGED_ONLINE_AT], as_of)}
     given, stock = facts[AVAILABLE], facts[STOCK]
     return bool(decide_availability(NOT_GIVEN if given is None else given, nan if stock is None else stock))
+
+
+def _is_before(change: Facts, before: datetime) -> bool:
+    updated_at: str | None = change.get(UPDATED_AT)
+    return updated_at is not None and datetime.fromisoformat(updated_at) < before
+
+
+def _is_needed(row: Facts | None, change: Facts) -> bool:
+    """Return whether a change keeps an item from being shown that the catalogue has as available."""
+    if row is None or not _is_available(row, {}, EARLIEST):
+        return False
+    return not _is_available(row, change, EARLIEST)
+
+
+def _all_changes(client: Client, keys: Keys) -> Iterator[dict[str, bytes]]:
+    """Yield the changes of all items in parts, as Redis has them."""
+    cursor: Any = 0
+    while True:
+        reply: Any = client.hscan(keys.items, cursor, count=ITEMS_PER_READ)
+        cursor, values = reply
+        if values:
+            yield {decode_text(item_id): value for item_id, value in values.items()}
+        if int(cursor) == 0:
+            return
 
 
 def _members(client: Client, key: str) -> Iterator[list[str]]:

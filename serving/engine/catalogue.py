@@ -35,6 +35,8 @@ from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter
 
 MAX_CACHED_MASKS: Final = 64
+STATIC_VERSION: Final = "static"
+"""Version of the shop's own list of last resort."""
 
 
 class Catalogue:
@@ -270,8 +272,9 @@ class Catalogue:
         self._paths.put({self.rows[item_id]: paths if len(paths) > 1 else () for item_id, paths in changes.items()})
 
     def _in_categories(self, paths: Sequence[str]) -> NDArray[np.bool_]:
-        below = tuple(path + CATEGORY_SEPARATOR for path in paths)
         names = self.categories.names.names
+        paths = [part for path in paths for part in _split_printed(path, names)]
+        below = tuple(path + CATEGORY_SEPARATOR for path in paths)
         inside = np.array([name in paths or name.startswith(below) for name in names] + [False], bool)
         # The code of null, -1, is the last.
         return inside[self.categories.codes] | self._paths.mask(inside, len(self.ids))
@@ -312,6 +315,13 @@ class Catalogue:
             labels.append(len(new))
         if self.vectors is not None:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
+
+
+def _split_printed(path: str, names: Sequence[str]) -> list[str]:
+    """Return the paths of an item with several, as commands print them, with commas; a known path as it is."""
+    if ", " not in path or any(name == path or name.startswith(path + CATEGORY_SEPARATOR) for name in names):
+        return [path]
+    return path.split(", ")
 
 
 def _joined_paths(facts: Mapping[str, Any]) -> list[str]:

@@ -9,10 +9,12 @@ import polars as pl
 import structlog
 
 from recsys.files import atomic_write
-from serving.engine.catalogue import Catalogue, catalogue_without_facts
+from recsys.schema import ITEM_ID
+from serving.engine.catalogue import STATIC_VERSION, Catalogue, catalogue_without_facts
 
 CATALOGUE_GLOB: Final = "catalogue-*.parquet"
 OFFERS_GLOB: Final = "offers-*.parquet"
+SWITCHED_LATELY: Final = "switched_lately"
 
 log = structlog.get_logger()
 
@@ -27,7 +29,9 @@ class CatalogueSnapshot:
         """
         self._not_recommendable = not_recommendable
         self._directory, self._static_list = directory, static_list
-        self._saved_offers = ("", 0)
+        self._saved_offers: tuple[str, int, frozenset[str]] = ("", 0, frozenset())
+        self.switched_lately: list[str] = []
+        """Items that had been switched on or off lately when the loaded offers were written."""
 
     def load(self) -> Catalogue | None:
         """Return the saved catalogue, else one of the static list, else None."""
@@ -39,10 +43,13 @@ class CatalogueSnapshot:
                 catalogue = Catalogue(version, pl.read_parquet(files[-1]), self._not_recommendable)
             elif self._static_list is not None:
                 catalogue = catalogue_without_facts(
-                    "static", self._static_list.read_text().split(), self._not_recommendable
+                    STATIC_VERSION, self._static_list.read_text().split(), self._not_recommendable
                 )
             if catalogue is not None and (offers := self._offers_file(catalogue)).exists():
-                catalogue.put_offers(pl.read_parquet(offers))
+                saved = pl.read_parquet(offers)
+                catalogue.put_offers(saved.drop(SWITCHED_LATELY, strict=False))
+                if SWITCHED_LATELY in saved:
+                    self.switched_lately = saved.filter(SWITCHED_LATELY)[ITEM_ID].to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             log.warning("saved catalogue cannot be read", reason=str(error))
         return catalogue
@@ -59,19 +66,20 @@ class CatalogueSnapshot:
         except (OSError, pl.exceptions.PolarsError) as error:  # the catalogue may have changed meanwhile
             log.warning("catalogue cannot be saved", version=catalogue.version, reason=str(error))
 
-    async def save_offers(self, catalogue: Catalogue) -> None:
-        """Write what was changed online, if it has changed since the last time."""
-        state = (catalogue.version, catalogue.offers.changes)
+    async def save_offers(self, catalogue: Catalogue, switched_lately: frozenset[str] = frozenset()) -> None:
+        """Write what was changed online and what was switched lately, if it has changed since the last time."""
+        state = (catalogue.version, catalogue.offers.changes, switched_lately)
         if state == self._saved_offers or not catalogue.offers.changes:
             return
         self._saved_offers = state
         with suppress(OSError):
-            await asyncio.to_thread(_write_offers, self._offers_file(catalogue), catalogue)
+            await asyncio.to_thread(_write_offers, self._offers_file(catalogue), catalogue, switched_lately)
 
     def _offers_file(self, catalogue: Catalogue) -> Path:
         return self._directory / f"offers-{catalogue.version}.parquet"
 
 
-def _write_offers(file: Path, catalogue: Catalogue) -> None:
+def _write_offers(file: Path, catalogue: Catalogue, switched_lately: frozenset[str]) -> None:
+    is_lately = pl.col(ITEM_ID).is_in(list(switched_lately)).alias(SWITCHED_LATELY)
     with atomic_write(file) as temporary:
-        catalogue.changed_offers().write_parquet(temporary)
+        catalogue.changed_offers().with_columns(is_lately).write_parquet(temporary)

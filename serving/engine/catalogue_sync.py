@@ -7,26 +7,32 @@ catalogue is loaded; until then answers come from the previous version, which Re
 
 import asyncio
 import gc
+import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import polars as pl
 import structlog
 
 from recsys.errors import StoreError
-from recsys.store.catalogue import read_catalogue
+from recsys.settings.online import Serving
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
-from recsys.store.encoding import decode_list, decode_text
+from recsys.store.encoding import decode_text
+from recsys.store.event_stream import entry_sort_key
 from recsys.store.item_changes import Facts, newer_facts
-from recsys.store.keys import Keys, popular_name
+from recsys.store.keys import Keys
 from recsys.store.resp import Command, encode_commands
-from serving.engine.catalogue import Catalogue, catalogue_without_facts
+from serving.engine.catalogue import STATIC_VERSION, Catalogue
 from serving.engine.catalogue_snapshot import CatalogueSnapshot
+from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY, is_available_with
+from serving.engine.redis_health import RedisHealth
+from serving.engine.switched_items import SwitchedItems
+from serving.engine.version_reader import NO_CHANGE, VersionReader, read_facts
 
 REFRESH_SECONDS: Final = 0.25
 """Interval at which a worker without requests reads pointer and changes."""
@@ -35,8 +41,9 @@ START_READS: Final = 5
 START_PAUSE_SECONDS: Final = 0.05
 SAVE_SECONDS: Final = 1.0
 MAX_CHANGES_PER_READ: Final = 1_000
-SCAN_COUNT: Final = 1_000
-NO_CHANGE: Final = "0-0"
+NO_ITEMS: Final[frozenset[str]] = frozenset()
+EMPTY: Final = "Redis has lost its lists: publish them again (`recsys publish`)"
+RESTORED: Final = "Redis has lost data, as after a restored backup: publish again (`recsys nightly`)"
 
 log = structlog.get_logger()
 
@@ -52,14 +59,25 @@ class CatalogueSync:
         directory: Path,
         static_list: Path | None,
         not_recommendable: str | None = None,
+        clock: ChangeClock | None = None,
+        health: RedisHealth | None = None,
+        lease_seconds: float = Serving.lease_seconds,
+        item_change_days: float = Serving.item_change_days,
     ) -> None:
         """Create it; `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
 
         The last adopted version is saved in `directory`, for a start without Redis. `not_recommendable` is a
-        regular expression of the names of items that are no goods.
+        regular expression of the names of items that are no goods. `clock` learns of the times of all changes,
+        and `health` of what is wrong with the data. After `lease_seconds` without word from Redis, items switched
+        lately are withheld. Changes older than `item_change_days` are the catalogue's to know.
         """
-        self._redis, self._bulk_redis, self._keys = redis, bulk_redis, keys
-        self._not_recommendable = not_recommendable
+        self._health, self._lease_seconds = health or RedisHealth(), lease_seconds
+        self._switched = SwitchedItems(item_change_days)
+        self._heard_at = -math.inf
+        self._newest_version, self._has_lost = "", False
+        self._clock = clock
+        self._redis, self._keys = redis, keys
+        self._reader = VersionReader(bulk_redis, keys, not_recommendable)
         self._snapshot = CatalogueSnapshot(directory, static_list, not_recommendable)
         self.catalogue: Catalogue | None = None
         self.previous: Catalogue | None = None
@@ -76,6 +94,7 @@ class CatalogueSync:
     async def open(self) -> None:
         """Load the saved catalogue, then the live version if Redis answers, and follow it."""
         self.catalogue = await asyncio.to_thread(self._snapshot.load)
+        self._switched.note_switched(self._snapshot.switched_lately)
         for _ in range(START_READS):
             with suppress(StoreError):
                 await self.refresh()
@@ -119,6 +138,10 @@ class CatalogueSync:
         """Apply a change that this process has just written, in case Redis does not answer anymore."""
         self._apply([(item_id, facts)])
 
+    def is_known(self, item_id: str) -> bool:
+        """Return whether the catalogue has an item."""
+        return self.catalogue is not None and item_id in self.catalogue.rows
+
     def would_be_available(self, item_id: str, facts: Facts) -> bool:
         """Return whether an item is available once this process makes a change of it."""
         return (
@@ -126,6 +149,14 @@ class CatalogueSync:
             if self.catalogue is None
             else self.catalogue.would_be_available(item_id, facts)
         )
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Return the items that may be off by now, although the catalogue has them: none while Redis is heard."""
+        return self._switched.find_lately() if self._is_lease_over() else NO_ITEMS
+
+    def _is_lease_over(self) -> bool:
+        return time.monotonic() - self._heard_at > self._lease_seconds
 
     def _read_updates(self, refreshed: asyncio.Future[None]) -> None:
         pointer = encode_commands(("GET", self._keys.live))
@@ -161,6 +192,7 @@ class CatalogueSync:
         self._handle_updates(refreshed, pointer, changes)
 
     def _handle_updates(self, refreshed: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
+        self._heard_at = time.monotonic()
         try:
             self._follow_pointer(pointer)
             self._apply_stream(changes)
@@ -186,6 +218,8 @@ class CatalogueSync:
 
     def _follow_pointer(self, pointer: Reply) -> None:
         self.pointer = None if pointer is None else decode_text(pointer)
+        had_lists = self.catalogue is not None and self.catalogue.version != STATIC_VERSION
+        self._health.report("empty", EMPTY if self.pointer is None and had_lists else None)
         outages = sum(link.outages for link in self._redis.connections)
         is_known = self.catalogue is not None and self.catalogue.version == self.pointer
         if (
@@ -202,29 +236,43 @@ class CatalogueSync:
         changes_read: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
             self._last_change = decode_text(entry_id)
-            changes_read += _read_facts(fields[0], fields[1])
+            changes_read += read_facts(fields[0], fields[1])
         self._apply(changes_read)
 
     def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
+        self._observe(changes)
         if self._changes_while_adopting is not None:
             self._changes_while_adopting += changes
+        before = (
+            frozenset()
+            if self.catalogue is None
+            else frozenset(item_id for item_id, _ in changes if item_id in self.catalogue.unavailable)
+        )
         for catalogue in (self.catalogue, self.previous):
             if catalogue is not None:
                 apply_changes(catalogue, changes)
+        if self.catalogue is not None:
+            self._switched.note(self.catalogue, changes, before)
 
     async def _adopt(self, version: str) -> None:
         """Read a version's catalogue, and apply every change that was made online to it."""
         self._changes_while_adopting = []
         try:
             is_same = self.catalogue is not None and self.catalogue.version == version
-            catalogue = self.catalogue if is_same and self.catalogue else await self._read_catalogue(version)
-            changes, unavailable = await self._read_changes(), await self._read_unavailable()
+            catalogue = self.catalogue if is_same and self.catalogue else await self._reader.read_catalogue(version)
+            self._has_lost |= await self._has_lost_data(version)
+            changes, unavailable = await self._reader.read_changes(), await self._reader.read_unavailable()
+            self._observe(changes, catalogue)
             apply_changes(catalogue, changes)
             # The changes say more than the set, which others may have added items to.
             changed = {item_id for item_id, facts in changes if not AVAILABILITY.isdisjoint(facts)}
             catalogue.set_unavailable([item_id for item_id in unavailable if item_id not in changed])
             apply_changes(catalogue, self._changes_while_adopting)
+            lost = self._switched.find_lost(dict([*changes, *self._changes_while_adopting]), catalogue)
+            apply_changes(catalogue, lost.items())
+            self._switched.note(catalogue, changes, None)
             self._changes_while_adopting = None
+            self._report_loss(version, self._has_lost or bool(lost))
             if not is_same:
                 self.previous, self.catalogue = self.catalogue, catalogue
                 await asyncio.to_thread(self._snapshot.save, catalogue)
@@ -232,6 +280,8 @@ class CatalogueSync:
                 gc.collect()
                 gc.freeze()
                 log.info("version adopted", version=version, items=len(catalogue))
+            with suppress(StoreError):
+                await self._reader.write_again(lost)
             self.adopted.set()
         except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
             log.warning("version cannot be adopted", version=version, reason=str(error))
@@ -241,68 +291,45 @@ class CatalogueSync:
             self._changes_while_adopting = None
             self._adopting = None
 
-    async def _read_catalogue(self, version: str) -> Catalogue:
-        key = self._keys.catalogue(version)
-        parts = {
-            field: await self._execute_slow("HGET", key, field) for field in await self._execute_slow("HKEYS", key)
-        }
-        popular = self._keys.ranking(version, popular_name())
-        names = None if parts else await self._execute_slow("GET", popular)
-        await self._check_kept(version)
-        if parts:
-            return await asyncio.to_thread(
-                lambda: Catalogue(version, read_catalogue(parts), self._not_recommendable)
-            )
-        return catalogue_without_facts(version, decode_list(names), self._not_recommendable)
-
-    async def _check_kept(self, version: str) -> None:
-        """Raise `StoreError` if a version that is no longer live may have been removed while it was read."""
-        pointer = await self._execute_slow("GET", self._keys.live)
-        if pointer is not None and decode_text(pointer) == version:
+    def _observe(self, changes: Iterable[tuple[str, Facts]], catalogue: Catalogue | None = None) -> None:
+        """Let the clock learn of the times of changes, and of what a version knows."""
+        if self._clock is None:
             return
-        state = await self._execute_slow("HGET", self._keys.versions, version)
-        if state is None or not decode_text(state).isdecimal():
-            raise StoreError("it is no longer live, and is being removed")
+        for _, facts in changes:
+            self._clock.observe_change(facts)
+        if catalogue is not None:
+            for time in (catalogue.as_of, *catalogue.known_changes.values()):
+                self._clock.observe(time)
 
-    async def _read_changes(self) -> list[tuple[str, Facts]]:
-        """Return all item changes ever made online."""
-        changes_read: list[tuple[str, Facts]] = []
-        cursor = b"0"
-        while True:
-            cursor, fields = await self._execute_slow("HSCAN", self._keys.items, cursor, "COUNT", SCAN_COUNT)
-            for item_id, value in zip(fields[::2], fields[1::2], strict=True):
-                changes_read += _read_facts(item_id, value)
-            if int(cursor) == 0:
-                return changes_read
+    async def _has_lost_data(self, version: str) -> bool:
+        """Return whether Redis lacks a change or a version that this worker has seen, as after a restore."""
+        last_change = await self._reader.read_last_change()
+        if entry_sort_key(last_change) < entry_sort_key(self._last_change):
+            self._last_change = last_change
+            return True
+        return version < self._newest_version and not await self._reader.has_version(self._newest_version)
 
-    async def _read_unavailable(self) -> list[str]:
-        return [decode_text(item_id) for item_id in await self._execute_slow("SMEMBERS", self._keys.unavailable)]
-
-    async def _execute_slow(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
-        """Execute a command that may take longer than a request is allowed to."""
-        (reply,) = await self._bulk_redis.execute(key, (verb, key, *arguments))
-        return reply
+    def _report_loss(self, version: str, has_lost: bool) -> None:
+        """Tell of lost data until a version goes live that is newer than all before."""
+        if has_lost:
+            self._health.report("restored", RESTORED)
+        elif version > self._newest_version:
+            self._health.report("restored", None)
+        self._newest_version, self._has_lost = max(version, self._newest_version), False
 
     async def _keep_refreshing(self) -> None:
         while True:
             with suppress(StoreError):
                 await self.refresh()
+            silence = f"no word from Redis for more than {self._lease_seconds:g} s"
+            self._health.report("no_word", silence if self._is_lease_over() else None)
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             if self.catalogue is not None:
-                await self._snapshot.save_offers(self.catalogue)
-
-
-def _read_facts(item_id: bytes, value: bytes) -> list[tuple[str, Facts]]:
-    """Return an item's change as a list of one; an empty list if it cannot be read."""
-    try:
-        return [(decode_text(item_id), msgspec.json.decode(value, type=dict[str, Any]))]
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        log.error("item change is not a JSON object", item_id=item_id.decode(errors="replace"))
-        return []
+                await self._snapshot.save_offers(self.catalogue, self._switched.find_lately())
 
 
 def apply_changes(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:

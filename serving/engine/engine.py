@@ -14,7 +14,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import RedisUnavailableError
 from recsys.store.encoding import decode_list
 from recsys.store.keys import TRENDING, Keys
-from serving.api import MAX_OFFSET, ItemList, Recommendation, Recommendations
+from serving.api import ItemList, Recommendations
 from serving.engine.catalogue import Catalogue
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.filters import (
@@ -22,28 +22,30 @@ from serving.engine.filters import (
     Exclusion,
     Page,
     Removals,
+    find_cart,
     find_disliked,
     find_exclusions,
     keep_matching,
     take_page,
 )
 from serving.engine.last_words import without_returned
+from serving.engine.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
     deduplicate,
     diversify,
     fuse,
-    spread,
     to_candidates,
 )
+from serving.engine.redis_health import RedisHealth
 from serving.engine.request_state import Policy, RequestState
 from serving.engine.session_neighbors import read_neighbors, select_anchors
-from serving.engine.sources import FILL_SOURCES, LIST_WEIGHTS, collect_lists, popular, popular_in_turns
+from serving.engine.sources import LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
 from serving.engine.variants import VariantChoice
-from serving.requests import Cursor, ListRequest, guest_user_id
+from serving.requests import ListRequest, guest_user_id
 
 FLAGGED: Final = "flagged"
 
@@ -66,6 +68,7 @@ class Engine:
         catalogue_sync: CatalogueSync,
         stored_id: Callable[[str], str],
         now: Callable[[], float],
+        health: RedisHealth,
     ) -> None:
         """Create the engine.
 
@@ -73,7 +76,7 @@ class Engine:
         """
         serving = settings.serving
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
-        self._stored_id, self._now = stored_id, now
+        self._stored_id, self._now, self._health = stored_id, now, health
         self._user_states = UserStateReader(
             redis, keys, catalogue_sync, serving.session_events, serving.cached_users
         )
@@ -83,9 +86,7 @@ class Engine:
         )  # good or bad by the user's mean, known by night
         self._event_weights = settings.sources.event_weights | ratings
         self._diversity = serving.diversity
-        self._max_per_brand = serving.max_per_brand
-        self._max_per_category = serving.max_per_category
-        self._has_limits = bool(self._max_per_brand or self._max_per_category)
+        self._limits = PageLimits.from_settings(serving)
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue to answer from; raises `NothingPublishedError` if there is none."""
@@ -106,10 +107,10 @@ class Engine:
         trace.finish("sources", note=", ".join(candidates.source for candidates in lists))
 
         order, mismatches = self._rank(lists, state)
-        trace.finish("ranking", _item_ids(order) if request.debug else (), mismatches)
+        trace.finish("ranking", _item_ids(deduplicate(order)) if request.debug else (), mismatches)
 
         # With limits per brand or category, filled items take the place of deferred ones before a limit is broken.
-        page = NO_PAGE if self._has_limits else self._take_page(order, state, exclusions)
+        page = NO_PAGE if self._limits.has_labels else self._take_page(order, state, exclusions)
         trace.finish("filters", _item_ids(page.items) if request.debug else (), page.removed)
 
         if len(page.items) < request.n:
@@ -120,9 +121,9 @@ class Engine:
             request.user_id,
             state.catalogue.version,
             request_id,
-            not state.is_fresh,
-            _with_ranks(page.items, request.cursor.shown if request.cursor else request.offset),
-            _next_cursor(page, state),
+            self._is_degraded(state),
+            with_ranks(page.items, request.cursor.shown if request.cursor else request.offset),
+            next_cursor(page, state),
             trace.stages,
         )
         return EngineResult(answer, trace.seconds)
@@ -159,28 +160,26 @@ class Engine:
     async def rank(self, request: ListRequest, item_ids: Sequence[str], request_id: str) -> Recommendations:
         """Return the given items, the best for the user first, without those that must not be shown."""
         trace = Trace.start(bool(request.debug))
-        catalogue = self.catalogue()
-        stored_id, guest_id = self._stored_ids(request)
-        user = await self._user_states.read(stored_id, catalogue.version, guest_id)
-        trace.finish("load", user.items)
+        state = await self._load(request)
+        trace.finish("load", state.user.items)
 
-        state = self._state(request, stored_id, user, catalogue)
-        if user.acts:
-            state = await self._load_neighbors(state)
-        requested = set(item_ids)
         if state.variants is not None:
-            variants = VariantChoice(catalogue, state.item_filter, state.now_ms, requested)
+            variants = VariantChoice(state.catalogue, state.item_filter, state.now_ms, frozenset(item_ids))
             state = replace(state, variants=variants)
-        order = [candidate for candidate in fuse(collect_lists(state)) if candidate.item_id in requested]
-        rows, last = catalogue.rows, len(catalogue)
-        rest = sorted(dict.fromkeys(item_ids), key=lambda item_id: rows.get(item_id, last))
-        order += _show_variants((Candidate(item_id, "given", "popular in the shop") for item_id in rest), state)
-        matching, mismatches = keep_matching(deduplicate(order), state.item_filter, catalogue)
-        page = take_page(matching, 0, 0, len(requested), find_exclusions(state))
+        if state.user.acts:
+            state = await self._load_neighbors(state)
+        lists, exclusions = collect_lists(state), find_exclusions(state)
+        if not set(item_ids).issubset(chain.from_iterable(candidates.items for candidates in lists)):
+            state = await self._load_favorites(lists, state)
+        order, _ = self._rank(lists, state)
+        whole = self._limits.apply(chain(order, ladder(state)), state, exclusions, is_whole=True)
+        given = take_given(whole, item_ids, state)
+        matching, mismatches = keep_matching(deduplicate(given), state.item_filter, state.catalogue)
+        page = take_page(matching, 0, 0, len(item_ids), exclusions)
         trace.finish("ranking", _item_ids(page.items), mismatches | page.removed)
 
-        items = _with_ranks(page.items, 0)
-        version, is_degraded = catalogue.version, not state.is_fresh
+        items = with_ranks(page.items, 0)
+        version, is_degraded = state.catalogue.version, self._is_degraded(state)
         return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
     async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
@@ -237,6 +236,7 @@ class Engine:
             now_ms,
             latest_ms,
             user.is_fresh,
+            withheld=self._catalogue_sync.withheld,
             variants=VariantChoice(catalogue, item_filter, now_ms) if catalogue.groups else None,
         )
 
@@ -254,7 +254,8 @@ class Engine:
             for act in without_returned(state.user.acts)
             if act.at_ms <= state.latest_ms and act.item_id not in unwanted
         ]
-        anchors = select_anchors(acts, self._event_weights)
+        first = find_cart(state) if state.request.context == "cart" else ()
+        anchors = select_anchors(acts, self._event_weights, first)
         try:
             neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)
         except StoreError:
@@ -270,10 +271,16 @@ class Engine:
         order, mismatches = keep_matching(order, state.item_filter, state.catalogue)
         return (list(order) if state.request.debug else order), mismatches
 
-    def _take_page(self, order: Iterable[Candidate], state: RequestState, exclusions: Sequence[Exclusion]) -> Page:
+    def _take_page(
+        self,
+        order: Iterable[Candidate],
+        state: RequestState,
+        exclusions: Sequence[Exclusion],
+        is_whole: bool = False,
+    ) -> Page:
+        """Take the page of a request from an order, which `is_whole` if nothing follows it."""
         request = state.request
-        if self._has_limits:
-            order = spread(order, request.n, state.catalogue, self._max_per_brand, self._max_per_category)
+        order = self._limits.apply(order, state, exclusions, is_whole)
         return take_page(
             order, request.cursor.place if request.cursor else 0, request.offset, request.n, exclusions
         )
@@ -282,19 +289,27 @@ class Engine:
         self, lists: Sequence[CandidateList], state: RequestState, exclusions: Sequence[Exclusion]
     ) -> Page:
         """Take the page from the candidates of the lists, followed by those of the ladder."""
-        if lists and state.is_fresh:
-            state = replace(state, favorite_categories=await self._read_favorite_categories(state))
+        state = await self._load_favorites(lists, state)
         order, _ = self._rank(lists, state)
-        ladder = _show_variants(chain.from_iterable(source(state) for source in FILL_SOURCES), state)
-        return self._take_page(deduplicate(chain(order, ladder)), state, exclusions)
+        return self._take_page(chain(order, ladder(state)), state, exclusions, is_whole=True)
+
+    async def _load_favorites(self, lists: Sequence[CandidateList], state: RequestState) -> RequestState:
+        """Read the categories that the user likes best, which the ladder begins with."""
+        if not lists or not state.is_fresh:
+            return state
+        return replace(state, favorite_categories=await self._read_favorite_categories(state))
 
     def _item_list(self, order: Iterable[Candidate], state: RequestState, request_id: str) -> ItemList:
         """Return a list that does not depend on the user, filled with popular items."""
-        matching, _ = keep_matching(_show_variants(order, state), state.item_filter, state.catalogue)
-        order = chain(matching, _show_variants(popular(state), state))
-        page = self._take_page(deduplicate(order), state, find_exclusions(state))
-        items = _with_ranks(page.items, state.request.offset)
-        return ItemList(state.catalogue.version, request_id, not state.is_fresh, items)
+        matching, _ = keep_matching(show_variants(order, state), state.item_filter, state.catalogue)
+        order = chain(matching, show_variants(popular(state), state))
+        page = self._take_page(order, state, find_exclusions(state), is_whole=True)
+        items = with_ranks(page.items, state.request.offset)
+        return ItemList(state.catalogue.version, request_id, self._is_degraded(state), items)
+
+    def _is_degraded(self, state: RequestState) -> bool:
+        """Return whether Redis did not answer, or its data are not what they should be."""
+        return not state.is_fresh or not self._health.is_sound
 
     async def _read_list(self, key: str) -> tuple[list[str], bool]:
         """Return a list that does not depend on the user, and whether Redis answered."""
@@ -318,28 +333,6 @@ class Engine:
         key = self._keys.profile(version, stored_id)
         (value,) = await self._redis.execute(key, ("GET", key))
         return msgspec.json.decode(value) if value else {}
-
-
-def _show_variants(order: Iterable[Candidate], state: RequestState) -> Iterable[Candidate]:
-    """Return an order with the variant of each group that the answer shows."""
-    return order if state.variants is None else state.variants.choose_in_order(order)
-
-
-def _with_ranks(candidates: Sequence[Candidate], offset: int) -> list[Recommendation]:
-    """Return the items of a page with their ranks."""
-    return [
-        Recommendation(candidate.item_id, rank, candidate.source, candidate.reason)
-        for rank, candidate in enumerate(candidates, offset + 1)
-    ]
-
-
-def _next_cursor(page: Page, state: RequestState) -> str | None:
-    """Return the cursor of the next page; None after the last."""
-    request = state.request
-    if len(page.items) < request.n or page.place >= MAX_OFFSET:
-        return None
-    shown = request.cursor.shown if request.cursor else request.offset
-    return Cursor(state.catalogue.version, state.latest_ms, page.place, shown + len(page.items)).encode()
 
 
 def _item_ids(candidates: Iterable[Candidate]) -> Iterable[str]:

@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from recsys.schema import CLICK, PURCHASE, REFUND, VIEW
+from recsys.schema import PURCHASE, REFUND
 from serving.engine.catalogue import Catalogue
-from serving.engine.last_words import disliked_items, without_returned
+from serving.engine.last_words import cart_items, disliked_items, without_returned
 from serving.engine.ranking import Candidate
 from serving.engine.request_state import RequestState
+from serving.engine.session_limits import SEEN_EVENTS
 from serving.requests import NO_FILTER, ItemFilter
 
 DAY_MS: Final = 86_400_000
-SEEN_EVENTS: Final = frozenset((VIEW, CLICK))
 MISMATCH: Final = "category, brand, price or attribute"
 
 
@@ -37,6 +37,11 @@ Removals = dict[str, list[str]]
 def unavailable(state: RequestState) -> Exclusion:
     """Exclude items that the shop cannot sell now."""
     return Exclusion("unavailable", state.catalogue.unavailable.__contains__)
+
+
+def changed_lately(state: RequestState) -> Exclusion | None:
+    """Exclude items that were switched on or off lately, while Redis is not heard and they may be off again."""
+    return Exclusion("changed lately", state.withheld.__contains__) if state.withheld else None
 
 
 def outside_validity(state: RequestState) -> Exclusion | None:
@@ -95,6 +100,26 @@ def bought_before(state: RequestState) -> Exclusion | None:
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
 
 
+def in_cart(state: RequestState) -> Exclusion | None:
+    """Exclude what is in the cart from the list beside the cart."""
+    if state.request.context != "cart":
+        return None
+    return _exclude("in the cart", find_cart(state), state.catalogue)
+
+
+def on_page(state: RequestState) -> Exclusion | None:
+    """Exclude the product of the page, which is the last one viewed, from the list beside it."""
+    if state.request.context != "product":
+        return None
+    product = next((act.item_id for act in state.user.acts if act.event in SEEN_EVENTS), None)
+    return _exclude("on the page", () if product is None else (product,), state.catalogue)
+
+
+def find_cart(state: RequestState) -> list[str]:
+    """Return the items in the cart of the user of a request, the latest first."""
+    return cart_items(state.user.acts, state.policy.certain_weights)
+
+
 def disliked(state: RequestState) -> Exclusion | None:
     """Exclude items that the user dislikes, in the session or before the nightly run, and does not want since."""
     return _exclude("disliked", find_disliked(state), state.catalogue)
@@ -109,12 +134,15 @@ def find_disliked(state: RequestState) -> frozenset[str]:
 
 FILTERS: Final[tuple[Filter, ...]] = (
     unavailable,
+    changed_lately,
     outside_validity,
     not_recommendable,
     excluded_by_request,
     seen_in_session,
     bought_in_session,
     bought_before,
+    in_cart,
+    on_page,
     disliked,
 )
 """All filters; an item that several filters exclude is removed for the reason of the first."""

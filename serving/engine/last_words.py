@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from recsys.anomaly.acts import Act
-from recsys.schema import DEFAULT_DISLIKE_WEIGHT, PURCHASE, REFUND
+from recsys.schema import CART, DEFAULT_DISLIKE_WEIGHT, PURCHASE, REFUND
 
 _MIN_UNITS: Final = 1e-9  # less is a rounding error of sums of quantities such as 0.1
 
@@ -33,6 +33,18 @@ def without_returned(acts: Sequence[Act]) -> Sequence[Act]:
         for place, act in enumerate(acts)
         if act.event != PURCHASE or act.item_id not in returned_items or place in kept
     ]
+
+
+def cart_items(acts: Sequence[Act], weights: Mapping[str, float]) -> list[str]:
+    """Return the items in the cart, the latest first, from acts that are latest first.
+
+    An item is in the cart from its cart event until a purchase of it, or an event with a negative weight.
+    """
+    last: dict[str, Act] = {}
+    for act in acts:
+        if act.event in (CART, PURCHASE) or weights.get(act.event, 0.0) < 0:
+            last.setdefault(act.item_id, act)
+    return [item_id for item_id, act in last.items() if act.event == CART]
 
 
 def find_dislikes(acts: Sequence[Act], negative_weights: Mapping[str, float]) -> dict[str, tuple[int, float]]:

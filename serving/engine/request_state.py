@@ -69,5 +69,7 @@ class RequestState(Struct, frozen=True):
     """Neighbors of the latest items of the session."""
     favorite_categories: Sequence[str] = ()
     """The categories the user likes best, best first; read only if an answer has to be filled."""
+    withheld: frozenset[str] = frozenset()
+    """Items that may have been switched off since Redis was heard last."""
     variants: VariantChoice | None = None
     """Which variant of each group is shown; None if the catalogue has no groups."""

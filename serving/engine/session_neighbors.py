@@ -1,11 +1,12 @@
 """Neighbors of the latest items of a session: similar items, and items bought together with them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from recsys.anomaly.acts import Act
+from recsys.schema import CART
 from recsys.store.client.client import RedisClient
 from recsys.store.encoding import decode_list
 from recsys.store.keys import Keys
@@ -28,14 +29,18 @@ class Neighbors(Struct, frozen=True):
     bought_together: Sequence[str] = ()
 
 
-def select_anchors(acts: Iterable[Act], event_weights: Mapping[str, float]) -> list[tuple[Act, float]]:
+def select_anchors(
+    acts: Sequence[Act], event_weights: Mapping[str, float], first: Sequence[str] = ()
+) -> list[tuple[Act, float]]:
     """Return the latest acts on different items whose event has a positive weight, each with its decayed weight.
 
-    `acts` are sorted, latest first.
+    `acts` are sorted, latest first. The items `first`, such as those in the cart, come before all others, each with
+    its cart event.
     """
     anchors: list[tuple[Act, float]] = []
     item_ids: set[str] = set()
-    for act in acts:
+    in_cart = {act.item_id: act for act in reversed(acts) if act.event == CART} if first else {}
+    for act in (*(in_cart[item_id] for item_id in first if item_id in in_cart), *acts):
         if act.item_id in item_ids or event_weights.get(act.event, 0.0) <= 0:
             continue
         item_ids.add(act.item_id)

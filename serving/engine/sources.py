@@ -10,6 +10,7 @@ from typing import Final
 
 from recsys.schema import CART, PURCHASE
 from serving.api import Context, Source
+from serving.engine.catalogue import STATIC_VERSION
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER
@@ -20,7 +21,6 @@ POPULAR: Final = "popular in the shop"
 STATIC: Final = "a favourite of the shop"
 ACTION_TEXTS: Final = {CART: "is in your cart", PURCHASE: "you bought"}
 DEFAULT_ACTION_TEXT: Final = "you viewed"
-STATIC_VERSION: Final = "static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ def session(state: RequestState) -> list[CandidateList]:
         if neighbors.bought_together and weights.bought_with:
             reason, weight = f"often bought with {title}, which {action}", neighbors.weight * weights.bought_with
             lists.append(
-                CandidateList("bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT)
+                CandidateList("bought_with", reason, neighbors.bought_together, weight, NEIGHBORS_CONSTANT, title)
             )
         if neighbors.similar and weights.similar and act.event != PURCHASE:
             reason, weight = f"similar to {title}, which {action}", neighbors.weight * weights.similar
-            lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT))
+            lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT, title))
     return lists
 
 
@@ -86,9 +86,14 @@ def segment(state: RequestState) -> Iterator[Candidate]:
 
 def popular(state: RequestState) -> Iterator[Candidate]:
     """Return popular items that pass the request's item filter."""
-    catalogue, item_filter = state.catalogue, state.item_filter
+    return to_candidates(state.catalogue.popular(state.item_filter, state.now_ms), *popular_label(state))
+
+
+def popular_label(state: RequestState) -> tuple[Source, str]:
+    """Return the source and the reason of popular items that pass the request's item filter."""
+    item_filter = state.item_filter
     source: Source
-    source, reason = ("static", STATIC) if catalogue.version == STATIC_VERSION else ("popular", POPULAR)
+    source, reason = ("static", STATIC) if state.catalogue.version == STATIC_VERSION else ("popular", POPULAR)
     if item_filter != NO_FILTER:
         parts = (
             ("in", " or ".join(item_filter.categories) or None),
@@ -98,7 +103,7 @@ def popular(state: RequestState) -> Iterator[Candidate]:
             ("with", ", ".join(map(str, item_filter.attributes)) or None),
         )
         reason = "popular" + "".join(f" {word} {value}" for word, value in parts if value is not None)
-    return to_candidates(catalogue.popular(item_filter, state.now_ms), source, reason)
+    return source, reason
 
 
 LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)

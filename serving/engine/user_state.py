@@ -15,6 +15,7 @@ from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.resp import Command
 from serving.engine.catalogue_sync import CatalogueSync
+from serving.engine.session_limits import keep_latest
 
 
 class UserState(Struct, frozen=True):
@@ -52,7 +53,7 @@ class UserStateReader:
         session_events: int,
         cached_users: int,
     ) -> None:
-        """Read up to `session_events` of a session, and keep the last known states of `cached_users` users."""
+        """Read sessions of up to `session_events` views, and keep the last known states of `cached_users` users."""
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._session_events = session_events
         self._cached_users = cached_users
@@ -90,7 +91,8 @@ class UserStateReader:
     def apply_local(self, user_id: str, session: Sequence[Reply]) -> None:
         """Add members and scores, which this process has just written, to the last known session of a user."""
         version, values, cached_session = self._cache.get(user_id, ("", NO_VALUES, ()))
-        self._remember(user_id, version, values, [*session, *cached_session][: 2 * self._session_events])
+        entries = keep_latest([*session, *cached_session], self._session_events)
+        self._remember(user_id, version, values, entries)
 
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
         keys = self._keys
@@ -103,7 +105,7 @@ class UserStateReader:
         return ("MGET", *names), self._session_command(user_id)
 
     def _session_command(self, user_id: str) -> Command:
-        return ("ZREVRANGE", self._keys.session(user_id), 0, self._session_events - 1, "WITHSCORES")
+        return ("ZREVRANGE", self._keys.session(user_id), 0, -1, "WITHSCORES")
 
     def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
         cache = self._cache

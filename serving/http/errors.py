@@ -11,10 +11,13 @@ from litestar.exceptions import HTTPException
 from recsys.errors import NothingPublishedError, StoreError
 from serving.api import Failure, InvalidValue
 from serving.http.auth import AccessError
+from serving.intake.items import ItemLimitError
 from serving.requests import EXPECTED, MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 RETRY_AFTER_SECONDS: Final = 2
+FULL_RETRY_SECONDS: Final = 3_600
+"""Room for more items comes with a publish."""
 LOG_SECONDS: Final = 10.0
 
 ErrorResponse = tuple[int, InvalidValue | Failure, Mapping[str, str]]
@@ -46,6 +49,8 @@ def error_response(error: Exception, request_id: str, outage_log: OutageLog) -> 
             return 400, InvalidValue(error.field, value, error.expected, request_id), {}
         case AccessError():
             return error.status, Failure(error.message, request_id), error.headers
+        case ItemLimitError():
+            return 429, Failure(str(error), request_id), {"Retry-After": str(FULL_RETRY_SECONDS)}
         case NothingPublishedError():
             outage_log.add(str(error))
             return _unavailable(str(error), request_id)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct
 
 from recsys.errors import NothingPublishedError
 from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID
@@ -23,7 +23,7 @@ from serving.api import (
     RecentEvent,
     User,
 )
-from serving.http.query import check_id, parse_guest_request, parse_list_request
+from serving.http.query import check_id, parse_guest_request, parse_list_request, parse_shared_list_request
 from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
 from serving.requests import Count, ItemConditions, ListRequest
@@ -94,18 +94,18 @@ async def _recommend(call: Call, request: ListRequest) -> Result:
 
 async def similar(call: Call) -> Result:
     """Return the items most similar to one, then popular ones of its category, then of the shop."""
-    request = parse_list_request("", call.query)
+    request = parse_shared_list_request(call.query)
     return Result(await call.worker.engine.similar(call.path_id(ITEM_ID), request, call.request_id))
 
 
 async def trending(call: Call) -> Result:
     """Return items that are bought more than usual, then popular ones."""
-    return Result(await call.worker.engine.trending(parse_list_request("", call.query), call.request_id))
+    return Result(await call.worker.engine.trending(parse_shared_list_request(call.query), call.request_id))
 
 
 async def popular(call: Call) -> Result:
     """Return the most popular items, of categories, brands, a price range or attributes where they are given."""
-    return Result(await call.worker.engine.popular(parse_list_request("", call.query), call.request_id))
+    return Result(await call.worker.engine.popular(parse_shared_list_request(call.query), call.request_id))
 
 
 async def batch(call: Call) -> Result:
@@ -193,11 +193,13 @@ async def live(call: Call) -> Result:
 
 
 async def ready(call: Call) -> Result:
-    """Answer 200 with the version that lists are taken from; `degraded` while Redis does not answer."""
+    """Answer 200 with the version that lists are taken from; `degraded` while Redis or its data are not well."""
     catalogue = call.worker.catalogue_sync.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    return Result(ReadyStatus("ready" if call.worker.read_redis.available else "degraded", catalogue.version))
+    health = call.worker.health
+    is_ready = call.worker.read_redis.available and health.is_sound
+    return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
 
 
 async def metrics(call: Call) -> Result:

@@ -39,6 +39,7 @@ COUNTERS: Final = {
         ("outcome",),
     ),
     "impressions_lost": ("Answers whose impressions were not written", ()),
+    "redis_problems": ("Times that something was wrong with the data of Redis", ("problem",)),
     "redis_outages": ("Times that a connection stopped answering", ()),
 }
 HISTOGRAMS: Final = {
@@ -51,6 +52,7 @@ GAUGES: Final = {
     "redis_memory_bytes": "Memory that Redis uses",
     "redis_share": "Share of Redis' memory, or of the stream's greatest length, in use",
     "redis_able": "1 while Redis answers",
+    "redis_sound": "1 while the data in Redis are whole, and word of them comes",
     "flags_active": "Users who are flagged now",
 }
 

@@ -11,9 +11,11 @@ from msgspec import Meta, Struct
 from recsys.schema import SESSION_ID, USER_ID, is_id
 from serving.api import MAX_EXCLUDED
 from serving.requests import (
+    MAX_SHOWN_LENGTH,
     MAX_TEXT_LENGTH,
     Cursor,
     InvalidValueError,
+    ListOptions,
     ListRequest,
     PageRequest,
     annotated_fields,
@@ -119,7 +121,7 @@ def query_fields(request: type[Struct]) -> dict[str, Field]:
 
 
 _FIELDS: Final[Mapping[type[Struct], Mapping[str, Field]]] = {
-    request: query_fields(request) for request in (ListRequest, PageRequest)
+    request: query_fields(request) for request in (ListRequest, ListOptions, PageRequest)
 }
 
 
@@ -128,12 +130,20 @@ def parse_list_request(user_id: str, query: bytes) -> ListRequest:
     if not query:
         return ListRequest(user_id)
     texts = parse_query(query)
+    check_names(texts, ListRequest)
     if "cursor" in texts and "offset" in texts:
         raise InvalidValueError("cursor", texts["cursor"][-1])
     request = _convert(ListRequest, texts, user_id=user_id)
     if request.session_id is not None and not is_id(request.session_id):
         raise InvalidValueError(SESSION_ID, request.session_id)
     return request
+
+
+def parse_shared_list_request(query: bytes) -> ListRequest:
+    """Read a request for a list that is the same for all users; raises `InvalidValueError`."""
+    texts = parse_query(query)
+    check_names(texts, ListOptions)
+    return _convert(ListRequest, texts, user_id="")
 
 
 def parse_guest_request(query: bytes) -> ListRequest:
@@ -146,7 +156,18 @@ def parse_guest_request(query: bytes) -> ListRequest:
 
 def parse_page_request(query: bytes) -> PageRequest:
     """Read a request for a page from its query string; raises `InvalidValueError`."""
-    return _convert(PageRequest, parse_query(query))
+    texts = parse_query(query)
+    check_names(texts, PageRequest)
+    return _convert(PageRequest, texts)
+
+
+def check_names(texts: Mapping[str, Sequence[str]], request: type[Struct] | None) -> None:
+    """Raise `InvalidValueError` for a parameter that a request, or a route without parameters, does not have."""
+    fields: Mapping[str, Field] = {} if request is None else _FIELDS[request]
+    for name in texts:
+        if name not in fields:
+            expected = f"one of the parameters {', '.join(fields)}" if fields else "no parameters"
+            raise InvalidValueError(name[:MAX_SHOWN_LENGTH], texts[name][-1], expected)
 
 
 def _convert(request: type[RequestType], texts: Mapping[str, Sequence[str]], **values: Any) -> RequestType:
@@ -162,9 +183,15 @@ def _convert(request: type[RequestType], texts: Mapping[str, Sequence[str]], **v
 
 
 def parse_query(query: bytes) -> dict[str, list[str]]:
-    """Split a query string into its parameters; bytes that are not UTF-8 become replacement characters."""
+    """Split a query string into its parameters; bytes that are not UTF-8 become replacement characters.
+
+    Raises `InvalidValueError` if there are too many.
+    """
     text = query.decode("latin-1")
-    return parse_qs(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_QUERY_FIELDS)
+    try:
+        return parse_qs(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise InvalidValueError("query", "", f"at most {MAX_QUERY_FIELDS:,} parameters") from None
 
 
 def parse_id(encoded: bytes, field: str) -> str:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
 from serving.http.auth import Headers
-from serving.http.query import parse_id
+from serving.http.query import check_names, parse_id, parse_query
 from serving.http.worker import Worker
 from serving.requests import MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
@@ -127,6 +127,8 @@ class Route:
         """Check the key of a call, read its body, and handle it."""
         if self.scope is not None and not self.handler_checks_key:
             call.check_key(self.scope)
+        if call.query and self.query is None and self.scope is not None:
+            check_names(parse_query(call.query), None)
         if self.body is not None:
             call.body = await read_body()
         return await self.handler(call)

@@ -17,7 +17,9 @@ from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.api import Source
 from serving.engine.catalogue_sync import CatalogueSync
+from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
+from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
 from serving.http.auth import AUDIT_FILE, Access, AuditLog
@@ -51,6 +53,9 @@ class Worker:
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
         no_goods = settings.lists.not_recommendable
+        self.metrics = Metrics(metrics_directory(settings.directory), self._gauges)
+        self.health = RedisHealth(lambda problem: self.metrics.count("redis_problems", problem))
+        change_clock = ChangeClock(now)
         self.catalogue_sync = CatalogueSync(
             self.read_redis,
             self.write_redis,
@@ -58,10 +63,13 @@ class Worker:
             directory,
             serving.static_list,
             regular_expression(no_goods) if no_goods else None,
+            change_clock,
+            self.health,
+            serving.lease_seconds,
+            serving.item_change_days,
         )
-        self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length)
-        self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now)
-        self.metrics = Metrics(metrics_directory(settings.directory), self._gauges)
+        self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length, self.health)
+        self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now, self.health)
         guard = None
         if settings.anomalies.online != "off":
             guard = Guard(settings, self.write_redis, keys, self.stored_id, now, self.metrics.count)
@@ -70,7 +78,14 @@ class Worker:
         )
         sync = self.catalogue_sync
         self.items = ItemWriter(
-            self.write_redis, keys, self.load_shedder, now, sync.apply_local, sync.would_be_available
+            self.write_redis,
+            keys,
+            self.load_shedder,
+            sync.apply_local,
+            sync.would_be_available,
+            sync.is_known,
+            change_clock,
+            serving.max_changed_items,
         )
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
@@ -138,5 +153,6 @@ class Worker:
             "redis_memory_bytes": self.load_shedder.used_memory,
             "redis_share": self.load_shedder.share,
             "redis_able": float(self.read_redis.available),
+            "redis_sound": float(self.health.is_sound),
             "flags_active": self.load_shedder.flags_active,
         }

@@ -17,13 +17,14 @@ from recsys.store.encoding import decode_text
 from recsys.store.keys import EVENT_FIELD, IDENTITY_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
+from serving.engine.session_limits import Entries
 from serving.guard.commands import NO_WRITES, GuardWrites
 from serving.guard.counters import UNKNOWN_ORIGIN, KeyedCommand, Origin
 from serving.guard.guard import Guard
 from serving.intake.event_ids import OTHER, SAME, register_ids, reused_id_error
 from serving.intake.event_parsing import Event, EventParser, ValidRow, split_rows
 from serving.intake.load_shedding import LoadShedder
-from serving.intake.sessions import Entries, SessionCommands, collect_entries, find_logins
+from serving.intake.sessions import SessionCommands, collect_entries, find_logins
 from serving.requests import guest_user_id
 
 MAX_BODY_BYTES: Final = 2_000_000
@@ -155,7 +156,7 @@ class EventWriter:
         commands = [
             *(self._sessions.add_to_guest(guest_id, entries[guest_id]) for guest_id in guests),
             *(self._sessions.join(guest_id, user_id) for user_id, guest_id in logins),
-            *(command for user_id, added in own.items() for command in self._sessions.add(user_id, added)),
+            *(self._sessions.add(user_id, added) for user_id, added in own.items()),
         ]
         replies = await self._redis.execute_each([*commands, *writes.commands])
         for user_id, added in own.items():
@@ -179,7 +180,7 @@ class EventWriter:
         """
         if not moved:
             return
-        added = [command for _, user_id, entries in moved for command in self._sessions.add(user_id, entries)]
+        added = [self._sessions.add(user_id, entries) for _, user_id, entries in moved]
         await self._redis.execute_each([*added, *self._append_identities(moved)])
         for _, user_id, entries in moved:
             self._on_session_change(user_id, entries)

@@ -1,7 +1,7 @@
 """Items changed online: price, categories, attributes, brand, title, group, availability, stock and validity."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Annotated, Any, Final
 
@@ -27,8 +27,10 @@ from recsys.schema import (
     is_id,
 )
 from recsys.store.client.client import RedisClient
-from recsys.store.item_changes import CHANGED_AT, MERGE, UPDATED_AT, Facts
+from recsys.store.encoding import decode_text
+from recsys.store.item_changes import CHANGED_AT, FULL, MERGE, UPDATED_AT, Facts, format_time
 from recsys.store.keys import ITEM_FIELD, Keys
+from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY
 from serving.intake.load_shedding import LoadShedder
 from serving.requests import EXPECTED, InvalidValueError
@@ -46,6 +48,10 @@ AttributeName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 NEVER: Final = "9999-12-31T00:00:00+00:00"
 """`valid_until` of an item whose end was removed: null says nothing in the lake, and would not replace the end."""
+
+MAX_CHANGE_BYTES: Final = 32_768
+"""Bytes of the facts of one change, in JSON."""
+SECOND: Final = timedelta(seconds=1)
 
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -84,6 +90,10 @@ class ItemChange(Struct, forbid_unknown_fields=True, omit_defaults=True):
     ) = UNSET
 
 
+class ItemLimitError(Exception):
+    """There is no room for another item that the catalogue does not have."""
+
+
 class ItemWriter:
     """Writes item changes to the keys that all workers, a restarted server and the next nightly run read."""
 
@@ -92,30 +102,34 @@ class ItemWriter:
         redis: RedisClient,
         keys: Keys,
         load_shedder: LoadShedder,
-        now: Callable[[], float],
         on_change: Callable[[str, dict[str, Any]], None],
         is_available: Callable[[str, Facts], bool],
+        is_known: Callable[[str], bool],
+        clock: ChangeClock,
+        max_items: int,
     ) -> None:
         """Create the writer.
 
-        `redis` has the timeout of writes; `now` returns Unix seconds; `on_change` is called with an item and its
-        facts after each change; `is_available` tells whether an item is available with new facts.
+        `redis` has the timeout of writes; `on_change` is called with an item and its facts after each change;
+        `is_available` tells whether an item is available with new facts, `is_known` whether the catalogue has it;
+        `clock` gives the times of changes. Of `max_items` changed items on, no unknown one is created.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
-        self._now, self._on_change, self._is_available = now, on_change, is_available
+        self._on_change, self._is_available, self._is_known = on_change, is_available, is_known
+        self._clock, self._max_items = clock, max_items
 
     async def put(self, item_id: str, change: ItemChange) -> datetime:
         """Write a change of an item, and return the time it was made.
 
-        Raises `InvalidValueError`, and `StoreError` if Redis does not take the change: part of it may then be
-        written, and it may be sent again.
+        Raises `InvalidValueError`, `ItemLimitError`, and `StoreError` if Redis does not take the change: part of it
+        may then be written, and it may be sent again.
         """
         facts = _validate_facts(change)
-        time = datetime.fromtimestamp(self._now(), UTC)
-        times = dict.fromkeys(facts, time.isoformat())
-        facts[UPDATED_AT] = time.isoformat()
         try:
-            await self._write(item_id, facts, times)
+            time = await self._merge(item_id, facts)
+            times = dict.fromkeys(facts, format_time(time))
+            facts[UPDATED_AT] = format_time(time)
+            await self._announce(item_id, facts, times)
         except StoreError as error:
             if "OOM" in str(error):
                 self._load_shedder.report_full()
@@ -123,14 +137,29 @@ class ItemWriter:
         self._on_change(item_id, {**facts, CHANGED_AT: times})
         return time
 
-    async def _write(self, item_id: str, facts: Facts, times: Mapping[str, str]) -> None:
-        """Write facts to the hash of changes, the set of unavailable items, and the two streams.
+    async def _merge(self, item_id: str, facts: Facts) -> datetime:
+        """Merge facts into the hash of changes; return their time, later than that of any change before."""
+        key, limit = self._keys.items, 0 if self._is_known(item_id) else self._max_items
+        while True:
+            time = self._clock.tick()
+            encoded = msgspec.json.encode({**facts, UPDATED_AT: format_time(time)})
+            (reply,) = await self._redis.execute(key, ("EVAL", MERGE, 1, key, item_id, encoded, limit))
+            if reply == FULL:
+                raise ItemLimitError(f"{limit:,} items have been changed online; no more are created")
+            if not isinstance(reply, bytes):
+                return time
+            stored = datetime.fromisoformat(decode_text(reply))
+            self._clock.observe(stored)
+            if stored < time:  # written by an earlier version, in another format
+                self._clock.observe(time + SECOND)
 
-        Workers follow the stream of item changes, so it comes after what they read at a start. The hash comes
-        before the set, in which a publisher corrects what the hash contradicts.
+    async def _announce(self, item_id: str, facts: Facts, times: Mapping[str, str]) -> None:
+        """Write merged facts to the set of unavailable items, and to the two streams.
+
+        Workers follow the stream of item changes, so it comes after what they read at a start. The set comes after
+        the hash: a publisher corrects in it what the hash contradicts.
         """
-        keys, encoded = self._keys, msgspec.json.encode(facts)
-        await self._redis.execute(keys.items, ("EVAL", MERGE, 1, keys.items, item_id, encoded))
+        keys = self._keys
         if not AVAILABILITY.isdisjoint(facts):
             verb = "SREM" if self._is_available(item_id, facts) else "SADD"
             await self._redis.execute(keys.unavailable, (verb, keys.unavailable, item_id))
@@ -162,6 +191,8 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
         raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
     if ends is None:
         facts[VALID_UNTIL] = NEVER
+    if (size := len(msgspec.json.encode(facts))) > MAX_CHANGE_BYTES:
+        raise InvalidValueError("body", f"{size:,} bytes", f"facts of at most {MAX_CHANGE_BYTES:,} bytes")
     return facts
 
 

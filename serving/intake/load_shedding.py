@@ -1,6 +1,7 @@
 """Load shedding: as Redis fills up, the least informative events are refused first, purchases last."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,12 +12,15 @@ from recsys.schema import DEFAULT_WEIGHTS, IMPRESSION, PURCHASE, VIEW
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.keys import Keys
+from serving.engine.redis_health import RedisHealth
 
 MEASURE_SECONDS: Final = 1.0
 MAX_SHARE_FOR_IMPRESSIONS: Final = 0.80
 MAX_SHARE_FOR_VIEWS: Final = 0.85
 MAX_SHARE_FOR_CARTS: Final = 0.92
 MAX_SHARE_FOR_PURCHASES: Final = 0.98
+EVICTING: Final = "maxmemory-policy is {policy}: Redis removes lists and events when memory is full"
+REPLICA: Final = "Redis is a read replica: it takes no events and no item changes, and may be behind"
 
 log = structlog.get_logger()
 
@@ -24,13 +28,17 @@ log = structlog.get_logger()
 class LoadShedder:
     """Measures how full Redis is, and decides which events there is room for."""
 
-    def __init__(self, redis: RedisClient, keys: Keys, stream_length: int) -> None:
+    def __init__(
+        self, redis: RedisClient, keys: Keys, stream_length: int, health: RedisHealth | None = None
+    ) -> None:
         """Create a load shedder for a stream of events of at most `stream_length` entries.
 
-        Memory counts only if Redis has a limit of its own, `maxmemory`.
+        `health` is told whether Redis evicts keys, and whether it is a replica. Memory counts only if Redis has a
+        limit of its own, `maxmemory`.
         """
         self._redis, self._keys = redis, keys
         self._stream_length = stream_length
+        self._health = health or RedisHealth()
         self.share = 0.0
         """Share in use of the stream's maximum length or of Redis' memory, whichever is greater."""
         self.stream_entries = 0
@@ -72,6 +80,12 @@ class LoadShedder:
             for connection in self._redis.connections
             if connection.available
         ]
+        replication = [
+            _parse_info(await connection.execute("INFO", "replication"))
+            for connection in self._redis.connections
+            if connection.available
+        ]
+        self._report(memory, replication)
         seconds, _ = await self._redis.connection_for(events).execute("TIME")
         (self.flags_active,) = await self._redis.execute(flags, ("ZCOUNT", flags, int(seconds) * 1_000, "+inf"))
         self.stream_entries = int(length)
@@ -79,6 +93,14 @@ class LoadShedder:
         self.oldest_seconds = max(0.0, int(seconds) - int(oldest[0][0].split(b"-")[0]) / 1e3) if oldest else 0.0
         shares = [int(info["used_memory"]) / int(info["maxmemory"]) for info in memory if int(info["maxmemory"])]
         self._set_share(max([length / self._stream_length, *shares]))
+
+    def _report(self, memory: Sequence[Mapping[str, str]], replication: Sequence[Mapping[str, str]]) -> None:
+        """Tell whether a server evicts keys when its memory is full, and whether it is a replica."""
+        policies = [info["maxmemory_policy"] for info in memory if int(info["maxmemory"])]
+        evicting = next((policy for policy in policies if policy.startswith("allkeys")), None)
+        self._health.report("evicting", evicting and EVICTING.format(policy=evicting))
+        is_replica = any(info.get("role") == "slave" for info in replication)
+        self._health.report("replica", REPLICA if is_replica else None)
 
     def _set_share(self, share: float) -> None:
         if (share >= MAX_SHARE_FOR_IMPRESSIONS) != (self.share >= MAX_SHARE_FOR_IMPRESSIONS):

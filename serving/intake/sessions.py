@@ -1,7 +1,9 @@
-"""Sessions in Redis: the latest events of each user, as a sorted set by time."""
+"""Sessions in Redis: the latest events of each user, as a sorted set by time, with a limit for each kind of event.
+
+Each kind has a limit of its own, so that views do not push out purchases, carts, refunds and dislikes.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -9,34 +11,43 @@ from recsys.schema import PURCHASE, REFUND
 from recsys.settings.online import Serving
 from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
-from serving.api import MAX_EVENTS
+from serving.engine.session_limits import MAX_CHOICES, SEEN_EVENTS, Entries
 from serving.guard.counters import KeyedCommand
 from serving.intake.event_parsing import Event
 from serving.requests import guest_user_id
 
 DAY_MS: Final = 86_400_000
-REMOVE_BY_RANK: Final = encode_head(4, "ZREMRANGEBYRANK")
-EXPIRE: Final = encode_head(3, "PEXPIRE")
 UNIT_EVENTS: Final = frozenset((PURCHASE, REFUND))
 """Events whose quantity decides what a user has."""
+_SEEN: Final = " or ".join(f"event == '{event}'" for event in sorted(SEEN_EVENTS))
 
+# Adds entries (scores before members), then removes the earliest events of each name that are over its limit. The
+# first arguments are the limit of views and clicks, that of other events, and the session's lifetime.
+ADD: Final = f"""
+redis.call('ZADD', KEYS[1], unpack(ARGV, 4))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[1]) then
+  local counts = {{}}
+  for _, entry in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, -1)) do
+    local event = string.match(entry, '^%S+ %S+ ([^\t]+)') or ''
+    local limit = ({_SEEN}) and ARGV[1] or ARGV[2]
+    counts[event] = (counts[event] or 0) + 1
+    if counts[event] > tonumber(limit) then redis.call('ZREM', KEYS[1], entry) end
+  end
+end
+return false
+"""
 # An entry is in the session when its guest logs in, or it is added after the log-in and replied with the user:
 # between the two there is no time at which it could be lost.
-ADD_TO_GUEST: Final = """
+ADD_TO_GUEST: Final = f"""
 local user = redis.call('GET', KEYS[2])
 if user then return user end
-redis.call('ZADD', KEYS[1], unpack(ARGV, 3))
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return false
+{ADD}
 """
 JOIN: Final = """
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 """
-
-Entries = Sequence[Any]
-"""Members of a session and their scores, in turns, as Redis replies with them."""
 
 
 class SessionCommands:
@@ -45,24 +56,23 @@ class SessionCommands:
     def __init__(self, serving: Serving, keys: Keys) -> None:
         """Take the length and the lifetime of sessions from the settings."""
         self._keys = keys
-        self._last_removed, self._lifetime_ms = -serving.session_events - 1, int(serving.session_days * DAY_MS)
-        self._beyond_length = encode_arguments(0, self._last_removed)
-        self._lifetime = encode_argument(self._lifetime_ms)
+        self._lifetime_ms = int(serving.session_days * DAY_MS)
+        self._limits = (serving.session_events, max(MAX_CHOICES, serving.session_events), self._lifetime_ms)
+        self._encoded_script, self._encoded_limits = (
+            encode_arguments("EVAL", ADD, 1),
+            encode_arguments(*self._limits),
+        )
 
-    def add(self, user_id: str, entries: Entries) -> list[KeyedCommand]:
-        """Return the commands that add entries to a session.
+    def add(self, user_id: str, entries: Entries) -> KeyedCommand:
+        """Return the command that adds entries to a session.
 
         A sorted set keeps the latest events in whatever order they arrive, and a repeated event only once.
         """
         key = self._keys.session(user_id)
-        encoded_key = encode_argument(key)
         # Members and scores in turns become scores and members, which is ZADD's order.
         scored = b"".join([encode_argument(entries[place ^ 1]) for place in range(len(entries))])
-        return [
-            (key, _encode_add(len(entries)) + encoded_key + scored),
-            (key, REMOVE_BY_RANK + encoded_key + self._beyond_length),
-            (key, EXPIRE + encoded_key + self._lifetime),
-        ]
+        head = encode_head(7 + len(entries)) + self._encoded_script + encode_argument(key)
+        return key, head + self._encoded_limits + scored
 
     def add_to_guest(self, guest_id: str, entries: Entries) -> KeyedCommand:
         """Return the command that adds entries to a guest's session.
@@ -71,7 +81,7 @@ class SessionCommands:
         """
         session, alias = self._keys.session(guest_id), self._keys.alias(guest_id)
         scored = [entries[place ^ 1] for place in range(len(entries))]
-        return session, ("EVAL", ADD_TO_GUEST, 2, session, alias, self._last_removed, self._lifetime_ms, *scored)
+        return session, ("EVAL", ADD_TO_GUEST, 2, session, alias, *self._limits, *scored)
 
     def join(self, guest_id: str, user_id: str) -> KeyedCommand:
         """Return the command that makes a guest's further entries those of a user; it replies with the session."""
@@ -125,8 +135,3 @@ def weigh_value(value: float, points: Sequence[tuple[float, float]]) -> float:
         if value < right:
             return low + (high - low) * ((value - left) / (right - left))
     return highest
-
-
-@lru_cache(MAX_EVENTS)
-def _encode_add(length: int) -> bytes:
-    return encode_head(2 + length, "ZADD")

@@ -8,6 +8,7 @@ the basket. The nightly list alone is the list as it was published.
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from jobs.demo.complete_journey import EXAMPLE, demo_directory
 from recsys.settings import Settings, load_settings
 from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
+from serving.api import Recommendation
 from serving.http.worker import Worker
 from serving.requests import ListRequest
 
@@ -35,6 +37,8 @@ HOUSEHOLDS: Final = 500
 K: Final = 20
 SEED: Final = 0
 SAMPLES: Final = 1_000
+SHARE_PLACES: Final = 10
+SHARE: Final = f"share of one item's neighbors in the first {SHARE_PLACES}"
 LISTS: Final = ("nightly list alone", "nightly list, less what was bought since", "live session")
 
 
@@ -58,6 +62,8 @@ def replay(work: Path) -> Iterator[tuple[str, Any]]:
     )
     for name in LISTS:
         print(f"| {name} | {result[name]['recall']:.4f} | {result[name]['ndcg']:.4f} |")
+    shares = result[SHARE]
+    print(f"{SHARE}: {shares['mean']:.3f} on average, {shares['maximum']:.2f} at most")
     print(f"live over nightly, 95 % of households drawn again: {result['difference']}")
     yield from result.items()
 
@@ -69,10 +75,11 @@ def replay_week(directory: Path, as_of: datetime) -> dict[str, Any]:
     try:
         settings = _online(settings, directory, server)
         trips = read_trips(directory, as_of)
-        measured = uvloop.run(_replayed(settings, trips))
+        measured, shares = uvloop.run(_replayed(settings, trips))
     finally:
         stop_server(directory / "valkey")
     means = {name: {"recall": _mean(measured[name][0]), "ndcg": _mean(measured[name][1])} for name in LISTS}
+    means[SHARE] = {"mean": float(np.mean(shares)), "maximum": max(shares)}
     return means | {"households": len({trip.user_id for trip in trips}), "difference": _difference(measured)}
 
 
@@ -102,8 +109,14 @@ def _online(settings: Settings, directory: Path, server: ServerAddress) -> Setti
     return replace(settings, directory=directory, redis=replace(settings.redis, url=url), serving=serving)
 
 
-async def _replayed(settings: Settings, trips: list[Trip]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Recall and NDCG of each kind of list, (households,): the mean over the requests of each."""
+async def _replayed(
+    settings: Settings, trips: list[Trip]
+) -> tuple[dict[str, tuple[NDArray[Any], NDArray[Any]]], list[float]]:
+    """Recall and NDCG of each kind of list, (households,): the mean over the requests of each.
+
+    Also for each live answer the greatest share of one item's neighbors.
+    """
+    shares: list[float] = []
     clock = [trips[0].at.timestamp()]
     worker = Worker(settings, lambda: clock[0])
     keys = Keys(settings.redis.namespace)
@@ -116,8 +129,8 @@ async def _replayed(settings: Settings, trips: list[Trip]) -> dict[str, tuple[ND
             for trip in trips:
                 published: Any = client.get(keys.user_items(version, trip.user_id))
                 nightly = published.decode().split(" ") if published else []
-                await _trip(worker, trip, nightly, clock, scores)
-    return {name: _by_household(result) for name, result in scores.items()}
+                await _trip(worker, trip, nightly, clock, scores, shares)
+    return {name: _by_household(result) for name, result in scores.items()}, shares
 
 
 async def _trip(
@@ -126,6 +139,7 @@ async def _trip(
     nightly: list[str],
     clock: list[float],
     scores: dict[str, dict[str, list[tuple[float, float]]]],
+    shares: list[float],
 ) -> None:
     """Replay one basket: tell of an item, ask, compare with the rest."""
     for place, item_id in enumerate(trip.items[:-1], 1):
@@ -140,6 +154,7 @@ async def _trip(
         taken = await worker.events.take(msgspec.json.encode(event))
         assert taken.accepted == 1
         answered = await worker.engine.recommend(ListRequest(trip.user_id, n=K), "replay")
+        shares.append(greatest_share(answered.answer.items[:SHARE_PLACES]))
         wanted = set(trip.items[place:])
         bought = set(trip.items[:place])
         shown = {
@@ -149,6 +164,13 @@ async def _trip(
         }
         for name, items in shown.items():
             scores[name].setdefault(trip.user_id, []).append(metrics(items, wanted))
+
+
+def greatest_share(items: list[Recommendation]) -> float:
+    """The greatest share of items whose reason names one and the same item of the session."""
+    reasons = (item.reason for item in items if item.source in ("session", "bought_with"))
+    named = Counter(reason.partition(" to " if reason.startswith("similar") else " with ")[2] for reason in reasons)
+    return max(named.values(), default=0) / len(items) if items else 0.0
 
 
 def metrics(items: list[str], wanted: set[str]) -> tuple[float, float]:

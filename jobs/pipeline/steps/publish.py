@@ -1,7 +1,7 @@
 """The publish step: load a run's lists into Redis and make them live, and flag the users it screened out."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -14,7 +14,7 @@ from recsys.settings import Settings
 from recsys.store.catalogue import CATALOGUE_FILE
 from recsys.store.client.connect import connect
 from recsys.store.flags import replace_nightly_flags
-from recsys.store.item_changes import remove_available
+from recsys.store.item_changes import forget_old_changes, remove_available
 from recsys.store.keys import Keys
 from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.publish import PublishResult
@@ -47,6 +47,8 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
         )
         if (catalogue := lists / CATALOGUE_FILE).is_file():
             remove_available(client, keys, catalogue, run.as_of)
+            before = run.as_of - timedelta(days=settings.serving.item_change_days)
+            forget_old_changes(client, keys, catalogue, before)
         now = datetime.now(UTC)
         replace_nightly_flags(client, keys, build_nightly_flags(run, settings, now), now)
     if published.cut_to is not None:

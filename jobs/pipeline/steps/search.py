@@ -213,7 +213,7 @@ def _tune(
         return []
     import optuna  # takes a second to import, and a run with fixed settings does not tune
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # below, it shows the traceback of a Ctrl-C
     space, trials = _space(name, settings), list[Trial]()
 
     def measure_trial(trial: optuna.Trial) -> float:

@@ -36,6 +36,13 @@ class ServerState:
     """Whether it writes each change to a file."""
     replicas: int
     """Number of replicas that follow it."""
+    is_replica: bool
+    """Whether it copies another server, and takes no writes."""
+
+    @property
+    def is_evicting(self) -> bool:
+        """Return whether it removes lists and events when its memory is full."""
+        return self.policy.startswith("allkeys") and self.max_bytes > 0
 
 
 def read_server_states(client: Client) -> list[ServerState]:
@@ -149,4 +156,5 @@ def _read_state(node: redis.Redis) -> ServerState:
         policy=str(info.get("maxmemory_policy", "noeviction")),
         is_append_only=bool(info.get("aof_enabled", 0)),
         replicas=int(info.get("connected_slaves", 0)),
+        is_replica=info.get("role") == "slave",
     )

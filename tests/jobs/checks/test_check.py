@@ -141,6 +141,24 @@ def test_eviction_and_memory(
     assert status == (2 if eviction == "failed" else 0)
 
 
+def test_a_replica_and_eviction_are_told_by_check_and_status(
+    recsys: Recsys, server: redis.Redis, tmp_path: Path
+) -> None:
+    write_events(tmp_path / "events.csv", {})
+    server.config_set("maxmemory-policy", "allkeys-lfu")
+    server.config_set("maxmemory", 10**9)
+    server.replicaof("127.0.0.1", "1")
+    try:
+        status, checks = run_check(recsys, tmp_path, RECSYS_REDIS_URL=url(server))
+        shown = json.loads(recsys("status", "--json", RECSYS_REDIS_URL=url(server)).stdout)
+    finally:
+        server.replicaof("NO", "ONE")
+    assert (status, checks["redis role"][0]) == (2, "failed")
+    problems = " ".join(shown["redis"]["problems"])
+    assert "read replica" in problems
+    assert "maxmemory-policy is allkeys-lfu" in problems
+
+
 @pytest.mark.parametrize("may_ask", [True, False])
 def test_commands_that_the_user_may_not_run_are_named(
     recsys: Recsys, server: redis.Redis, tmp_path: Path, may_ask: bool

@@ -188,7 +188,7 @@ WRONG = {
         {"aws_acces_key": SECRET},
         "aws_acces_key: expected one",
     ),
-    "an unknown scheme": ("ftp://shop/events.csv", {}, "expected an address that begins with one of s3, gs"),
+    "an unknown scheme": ("ftp://shop/events.csv", {}, "expected an address that begins with one of s3://, gs://"),
 }
 
 

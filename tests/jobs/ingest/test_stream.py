@@ -187,8 +187,10 @@ def test_a_change_archived_late_counts_from_when_it_was_made(
         ingest_files(lake, feed, latest=datetime(2018, 1, 2, hour, tzinfo=UTC))
 
     def switch_off(*item_ids: str, hour: int) -> None:
-        time = datetime(2018, 1, 1, hour, tzinfo=UTC).isoformat()
-        append(valkey, "item", *({"item_id": id_, "available": False, "updated_at": time} for id_ in item_ids))
+        # The clock of the server that took the change is a year behind that of Redis.
+        milliseconds = int(datetime(2018, 1, 1, hour, tzinfo=UTC).timestamp() * 1e3)
+        change = {"available": False, "updated_at": "2017-01-01T00:00:00+00:00"}
+        append(valkey, "item", *({"item_id": id_, **change} for id_ in item_ids), entry_id=f"{milliseconds}-*")
 
     def unavailable() -> list[str]:
         archive_stream(lake, valkey)

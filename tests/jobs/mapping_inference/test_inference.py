@@ -29,7 +29,7 @@ PURCHASES = """sessionId;userId;timeframe;eventdate;ordernumber;itemId
 151;NA;151200;2016-05-06;16422;9654
 """
 PRODUCTS = "itemId;pricelog2;product.name.tokens\n81766;10;4875,776\n9654;5;4875,12\n"
-ORDERS = """BestellNr;Kundennr;Artikelnr;Menge;Einzelpreis;Bestelldatum;Status
+ORDERS = """BestellNr;Kundennr;Artikelnr;Menge;Einzelpreis (EUR);Bestelldatum;Status
 1;K01;000501;2;1.234,50;01.03.2024 10:00;bezahlt
 1;K01;000502;1;7,90;01.03.2024 10:00;bezahlt
 2;K02;000501;1;1.234,50;13.07.2024 11:30;storniert
@@ -197,3 +197,43 @@ def test_a_price_of_all_pieces_becomes_that_of_one(tmp_path: Path) -> None:
     inferred = infer_and_ingest(tmp_path, write(tmp_path, {"sales.csv": text}))
     prices = inferred.lake.events().group_by("item_id").agg(pl.col("price").unique()).sort("item_id").collect()
     assert prices.rows() == [("i0", [2.5]), ("i1", [3.5]), ("i2", [4.5])]
+
+
+def test_repeats_are_of_goods_in_all_tables_of_events(tmp_path: Path) -> None:
+    orders = "\n".join(
+        f"{n},u{n % 4},{sku},2024-01-{1 + n // 4:02}T10:00:00Z" for n in range(16) for sku in (f"i{n}", "POSTAGE")
+    )
+    reviews = "review_id,user,sku,stars,time\n1,u1,i1,5,2024-02-01T10:00:00Z\n2,u1,i2,3,2024-02-01T10:00:00Z\n"
+    files = {"orders.csv": f"order_id,user,sku,time\n{orders}\n", "reviews.csv": reviews}
+    inferred = infer_and_ingest(tmp_path, write(tmp_path, files))
+    assert accepted(inferred) == {"orders": (32, 0), "reviews": (2, 0)}
+    assert inferred.settings.lists.not_recommendable == ("POSTAGE",)
+    assert inferred.drafted.draft.repeat_reason.startswith("0% of the purchases")
+    assert inferred.settings.repeat == "exclude"
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (("Action|Drama", "Drama|Comedy", "Comedy"), [["Action"], ["Drama"]]),
+        (("Home|Tables", "Home|Chairs", "Garden|Chairs"), [["Home", "Tables"]]),
+        (("Men > Hats, Sale", "Sale, Men > Hats", "Men > Hats, Men > New"), [["Men", "Hats"], ["Sale"]]),
+        (("Men > Hats, Caps", "Women > Hats, Caps", "Men > Shoes"), [["Men", "Hats, Caps"]]),
+    ],
+    ids=["list", "path", "list of paths", "comma in a name"],
+)
+def test_several_categories_in_a_cell_are_told_from_levels(
+    tmp_path: Path, cells: tuple[str, ...], first: list[list[str]]
+) -> None:
+    rows = "".join(f"sku{number};Thing {number};{cell}\n" for number, cell in enumerate(cells))
+    inferred = infer_and_ingest(tmp_path, write(tmp_path, {"products.csv": f"sku;name;category\n{rows}"}))
+    assert read_items(inferred.lake, "categories")[0] == (first,)
+
+
+def test_files_without_rows_and_unreadable_ones_are_named_once(tmp_path: Path) -> None:
+    files = {"products.csv": "sku,name\nA,Tea\n", "orders.csv": "user,sku,time\n", "empty.csv": ""}
+    inferred = infer_and_ingest(tmp_path, write(tmp_path, files))
+    assert [(each.name, each.reason) for each in inferred.drafted.draft.inference.unused] == [
+        ("orders", "it has no rows")
+    ]
+    assert [skipped.reason for skipped in inferred.drafted.skipped] == ["the file is empty"]

@@ -68,8 +68,8 @@ def snowplow(directory: Path) -> list[str]:
     ("write", "accepted"),
     [
         (shopify, {"shopify_orders": 4, "shopify_products": 3}),
-        (woocommerce, {"woocommerce_orders": 2, "woocommerce_products": 3}),
-        (magento, {"magento_orders": 2, "magento_products": 3}),
+        (woocommerce, {"woocommerce_orders": 2, "woocommerce_products": 6}),
+        (magento, {"magento_orders": 2, "magento_products": 3, "magento_variants": 1}),
         (matomo, {"matomo_orders": 2, "matomo_views": 1}),
         (ga4, {"ga4": 2, "ga4_items": 1}),
         (segment, {"segment_products": 1, "segment_orders": 1}),

@@ -144,6 +144,7 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
     ("text", "line"),
     [
         ("buckets = 2", "buckets = 2: there is no such setting"),
+        ("[sources]\npaths = 'data'", "sources.paths = 'data': expected a list, as in ['a']"),
         ("[lake]\nbukets = 2", "lake.bukets = 2: there is no such setting"),
         ("[lake]\nbuckets = 0", "lake.buckets = 0: Input should be greater than or equal to 1"),
         ("[lake]\nbuckets = 1001", "lake.buckets = 1001: Input should be less than or equal to 1000"),
@@ -214,10 +215,8 @@ def test_a_wrong_table_is_reported_with_its_place(tmp_path: Path, changed: str, 
         ("RECSYS_LAKE_", "2", "lake_ = 2: there is no such setting"),
     ],
 )
-def test_a_wrong_variable_is_reported_like_a_wrong_line_of_a_file(
-    tmp_path: Path, variable: str, value: str, line: str
-):
-    assert problem(tmp_path, "", **{variable: value}).startswith(line)
+def test_a_wrong_variable_is_reported_by_its_name(tmp_path: Path, variable: str, value: str, line: str):
+    assert problem(tmp_path, "", **{variable: value}).startswith(f"{variable}: {line}")
 
 
 def test_a_variable_of_a_section_that_the_file_makes_a_value_is_named(tmp_path: Path):

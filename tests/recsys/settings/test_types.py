@@ -11,7 +11,7 @@ def test_a_schedule_is_checked_when_it_is_read(tmp_path: Path):
         "schedule.nightly = '61 2 * * *': minute '61': expected 0-59"
     )
     assert problem(tmp_path, "", RECSYS_SCHEDULE_TRENDING="hourly").startswith(
-        "schedule.trending = 'hourly': expected five fields"
+        "RECSYS_SCHEDULE_TRENDING: schedule.trending = 'hourly': expected five fields"
     )
     assert problem(tmp_path, '[schedule]\ntime_zone = "Mars/Base"').startswith(
         "schedule.time_zone = 'Mars/Base': expected a time zone such as"

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from recsys.store.catalogue import CATALOGUE_SCHEMA, parse_version, write_catalogue
-from recsys.store.item_changes import MERGE, follow_catalogue, newer_facts, remove_available
+from recsys.store.item_changes import MERGE, follow_catalogue, forget_old_changes, newer_facts, remove_available
 from recsys.store.keys import Keys
 
 KEYS = Keys("recsys")
@@ -59,6 +59,32 @@ def test_each_fact_keeps_the_time_of_its_own_change(valkey: redis.Redis) -> None
 def test_facts_of_an_earlier_version_keep_their_one_time(valkey: redis.Redis) -> None:
     valkey.hset(KEYS.items, "tea", msgspec.json.encode({"available": False, "updated_at": YESTERDAY}))
     assert merge(valkey, price=2.0, updated_at=TODAY)["changed_at"] == {"available": YESTERDAY, "price": TODAY}
+
+
+def test_a_change_that_is_not_later_than_the_stored_one_is_refused_with_its_time(valkey: redis.Redis) -> None:
+    stored = merge(valkey, price=2.0, updated_at=TODAY)
+    refused = msgspec.json.encode({"price": 3.0, "updated_at": YESTERDAY})
+    assert valkey.eval(MERGE, 1, KEYS.items, "tea", refused) == TODAY.encode()
+    assert msgspec.json.decode(valkey.hget(KEYS.items, "tea") or b"") == stored
+
+
+def test_old_changes_are_forgotten_unless_they_switch_off_what_the_catalogue_has(
+    valkey: redis.Redis, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalogue.parquet"
+    rows = [
+        {"item_id": "known", "available": True, "changed_online_at": KNOWN_BEFORE},
+        {"item_id": "off", "available": True},
+        {"item_id": "off by both", "available": False},
+        {"item_id": "lately", "available": True},
+    ]
+    pl.DataFrame(rows, schema=CATALOGUE_SCHEMA).write_parquet(file)
+    off = {"available": False, "updated_at": YESTERDAY, "changed_at": {"available": YESTERDAY}}
+    changes = {"known": off, "off": off, "off by both": off, "new": {"price": 1.0, "updated_at": YESTERDAY}}
+    changes["lately"] = {"price": 1.0, "updated_at": TODAY}
+    valkey.hset(KEYS.items, mapping={item_id: msgspec.json.encode(each) for item_id, each in changes.items()})
+    assert forget_old_changes(valkey, KEYS, file, AS_OF) == 3
+    assert set(valkey.hkeys(KEYS.items)) == {b"off", b"lately"}
 
 
 def test_items_that_the_catalogue_has_available_again_leave_the_set(valkey: redis.Redis, tmp_path: Path) -> None:

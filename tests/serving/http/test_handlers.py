@@ -1,6 +1,8 @@
 """Items, batches, given items and users over HTTP, through the whole application."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from recsys.settings import Lists, Settings
 from tests.serving.conftest import Publish, Shop, Talk, application, ids
@@ -30,6 +32,44 @@ def test_a_new_worker_knows_what_was_switched_off(talk: Talk, publish_shop: Publ
     again, cheap = talk(f"{USER}?n=1", f"{USER}?n=1&price_max=5")
     assert ids(again) == ["a2"]
     assert ids(cheap) == ["a2"]
+
+
+def test_a_server_whose_clock_is_behind_switches_items_off(
+    settings: Settings, talk: Talk, publish_shop: Publish
+) -> None:
+    known = datetime(2018, 1, 1, 12, tzinfo=UTC)
+    publish_shop(Shop(facts=({"item_id": "a1", "changed_online_at": known},)))
+    clock = iter([known.timestamp() - 3_600, known.timestamp() - 86_400])
+
+    async def switch_off() -> list[str]:
+        async with application(settings, lambda: next(clock, known.timestamp() - 172_800)) as http:
+            on = await http.put("/v1/items/a1", json={"available": True})
+            off = await http.put("/v1/items/a1", json={"available": False})
+            assert known.isoformat() < on.json()["updated_at"] < off.json()["updated_at"]
+            return ids(await http.get(f"{USER}?n=1"))
+
+    assert asyncio.run(switch_off()) == ["a2"]
+    (again,) = talk(f"{USER}?n=1")
+    assert ids(again) == ["a2"]
+
+
+def test_changes_of_items_are_bounded(settings: Settings, talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    long = {f"name{number}": ["x" * 500] * 2 for number in range(50)}
+    one, known, known_again, new, more, again, listed = talk(
+        change("a1", attributes=long),
+        change("a1", price=1.0),
+        change("a2", available=False),
+        change("new1", price=1.0),
+        change("new2", price=1.0),
+        change("a3", available=False),
+        f"{USER}?n=2",
+        serving=replace(settings.serving, max_changed_items=3),
+    )
+    assert (one.status_code, one.json()["field"]) == (400, "body")
+    assert [each.status_code for each in (known, known_again, new, more, again)] == [200, 200, 200, 429, 200]
+    assert int(more.headers["retry-after"]) > 0
+    assert ids(listed) == ["a1", "a4"]
 
 
 def test_a_fact_of_an_item_is_given_or_left_out(talk: Talk, publish_shop: Publish) -> None:

@@ -1,11 +1,18 @@
 """Parameters of requests: how each is parsed, and the errors of invalid values."""
 
+from collections.abc import Callable
 from urllib.parse import quote, quote_from_bytes
 
 import pytest
 
 from serving.api import MAX_EXCLUDED
-from serving.http.query import parse_guest_request, parse_id, parse_list_request, parse_page_request
+from serving.http.query import (
+    parse_guest_request,
+    parse_id,
+    parse_list_request,
+    parse_page_request,
+    parse_shared_list_request,
+)
 from serving.requests import (
     EXPECTED,
     NO_FILTER,
@@ -30,14 +37,37 @@ def read_error(query: str) -> InvalidValueError:
 
 def test_without_parameters_all_have_their_defaults() -> None:
     request = parse_list_request("7", b"")
-    assert request == parse_list_request("7", b"unknown=1&user_id=8") == ListRequest("7")
+    assert request == ListRequest("7")
     assert (request.n, request.offset, request.context, request.debug) == (20, 0, "home", 0)
     assert request.build_item_filter() is NO_FILTER
 
 
+@pytest.mark.parametrize(
+    ("parse", "name", "known"),
+    [
+        (lambda query: parse_list_request("7", query), "user_id", "n, offset, exclude, session_id"),
+        (parse_shared_list_request, "context", "attribute, n, offset, exclude"),
+        (parse_page_request, "page", "n, offset"),
+    ],
+    ids=["a user's list", "a shared list", "a page"],
+)
+def test_an_unknown_parameter_is_refused_with_the_known_ones(
+    parse: Callable[[bytes], object], name: str, known: str
+) -> None:
+    with pytest.raises(InvalidValueError) as error:
+        parse(f"n=5&{name}=8".encode())
+    assert (error.value.field, error.value.value) == (name, "8")
+    assert known in (error.value.expected or "")
+
+
+def test_a_query_of_too_many_parameters_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="at most 2,000 parameters"):
+        parse_list_request("7", b"n=1&" * 2_001)
+
+
 def test_each_parameter_is_read() -> None:
     query = (
-        f"n=5&category=A+%3E+B&category=C&brand=Acme&price_min=1.5&price_max=1e3&exclude=a,b&exclude=c,,&session_id=s1"
+        f"n=5&category=A+%3E+B&category=C&brand=Acme+&price_min=1.5&price_max=1e3&exclude=a,b&exclude=c,,&session_id=s1"
         f"&cursor={CURSOR.encode()}&context=cart&debug=1&attribute=color:red&attribute=volume:%3E%3D0.5"
     )
     request = parse_list_request("7", query.encode())
@@ -45,7 +75,7 @@ def test_each_parameter_is_read() -> None:
         "7",
         n=5,
         category=("A > B", "C"),
-        brand=("Acme",),
+        brand=("Acme ",),
         price_min=1.5,
         price_max=1000.0,
         exclude=frozenset("abc"),

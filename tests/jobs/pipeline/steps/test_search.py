@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 import polars as pl
 import pytest
 
@@ -80,6 +82,26 @@ def test_later_fits_use_the_result_of_the_search(window: EvaluationWindow) -> No
 def test_the_same_seed_finds_the_same(window: EvaluationWindow) -> None:
     one, other = (search(window, SETTINGS, LogProgress())[0] for _ in range(2))
     assert [tried.trials for tried in one.tried] == [tried.trials for tried in other.tried]
+
+
+def test_an_interrupt_ends_the_search_without_a_traceback_in_the_log(
+    window: EvaluationWindow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = iter(range(10))
+
+    def rank_until_interrupted(*arguments: Any) -> Any:
+        if next(calls) > len(SETTINGS.models):
+            raise KeyboardInterrupt
+        return rank_items(*arguments)
+
+    monkeypatch.setattr("jobs.pipeline.steps.search.rank_items", rank_until_interrupted)
+    optuna.logging.enable_propagation()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search(window, SETTINGS, LogProgress())
+    finally:
+        optuna.logging.disable_propagation()
+    assert [record for record in caplog.records if record.name.startswith("optuna")] == []
 
 
 def test_what_the_settings_fix_is_not_tuned(window: EvaluationWindow) -> None:
