@@ -19,28 +19,12 @@ REMOVING: Final = "removing"
 
 
 def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
-    """Remove versions that publishers left incomplete, except `version`; return the removed ones.
-
-    A publisher that is alive may write on until it finds its mark gone, and be killed before it can clean up: a
-    version is forgotten only by a later publish that finds no key of it.
-    """
+    """Remove versions that killed publishers left incomplete, except `version`; return the removed ones."""
     all_versions = versions(client, keys)
     partial = [
         other.name for other in all_versions if not (other.published_at or other.live or other.name == version)
     ]
-    return [name for name in partial if _remove_partial_version(client, keys, name)]
-
-
-def _remove_partial_version(client: Client, keys: Keys, version: str) -> bool:
-    """Remove the keys of a version; return whether there were any."""
-    was_removed = client.hget(keys.versions, version) == REMOVING.encode()
-    if not _stop_from_going_live(client, keys, version):
-        return False
-    removed = delete_version_keys(client, keys, version)
-    client.hdel(keys.sizes, version)
-    if was_removed and not removed:
-        client.hdel(keys.versions, version)
-    return removed > 0
+    return [name for name in partial if remove_version(client, keys, name)]
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:
@@ -57,7 +41,8 @@ def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versio
 
 def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> None:
     """Remove what a failed load has written, unless another load of the version has begun meanwhile."""
-    if client.hget(keys.versions, version) in (None, mark.encode(), REMOVING.encode()):
+    state = client.hget(keys.versions, version)
+    if state is None or state == mark.encode():
         # Nothing is written first: a server that is full still deletes.
         delete_version_keys(client, keys, version)
         client.hdel(keys.sizes, version)
@@ -66,16 +51,6 @@ def remove_failed_load(client: Client, keys: Keys, version: str, mark: str) -> N
 
 def remove_version(client: Client, keys: Keys, version: str) -> bool:
     """Remove a version and its keys; return False, with nothing removed, if it has gone live meanwhile."""
-    if not _stop_from_going_live(client, keys, version):
-        return False
-    delete_version_keys(client, keys, version)
-    client.hdel(keys.sizes, version)
-    client.hdel(keys.versions, version)
-    return True
-
-
-def _stop_from_going_live(client: Client, keys: Keys, version: str) -> bool:
-    """Record that a version is being removed; return False if it has gone live meanwhile."""
     try:
         client.hset(keys.versions, version, REMOVING)
         current = rewrite_pointer(client, keys)
@@ -85,15 +60,16 @@ def _stop_from_going_live(client: Client, keys: Keys, version: str) -> bool:
     if current == version:
         record_live_time(client, keys, version)
         return False
+    delete_version_keys(client, keys, version)
+    client.hdel(keys.sizes, version)
+    client.hdel(keys.versions, version)
     return True
 
 
-def delete_version_keys(client: Client, keys: Keys, version: str) -> int:
-    """Remove all keys of a version; return how many, some perhaps counted twice."""
-    removed = 0
+def delete_version_keys(client: Client, keys: Keys, version: str) -> None:
+    """Remove all keys of a version."""
     for node in primaries(client):
         for batch in _scan(node, keys.version_pattern(version)):
-            removed += len(batch)
             if node is client:
                 node.unlink(*batch)
                 continue
@@ -102,7 +78,6 @@ def delete_version_keys(client: Client, keys: Keys, version: str) -> int:
                 for key in batch:
                     pipeline.unlink(key)
                 pipeline.execute()
-    return removed
 
 
 def _scan(node: redis.Redis, pattern: str) -> Iterator[list[bytes | str]]:

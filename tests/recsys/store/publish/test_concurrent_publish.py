@@ -201,19 +201,6 @@ def test_what_a_killed_publish_left_is_removed_by_one_of_another_version(
     assert _keys_of(client, SECOND) == set()
 
 
-def test_what_a_publish_writes_after_another_removed_it_is_removed_later(
-    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path]
-) -> None:
-    client.hset(keys.versions, FIRST, "loading by another")
-    client.set(keys.user_items(FIRST, "1"), "early")
-    assert publish(client, keys, SECOND, lists_of(SECOND), 2).removed == (FIRST,)
-    client.set(keys.user_items(FIRST, "1"), "late")  # the other publish goes on, and is killed
-    assert publish(client, keys, THIRD, lists_of(THIRD), 2).removed == (FIRST,)
-    assert _keys_of(client, FIRST) == set()
-    assert publish(client, keys, THIRD, lists_of(THIRD), 2).removed == ()
-    assert {version.name for version in versions(client, keys)} == {SECOND, THIRD}
-
-
 def test_readers_never_see_a_missing_or_mixed_list(
     client: redis.Redis, new_client: Callable[[], redis.Redis], keys: Keys, lists_of: Callable[[str], Path]
 ) -> None:
