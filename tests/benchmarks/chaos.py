@@ -59,11 +59,12 @@ async def run_chaos(
     chance, names = random.Random(seed), list(faults)
     client = CheckingClient(f"http://{HOST}:{shop.port}", seed, shop.is_port_open)
     injected: list[tuple[str, float]] = []
+    keepers: list[asyncio.Task[None]] = []
     await shop.start_redis()
     try:
         with redis.Redis(HOST, shop.redis_port) as connection:
             Publisher(connection, directory / "lists").publish()
-        keepers = [asyncio.create_task(work()) for work in (shop.keep_serving, shop.keep_publishing)]
+        keepers += [asyncio.create_task(work()) for work in (shop.keep_serving, shop.keep_publishing)]
         await until(lambda: is_ready(shop))
         keepers.append(asyncio.create_task(shop.keep_archiving()))
         clients = asyncio.create_task(client.run())
@@ -79,15 +80,20 @@ async def run_chaos(
         await asyncio.sleep(CALM_SECONDS[1])
         client.stop()
         await clients
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+        await _cancel(keepers)
         shop.kill_all()
         missing, repeated = await _balance(shop, client.ledger)
         return ChaosResult(client.ledger, missing, repeated, _find_orphans(shop), shop.mistakes, injected)
     finally:
+        await _cancel(keepers)
         shop.kill_all()
         await asyncio.to_thread(stop_server, shop.valkey)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _found_shop(directory: Path, workers: int) -> Shop:

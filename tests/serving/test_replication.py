@@ -17,7 +17,7 @@ from recsys.settings import Redis, Settings
 from recsys.store.keys import EVENT_FIELD, Keys
 from tests.recsys.store.sentinels import HOST, NAME, PASSWORD, Watched, running_sentinel
 from tests.serving.conftest import application
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 
 KEYS = Keys("recsys")
 WRITE_TIMEOUT_MS = 400.0
@@ -120,13 +120,15 @@ def test_an_event_is_refused_while_too_few_replicas_answer(watched: Watched, tmp
     async def statuses(http: httpx.AsyncClient) -> list[int]:
         return [(await http.request(method, path, json=body)).status_code for method, path, body in requests]
 
+    async def takes_all(http: httpx.AsyncClient) -> bool:
+        return await statuses(http) == [202, 200, 200]
+
     async def scenario() -> None:
         async with application(settings) as http:
             os.kill(replica, signal.SIGSTOP)
             assert await statuses(http) == [503, 503, 503]
             os.kill(replica, signal.SIGCONT)
-            await asyncio.sleep(0.2)
-            assert await statuses(http) == [202, 200, 200]
+            await until(lambda: takes_all(http))
 
     try:
         asyncio.run(scenario())
