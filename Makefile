@@ -5,7 +5,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check docs bench
+.PHONY: demo test check docs bench chaos
 
 demo: .venv/demo
 	.venv/bin/recsys demo
@@ -26,6 +26,10 @@ docs: .venv/test
 
 bench: .venv/test
 	.venv/bin/python -m tests.benchmarks
+
+# Three minutes, with a seed that is printed; CHAOS="600 7" runs for ten minutes with the seed 7.
+chaos: .venv/test
+	.venv/bin/python -m tests.benchmarks.chaos $(CHAOS)
 
 .venv/demo: pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv

@@ -28,6 +28,7 @@ def check_redis(settings: Redis, directory: Path) -> Iterator[Check]:
             yield _check_policy(state)
             yield _check_memory(state)
             yield _check_persistence(state)
+            yield from _check_replicas(state, settings)
         yield _check_commands(refused_commands(client, Keys(settings.namespace)))
     except StoreError as error:
         yield failed("redis", str(error))
@@ -73,6 +74,18 @@ def _check_persistence(state: ServerState) -> Check:
     return doubtful(
         "redis persistence", "a crash loses the events that wait to be archived; set appendonly yes if they matter"
     )
+
+
+def _check_replicas(state: ServerState, settings: Redis) -> Iterator[Check]:
+    """Check that an event that is acknowledged outlives a failover, where there are replicas."""
+    name, expected = "redis replicas", settings.wait_replicas
+    found = f"{state.replicas} follow {state.address}"
+    if state.replicas < expected:
+        yield failed(name, f"{found}, redis.wait_replicas is {expected}: no event is accepted")
+    elif expected:
+        yield passed(name, f"{found}, {expected} of them have an event before it is acknowledged")
+    elif state.replicas:
+        yield doubtful(name, f"{found}; a failover may lose acknowledged events: set redis.wait_replicas")
 
 
 def _check_commands(refused: list[str]) -> Check:

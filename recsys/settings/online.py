@@ -19,6 +19,9 @@ class Redis:
     sentinel: Name | None = None
     """Name of the primary as the Sentinels know it. `url` then names the Sentinels (host:port, separated by
     commas)."""
+    wait_replicas: Annotated[int, Field(ge=0)] = 0
+    """Number of replicas that have an event, a change of an item or a label before it is acknowledged (`WAIT`);
+    while fewer answer, these requests get 503."""
     namespace: Name = "recsys"
     """First part of every key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -52,7 +55,7 @@ class Serving:
     """File of the server's certificate; with it and `tls_key` the server speaks HTTPS."""
     tls_key: FilePath | None = None
     """File of the private key of `tls_certificate`."""
-    read_timeout_ms: Annotated[float, Field(gt=0)] = 20.0
+    read_timeout_ms: Annotated[float, Field(gt=0)] = 100.0
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0
     """Milliseconds to wait for Redis before events are refused."""

@@ -36,6 +36,9 @@ from serving.engine.version_reader import NO_CHANGE, VersionReader, read_facts
 
 REFRESH_SECONDS: Final = 0.25
 """Interval at which a worker without requests reads pointer and changes."""
+START_READS: Final = 5
+"""How often a worker that starts tries to read the pointer, before it answers from what was saved."""
+START_PAUSE_SECONDS: Final = 0.05
 SAVE_SECONDS: Final = 1.0
 MAX_CHANGES_PER_READ: Final = 1_000
 NO_ITEMS: Final[frozenset[str]] = frozenset()
@@ -92,8 +95,11 @@ class CatalogueSync:
         """Load the saved catalogue, then the live version if Redis answers, and follow it."""
         self.catalogue = await asyncio.to_thread(self._snapshot.load)
         self._switched.note_switched(self._snapshot.switched_lately)
-        with suppress(StoreError):
-            await self.refresh()
+        for _ in range(START_READS):
+            with suppress(StoreError):
+                await self.refresh()
+                break
+            await asyncio.sleep(START_PAUSE_SECONDS)
         if self._adopting is not None:
             await self._adopting
         self._tasks = [asyncio.create_task(work) for work in (self._keep_refreshing(), self._keep_saving())]

@@ -54,6 +54,7 @@ class FlagStore:
             await self._redis.execute(keys.unflaggable, ("SADD", keys.unflaggable, user_id))
             await self._redis.execute(flag, ("UNLINK", flag), ("UNLINK", keys.suspect(user_id)))
             await self._redis.execute(keys.flags, ("ZREM", keys.flags, user_id))
+        await self._redis.wait_for_replicas(keys.events, keys.unflaggable)
 
     async def _flag(self, flag: Flag) -> None:
         keys, until = self._keys, to_unix_ms(flag.until)

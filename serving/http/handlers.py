@@ -1,11 +1,13 @@
 """The handlers of the routes: each function answers a call."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct
 
 from recsys.errors import NothingPublishedError
 from recsys.schema import ITEM_ID, MAX_ID_LENGTH, USER_ID
@@ -14,13 +16,11 @@ from serving.api import (
     MAX_RANKED,
     MAX_USERS,
     AcceptedEvents,
-    Batch,
     Context,
     ItemState,
     LiveStatus,
     ReadyStatus,
     RecentEvent,
-    Recommendations,
     User,
 )
 from serving.http.query import check_id, parse_guest_request, parse_list_request, parse_shared_list_request
@@ -28,8 +28,10 @@ from serving.http.routing import Call, Result
 from serving.intake.items import ItemChange
 from serving.requests import Count, ItemConditions, ListRequest
 
-BATCH_CONCURRENCY: Final = 50
-"""Users of a batch that share a round trip; between two parts other requests are answered."""
+BATCH_ITEMS: Final = 200
+"""Items of the lists of a batch that are made at once, a few milliseconds of work, for at least one user."""
+MAX_BATCH_USERS: Final = 50
+"""Users of a batch that share a round trip, at most."""
 RETRY_SECONDS: Final = 5
 """`Retry-After` of an answer that had no room for events."""
 
@@ -49,6 +51,13 @@ class BatchRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
     n: Count = DEFAULT_N
     context: Context = "home"
+
+
+class EncodedBatch(Struct):
+    """A `Batch` whose answers are encoded."""
+
+    request_id: str
+    answers: list[Raw]
 
 
 class RankRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
@@ -100,21 +109,31 @@ async def popular(call: Call) -> Result:
 
 
 async def batch(call: Call) -> Result:
-    """Return a list for each of up to 500 users, as each alone would get it."""
+    """Return a list for each of up to 500 users, as each alone would get it.
+
+    Other requests are answered between parts of a batch; a worker makes one part at a time.
+    """
     worker, body = call.worker, call.decode_body(BatchRequest)
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
     conditions = _conditions(body)
     requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
-    answers: list[Recommendations] = []
-    for start in range(0, len(requests), BATCH_CONCURRENCY):
-        part = requests[start : start + BATCH_CONCURRENCY]
-        ids = (f"{call.request_id}-{number}" for number in range(start, start + len(part)))
-        for request, result in zip(
-            part, await asyncio.gather(*map(worker.engine.recommend, part, ids)), strict=True
-        ):
-            worker.record_answer(result, request)
-            answers.append(result.answer)
-    return Result(Batch(call.request_id, answers))
+    answers: list[Raw] = []
+    size = min(MAX_BATCH_USERS, max(1, BATCH_ITEMS // body.n))
+    for start in range(0, len(requests), size):
+        async with worker.batch_part:
+            answers += await _answer_part(call, requests[start : start + size], start)
+        await asyncio.sleep(0)
+    return Result(EncodedBatch(call.request_id, answers))
+
+
+async def _answer_part(call: Call, requests: Sequence[ListRequest], start: int) -> list[Raw]:
+    """Return the encoded lists of the users of a batch from place `start` on."""
+    worker = call.worker
+    ids = (f"{call.request_id}-{number}" for number in range(start, start + len(requests)))
+    results = await asyncio.gather(*map(worker.engine.recommend, requests, ids))
+    for request, result in zip(requests, results, strict=True):
+        worker.record_answer(result, request)
+    return [Raw(msgspec.json.encode(result.answer)) for result in results]
 
 
 async def rank(call: Call) -> Result:

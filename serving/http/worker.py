@@ -93,6 +93,8 @@ class Worker:
         self.audit_log = AuditLog(settings.directory / AUDIT_FILE)
         self.outage_log = OutageLog()
         self.bodies = BodyReader()
+        self.batch_part = asyncio.Semaphore(1)
+        """Held while a part of a batch is made."""
 
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""

@@ -106,6 +106,7 @@ class EventWriter:
             events = [row.event for row in rows]
             writes = await self._append_to_stream(events, [row.origin for row in rows])
             replies = await self._add_to_sessions(events, writes)
+            await self._redis.wait_for_replicas(self._keys.events)
         except StoreError as error:
             if "OOM" in str(error):
                 self._load_shedder.report_full()

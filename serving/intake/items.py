@@ -168,6 +168,7 @@ class ItemWriter:
         await self._redis.execute(keys.item_changes, change)
         archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
         await self._redis.execute(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
+        await self._redis.wait_for_replicas(keys.items, keys.unavailable, keys.item_changes, keys.events)
 
 
 def _validate_facts(change: ItemChange) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tests.waiting import until, wait_until
 
 KEYS = Keys("recsys")
 LATER = "20180102T000000Z"
-USERS = tuple(str(number) for number in range(30))
+USERS = tuple(str(number) for number in range(1, 31))
 """Enough to have some in every part of a Cluster."""
 SHOP = Shop(users=USERS, history={user: ["ap1"] for user in USERS}, facts=({"item_id": "a3", "available": False},))
 

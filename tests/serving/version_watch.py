@@ -61,6 +61,15 @@ def version_of(number: int) -> str:
     return (FIRST + timedelta(seconds=number)).strftime("%Y%m%dT%H%M%SZ")
 
 
+def number_of(version: str) -> int:
+    """Return the number of a version.
+
+    >>> number_of(version_of(70))
+    70
+    """
+    return int((datetime.strptime(version, "%Y%m%dT%H%M%SZ") - FIRST).total_seconds())
+
+
 def letter_of(version: str) -> str:
     """Return the first letter of the items of a version."""
     return LETTERS[int(version[-2]) % len(LETTERS)]
@@ -69,13 +78,14 @@ def letter_of(version: str) -> str:
 class Publisher:
     """Publishes new versions, and rolls back after every second one."""
 
-    def __init__(self, client: Client, work: Path) -> None:
+    def __init__(self, client: Client, work: Path, first: int = 0) -> None:
+        """Write the lists of both shops under `work`; `first` is the number of the first version."""
         self._client = client
         users = tuple(f"u{user}" for user in range(KNOWN))
         self._lists = {
             letter: write_shop(work / letter, Shop(letter, users=(*users, f"only-{letter}"))) for letter in LETTERS
         }
-        self._next = 0
+        self._next = first
         self._stopped = threading.Event()
 
     def publish(self) -> None:

@@ -39,6 +39,8 @@ MAX_REDIRECTIONS: Final = 3
 """How often a command follows a slot to another node of a Cluster."""
 SENTINEL_SECONDS: Final = 0.3
 """Timeout of one Sentinel, after which the next is queried: all must fit into `CONNECT_SECONDS`."""
+WAIT_SHARE: Final = 0.5
+"""Share of the timeout for which a server waits for its replicas."""
 TOPOLOGY_SECONDS: Final = 1.0
 """Minimum time between two look-ups of the nodes of a Cluster."""
 
@@ -54,6 +56,7 @@ class RedisClient:
         Raises `StoreError` as `RedisAddress.from_settings` does.
         """
         self._timeout = timeout
+        self._wait_replicas = settings.wait_replicas
         self._address = RedisAddress.from_settings(settings)
         self._by_node: dict[tuple[str, int], PipelinedConnection] = {}
         self._closing: list[asyncio.Task[None]] = []
@@ -150,6 +153,21 @@ class RedisClient:
             for index, reply in zip(shared, node_replies, strict=True):
                 replies[index] = reply
         return replies
+
+    async def wait_for_replicas(self, *keys: str) -> None:
+        """Wait until `redis.wait_replicas` replicas have what this client has written about the keys.
+
+        Raises `RedisUnavailableError` if they do not in time: a failover may then lose it.
+        """
+        if not self._wait_replicas:
+            return
+        command = encode_commands(("WAIT", self._wait_replicas, int(self._timeout * WAIT_SHARE * 1e3)))
+        connections = dict.fromkeys(map(self.connection_for, keys))
+        for (count,) in await asyncio.gather(*(connection.send(command, 1) for connection in connections)):
+            if isinstance(count, Exception):
+                raise StoreError(f"Redis: {count}")
+            if count < self._wait_replicas:
+                raise RedisUnavailableError(f"Redis: {count} replicas have it, expected {self._wait_replicas}")
 
     async def _send(self, connection: PipelinedConnection, commands: Sequence[Command]) -> list[Reply]:
         """Return the replies of a node, or of the nodes that it redirects to."""

@@ -3,17 +3,20 @@
 Commands of one turn of the event loop are sent together, and replies are handed out in order: a request costs a few
 microseconds instead of a round trip of its own. No command waits longer than a timeout, and none waits while the
 server is known to be unavailable: a probe in the background finds out when it answers again (a circuit breaker).
+
+Time in which this process did not run, or did other work, is not time that the server took: a reply may lie in the
+socket. Timeouts are measured by a clock of ticks that each count for two ticks at most.
 """
 
 # hiredis' reader has loose types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, cast
 
 import hiredis
@@ -27,10 +30,12 @@ Reply = Any
 Resolve = Callable[[], Awaitable[Endpoint]]
 """Returns the server to connect to, each time a connection is opened."""
 
-MAX_FAILURES: Final = 5
-"""Consecutive timeouts or refusals after which no command is sent until a probe has been answered."""
+SILENT_TIMEOUTS: Final = 2
+"""Timeouts without any reply after which no command is sent until a probe has been answered."""
 PROBE_SECONDS: Final = 0.1
-MAX_PROBE_SECONDS: Final = 1.0
+TICKS_PER_TIMEOUT: Final = 4
+MAX_TICKS: Final = 2
+"""Ticks that the time between two ticks counts for at most."""
 GRACE_SECONDS: Final = 0.001
 CONNECT_SECONDS: Final = 2.0
 MAX_SILENCE_SECONDS: Final = 1.0
@@ -61,6 +66,7 @@ class _Batch:
     future: asyncio.Future[list[Reply]] | None
     count: int
     deadline: float
+    """By the connection's own clock; infinite before the commands are sent."""
     replies: list[Reply]
 
 
@@ -81,8 +87,13 @@ class PipelinedConnection(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._batches: deque[_Batch] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._tick_seconds = timeout / TICKS_PER_TIMEOUT
+        self._ticked_at = 0.0
+        self._waited = 0.0
+        """Seconds spent waiting for replies, up to the last tick."""
+        self._heard_at = 0.0
+        """`_waited` at the last reply."""
         self._is_flush_scheduled = False
-        self._failures = 0
         self._available = False
         self._reason = "not connected yet"
         self._closed = False
@@ -146,6 +157,7 @@ class PipelinedConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand replies to the callers, in the order in which their commands were sent."""
         reader, batches = self._reader, self._batches
+        self._heard_at = self._waited
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not False:
@@ -171,7 +183,7 @@ class PipelinedConnection(asyncio.Protocol):
 
     def _queue(self, encoded: bytes, count: int, future: asyncio.Future[list[Reply]]) -> None:
         self._outgoing.append(encoded)
-        self._batches.append(_Batch(future, count, self._loop.time() + self._timeout, []))
+        self._batches.append(_Batch(future, count, inf, []))
         if not self._is_flush_scheduled:
             self._is_flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -186,7 +198,13 @@ class PipelinedConnection(asyncio.Protocol):
         self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
         outgoing.clear()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._check_deadlines)
+            self._ticked_at = self._loop.time()
+            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+        deadline = self._waited + self._since_tick() + self._timeout
+        for batch in reversed(self._batches):
+            if batch.deadline < inf:
+                break
+            batch.deadline = deadline
 
     def _complete(self, batch: _Batch) -> None:
         future = batch.future
@@ -197,36 +215,43 @@ class PipelinedConnection(asyncio.Protocol):
                 self._handle_server_error(str(reply))
                 future.set_exception(RedisUnavailableError(f"Redis: {reply}"))
                 return
-        self._failures = 0
         if self._is_outage_logged and self._available:
             # Logged for a caller's commands, not for a probe: a server may answer PING and nothing else.
             self._is_outage_logged = False
             log.info("Redis is available again")
         future.set_result(batch.replies)
 
-    def _check_deadlines(self) -> None:
-        """Check deadlines after a grace period, in which replies that have arrived meanwhile are read."""
-        self._timer = self._loop.call_later(GRACE_SECONDS, self._expire)
+    def _since_tick(self) -> float:
+        return min(self._loop.time() - self._ticked_at, MAX_TICKS * self._tick_seconds)
+
+    def _tick(self) -> None:
+        """Advance the clock; what is overdue fails after a grace period, in which arrived replies are read."""
+        self._waited += self._since_tick()
+        self._ticked_at = self._loop.time()
+        if self._batches and self._batches[0].deadline <= self._waited:
+            self._timer = self._loop.call_later(GRACE_SECONDS, self._expire)
+        else:
+            self._continue_ticking()
+
+    def _continue_ticking(self) -> None:
+        waits = bool(self._batches)
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick) if waits else None
 
     def _expire(self) -> None:
-        """Fail what is overdue, and check again at the next deadline."""
-        self._timer = None
-        now = self._loop.time() - GRACE_SECONDS
+        """Fail what is overdue."""
         for batch in self._batches:
-            if batch.deadline > now:
-                self._timer = self._loop.call_at(batch.deadline, self._check_deadlines)
+            if batch.deadline > self._waited:
                 break
             if batch.future is not None:
                 future, batch.future = batch.future, None
                 if not future.done():
-                    future.set_exception(
-                        RedisUnavailableError(f"Redis: no answer within {self._timeout * 1e3:g} ms")
-                    )
-                    self._count_failure("no answer in time")
-        if self._batches and now - self._batches[0].deadline > MAX_SILENCE_SECONDS:
+                    problem = f"Redis: no answer within {self._timeout * 1e3:g} ms"
+                    future.set_exception(RedisUnavailableError(problem))
+        if self._waited - self._heard_at > SILENT_TIMEOUTS * self._timeout:
+            self._mark_unavailable("no answer in time")
+        if self._batches and self._waited - self._batches[0].deadline > MAX_SILENCE_SECONDS:
             self.reset("no answer for long")
-        elif self._batches and self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._check_deadlines)
+        self._continue_ticking()
 
     # The state of the server.
 
@@ -235,11 +260,6 @@ class PipelinedConnection(asyncio.Protocol):
         if reason.startswith("READONLY"):
             self.reset(reason)
         else:
-            self._mark_unavailable(reason)
-
-    def _count_failure(self, reason: str) -> None:
-        self._failures += 1
-        if self._failures >= MAX_FAILURES:
             self._mark_unavailable(reason)
 
     def _mark_unavailable(self, reason: str) -> None:
@@ -253,7 +273,6 @@ class PipelinedConnection(asyncio.Protocol):
             log.warning("Redis is unavailable", reason=reason)
 
     def _mark_available(self) -> None:
-        self._failures = 0
         if not self._available:
             self._available = True
             self.ready.set()
@@ -269,17 +288,14 @@ class PipelinedConnection(asyncio.Protocol):
 
     async def _keep_open(self) -> None:
         """Connect again whenever the connection is lost, and probe the server while it is unavailable."""
-        pause = PROBE_SECONDS
         while not self._closed:
             if self._transport is None and not await self._connect():
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_PROBE_SECONDS)
+                await asyncio.sleep(PROBE_SECONDS)
                 continue
             if not self._available and await self._probe():
                 self._mark_available()
-            pause = PROBE_SECONDS if self._available else min(2 * pause, MAX_PROBE_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), PROBE_SECONDS if self._available else pause)
+                await asyncio.wait_for(self._lost.wait(), PROBE_SECONDS)
 
     async def _connect(self) -> bool:
         self._lost.clear()
@@ -320,7 +336,6 @@ class PipelinedConnection(asyncio.Protocol):
 
     async def _probe(self) -> bool:
         """Return whether a PING is answered in time."""
-        started = time.monotonic()
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._queue(encode_commands(("PING",)), 1, future)
         try:
@@ -328,4 +343,4 @@ class PipelinedConnection(asyncio.Protocol):
                 (reply,) = await future
         except (TimeoutError, StoreError):
             return False
-        return reply == b"PONG" and time.monotonic() - started <= self._timeout
+        return reply == b"PONG"

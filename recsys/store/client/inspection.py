@@ -34,6 +34,8 @@ class ServerState:
     """`maxmemory-policy`."""
     is_append_only: bool
     """Whether it writes each change to a file."""
+    replicas: int
+    """Number of replicas that follow it."""
     is_replica: bool
     """Whether it copies another server, and takes no writes."""
 
@@ -153,5 +155,6 @@ def _read_state(node: redis.Redis) -> ServerState:
         max_bytes=int(info.get("maxmemory", 0)),
         policy=str(info.get("maxmemory_policy", "noeviction")),
         is_append_only=bool(info.get("aof_enabled", 0)),
+        replicas=int(info.get("connected_slaves", 0)),
         is_replica=info.get("role") == "slave",
     )

@@ -42,6 +42,24 @@ class Watched:
             sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
         wait_until(lambda: self.primary() != before and _role(before) == "slave")
 
+    def replica(self) -> int:
+        """The port of the server that the Sentinel does not name."""
+        return next(port for port in self.servers if port != self.primary())
+
+    def promote(self) -> None:
+        """Make the replica the primary, although the primary does not answer."""
+        before = self.primary()
+        wait_until(self._fails_over)
+        wait_until(lambda: self.primary() != before)
+
+    def _fails_over(self) -> bool:
+        with self._sentinel() as sentinel:
+            try:
+                sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
+            except redis.ResponseError:  # it does not know yet that the replica is one
+                return False
+        return True
+
     def _has_a_replica(self) -> bool:
         with self._sentinel() as sentinel:
             state: Any = sentinel.sentinel_master(NAME)

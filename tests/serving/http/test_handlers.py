@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from recsys.settings import Lists, Settings
 from tests.serving.conftest import Publish, Shop, Talk, application, ids
 from tests.serving.http.test_recommendations import USER, change, event
+from tests.serving.outages import is_fresh
+from tests.waiting import until
 
 
 def test_an_item_switched_off_is_in_no_answer_and_lists_are_still_full(talk: Talk, publish_shop: Publish) -> None:
@@ -172,3 +174,23 @@ def test_a_user_as_known(talk: Talk, publish_shop: Publish) -> None:
     assert body["profile"] == {"events": 3, "categories": ["TEA"]}
     assert body["session"] == [{"event": "view", "item_id": "a1", "timestamp": when}]
     assert (body["items"], body["flag"]) == (30, None)
+
+
+def test_others_are_answered_between_the_users_of_a_batch(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop()
+    users = [f"u{number}" for number in range(60)]
+    body = {"user_ids": users, "n": 1000}
+
+    async def scenario() -> int:
+        async with application(settings) as http:
+            await until(lambda: is_fresh(http))
+            batches = [asyncio.create_task(http.post("/v1/recommendations/batch", json=body)) for _ in range(2)]
+            answers = 0
+            while not all(batch.done() for batch in batches):
+                assert (await http.get(f"{USER}?n=1")).status_code == 200
+                answers += 1
+            for batch in batches:
+                assert [answer["user_id"] for answer in (await batch).json()["answers"]] == users
+            return answers
+
+    assert asyncio.run(scenario()) > len(users)
