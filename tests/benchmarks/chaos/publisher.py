@@ -1,4 +1,4 @@
-"""A publisher that may be killed at any moment: `python -m tests.benchmarks.chaos_publisher PORT DIRECTORY`."""
+"""A publisher that may be killed at any moment: `python -m tests.benchmarks.chaos.publisher PORT DIRECTORY`."""
 
 import sys
 import time

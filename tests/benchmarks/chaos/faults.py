@@ -24,7 +24,7 @@ PAUSE_SECONDS: Final = (0.3, 1.5)
 FULL_DISK_BYTES: Final = 600
 """The maximum size of a file for a command that finds the disk full: every Parquet file is longer."""
 RECSYS: Final = (sys.executable, "-m", "jobs.cli.app")
-PUBLISHER: Final = (sys.executable, "-m", "tests.benchmarks.chaos_publisher")
+PUBLISHER: Final = (sys.executable, "-m", "tests.benchmarks.chaos.publisher")
 
 
 @dataclass

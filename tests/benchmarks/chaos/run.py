@@ -1,4 +1,4 @@
-"""Random faults while a client checks every answer: `python -m tests.benchmarks.chaos SECONDS SEED`.
+"""Run a shop with random faults while a client checks every answer.
 
 A server with two workers, Redis, a publisher and an archive run as processes. One after the other they are killed,
 paused, or find the disk full. At the end every event that was accepted is in the lake, once.
@@ -6,8 +6,6 @@ paused, or find the disk full. At the end every event that was accepted is in th
 
 import asyncio
 import random
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,13 +20,12 @@ from jobs.lake.lake import Lake
 from recsys.store.embedded import stop_server
 from recsys.store.keys import Keys
 from recsys.store.read import live_version, versions
-from tests.benchmarks.chaos_client import CheckingClient, Ledger
-from tests.benchmarks.chaos_faults import FAULTS, HOST, Shop, ended, is_ready, until
+from tests.benchmarks.chaos.client import CheckingClient, Ledger
+from tests.benchmarks.chaos.faults import FAULTS, HOST, Shop, ended, is_ready, until
 from tests.serving.processes import free_port
 from tests.serving.version_watch import Publisher, number_of
 
 KEYS: Final = Keys("recsys")
-SECONDS: Final = 180.0
 CALM_SECONDS: Final = (0.5, 2.0)
 """Between two faults."""
 TRY_SECONDS: Final = 0.2
@@ -54,7 +51,7 @@ class ChaosResult:
 async def run_chaos(
     directory: Path, seed: int, seconds: float, faults: Iterable[str] = FAULTS, workers: int = 2
 ) -> ChaosResult:
-    """Run a shop with faults for so many seconds, and return what came of it; all of its processes end."""
+    """Run a shop with faults for so many seconds, and return the result; all of its processes end."""
     shop = _found_shop(directory, workers)
     chance, names = random.Random(seed), list(faults)
     client = CheckingClient(f"http://{HOST}:{shop.port}", seed, shop.is_port_open)
@@ -175,20 +172,3 @@ def _longest(ledger: Ledger, kind: str, spans: Sequence[tuple[float, float]]) ->
         if wait.kind == kind and any(start <= wait.started + TRY_SECONDS < end for start, end in spans)
     ]
     return max(waits, default=0.0)
-
-
-def main() -> None:
-    """Run for the seconds and with the seed of the command line, and print what came of it."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}, {seconds:g} s", flush=True)
-    with tempfile.TemporaryDirectory(prefix="recsys-chaos-") as scratch:
-        result = asyncio.run(run_chaos(Path(scratch) / "shop", seed, seconds))
-    print_result(result)
-    losses = find_losses(result)
-    if losses:
-        sys.exit("\n".join([f"seed {seed}:", *losses[:20]]))
-
-
-if __name__ == "__main__":
-    main()

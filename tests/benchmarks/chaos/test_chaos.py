@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.benchmarks.chaos import find_losses, run_chaos, summarize
+from tests.benchmarks.chaos.run import find_losses, run_chaos, summarize
 
 SEED = 1
 SECONDS = 1.0
