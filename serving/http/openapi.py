@@ -124,7 +124,8 @@ def _operation(route: Route) -> Operation:
         description += f"\n\nNeeds the scope {route.scope}."
     responses: dict[str, OpenAPIResponse | Reference] = {
         str(status): OpenAPIResponse(
-            description=response.description, content={media_type: OpenAPIMediaType(_schema(response.content))}
+            description=response.description,
+            content=None if response.content is None else {media_type: OpenAPIMediaType(_schema(response.content))},
         )
         for status, response, media_type in (
             (route.status, route.answer, route.media_type),

@@ -19,6 +19,7 @@ from serving.api import (
     UserLabel,
 )
 from serving.http import anomaly_handlers, handlers
+from serving.http.bodies import BODY_SECONDS
 from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
 from serving.intake.events import MAX_BODY_BYTES
@@ -34,7 +35,13 @@ PROMETHEUS_TEXT: Final = "text/plain; version=0.0.4"
 Responses = Mapping[int, Response]
 
 INVALID: Final[Responses] = {400: Response(InvalidValue, "A value of the request is not accepted")}
-TOO_LONG: Final[Responses] = {413: Response(Failure, f"The body has more than {MAX_BODY_BYTES:,} bytes")}
+BODY_ERRORS: Final[Responses] = {
+    408: Response(Failure, f"The body did not arrive within {BODY_SECONDS:g} seconds"),
+    413: Response(Failure, f"The body has more than {MAX_BODY_BYTES:,} bytes"),
+}
+LONG_ADDRESS: Final[Responses] = {
+    414: Response(None, "The address has more than 65,534 bytes; the answer is empty")
+}
 REFUSED: Final[Responses] = {
     401: Response(Failure, "The server has API keys, and the request shows none of them"),
     403: Response(Failure, "The API key lacks the scope"),
@@ -42,7 +49,7 @@ REFUSED: Final[Responses] = {
 }
 NOTHING: Final[Responses] = {503: Response(Failure, "The server knows no list at all, not even an older one")}
 NO_REDIS: Final[Responses] = {503: Response(Failure, "Redis does not answer; nothing is lost by trying again")}
-LIST_ERRORS: Final[Responses] = {**INVALID, **REFUSED, **NOTHING}
+LIST_ERRORS: Final[Responses] = {**INVALID, **LONG_ADDRESS, **REFUSED, **NOTHING}
 FACT_ERRORS: Final[Responses] = {**INVALID, **REFUSED, **NO_REDIS}
 EVENT_ERRORS: Final[Responses] = {
     400: Response(InvalidValue | AcceptedEvents, "The body is not accepted, or each of its events is wrong"),
@@ -122,7 +129,7 @@ ROUTES: Final = (
         LISTS,
         "Recommendations for many users",
         Response(Batch, "A list for each user, in their order"),
-        errors={**LIST_ERRORS, **TOO_LONG},
+        errors={**LIST_ERRORS, **BODY_ERRORS},
         body=handlers.BatchRequest,
     ),
     Route(
@@ -133,7 +140,7 @@ ROUTES: Final = (
         LISTS,
         "Given items in a user's order",
         Response(Recommendations, "The items in their order"),
-        errors={**LIST_ERRORS, **TOO_LONG},
+        errors={**LIST_ERRORS, **BODY_ERRORS},
         body=handlers.RankRequest,
     ),
     Route(
@@ -155,7 +162,7 @@ ROUTES: Final = (
         "Take events",
         Response(AcceptedEvents, "All events that are not listed as wrong are taken"),
         status=202,
-        errors={**FACT_ERRORS, **TOO_LONG, **EVENT_ERRORS},
+        errors={**FACT_ERRORS, **BODY_ERRORS, **EVENT_ERRORS},
         body=Event | list[Event],
         is_fast=True,
     ),
@@ -167,7 +174,7 @@ ROUTES: Final = (
         FACTS,
         "Change an item",
         Response(ItemState, "The change is in every answer from now on"),
-        errors={**FACT_ERRORS, **TOO_LONG},
+        errors={**FACT_ERRORS, **BODY_ERRORS},
         body=ItemChange,
     ),
     Route(
@@ -209,7 +216,7 @@ ROUTES: Final = (
         ANOMALIES,
         "Label a user",
         Response(UserLabel, "The label holds at once, and is kept"),
-        errors={**FACT_ERRORS, **TOO_LONG},
+        errors={**FACT_ERRORS, **BODY_ERRORS},
         body=anomaly_handlers.LabelRequest,
     ),
     Route(

@@ -77,6 +77,7 @@ class Response:
     """A possible answer of a route, as the documentation describes it."""
 
     content: Any
+    """Type of the body; None if it is empty."""
     description: str
 
 

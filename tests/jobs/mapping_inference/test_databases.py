@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.database_servers import DatabaseServer
 from tests.inferred_sources import infer_and_ingest
 from tests.recipes import read_events, read_items
@@ -22,9 +24,23 @@ CREATE TABLE shop_customers (id int, email varchar(20), city varchar(20));
 INSERT INTO shop_customers VALUES (7, 'a@b.de', 'Bonn'), (8, 'b@b.de', 'Bonn'), (9, 'c@b.de', 'Ulm')
 """
 TABLES = ("shop_orders", "shop_order_lines", "shop_products", "shop_customers")
+EMPTY = {
+    "sqlite": (),
+    "postgresql": ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"),
+    "mysql": ("DROP DATABASE shop; CREATE DATABASE shop",),
+}
 
 
-def test_a_database_of_orders_lines_products_and_customers(tmp_path: Path, database: DatabaseServer) -> None:
+@pytest.fixture
+def empty_database(database: DatabaseServer) -> DatabaseServer:
+    """Each kind of database in turn, without what other tests left."""
+    for statement in EMPTY[database.uri.partition(":")[0]]:
+        database.run(statement)
+    return database
+
+
+def test_a_database_of_orders_lines_products_and_customers(tmp_path: Path, empty_database: DatabaseServer) -> None:
+    database = empty_database
     for statement in SHOP.split(";"):
         database.run(statement)
     try:

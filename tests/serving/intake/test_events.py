@@ -224,7 +224,7 @@ def test_a_guest_keeps_a_session_until_log_in(
 ) -> None:
     publish_shop()
     as_guest = {"session_id": "s1", "event": "view", "item_id": "a1", "ip": "::1"}
-    of_guest = "/v1/recommendations?session_id=s1&n=8"
+    of_guest = "/v1/recommendations?session_id=s1&n=20"
     *_, seen, again, _, joined, gone = talk(
         posting({**as_guest, "event_id": "e1"}),
         posting({**as_guest, "event_id": "e2", "item_id": "a2"}),
