@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from jobs.lake.lake import Lake
+from jobs.mapping_inference.recipes import EXAMPLES
 from tests.database_servers import DatabaseServer
 from tests.recipes import NOON, create_database, ingest_by_recipe, read_events, read_items
+
+RECIPES = ("shopify", "woocommerce", "magento", "ga4", "segment", "snowplow", "matomo", "postgresql")
 
 # The order columns of the second line of #1002 are empty, as Shopify writes most of them, or all of them.
 SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Currency,Created at,Lineitem quantity,Lineitem name,\
@@ -176,3 +181,8 @@ def test_postgresql(lake: Lake, postgresql: DatabaseServer) -> None:
         ("10", "Tea", ["Drinks"], 2.5, False, 5.0),
         ("20", "Mug", None, 7.0, None, 0.0),
     ]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.toml").read_text().splitlines()) < 40
