@@ -14,6 +14,7 @@ ACTS = st.lists(
         st.integers(0, 3 * ORDER_MS),
         st.sampled_from(["milk", "salt", "tea"]),
         st.sampled_from(["purchase", "refund", "view"]),
+        st.sampled_from([0.0, 1.0, 2.5]),
     ),
     max_size=20,
 )

@@ -35,6 +35,7 @@ ACTS = st.lists(
         st.integers(NOW - 600_000, NOW),
         st.sampled_from([f"i{number}" for number in range(30)]),
         st.sampled_from(["view", "cart", "purchase"]),
+        st.sampled_from([0.0, 1.0, 2.5]),
     ),
     max_size=50,
 )
