@@ -43,10 +43,10 @@ class PageLimits:
     ) -> Iterable[Candidate]:
         """Reorder candidates such that nothing has more places than its limit; each item comes once.
 
-        An order that `is_whole` has nothing after it: in the end the limits are broken. The lists beside a product
-        and a cart are there for neighbors, so anchors are limited on the home page only.
+        An order that `is_whole` has nothing after it: in the end the limits are broken. The list beside a product
+        is there for the neighbors of that one item, so anchors are not limited there.
         """
-        share = self.max_anchor_share if state.request.context == "home" else 1.0
+        share = 1.0 if state.request.context == "product" else self.max_anchor_share
         if share < 1 and state.neighbors:
             order = limit_anchors(order, share, _was_excluded(state, exclusions), is_whole)
         else:
