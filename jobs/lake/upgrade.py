@@ -5,12 +5,12 @@ from typing import Final
 
 import polars as pl
 
-from jobs.lake.event_partitions import FILE, IS_CURRENT, STORED_DTYPES, mark_current, write_partition
+from jobs.lake.event_partitions import FILE, IDENTITY, IS_CURRENT, STORED_DTYPES, mark_current, write_partition
 from jobs.lake.event_partitions import INGEST as INGEST_COLUMN
 from jobs.lake.event_partitions import REPLACED_BY as REPLACED_BY_COLUMN
 from jobs.lake.facts import CHANGE_SUFFIX, write_facts
 from recsys.files import write_json
-from recsys.schema import EVENT_DTYPES, EVENT_ID, SOURCE
+from recsys.schema import EVENT_DTYPES, SOURCE
 
 LAYOUT_FILE: Final = ".layout.json"
 LAYOUT: Final = 2
@@ -54,7 +54,7 @@ def _unite_files(day: Path) -> None:
     if not earlier:
         return
     frames = [_stored(file) for file in files]
-    rows = pl.concat(frames).unique(EVENT_ID, keep="first", maintain_order=True)
+    rows = pl.concat(frames).unique(IDENTITY, keep="first", maintain_order=True)
     write_partition(day / FILE, mark_current(rows))
     for file in earlier:
         file.unlink()

@@ -17,14 +17,13 @@ from jobs.ingest.commit import Outcomes, commit_events, count_rows, has_own_ids,
 from jobs.ingest.source_readings import SourceReading, compare_reading, valid_files, valid_rows
 from jobs.ingest.source_records import SourceRecord, store_ingest, store_record
 from jobs.ingest.validation import one_of_each
-from jobs.lake.event_partitions import CURRENT, KEPT_INGESTS, NEW
+from jobs.lake.event_partitions import CURRENT, IDENTITY, KEPT_INGESTS, NEW
 from jobs.lake.fact_tables import FACT_TABLES, read_fact_tables
 from jobs.lake.facts import without_superseded
 from jobs.lake.lake import Lake
 from jobs.lake.quarantine_history import keep_quarantine
 from jobs.quarantine.reading import Rereading
 from recsys.files import atomic_write, link_or_copy
-from recsys.schema import EVENT_ID
 
 
 def commit_rereadings(
@@ -81,9 +80,10 @@ def _drop_known_events(rereading: Rereading, lake: Lake) -> None:
     """Leave out events that the lake has, which later files may have corrected."""
     for file in valid_files(rereading.staged):
         rows = pl.read_parquet(file, glob=False)
-        given = rows[EVENT_ID].implode()
-        known = lake.events().filter(pl.col(EVENT_ID).is_in(given)).select(EVENT_ID).collect(engine="streaming")
-        rows.join(known, on=EVENT_ID, how="anti", maintain_order="left").write_parquet(file)
+        known = (
+            lake.events().join(rows.lazy(), on=IDENTITY, how="semi").select(IDENTITY).collect(engine="streaming")
+        )
+        rows.join(known, on=IDENTITY, how="anti", maintain_order="left").write_parquet(file)
 
 
 def _commit_facts(

@@ -15,7 +15,6 @@ from jobs.lake.lake import Lake
 from jobs.quarantine.reading import NotRetriedError
 from recsys.contract import events_schema
 from recsys.files import atomic_write, flush, link_or_copy
-from recsys.schema import EVENT_ID
 from recsys.settings import Sources
 
 EVENTS_KIND = "events"
@@ -48,7 +47,7 @@ def retry_online(
     pl.concat(remaining, how="diagonal_relaxed").write_parquet(kept)
     quarantined, broken = count_rules(kept)
     if not dry_run and accepted.height:
-        _, files = lake.add_online_events(accepted.unique(EVENT_ID, keep="last", maintain_order=True).lazy())
+        _, files = lake.add_online_events(accepted.lazy())
         flush(files)
     if not dry_run:
         _replace(file.path, kept, quarantined)

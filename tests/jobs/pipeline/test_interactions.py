@@ -42,16 +42,16 @@ def test_an_unknown_event_is_an_error(lake: Lake):
 DISLIKES = Sources(negative_events=("dislike",), max_bad_rows=1)
 
 
-def told(lake: Lake, directory: Path, *events: dict[str, str | float | None]) -> Lake:
+def add_events(lake: Lake, directory: Path, *events: dict[str, str | float | None]) -> Lake:
     """Add events of the day before the moment."""
     before = {"user_id": "user1", "timestamp": "2026-03-31T10:00:00"}
-    ingest_files(lake, write_events(directory / "events_told.csv", *({**before, **row} for row in events)),
+    ingest_files(lake, write_events(directory / "events_added.csv", *({**before, **row} for row in events)),
                  sources=DISLIKES, latest=MOMENT)  # fmt: skip
     return lake
 
 
 def test_disliked_items_are_hidden_whatever_is_repeated(lake: Lake, tmp_path: Path):
-    told(lake, tmp_path, {"event": "dislike", "item_id": "item1"})
+    add_events(lake, tmp_path, {"event": "dislike", "item_id": "item1"})
     interactions = compute_interactions(lake, DISLIKES, MOMENT)
     user, item = interactions.users.rows(pl.Series(["user1"])), interactions.items.rows(pl.Series(["item1"]))
     assert interactions.positives[user, item].sum() == 0
@@ -73,7 +73,7 @@ def test_what_was_returned_or_disliked_is_not_relevant(lake: Lake, tmp_path: Pat
     bought = {"event": "purchase", "user_id": "user2", "quantity": 2}
     returned = {**bought, "event": "refund", "timestamp": "2026-03-31T11:00:00"}
     rows = [{**bought, "item_id": "new1"}, {**bought, "item_id": "new2"}, {**bought, "item_id": "new3"}]
-    lake = told(
+    lake = add_events(
         lake,
         tmp_path,
         *rows,

@@ -263,6 +263,24 @@ def test_events_received_online_are_read_again(lake: Lake, valkey: redis.Redis):
     assert list_quarantine(lake) == []
 
 
+def test_events_of_two_users_with_one_id_are_both_taken_in(lake: Lake, valkey: redis.Redis, tmp_path: Path):
+    with_ids = [replace(table, columns=COLUMNS | {"event_id": "id"}) for table in (WRONG, RIGHT)]
+    file = write_rows(tmp_path / "log.csv", row(id="o1"), row(id="o1", who="eve", did="buy"))
+    ingest_files(lake, file, sources=sources(with_ids[0]))
+    file.unlink()
+    retry_all(lake, with_ids[1])
+    assert [(event["user_id"], event["event"]) for event in events_of(lake)] == [
+        ("ann", "view"),
+        ("eve", "purchase"),
+    ]
+
+    wishes = [ONLINE_EVENT | {"event_id": "e2", "user_id": name, "event": "wish"} for name in ("ann", "eve")]
+    append(valkey, "event", *wishes)
+    archive_stream(lake, valkey)
+    retry(lake, Sources(weights={"wish": 2.0}), LATEST, table="online")
+    assert sorted(event["user_id"] for event in events_of(lake) if event["event"] == "wish") == ["ann", "eve"]
+
+
 def test_rows_that_cannot_be_read_again_stay_with_a_reason(lake: Lake, tmp_path: Path):
     file = write_file(tmp_path / "log.csv", "who,what,did,at,paid\nann,tea\nann,tea,look,2024-05-01,2\n")
     ingest_files(lake, file, sources=sources(WRONG))
