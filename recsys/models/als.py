@@ -6,9 +6,11 @@ from typing import Self
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.recommender_base import ModelFitError
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys.data.interactions import Interactions
+from recsys.data.scaling import binarize
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
@@ -43,7 +45,8 @@ class Als(FactorModel):
 
         sum w_ui (p_ui - x_u . y_i)^2 + r (sum |x_u|^2 + sum |y_i|^2)
 
-    where w_ui = alpha x confidence / mean confidence for an interaction and 1 for a missing one. r is
+    where w_ui = alpha x confidence / mean confidence for an interaction, alpha for an item that the user dislikes,
+    of which p_ui is 0, and 1 for a missing one. r is
     `regularization` times the total weight of an average user's interactions, so that the same value suits long and
     short histories. Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM
     2008), each alternation by three steps of conjugate gradient after Takács, Pilászy, Tikk (RecSys 2011).
@@ -64,6 +67,7 @@ class Als(FactorModel):
         config = self.config
         positives = interactions.positives
         confidence = positives / positives.data.mean()
+        fitted = confidence - binarize(interactions.disliked) if interactions.is_disliked.any() else confidence
         with threadpool_limits(1, "blas"):  # implicit runs its own threads
             fitter = AlternatingLeastSquares(
                 factors=config.factors,
@@ -73,7 +77,7 @@ class Als(FactorModel):
                 random_state=config.seed,
             )
             try:
-                fitter.fit(confidence, show_progress=False)
+                fitter.fit(csr_matrix(fitted), show_progress=False)
             except ModelFitError:
                 raise not_finite_error(self.name, "factors") from None
         users, items = positives.shape

@@ -18,11 +18,12 @@ Dense = NDArray[np.float32]
 
 
 class ItemWeightModel(ItemModel):
-    """Scores by the product of `user_items` (users x items, ones) and `weights` (items x items).
+    """Scores by the product of `user_items` (users x items) and `weights` (items x items).
 
-    Row i of the weights is the contribution of a user's item i to the scores. The weights are a sparse matrix, or
-    an array when most are not 0. Items whose sum is not above 0 come after all others, scored by their share of the
-    users less 1.
+    `user_items` is 1 for a positive interaction and -1 for an item that the user dislikes, whose neighbors score
+    less. Row i of the weights is the contribution of a user's item i to the scores. The weights are a sparse
+    matrix, or an array when most are not 0. Items whose sum is not above 0 come after all others, scored by their
+    share of the users less 1.
     """
 
     weights: csr_matrix | Dense
@@ -37,7 +38,7 @@ class ItemWeightModel(ItemModel):
             weights = csr_matrix(weights, dtype=np.float32)
             weights.sort_indices()
         self.weights = weights
-        self.user_items = csr_matrix(binarize(positives), dtype=np.float32)
+        self.user_items = signed_items(interactions)
         item_users = np.bincount(positives.indices, minlength=positives.shape[1])
         self.item_share = (item_users / positives.shape[0]).astype(np.float32)
         return self
@@ -86,6 +87,15 @@ class ItemWeightModel(ItemModel):
         model.user_items = sparse_matrix("user_items", arrays)
         model.item_share = arrays["item_share"]
         return model
+
+
+def signed_items(interactions: Interactions) -> csr_matrix:
+    """Return 1 for positive interactions and -1 for disliked items, (users, items), float32."""
+    items = csr_matrix(binarize(interactions.positives), dtype=np.float32)
+    if interactions.is_disliked.any():
+        items = csr_matrix(items - binarize(interactions.disliked), dtype=np.float32)
+        items.sort_indices()
+    return items
 
 
 def keep_positive(sums: csr_matrix | Dense) -> csr_matrix:
