@@ -12,13 +12,15 @@ def encode_lists(lists: pl.Series) -> pl.Series:
     return lists.list.join(" ").cast(pl.Binary)
 
 
-def decode_list(value: bytes | str | None) -> list[str]:
-    """Decode the ids of one value; no ids if the key does not exist.
+def decode_list(value: bytes | str | None, limit: int | None = None) -> list[str]:
+    """Decode the ids of one value, or the first `limit` of them; no ids if the key does not exist.
 
-    >>> decode_list(b"a b")
-    ['a', 'b']
+    >>> decode_list(b"a b"), decode_list(b"a b c", 2)
+    (['a', 'b'], ['a', 'b'])
     """
-    return decode_text(value).split(" ") if value else []
+    if not value:
+        return []
+    return decode_text(value).split(" ") if limit is None else decode_text(value).split(" ", limit)[:limit]
 
 
 def decode_text(value: bytes | str) -> str:

@@ -10,13 +10,15 @@ as long.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 import hiredis
 
 Argument = str | bytes | int | float
 Command = tuple[Argument, ...] | bytes
 """The arguments of a command, or the whole command already encoded."""
+
+_PLACEHOLDER: Final = "\0"  # in no id, and no namespace
 
 _encode_command = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)
 
@@ -28,6 +30,41 @@ def encode_commands(*commands: Command) -> bytes:
     b'*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n'
     """
     return b"".join([command if isinstance(command, bytes) else _encode_command(command) for command in commands])
+
+
+class KeyTemplate:
+    r"""A command about one user or item: all of it is encoded once, but for the id, which its keys contain.
+
+    >>> KeyTemplate(lambda name: ("GET", f"user:{name}")).encode("ann")
+    b'*2\r\n$3\r\nGET\r\n$8\r\nuser:ann\r\n'
+    """
+
+    def __init__(self, command: Callable[[str], Command]) -> None:
+        """Encode the command that a function of the id returns; each argument contains the id once at most."""
+        parts: list[bytes] = []
+        self._lengths: list[int] = []
+        arguments = command(_PLACEHOLDER)
+        for argument in arguments:
+            before, found, after = str(argument).partition(_PLACEHOLDER)
+            if found:
+                self._lengths.append(len((before + after).encode()))
+                parts.append(b"$%%d\r\n%b%%b%b\r\n" % (_escape(before), _escape(after)))
+            else:
+                parts.append(_escape(encode_argument(before).decode()))
+        self._format = b"*%d\r\n%b" % (len(arguments), b"".join(parts))
+
+    def encode(self, name: str) -> bytes:
+        """Return the command for an id."""
+        encoded = name.encode()
+        length = len(encoded)
+        values: list[int | bytes] = []
+        for other in self._lengths:
+            values += (other + length, encoded)
+        return self._format % tuple(values)
+
+
+def _escape(text: str) -> bytes:
+    return text.encode().replace(b"%", b"%%")
 
 
 def encode_head(count: int, *arguments: str | bytes | int) -> bytes:

@@ -104,7 +104,7 @@ class Engine:
         if state.user.acts:
             state = await self._load_neighbors(state)
         lists = collect_lists(state)
-        trace.finish("sources", note=", ".join(candidates.source for candidates in lists))
+        trace.finish("sources", note=", ".join(each.source for each in lists) if request.debug else None)
 
         order, mismatches = self._rank(lists, state)
         trace.finish("ranking", _item_ids(deduplicate(order)) if request.debug else (), mismatches)

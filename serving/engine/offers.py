@@ -62,7 +62,7 @@ class Offers:
             self.valid_from[row] = _microseconds(facts[VALID_FROM], ALWAYS)
         if VALID_UNTIL in facts:
             self.valid_until[row] = _microseconds(facts[VALID_UNTIL], FOREVER)
-        self.has_validity |= VALID_FROM in facts or VALID_UNTIL in facts
+        self.has_validity |= facts.get(VALID_FROM) is not None or facts.get(VALID_UNTIL) is not None
 
     def update(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         """Decide whether changed items are available, (rows,)."""

@@ -49,7 +49,7 @@ class PageLimits:
         share = 1.0 if state.request.context == "product" else self.max_anchor_share
         if share < 1 and state.neighbors:
             order = limit_anchors(order, share, _was_excluded(state, exclusions), is_whole)
-        else:
+        elif is_whole or state.neighbors:
             order = deduplicate(order)
         if self.has_labels:
             order = spread(order, state.request.n, state.catalogue, self.max_per_brand, self.max_per_category)
@@ -106,4 +106,13 @@ def _was_excluded(state: RequestState, exclusions: Sequence[Exclusion]) -> Calla
     if state.request.cursor is not None:
         acts = [act for act in state.user.acts if act.at_ms <= state.latest_ms]
         exclusions = find_exclusions(replace(state, user=replace(state.user, acts=acts)))
-    return lambda item_id: any(exclusion.contains(item_id) for exclusion in exclusions)
+    contains = [exclusion.contains for exclusion in exclusions]
+
+    def was_excluded(item_id: str) -> bool:
+        # A generator in `any` would take several times as long, for each candidate of each request.
+        for each in contains:  # noqa: SIM110
+            if each(item_id):
+                return True
+        return False
+
+    return was_excluded

@@ -1,10 +1,10 @@
 """Ranking: fuse lists of candidates into one order, diversify it, and limit brands and categories per page."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from math import ceil
-from operator import itemgetter
+from operator import itemgetter, truediv
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ MAX_DIVERSIFIED: Final = 200
 MAX_VECTOR_VALUE: Final = 127
 ROUNDING: Final = 1e-9  # of a share times a place, such as .1 times 30
 
+_Score = tuple[float, int]
+"""Score of an item in one list; number of the list."""
 PageLimit = tuple[int, Callable[[int], int]]
 """Maximum number of items with one label on a page; function from a catalogue row to its label, -1 for none."""
 
@@ -58,28 +60,52 @@ def fuse(lists: Sequence[CandidateList]) -> Iterable[Candidate]:
     """Fuse lists into one order by reciprocal ranks (Cormack, Clarke and Büttcher 2009).
 
     An item's score is the sum of `weight / (constant + rank)` over the lists; equal scores keep the order of the
-    lists. The candidates of a single list are made one by one, as they are taken. An item that is a neighbor of an
-    anchor and is in other lists too comes up again with what it scores without that anchor, for `limit_anchors`.
+    lists. The candidates are made one by one, as they are taken. An item that is a neighbor of an anchor and is in
+    other lists too comes up again with what it scores without that anchor, for `limit_anchors`.
     """
     if len(lists) == 1 and lists[0].anchor is None:
         candidates = lists[0]
         return to_candidates(candidates.items, candidates.source, candidates.reason)
-    scored: dict[str, list[tuple[float, int]]] = {}
+    totals: dict[str, float] = {}
+    numbers: dict[str, int] = {}
+    scores: dict[str, list[_Score]] = {}  # of items in several lists
     for number, candidates in enumerate(lists):
-        weight, place = candidates.weight, candidates.constant
-        for item_id in candidates.items:
-            place += 1
-            scored.setdefault(item_id, []).append((weight / place, number))
-    entries: list[tuple[float, Candidate]] = []
-    for item_id, scores in scored.items():
-        while scores:
-            best = lists[max(scores, key=itemgetter(0))[1]]
-            entries.append((sum(map(itemgetter(0), scores)), _candidate(item_id, best)))
-            scores = (
-                [] if best.anchor is None else [each for each in scores if lists[each[1]].anchor != best.anchor]
-            )
-    entries.sort(key=itemgetter(0), reverse=True)
-    return [candidate for _, candidate in entries]
+        places = range(candidates.constant + 1, candidates.constant + 1 + len(candidates.items))
+        new = dict(zip(candidates.items, map(truediv, repeat(candidates.weight), places), strict=False))
+        for item_id in totals.keys() & new.keys():
+            before = scores.setdefault(item_id, [(totals[item_id], numbers[item_id])])
+            before.append((new.pop(item_id), number))
+        totals.update(new)
+        numbers.update(dict.fromkeys(new, number))
+    anchors = [candidates.anchor for candidates in lists]
+    again: list[tuple[float, str, int]] = []
+    for item_id, each in scores.items():
+        each.sort(key=itemgetter(0), reverse=True)
+        totals[item_id], numbers[item_id] = sum([score for score, _ in each]), each[0][1]
+        while (anchor := anchors[each[0][1]]) is not None:
+            each = [(score, number) for score, number in each if anchors[number] != anchor]
+            if not each:
+                break
+            again.append((sum([score for score, _ in each]), item_id, each[0][1]))
+    again.sort(key=itemgetter(0))
+    return _in_order(totals, numbers, again, lists)
+
+
+def _in_order(
+    totals: Mapping[str, float],
+    numbers: Mapping[str, int],
+    again: list[tuple[float, str, int]],
+    lists: Sequence[CandidateList],
+) -> Iterator[Candidate]:
+    """Yield the items by their total scores, and where their scores are, those that come up again, lowest first."""
+    for item_id in sorted(totals, key=totals.__getitem__, reverse=True):
+        total = totals[item_id]
+        while again and again[-1][0] > total:
+            _, other, number = again.pop()
+            yield _candidate(other, lists[number])
+        yield _candidate(item_id, lists[numbers[item_id]])
+    for _, other, number in reversed(again):
+        yield _candidate(other, lists[number])
 
 
 def _candidate(item_id: str, candidates: CandidateList) -> Candidate:
@@ -95,52 +121,43 @@ def limit_anchors(
     Items that are excluded do not count. If only candidates over the limit remain, they follow in their order; not
     with `keep_rest` False. Each item comes once.
     """
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     deferred: dict[str, deque[tuple[int, Candidate]]] = {}
     item_ids: set[str] = set()
-    place = 0
-
-    def has_room(anchor: str) -> bool:
-        return counts.get(anchor, 0) < ceil(share * (place + 1) - ROUNDING)
-
+    place, room = 0, ceil(share - ROUNDING)
     for number, candidate in enumerate(order):
+        anchor = candidate.anchor
         if candidate.item_id in item_ids:
             continue
-        anchor = candidate.anchor
-        if anchor is not None and not has_room(anchor):
+        if anchor is not None and counts[anchor] >= room:
             deferred.setdefault(anchor, deque()).append((number, candidate))
             continue
-        item_ids.add(candidate.item_id)
-        yield candidate
-        if is_excluded(candidate.item_id):
-            continue
-        place += 1
-        if anchor is not None:
-            counts[anchor] = counts.get(anchor, 0) + 1
-        while (first := _take_deferred(deferred, item_ids, has_room)) is not None:
-            item_ids.add(first.item_id)
-            yield first
-            if not is_excluded(first.item_id):
+        taken: Candidate | None = candidate
+        while taken is not None:
+            item_ids.add(taken.item_id)
+            yield taken
+            if not is_excluded(taken.item_id):
                 place += 1
-                counts[first.anchor or ""] = counts.get(first.anchor or "", 0) + 1
+                room = ceil(share * (place + 1) - ROUNDING)
+                if taken.anchor is not None:
+                    counts[taken.anchor] += 1
+            taken = _take_deferred(deferred, item_ids, counts, room) if deferred else None
     if keep_rest:
         rest = sorted((each for queue in deferred.values() for each in queue), key=itemgetter(0))
         yield from deduplicate(candidate for _, candidate in rest if candidate.item_id not in item_ids)
 
 
 def _take_deferred(
-    deferred: dict[str, deque[tuple[int, Candidate]]], item_ids: set[str], has_room: Callable[[str], bool]
+    deferred: dict[str, deque[tuple[int, Candidate]]], item_ids: set[str], counts: Mapping[str, int], room: int
 ) -> Candidate | None:
-    """Take the first deferred candidate whose anchor has room; None if there is none."""
-    first: tuple[int, Candidate] | None = None
+    """Take the first deferred candidate whose anchor has fewer places than `room`; None if there is none."""
+    first: deque[tuple[int, Candidate]] | None = None
     for anchor, queue in deferred.items():
         while queue and queue[0][1].item_id in item_ids:
             queue.popleft()
-        if queue and has_room(anchor) and (first is None or queue[0][0] < first[0]):
-            first = queue[0]
-    if first is None:
-        return None
-    return deferred[first[1].anchor or ""].popleft()[1]
+        if queue and counts[anchor] < room and (first is None or queue[0][0] < first[0][0]):
+            first = queue
+    return None if first is None else first.popleft()[1]
 
 
 def deduplicate(order: Iterable[Candidate]) -> Iterator[Candidate]:

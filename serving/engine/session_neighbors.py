@@ -56,7 +56,7 @@ async def read_neighbors(
     """Read the neighbors of each anchor, all in one round trip; raises `StoreError`."""
     replies = await redis.execute_each([_neighbors_command(keys, version, act.item_id) for act, _ in anchors])
     return [
-        Neighbors(act, weight, decode_list(similar)[:MAX_NEIGHBORS], decode_list(bought_together)[:MAX_NEIGHBORS])
+        Neighbors(act, weight, decode_list(similar, MAX_NEIGHBORS), decode_list(bought_together, MAX_NEIGHBORS))
         for (act, weight), (similar, bought_together) in zip(anchors, replies, strict=True)
     ]
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -13,7 +15,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
-from recsys.store.resp import Command
+from recsys.store.resp import Command, KeyTemplate
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.session_limits import keep_latest
 
@@ -39,6 +41,8 @@ class UserState(Struct, frozen=True):
     """Whether Redis answered; otherwise this is the last known state, or an empty one."""
 
 
+MAX_VERSIONS: Final = 4
+"""Versions whose commands are kept: the live one, the one before it, and those of cursors."""
 NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None, None)
 
 
@@ -57,6 +61,11 @@ class UserStateReader:
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._session_events = session_events
         self._cached_users = cached_users
+        self._session_command = KeyTemplate(
+            lambda user_id: ("ZREVRANGE", keys.session(user_id), 0, -1, "WITHSCORES")
+        )
+        self._value_commands: dict[str, KeyTemplate] = {}
+        """Version -> command that reads a user's values of it."""
         self._cache: OrderedDict[str, tuple[str, Sequence[Reply], Sequence[Reply]]] = OrderedDict()
 
     async def read(self, user_id: str, version: str, guest_id: str | None = None) -> UserState:
@@ -70,7 +79,8 @@ class UserStateReader:
             if guest_id is None:
                 values, session = await user_replies
             else:
-                guest_replies = self._redis.execute(self._keys.session(guest_id), self._session_command(guest_id))
+                guest_command = self._session_command.encode(guest_id)
+                guest_replies = self._redis.execute(self._keys.session(guest_id), guest_command)
                 (values, session), (guest_session,) = await asyncio.gather(user_replies, guest_replies)
                 session = [*session, *guest_session]
             await refreshed
@@ -95,17 +105,21 @@ class UserStateReader:
         self._remember(user_id, version, values, entries)
 
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
+        template = self._value_commands.get(version)
+        if template is None:
+            template = KeyTemplate(partial(self._value_command, version))
+            self._value_commands = {version: template, **dict(islice(self._value_commands.items(), MAX_VERSIONS))}
+        return template.encode(user_id), self._session_command.encode(user_id)
+
+    def _value_command(self, version: str, user_id: str) -> Command:
         keys = self._keys
-        names = (
+        return (
+            "MGET",
             keys.user_items(version, user_id),
             keys.flag(user_id),
             keys.history(version, user_id),
             keys.disliked(version, user_id),
         )
-        return ("MGET", *names), self._session_command(user_id)
-
-    def _session_command(self, user_id: str) -> Command:
-        return ("ZREVRANGE", self._keys.session(user_id), 0, -1, "WITHSCORES")
 
     def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
         cache = self._cache

@@ -14,12 +14,15 @@ from recsys.schema import IMPRESSION
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.keys import IMPRESSIONS_FIELD, Keys
-from recsys.store.resp import encode_commands
+from recsys.store.resp import encode_argument, encode_head
 from serving.api import Recommendations, Source
 from serving.intake.load_shedding import LoadShedder
 
 SEND_SECONDS: Final = 0.1
 """Impressions of answers within this time are sent together."""
+
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Impressions(Struct, frozen=True, gc=False):
@@ -41,6 +44,7 @@ class ImpressionWriter:
     def __init__(self, redis: RedisClient, keys: Keys, load_shedder: LoadShedder, now: Callable[[], float]) -> None:
         """Create the writer; `now` returns Unix seconds."""
         self._redis, self._keys, self._load_shedder, self._now = redis, keys, load_shedder, now
+        self._head = encode_head(5, "XADD", keys.events, "*", IMPRESSIONS_FIELD)
         self._waiting: list[bytes] = []
         self._sent: asyncio.Future[list[Reply]] | None = None
         self.lost = 0
@@ -66,8 +70,7 @@ class ImpressionWriter:
             [item.item_id for item in answer.items],
             sources,
         )
-        entry = ("XADD", self._keys.events, "*", IMPRESSIONS_FIELD, msgspec.json.encode(impressions))
-        self._waiting.append(encode_commands(entry))
+        self._waiting.append(self._head + encode_argument(_encode(impressions)))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(SEND_SECONDS, self._send)
 
