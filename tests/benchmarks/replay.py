@@ -1,17 +1,19 @@
-"""What live sessions add: the week after a night's run, event by event through the server's own engine.
+"""What live sessions add: the time after a night's run, event by event through the server's own engine.
 
-Each basket of Complete Journey's last week is replayed item by item, in an arbitrary order: the data has one time
-a basket. Before every item but the first, the household's list is asked for: what should be in it is the rest of
-the basket. The nightly list alone is the list as it was published.
+Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: what
+should be in it are the items of the session's later events. The baskets of Complete Journey have one time each, so
+their items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one
+gets what is popular.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,17 +25,17 @@ import uvloop
 from numpy.typing import NDArray
 
 from jobs.demo.complete_journey import EXAMPLE, demo_directory
+from recsys.schema import PURCHASE
 from recsys.settings import Settings, load_settings
 from recsys.store.embedded import ServerAddress, start_server, stop_server
-from recsys.store.keys import Keys
+from recsys.store.keys import Keys, popular_name
 from serving.api import Recommendation
 from serving.http.worker import Worker
 from serving.requests import ListRequest
+from tests.benchmarks.peers import SHARED
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
-AS_OF: Final = datetime(2017, 12, 25, tzinfo=UTC)
-DAYS: Final = 7
-HOUSEHOLDS: Final = 500
+USERS: Final = 500
 K: Final = 20
 SEED: Final = 0
 SAMPLES: Final = 1_000
@@ -43,62 +45,102 @@ LISTS: Final = ("nightly list alone", "nightly list, less what was bought since"
 
 
 @dataclass(frozen=True)
+class Shop:
+    """A shop's data, and the time that is replayed: sessions of `span` from `as_of` on."""
+
+    settings: Path
+    data: Path
+    as_of: datetime
+    span: timedelta
+
+
+SHOPS: Final = {
+    "complete_journey": Shop(EXAMPLE, demo_directory(), datetime(2017, 12, 25, tzinfo=UTC), timedelta(days=7)),
+    "rees46": Shop(
+        EXAMPLE.with_name("rees46.toml"),
+        SHARED / "rees46",
+        datetime(2019, 10, 1, 2, 40, tzinfo=UTC),
+        timedelta(minutes=10),
+    ),
+}
+"""The parts that are measured; weights are chosen on the parts before them, 2017-12-18 and 02:30."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event of a session."""
+
+    item_id: str
+    event: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Trip:
-    """One basket of one household."""
+    """One session of one user."""
 
     user_id: str
-    at: datetime
-    items: tuple[str, ...]
+    steps: tuple[Step, ...]
 
 
 def replay(work: Path) -> Iterator[tuple[str, Any]]:
-    """A night of Complete Journey, and the week after it."""
-    directory = work / "replay"
-    command = [RECSYS, "--config", str(EXAMPLE), "nightly", str(demo_directory()), "--as-of", f"{AS_OF:%Y-%m-%d}"]
-    subprocess.run(command, env=_environment(directory), check=True, stdout=subprocess.DEVNULL)
-    result = replay_week(directory, AS_OF)
-    print(
-        f"\n| Complete Journey, {DAYS} days, the rest of each basket | Recall@{K} | NDCG@{K} |\n| --- | --- | --- |"
-    )
-    for name in LISTS:
-        print(f"| {name} | {result[name]['recall']:.4f} | {result[name]['ndcg']:.4f} |")
-    shares = result[SHARE]
-    print(f"{SHARE}: {shares['mean']:.3f} on average, {shares['maximum']:.2f} at most")
-    print(f"live over nightly, 95 % of households drawn again: {result['difference']}")
-    yield from result.items()
+    """A night of each shop, and the time after it."""
+    for name, shop in SHOPS.items():
+        if not shop.data.exists():
+            print(f"{name}: left out, {shop.data.name} is not here")
+            continue
+        directory = work / "replay" / name
+        run_night(shop, directory)
+        result = replay_shop(shop, directory)
+        print(f"\n| {name}, the rest of each session | Recall@{K} | NDCG@{K} |\n| --- | --- | --- |")
+        for each in LISTS:
+            print(f"| {each} | {result[each]['recall']:.4f} | {result[each]['ndcg']:.4f} |")
+        shares = result[SHARE]
+        print(f"{SHARE}: {shares['mean']:.3f} on average, {shares['maximum']:.2f} at most")
+        print(f"live over nightly, 95 % of users drawn again: {result['difference']}")
+        yield name, result
 
 
-def replay_week(directory: Path, as_of: datetime) -> dict[str, Any]:
-    """The metrics of each kind of list over the week after `as_of`, whose run is published under `directory`."""
-    settings = load_settings(EXAMPLE, {})
+def run_night(shop: Shop, directory: Path) -> None:
+    """Ingest a shop's data, and publish the lists of its night."""
+    command = [RECSYS, "--config", str(shop.settings), "nightly", str(shop.data), "--as-of", f"{shop.as_of:%FT%R}"]
+    environment = {**os.environ, "RECSYS_DIRECTORY": str(directory)}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def replay_shop(shop: Shop, directory: Path) -> dict[str, Any]:
+    """The metrics of each kind of list over a shop's sessions, whose run is published under `directory`."""
+    settings = load_settings(shop.settings, {})
     server = start_server(directory / "valkey")
     try:
         settings = _online(settings, directory, server)
-        trips = read_trips(directory, as_of)
+        trips = read_trips(directory, shop)
         measured, shares = uvloop.run(_replayed(settings, trips))
     finally:
         stop_server(directory / "valkey")
     means = {name: {"recall": _mean(measured[name][0]), "ndcg": _mean(measured[name][1])} for name in LISTS}
     means[SHARE] = {"mean": float(np.mean(shares)), "maximum": max(shares)}
-    return means | {"households": len({trip.user_id for trip in trips}), "difference": _difference(measured)}
+    return means | {"users": len({trip.user_id for trip in trips}), "difference": _difference(measured)}
 
 
-def read_trips(directory: Path, as_of: datetime) -> list[Trip]:
-    """The baskets of the week after `as_of` of some households, in order of time."""
+def read_trips(directory: Path, shop: Shop) -> list[Trip]:
+    """The sessions of some users with several items, in order of time."""
     rows = (
         pl.scan_parquet(directory / "lake" / "events" / "**" / "*.parquet")
-        .filter(pl.col("timestamp") >= as_of, pl.col("timestamp") < as_of + pl.duration(days=DAYS))
+        .filter(pl.col("timestamp") >= shop.as_of, pl.col("timestamp") < shop.as_of + shop.span)
         .sort("timestamp", "user_id", "event_id")
+        .unique(["user_id", "session_id", "item_id", "event"], keep="first", maintain_order=True)
         .group_by("user_id", "session_id", maintain_order=True)
-        .agg(pl.col("timestamp").first(), pl.col("item_id").unique(maintain_order=True))
-        .filter(pl.col("item_id").list.len() > 1)
+        .agg("timestamp", "item_id", "event")
+        .filter(pl.col("item_id").list.n_unique() > 1)
         .collect()
     )
-    users = rows["user_id"].unique().sort().sample(min(HOUSEHOLDS, rows["user_id"].n_unique()), seed=SEED)
-    chosen = rows.filter(pl.col("user_id").is_in(users.implode())).sort("timestamp", "user_id", "session_id")
+    users = rows["user_id"].unique().sort()
+    chosen = rows.filter(pl.col("user_id").is_in(users.sample(min(USERS, len(users)), seed=SEED).implode()))
+    ordered = chosen.sort(pl.col("timestamp").list.first(), "user_id", "session_id")
     return [
-        Trip(user_id, at, tuple(items))
-        for user_id, at, items in chosen.select("user_id", "timestamp", "item_id").iter_rows()
+        Trip(user_id, tuple(map(Step, items, events, times)))
+        for user_id, items, events, times in ordered.select("user_id", "item_id", "event", "timestamp").iter_rows()
     ]
 
 
@@ -112,12 +154,12 @@ def _online(settings: Settings, directory: Path, server: ServerAddress) -> Setti
 async def _replayed(
     settings: Settings, trips: list[Trip]
 ) -> tuple[dict[str, tuple[NDArray[Any], NDArray[Any]]], list[float]]:
-    """Recall and NDCG of each kind of list, (households,): the mean over the requests of each.
+    """Recall and NDCG of each kind of list, (users,): the mean over the requests of each.
 
     Also for each live answer the greatest share of one item's neighbors.
     """
     shares: list[float] = []
-    clock = [trips[0].at.timestamp()]
+    clock = [trips[0].steps[0].at.timestamp()]
     worker = Worker(settings, lambda: clock[0])
     keys = Keys(settings.redis.namespace)
     scores: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in LISTS}
@@ -126,11 +168,12 @@ async def _replayed(
             client.delete(key)
         async with worker.running():
             version = worker.engine.catalogue().version
+            popular = client.get(keys.ranking(version, popular_name()))
             for trip in trips:
-                published: Any = client.get(keys.user_items(version, trip.user_id))
+                published: Any = client.get(keys.user_items(version, trip.user_id)) or popular
                 nightly = published.decode().split(" ") if published else []
                 await _trip(worker, trip, nightly, clock, scores, shares)
-    return {name: _by_household(result) for name, result in scores.items()}, shares
+    return {name: _by_user(result) for name, result in scores.items()}, shares
 
 
 async def _trip(
@@ -141,22 +184,26 @@ async def _trip(
     scores: dict[str, dict[str, list[tuple[float, float]]]],
     shares: list[float],
 ) -> None:
-    """Replay one basket: tell of an item, ask, compare with the rest."""
-    for place, item_id in enumerate(trip.items[:-1], 1):
-        clock[0] = max(clock[0], trip.at.timestamp() + place * 1e-3)
+    """Replay one session: tell of an event, ask, compare with the items of the later events."""
+    for place, step in enumerate(trip.steps[:-1], 1):
+        at = step.at.timestamp() + place * 1e-3  # events of one time come one after the other
+        clock[0] = max(clock[0], at)
         event = {
-            "event_id": f"{trip.user_id}-{trip.at:%Y%m%d%H%M%S}-{place}",
+            "event_id": f"{trip.user_id}-{step.at:%Y%m%d%H%M%S}-{place}",
             "user_id": trip.user_id,
-            "item_id": item_id,
-            "event": "purchase",
-            "timestamp": datetime.fromtimestamp(trip.at.timestamp() + place * 1e-3, UTC),
+            "item_id": step.item_id,
+            "event": step.event,
+            "timestamp": datetime.fromtimestamp(at, UTC),
         }
         taken = await worker.events.take(msgspec.json.encode(event))
-        assert taken.accepted == 1
+        assert taken.accepted == 1, taken
+        touched = {each.item_id for each in trip.steps[:place]}
+        wanted = {each.item_id for each in trip.steps[place:]} - touched
+        if not wanted:
+            continue
         answered = await worker.engine.recommend(ListRequest(trip.user_id, n=K), "replay")
         shares.append(greatest_share(answered.answer.items[:SHARE_PLACES]))
-        wanted = set(trip.items[place:])
-        bought = set(trip.items[:place])
+        bought = {each.item_id for each in trip.steps[:place] if each.event == PURCHASE}
         shown = {
             LISTS[0]: nightly[:K],
             LISTS[1]: [item for item in nightly if item not in bought][:K],
@@ -185,7 +232,7 @@ def metrics(items: list[str], wanted: set[str]) -> tuple[float, float]:
     return float(hits.sum() / len(wanted)), float((hits * discounts[: len(hits)]).sum() / best)
 
 
-def _by_household(result: dict[str, list[tuple[float, float]]]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _by_user(result: dict[str, list[tuple[float, float]]]) -> tuple[NDArray[Any], NDArray[Any]]:
     means = np.array([np.mean(result[user_id], axis=0) for user_id in sorted(result)])
     return means[:, 0], means[:, 1]
 
@@ -195,22 +242,14 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 def _difference(measured: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> str:
-    """The gain of live sessions over the nightly list in NDCG, with a bootstrap interval over households."""
+    """The gain of live sessions over the nightly list in NDCG, with a bootstrap interval over users."""
     gain = measured[LISTS[2]][1] - measured[LISTS[0]][1]
     draws = np.random.default_rng(SEED).integers(len(gain), size=(SAMPLES, len(gain)))
     low, high = np.quantile(gain[draws].mean(axis=1), [0.025, 0.975])
     return f"NDCG {gain.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _environment(directory: Path) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "RECSYS_DIRECTORY": str(directory)}
-
-
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            replay_week(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]).replace(tzinfo=UTC)), indent=1
-        )
-    )
+    shop_name, run_directory, moment = sys.argv[1:]
+    part = replace(SHOPS[shop_name], as_of=datetime.fromisoformat(moment).replace(tzinfo=UTC))
+    print(json.dumps(replay_shop(part, Path(run_directory)), indent=1))
