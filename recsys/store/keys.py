@@ -50,6 +50,11 @@ class Keys:
         return f"{self.namespace}:versions"
 
     @property
+    def removed_versions(self) -> str:
+        """Sorted set: incomplete version removed in the last hour -> Unix seconds of its removal."""
+        return f"{self.namespace}:removed_versions"
+
+    @property
     def sizes(self) -> str:
         """Hash: version -> its bytes of memory, a space, the length its lists were cut to (0 if they were not)."""
         return f"{self.namespace}:sizes"

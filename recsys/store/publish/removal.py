@@ -4,11 +4,13 @@
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Iterator
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import redis
 
-from recsys.store.client.connect import Client, primaries
+from recsys.store.client.connect import Client, node_for_key, primaries
+from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 from recsys.store.publish.versions import find_live_version, record_live_time, rewrite_pointer
 from recsys.store.read import versions
@@ -16,15 +18,39 @@ from recsys.store.read import versions
 SCAN_KEYS: Final = 500
 """Keys scanned or removed per command; other clients are served between commands."""
 REMOVING: Final = "removing"
+WATCH_SECONDS: Final = 3_600
+"""Seconds after its removal in which the publisher of an incomplete version may still write keys."""
 
 
 def remove_partial_versions(client: Client, keys: Keys, version: str) -> list[str]:
-    """Remove versions that killed publishers left incomplete, except `version`; return the removed ones."""
+    """Remove versions that killed publishers left incomplete, except `version`; return the removed ones.
+
+    The publisher of such a version may still write, and be killed later: for an hour after the removal, each
+    publish removes its keys again.
+    """
+    _remove_late_keys(client, keys)
     all_versions = versions(client, keys)
     partial = [
         other.name for other in all_versions if not (other.published_at or other.live or other.name == version)
     ]
-    return [name for name in partial if remove_version(client, keys, name)]
+    removed = [name for name in partial if remove_version(client, keys, name)]
+    if removed:
+        seconds, _ = node_for_key(client, keys.removed_versions).time()
+        with suppress(redis.OutOfMemoryError):
+            client.zadd(keys.removed_versions, dict.fromkeys(removed, seconds))
+    return removed
+
+
+def _remove_late_keys(client: Client, keys: Keys) -> None:
+    """Remove what publishers have written of incomplete versions since these were removed."""
+    removed: Any = client.zrange(keys.removed_versions, 0, -1)
+    if not removed:
+        return
+    seconds, _ = node_for_key(client, keys.removed_versions).time()
+    for version in map(decode_text, removed):
+        if client.hget(keys.versions, version) is None:
+            delete_version_keys(client, keys, version)
+    client.zremrangebyscore(keys.removed_versions, "-inf", seconds - WATCH_SECONDS)
 
 
 def remove_old_versions(client: Client, keys: Keys, kept: list[str], keep_versions: int) -> list[str]:

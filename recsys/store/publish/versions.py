@@ -84,6 +84,7 @@ def begin_load(client: Client, keys: Keys, version: str) -> tuple[str, bool]:
     mark = f"loading {uuid.uuid4().hex}"
     state = client.hget(keys.versions, version)
     client.hset(keys.versions, version, mark)
+    client.zrem(keys.removed_versions, version)
     if rewrite_pointer(client, keys) == version:
         record_live_time(client, keys, version)
         raise StoreError(conflict_message(version))

@@ -15,6 +15,7 @@ from redis.client import Pipeline
 from recsys.errors import StoreError
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
+from recsys.store.publish import removal
 from recsys.store.publish.list_files import BLOCK_LISTS
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import begin_load, roll_back
@@ -199,6 +200,28 @@ def test_what_a_killed_publish_left_is_removed_by_one_of_another_version(
     published = publish(client, keys, THIRD, lists_of(THIRD), 2)
     assert (published.previous, published.removed) == (FIRST, (SECOND,))
     assert _keys_of(client, SECOND) == set()
+
+
+def test_keys_that_a_removed_publisher_wrote_before_it_was_killed_are_removed_too(
+    client: redis.Redis, keys: Keys, lists_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = map(lists_of, (FIRST, SECOND, THIRD))
+    client.hset(keys.versions, SECOND, "loading by a command that was stopped for a while")
+    publish(client, keys, FIRST, first, 2)
+    client.set(keys.user_items(SECOND, "1"), "written late")
+    assert publish(client, keys, FIRST, first, 2).removed == ()
+    assert _keys_of(client, SECOND) == set()
+
+    assert publish(client, keys, SECOND, second, 2).removed == ()
+    assert client.exists(keys.removed_versions) == 0
+    publish(client, keys, THIRD, third, 3)
+    assert len(_keys_of(client, SECOND)) == len(_keys_of(client, THIRD))
+
+    client.hset(keys.versions, FOURTH, "loading by a command that was killed")
+    monkeypatch.setattr(removal, "WATCH_SECONDS", -1)
+    for is_kept in (1, 0):
+        publish(client, keys, THIRD, third, 3)
+        assert client.exists(keys.removed_versions) == is_kept
 
 
 def test_readers_never_see_a_missing_or_mixed_list(

@@ -99,7 +99,7 @@ def _assert_nothing_is_left_over(client: redis.Redis, keys: Keys) -> None:
     """Every version is whole, and every key belongs to one of them."""
     known = versions(client, keys)
     assert all(version.published_at for version in known)
-    own = {keys.live, keys.versions, keys.sizes}
+    own = {keys.live, keys.versions, keys.sizes, keys.removed_versions}
     result: list[Any] = list(client.scan_iter(count=10_000))
     owners = {key.decode().split(":")[1] for key in result if key.decode() not in own}
     assert owners == {version.name for version in known}
