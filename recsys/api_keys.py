@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
@@ -76,6 +76,8 @@ class ApiKey:
             client = ip_address(address)
         except ValueError:
             return False
+        if isinstance(client, IPv6Address):
+            client = client.ipv4_mapped or client
         return any(client in network for network in self._parsed_networks)
 
     @cached_property

@@ -65,6 +65,8 @@ class Serving:
     own; `*` allows any."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of proxies whose `X-Forwarded-For` names the client; other clients' headers are ignored."""
+    metrics_networks: tuple[Network, ...] = ()
+    """Networks whose clients read /metrics without a key although the address is public, as that of Prometheus."""
     failed_keys_per_minute: Positive = 60
     """Requests a minute without a valid API key that a client's address is told so; further ones get 429."""
     read_timeout_ms: Annotated[float, Field(gt=0)] = 100.0

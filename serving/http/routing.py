@@ -48,6 +48,12 @@ class Call:
             raise AccessError(403, f"the API key lacks the scope {scope}", {})
 
     @property
+    def needs_public_key(self) -> bool:
+        """Return whether the route is not for everybody who can reach the server."""
+        worker = self.worker
+        return worker.is_public and worker.addresses.find(self.peer, self.headers) not in worker.metrics_networks
+
+    @property
     def has_quota(self) -> bool:
         """Return whether the key of the request has a quota."""
         return self.key is not None and self.key.requests_per_minute > 0
@@ -175,7 +181,7 @@ class Route:
             call.check_key(self.scopes)
             if call.has_quota:
                 await call.take_quota(1)
-        elif self.public_scope is not None and call.worker.is_public:
+        elif self.public_scope is not None and call.needs_public_key:
             call.check_key((self.public_scope,))
         if call.query and self.query is None and self.scope is not None:
             check_names(parse_query(call.query), None)

@@ -26,7 +26,7 @@ from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
 from serving.http.auth import AUDIT_FILE, Access, AuditLog
 from serving.http.bodies import BodyReader
-from serving.http.client_address import ClientAddresses
+from serving.http.client_address import ClientAddresses, Networks
 from serving.http.directories import metrics_directory, server_directory
 from serving.http.errors import OutageLog
 from serving.http.failed_attempts import FailedAttempts
@@ -96,6 +96,7 @@ class Worker:
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.is_public = is_public(serving)
+        self.addresses = ClientAddresses(serving.trusted_proxies)
         self.access = Access(
             KeyFile.of(settings.directory),
             self.is_public,
@@ -103,10 +104,11 @@ class Worker:
                 ceil(serving.failed_keys_per_minute / serving.workers),
                 lambda reason: self.metrics.count("failed_keys", reason),
             ),
-            ClientAddresses(serving.trusted_proxies),
+            self.addresses,
             now=now,
         )
         self.hosts = HostList(serving)
+        self.metrics_networks = Networks(serving.metrics_networks)
         self.quotas = Quotas(self.read_redis, keys, serving.workers)
         self.audit_log = AuditLog(settings.directory / AUDIT_FILE)
         self.outage_log = OutageLog()

@@ -25,6 +25,17 @@ def test_source_files_named_exist() -> None:
             assert (ROOT / path).exists(), (page.name, path)
 
 
+def test_tests_named_exist() -> None:
+    """Each line of the table of doors names the test that fails if it no longer holds."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", page)
+    doors = page.partition("## Doors")[2].partition("\n## ")[0]
+    assert len(named) == len(re.findall(r"^\| .*\. \| `tests/", page, re.MULTILINE)) > 20
+    assert doors.count("\n|") == doors.count("::") + 2
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
 def test_redis_keys_are_the_code_s() -> None:
     keys, version = Keys("recsys"), "<version>"
     page = (ROOT / "docs" / "redis.md").read_text()

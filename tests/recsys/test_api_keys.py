@@ -44,9 +44,8 @@ def test_a_token_is_its_name_and_43_characters() -> None:
     key, token = create_key("web-1.eu", ["events", "recommend"], 600, NOW)
     prefix, name, secret = token.split("_", 2)
     assert (prefix, name, len(secret)) == ("rk", "web-1.eu", 43)
-    assert key == ApiKey(
-        name, hashlib.sha256(token.encode()).hexdigest(), frozenset(["recommend", "events"]), 600, NOW
-    )
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    assert key == ApiKey(name, digest, frozenset(["recommend", "events"]), 600, NOW)
     assert key.sha256 not in repr(key)
     assert token != create_key("web-1.eu", ["recommend"], 0, NOW)[1]
 

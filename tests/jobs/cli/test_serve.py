@@ -75,18 +75,9 @@ def test_with_a_url_no_server_is_started_or_used(settings: Settings) -> None:
     ("changed", "line"),
     [
         ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): expected a redis://"),
-        (
-            {"serving": Serving(host="192.0.2.1")},
-            "serving.host = '192.0.2.1': serving.hosts is missing: name the hosts",
-        ),
-        (
-            {"serving": Serving(host="192.0.2.1", hosts=ANY)},
-            "cannot listen on 192.0.2.1, port 8000: Cannot assign requested",
-        ),
-        (
-            {"serving": Serving(host="no.such.host.invalid", hosts=ANY)},
-            "cannot listen on no.such.host.invalid, port 8000: ",
-        ),
+        ({"serving": Serving(host="192.0.2.1")}, "serving.host = '192.0.2.1': serving.hosts is missing: name "),
+        ({"serving": Serving(host="192.0.2.1", hosts=ANY)}, "cannot listen on 192.0.2.1, port 8000: Cannot assign"),
+        ({"serving": Serving(host="no.such.host.invalid", hosts=ANY)}, "cannot listen on no.such.host.invalid, "),
     ],
 )
 def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict[str, Serving], line: str) -> None:

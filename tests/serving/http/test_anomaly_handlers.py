@@ -18,6 +18,7 @@ from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import combine_verdicts
 from recsys.api_key_file import API_KEYS_FILE
+from recsys.api_keys import Scope
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.flags import LABEL_FLAG_DAYS, LABEL_REASON, Flag, flagged_users, put_flags, read_flag
@@ -222,9 +223,8 @@ def sent(settings: Settings, headers: Mapping[str, str]) -> list[httpx.Response]
 
 def test_only_administrators_see_and_decide(settings: Settings, client: redis.Redis) -> None:
     flag_users(client, "bot")
-    tokens = keep(
-        settings.directory / API_KEYS_FILE, ("app", ["recommend", "events", "catalogue"], 0), ("boss", ["admin"], 0)
-    )
+    app: tuple[Scope, ...] = ("recommend", "events", "catalogue")
+    tokens = keep(settings.directory / API_KEYS_FILE, ("app", app, 0), ("boss", ["admin"], 0))
     refused = sent(settings, {"X-API-Key": tokens["app"]})
     assert [response.status_code for response in refused] == [403] * 4
     assert [response.status_code for response in sent(settings, {})] == [401] * 4

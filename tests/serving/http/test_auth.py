@@ -99,6 +99,9 @@ def test_metrics_and_schema_of_a_public_server_are_the_administrator_s(
         answers = ask(public, *(("GET", path, None, {"X-API-Key": token}) for path in ADMIN_PAGES))
         assert [response.status_code for response in answers] == [status] * len(ADMIN_PAGES)
     assert [response.status_code for response in ask(public, ("GET", "/live", None, {}))] == [200]
+    monitored = replace(public, serving=replace(public.serving, metrics_networks=("127.0.0.0/8",)))
+    answers = ask(monitored, *(("GET", path, None, {}) for path in ADMIN_PAGES))
+    assert [response.status_code for response in answers] == [200, *[401] * (len(ADMIN_PAGES) - 1)]
 
 
 def test_failed_attempts_are_in_the_metrics(settings: Settings, publish_shop: Publish) -> None:

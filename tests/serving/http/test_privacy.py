@@ -146,8 +146,9 @@ def tls_version(port: int, certificate: Path, version: ssl.TLSVersion) -> str | 
             with context.wrap_socket(connection, server_hostname="127.0.0.1") as spoken:
                 return spoken.version()
         except ssl.SSLError as error:
-            assert "ALERT_PROTOCOL_VERSION" in str(error), error  # refused by the server
-            return None
+            if "ALERT" in (error.reason or ""):  # the server refuses
+                return None
+            raise
 
 
 @pytest.fixture
