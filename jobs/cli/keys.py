@@ -11,7 +11,7 @@ from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.scheduler.lock import job_lock
 from recsys.api_key_file import KeyFile
-from recsys.api_keys import SCOPES, ApiKey, ApiKeys, create_key, parse_scope, rotate_key
+from recsys.api_keys import SCOPES, ApiKey, ApiKeys, Scope, create_key, parse_scope, rotate_key
 from recsys.errors import ApiKeyError
 from recsys.settings import Settings
 
@@ -53,7 +53,7 @@ def create(
 ) -> None:
     """Create a key and print its token, which is shown only once."""
     now = datetime.now(UTC)
-    allowed = [parse_scope(scope) for scope in scopes]
+    allowed: list[Scope] = [parse_scope(scope) for scope in scopes]
     key, token = create_key(name, allowed, per_minute, now, _parse_end(expires, now), networks or ())
     if if_missing and name in _file(context).load_all().keys:
         typer.echo(f"A key {name!r} exists already; its token was shown when it was created.", err=True)

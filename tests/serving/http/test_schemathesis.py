@@ -63,7 +63,7 @@ def scopes_of(operation: Any) -> set[str]:
 
 def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publish, tmp_path: Path) -> None:
     publish_shop(Shop(users=("7", "0"), profiles={"0": '{"events":3}'}))
-    tokens = keep(tmp_path / "var" / API_KEYS_FILE, *((scope, [scope], 0) for scope in SCOPES), ("all", SCOPES, 0))
+    tokens = keep(tmp_path / "var" / API_KEYS_FILE, *((scope, (scope,), 0) for scope in SCOPES), ("all", SCOPES, 0))
     statuses_of: dict[str, set[int]] = {}
     with (
         serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served,
