@@ -45,6 +45,7 @@ import redis
 from jobs.ingest import stream
 from jobs.lake.lake import Lake
 from recsys.settings import Sources
+from recsys.store import event_stream
 from recsys.store.keys import Keys
 
 stream.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -213,6 +214,7 @@ def test_what_comes_meanwhile_stays_in_the_stream(
     valkey: redis.Redis, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "BLOCK_ENTRIES", 2)
+    monkeypatch.setattr(event_stream, "ENTRIES_PER_COMMAND", 1)
     append(valkey, "event", *({**EVENT, "event_id": f"e{number}"} for number in range(5)))
     blocks: list[int] = []
 
