@@ -21,6 +21,7 @@ from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake.lake import Lake
 from recsys.availability import is_available
 from recsys.contract import Events, Items
+from recsys.store import event_stream
 from recsys.store.embedded import ServerAddress
 from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from tests.event_stream import (
