@@ -2,8 +2,8 @@
 
 Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: the
 items of the session's later events should be in it. The baskets of Complete Journey have one time each, so their
-items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one gets what
-is popular.
+items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one gets
+what is popular.
 """
 
 import json
