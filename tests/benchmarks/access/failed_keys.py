@@ -1,4 +1,4 @@
-"""What 1,000 failed authentications a second cost those who read lists: `python -m tests.benchmarks failed_keys`."""
+"""What readers of lists lose to 1,000 failed authentications a second: `python -m tests.benchmarks failed_keys`."""
 
 import json
 import shutil
@@ -87,7 +87,9 @@ def _measure(directory: Path, url: str, token: str) -> dict[str, float]:
         for what in measured[0]
     }
     results["failed authentications a second"] = statistics.median(failed_a_second)
-    results["share of the requests a second that readers keep"] = ratio(rounds, ATTACKED, ALONE, "requests a second")
+    results["share of the requests a second that readers keep"] = ratio(
+        rounds, ATTACKED, ALONE, "requests a second"
+    )
     return results
 
 
