@@ -88,7 +88,7 @@ class KeyFile:
 
     def require(self) -> None:
         """Write down that requests need a key, whatever becomes of the file of keys."""
-        if not self.state_path.exists() or self.state_path.read_text().strip() != "required":
+        if not self.state_path.exists() or self.state_path.read_bytes().strip() != b"required":
             _write(self.state_path, "required\n")
 
     def keep_state(self) -> None:

@@ -25,8 +25,9 @@ from serving.api import (
 )
 from serving.http.query import check_id, parse_guest_request, parse_list_request, parse_shared_list_request
 from serving.http.routing import Call, Result
+from serving.intake.event_parsing import split_rows
 from serving.intake.items import ItemChange
-from serving.requests import Count, InvalidValueError, ItemConditions, ListRequest
+from serving.requests import Count, ItemConditions, ListRequest
 
 BATCH_ITEMS: Final = 200
 """Items of the lists of a batch that are made at once, a few milliseconds of work, for at least one user."""
@@ -115,7 +116,7 @@ async def batch(call: Call) -> Result:
     """
     worker, body = call.worker, call.decode_body(BatchRequest)
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
-    await _take_quota(call, len(users))
+    await call.take_batch_quota("user_ids", len(users))
     conditions = _conditions(body)
     requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
     answers: list[Raw] = []
@@ -125,15 +126,6 @@ async def batch(call: Call) -> Result:
             answers += await _answer_part(call, requests[start : start + size], start)
         await asyncio.sleep(0)
     return Result(EncodedBatch(call.request_id, answers))
-
-
-async def _take_quota(call: Call, users: int) -> None:
-    """Count the users of a batch as requests; the first is counted already."""
-    quota = call.key.requests_per_minute if call.key is not None else 0
-    if quota and users > quota:
-        raise InvalidValueError("user_ids", str(users), f"at most {quota} users, the requests a minute of the key")
-    if users > 1:
-        await call.take_quota(users - 1)
 
 
 async def _answer_part(call: Call, requests: Sequence[ListRequest], start: int) -> list[Raw]:
@@ -177,9 +169,10 @@ async def events(call: Call) -> Result:
     each of them is wrong; 429 when there was no room for some. Sending an event again changes nothing; its
     `event_id` for another event of the same user is an error.
     """
+    if call.has_quota:
+        await call.take_batch_quota("body", len(split_rows(call.body)))
     result = await call.worker.events.take(call.body)
     call.worker.count_events(result)
-    call.take_quota_later(max(0, result.accepted + result.shed + len(result.errors) - 1))
     accepted = AcceptedEvents(call.request_id, result.accepted, result.duplicates, result.shed, result.errors)
     if result.shed:
         return Result(accepted, 429, {"Retry-After": str(RETRY_SECONDS)})

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from recsys.api_keys import ApiKey
@@ -24,6 +24,8 @@ LEASES: Final = 100
 LEASE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 0.2
 """Time for which a worker refuses requests without asking Redis again, once nothing is left."""
+AWAY_SECONDS: Final = 1.0
+"""Time for which a worker does not ask Redis again after it has not answered."""
 
 # The hash has the requests of each of the last 60 seconds, by the clock of Redis. Replies with the number granted,
 # the second they are counted in, and the seconds until `needed` requests would be granted.
@@ -63,7 +65,7 @@ class _Lease:
     """What a worker has left of a key's quota."""
 
     tokens: int = 0
-    """Requests that may be answered; negative where a batch has used more than was left."""
+    """Requests that may be answered."""
     second: int = 0
     """The second of the clock of Redis in which the tokens are counted."""
     refused_until: float = 0.0
@@ -73,6 +75,7 @@ class _Lease:
     timer: asyncio.TimerHandle | None = None
     local: tuple[float, float] | None = None
     """Tokens without Redis, and when they were counted; None while Redis answers."""
+    away_until: float = -inf
 
 
 class Quotas:
@@ -101,21 +104,21 @@ class Quotas:
                     await self._renew(key, lease, cost)
         lease.tokens -= cost
 
-    def take_later(self, key: ApiKey, cost: int) -> None:
-        """Take more requests for a call that is answered already: the next calls wait for them."""
-        self._leases.setdefault(key.name, _Lease()).tokens -= cost
-
     async def _renew(self, key: ApiKey, lease: _Lease, cost: int) -> None:
         """Get enough tokens; raises `AccessError`."""
-        if self._clock() < lease.refused_until:
+        now, limit = self._clock(), key.requests_per_minute
+        if now < lease.refused_until:
             raise _refusal(lease.wait)
-        limit = key.requests_per_minute
+        if now < lease.away_until:
+            self._take_share(limit, lease, cost)
+            return
         needed = cost - lease.tokens
         wanted = max(needed, limit // (LEASES * self._workers))
         name = self._keys.quota(key.name)
         try:
             (reply,) = await self._redis.execute(name, ("EVAL", TAKE, 1, name, limit, wanted, needed))
         except StoreError:
+            lease.away_until = self._clock() + AWAY_SECONDS
             self._take_share(limit, lease, cost)
             return
         granted, second, wait = map(int, reply)

@@ -63,10 +63,16 @@ class Call:
         if self.key is not None and self.key.requests_per_minute:
             await self.worker.quotas.take(self.key, cost)
 
-    def take_quota_later(self, cost: int) -> None:
-        """Count so many requests for what is done already: the next calls with the key wait for them."""
-        if self.key is not None and self.key.requests_per_minute:
-            self.worker.quotas.take_later(self.key, cost)
+    async def take_batch_quota(self, field: str, size: int) -> None:
+        """Count the rows of a batch as requests, the first of which is counted already.
+
+        Raises `AccessError`, or `InvalidValueError` naming the field if the batch is larger than the quota.
+        """
+        quota = self.key.requests_per_minute if self.key is not None else 0
+        if quota and size > quota:
+            raise InvalidValueError(field, str(size), f"at most {quota}, the requests a minute of the API key")
+        if size > 1:
+            await self.take_quota(size - 1)
 
     def check_content_type(self) -> None:
         """Raise `HTTPException` of status 415 unless the body says that it is JSON.
