@@ -104,6 +104,19 @@ def test_metrics_and_schema_of_a_public_server_are_the_administrator_s(
     assert [response.status_code for response in answers] == [200, *[401] * (len(ADMIN_PAGES) - 1)]
 
 
+def test_a_worker_that_starts_after_the_keys_are_gone_answers_nobody(
+    settings: Settings, publish_shop: Publish
+) -> None:
+    publish_shop(Shop(users=(USER,)))
+    file = settings.directory / API_KEYS_FILE
+    token = keep(file, ("boss", SCOPES, 0))["boss"]
+    file.unlink()
+    requests = [request[1:] for request in REQUESTS]
+    for headers in ({}, {"X-API-Key": token}):
+        answers = ask(settings, *((method, path, body, headers) for method, path, body in requests))
+        assert {answer.status_code for answer in answers} == {401}
+
+
 def test_failed_attempts_are_in_the_metrics(settings: Settings, publish_shop: Publish) -> None:
     publish_shop()
     keep(settings.directory / API_KEYS_FILE, ("shop", ["recommend"], 0))
