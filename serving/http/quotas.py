@@ -47,7 +47,7 @@ end
 local granted = math.max(0, math.min(wanted, limit - used))
 if granted > 0 then
   redis.call('HINCRBY', KEYS[1], second, granted)
-  redis.call('EXPIRE', KEYS[1], 60)
+  redis.call('PEXPIRE', KEYS[1], 60000)
 end
 local wait, room = 0, limit - used
 table.sort(seconds)
@@ -164,7 +164,9 @@ class Quotas:
     async def _return(self, name: str, second: int, tokens: int) -> None:
         key = self._keys.quota(name)
         try:
-            await self._redis.execute(key, ("HINCRBY", key, second, -tokens), ("EXPIRE", key, MINUTE_SECONDS))
+            await self._redis.execute(
+                key, ("HINCRBY", key, second, -tokens), ("PEXPIRE", key, MINUTE_SECONDS * 1_000)
+            )
         except StoreError:
             return  # the minute ends without them
 
