@@ -17,7 +17,7 @@ from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.http import quotas as quotas_module
 from serving.http.auth import AccessError
-from serving.http.quotas import LEASE_SECONDS, Quotas
+from serving.http.quotas import Quotas
 from tests.serving.conftest import Publish, Shop
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
@@ -66,9 +66,10 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @pytest.mark.parametrize("shares", [(1,), (1, 1, 1, 1), (20, 1, 1, 1)])
 def test_a_quota_holds_over_workers_within_five_percent(
-    url: str, client: redis.Redis, shares: Sequence[int]
+    url: str, client: redis.Redis, shares: Sequence[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever share of the requests each worker gets; never more than the quota."""
+    monkeypatch.setattr(quotas_module, "LEASE_SECONDS", 0.2)
     limit, source = 1_000, random.Random(1)
 
     async def test() -> None:
@@ -77,7 +78,7 @@ def test_a_quota_holds_over_workers_within_five_percent(
             chosen = source.choices(opened, shares, k=2 * limit)
             answered = sum([await taken(quotas, key, 1) for quotas in chosen])
             assert 0.95 * limit <= answered <= limit
-            await asyncio.sleep(LEASE_SECONDS + 0.3)  # what is left of leases has gone back
+            await asyncio.sleep(0.4)  # what is left of leases has gone back
             answered += sum([await taken(quotas, key, limit) for quotas in opened])
             assert answered == limit
 

@@ -4,7 +4,7 @@ With a key of another scope than the documentation names, valid requests get 403
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from schemathesis import Case, GenerationMode, checks
 from schemathesis.core.result import Ok
 
 from recsys.api_key_file import API_KEYS_FILE
-from recsys.api_keys import SCOPES
+from recsys.api_keys import SCOPES, Scope
 from tests.serving.conftest import Publish, Shop
 from tests.serving.http.test_openapi import OPERATIONS
 from tests.serving.keys import keep
@@ -63,7 +63,8 @@ def scopes_of(operation: Any) -> set[str]:
 
 def test_each_operation_keeps_to_its_documentation(url: str, publish_shop: Publish, tmp_path: Path) -> None:
     publish_shop(Shop(users=("7", "0"), profiles={"0": '{"events":3}'}))
-    tokens = keep(tmp_path / "var" / API_KEYS_FILE, *((scope, (scope,), 0) for scope in SCOPES), ("all", SCOPES, 0))
+    given: list[tuple[str, Sequence[Scope], int]] = [(scope, [scope], 0) for scope in SCOPES]
+    tokens = keep(tmp_path / "var" / API_KEYS_FILE, *given, ("all", SCOPES, 0))
     statuses_of: dict[str, set[int]] = {}
     with (
         serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served,
