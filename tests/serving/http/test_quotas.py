@@ -113,6 +113,29 @@ def test_requests_at_once_take_one_lease(url: str, client: redis.Redis) -> None:
     assert stats["cmdstat_eval"]["calls"] == 1
 
 
+@pytest.mark.parametrize("ends", ["by itself", "with the worker"])
+def test_what_is_left_of_a_lease_goes_back(
+    url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    if ends == "by itself":
+        monkeypatch.setattr(quotas_module, "LEASE_SECONDS", 0.1)
+
+    def used() -> int:
+        counts: Any = client.hvals(KEYS.quota("shop"))
+        return sum(map(int, counts))
+
+    async def test() -> None:
+        async with workers(url, 1) as (quotas,):
+            await quotas.take(key_of(10_000))
+            assert used() == 100
+            if ends == "by itself":
+                await asyncio.sleep(0.3)
+                assert used() == 1
+        assert used() == 1
+
+    run(test)
+
+
 def test_what_was_used_a_minute_ago_is_free_again(url: str, client: redis.Redis) -> None:
     """Neither more nor less: a minute begins with every request."""
 
