@@ -1,7 +1,7 @@
 """The audit log: who did what, when and from where, in a file in which a changed or removed line is noticed.
 
 Each line is a JSON object with the hash of the line before it and its own, an HMAC-SHA256 with a key that lies beside
-the log. A head file names the newest line, so that its removal is noticed too. Several processes may append at once.
+the log. A head file names the newest line, so that its removal is noticed. Several processes may append at once.
 """
 
 import fcntl

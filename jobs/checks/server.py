@@ -50,6 +50,9 @@ def _check_role(state: ServerState) -> Check:
 
 def _check_policy(state: ServerState) -> Check:
     name, found = "redis eviction", f"maxmemory-policy is {state.policy}"
+    if state.policy.startswith("volatile"):
+        problem = "which removes sessions and flags, which expire, when memory is full; set it to noeviction"
+        return doubtful(name, f"{found}, {problem}")
     if not state.policy.startswith("allkeys"):
         return passed(name, f"{found}, which keeps lists and events")
     problem = f"{found}, which removes lists and events when memory is full; set it to noeviction"
