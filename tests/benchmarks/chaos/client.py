@@ -12,6 +12,8 @@ import httpx
 from tests.serving.version_watch import KNOWN, letter_of
 
 LISTERS: Final = 4
+BATCH_LISTERS: Final = 2
+BATCH_USERS: Final = 50
 EVENTS_PER_REQUEST: Final = 5
 PAUSE_SECONDS: Final = 0.02
 RETRY_SECONDS: Final = 0.05
@@ -67,6 +69,7 @@ class CheckingClient:
         """Send all kinds of requests side by side until `stop`."""
         async with httpx.AsyncClient(base_url=self._url, timeout=5.0) as http:
             work = [self._ask(http, number) for number in range(LISTERS)]
+            work += [self._ask_for_many(http) for _ in range(BATCH_LISTERS)]
             await asyncio.gather(*work, self._send_events(http), self._switch_items(http))
 
     def stop(self) -> None:
@@ -80,6 +83,19 @@ class CheckingClient:
             if response is not None:
                 self._check(response.json(), sent)
             await asyncio.sleep(PAUSE_SECONDS * (number + 1) / LISTERS)
+
+    async def _ask_for_many(self, http: httpx.AsyncClient) -> None:
+        while not self._stopped.is_set():
+            users = [f"u{self._random.randrange(KNOWN)}" for _ in range(BATCH_USERS)]
+            body = {"user_ids": users, "n": 10}
+            response, sent = await self._insist(http, "lists", "POST", "/v1/recommendations/batch", body)
+            if response is not None:
+                answers = response.json()["answers"]
+                if [answer["user_id"] for answer in answers] != users:
+                    self.ledger.mixed.append(f"answers of a batch for others: {answers}")
+                for answer in answers:
+                    self._check(answer, sent)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _check(self, answer: dict[str, Any], sent: float) -> None:
         ledger, items = self.ledger, [item["item_id"] for item in answer["items"]]
