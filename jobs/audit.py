@@ -4,7 +4,8 @@ import os
 import pwd
 import socket
 
-from recsys.audit import Actor, AuditLog
+from recsys.audit.chain import Actor
+from recsys.audit.log import AuditLog
 from recsys.event_ids import new_id
 from recsys.settings import Settings
 
@@ -21,8 +22,12 @@ def audit(
 
     Raises `AuditError` if that cannot be written: the command then does nothing.
     """
-    actor = Actor("command", _system_user(), socket.gethostname(), new_id())
-    AuditLog(settings.directory).add(actor, action, user_id=user_id, subject=subject, detail=detail)
+    AuditLog(settings.directory).add(command_actor(), action, user_id=user_id, subject=subject, detail=detail)
+
+
+def command_actor() -> Actor:
+    """Return who runs this command."""
+    return Actor("command", _system_user(), socket.gethostname(), new_id())
 
 
 def _system_user() -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
-from recsys.audit import Actor
+from recsys.audit.chain import Actor
 from serving.http.auth import Headers
 from serving.http.query import check_names, parse_id, parse_query
 from serving.http.worker import Worker

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Final
 
 from recsys.api_keys import API_KEYS_FILE
-from recsys.audit import Actor, AuditLog
+from recsys.audit.chain import Actor
+from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings

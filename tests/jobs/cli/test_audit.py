@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.audit import Actor, AuditLog
+from recsys.audit.chain import Actor
+from recsys.audit.log import AuditLog
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Redis
 from recsys.store.client.connect import connect
@@ -118,3 +119,16 @@ def test_a_changed_line_is_one_line_with_its_number(recsys: Recsys, data_directo
     ended = recsys("audit", "verify")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"recsys: {file}: line 5: it was changed\n"
+
+
+def test_a_rotated_log_is_shown_and_verified_by_its_name(recsys: Recsys) -> None:
+    assert recsys("audit", "rotate").stdout == "There is no audit log.\n"
+    recsys("keys", "create", "web", "--scope", "read")
+    name = recsys("audit", "rotate").stdout.strip()
+    (line,) = json.loads(recsys("audit", "show", "--rotated", name, "--json").stdout)
+    assert line["action"] == "key_create"
+    assert recsys("audit", "verify", "--rotated", name).stdout == "1 line is as it was written.\n"
+    (line,) = json.loads(recsys("audit", "show", "--json").stdout)
+    assert (line["action"], line["subject"]) == ("audit_rotate", name)
+    wrong = recsys("audit", "verify", "--rotated", "..")
+    assert (wrong.returncode, wrong.stderr) == (2, f"recsys: --rotated = '..': expected one of {name}\n")

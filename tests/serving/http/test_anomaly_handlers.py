@@ -16,7 +16,7 @@ from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import combine_verdicts
 from recsys.api_keys import API_KEYS_FILE
-from recsys.audit import AUDIT_FILE, AuditLog
+from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.flags import LABEL_FLAG_DAYS, LABEL_REASON, Flag, flagged_users, put_flags, read_flag

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, create_key, save_keys
-from recsys.audit import AUDIT_FILE, AuditLog
+from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.settings import Settings
 from serving.api import MAX_EVENTS, MAX_EXCLUDED, MAX_RANKED, MAX_USERS
 from serving.http.auth import BURST_SECONDS, RELOAD_SECONDS, Access, AccessError

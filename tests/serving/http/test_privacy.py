@@ -12,7 +12,7 @@ import redis
 
 from jobs.server_process import exec_server
 from recsys.api_keys import API_KEYS_FILE
-from recsys.audit import AuditLog
+from recsys.audit.log import AuditLog
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Serving, Settings

@@ -1,7 +1,7 @@
-"""The audit log: who did what, when and from where, in a file in which a changed or removed line is noticed.
+"""The files of the audit log: appended to by several processes, verified, and rotated.
 
-Each line is a JSON object with the hash of the line before it and its own, an HMAC-SHA256 with a key that lies beside
-the log. A head file names the newest line, so that its removal is noticed. Several processes may append at once.
+A line that was changed or removed is noticed. Each line holds the hash of the line before it and its own, an
+HMAC-SHA256 with a key that lies beside the log. A head file names the newest line, which else could be removed.
 """
 
 import fcntl
@@ -11,62 +11,31 @@ import secrets
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
+import structlog
 from msgspec import Struct, structs
 
+from recsys.audit.chain import REPAIR, Actor, AuditLine, Chain, digest, encode_line, has_hash, missing
 from recsys.errors import AuditError
-from recsys.files import RESTORE, atomic_write
+from recsys.files import RESTORE, atomic_write, link_or_copy
 
 AUDIT_FILE: Final = "audit.jsonl"
 KEY_FILE: Final = "audit.key"
 HEAD_FILE: Final = "audit.head"
-REPAIR: Final = "audit_repair"
-"""The action of a line that tells of a fault of the file, found when something was added to it."""
+ROTATE: Final = "audit_rotate"
+"""The action of the line that names the log before."""
 KEY_BYTES: Final = 32
 USER_HASH_LENGTH: Final = 32
 MAX_FAULTS: Final = 10
 """Faults of the file that are told at once."""
 LOCK_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 0.002
-_HASH: Final = b',"hash":"'
-_END: Final = b'"}'
 
-
-@dataclass(frozen=True)
-class Actor:
-    """Who acts: the name of an API key, or a user of the operating system, and where the request comes from."""
-
-    via: Literal["http", "command"]
-    name: str | None
-    """None for a request to a server without API keys."""
-    origin: str
-    """The address of the peer, or the name of the host on which a command runs."""
-    request_id: str
-
-
-class AuditLine(Struct, frozen=True, omit_defaults=True):
-    """A line of the log, without its own hash."""
-
-    number: int
-    """Number of the line, from 1."""
-    time: datetime
-    via: str
-    actor: str | None
-    origin: str
-    request_id: str
-    action: str
-    previous: str
-    """Hash of the line before."""
-    user: str | None = None
-    """Keyed hash of the user whom the action is about."""
-    subject: str | None = None
-    """What else it is about: an item, the name of an API key, a version, the number of an ingest."""
-    detail: str | None = None
+log = structlog.get_logger(__name__)
 
 
 class _Head(Struct, frozen=True):
@@ -77,42 +46,6 @@ class _Head(Struct, frozen=True):
     hash: str
     seal: str = ""
     """Keyed hash of the other fields."""
-
-
-@dataclass
-class _Chain:
-    """Follows the lines of a log: the number and hash of the last, and what is wrong with them."""
-
-    key: bytes
-    number: int = 0
-    hash: str = ""
-    has_hashes: bool = False
-    """Whether a line had a hash; those of older releases have none."""
-    is_unchained: bool = False
-    """Whether the last line has no hash."""
-    repairs: list[int] = field(default_factory=list[int])
-    """Numbers of the lines that tell of a fault."""
-
-    def follow(self, raw: bytes) -> str | None:
-        """Take in the next line; return what is wrong with it or the line before, None if nothing is."""
-        body, separator, ending = raw.rpartition(_HASH)
-        number, previous, after_unchained = self.number + 1, self.hash, self.is_unchained
-        self.number, self.is_unchained = number, not (separator and ending.endswith(_END))
-        if self.is_unchained:
-            self.hash = _digest(self.key, "text", previous.encode() + raw)
-            return None
-        self.has_hashes, self.hash = True, ending.removesuffix(_END).decode("latin-1")
-        if not hmac.compare_digest(_digest(self.key, "line", body).encode(), self.hash.encode()):
-            return f"line {number}: it was changed"
-        line = msgspec.json.decode(body + b"}", type=AuditLine)
-        self.number = line.number
-        if line.action == REPAIR:
-            self.repairs.append(line.number)
-        if line.number > number:
-            return f"line {number}: {_missing(line.number - number)} before it"
-        if line.number < number or line.previous != previous:
-            return f"line {number - after_unchained}: it was changed, added or moved"
-        return None
 
 
 @dataclass(frozen=True)
@@ -152,10 +85,12 @@ class AuditLog:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-                chain, faults = self._find_end(os.fstat(descriptor).st_size)
+                chain, faults = self._find_end(descriptor)
+                if faults:
+                    log.warning("the audit log had faults, which a line now tells", faults=faults)
                 user = None if user_id is None else self.user_hash(user_id)
-                lines = [_encode(chain, actor, REPAIR, None, None, fault) for fault in faults]
-                lines.append(_encode(chain, actor, action, user, subject, detail))
+                lines = [encode_line(chain, actor, REPAIR, None, None, fault) for fault in faults]
+                lines.append(encode_line(chain, actor, action, user, subject, detail))
                 size = _append(descriptor, b"".join(lines))
                 self._write_head(_Head(chain.number, size, chain.hash))
         except OSError as error:
@@ -163,11 +98,12 @@ class AuditLog:
 
     def lines(self) -> Iterator[AuditLine]:
         """Yield the lines, oldest first, without those that have no hash."""
-        for raw in self._raw_lines() if self.file.exists() else ():
-            try:
-                yield msgspec.json.decode(raw, type=AuditLine)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
+        if not self.file.exists():
+            return
+        with self.file.open("rb") as file:
+            for raw in file:
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    yield msgspec.json.decode(raw, type=AuditLine)
 
     def verify(self) -> Verified:
         """Follow the log from its first line to the newest, which may be added to meanwhile.
@@ -178,14 +114,45 @@ class AuditLog:
             if self._head_file.exists():
                 raise AuditError(f"{self.file}: it is missing; {RESTORE}")
             return Verified()
-        with self._locked(os.O_RDONLY) as descriptor:
-            size, head = os.fstat(descriptor).st_size, self._read_head()
-        if head is None:
-            if self._key_file.exists():
-                raise AuditError(f"{self._head_file}: it is missing or was changed; {RESTORE}")
-            return self._count_older(size)
-        chain, raw = _Chain(self._read_key()), b"\n"
-        for raw in self._raw_lines(0, size):
+        try:
+            with self._locked(os.O_RDONLY) as descriptor:
+                size, head = os.fstat(descriptor).st_size, self._read_head()
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                lines = _lines_between(descriptor, 0, size)
+                if head is not None:
+                    return self._follow(lines, head)
+                if self._key_file.exists():
+                    raise AuditError(f"{self._head_file}: it is missing or was changed; {RESTORE}")
+                return self._count_older(lines)
+        except OSError as error:
+            raise AuditError(f"{self.file}: cannot be read: {error.strerror or error}") from None
+
+    def rotate(self, actor: Actor, name: str) -> "AuditLog | None":
+        """Move the log to a directory of this name beside it, and begin another one, in which a line names it.
+
+        Returns the moved log; None if there is none.
+        """
+        if not self.file.exists():
+            return None
+        directory = self.file.parent / name
+        try:
+            with self._locked(os.O_RDWR) as descriptor:
+                chain, _ = self._find_end(descriptor)
+                self._write_head(_Head(chain.number, os.fstat(descriptor).st_size, chain.hash))
+                directory.mkdir()
+                # In this order, a killed process leaves a log that can be continued.
+                link_or_copy(self._key_file, directory / KEY_FILE)
+                self._head_file.replace(directory / HEAD_FILE)
+                self.file.replace(directory / AUDIT_FILE)
+                self._key_file.unlink()
+        except OSError as error:
+            raise AuditError(f"{directory}: cannot be written: {error.strerror or error}") from None
+        self.add(actor, ROTATE, subject=name, detail=f"{chain.number} lines, the last with the hash {chain.hash}")
+        return AuditLog(directory)
+
+    def _follow(self, lines: Iterator[bytes], head: _Head) -> Verified:
+        chain, raw = Chain(self._read_key()), b"\n"
+        for raw in lines:
             problem = chain.follow(raw.removesuffix(b"\n"))
             if problem is None and chain.number == head.number and chain.hash != head.hash:
                 problem = f"line {chain.number}: it was changed"
@@ -193,37 +160,36 @@ class AuditLog:
                 raise AuditError(f"{self.file}: {problem}")
         is_torn = chain.is_unchained and not raw.endswith(b"\n")
         if chain.number < head.number:
-            raise AuditError(
-                f"{self.file}: line {chain.number + 1}: {_missing(head.number - chain.number)} from here on"
-            )
+            gap = missing(head.number - chain.number)
+            raise AuditError(f"{self.file}: line {chain.number + 1}: {gap} from here on")
         if chain.is_unchained and not is_torn:
             raise AuditError(f"{self.file}: line {chain.number}: it was changed or added")
         return Verified(chain.number - is_torn, tuple(chain.repairs), is_torn)
 
-    def _count_older(self, size: int) -> Verified:
+    def _count_older(self, lines: Iterator[bytes]) -> Verified:
         """Return the number of lines of a log that an older release wrote, without hashes."""
         count = 0
-        for raw in self._raw_lines(0, size):
-            if _HASH in raw:
+        for raw in lines:
+            if has_hash(raw):
                 raise AuditError(f"{self._key_file}: it is missing; {RESTORE}")
             count += 1
         return Verified(count)
 
     def user_hash(self, user_id: str) -> str:
         """Return what lines about a user have in place of the id."""
-        return _digest(self._read_key(), "user", user_id.encode())[:USER_HASH_LENGTH]
+        return digest(self._read_key(), "user", user_id.encode())[:USER_HASH_LENGTH]
 
-    def _find_end(self, size: int) -> tuple[_Chain, list[str]]:
+    def _find_end(self, descriptor: int) -> tuple[Chain, list[str]]:
         """Return the chain up to the last line, and what is wrong with the lines that the head does not cover."""
-        head = self._read_head()
+        size, head = os.fstat(descriptor).st_size, self._read_head()
         if head is None and not self._key_file.exists():
             self._create_key()
-        chain, start, faults = _Chain(self._read_key()), 0, list[str]()
+        chain, start, faults = Chain(self._read_key()), 0, list[str]()
         if head is not None:
             chain.number, chain.hash, start = head.number, head.hash, head.size
             if size < head.size:
                 faults.append("lines were removed: the file is shorter than its head says")
-        for raw in self._raw_lines(start, size):
+        for raw in _lines_between(descriptor, start, size):
             problem = chain.follow(raw.removesuffix(b"\n"))
             if chain.is_unchained and (chain.has_hashes or head is not None):
                 problem = f"line {chain.number}: it has no hash: a write was cut off, or another program wrote it"
@@ -233,27 +199,30 @@ class AuditLog:
             faults.append(f"{HEAD_FILE} was missing or changed")
         return chain, faults
 
-    def _raw_lines(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the lines between two offsets, each with its line end; the last may have none."""
-        with self.file.open("rb") as file:
-            file.seek(start)
-            while (end is None or start < end) and (raw := file.readline()):
-                start += len(raw)
-                yield raw
-
     @contextmanager
     def _locked(self, flags: int) -> Generator[int]:
         """Open the file and keep other processes from appending to it; raises `AuditError` if one does for long."""
+        give_up_at = time.monotonic() + LOCK_SECONDS
         descriptor = os.open(self.file, flags, 0o600)
         try:
-            give_up_at = time.monotonic() + LOCK_SECONDS
-            while not _try_lock(descriptor):
+            while not self._try_lock(descriptor):
                 if time.monotonic() > give_up_at:
                     raise AuditError(f"{self.file}: another process has locked it for {LOCK_SECONDS:g} seconds")
                 time.sleep(WAIT_SECONDS)
+                os.close(descriptor)
+                descriptor = os.open(self.file, flags, 0o600)
+            self._key = None  # it may be another log than at the last time
             yield descriptor
         finally:
             os.close(descriptor)  # unlocks it
+
+    def _try_lock(self, descriptor: int) -> bool:
+        """Lock the file; return False if another process has locked it or has rotated the log meanwhile."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(descriptor), self.file.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
 
     def _read_head(self) -> _Head | None:
         """Return the head; None if there is none, or it is not ours."""
@@ -268,7 +237,7 @@ class AuditLog:
             temporary.write_bytes(msgspec.json.encode(structs.replace(head, seal=self._seal(head))) + b"\n")
 
     def _seal(self, head: _Head) -> str:
-        return _digest(self._read_key(), "head", f"{head.number} {head.size} {head.hash}".encode())
+        return digest(self._read_key(), "head", f"{head.number} {head.size} {head.hash}".encode())
 
     def _create_key(self) -> None:
         with atomic_write(self._key_file) as temporary:
@@ -286,28 +255,6 @@ class AuditLog:
         return self._key
 
 
-def _encode(
-    chain: _Chain, actor: Actor, action: str, user: str | None, subject: str | None, detail: str | None
-) -> bytes:
-    """Return the next line, and take it into the chain."""
-    line = AuditLine(
-        chain.number + 1,
-        datetime.now(UTC),
-        actor.via,
-        actor.name,
-        actor.origin,
-        actor.request_id,
-        action,
-        chain.hash,
-        user,
-        subject,
-        detail,
-    )
-    body = msgspec.json.encode(line).removesuffix(b"}")
-    chain.number, chain.hash = line.number, _digest(chain.key, "line", body)
-    return body + _HASH + chain.hash.encode() + _END + b"\n"
-
-
 def _append(descriptor: int, data: bytes) -> int:
     """Append whole lines or nothing, and end a line that was cut off; return the size of the file then."""
     size = written = os.fstat(descriptor).st_size
@@ -323,18 +270,10 @@ def _append(descriptor: int, data: bytes) -> int:
     return written
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _digest(key: bytes, purpose: str, data: bytes) -> str:
-    """Return an HMAC that differs by purpose, so that none stands for another."""
-    return hmac.digest(key, purpose.encode() + b"\n" + data, "sha256").hex()
-
-
-def _missing(count: int) -> str:
-    return "1 line is missing" if count == 1 else f"{count} lines are missing"
+def _lines_between(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield the lines of a file between two offsets, each with its line end; the last may have none."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(start)
+        while start < end and (raw := file.readline(end - start)):
+            start += len(raw)
+            yield raw

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys.audit import AUDIT_FILE, HEAD_FILE, KEY_FILE, REPAIR, Actor, AuditLog
+from recsys.audit.chain import REPAIR, Actor, AuditLine
+from recsys.audit.log import AUDIT_FILE, HEAD_FILE, KEY_FILE, ROTATE, AuditLog
 from recsys.errors import AuditError
+from tests.waiting import wait_until
 
 BOSS = Actor("http", "boss", "203.0.113.9", "r1")
 Lines = list[bytes]
@@ -143,18 +145,44 @@ def test_a_log_of_an_older_release_is_continued(tmp_path: Path) -> None:
         log.verify()
 
 
-def test_processes_that_write_at_once_make_one_log(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from recsys.audit import Actor, AuditLog\n"
-        "for number in range(100): AuditLog(Path(sys.argv[1])).add(Actor('http', sys.argv[2], '', ''), str(number))"
-    )
+def test_processes_write_at_once_also_while_the_log_is_rotated(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from recsys.audit.chain import Actor
+        from recsys.audit.log import AuditLog
+        log = AuditLog(Path(sys.argv[1]))
+        for number in range(100):
+            log.add(Actor("http", sys.argv[2], "", ""), str(number))
+    """
     writers = [subprocess.Popen([sys.executable, "-c", program, tmp_path, str(name)]) for name in range(3)]
-    assert [writer.wait(60) for writer in writers] == [0] * 3
     log = AuditLog(tmp_path)
-    assert log.verify().lines == 300
-    lines = list(log.lines())
+    wait_until(log.file.exists)
+    logs = [log.rotate(BOSS, name) for name in ("first", "second")]
+    assert [writer.wait(60) for writer in writers] == [0] * 3
+    lines: list[AuditLine] = []
+    for each in (*logs, log):
+        assert each is not None
+        lines += each.lines()
+        assert each.verify().repairs == ()
+    assert [line.subject for line in lines if line.action == ROTATE] == ["first", "second"]
     for name in range(3):
         assert [line.action for line in lines if line.actor == str(name)] == [str(number) for number in range(100)]
+
+
+def test_a_rotated_log_has_a_key_of_its_own_and_is_named_in_the_next(log: AuditLog) -> None:
+    user = log.user_hash("1")
+    old = log.rotate(BOSS, "old")
+    assert old is not None
+    assert (old.verify().lines, log.verify().lines) == (5, 1)
+    assert old.user_hash("1") == user != log.user_hash("1")
+    (line,) = log.lines()
+    last = json.loads(old.file.read_text().splitlines()[-1])["hash"]
+    assert line.detail == f"5 lines, the last with the hash {last}"
+    with pytest.raises(AuditError, match="File exists"):
+        log.rotate(BOSS, "old")
+    assert log.verify().lines == 1
+    assert AuditLog(log.file.parent / "empty").rotate(BOSS, "old") is None
 
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
