@@ -1,5 +1,7 @@
 """Access by API key: scopes, limits of requests, the audit log, and secrets that are logged nowhere."""
 
+import asyncio
+import fcntl
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.settings import Settings
 from serving.api import MAX_EVENTS, MAX_EXCLUDED, MAX_RANKED, MAX_USERS
 from serving.http.auth import BURST_SECONDS, RELOAD_SECONDS, Access, AccessError
-from tests.serving.conftest import Publish, Shop
+from tests.serving.conftest import Publish, Shop, application
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
 REQUESTS: tuple[tuple[Scope, str, str, Any], ...] = (
@@ -273,6 +275,25 @@ def test_nothing_is_done_that_cannot_be_noted(
     assert (refused.status_code, refused.json()["error"]) == (503, "the audit log cannot be written")
     assert [item["item_id"] for item in listed.json()["items"]] == ["a1"]
     assert "Is a directory" in capfd.readouterr().err
+
+
+def test_requests_are_answered_while_another_process_has_the_audit_log(
+    settings: Settings, publish_shop: Publish
+) -> None:
+    publish_shop()
+    settings.directory.mkdir(parents=True)
+
+    async def send() -> tuple[bool, int]:
+        async with application(settings) as http:
+            with (settings.directory / AUDIT_FILE).open("a") as locked:
+                fcntl.flock(locked, fcntl.LOCK_EX)
+                change = asyncio.create_task(http.put("/v1/items/a1", json={"price": 1.0}))
+                await asyncio.sleep(0.05)
+                listed = await http.get("/v1/popular")
+                waits = listed.is_success and not change.done()
+            return waits, (await change).status_code
+
+    assert asyncio.run(send()) == (True, 200)
 
 
 LIMITS: list[tuple[str, str, Any, str]] = [
