@@ -1,9 +1,9 @@
 """What live sessions add: the time after a night's run, event by event through the server's own engine.
 
-Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: what
-should be in it are the items of the session's later events. The baskets of Complete Journey have one time each, so
-their items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one
-gets what is popular.
+Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: the
+items of the session's later events should be in it. The baskets of Complete Journey have one time each, so their
+items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one gets
+what is popular.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Orders of candidates: numbers worked out by hand, and what holds for any order."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -90,7 +91,7 @@ def test_an_item_has_the_sum_of_its_scores_then_that_without_its_best_anchor(lis
     scores_of = {(each.item_id, each.reason): score for score, each in expected}
     assert sorted(map(str, order)) == sorted(str(each) for _, each in expected)
     ordered = [scores_of[each.item_id, each.reason] for each in order]
-    assert all(before >= after - 1e-12 for before, after in zip(ordered, ordered[1:], strict=False))
+    assert all(before >= after - 1e-12 for before, after in pairwise(ordered))
 
 
 def test_marginal_relevance_by_hand() -> None:
