@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.scheduler.lock import job_lock
@@ -58,7 +59,8 @@ def create(
     if if_missing and name in _file(context).load_all().keys:
         typer.echo(f"A key {name!r} exists already; its token was shown when it was created.", err=True)
         return
-    _change(context, lambda keys: keys.with_key(key))
+    detail = ", ".join([*allowed, *([f"{per_minute} requests per minute"] if per_minute else [])])
+    _change(context, lambda keys: keys.with_key(key), "key_create", name, detail)
     _print_token(token)
 
 
@@ -90,6 +92,7 @@ def rotate(
     with job_lock(file.path.parent, LOCK):
         keys = file.load_all()
         key, token = rotate_key(keys.get(name), duration, now, end)
+        audit(context.obj, "key_rotate", subject=name, detail=f"overlap {overlap}")
         file.save(keys.with_replaced(key))
     _print_token(token)
     if key.previous_until is not None:
@@ -99,7 +102,7 @@ def rotate(
 @keys_app.command("revoke")
 def revoke(context: typer.Context, name: Name) -> None:
     """Remove a key; its token is invalid from then on."""
-    _change(context, lambda keys: keys.without_key(name))
+    _change(context, lambda keys: keys.without_key(name), "key_revoke", name)
     file = _file(context)
     file.forget_use(name)
     typer.echo(f"The key {name} is revoked.")
@@ -120,6 +123,7 @@ def disable(
     if not is_sure:
         typer.confirm("Remove all API keys? This machine then needs none.", abort=True)
     with job_lock(file.path.parent, LOCK):
+        audit(context.obj, "keys_disable")
         file.disable()
     typer.echo("There are no API keys: a server on a loopback address answers without one, any other refuses.")
 
@@ -129,11 +133,19 @@ def _file(context: typer.Context) -> KeyFile:
     return KeyFile.of(settings.directory)
 
 
-def _change(context: typer.Context, change: Callable[[ApiKeys], ApiKeys]) -> None:
-    """Read, change and write the keys under a lock."""
+def _change(
+    context: typer.Context,
+    change: Callable[[ApiKeys], ApiKeys],
+    action: str,
+    name: str,
+    detail: str | None = None,
+) -> None:
+    """Read, change and write the keys under a lock, once the change of the key `name` is in the audit log."""
     file = _file(context)
     with job_lock(file.path.parent, LOCK):
-        file.save(change(file.load_all()))
+        changed = change(file.load_all())
+        audit(context.obj, action, subject=name, detail=detail)
+        file.save(changed)
 
 
 def _parse_duration(text: str) -> timedelta:

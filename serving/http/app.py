@@ -21,10 +21,10 @@ from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
 from serving.http.bodies import Receive
 from serving.http.errors import REQUEST_ID_HEADER, error_response
-from serving.http.fast_path import SAFETY_HEADERS, Scope, Send, answer_fast, peer_of
+from serving.http.fast_path import SAFETY_HEADERS, Scope, Send, answer_fast
 from serving.http.openapi import describe_routes, documentation, page_files
 from serving.http.routes import ROUTES
-from serving.http.routing import Call, Route
+from serving.http.routing import Call, Route, peer_of
 from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
@@ -143,8 +143,8 @@ def _framework_handler(route: Route) -> HTTPRouteHandler:
             _encoded_id(route, request),
             scope["query_string"],
             scope["headers"],
-            peer_of(scope),
             request_id,
+            peer_of(scope),
         )
         result = await route.run(call, partial(worker.bodies.read, request.receive, scope["headers"]))
         if result.after_send is not None:

@@ -1,14 +1,9 @@
-"""Access by API key, and the audit log of administrators' actions."""
+"""Access by API key."""
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Literal
 
-import msgspec
 import structlog
 
 from recsys.api_key_file import KeyFile
@@ -23,7 +18,6 @@ Reason = Literal["missing", "invalid", "expired", "network"]
 RELOAD_SECONDS: Final = 5.0
 NOTE_SECONDS: Final = 60.0
 """Time between two notes of the use of a key."""
-AUDIT_FILE: Final = "audit.jsonl"
 
 log = structlog.get_logger()
 
@@ -115,28 +109,6 @@ class Access:
             log.error("API keys are lost; requests are refused")
             return ApiKeys()
         return keys
-
-
-class AuditLog:
-    """An append-only file of administrators' actions: the key, the action, and a hash of the user."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def add(self, key: ApiKey | None, action: str, subject: str) -> None:
-        """Append one line, never mixed with lines of other processes."""
-        line = {
-            "time": datetime.now(UTC).isoformat(),
-            "key": None if key is None else key.name,
-            "action": action,
-            "subject": hashlib.sha256(subject.encode()).hexdigest()[:16],
-        }
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, msgspec.json.encode(line) + b"\n")
-        finally:
-            os.close(descriptor)
 
 
 def _token(headers: Headers) -> str:

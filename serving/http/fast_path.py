@@ -1,6 +1,6 @@
 """Answer calls of the fast routes without the framework's routing and dependencies."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -11,7 +11,7 @@ from recsys.event_ids import new_id
 from serving.http.bodies import Receive
 from serving.http.errors import error_response
 from serving.http.routes import ROUTES
-from serving.http.routing import Call, Result, Route
+from serving.http.routing import Call, Result, Route, peer_of
 from serving.http.worker import Worker
 
 Scope = MutableMapping[str, Any]
@@ -40,7 +40,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
         return False
     route, encoded_id = match
     started, request_id = perf_counter(), new_id()
-    call = Call(worker, encoded_id, scope["query_string"], scope["headers"], peer_of(scope), request_id)
+    call = Call(worker, encoded_id, scope["query_string"], scope["headers"], request_id, peer_of(scope))
     result: Result | None = None
     try:
         result = await route.run(call, partial(worker.bodies.read, receive, scope["headers"]))
@@ -61,12 +61,6 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
     if result is not None and result.after_send is not None:
         result.after_send()
     return True
-
-
-def peer_of(scope: Mapping[str, Any]) -> str:
-    """Return the address of a connection; empty if it has none."""
-    client = scope.get("client")
-    return client[0] if client else ""
 
 
 def find_route(method: str, path: bytes) -> tuple[Route, bytes] | None:

@@ -33,9 +33,8 @@ from litestar.static_files import create_static_files_router
 
 import recsys
 from recsys.schema import MAX_ID_LENGTH
-from serving.http.fast_path import peer_of
 from serving.http.query import Field, query_fields
-from serving.http.routing import JSON, Route
+from serving.http.routing import JSON, Route, peer_of
 from serving.http.worker import Worker
 from serving.requests import EXPECTED, Cursor
 

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
+from recsys.audit.chain import Actor
 from serving.http.auth import AccessError
 from serving.http.client_address import Headers
 from serving.http.query import check_names, parse_id, parse_query
@@ -31,9 +32,9 @@ class Call:
     """The percent-encoded id at the end of the path; empty if the route has none."""
     query: bytes
     headers: Headers
+    request_id: str
     peer: str
     """The address of the connection; empty if it has none."""
-    request_id: str
     body: bytes = b""
     key: ApiKey | None = None
     """The key of the request; None if the server has no keys."""
@@ -83,9 +84,14 @@ class Call:
         if [value.partition(b";")[0].strip().lower() for value in types] != [JSON.encode()]:
             raise HTTPException("the body must be application/json", status_code=415)
 
-    def audit(self, action: str, user_id: str) -> None:
-        """Add an action on a user to the audit log."""
-        self.worker.audit_log.add(self.key, action, self.worker.stored_id(user_id))
+    async def audit(
+        self, action: str, *, user_id: str | None = None, subject: str | None = None, detail: str | None = None
+    ) -> None:
+        """Add what is about to be done to the audit log; raises `AuditError` if that cannot be written."""
+        address = self.worker.addresses.find(self.peer, self.headers)
+        actor = Actor("http", None if self.key is None else self.key.name, address, self.request_id)
+        stored_id = None if user_id is None else self.worker.stored_id(user_id)
+        await self.worker.audit(actor, action, user_id=stored_id, subject=subject, detail=detail)
 
     def path_id(self, name: str) -> str:
         """Return the id at the end of the path; raises `InvalidValueError`."""
@@ -105,6 +111,12 @@ class Call:
             raise InvalidValueError(place.rstrip("`") or "body", REDACTED, problem[:MAX_SHOWN_LENGTH]) from None
         except (msgspec.DecodeError, RecursionError):  # JSON that is nested too deeply
             raise InvalidValueError("body", REDACTED) from None
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """Return the address that a request comes from; empty if the server does not know."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 class Result(Struct):
