@@ -77,6 +77,10 @@ class Offers:
         known = {AVAILABLE: None if self.given[row] == NOT_GIVEN else self.given[row], STOCK: self.stock[row]}
         return is_available_with({**known, **facts})
 
+    def is_ever_valid(self, row: int, facts: Mapping[str, Any]) -> bool:
+        """Return whether an item is offered at any time once facts are set, without setting them."""
+        return is_ever_valid(facts, self.valid_from[row], self.valid_until[row])
+
     def append(self, count: int) -> None:
         """Add items of which nothing is said."""
         self.given = np.append(self.given, np.full(count, NOT_GIVEN, np.int8))
@@ -100,6 +104,18 @@ def is_available_with(facts: Mapping[str, Any]) -> bool:
     """Return whether an item with these facts is available; a fact that is not given is null."""
     given, stock = facts.get(AVAILABLE), facts.get(STOCK)
     return bool(decide_availability(NOT_GIVEN if given is None else given, np.nan if stock is None else stock))
+
+
+def is_ever_valid(facts: Mapping[str, Any], starts: int = ALWAYS, ends: int = FOREVER) -> bool:
+    """Return whether there is a time between `valid_from` and `valid_until`.
+
+    What facts do not give is `starts` and `ends`, in Unix microseconds.
+    """
+    if VALID_FROM in facts:
+        starts = _microseconds(facts[VALID_FROM], ALWAYS)
+    if VALID_UNTIL in facts:
+        ends = _microseconds(facts[VALID_UNTIL], FOREVER)
+    return starts < ends
 
 
 def _microseconds(time: str | None, missing: int) -> int:

@@ -184,8 +184,9 @@ async def item(call: Call) -> Result:
 
     An item is offered from `valid_from` on and before `valid_until`. Noted in the audit log.
     """
-    change = call.decode_body(ItemChange)
+    change = call.decode_body(ItemChange, strict=True)
     item_id = call.path_id(ITEM_ID)
+    call.worker.item_rules.check(item_id, change)
     facts = [name for name in change.__struct_fields__ if getattr(change, name) is not UNSET]
     await call.audit("item", subject=item_id, detail=", ".join(facts))
     updated_at = await call.worker.items.put(item_id, change)

@@ -97,14 +97,17 @@ class Call:
         """Return the id at the end of the path; raises `InvalidValueError`."""
         return parse_id(self.encoded_id, name)
 
-    def decode_body(self, body_type: type[Body]) -> Body:
-        """Return the JSON body as a struct; raises `InvalidValueError`."""
+    def decode_body(self, body_type: type[Body], strict: bool = False) -> Body:
+        """Return the JSON body as a struct; raises `InvalidValueError`.
+
+        With `strict`, a value has its own type: no number in a text, and no time as a number.
+        """
         try:
             self.body.decode()
         except UnicodeDecodeError:
             raise InvalidValueError("body", REDACTED, "JSON in UTF-8") from None
         try:
-            return msgspec.convert(msgspec.json.decode(self.body), body_type, strict=False)
+            return msgspec.convert(msgspec.json.decode(self.body), body_type, strict=strict)
         except msgspec.ValidationError as error:
             # As in "Expected `int` - at `$.n`".
             problem, _, place = str(error).partition(" - at `$.")

@@ -37,6 +37,7 @@ from serving.http.metrics import Metrics
 from serving.http.quotas import Quotas
 from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
+from serving.intake.item_rules import ItemRules
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
 from serving.requests import ListRequest
@@ -95,6 +96,7 @@ class Worker:
             change_clock,
             serving.max_changed_items,
         )
+        self.item_rules = ItemRules(settings.sources, lambda: sync.catalogue)
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.is_public = is_public(serving)

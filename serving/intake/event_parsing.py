@@ -39,7 +39,7 @@ from serving.requests import (
 
 MAX_AHEAD: Final = timedelta(minutes=5)
 """Maximum distance of a timestamp into the future; an event from the future counts as of now."""
-NO_ID: Final = "the id of one user or item; this text means none (sources.null_ids)"
+NO_ID: Final = "the id of one user, item or group; this text means none (sources.null_ids)"
 AMOUNT: Final = "a finite number not below 0"
 EXPECTED_BY_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),

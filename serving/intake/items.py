@@ -22,7 +22,6 @@ from recsys.schema import (
     PRICE,
     STOCK,
     TITLE,
-    VALID_FROM,
     VALID_UNTIL,
     is_id,
 )
@@ -186,10 +185,7 @@ def _validate_facts(change: ItemChange) -> dict[str, Any]:
         if not isfinite(facts.get(name, 0.0)):
             raise InvalidValueError(name, str(facts[name]), "a finite number not below 0")
     facts |= _stored_facts(facts)
-    starts, ends = change.valid_from, change.valid_until
-    if isinstance(starts, datetime) and isinstance(ends, datetime) and ends <= starts:
-        raise InvalidValueError(VALID_UNTIL, facts[VALID_UNTIL], f"a time after {VALID_FROM}")
-    if ends is None:
+    if change.valid_until is None:
         facts[VALID_UNTIL] = NEVER
     if (size := len(msgspec.json.encode(facts))) > MAX_CHANGE_BYTES:
         raise InvalidValueError("body", f"{size:,} bytes", f"facts of at most {MAX_CHANGE_BYTES:,} bytes")

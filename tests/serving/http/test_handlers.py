@@ -194,3 +194,39 @@ def test_others_are_answered_between_the_users_of_a_batch(settings: Settings, pu
             return answers
 
     assert asyncio.run(scenario()) > len(users)
+
+
+def test_an_item_has_an_id_that_events_may_have(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    for path, facts, field in (("null", {"price": 1.0}, "item_id"), ("a1", {"group_id": "NaN"}, "group_id")):
+        (response,) = talk(("PUT", f"/v1/items/{path}", facts))
+        assert (response.status_code, response.json()["field"]) == (400, field)
+    assert [response.status_code for response in talk(change("0", price=1.0))] == [200]
+
+
+def test_a_time_of_an_item_is_a_text_with_a_zone(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    times = (5, -1, 1.5, 1796053153000, "1796053153", "2027-01-01T00:00:00", "2027-01-01")
+    answers = talk(*(change("a1", valid_until=time) for time in times))
+    assert [(answer.status_code, answer.json()["field"]) for answer in answers] == [(400, "valid_until")] * len(
+        times
+    )
+
+
+def test_changes_of_an_item_together_leave_a_time_at_which_it_is_offered(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    early, late = "2027-01-01T00:00:00Z", "2030-01-01T00:00:00Z"
+    steps = [
+        (change("a1", valid_from=late, valid_until=early), 400, "valid_until"),
+        (change("a1", valid_until=early), 200, None),
+        (change("a1", valid_from=late), 400, "valid_from"),
+        (change("a1", valid_from=early), 400, "valid_from"),
+        (change("a1", valid_from=late, valid_until=None), 200, None),
+        (change("a1", valid_until=early), 400, "valid_until"),
+        (change("a1", price=1.0), 200, None),
+        (change("unseen", valid_until=early), 200, None),
+    ]
+    answers = talk(*(request for request, _, _ in steps))
+    assert [(answer.status_code, answer.json().get("field")) for answer in answers] == [
+        (status, field) for _, status, field in steps
+    ]
