@@ -20,6 +20,7 @@ from recsys.schema import (
     MIN_TIMESTAMP,
     PRICE,
     QUANTITY,
+    REFUND,
     STOCK,
     TIMESTAMP,
     USER_ID,
@@ -71,6 +72,11 @@ class Events(dy.Schema):
 
     price_is_an_amount = _amount_rule(PRICE)
     quantity_is_an_amount = _amount_rule(QUANTITY)
+
+    @dy.rule()
+    def refund_has_units(cls) -> pl.Expr:
+        """Require `quantity` of a refund to be above 0 where it is given."""
+        return (pl.col(EVENT) != REFUND) | (pl.col(QUANTITY) != 0)
 
 
 class Items(dy.Schema):

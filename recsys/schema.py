@@ -212,6 +212,7 @@ def find_broken_event_rule(
         ("value_is_finite", value is None or isfinite(value)),
         ("price_is_an_amount", price is None or (isfinite(price) and price >= 0)),
         ("quantity_is_an_amount", quantity is None or (isfinite(quantity) and quantity >= 0)),
+        ("refund_has_units", event != REFUND or quantity != 0),
         ("event_is_known", event in names),
         ("timestamp_is_in_range", MIN_TIMESTAMP <= timestamp <= latest),
     )

@@ -17,6 +17,7 @@ from recsys.schema import (
     EVENT_ID,
     ITEM_ID,
     PRICE,
+    PURCHASE,
     QUANTITY,
     SESSION_ID,
     TIMESTAMP,
@@ -41,6 +42,7 @@ MAX_AHEAD: Final = timedelta(minutes=5)
 """Maximum distance of a timestamp into the future; an event from the future counts as of now."""
 NO_ID: Final = "the id of one user, item or group; this text means none (sources.null_ids)"
 AMOUNT: Final = "a finite number not below 0"
+UNITS: Final = "a finite number above 0; without it, a purchase is one unit and a refund a whole purchase"
 EXPECTED_BY_RULE: Final = {
     "event_id_is_an_id": (EVENT_ID, EXPECTED[USER_ID]),
     "user_id_is_an_id": (USER_ID, EXPECTED[USER_ID]),
@@ -48,6 +50,7 @@ EXPECTED_BY_RULE: Final = {
     "value_is_finite": (VALUE, "a finite number"),
     "price_is_an_amount": (PRICE, AMOUNT),
     "quantity_is_an_amount": (QUANTITY, AMOUNT),
+    "refund_has_units": (QUANTITY, UNITS),
     "event_is_known": (EVENT, "one of "),
     "timestamp_is_in_range": (TIMESTAMP, "a time from 2000 up to 5 minutes from now, as 2026-03-01T12:00:00Z"),
 }
@@ -200,6 +203,8 @@ class EventParser:
             field, expected = EXPECTED_BY_RULE[rule]
             names = ", ".join(sorted(self._weights)) if field == EVENT else ""
             raise InvalidValueError(field, str(getattr(event, field)), expected + names)
+        if event.event == PURCHASE and event.quantity == 0:
+            raise InvalidValueError(QUANTITY, str(event.quantity), UNITS)
         event.user_id = self._stored_id(event.user_id)
 
     def _take_origin(self, event: Event) -> Origin:

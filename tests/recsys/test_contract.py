@@ -47,6 +47,14 @@ def test_what_an_event_need_not_have_may_be_null(name: str):
     assert broken_rules(KNOWN, EVENT | {name: None}) == set()
 
 
+def test_a_refund_is_of_more_than_no_unit():
+    refund = EVENT | {"event": "refund"}
+    assert broken_rules(KNOWN, refund | {"quantity": 0.0}) == {"refund_has_units"}
+    assert (
+        broken_rules(KNOWN, refund | {"quantity": None}) == broken_rules(KNOWN, refund | {"quantity": 0.5}) == set()
+    )
+
+
 @pytest.mark.parametrize("name", ["event_id", "user_id", "item_id", "event", "timestamp"])
 def test_what_an_event_must_have_may_not_be_null(name: str):
     assert broken_rules(KNOWN, EVENT | {name: None}) == {f"{name}|nullability"}

@@ -189,3 +189,11 @@ def test_an_id_that_means_none_is_refused_as_by_an_ingest() -> None:
     valid, errors = parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
     assert [row.event.item_id for row in valid] == ["0"]
     assert [(error.row, error.field) for error in errors] == [(0, "user_id"), (1, "user_id"), (2, "item_id")]
+
+
+@pytest.mark.parametrize("name", ["purchase", "refund"])
+def test_what_is_bought_or_returned_has_units(name: str) -> None:
+    row = ROW | {"event": name}
+    valid, errors = parse(row | {"quantity": 0}, row | {"quantity": 0.5}, row, ROW | {"quantity": 0})
+    assert [row.number for row in valid] == [1, 2, 3]
+    assert [(error.row, error.field, error.value) for error in errors] == [(0, "quantity", "0.0")]
