@@ -251,7 +251,7 @@ class Engine:
         unwanted = find_disliked(state)
         acts = [
             act
-            for act in without_returned(state.user.acts)
+            for act in without_returned(state.user.acts, state.catalogue.groups.group_or_item)
             if act.at_ms <= state.latest_ms and act.item_id not in unwanted
         ]
         first = find_cart(state) if state.request.context == "cart" else ()

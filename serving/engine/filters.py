@@ -75,7 +75,7 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
     """Exclude items that the user got in the session, forever or until they are likely to be bought again."""
     if not state.user.acts:
         return None
-    acts = without_returned(state.user.acts)
+    acts = without_returned(state.user.acts, state.catalogue.groups.group_or_item)
     if state.policy.repeat == "exclude":
         events = state.policy.exclude_events
         item_ids = {act.item_id for act in acts if (act.event in events if events else act.event != REFUND)}
@@ -117,7 +117,7 @@ def on_page(state: RequestState) -> Exclusion | None:
 
 def find_cart(state: RequestState) -> list[str]:
     """Return the items in the cart of the user of a request, the latest first."""
-    return cart_items(state.user.acts, state.policy.certain_weights)
+    return cart_items(state.user.acts, state.policy.certain_weights, state.catalogue.groups.group_or_item)
 
 
 def disliked(state: RequestState) -> Exclusion | None:
@@ -127,9 +127,9 @@ def disliked(state: RequestState) -> Exclusion | None:
 
 def find_disliked(state: RequestState) -> frozenset[str]:
     """Return the items that the user of a request dislikes."""
-    user, policy = state.user, state.policy
-    since_ms = state.catalogue.as_of_ms
-    return disliked_items(user.acts, policy.negative_weights, policy.certain_weights, user.disliked, since_ms)
+    user, policy, catalogue = state.user, state.policy, state.catalogue
+    weights = policy.negative_weights, policy.certain_weights
+    return disliked_items(user.acts, *weights, user.disliked, catalogue.as_of_ms, catalogue.groups.group_or_item)
 
 
 FILTERS: Final[tuple[Filter, ...]] = (

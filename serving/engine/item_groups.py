@@ -39,7 +39,7 @@ class ItemGroups:
 
     def group_or_item(self, item_id: str) -> int | str:
         """Return the number of an item's group; its own id without one."""
-        group = self.group(item_id)
+        group = self.group(item_id) if self._ids else NO_GROUP
         return item_id if group == NO_GROUP else group
 
     def variants(self, group: int) -> list[str]:

@@ -144,3 +144,24 @@ def test_a_group_that_is_given_online_counts_at_once(publish_shop: Publish, talk
     assert ids(after)[:2] == ["a1", "a3"]
     assert wrong.status_code == 400
     assert wrong.json()["field"] == "group_id"
+
+
+def test_what_is_said_of_a_variant_by_day_is_said_of_the_product(
+    publish_shop: Publish, talk: Talk, settings: Settings
+) -> None:
+    publish_shop(SHOP)
+
+    def say(name: str, item_id: str, user_id: str = "7") -> tuple[str, str, dict[str, str]]:
+        return ("POST", "/v1/events", {"user_id": user_id, "event": name, "item_id": item_id})
+
+    cart = "/v1/recommendations/9?n=100&context=cart"
+    answers = talk(
+        *(say("purchase", "shirt"), LISTS[0], say("refund", "an1"), LISTS[0]),
+        *(say("purchase", "a1"), LISTS[0], say("refund", "ap1"), LISTS[0]),
+        *(say("dislike", "an1"), LISTS[0], say("purchase", "a1"), say("refund", "shirt"), LISTS[0]),
+        *(say("cart", "an1"), LISTS[0]),
+        *(say("cart", "a1", "9"), cart, say("purchase", "ap1", "9"), say("refund", "an1", "9"), cart),
+        sources=replace(settings.sources, negative_events=("dislike",)),
+    )
+    shown = [bool(shirts(ids(answer))) for answer in answers if "items" in answer.json()]
+    assert shown == [False, True, False, True, False, False, True, False, True]
