@@ -29,6 +29,7 @@ from recsys.schema import (
 )
 from recsys.store.catalogue import parse_version
 from serving.engine.attributes import AttributeIndex
+from serving.engine.category_paths import split_paths
 from serving.engine.item_groups import ItemGroups
 from serving.engine.labels import LabelLists, LabelNames, Labels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
@@ -273,7 +274,7 @@ class Catalogue:
 
     def _in_categories(self, paths: Sequence[str]) -> NDArray[np.bool_]:
         names = self.categories.names.names
-        paths = [part for path in paths for part in _split_printed(path, names)]
+        paths = split_paths(paths, names)
         below = tuple(path + CATEGORY_SEPARATOR for path in paths)
         inside = np.array([name in paths or name.startswith(below) for name in names] + [False], bool)
         # The code of null, -1, is the last.
@@ -315,13 +316,6 @@ class Catalogue:
             labels.append(len(new))
         if self.vectors is not None:
             self.vectors = np.append(self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.int8), axis=0)
-
-
-def _split_printed(path: str, names: Sequence[str]) -> list[str]:
-    """Return the paths of an item with several, as commands print them, with commas; a known path as it is."""
-    if ", " not in path or any(name == path or name.startswith(path + CATEGORY_SEPARATOR) for name in names):
-        return [path]
-    return path.split(", ")
 
 
 def _joined_paths(facts: Mapping[str, Any]) -> list[str]:
