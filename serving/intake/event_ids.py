@@ -1,4 +1,4 @@
-"""The ids that clients give to events: a user's id names one event, whoever sends it and how often."""
+"""The ids of events that a client can send again: a user's id names one event, whoever sends it and how often."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -34,6 +34,12 @@ def register_ids(keys: Keys, rows: Sequence[ValidRow]) -> KeyedCommand:
     key = keys.event_ids(str(rows[0].event.user_id))
     given = [text for row in rows for text in (str(row.event.event_id), str(row.checksum))]
     return key, ("EVAL", REGISTER, 1, key, MAX_EVENT_IDS, EVENT_ID_DAYS * 86_400_000, *given)
+
+
+def read_checksums(keys: Keys, user_id: str, rows: Sequence[ValidRow]) -> KeyedCommand:
+    """Return the command that reads the checksums of events of a user with the ids of some rows."""
+    key = keys.event_ids(user_id)
+    return key, ("HMGET", key, *(str(row.event.event_id) for row in rows))
 
 
 def reused_id_error(row: ValidRow) -> RowError:

@@ -87,7 +87,7 @@ class ValidRow:
     origin: Origin
     """Where the event comes from, hashed."""
     checksum: str | None
-    """Checksum of an event whose id the client gave; None for an event whose id was made of what it says."""
+    """Checksum of an event that can be sent again, with its id or its timestamp; None for any other event."""
 
 
 def split_rows(body: bytes) -> list[Raw]:
@@ -148,7 +148,7 @@ class EventParser:
             except InvalidValueError as error:
                 errors.append(RowError(number, error.field, error.value[:MAX_SHOWN_LENGTH], error.expected))
             else:
-                checksum = _checksum(event, has_time) if has_id else None
+                checksum = _checksum(event, has_time) if has_id or has_time else None
                 valid.append(ValidRow(number, event, self._take_origin(event), checksum))
         _add_event_ids([row.event for row in valid if row.event.event_id is None])
         for row in valid:

@@ -21,7 +21,7 @@ from serving.engine.session_limits import Entries
 from serving.guard.commands import NO_WRITES, GuardWrites
 from serving.guard.counters import UNKNOWN_ORIGIN, KeyedCommand, Origin
 from serving.guard.guard import Guard
-from serving.intake.event_ids import OTHER, SAME, register_ids, reused_id_error
+from serving.intake.event_ids import OTHER, SAME, read_checksums, register_ids, reused_id_error
 from serving.intake.event_parsing import Event, EventParser, ValidRow, split_rows
 from serving.intake.load_shedding import LoadShedder
 from serving.intake.sessions import SessionCommands, collect_entries, find_logins
@@ -98,13 +98,17 @@ class EventWriter:
     async def _write(self, rows: Sequence[ValidRow]) -> tuple[Sequence[ValidRow], int, Sequence[RowError]]:
         """Write rows to Redis; return those written, how many of them are not new, and the errors of the others."""
         try:
-            duplicates, conflicts = await self._find_repeated(rows)
+            duplicates, conflicts, guests = await self._find_repeated(rows)
             refused = {error.row for error in conflicts}
             rows = [row for row in rows if row.number not in refused]
             if not rows:
                 return [], 0, conflicts
             events = [row.event for row in rows]
-            writes = await self._append_to_stream(events, [row.origin for row in rows])
+            await self._append_guest_events(
+                [(row.event, guests[row.number]) for row in rows if row.number in guests]
+            )
+            own = [row for row in rows if row.number not in guests]
+            writes = await self._append_to_stream([row.event for row in own], [row.origin for row in own])
             replies = await self._add_to_sessions(events, writes)
             await self._redis.wait_for_replicas(self._keys.events)
         except StoreError as error:
@@ -115,27 +119,54 @@ class EventWriter:
             await self._guard.flag_suspects(writes, replies)
         return rows, duplicates, conflicts
 
-    async def _find_repeated(self, rows: Sequence[ValidRow]) -> tuple[int, list[RowError]]:
-        """Register the ids that clients gave; return how many events are not new, and errors of reused ids.
+    async def _find_repeated(self, rows: Sequence[ValidRow]) -> tuple[int, list[RowError], dict[int, str]]:
+        """Register the ids of events that can be sent again.
 
-        An event that is not new is written again, because an earlier write may have failed after this.
+        Return how many events are not new, the errors of reused ids, and of events that a guest sent before the
+        log-in the number of the row and the guest. An event that is not new is written again, because an earlier
+        write may have failed after this.
         """
-        given: dict[str | None, list[ValidRow]] = {}
+        given: dict[str, list[ValidRow]] = {}
+        of_guests: dict[str, list[ValidRow]] = {}
         for row in rows:
-            if row.checksum is not None:
+            if row.checksum is not None and row.event.user_id is not None:
                 given.setdefault(row.event.user_id, []).append(row)
+                for guest_id in self._guest_ids([row.event]) - {row.event.user_id}:
+                    of_guests.setdefault(guest_id, []).append(row)
         if not given:
-            return 0, []
-        replies = await self._redis.execute_each([register_ids(self._keys, part) for part in given.values()])
-        outcomes = list(zip(chain(*given.values()), chain(*replies), strict=True))
-        errors = [reused_id_error(row) for row, outcome in outcomes if outcome == OTHER]
-        return sum(outcome == SAME for _, outcome in outcomes), errors
+            return 0, [], {}
+        registers = [register_ids(self._keys, part) for part in given.values()]
+        reads = [read_checksums(self._keys, guest_id, part) for guest_id, part in of_guests.items()]
+        replies = await self._redis.execute_each([*registers, *reads])
+        guests = {
+            row.number: guest_id
+            for (guest_id, part), checksums in zip(of_guests.items(), replies[len(registers) :], strict=True)
+            for row, checksum in zip(part, checksums, strict=True)
+            if checksum is not None and decode_text(checksum) == row.checksum
+        }
+        outcomes = list(zip(chain(*given.values()), chain(*replies[: len(registers)]), strict=True))
+        errors = [
+            reused_id_error(row) for row, outcome in outcomes if outcome == OTHER and row.number not in guests
+        ]
+        return sum(outcome == SAME or row.number in guests for row, outcome in outcomes), errors, guests
+
+    async def _append_guest_events(self, events: Sequence[tuple[Event, str]]) -> None:
+        """Append events of users to the stream as those of the guests who sent them, and who the guests are."""
+        if not events:
+            return
+        first = [msgspec.structs.replace(event, user_id=guest_id) for event, guest_id in events]
+        identities = self._append_identities([(guest_id, str(event.user_id), ()) for event, guest_id in events])
+        await self._redis.execute_each([*self._append_commands(first), *identities])
+
+    def _append_commands(self, events: Sequence[Event]) -> list[KeyedCommand]:
+        """Return the commands that append events to the stream."""
+        key = self._keys.events
+        append = encode_head(5, "XADD", key, "*", EVENT_FIELD)
+        return [(key, append + encode_argument(_encode(event))) for event in events]
 
     async def _append_to_stream(self, events: Sequence[Event], origins: Sequence[Origin]) -> GuardWrites:
         """Append events to the stream, and return the commands by which the guard counts them."""
-        key, guard = self._keys.events, self._guard
-        append = encode_head(5, "XADD", key, "*", EVENT_FIELD)
-        commands: list[KeyedCommand] = [(key, append + encode_argument(_encode(event))) for event in events]
+        commands, guard = self._append_commands(events), self._guard
         if guard is None:
             await self._redis.execute_each(commands)
             return NO_WRITES

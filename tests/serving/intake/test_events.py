@@ -88,7 +88,7 @@ def test_bodies_that_are_no_events_are_refused(
         async with application(settings) as http:
 
             async def post(body: bytes) -> tuple[int, Any]:
-                response = await http.post("/v1/events", content=body)
+                response = await http.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
                 return response.status_code, response.json()
 
             assert (await post(one))[0] == 202
@@ -141,6 +141,35 @@ def test_the_same_event_again_changes_nothing(talk: Talk, publish_shop: Publish,
     counts = [(response.json()["accepted"], response.json()["duplicates"]) for response in responses]
     assert counts == [(2, 1), (1, 1), (1, 0)]
     assert session(client) == ["e1 a1 view", "e2 a1 view"]
+
+
+def test_an_event_without_an_id_again_at_the_same_time_is_a_duplicate(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    event = {**ROW, "timestamp": "2026-03-01T12:00:00Z"}
+    other = {**event, "event": "cart"}
+    responses = talk(posting(event, event, event), posting(event, other), posting(ROW, ROW))
+    assert [response.json()["duplicates"] for response in responses] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("key", [None, "0123456789abcdef0123456789abcdef"], ids=["named", "pseudonyms"])
+def test_an_event_of_a_guest_again_as_the_user_is_one_event(
+    talk: Talk, publish_shop: Publish, client: redis.Redis, tmp_path: Path, key: str | None
+) -> None:
+    publish_shop()
+    first = {"session_id": "s1", "event": "purchase", "item_id": "a1", "event_id": "e1"}
+    again = {**first, "user_id": "8"}
+    other = {**again, "item_id": "a2"}
+    answers = talk(
+        posting(first), posting(again), posting(again, again), posting(other), "/v1/users/8", pseudonym_key=key
+    )
+    assert [answer.json().get("duplicates") for answer in answers[:4]] == [0, 1, 2, 0]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 400, 200]
+    assert [act["item_id"] for act in answers[-1].json()["session"]] == ["a1"]
+    lake, latest = Lake(tmp_path / "lake"), datetime.now(UTC) + timedelta(days=1)
+    assert archive(lake, Sources(), client, KEYS, latest).identities == 1
+    (guest_id,) = lake.events().collect()["user_id"]
+    (user_id,) = lake.joining_guests(latest).events().collect()["user_id"]
+    assert (guest_id, user_id) == ("guest:s1", "8") if key is None else guest_id != user_id
 
 
 def test_an_id_of_another_event_of_the_user_is_an_error(
