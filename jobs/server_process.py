@@ -7,8 +7,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NoReturn
 
+from jobs.lake.pseudonym_key import check_store_if_running
 from recsys.api_keys import API_KEYS_FILE, load_keys
 from recsys.errors import ServingError
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
 from recsys.store.address import RedisAddress
 from recsys.store.embedded import start_server
@@ -20,13 +22,14 @@ def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process with the server; its workers read the settings themselves, from the same file.
 
     If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
-    `ServingError` for an address that the server cannot listen on, or may not without API keys, and `StoreError`
-    for an invalid `redis.url`.
+    `ServingError` for an address that the server cannot listen on, or may not without API keys, `StoreError`
+    for an invalid `redis.url`, and `SettingsError` when Redis holds other pseudonyms than those of the settings.
     """
     _check_keys(settings)
     _check_files(settings.serving)
     _check_address(settings.serving)
     environment = os.environ | server_environment(settings)
+    check_store_if_running(settings, Pseudonyms.from_settings(settings))
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file)
     # -P: a directory named `serving` in the working directory must not shadow the program.

@@ -23,12 +23,14 @@ from jobs.ingest.schema_drift import possible_renames
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.ingest.validation import StagedTable
 from jobs.lake.lake import Lake, open_lake
+from jobs.lake.pseudonym_key import check_store_if_running
 from jobs.progress import Progress, show_progress
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import RecsysError, SettingsError, StoreError
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
+from recsys.store.pseudonym_key import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -120,11 +122,13 @@ def ingest_sources(
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings if `queries` is true; into the lake of the settings if None."""
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    lake = lake or open_lake(settings)
+    check_store_if_running(settings, lake.pseudonyms)
     with progress.task("read sources") as task:
         return ingest(
             paths,
             settings.sources,
-            lake or open_lake(settings),
+            lake,
             latest,
             task.advance,
             queries,
@@ -145,12 +149,12 @@ def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ..
 
 def archive_stream(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move the stream of events into the lake; raises `StoreError` if Redis does not answer."""
+    lake, keys = open_lake(settings), Keys(settings.redis.namespace)
     client = connect(settings.redis, settings.directory)
+    check_store(client, keys, lake.pseudonyms)
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     with progress.task("archive the stream of events") as task:
-        return archive(
-            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
-        )
+        return archive(lake, settings.sources, client, keys, latest, task.advance)
 
 
 def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResult:

@@ -58,7 +58,7 @@ def ingest(
         files = plan.file_sources(paths, scratch) if paths else ()
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
-            staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonym_key))
+            staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonyms))
             on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)
         now = latest - MAX_CLOCK_SKEW

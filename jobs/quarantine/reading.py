@@ -156,7 +156,7 @@ class QuarantineReader:
         )
 
     def _stage(self, source: TableSource, directory: Path) -> StagedTable:
-        return stage(source, self.sources, self.latest, directory, self.on_rows, self.lake.pseudonym_key)
+        return stage(source, self.sources, self.latest, directory, self.on_rows, self.lake.pseudonyms)
 
 
 def _table_of_rows(table: Table, metadata: Mapping[str, str]) -> Table:

@@ -137,13 +137,21 @@ class Keys:
         return f"{self.namespace}:suspect:{{{user_id}}}"
 
     @property
+    def pseudonyms(self) -> str:
+        """String: fingerprint of the pseudonym keys; `none` without keys, `rotating` while they change.
+
+        Never expires.
+        """
+        return f"{self.namespace}:pseudonyms"
+
+    @property
     def check(self) -> str:
         """String: written by `recsys check` to see which commands the user may run. Expires after 10 seconds."""
         return f"{self.namespace}:check"
 
     @property
     def salt(self) -> str:
-        """String: random key of the hashes of sessions, IP addresses and browsers."""
+        """String: random key of the hashes of sessions, IP addresses and browsers; not used with pseudonyms."""
         return f"{self.namespace}:salt"
 
     def rates(self, window_ms: int, bucket: int) -> str:

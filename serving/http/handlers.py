@@ -198,6 +198,7 @@ async def ready(call: Call) -> Result:
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
     health = call.worker.health
+    await call.worker.pseudonym_key.check_quietly()
     is_ready = call.worker.read_redis.available and health.is_sound
     return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
 
