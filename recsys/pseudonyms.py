@@ -75,15 +75,10 @@ class Pseudonyms:
         """Return a short hash by which the keys of two installations can be compared without revealing them."""
         return self._chain("fingerprint", "")[:FINGERPRINT_LENGTH]
 
-    def since(self, fingerprint: str) -> "Pseudonyms | None":
-        """Return what makes the present pseudonyms out of those with the fingerprint of some of the first keys.
-
-        None if the first keys do not have it.
-        """
-        for count in range(1, len(self.keys)):
-            if Pseudonyms(self.keys[:count]).fingerprint() == fingerprint:
-                return Pseudonyms(self.keys[count:])
-        return None
+    def count_of(self, fingerprint: str) -> int:
+        """Return how many of the former keys, from the first on, have a fingerprint; 0 if it is that of none."""
+        counts = range(1, len(self.keys))
+        return next((count for count in counts if Pseudonyms(self.keys[:count]).fingerprint() == fingerprint), 0)
 
     def by_column(self) -> Mapping[str, Callable[[str], str]]:
         """Return the function of each column of ids."""

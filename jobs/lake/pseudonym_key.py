@@ -16,6 +16,8 @@ from recsys.store.keys import Keys
 from recsys.store.pseudonym_key import check_store_unchanged
 
 FILE: Final = "pseudonyms.json"
+ROTATION_DIRECTORY: Final = "pseudonym_rotation"
+"""Directory beside the lake that exists during a rotation."""
 ROTATING: Final = "rotating"
 """Stands for the fingerprint of a lake whose rotation to other keys has begun."""
 
@@ -33,7 +35,7 @@ def check_fingerprint(directory: Path, pseudonyms: Pseudonyms | None) -> None:
             f"pseudonym_key = {shown}: {directory} was made by an earlier version and holds ids of events and "
             "sessions as they came: ingest into another directory"
         )
-    if pseudonyms and pseudonyms.since(stored):
+    if pseudonyms and pseudonyms.count_of(stored):
         raise SettingsError(
             f"pseudonym_key = {shown}: {directory} holds pseudonyms of former_pseudonym_keys: "
             "run `recsys pseudonyms rotate`"
@@ -58,17 +60,27 @@ def check_store_if_running(settings: Settings, pseudonyms: Pseudonyms | None) ->
 
 
 def read_fingerprint(directory: Path) -> str | None:
-    """Return the fingerprint of the keys of a lake; None if there is no lake yet."""
+    """Return the fingerprint of the keys of a lake; None if there is no lake yet.
+
+    It is `ROTATING` once a rotation has begun to write the lake again, also while it puts the new one in place.
+    """
     file = directory / FILE
     if file.exists():
         return str(read_json(file))
+    if not directory.exists() and (directory.parent / ROTATION_DIRECTORY).exists():
+        return ROTATING
     return NO_KEY if any(directory.glob("[!.]*")) else None
 
 
 def store_fingerprint(directory: Path, pseudonyms: Pseudonyms | None) -> None:
     """Store what recognizes the keys of a lake with pseudonyms."""
     if pseudonyms is not None:
-        write_json(directory / FILE, pseudonyms.fingerprint())
+        write_fingerprint(directory, pseudonyms.fingerprint())
+
+
+def write_fingerprint(directory: Path, fingerprint: str) -> None:
+    """Store a fingerprint of a lake."""
+    write_json(directory / FILE, fingerprint)
 
 
 def _first_fingerprint(key: str) -> str:

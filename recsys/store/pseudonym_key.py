@@ -32,6 +32,18 @@ def check_store_unchanged(client: Client, keys: Keys, pseudonyms: Pseudonyms | N
         raise SettingsError(problem)
 
 
+def store_rotating(client: Client, keys: Keys) -> None:
+    """Tell every process that writes ids to stop, until `store_rotated`."""
+    with store_errors(client):
+        client.set(keys.pseudonyms, ROTATING)
+
+
+def store_rotated(client: Client, keys: Keys, pseudonyms: Pseudonyms | None) -> None:
+    """Store the fingerprint of the ids that Redis holds from now on."""
+    with store_errors(client):
+        client.set(keys.pseudonyms, stored_fingerprint(pseudonyms))
+
+
 def describe_mismatch(stored: str, pseudonyms: Pseudonyms | None) -> str | None:
     """Return in one line why pseudonyms do not fit the fingerprint that Redis holds; None if they do."""
     if stored == stored_fingerprint(pseudonyms):
@@ -42,6 +54,6 @@ def describe_mismatch(stored: str, pseudonyms: Pseudonyms | None) -> str | None:
         return f"pseudonym_key is not set: Redis holds users by pseudonyms; {REMEDY}"
     if stored == NO_KEY:
         return f"pseudonym_key is set: Redis holds users by their own ids; {REMEDY}"
-    if pseudonyms.since(stored):
+    if pseudonyms.count_of(stored):
         return "pseudonym_key: Redis holds pseudonyms of former_pseudonym_keys: run `recsys pseudonyms rotate`"
     return f"pseudonym_key: Redis holds users by the pseudonyms of another key; {REMEDY}"
