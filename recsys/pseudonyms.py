@@ -31,7 +31,7 @@ def pseudonym(key: str, user_id: str) -> str:
     return _digest(key, user_id)[:LENGTH]
 
 
-def is_pseudonym(text: str) -> bool:
+def has_form_of_pseudonym(text: str) -> bool:
     """Return whether a text has the form of a pseudonym."""
     return _PATTERN.fullmatch(text) is not None
 

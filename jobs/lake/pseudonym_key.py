@@ -7,7 +7,8 @@ from typing import Final
 
 from recsys.errors import SettingsError, StoreError
 from recsys.files import read_json, write_json
-from recsys.pseudonyms import NO_KEY, Pseudonyms, stored_fingerprint
+from recsys.pseudonyms import NO_KEY, Pseudonyms, has_form_of_pseudonym, stored_fingerprint
+from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.settings.types import REDACTED
 from recsys.store.client.connect import connect
@@ -57,6 +58,23 @@ def check_store_if_running(settings: Settings, pseudonyms: Pseudonyms | None) ->
     with suppress(StoreError):
         client = connect(settings.redis, settings.directory)
         check_store_unchanged(client, Keys(settings.redis.namespace), pseudonyms)
+
+
+def stored_user_id(pseudonyms: Pseudonyms | None, user: str, is_pseudonym: bool) -> str:
+    """Return the id under which a user is stored; `is_pseudonym` says that it is given by that id.
+
+    Raises `SettingsError` for what is no id, or no pseudonym.
+    """
+    if not is_id(user):
+        raise SettingsError(
+            f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
+        )
+    if not is_pseudonym:
+        return user if pseudonyms is None else pseudonyms.user(user)
+    if pseudonyms is None or not has_form_of_pseudonym(user):
+        expected = "a pseudonym of 32 hexadecimal digits" if pseudonyms else "a pseudonym_key in the settings"
+        raise SettingsError(f"USER = {user!r} with --pseudonym: expected {expected}")
+    return user
 
 
 def read_fingerprint(directory: Path) -> str | None:

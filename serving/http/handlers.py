@@ -150,9 +150,9 @@ def _conditions(body: ItemConditions) -> dict[str, Any]:
 
 async def user(call: Call) -> Result:
     """Return a user's profile, session and flag; this is noted in the audit log."""
-    user_id = call.path_id(USER_ID)
-    call.audit("user", user_id)
-    state, profile = await call.worker.engine.user(user_id)
+    user_id, stored_id = call.path_user()
+    call.audit_stored("user", stored_id)
+    state, profile = await call.worker.engine.user(stored_id)
     session = [
         RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
         for act in state.acts

@@ -24,7 +24,7 @@ from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
 from serving.intake.events import MAX_BODY_BYTES
 from serving.intake.items import ItemChange
-from serving.requests import ListOptions, ListRequest, PageRequest
+from serving.requests import ListOptions, ListRequest, PageRequest, UserReference
 
 LISTS: Final = "Lists"
 FACTS: Final = "Users, events and items"
@@ -152,6 +152,7 @@ ROUTES: Final = (
         "Profile, session and flag of a user",
         Response(User, "What Redis has of the user"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "POST",
@@ -197,6 +198,7 @@ ROUTES: Final = (
         "Flag of a user",
         Response(Anomaly, "The user's flag, null where there is none"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "DELETE",
@@ -207,6 +209,7 @@ ROUTES: Final = (
         "Release a user",
         Response(UserLabel, "The user is no longer flagged"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "PUT",
@@ -218,6 +221,7 @@ ROUTES: Final = (
         Response(UserLabel, "The label holds at once, and is kept"),
         errors={**FACT_ERRORS, **BODY_ERRORS},
         body=anomaly_handlers.LabelRequest,
+        query=UserReference,
     ),
     Route(
         "GET",

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
+from recsys.pseudonyms import has_form_of_pseudonym
+from recsys.schema import USER_ID
 from serving.http.auth import Headers
-from serving.http.query import check_names, parse_id, parse_query
+from serving.http.query import check_names, parse_id, parse_query, parse_user_reference
 from serving.http.worker import Worker
 from serving.requests import MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
@@ -39,7 +41,25 @@ class Call:
 
     def audit(self, action: str, user_id: str) -> None:
         """Add an action on a user to the audit log."""
-        self.worker.audit_log.add(self.key, action, self.worker.stored_id(user_id))
+        self.audit_stored(action, self.worker.stored_id(user_id))
+
+    def audit_stored(self, action: str, stored_id: str) -> None:
+        """Add an action on a user, by the stored id, to the audit log."""
+        self.worker.audit_log.add(self.key, action, stored_id)
+
+    def path_user(self) -> tuple[str, str]:
+        """Return the user at the end of the path, as given and as stored; raises `InvalidValueError`.
+
+        With `pseudonym=1` in the query string, the user is given by the stored id.
+        """
+        user_id = self.path_id(USER_ID)
+        if not parse_user_reference(self.query).pseudonym:
+            return user_id, self.worker.stored_id(user_id)
+        if self.worker.pseudonyms is None:
+            raise InvalidValueError("pseudonym", "1", "0: this server has no pseudonym_key")
+        if not has_form_of_pseudonym(user_id):
+            raise InvalidValueError(USER_ID, user_id, "a pseudonym of 32 hexadecimal digits")
+        return user_id, user_id
 
     def path_id(self, name: str) -> str:
         """Return the id at the end of the path; raises `InvalidValueError`."""

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import SettingsError
-from recsys.pseudonyms import Pseudonyms, is_pseudonym, pseudonym, pseudonymize, pseudonymize_rows, replace_ids
+from recsys.pseudonyms import (
+    Pseudonyms,
+    has_form_of_pseudonym,
+    pseudonym,
+    pseudonymize,
+    pseudonymize_rows,
+    replace_ids,
+)
 from recsys.settings import Settings
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -25,8 +32,8 @@ def test_known_pseudonyms() -> None:
 def test_one_text_has_other_pseudonyms_as_user_event_and_session() -> None:
     made = [OLD.user("7"), OLD.event("7"), OLD.session("7"), NEW.user("7"), NEW.event("7"), NEW.session("7")]
     assert len(set(made)) == 6
-    assert all(map(is_pseudonym, made))
-    assert not is_pseudonym("7")
+    assert all(map(has_form_of_pseudonym, made))
+    assert not has_form_of_pseudonym("7")
     assert OLD.fingerprint() not in made[0]
 
 

@@ -49,11 +49,11 @@ PARAMETERS = {
     "similar": LIST | {"item_id"},
     "trending": LIST,
     "popular": LIST,
-    "user": {"user_id"},
+    "user": {"user_id", "pseudonym"},
     "anomalies": {"n", "offset"},
-    "anomaly": {"user_id"},
-    "release": {"user_id"},
-    "label": {"user_id"},
+    "anomaly": {"user_id", "pseudonym"},
+    "release": {"user_id", "pseudonym"},
+    "label": {"user_id", "pseudonym"},
     "item": {"item_id"},
 }
 TAKES = {
