@@ -42,6 +42,8 @@ class Pseudonyms:
 
     keys: tuple[str, ...] = field(repr=False)
     """Keys, the oldest first; at least one."""
+    user_keys: tuple[str, ...] | None = field(default=None, repr=False)
+    """Keys of users, where others than those of events and sessions; None for the same."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Pseudonyms | None":
@@ -57,7 +59,8 @@ class Pseudonyms:
 
     def user(self, user_id: str) -> str:
         """Return the pseudonym of a user or of a guest."""
-        return reduce(lambda text, key: pseudonym(key, text), self.keys, user_id)
+        keys = self.keys if self.user_keys is None else self.user_keys
+        return reduce(lambda text, key: pseudonym(key, text), keys, user_id)
 
     def event(self, event_id: str) -> str:
         """Return the pseudonym of the id of an event, another one than that of a user with the same id."""

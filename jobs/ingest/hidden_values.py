@@ -37,17 +37,25 @@ def hide_rejected(rejected: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFram
     personal = [name for name in PERSONAL if name in rows.columns]
     if not personal:
         return rows
-    shown = [
-        pl.when(_breaks(name) | _contains_any(name, personal)).then(pl.lit(REDACTED)).otherwise(name).alias(name)
-        for name in (*TEXTS, *READ)
-        if name in rows.columns
-    ]
-    return pseudonymize_rows(rows.with_columns(shown), pseudonyms)
+    names = [name for name in (*TEXTS, *READ) if name in rows.columns]
+    shown = rows.with_columns(_hide(name, _contains_any(name, personal)) for name in names)
+    return pseudonymize_rows(hide_broken(shown), pseudonyms)
+
+
+def hide_broken(rejected: pl.DataFrame) -> pl.DataFrame:
+    """Return rejected rows without the values that cannot be read and the texts that break a rule."""
+    if not set(PERSONAL) & set(rejected.columns):
+        return rejected
+    return rejected.with_columns(_hide(name, _breaks(name)) for name in (*TEXTS, *READ) if name in rejected.columns)
 
 
 def hide_lines(broken: pl.DataFrame) -> pl.DataFrame:
     """Return lines that are no rows without what they say."""
     return broken.with_columns(pl.lit(REDACTED).alias(LINE_TEXT))
+
+
+def _hide(name: str, is_hidden: pl.Expr) -> pl.Expr:
+    return pl.when(is_hidden).then(pl.lit(REDACTED)).otherwise(name).alias(name)
 
 
 def _breaks(name: str) -> pl.Expr:

@@ -47,7 +47,7 @@ from jobs.lake.facts import leave_out, with_all_categories, write_facts
 from jobs.lake.identities import resolve_identities
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
 from jobs.lake.prices import read_prices, with_prices_at
-from jobs.lake.pseudonym_key import check_fingerprint, store_fingerprint
+from jobs.lake.pseudonym_key import check_fingerprint, read_fingerprint, store_fingerprint
 from jobs.lake.state_files import system_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
@@ -85,6 +85,8 @@ class Lake:
     buckets: int = 1
     pseudonyms: Pseudonyms | None = None
     """Pseudonyms under which users, sessions and events are stored; None stores their own ids."""
+    former_fingerprint: str | None = None
+    """Fingerprint that the files still have, while a rotation of keys archives the last events."""
     excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
@@ -111,7 +113,8 @@ class Lake:
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.check_pseudonyms()
-            store_fingerprint(self.directory, self.pseudonyms)
+            if self.former_fingerprint is None:
+                store_fingerprint(self.directory, self.pseudonyms)
             remove_partial(self.directory)
             if not has_present_layout(self.directory):
                 upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
@@ -124,7 +127,8 @@ class Lake:
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
-        check_fingerprint(self.directory, self.pseudonyms)
+        if self.former_fingerprint is None or read_fingerprint(self.directory) != self.former_fingerprint:
+            check_fingerprint(self.directory, self.pseudonyms)
 
     def stored_id(self, user_id: str) -> str:
         """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""

@@ -31,10 +31,10 @@ def check_fingerprint(directory: Path, pseudonyms: Pseudonyms | None) -> None:
     if stored == ROTATING:
         raise SettingsError(f"{directory} is on its way to other pseudonyms: run `recsys pseudonyms rotate`")
     shown = REDACTED if pseudonyms else None
-    if pseudonyms and stored == _first_fingerprint(pseudonyms.keys[-1]):
+    if pseudonyms and stored == first_fingerprint(pseudonyms.keys[0]):
         raise SettingsError(
             f"pseudonym_key = {shown}: {directory} was made by an earlier version and holds ids of events and "
-            "sessions as they came: ingest into another directory"
+            "sessions as they came: run `recsys pseudonyms rotate`"
         )
     if pseudonyms and pseudonyms.count_of(stored):
         raise SettingsError(
@@ -101,6 +101,6 @@ def write_fingerprint(directory: Path, fingerprint: str) -> None:
     write_json(directory / FILE, fingerprint)
 
 
-def _first_fingerprint(key: str) -> str:
+def first_fingerprint(key: str) -> str:
     """Return what the first version stored of a key, when it made pseudonyms of users only."""
     return hmac.digest(key.encode(), b"recsys", "sha256").hex()[:16]

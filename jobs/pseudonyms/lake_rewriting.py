@@ -6,6 +6,8 @@ from typing import Final
 
 import polars as pl
 
+from jobs.ingest.hidden_values import hide_broken
+from jobs.ingest.mapping import RULES
 from jobs.lake.event_writer import BUCKET, DATE, bucket_expression, partition_file, partition_files, scan_files
 from jobs.lake.pseudonym_key import FILE as FINGERPRINT_FILE
 from jobs.lake.state_files import read_state
@@ -64,7 +66,10 @@ def _rewrite_file(file: Path, copy: Path, added: Pseudonyms) -> None:
             return
         rows = read_state(file)
         metadata = {name: text for name, text in pl.read_parquet_metadata(file).items() if name != ARROW_SCHEMA}
-        _in_order(rows, replace_ids(rows, added)).write_parquet(temporary, metadata=metadata)
+        replaced = replace_ids(rows, added)
+        if RULES in rows.columns:  # an earlier version kept what broke a rule
+            replaced = hide_broken(replaced)
+        _in_order(rows, replaced).write_parquet(temporary, metadata=metadata)
 
 
 def _in_order(rows: pl.DataFrame, replaced: pl.DataFrame) -> pl.DataFrame:

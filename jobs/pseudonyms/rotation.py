@@ -21,6 +21,7 @@ from jobs.lake.pseudonym_key import (
     FILE,
     ROTATING,
     ROTATION_DIRECTORY,
+    first_fingerprint,
     read_fingerprint,
     store_fingerprint,
     write_fingerprint,
@@ -35,7 +36,7 @@ from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
 from recsys.store.keys import Keys
-from recsys.store.pseudonym_key import check_store_unchanged, store_rotated, store_rotating
+from recsys.store.pseudonym_key import read_store_fingerprint, store_rotated, store_rotating
 from recsys.store.pseudonym_rotation import move_users, plan_rotation
 
 NOTICE_SECONDS: Final = 2.0
@@ -63,8 +64,8 @@ class Rotation:
 
     lake: Lake
     """The lake, with the pseudonyms that it is to have."""
-    former: Pseudonyms
-    """The pseudonyms that it had."""
+    former: str
+    """The fingerprint that it had."""
     added: Pseudonyms
     """What makes the new pseudonyms of the former ones."""
     directory: Path
@@ -117,28 +118,48 @@ def _begin(settings: Settings, client: Client, keys: Keys) -> Rotation | None:
     if fingerprint is None or fingerprint == present.fingerprint():
         shutil.rmtree(directory, ignore_errors=True)
         return None
-    count = present.count_of(fingerprint)
-    if not count:
+    added = _added_pseudonyms(present, fingerprint)
+    if added is None:
         raise SettingsError(
             f"former_pseudonym_keys: {lake.directory} has other pseudonyms than those of some of these keys, "
             "the oldest first"
         )
-    former = Pseudonyms(present.keys[:count])
     if not state.exists():
-        check_store_unchanged(client, keys, former)
+        _check_store(client, keys, present, fingerprint)
         write_json(state, fingerprint)
-    return Rotation(lake, former, Pseudonyms(present.keys[count:]), directory)
+    return Rotation(lake, fingerprint, added, directory)
+
+
+def _added_pseudonyms(present: Pseudonyms, fingerprint: str) -> Pseudonyms | None:
+    """Return what makes the present pseudonyms of those with a fingerprint; None if it is not one of theirs."""
+    count = present.count_of(fingerprint)
+    if count:
+        return Pseudonyms(present.keys[count:])
+    if fingerprint == first_fingerprint(present.keys[0]):
+        return Pseudonyms(present.keys, present.keys[1:])
+    return None
+
+
+def _check_store(client: Client, keys: Keys, present: Pseudonyms, fingerprint: str) -> None:
+    """Raise `SettingsError` when Redis holds neither the pseudonyms of the lake nor those of an earlier version."""
+    stored = read_store_fingerprint(client, keys)
+    if stored not in (None, fingerprint, present.fingerprint()):
+        raise SettingsError(f"{keys.pseudonyms}: Redis holds other pseudonyms than the lake")
 
 
 def _archive(rotation: Rotation, settings: Settings, client: Client, keys: Keys, notice_seconds: float) -> None:
     """Tell the servers to take no more events, and move the stream into the lake under the former pseudonyms."""
-    former = replace(rotation.lake, pseudonyms=rotation.former)
-    if read_fingerprint(former.directory) != rotation.former.fingerprint():
+    lake = rotation.lake
+    if read_fingerprint(lake.directory) != rotation.former:
         return
     store_rotating(client, keys)
     time.sleep(notice_seconds)
-    archive(former, settings.sources, client, keys, datetime.now(UTC) + MAX_CLOCK_SKEW)
-    write_fingerprint(former.directory, ROTATING)
+    archive(replace(lake, former_fingerprint=rotation.former), settings.sources, client, keys, _latest())
+    write_fingerprint(lake.directory, ROTATING)
+
+
+def _latest() -> datetime:
+    return datetime.now(UTC) + MAX_CLOCK_SKEW
 
 
 def _write_new_lake(rotation: Rotation, progress: Progress) -> None:

@@ -25,11 +25,17 @@ def check_store(client: Client, keys: Keys, pseudonyms: Pseudonyms | None) -> No
 
 def check_store_unchanged(client: Client, keys: Keys, pseudonyms: Pseudonyms | None) -> None:
     """Raise `SettingsError` when Redis holds ids of another kind; a Redis that does not say any is left so."""
-    with store_errors(client):
-        stored: Any = client.get(keys.pseudonyms)
-    problem = None if stored is None else describe_mismatch(decode_text(stored), pseudonyms)
+    stored = read_store_fingerprint(client, keys)
+    problem = None if stored is None else describe_mismatch(stored, pseudonyms)
     if problem is not None:
         raise SettingsError(problem)
+
+
+def read_store_fingerprint(client: Client, keys: Keys) -> str | None:
+    """Return the fingerprint of the ids that Redis holds; None if it does not say any."""
+    with store_errors(client):
+        stored: Any = client.get(keys.pseudonyms)
+    return None if stored is None else decode_text(stored)
 
 
 def store_rotating(client: Client, keys: Keys) -> None:

@@ -75,17 +75,22 @@ def _move_members(client: Client, entries: Sequence[PlannedKey], added: Pseudony
     """Add the new members of indexes, and only then remove the former ones."""
     for entry in entries:
         assert entry.member is not None
+        member = added.user(entry.member)
+        if member == entry.member:
+            continue
         if entry.score is None:
-            client.sadd(entry.key, added.user(entry.member))
+            client.sadd(entry.key, member)
             client.srem(entry.key, entry.member)
         else:
-            client.zadd(entry.key, {added.user(entry.member): entry.score})
+            client.zadd(entry.key, {member: entry.score})
             client.zrem(entry.key, entry.member)
 
 
 def _move_keys(client: Client, keys: Keys, names: Sequence[str], added: Pseudonyms) -> None:
     """Write the new keys, and only then remove the former ones."""
-    given = [(name, key) for name in names if (key := keys.parse_user_key(name)) is not None]
+    parsed = [(name, key) for name in names if (key := keys.parse_user_key(name)) is not None]
+    given = [(name, key) for name, key in parsed if added.user(key.user_id) != key.user_id]
+    _hide_events(client, [(name, key) for name, key in parsed if added.user(key.user_id) == key.user_id], added)
     reads = client.pipeline(transaction=False)
     for name, key in given:
         reads.pttl(name)
@@ -100,6 +105,21 @@ def _move_keys(client: Client, keys: Keys, names: Sequence[str], added: Pseudony
     for name, _ in given:
         removals.unlink(name)
     removals.execute()
+
+
+def _hide_events(client: Client, given: Sequence[tuple[str, UserKey]], added: Pseudonyms) -> None:
+    """Replace the ids of events in the sessions of users whose own ids stay, and forget those given by clients.
+
+    What is sent again is then compared with the lake only.
+    """
+    for name, key in given:
+        if key.type == "zset":
+            acts: Any = client.zrange(name, 0, -1, withscores=True)
+            if acts:
+                client.zadd(name, {_new_act(decode_text(act), added): score for act, score in acts})
+                client.zrem(name, *(act for act, _ in acts))
+        elif key.type == "hash":
+            client.unlink(name)
 
 
 _READS: Final[dict[str, Callable[[Any, str], Any]]] = {

@@ -81,7 +81,7 @@ def test_a_lake_of_an_earlier_version_says_what_to_do(recsys: Recsys, data_direc
     refused = recsys("ingest", "events.csv", RECSYS_PSEUDONYM_KEY="right")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "made by an earlier version" in refused.stderr
-    assert "ingest into another directory" in refused.stderr
+    assert "run `recsys pseudonyms rotate`" in refused.stderr
 
 
 def test_lists_of_users_under_another_key_are_not_published(url: str, valkey: redis.Redis, tmp_path: Path) -> None:

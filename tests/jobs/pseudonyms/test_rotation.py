@@ -14,6 +14,7 @@ import redis
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, ingest
 from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake, open_lake
+from jobs.lake.pseudonym_key import first_fingerprint, write_fingerprint
 from jobs.progress import LogProgress
 from jobs.pseudonyms import lake_rewriting, rotation
 from jobs.pseudonyms.rotation import rotate
@@ -202,6 +203,33 @@ def test_the_history_of_a_user_stays_one(valkey: redis.Redis, url: str, tmp_path
     history = lake.joining_guests(LATEST).events().filter(pl.col("user_id") == NEW.user("ann")).collect()
     assert sorted(history["item_id"]) == ["jar", "pot", "tea", "tea", "tea"]
     assert rotate(present, LogProgress(), notice_seconds=0).events == 0
+
+
+@pytest.mark.parametrize("keys", [OLD.keys, NEW.keys], ids=["the same key", "a further key"])
+def test_a_lake_of_an_earlier_version_gets_pseudonyms_of_events_and_sessions(
+    valkey: redis.Redis, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]
+) -> None:
+    files = tmp_path / "shop"
+    files.mkdir()
+    fresh = settings_of(tmp_path / "fresh", url, "fresh", *keys)
+    fill(fresh, valkey, files)
+    former = settings_of(tmp_path / "former", url, "former", *OLD.keys)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Pseudonyms, "event", lambda _, text: text)
+        earlier.setattr(Pseudonyms, "session", lambda _, text: text)
+        fill(former, valkey, files)
+    write_fingerprint(former.directory / "lake", first_fingerprint(OLD.keys[0]))
+    valkey.delete(Keys("former").pseudonyms)
+    present = replace(former, pseudonym_key=keys[-1], former_pseudonym_keys=keys[:-1])
+    with pytest.raises(SettingsError, match="made by an earlier version .* run `recsys pseudonyms rotate`"):
+        open_lake(present)
+    assert rotate(present, LogProgress(), notice_seconds=0).events == 7
+
+    expected, found = stored(fresh, valkey), stored(present, valkey)
+    for values in (expected["redis"], found["redis"]):
+        for key in [key for key in values if key.startswith((":event_ids:", ":flag:"))]:
+            del values[key]
+    assert found == expected
 
 
 @pytest.mark.parametrize(
