@@ -1,9 +1,12 @@
 """What is kept of rejected rows where users have pseudonyms: no value that may be, or may contain, an id."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from jobs.ingest.formats.chunks import LINE_TEXT
 from jobs.ingest.mapping import RULES, SOURCE_ROW
+from recsys.errors import SettingsError
 from recsys.pseudonyms import MIN_CONTAINED_LENGTH, Pseudonyms, pseudonymize_rows
 from recsys.schema import (
     ATTRIBUTES,
@@ -20,6 +23,7 @@ from recsys.schema import (
     USER_ID,
     VALUE,
 )
+from recsys.settings import Table
 from recsys.settings.types import REDACTED
 
 PERSONAL = (USER_ID, GUEST_ID, EVENT_ID, SESSION_ID, IP, USER_AGENT)
@@ -47,6 +51,19 @@ def hide_broken(rejected: pl.DataFrame) -> pl.DataFrame:
     if not set(PERSONAL) & set(rejected.columns):
         return rejected
     return rejected.with_columns(_hide(name, _breaks(name)) for name in (*TEXTS, *READ) if name in rejected.columns)
+
+
+def check_watermarks(tables: Sequence[Table]) -> None:
+    """Raise `SettingsError` for a table whose watermark is an id, of which the greatest would be kept as it is."""
+    for table in tables:
+        read = next(
+            (name for name in PERSONAL if table.watermark and table.columns.get(name) == table.watermark), None
+        )
+        if read is not None:
+            raise SettingsError(
+                f"sources.tables.{table.name}.watermark = {table.watermark!r}: it is read as {read}, whose "
+                "greatest value would be kept; with a pseudonym_key, expected a column of times"
+            )
 
 
 def hide_lines(broken: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import structlog
 
 from jobs.ingest.commit import TableCount, commit
 from jobs.ingest.files import SkippedFile
+from jobs.ingest.hidden_values import check_watermarks
 from jobs.ingest.mapping import check_table
 from jobs.ingest.plan import IngestPlan
 from jobs.ingest.queries import resolve_connection
@@ -51,6 +52,8 @@ def ingest(
     and source once they are checked, before anything enters the lake.
     """
     check_tables(sources)
+    if lake.pseudonyms is not None:
+        check_watermarks(sources.tables)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:

@@ -32,8 +32,8 @@ def rewrite_lake(
 ) -> None:
     """Write the lake `source` to `target` with the pseudonyms that `added` makes of its ids.
 
-    A user's bucket changes with the id. The events of one day are in memory at a time, or one other file. Files that
-    `target` has are not written again. Raises `StateError` if the numbers of events differ at the end.
+    A user's bucket changes with the id. The events of one day are in memory at a time, or one other file. Files
+    that `target` has are not written again. Raises `StateError` if the numbers of events differ at the end.
     """
     remove_partial(target)
     files = [file for file in source.rglob("*") if file.is_file() and _is_copied(file.relative_to(source))]

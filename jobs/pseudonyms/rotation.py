@@ -1,7 +1,7 @@
 """Rotate the keys of pseudonyms: lake, quarantine and Redis go from former pseudonyms to the present ones.
 
-Each step can be done again, and what is done is seen in the files: a rotation that is killed goes on when it is run
-again. Until it ends, lake and Redis say that they are on their way, and every other command and server refuses them.
+Each step can be done again, and the files say what is done: a rotation that is killed goes on when it is run again.
+Until it ends, lake and Redis say that they are on their way, and every other command and server refuses them.
 """
 
 import fcntl
@@ -75,8 +75,8 @@ class Rotation:
 def rotate(settings: Settings, progress: Progress, notice_seconds: float = NOTICE_SECONDS) -> RotationResult:
     """Take lake and Redis to the present pseudonyms; go on with a rotation that was killed.
 
-    Servers notice within `notice_seconds`. Raises `SettingsError` if the lake has other pseudonyms than those of some
-    of the first keys, and `BusyError` while a job runs.
+    Servers notice within `notice_seconds`. Raises `SettingsError` if the lake has other pseudonyms than those of
+    some of the first keys, and `BusyError` while a job runs.
     """
     started = time.perf_counter()
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)

@@ -1,7 +1,7 @@
 """Move what Redis holds of users to other pseudonyms: planned in a file first, so that a killed process can go on.
 
-The plan lists every key of a user, and every user in an index. Each is moved for itself: what was moved is not found
-under its former id again, and a new id is in no plan.
+The plan lists every key of a user, and every user in an index. Each is moved for itself: what was moved is not
+found under its former id again, and a new id is in no plan.
 """
 
 # redis-py leaves **kwargs without a type.

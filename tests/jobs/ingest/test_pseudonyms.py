@@ -13,11 +13,10 @@ import redis
 from jobs.ingest.ingest import ingest
 from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
+from recsys.errors import SettingsError, SourceError
 from recsys.pseudonyms import Pseudonyms, pseudonym
-from recsys.settings import Sources
-from recsys.store.embedded import start_server
+from recsys.settings import Sources, Table
 from recsys.store.keys import Keys
-from tests.shop import AS_OF
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -60,25 +59,6 @@ def find_user_traces(directory: Path) -> set[tuple[str, str]]:
 PEOPLE = [*(f"user{number}" for number in range(80)), "10.0.0.1", "Firefox"]
 
 
-def test_no_file_and_no_key_names_a_user_after_a_night(
-    recsys: Recsys, shop: Path, csv: Path, data_directory: Path, write_settings: Callable[[str], Path]
-) -> None:
-    config = write_settings("allow")
-    done = recsys(*("--config", config, "nightly", shop, csv, "--as-of", AS_OF), RECSYS_PSEUDONYM_KEY=KEY)
-    assert done.returncode == 0, done.stderr
-    assert find_user_traces(data_directory) == set()
-
-    address = start_server(data_directory / "valkey")
-    with redis.Redis(address.host, address.port, decode_responses=True) as client:
-        keys = list(client.scan_iter("*"))
-        assert not [key for key in keys if "user1" in key]
-        version = client.get(KEYS.live)
-        assert KEYS.user_items(str(version), pseudonym(KEY, "user1")) in keys
-    answer = recsys("recommend", "user1", "--json", RECSYS_PSEUDONYM_KEY=KEY)
-    assert json.loads(answer.stdout)["source"] == "personal"
-    assert json.loads(answer.stdout)["asked"] == "user1"
-
-
 def test_without_a_key_the_same_files_do_name_them(shop: Path, csv: Path, tmp_path: Path) -> None:
     ingest((str(shop), str(csv)), Sources(), Lake(tmp_path / "lake"), LATEST)
     assert find_user_traces(tmp_path / "lake")
@@ -103,6 +83,25 @@ def test_an_ingest_keeps_pseudonyms_and_counts_as_without(shop: Path, csv: Path,
         (pseudonym(KEY, "user2"), None),
         (pseudonym(KEY, "user 3"), None),
     }
+
+
+def test_a_watermark_that_is_an_id_is_refused(tmp_path: Path) -> None:
+    columns = {name: name for name in ("user_id", "item_id", "event", "timestamp")} | {"event_id": "number"}
+    orders = Table("orders", "events", query="SELECT 1", connection="shop", watermark="number", columns=columns)
+    sources = Sources(tables=(orders,), connections={"shop": f"sqlite:///{tmp_path}/shop.db"})
+    with pytest.raises(SettingsError, match=r"watermark = 'number': it is read as event_id, .* a column of times"):
+        ingest((), sources, Lake(tmp_path / "lake", pseudonyms=PSEUDONYMS), LATEST)
+
+
+def test_an_error_names_no_value(tmp_path: Path) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text("user_id,item_id,event,timestamp\nann-smith,tea,view,2026-01-05T10:00:00Z\n")
+    columns = {"user_id": "CAST(user_id AS INT)", "item_id": "item_id", "event": "event", "timestamp": "timestamp"}
+    sources = Sources(tables=(Table("log", "events", files="events*", columns=columns),))
+    for pseudonyms, is_named in ((None, True), (PSEUDONYMS, False)):
+        with pytest.raises(SourceError, match="cannot be computed") as error:
+            ingest((str(file),), sources, Lake(tmp_path / str(is_named), pseudonyms=pseudonyms), LATEST)
+        assert ("ann-smith" in str(error.value)) is is_named
 
 
 def test_what_comes_from_online_is_hidden_already(valkey: redis.Redis, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A rotation of keys leaves lake and Redis as if the new keys had been there from the start."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +19,8 @@ from jobs.pseudonyms import lake_rewriting, rotation
 from jobs.pseudonyms.rotation import rotate
 from recsys.errors import SettingsError
 from recsys.pseudonyms import Pseudonyms
-from recsys.settings import Redis, Settings
 from recsys.settings import Lake as LakeSettings
+from recsys.settings import Redis, Settings
 from recsys.store import pseudonym_rotation
 from recsys.store.keys import Keys
 from tests.commands import run_recsys
@@ -161,12 +160,13 @@ def test_a_rotation_that_is_killed_again_and_again_is_as_if_the_keys_had_been_ne
     for settings in (fresh, former):
         fill(settings, valkey, files)
     present = replace(former, pseudonym_key=NEW.keys[1], former_pseudonym_keys=OLD.keys)
-    with pytest.raises(SettingsError, match="run `recsys pseudonyms rotate`"):
+    with pytest.raises(SettingsError, match=r"run `recsys pseudonyms rotate`"):
         open_lake(present)
     for module, name, calls in KILLS:
-        with monkeypatch.context() as patched, pytest.raises(KilledError):
+        with monkeypatch.context() as patched:
             killed_at(patched, module, name, calls)
-            rotate(present, LogProgress(), notice_seconds=0)
+            with pytest.raises(KilledError):
+                rotate(present, LogProgress(), notice_seconds=0)
         if name not in ("rmtree", "store_rotated", "archive"):
             for settings in (former, present):
                 with pytest.raises(SettingsError, match="on its way to other pseudonyms"):
@@ -221,7 +221,7 @@ def test_a_lake_of_an_earlier_version_gets_pseudonyms_of_events_and_sessions(
     write_fingerprint(former.directory / "lake", first_fingerprint(OLD.keys[0]))
     valkey.delete(Keys("former").pseudonyms)
     present = replace(former, pseudonym_key=keys[-1], former_pseudonym_keys=keys[:-1])
-    with pytest.raises(SettingsError, match="made by an earlier version .* run `recsys pseudonyms rotate`"):
+    with pytest.raises(SettingsError, match=r"made by an earlier version .* run `recsys pseudonyms rotate`"):
         open_lake(present)
     assert rotate(present, LogProgress(), notice_seconds=0).events == 7
 

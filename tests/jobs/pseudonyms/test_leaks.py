@@ -25,12 +25,13 @@ KEYS = Keys("recsys")
 MARK = "-secret-"
 """Is in every planted text and nowhere else."""
 NAMES = "user_id,item_id,event,timestamp,event_id,session_id,ip,user_agent,price"
+ORIGIN = "csv-secret-session,10.9.9.9,csv-secret-agent"
 CSV = f"""{NAMES}
-csv-secret-user,item1,view,2026-01-05T10:00:00Z,csv-secret-event,csv-secret-session,10.9.9.9,csv-secret-agent,1
-csv-secret-user,item1,view of csv-secret-user,2026-01-05T10:00:00Z,csv-secret-event2,csv-secret-session,10.9.9.9,csv-secret-agent,1
-csv-secret-user,csv-secret-user,view,2035-01-05T10:00:00Z,csv-secret-event3,csv-secret-session,10.9.9.9,csv-secret-agent,1
-item1,view,2026-01-05T10:00:00Z,csv-secret-user,csv-secret-event4,csv-secret-session,10.9.9.9,csv-secret-agent,csv-secret-user
-csv-secret-user blank,item1,view,2026-01-05T10:00:00Z,csv-secret-event5 x,csv-secret-session,10.9.9.9,csv-secret-agent,-1
+csv-secret-user,item1,view,2026-01-05T10:00:00Z,csv-secret-event,{ORIGIN},1
+csv-secret-user,item1,view of csv-secret-user,2026-01-05T10:00:00Z,csv-secret-event2,{ORIGIN},1
+csv-secret-user,csv-secret-user,view,2035-01-05T10:00:00Z,csv-secret-event3,{ORIGIN},1
+item1,view,2026-01-05T10:00:00Z,csv-secret-user,csv-secret-event4,{ORIGIN},csv-secret-user
+csv-secret-user blank,item1,view,2026-01-05T10:00:00Z,csv-secret-event5 x,{ORIGIN},-1
 csv-secret-user,item1
 """
 QUERIES = """
@@ -171,7 +172,8 @@ def test_no_planted_text_is_in_a_file_or_in_redis_after_two_nights(
     texts = file_texts(data_directory)
     assert any(lake.user("csv-secret-user") in text for text in texts.values())
     assert any("quarantine" in str(file) for file in texts)
-    assert find_marks(texts, [MARK, "10.9.9.9", KEY]) == set()
+    people = [f"user{number}" for number in range(80)]
+    assert find_marks(texts, [MARK, "10.9.9.9", KEY, *people]) == set()
     with redis.Redis(address.host, address.port) as client:
         stored = redis_text(client)
     for expected in (
@@ -181,5 +183,12 @@ def test_no_planted_text_is_in_a_file_or_in_redis_after_two_nights(
     ):
         assert expected in stored
     assert lake.user("guest:web-secret-session") in stored
+    (version,) = (run.name for run in (data_directory / "runs").iterdir())
+    assert KEYS.user_items(version, lake.user("user1")) in stored
+    recommended = recsys("recommend", "user1", "--json", **key)
+    by_pseudonym = recsys("recommend", lake.user("user1"), "--pseudonym", "--json", **key)
+    shown = [json.loads(each.stdout) for each in (recommended, by_pseudonym)]
+    assert [answer["source"] for answer in shown] == ["personal", "personal"]
+    assert shown[0]["items"] == shown[1]["items"]
     logged = "".join([*(each.stdout + each.stderr for each in done), *capfd.readouterr()])
     assert find_marks({"redis": stored, "log": logged}, [MARK, "10.9.9.9", KEY]) == set()
