@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import typer
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson
 from jobs.cli.render import print_json
 from jobs.progress import show_progress
@@ -23,6 +24,7 @@ def rotate_command(context: typer.Context, as_json: AsJson = False) -> None:
     """Take lake and Redis to the present pseudonym_key; run it again if it was killed, and restart the servers."""
     from jobs.pseudonyms.rotation import rotate
 
+    audit(context.obj, "pseudonyms_rotate")
     with show_progress() as progress:
         result = rotate(context.obj, progress)
     if as_json:

@@ -36,7 +36,7 @@ from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
 from recsys.store.keys import Keys
-from recsys.store.pseudonym_key import read_store_fingerprint, store_rotated, store_rotating
+from recsys.store.pseudonym_key import check_store_unchanged, read_store_fingerprint, store_rotated, store_rotating
 from recsys.store.pseudonym_rotation import move_users, plan_rotation
 
 NOTICE_SECONDS: Final = 2.0
@@ -115,7 +115,12 @@ def _begin(settings: Settings, client: Client, keys: Keys) -> Rotation | None:
     directory = settings.directory / ROTATION_DIRECTORY
     state = directory / STATE
     fingerprint = str(read_json(state)) if state.exists() else read_fingerprint(lake.directory)
-    if fingerprint is None or fingerprint == present.fingerprint():
+    if fingerprint is None:
+        raise SettingsError(
+            f"{lake.directory}: there is no lake yet: run `recsys archive` with the former key first"
+        )
+    if fingerprint == present.fingerprint():
+        check_store_unchanged(client, keys, present)
         shutil.rmtree(directory, ignore_errors=True)
         return None
     added = _added_pseudonyms(present, fingerprint)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from jobs.audit import audit
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import LISTS, PUBLISH
@@ -39,6 +40,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
     pseudonyms = Pseudonyms.from_settings(settings)
     run.check_pseudonyms(pseudonyms)
     check_store(client, keys, pseudonyms)
+    audit(settings, "publish", subject=run.id)
     with progress.task("publish lists", count_lists(lists)) as task:
         loaded = 0
 

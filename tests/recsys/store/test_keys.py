@@ -1,5 +1,10 @@
 from fnmatch import fnmatchcase
 
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
 from recsys.store.keys import TRENDING, Keys, popular_name
 
 VERSION = "20171231T000000Z"
@@ -35,8 +40,38 @@ def test_the_pattern_of_a_version_matches_its_keys_and_no_others() -> None:
     assert not any(fnmatchcase(key, pattern) for key in others)
 
 
-def test_the_keys_of_one_user_are_told_from_all_others() -> None:
-    keys, user = Keys("shop"), "a}:{b"
+ids = st.text("a{}:%", min_size=1, max_size=6)
+
+
+def keys_of(name: str) -> list[str]:
+    """All keys of one user, some of which share a command."""
+    keys = Keys("recsys")
+    own = [key(name) for key in (keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect)]
+    return own + [key(VERSION, name) for key in (keys.user_items, keys.history, keys.disliked, keys.profile)]
+
+
+@given(ids)
+@example("}x")
+@example("}")
+@example("a}b")
+@example("{x")
+@example("{}")
+def test_keys_of_an_id_share_a_slot_whatever_the_id_is(name: str) -> None:
+    keys = Keys("recsys")
+    assert len({key_slot(key.encode()) for key in keys_of(name)}) == 1
+    pair = (keys.similar_items(VERSION, name), keys.bought_together(VERSION, name))
+    assert len({key_slot(key.encode()) for key in pair}) == 1
+
+
+@given(ids, ids)
+@example("}x", "x")
+def test_two_ids_have_no_key_in_common(one: str, other: str) -> None:
+    assert one == other or not set(keys_of(one)) & set(keys_of(other))
+
+
+@pytest.mark.parametrize("user", ["7", "a}:{b", "}x"])
+def test_the_keys_of_one_user_are_told_from_all_others(user: str) -> None:
+    keys = Keys("shop")
     of_session = [keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect]
     of_version = [keys.user_items, keys.history, keys.disliked, keys.profile]
     own = [name(user) for name in of_session] + [name(VERSION, user) for name in of_version]
