@@ -31,8 +31,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("serve", "Serve recommendations over HTTP from the live lists until SIGTERM or Ctrl-C."),
     "status": ("status", "Show the lake, the catalogue, the runs, the scheduled jobs and the live version."),
     "stop": ("status", "Stop the embedded Redis server; its data stays, and the next command starts it again."),
-    "keys": ("keys", "Create, list and revoke API keys."),
-    "audit": ("audit", "Show who did what and when, find changed or removed lines of the log, and rotate it."),
+    "keys": ("keys", "Create, list, rotate and revoke API keys."),
+    "audit": (
+        "audit",
+        "Show who did what and when, find changed or removed lines of the audit log, and rotate it.",
+    ),
     "pseudonyms": ("pseudonyms", "Rotate the keys under which users are stored."),
     "anomalies": ("anomalies", "List, explain, release and label users who are flagged as bots."),
     "attack": ("attack", "Simulate attacks by fake accounts, and measure how well screening stops them."),

@@ -15,7 +15,7 @@ from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
 from recsys.errors import SettingsError, SourceError
 from recsys.pseudonyms import Pseudonyms, pseudonym
-from recsys.settings import Sources, Table
+from recsys.settings import ColumnMapping, Sources, Table
 from recsys.store.keys import Keys
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
@@ -86,7 +86,8 @@ def test_an_ingest_keeps_pseudonyms_and_counts_as_without(shop: Path, csv: Path,
 
 
 def test_a_watermark_that_is_an_id_is_refused(tmp_path: Path) -> None:
-    columns = {name: name for name in ("user_id", "item_id", "event", "timestamp")} | {"event_id": "number"}
+    columns: dict[str, ColumnMapping] = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
+    columns["event_id"] = "number"
     orders = Table("orders", "events", query="SELECT 1", connection="shop", watermark="number", columns=columns)
     sources = Sources(tables=(orders,), connections={"shop": f"sqlite:///{tmp_path}/shop.db"})
     with pytest.raises(SettingsError, match=r"watermark = 'number': it is read as event_id, .* a column of times"):
@@ -96,7 +97,12 @@ def test_a_watermark_that_is_an_id_is_refused(tmp_path: Path) -> None:
 def test_an_error_names_no_value(tmp_path: Path) -> None:
     file = tmp_path / "events.csv"
     file.write_text("user_id,item_id,event,timestamp\nann-smith,tea,view,2026-01-05T10:00:00Z\n")
-    columns = {"user_id": "CAST(user_id AS INT)", "item_id": "item_id", "event": "event", "timestamp": "timestamp"}
+    columns: dict[str, ColumnMapping] = {
+        "user_id": "CAST(user_id AS INT)",
+        "item_id": "item_id",
+        "event": "event",
+        "timestamp": "timestamp",
+    }
     sources = Sources(tables=(Table("log", "events", files="events*", columns=columns),))
     for pseudonyms, is_named in ((None, True), (PSEUDONYMS, False)):
         with pytest.raises(SourceError, match="cannot be computed") as error:
