@@ -143,6 +143,7 @@ KILLS = (
     (pseudonym_rotation, "_move_members", 1),
     (pseudonym_rotation, "_move_keys", 2),
     (rotation, "_replace_lake", 0),
+    (Path, "rename", 1),
     (rotation, "store_rotated", 0),
     (rotation.shutil, "rmtree", 0),
 )
