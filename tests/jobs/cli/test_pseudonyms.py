@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from jobs.lake.lake import Lake
-from jobs.pipeline.run import open_run
+from jobs.pipeline.run import MANIFEST, PSEUDONYMS, open_run
 from jobs.pipeline.steps.publish import publish_run
 from jobs.progress import LogProgress
 from recsys.errors import RunError, SettingsError
+from recsys.files import write_json
 from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Redis, Settings
 from recsys.store.keys import Keys
@@ -95,4 +96,11 @@ def test_lists_of_users_under_another_key_are_not_published(url: str, valkey: re
             publish_run(run, wrong, LogProgress())
         with pytest.raises(RunError, match="users with other pseudonyms: run `recsys nightly`"):
             publish_run(run, right, LogProgress())
+        manifest = run.manifest()
+        del manifest[PSEUDONYMS]  # as of an earlier version
+        write_json(run.directory / MANIFEST, manifest)
+        run.check_pseudonyms(Pseudonyms(("right",)))
+        run.check_pseudonyms(None)
+        with pytest.raises(RunError):
+            run.check_pseudonyms(Pseudonyms(("right", "wrong")))
     assert valkey.keys("*") == [KEYS.pseudonyms.encode()]
