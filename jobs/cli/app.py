@@ -25,6 +25,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "trending": ("trending", "Archive and ingest new events, and renew the trending list of the live version."),
     "archive": ("ingest", "Move the events received online from Redis into the lake."),
     "schedule": ("schedule", "Run the nightly, trending and archive jobs at their times until SIGTERM or Ctrl-C."),
+    "erase": ("erase", "Erase persons from all that is kept, finish queued erasures, verify a receipt."),
+    "export": ("erase", "Export all data of a person as JSON."),
     "recommend": ("lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("lookup", "Look up the items most similar to an item."),
     "lake": ("lake", "Describe the data, list and undo ingests, and show who gave the facts on an item."),

@@ -15,6 +15,7 @@ from jobs.checks.dry_run import SampleRows, copied_lake
 from jobs.cli.options import AsJson, Scheduled, SourcePaths
 from jobs.cli.render import console, make_table, print_json, print_rows
 from jobs.cli.schedule import run_exclusively
+from jobs.erasure.erase import finish_pending
 from jobs.ingest.commit import TableCount
 from jobs.ingest.files import SkippedFile
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, MAX_LOGGED_FILES, ingest
@@ -87,8 +88,10 @@ def ingest_command(
 def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Move the events received online from Redis into the lake; later events wait for the next archive."""
     settings: Settings = context.obj
-    with run_exclusively(settings, JobName.ARCHIVE, scheduled), show_progress() as progress:
-        archived = archive_stream(settings, progress)
+    with run_exclusively(settings, JobName.ARCHIVE, scheduled):
+        with show_progress() as progress:
+            archived = archive_stream(settings, progress)
+        finish_pending(settings)
     if as_json:
         print_json(asdict(archived))
     else:
@@ -175,6 +178,8 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
     for count in counts:
         for rule, rows in sorted(count.rules.items()):
             console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
+        if count.erased:
+            console.print(f"  {escape(count.table)}: {count.erased:,} rows are of erased users, and left out")
         if count.passed_over:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
@@ -219,7 +224,7 @@ def print_archived(archived: ArchiveResult) -> None:
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
         f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "
         f"{archived.items:,} items changed, {archived.flags:,} flags, {archived.labels:,} labels, "
-        f"{archived.identities:,} log-ins, "
+        f"{archived.identities:,} log-ins, {archived.erased:,} of erased users, "
         f"{archived.invalid:,} quarantined",
         soft_wrap=True,
     )

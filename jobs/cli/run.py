@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
@@ -9,11 +10,14 @@ import typer
 from rich.markup import escape
 
 from features.registry import describe
+from jobs.cli.erase import finish_if_available
 from jobs.cli.ingest import archive_if_available, ingest_sources, print_archived, print_counts, source_paths
 from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
 from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
+from jobs.erasure.receipts import close_receipts
+from jobs.lake.lake import open_lake
 from jobs.pipeline.run import COMPLETE
 from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION, Until
 from jobs.progress import show_progress
@@ -84,6 +88,7 @@ def nightly(
     with run_exclusively(settings, JobName.NIGHTLY, scheduled):
         with show_progress() as progress:
             archived = archive_if_available(settings, progress)
+        finish_if_available(settings)
         if archived.entries and not as_json:
             print_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:
@@ -91,10 +96,13 @@ def nightly(
                 counts = ingest_sources(settings, source_paths(settings, sources), progress, queries=not sources)
             if not as_json:
                 print_counts(counts)
-        _advance(settings, as_of, Until.PUBLISH, as_json)
+        started_at = datetime.now(UTC)
+        result = _advance(settings, as_of, Until.PUBLISH, as_json)
+        if result.published is not None:
+            close_receipts(open_lake(settings), result.run.id, started_at, datetime.now(UTC))
 
 
-def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
+def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> "RunResult":
     from jobs.pipeline.pipeline import advance_run  # the models take longer to import than an ingest
 
     with show_progress() as progress:
@@ -103,6 +111,7 @@ def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool)
         print_json(result.run.manifest())
     else:
         print_result(settings, result)
+    return result
 
 
 def print_result(settings: Settings, result: "RunResult") -> None:

@@ -58,6 +58,8 @@ class TableCount:
     """How the source was read, where the settings do not say it, such as a detected encoding."""
     findings: tuple[str, ...] = ()
     """What may be wrong with the rows although they keep all rules; may name users."""
+    erased: int = 0
+    """Rows of users who were erased since, which are left out and count nowhere else."""
 
 
 def commit(
@@ -183,6 +185,7 @@ def count_rows(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCoun
         passed_over=staged.skipped,
         notes=(*staged.notes, *staged.counts.messages()),
         findings=event_findings(valid_rows(staged), lake.items()) if is_events else (),
+        erased=staged.erased,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -31,9 +31,11 @@ from jobs.ingest.stream_entries import (
     unreadable_rows,
 )
 from jobs.ingest.validation import rejected_rows
+from jobs.lake.erasure_requests import ErasureRequest, receipt_file, store_request
 from jobs.lake.fact_tables import IDENTITIES, ONLINE, PRICES_FILE
 from jobs.lake.facts import last_values
 from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
+from jobs.lake.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
 from recsys.contract import Identities, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
 from recsys.schema import GUEST_ID, ITEM_ID
@@ -47,6 +49,7 @@ from recsys.store.event_stream import (
     remove_entries,
 )
 from recsys.store.keys import (
+    ERASURE_FIELD,
     EVENT_FIELD,
     FLAG_FIELD,
     IDENTITY_FIELD,
@@ -83,6 +86,10 @@ class ArchiveResult:
     entries: int = 0
     """Entries removed from the stream."""
     seconds: float = 0.0
+    erased: int = 0
+    """Rows of users who were erased since, which are left out."""
+    erasures: int = 0
+    """Requests to erase a user."""
 
     def plus(self, other: "ArchiveResult") -> "ArchiveResult":
         """Return the sums of two results."""
@@ -116,7 +123,7 @@ def archive(
     return replace(total, seconds=time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """The files of one block, named by its first entry, so that writing the block again replaces them."""
 
@@ -124,9 +131,18 @@ class _Block:
     first: str
     last: str
     written: list[Path]
+    tombstones: Tombstones = NO_TOMBSTONES
+    erased: int = 0
+
+    def without_erased(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Leave out the rows of users who were erased since, and count them."""
+        kept = self.tombstones.without_erased(rows)
+        self.erased += rows.height - kept.height
+        return kept
 
     def quarantine(self, kind: str, rows: pl.DataFrame) -> int:
-        """Write rejected rows to quarantine, if there are any; return how many."""
+        """Write rejected rows to quarantine, if there are any of users who are not erased; return how many."""
+        rows = self.tombstones.without_erased_texts(rows)
         if rows.height:
             file = self.lake.directory / "quarantine" / f"{PART}-{kind}-{self.first}.parquet"
             with atomic_write(file) as temporary:
@@ -150,17 +166,20 @@ class _Block:
 
 def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
     """Write a block to the lake, and wait until it is on disk."""
-    block = _Block(lake, entries[0].id, entries[-1].id, [])
     rows, item_times, unreadable = decode_entries(entries)
+    _store_requests(rows[ERASURE_FIELD], lake)
+    block = _Block(lake, entries[0].id, entries[-1].id, [], read_tombstones(lake.directory))
     invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
     schema = events_schema(sources.event_weights, latest)
     events, failure = schema.filter(mapped_rows(rows[EVENT_FIELD], EVENTS, sources), cast=True)
+    events = block.without_erased(events)
     invalid += block.quarantine("events", rejected_rows(failure))
     added, files = lake.add_online_events(events.lazy()) if events.height else (0, ())
     block.written.extend(files)
 
     shown, failure = impressions_schema(latest).filter(impression_rows(rows[IMPRESSIONS_FIELD]), cast=True)
+    shown = block.without_erased(shown)
     invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
@@ -168,24 +187,37 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     invalid += block.quarantine("items", rejected_items)
 
     flags, failure = flags_schema(latest).filter(flag_rows(rows[FLAG_FIELD]), cast=True)
+    flags = block.without_erased(flags)
     invalid += block.quarantine(FLAGS, rejected_rows(failure))
     block.written.extend(lake.write_days(FLAGS, flags, block.first))
 
     new_labels, failure = Labels.filter(label_rows(rows[LABEL_FIELD]), cast=True)
+    new_labels = block.without_erased(new_labels)
     invalid += block.quarantine(LABELS, rejected_rows(failure))
     labels = lake.upsert_labels(new_labels) if new_labels.height else 0
 
     new_identities, failure = Identities.filter(identity_rows(rows[IDENTITY_FIELD]), cast=True)
     invalid += block.quarantine(IDENTITIES, rejected_rows(failure))
-    identities = last_values(new_identities, GUEST_ID)
+    identities = last_values(block.without_erased(new_identities), GUEST_ID)
     if identities.height:
         lake.merge_online_identities(identities, datetime.now(UTC))
 
     block.finish()
     duplicates = events.height - added
     return ArchiveResult(
-        added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)
+        *(added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)),
+        erased=block.erased,
+        erasures=len(rows[ERASURE_FIELD]),
     )
+
+
+def _store_requests(requests: Sequence[Any], lake: Lake) -> None:
+    """Store the requests to erase users that the server took, which keep their rows out from now on."""
+    for request in requests:
+        if not receipt_file(lake.directory, request.request_id).exists():
+            at = datetime.fromisoformat(request.timestamp)
+            users = (request.user_id,)
+            store_request(lake.directory, ErasureRequest(request.request_id, at, users, request.is_forever))
 
 
 def _write_items(

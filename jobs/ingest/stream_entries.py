@@ -28,9 +28,29 @@ from recsys.schema import (
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry, entry_time
 from recsys.store.item_changes import UPDATED_AT
-from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IDENTITY_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
+from recsys.store.keys import (
+    ERASURE_FIELD,
+    EVENT_FIELD,
+    FLAG_FIELD,
+    IDENTITY_FIELD,
+    IMPRESSIONS_FIELD,
+    ITEM_FIELD,
+    LABEL_FIELD,
+)
 
 UNREADABLE: Final = "entry_is_readable"
+
+
+class _Erasure(msgspec.Struct):
+    """A request to erase a user, by the id in the lake."""
+
+    request_id: str
+    user_id: str
+    timestamp: str
+    is_forever: bool = False
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.timestamp)
 
 
 class _Impressions(msgspec.Struct):
@@ -173,6 +193,7 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     FLAG_FIELD: _decoder(JSON_SCHEMAS["flags"]),
     LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
     IDENTITY_FIELD: _decoder(JSON_SCHEMAS["identities"]),
+    ERASURE_FIELD: msgspec.json.Decoder(_Erasure),
 }
 EVENTS = Table("online", "events", columns={name: name for name in JSON_SCHEMAS["events"]}, time_zone="UTC")
 ITEMS = Table("online", "items", columns={name: name for name in JSON_SCHEMAS["items"]}, time_zone="UTC")

@@ -21,6 +21,7 @@ from jobs.lake.event_writer import scan_files
 from jobs.lake.fact_tables import FACT_TABLES
 from jobs.lake.facts import first_values, last_values
 from jobs.lake.lake import Lake
+from jobs.lake.tombstones import NO_TOMBSTONES, Tombstones
 from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
@@ -60,6 +61,8 @@ class StagedTable:
     """Rejected rows that an earlier increment put into quarantine."""
     new_rules: dict[str, int] | None = None
     """Rule -> other rows that broke it; None if no row is repeated."""
+    erased: int = 0
+    """Rows of users who were erased since, which count nowhere else."""
 
     @property
     def table(self) -> Table:
@@ -74,16 +77,17 @@ def stage(
     directory: Path,
     on_rows: Callable[[int], None],
     pseudonym_key: str | None = None,
+    tombstones: Tombstones = NO_TOMBSTONES,
 ) -> StagedTable:
     """Read, map and check a table source chunk by chunk, and write its rows into `directory`.
 
     Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
-    and broken lines of the source, which may contain one. Raises `SourceError` when the source cannot be read or
-    mapped.
+    and broken lines of the source, which may contain one. Rows of users of `tombstones`
+    are left out. Raises `SourceError` when the source cannot be read or mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
-    rows = valid = skipped = 0
+    rows = valid = skipped = erased = 0
     watermark, columns, counts = None, pl.Schema(), MappingCounts()
     notes: dict[str, None] = {}
     for part in ("valid", "quarantine"):
@@ -95,6 +99,14 @@ def stage(
         checked = _check(chunk.rows, schema, source, table, sources, latest)
         table, accepted, rejected = checked.table, checked.accepted, checked.rejected
         broken = broken_line_frame(chunk.broken_lines)
+        if pseudonym_key is not None:
+            rejected = rejected.drop(SOURCE_ROW, strict=False)
+            accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
+            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
+        given = accepted.height + rejected.height + broken.height
+        accepted = tombstones.without_erased(accepted)
+        rejected, broken = tombstones.without_erased_texts(rejected), tombstones.without_erased_lines(broken)
+        erased += given - accepted.height - rejected.height - broken.height
         notes.update(dict.fromkeys(chunk.notes))
         rows += accepted.height + rejected.height + broken.height
         valid += accepted.height
@@ -103,16 +115,13 @@ def stage(
         watermark = later_watermark(watermark, checked.watermark)
         rules.update(rejected[RULES].str.split(", ").explode().drop_nulls())
         rules.update(broken[RULES].to_list())
-        if pseudonym_key is not None:
-            rejected = rejected.drop(SOURCE_ROW, strict=False)
-            accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
-            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _staged_rows(accepted, source).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined_rows(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
     return StagedTable(
         *(source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)),
         time_format=table.time_format,
+        erased=erased,
     )
 
 

@@ -1,0 +1,171 @@
+"""`recsys erase` and `recsys export`: erase persons from all that is kept, or export what is kept of one."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.markup import escape
+
+from jobs.cli.ingest import archive_stream
+from jobs.cli.options import AsJson
+from jobs.cli.render import console, make_table, print_json, print_path
+from jobs.cli.schedule import run_exclusively
+from jobs.erasure.erase import Erasure, finish_erasures, finish_pending, request_erasure
+from jobs.erasure.export import export_person, write_export
+from jobs.erasure.persons import Installation
+from jobs.erasure.receipts import Receipt
+from jobs.erasure.verify import Verification, verify
+from jobs.progress import show_progress
+from jobs.scheduler.scheduler import JobName
+from recsys.errors import BusyError, SettingsError, SourceError, StateError, StoreError
+from recsys.schema import is_id
+from recsys.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+commands = typer.Typer()
+
+Users = Annotated[list[str] | None, typer.Argument(metavar="USER…", help="User ids")]
+UsersFile = Annotated[
+    Path | None, typer.Option("--file", metavar="USERS.txt", help="File of user ids, one on each line")
+]
+Forever = Annotated[
+    bool, typer.Option("--forever", help="Also keep out what the ids do later; else it is of new persons")
+]
+Pending = Annotated[bool, typer.Option("--pending", help="Finish the erasures that are queued")]
+ReceiptFile = Annotated[
+    Path | None,
+    typer.Option("--verify", metavar="RECEIPT", help="Check a receipt, and search again for USER, or for all"),
+]
+User = Annotated[str, typer.Argument(metavar="USER", help="User id")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to a file only you may read")]
+
+
+@commands.command("erase")
+def erase_command(
+    context: typer.Context,
+    users: Users = None,
+    file: UsersFile = None,
+    pending: Pending = False,
+    receipt: ReceiptFile = None,
+    forever: Forever = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase persons from Redis, the lake and the runs, and write a receipt; or verify a receipt."""
+    settings: Settings = context.obj
+    named = [*(users or ()), *(_read_users(file) if file is not None else ())]
+    if receipt is not None:
+        _verify(settings, receipt, named, as_json)
+        return
+    if not named and not pending:
+        raise SettingsError("no user is named: give user ids, --file USERS.txt, or --pending")
+    _check_ids(named)
+    installation = Installation.open(settings)
+    if named:
+        request_erasure(installation, [installation.lake.stored_id(user) for user in named], forever)
+    _print_erasures(_finish(settings, installation), as_json)
+
+
+@commands.command("export")
+def export_command(context: typer.Context, user: User, out: Out = None) -> None:
+    """Export all data of a person as JSON: events, sessions, lists, flags, rows in quarantine."""
+    _check_ids([user])
+    installation = Installation.open(context.obj)
+    exported = export_person(installation, installation.lake.stored_id(user))
+    if out is None:
+        print_json(exported)
+        return
+    write_export(out, exported)
+    print_path("Export", out)
+
+
+def finish_if_available(settings: Settings) -> None:
+    """Finish the erasures that are queued; if Redis does not answer, log it and leave them for later."""
+    try:
+        finish_pending(settings)
+    except StoreError as error:
+        log.warning("erasures are not finished", error=str(error))
+
+
+def _finish(settings: Settings, installation: Installation) -> list[Erasure]:
+    """Archive the stream, and finish all erasures; while another job is at work, they stay queued."""
+    try:
+        with run_exclusively(settings, JobName.ARCHIVE, scheduled=False):
+            with show_progress() as progress:
+                archive_stream(settings, progress)
+            return finish_erasures(installation)
+    except BusyError as error:
+        typer.echo(
+            f"Erased from Redis. The lake follows with the next archive, or `recsys erase --pending`: {error}"
+        )
+        return []
+
+
+def _verify(settings: Settings, file: Path, users: Sequence[str], as_json: bool) -> None:
+    if len(users) > 1:
+        raise SettingsError(f"--verify: expected one user at most, not {len(users)}")
+    if not file.is_file():
+        raise SettingsError(f"--verify = {str(file)!r}: expected a receipt")
+    installation = Installation.open(settings)
+    user = installation.lake.stored_id(users[0]) if users else None
+    verification = verify(installation, file, user)
+    if as_json:
+        print_json({"receipt": asdict(verification.receipt), "found": verification.found})
+    else:
+        _print_verification(verification)
+    if verification.found:
+        places = ", ".join(f"{count:,} in {name}" for name, count in verification.found.items())
+        raise StateError(f"{file}: erased persons are found: {places}")
+
+
+def _read_users(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"--file = {str(file)!r}: cannot be read: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _check_ids(users: Sequence[str]) -> None:
+    for user in users:
+        if not is_id(user):
+            raise SettingsError(
+                f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
+            )
+
+
+def _print_erasures(erasures: Sequence[Erasure], as_json: bool) -> None:
+    if as_json:
+        print_json([{"file": erasure.file, "receipt": asdict(erasure.receipt)} for erasure in erasures])
+        return
+    for erasure in erasures:
+        _print_receipt(erasure.receipt)
+        print_path("Receipt", erasure.file)
+    if not erasures:
+        typer.echo("No erasure was finished.")
+
+
+def _print_receipt(receipt: Receipt) -> None:
+    table = make_table(
+        f"Erased: {len(receipt.subjects):,} users, {receipt.guests:,} guests", "place", right=("erased",)
+    )
+    for name, count in receipt.counts.items():
+        if count:
+            table.add_row(escape(name), f"{count:,}")
+    console.print(table)
+    for work in receipt.pending if receipt.is_pending else ():
+        console.print(f"Pending: {escape(work)}", soft_wrap=True)
+
+
+def _print_verification(verification: Verification) -> None:
+    receipt = verification.receipt
+    console.print(
+        f"The signature is right: {len(receipt.subjects):,} users, erased {receipt.finished_at:%Y-%m-%d %H:%M} UTC"
+    )
+    if receipt.is_pending:
+        console.print("Pending: " + escape("; ".join(receipt.pending)), soft_wrap=True)
+    if not verification.found:
+        console.print("Nothing of them was found.")
