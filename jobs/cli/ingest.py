@@ -180,6 +180,8 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
             console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
         if count.erased:
             console.print(f"  {escape(count.table)}: {count.erased:,} rows are of erased users, and left out")
+        if count.opted_out:
+            console.print(f"  {escape(count.table)}: {count.opted_out:,} rows are of users who opted out")
         if count.passed_over:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
@@ -225,6 +227,7 @@ def print_archived(archived: ArchiveResult) -> None:
         f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "
         f"{archived.items:,} items changed, {archived.flags:,} flags, {archived.labels:,} labels, "
         f"{archived.identities:,} log-ins, {archived.erased:,} of erased users, "
+        f"{archived.opted_out:,} of users who opted out, "
         f"{archived.invalid:,} quarantined",
         soft_wrap=True,
     )

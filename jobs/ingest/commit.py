@@ -60,6 +60,8 @@ class TableCount:
     """What may be wrong with the rows although they keep all rules; may name users."""
     erased: int = 0
     """Rows of users who were erased since, which are left out and count nowhere else."""
+    opted_out: int = 0
+    """Events of users who have opted out, which are left out and count nowhere else."""
 
 
 def commit(
@@ -186,6 +188,7 @@ def count_rows(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCoun
         notes=(*staged.notes, *staged.counts.messages()),
         findings=event_findings(valid_rows(staged), lake.items()) if is_events else (),
         erased=staged.erased,
+        opted_out=staged.opted_out,
     )
 
 

@@ -18,6 +18,7 @@ from jobs.ingest.validation import StagedTable, stage
 from jobs.ingest.watermark import later_watermark, store_watermark, stored_watermarks
 from jobs.lake.fact_tables import ONLINE
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import opted_out_users
 from jobs.lake.tombstones import read_tombstones
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
@@ -55,12 +56,14 @@ def ingest(
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
-        tombstones = read_tombstones(lake.directory)
+        tombstones, opted_out = read_tombstones(lake.directory), opted_out_users(lake.directory)
         staged: list[StagedTable] = []
         files = plan.file_sources(paths, scratch) if paths else ()
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
-            staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonym_key, tombstones))
+            staged.append(
+                stage(source, sources, latest, directory, on_rows, lake.pseudonym_key, tombstones, opted_out)
+            )
             on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)
         now = latest - MAX_CLOCK_SKEW

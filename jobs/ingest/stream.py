@@ -35,7 +35,8 @@ from jobs.lake.erasure_requests import ErasureRequest, receipt_file, store_reque
 from jobs.lake.fact_tables import IDENTITIES, ONLINE, PRICES_FILE
 from jobs.lake.facts import last_values
 from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
-from jobs.lake.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
+from jobs.lake.opt_outs import change_opt_outs, opted_out_users, without_opted_out
+from jobs.lake.tombstones import Tombstones, read_tombstones
 from recsys.contract import Identities, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
 from recsys.schema import GUEST_ID, ITEM_ID
@@ -56,6 +57,7 @@ from recsys.store.keys import (
     IMPRESSIONS_FIELD,
     ITEM_FIELD,
     LABEL_FIELD,
+    OPT_OUT_FIELD,
     Keys,
 )
 
@@ -88,6 +90,8 @@ class ArchiveResult:
     seconds: float = 0.0
     erased: int = 0
     """Rows of users who were erased since, which are left out."""
+    opted_out: int = 0
+    """Rows of users who have opted out, which are left out."""
     erasures: int = 0
     """Requests to erase a user."""
 
@@ -131,13 +135,22 @@ class _Block:
     first: str
     last: str
     written: list[Path]
-    tombstones: Tombstones = NO_TOMBSTONES
+    tombstones: Tombstones
+    opted_out_users: pl.Series | None
     erased: int = 0
+    opted_out: int = 0
 
     def without_erased(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Leave out the rows of users who were erased since, and count them."""
         kept = self.tombstones.without_erased(rows)
         self.erased += rows.height - kept.height
+        return kept
+
+    def without_refused(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Leave out the rows of users who were erased since, or have opted out, and count them."""
+        known = self.without_erased(rows)
+        kept = without_opted_out(known, self.opted_out_users)
+        self.opted_out += known.height - kept.height
         return kept
 
     def quarantine(self, kind: str, rows: pl.DataFrame) -> int:
@@ -168,18 +181,20 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     """Write a block to the lake, and wait until it is on disk."""
     rows, item_times, unreadable = decode_entries(entries)
     _store_requests(rows[ERASURE_FIELD], lake)
-    block = _Block(lake, entries[0].id, entries[-1].id, [], read_tombstones(lake.directory))
+    change_opt_outs(lake.directory, map(_opt_out, rows[OPT_OUT_FIELD]))
+    refused = read_tombstones(lake.directory), opted_out_users(lake.directory)
+    block = _Block(lake, entries[0].id, entries[-1].id, [], *refused)
     invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
     schema = events_schema(sources.event_weights, latest)
     events, failure = schema.filter(mapped_rows(rows[EVENT_FIELD], EVENTS, sources), cast=True)
-    events = block.without_erased(events)
+    events = block.without_refused(events)
     invalid += block.quarantine("events", rejected_rows(failure))
     added, files = lake.add_online_events(events.lazy()) if events.height else (0, ())
     block.written.extend(files)
 
     shown, failure = impressions_schema(latest).filter(impression_rows(rows[IMPRESSIONS_FIELD]), cast=True)
-    shown = block.without_erased(shown)
+    shown = block.without_refused(shown)
     invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
@@ -207,6 +222,7 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     return ArchiveResult(
         *(added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)),
         erased=block.erased,
+        opted_out=block.opted_out,
         erasures=len(rows[ERASURE_FIELD]),
     )
 
@@ -218,6 +234,10 @@ def _store_requests(requests: Sequence[Any], lake: Lake) -> None:
             at = datetime.fromisoformat(request.timestamp)
             users = (request.user_id,)
             store_request(lake.directory, ErasureRequest(request.request_id, at, users, request.is_forever))
+
+
+def _opt_out(request: Any) -> tuple[str, datetime, bool]:
+    return request.user_id, datetime.fromisoformat(request.timestamp), request.is_opted_out
 
 
 def _write_items(

@@ -36,6 +36,7 @@ from recsys.store.keys import (
     IMPRESSIONS_FIELD,
     ITEM_FIELD,
     LABEL_FIELD,
+    OPT_OUT_FIELD,
 )
 
 UNREADABLE: Final = "entry_is_readable"
@@ -48,6 +49,17 @@ class _Erasure(msgspec.Struct):
     user_id: str
     timestamp: str
     is_forever: bool = False
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.timestamp)
+
+
+class _OptOut(msgspec.Struct):
+    """A user who opts out of personal lists, or in again, by the id in the lake."""
+
+    user_id: str
+    timestamp: str
+    is_opted_out: bool
 
     def __post_init__(self) -> None:
         datetime.fromisoformat(self.timestamp)
@@ -194,6 +206,7 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
     IDENTITY_FIELD: _decoder(JSON_SCHEMAS["identities"]),
     ERASURE_FIELD: msgspec.json.Decoder(_Erasure),
+    OPT_OUT_FIELD: msgspec.json.Decoder(_OptOut),
 }
 EVENTS = Table("online", "events", columns={name: name for name in JSON_SCHEMAS["events"]}, time_zone="UTC")
 ITEMS = Table("online", "items", columns={name: name for name in JSON_SCHEMAS["items"]}, time_zone="UTC")

@@ -21,6 +21,7 @@ from jobs.lake.event_writer import scan_files
 from jobs.lake.fact_tables import FACT_TABLES
 from jobs.lake.facts import first_values, last_values
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import without_opted_out
 from jobs.lake.tombstones import NO_TOMBSTONES, Tombstones
 from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
@@ -63,6 +64,8 @@ class StagedTable:
     """Rule -> other rows that broke it; None if no row is repeated."""
     erased: int = 0
     """Rows of users who were erased since, which count nowhere else."""
+    opted_out: int = 0
+    """Events of users who have opted out, which count nowhere else."""
 
     @property
     def table(self) -> Table:
@@ -78,16 +81,17 @@ def stage(
     on_rows: Callable[[int], None],
     pseudonym_key: str | None = None,
     tombstones: Tombstones = NO_TOMBSTONES,
+    opted_out: pl.Series | None = None,
 ) -> StagedTable:
     """Read, map and check a table source chunk by chunk, and write its rows into `directory`.
 
     Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
-    and broken lines of the source, which may contain one. Rows of users of `tombstones`
-    are left out. Raises `SourceError` when the source cannot be read or mapped.
+    and broken lines of the source, which may contain one. Rows of users of `tombstones`, and events of users who
+    have `opted_out`, are left out. Raises `SourceError` when the source cannot be read or mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
-    rows = valid = skipped = erased = 0
+    rows = valid = skipped = erased = refused = 0
     watermark, columns, counts = None, pl.Schema(), MappingCounts()
     notes: dict[str, None] = {}
     for part in ("valid", "quarantine"):
@@ -107,6 +111,9 @@ def stage(
         accepted = tombstones.without_erased(accepted)
         rejected, broken = tombstones.without_erased_texts(rejected), tombstones.without_erased_lines(broken)
         erased += given - accepted.height - rejected.height - broken.height
+        wanted = without_opted_out(accepted, opted_out) if table.kind == "events" else accepted
+        refused += accepted.height - wanted.height
+        accepted = wanted
         notes.update(dict.fromkeys(chunk.notes))
         rows += accepted.height + rejected.height + broken.height
         valid += accepted.height
@@ -122,6 +129,7 @@ def stage(
         *(source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)),
         time_format=table.time_format,
         erased=erased,
+        opted_out=refused,
     )
 
 

@@ -33,6 +33,7 @@ PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
 NOT_IN_MANIFEST = {
     "redis": True,
     "schedule": True,
+    "retention": True,
     "serving": True,
     "directory": True,
     "log_format": True,

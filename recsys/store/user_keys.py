@@ -96,11 +96,16 @@ def find_logins_in_stream(client: Client, keys: Keys, users: Collection[str]) ->
     """Return the guests who have logged in as one of some users, as entries of the stream say."""
     found: set[str] = set()
     for _, fields in find_entries(client, keys, users, datetime.max.replace(tzinfo=UTC)):
-        for value in fields.values():
-            try:
-                row = _decode_row(value)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
+        found |= logins_of(fields, users)
+    return found
+
+
+def logins_of(fields: Mapping[bytes, bytes], users: Collection[str]) -> set[str]:
+    """Return the guests who have logged in as one of some users, as an entry of the stream says."""
+    found: set[str] = set()
+    for value in fields.values():
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            row = _decode_row(value)
             if row.guest_id is not None and row.user_id in users:
                 found.add(row.guest_id)
     return found
@@ -124,7 +129,8 @@ def find_users(client: Client, keys: Keys) -> Iterator[str]:
     """Yield the users who have keys or entries of the stream, some of them several times. Scans all keys."""
     with store_errors(client):
         for node in primaries(client):
-            for name in node.scan_iter(match=keys.user_pattern, count=SCAN_KEYS):
+            names: Iterator[Any] = node.scan_iter(match=keys.user_pattern, count=SCAN_KEYS)
+            for name in names:
                 yield keys.user_of_key(decode_text(name))
     for _, fields in _entries(client, keys):
         for value in fields.values():

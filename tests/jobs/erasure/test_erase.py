@@ -19,7 +19,6 @@ from recsys.store.keys import (
 )
 from tests.event_stream import EVENT, FLAG, LABEL, SHOWN, append
 from tests.jobs.conftest import FinishedNight, Recsys
-from tests.shop import AS_OF
 
 KEYS = Keys("recsys")
 PERSON = "erin-4711"
@@ -106,7 +105,9 @@ def texts_of(file: Path) -> Iterator[str]:
     rows = pl.read_parquet(file, glob=False, hive_partitioning=False)
     for column in rows.iter_columns():
         if not column.dtype.is_numeric():
-            yield from map(str, column.unique().to_list()) if column.dtype == pl.String() else map(str, column.to_list())
+            yield from (
+                map(str, column.unique().to_list()) if column.dtype == pl.String() else map(str, column.to_list())
+            )
 
 
 def holds_mark(client: redis.Redis, key: bytes) -> bool:

@@ -1,0 +1,40 @@
+"""The handlers of what users may ask for: to be erased, and to opt out of personal lists."""
+
+from msgspec import Struct
+
+from recsys.schema import USER_ID
+from serving.api import Consent, ErasedUser
+from serving.http.routing import Call, Result
+
+
+class ConsentRequest(Struct, forbid_unknown_fields=True):
+    """Whether a user wants personal lists; without them, no event of the user is taken."""
+
+    personal_lists: bool
+
+
+async def erase(call: Call) -> Result:
+    """Erase a user from Redis at once, and from the lake by the next archive; this is noted in the audit log.
+
+    What comes later under the id is of a new person.
+    """
+    user_id = call.path_id(USER_ID)
+    call.audit("erase", user_id)
+    await call.worker.user_requests.erase(call.worker.stored_id(user_id), call.request_id)
+    return Result(ErasedUser(user_id, call.request_id))
+
+
+async def consent(call: Call) -> Result:
+    """Return whether a user wants personal lists."""
+    user_id = call.path_id(USER_ID)
+    since = await call.worker.user_requests.opted_out_since(call.worker.stored_id(user_id))
+    return Result(Consent(user_id, call.request_id, since is None, since))
+
+
+async def give_consent(call: Call) -> Result:
+    """Give a user personal lists, or popular ones only; a refusal is kept when the user is erased."""
+    user_id, is_wanted = call.path_id(USER_ID), call.decode_body(ConsentRequest).personal_lists
+    requests, stored_id = call.worker.user_requests, call.worker.stored_id(user_id)
+    call.audit("opt in" if is_wanted else "opt out", user_id)
+    await (requests.opt_in(stored_id) if is_wanted else requests.opt_out(stored_id))
+    return await consent(call)
