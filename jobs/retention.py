@@ -1,4 +1,4 @@
-"""Remove what is older than the settings keep it: events, impressions, quarantine, runs, actions of administrators."""
+"""Remove what is older than the settings keep it: events, impressions, quarantine, runs, lines of the audit log."""
 
 import json
 import os

@@ -40,8 +40,8 @@ def schedule(
 def run_exclusively(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
     """Hold the lock of a job.
 
-    Neither an archive nor a retention job runs beside a nightly run, whose input must not change. Raises `BusyError` if
-    another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
+    Neither an archive nor a retention job runs beside a nightly run, whose input must not change. Raises
+    `BusyError` if another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
     """
     try:
         changes_input = job in (JobName.ARCHIVE, JobName.RETENTION)

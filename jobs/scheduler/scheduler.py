@@ -71,7 +71,8 @@ def scheduled_jobs(settings: Settings, config: Path | None) -> list[ScheduledJob
     ]
     if not jobs:
         raise SettingsError(
-            "schedule.nightly, schedule.trending, schedule.archive, schedule.retention = '': there is nothing to schedule"
+            "schedule.nightly, schedule.trending, schedule.archive, schedule.retention = '': "
+            "there is nothing to schedule"
         )
     return jobs
 

@@ -123,7 +123,7 @@ class Schedule:
     archive: CronOrNever = "*/15 * * * *"
     """Cron expression of the job that moves events received online to the lake; an empty string turns it off."""
     retention: CronOrNever = "50 3 * * *"
-    """Cron expression of the job that removes what is older than `[retention]` says; an empty string turns it off."""
+    """Cron expression of the job that removes old data, see `retention`; an empty string turns it off."""
     time_zone: Annotated[TimeZone, AfterValidator(check_clock_zone)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600

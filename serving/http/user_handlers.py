@@ -25,10 +25,9 @@ async def erase(call: Call) -> Result:
 
 
 async def consent(call: Call) -> Result:
-    """Return whether a user wants personal lists."""
-    user_id = call.path_id(USER_ID)
-    since = await call.worker.user_requests.opted_out_since(call.worker.stored_id(user_id))
-    return Result(Consent(user_id, call.request_id, since is None, since))
+    """Return whether a user wants personal lists; this is noted in the audit log."""
+    call.audit("consent", call.path_id(USER_ID))
+    return await _answer(call)
 
 
 async def give_consent(call: Call) -> Result:
@@ -37,4 +36,10 @@ async def give_consent(call: Call) -> Result:
     requests, stored_id = call.worker.user_requests, call.worker.stored_id(user_id)
     call.audit("opt in" if is_wanted else "opt out", user_id)
     await (requests.opt_in(stored_id) if is_wanted else requests.opt_out(stored_id))
-    return await consent(call)
+    return await _answer(call)
+
+
+async def _answer(call: Call) -> Result:
+    user_id = call.path_id(USER_ID)
+    since = await call.worker.user_requests.opted_out_since(call.worker.stored_id(user_id))
+    return Result(Consent(user_id, call.request_id, since is None, since))

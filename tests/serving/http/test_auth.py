@@ -29,6 +29,9 @@ REQUESTS: tuple[tuple[Scope, str, str, Any], ...] = (
     ("write", "POST", "/v1/events", EVENT),
     ("write", "PUT", "/v1/items/a1", {"price": 1.0}),
     ("admin", "GET", f"/v1/users/{USER}", None),
+    ("admin", "DELETE", f"/v1/users/{USER}", None),
+    ("admin", "GET", f"/v1/consent/{USER}", None),
+    ("admin", "PUT", f"/v1/consent/{USER}", {"personal_lists": True}),
     ("admin", "GET", "/v1/anomalies", None),
     ("admin", "GET", f"/v1/anomalies/{USER}", None),
     ("admin", "DELETE", f"/v1/anomalies/{USER}", None),
@@ -246,6 +249,9 @@ def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: 
     lines = [json.loads(line) for line in before.splitlines()]
     assert [(line["key"], line["action"]) for line in lines] == [
         ("boss", "user"),
+        ("boss", "erase"),
+        ("boss", "consent"),
+        ("boss", "opt in"),
         ("boss", "anomalies"),
         ("boss", "anomaly"),
         ("boss", "release"),
@@ -254,7 +260,7 @@ def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: 
         ("boss", "debug"),
     ]
     subjects = [line["subject"] for line in lines]
-    assert len({subjects[0], *subjects[2:6]}) == 1
+    assert len({*subjects[:4], *subjects[5:9]}) == 1
     assert len(set(subjects)) == 3
     assert USER not in before.decode()
     assert tokens["boss"] not in before.decode()

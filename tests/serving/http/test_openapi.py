@@ -34,7 +34,8 @@ OPERATIONS = {
     ("get", "/v1/trending"),
     ("get", "/v1/popular"),
     ("post", "/v1/rank"),
-    ("get", "/v1/users/{user_id}"),
+    *((method, "/v1/users/{user_id}") for method in ("get", "delete")),
+    *((method, "/v1/consent/{user_id}") for method in ("get", "put")),
     ("get", "/v1/anomalies"),
     *((method, "/v1/anomalies/{user_id}") for method in ("get", "put", "delete")),
     ("post", "/v1/events"),
@@ -50,6 +51,9 @@ PARAMETERS = {
     "trending": LIST,
     "popular": LIST,
     "user": {"user_id"},
+    "erase": {"user_id"},
+    "consent": {"user_id"},
+    "give_consent": {"user_id"},
     "anomalies": {"n", "offset"},
     "anomaly": {"user_id"},
     "release": {"user_id"},
@@ -62,6 +66,7 @@ TAKES = {
     "events": {"Event"},
     "item": {"ItemChange"},
     "label": {"LabelRequest"},
+    "give_consent": {"ConsentRequest"},
 }
 
 
