@@ -10,8 +10,8 @@ import polars as pl
 from jobs.erasure.parquet_rows import Match, by_id_and_time, by_text, find_rows, remove_rows
 from jobs.erasure.persons import Installation, Persons
 from jobs.erasure.place import Place
-from jobs.lake.event_partitions import read_partition
-from jobs.lake.event_writer import bucket_expression, partition_files, write_partition
+from jobs.lake.event_partitions import STORED_DTYPES, read_partition, write_partition
+from jobs.lake.event_writer import bucket_expression, partition_files
 from jobs.lake.lake import FLAGS, IMPRESSIONS, LABELS
 from recsys.files import read_json, write_json
 from recsys.schema import TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
@@ -39,28 +39,30 @@ def table_place(name: str, *patterns: str, match: Match = by_id_and_time, keeps_
 
 def find_events(installation: Installation, persons: Persons) -> Iterator[dict[str, Any]]:
     """Yield the stored rows of events of persons, those that are not current included."""
-    return find_rows(installation.lake.directory, event_files(installation, persons), persons, by_id_and_time)
+    for rows in _stored_events(installation, persons).collect_batches(maintain_order=True):
+        for row in rows.iter_rows(named=True):
+            file = Path(row.pop(_FILE)).relative_to(installation.lake.directory)
+            yield {"file": file.as_posix(), **{name: value for name, value in row.items() if value is not None}}
 
 
 def erase_events(installation: Installation, persons: Persons) -> int:
-    """Remove the events of persons: one pass over the users of their buckets finds the partitions to write."""
-    files = event_files(installation, persons)
-    if not files:
-        return 0
-    is_theirs = pl.col(USER_ID).is_in(persons.series.implode()) & _is_before(persons)
-    held = (
-        pl.scan_parquet(files, glob=False, hive_partitioning=False, include_file_paths=_FILE)
-        .filter(is_theirs)
-        .group_by(_FILE)
-        .len()
-        .collect(engine="streaming")
-    )
+    """Remove the events of persons: one pass over the partitions of their buckets finds those to write."""
+    held = _stored_events(installation, persons).group_by(_FILE).len().collect(engine="streaming")
     for name in sorted(held[_FILE]):
         file = Path(name)
-        write_partition(file, read_partition(file).filter(~is_theirs))
+        write_partition(file, read_partition(file).filter(~_is_theirs(persons)))
         if not file.exists():
             file.parent.rmdir()
     return int(held["len"].sum())
+
+
+def _stored_events(installation: Installation, persons: Persons) -> pl.LazyFrame:
+    """Return the stored rows of events of persons, with the file of each."""
+    files = event_files(installation, persons)
+    if not files:
+        return pl.LazyFrame(schema={**STORED_DTYPES, _FILE: pl.String()})
+    rows = pl.scan_parquet(files, glob=False, hive_partitioning=False, include_file_paths=_FILE)
+    return rows.filter(_is_theirs(persons))
 
 
 def event_files(installation: Installation, persons: Persons) -> list[Path]:
@@ -120,8 +122,9 @@ def _names(finding: str, persons: Persons) -> bool:
     return named is not None and named[1] in persons.ids
 
 
-def _is_before(persons: Persons) -> pl.Expr:
-    return pl.col(TIMESTAMP) < pl.lit(persons.before, TIMESTAMP_DTYPE)
+def _is_theirs(persons: Persons) -> pl.Expr:
+    is_before = pl.col(TIMESTAMP) < pl.lit(persons.before, TIMESTAMP_DTYPE)
+    return pl.col(USER_ID).is_in(persons.series.implode()) & is_before
 
 
 LAKE_PLACES: Final = (

@@ -20,6 +20,7 @@ from recsys.files import write_json
 from recsys.store.embedded import stop_server
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
+from tests.benchmarks.erase import erase_benchmark
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.guard import guard
@@ -77,6 +78,7 @@ def main() -> None:
         "consistency": consistency,
         "ingest": ingest_benchmark,
         "init": init_benchmark,
+        "erase": erase_benchmark,
         "features": features,
         "growth": growth,
         "screening": screening_scale,
