@@ -61,7 +61,8 @@ from recsys.store.keys import (
     Keys,
 )
 
-BLOCK_ENTRIES: Final = 10_000
+BLOCK_ENTRIES: Final = 50_000
+"""Entries that are archived together: for each block, the lake is searched for events that it has already."""
 PART: Final = ONLINE  # prefix of the names of a block's files in directories shared with ingests
 
 

@@ -12,6 +12,7 @@ from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
 
+ENTRIES_PER_COMMAND: Final = 2_000
 MAX_SEQUENCE: Final = 2**64 - 1
 
 
@@ -56,10 +57,21 @@ def last_entry_id(client: Client, keys: Keys) -> str | None:
 
 
 def read_entries(client: Client, keys: Keys, until: str, count: int) -> list[Entry]:
-    """Return the first `count` entries, in order, up to and including the one with id `until`."""
+    """Return the first `count` entries, in order, up to and including the one with id `until`.
+
+    A command reads few of them, so that it does not keep readers waiting.
+    """
+    read: list[Entry] = []
+    start = "-"
     with store_errors(client):
-        entries: Any = client.xrange(keys.events, "-", until, count)
-    return [Entry(decode_text(entry_id), fields) for entry_id, fields in entries]
+        while len(read) < count:
+            wanted = min(ENTRIES_PER_COMMAND, count - len(read))
+            entries: Any = client.xrange(keys.events, start, until, wanted)
+            read += [Entry(decode_text(entry_id), fields) for entry_id, fields in entries]
+            if len(entries) < wanted:
+                break
+            start = f"({read[-1].id}"
+    return read
 
 
 def remove_entries(client: Client, keys: Keys, until: str) -> int:

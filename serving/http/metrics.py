@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,11 +72,9 @@ class Metrics:
         self._observed: dict[str, defaultdict[Labels, list[float]]] = {
             name: defaultdict(list) for name in HISTOGRAMS
         }
-        # Metrics with a single label use it as the key, which is faster: each request counts several.
-        self._label_counts: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
-        self._label_durations: dict[str, defaultdict[str, list[float]]] = {
-            name: defaultdict(list) for name in HISTOGRAMS
-        }
+        # Metrics with a single label are kept as they come, and counted later, many at a time.
+        self._labels: defaultdict[str, list[Iterable[str]]] = defaultdict(list)
+        self._durations: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
         self._task: asyncio.Task[None] | None = None
 
     def count(self, name: str, *labels: str, by: int = 1) -> None:
@@ -84,8 +82,11 @@ class Metrics:
         self._counts[name][labels] += by
 
     def count_each(self, name: str, labels: Iterable[str]) -> None:
-        """Increase a counter that has a single label, by one for each value of the label."""
-        self._label_counts[name].update(labels)
+        """Increase a counter that has a single label, by one for each value of the label.
+
+        The labels must not change later.
+        """
+        self._labels[name].append(labels)
 
     def set_total(self, name: str, total: int) -> None:
         """Set a counter that another object counts."""
@@ -97,9 +98,7 @@ class Metrics:
 
     def observe_each(self, name: str, seconds: Mapping[str, float]) -> None:
         """Add durations by label value to a histogram that has a single label."""
-        observed = self._label_durations[name]
-        for label, duration in seconds.items():
-            observed[label].append(duration)
+        self._durations[name].append(seconds)
 
     def record_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request, and add its duration."""
@@ -127,13 +126,14 @@ class Metrics:
 
     def _merge(self) -> None:
         """Sort the observed durations into buckets, and merge the counts of single labels."""
-        for name, counts in self._label_counts.items():
+        for name, labels in self._labels.items():
+            counts = Counter(chain.from_iterable(labels))
             self._counts[name].update({(label,): count for label, count in counts.items()})
-            counts.clear()
-        for name, observed_each in self._label_durations.items():
-            for label, seconds in observed_each.items():
-                self._observed[name][label,] += seconds
-            observed_each.clear()
+            labels.clear()
+        for name, durations in self._durations.items():
+            for label, duration in chain.from_iterable(each.items() for each in durations):
+                self._observed[name][label,].append(duration)
+            durations.clear()
         for name, observed in self._observed.items():
             for labels, seconds in observed.items():
                 places = np.searchsorted(BUCKETS, seconds)

@@ -1,9 +1,9 @@
 """What live sessions add: the time after a night's run, event by event through the server's own engine.
 
-Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: what
-should be in it are the items of the session's later events. The baskets of Complete Journey have one time each, so
-their items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one
-gets what is popular.
+Each session of a shop is replayed event by event. After every event but the last, the user's list is asked for: the
+items of the session's later events should be in it. The baskets of Complete Journey have one time each, so their
+items come in an arbitrary order. The nightly list alone is the list as it was published; a user without one gets
+what is popular.
 """
 
 import json
@@ -164,8 +164,9 @@ async def _replayed(
     keys = Keys(settings.redis.namespace)
     scores: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in LISTS}
     with redis.Redis.from_url(str(settings.redis.url)) as client:
-        for key in client.scan_iter(f"{settings.redis.namespace}:session:*"):
-            client.delete(key)
+        for kind in ("session", "event_ids"):
+            for key in client.scan_iter(f"{settings.redis.namespace}:{kind}:*"):
+                client.delete(key)
         async with worker.running():
             version = worker.engine.catalogue().version
             popular = client.get(keys.ranking(version, popular_name()))
@@ -189,7 +190,7 @@ async def _trip(
         at = step.at.timestamp() + place * 1e-3  # events of one time come one after the other
         clock[0] = max(clock[0], at)
         event = {
-            "event_id": f"{trip.user_id}-{step.at:%Y%m%d%H%M%S}-{place}",
+            "event_id": f"{step.at:%Y%m%d%H%M%S}-{step.item_id}-{step.event}",
             "user_id": trip.user_id,
             "item_id": step.item_id,
             "event": step.event,

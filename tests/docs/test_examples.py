@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.ingest.mapping import check_table
 from recsys.settings import Settings
@@ -16,6 +16,7 @@ from recsys.store.embedded import stop_server
 from tests.commands import run_recsys
 from tests.docs.demo_server import DemoServer
 from tests.docs.pages import CodeBlock, Example, code_blocks, examples
+from tests.serving.processes import serving
 
 USER = "30"
 NODE_MODULES = Path("/usr/share/nodejs")
@@ -128,6 +129,23 @@ def test_settings_example(block: CodeBlock) -> None:
         check_table(table)
     if "[schedule]" in block.code:
         assert settings == Settings()
+
+
+def test_a_server_starts_with_the_settings_of_every_example(tmp_path: Path) -> None:
+    """Some settings are checked by libraries with threads, which must not keep a worker from starting."""
+    files: list[str] = []
+    for code in sorted((block.code for block in TOML), key=lambda code: code.lstrip().startswith("[")):
+        together = "\n".join([*files[-1:], code])
+        try:
+            TypeAdapter(Settings).validate_python(tomllib.loads(together))
+        except (tomllib.TOMLDecodeError, ValidationError):  # the last file has one of these settings already
+            files.append(code)
+        else:
+            files[-1:] = [together]
+    assert len(files) < len(TOML)
+    for number, text in enumerate(files):
+        with serving(tmp_path / str(number), text) as served:
+            assert served.http.get("/live").json() == {"status": "live"}
 
 
 def test_every_other_command_is_run_elsewhere() -> None:

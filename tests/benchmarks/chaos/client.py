@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
+import msgspec
 
+from serving.api import Batch, Recommendations
 from tests.serving.version_watch import KNOWN, letter_of
 
 LISTERS: Final = 4
+BATCH_LISTERS: Final = 2
+BATCH_USERS: Final = 200
 EVENTS_PER_REQUEST: Final = 5
 PAUSE_SECONDS: Final = 0.02
 RETRY_SECONDS: Final = 0.05
@@ -67,6 +71,7 @@ class CheckingClient:
         """Send all kinds of requests side by side until `stop`."""
         async with httpx.AsyncClient(base_url=self._url, timeout=5.0) as http:
             work = [self._ask(http, number) for number in range(LISTERS)]
+            work += [self._ask_for_many(http) for _ in range(BATCH_LISTERS)]
             await asyncio.gather(*work, self._send_events(http), self._switch_items(http))
 
     def stop(self) -> None:
@@ -78,18 +83,29 @@ class CheckingClient:
             path = f"/v1/recommendations/u{self._random.randrange(KNOWN)}?n=40"
             response, sent = await self._insist(http, "lists", "GET", path)
             if response is not None:
-                self._check(response.json(), sent)
+                self._check(msgspec.json.decode(response.content, type=Recommendations), sent)
             await asyncio.sleep(PAUSE_SECONDS * (number + 1) / LISTERS)
 
-    def _check(self, answer: dict[str, Any], sent: float) -> None:
-        ledger, items = self.ledger, [item["item_id"] for item in answer["items"]]
+    async def _ask_for_many(self, http: httpx.AsyncClient) -> None:
+        while not self._stopped.is_set():
+            users = [f"u{self._random.randrange(KNOWN)}" for _ in range(BATCH_USERS)]
+            body = {"user_ids": users, "n": 10}
+            response, sent = await self._insist(http, "lists", "POST", "/v1/recommendations/batch", body)
+            if response is not None:
+                answers = msgspec.json.decode(response.content, type=Batch).answers
+                if [answer.user_id for answer in answers] != users:
+                    self.ledger.mixed.append(f"answers of a batch for others: {answers}")
+                for answer in answers:
+                    self._check(answer, sent)
+
+    def _check(self, answer: Recommendations, sent: float) -> None:
+        ledger, items = self.ledger, {item.item_id for item in answer.items}
         ledger.answers += 1
-        ledger.degraded += answer["degraded"]
-        if {item_id[0] for item_id in items} != {letter_of(answer["version"])}:
+        ledger.degraded += answer.degraded
+        if {item_id[0] for item_id in items} != {letter_of(answer.version)}:
             ledger.mixed.append(str(answer))
-        for item_id in items:
-            since = self._off_since.get(item_id)
-            if since is not None and sent > since + VISIBLE_SECONDS:
+        for item_id, since in self._off_since.items():
+            if item_id in items and sent > since + VISIBLE_SECONDS:
                 ledger.switched_off.append(f"{item_id}, off for {sent - since:.2f} s, in {answer}")
 
     async def _send_events(self, http: httpx.AsyncClient) -> None:

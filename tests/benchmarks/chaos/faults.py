@@ -24,6 +24,10 @@ PAUSE_SECONDS: Final = (0.3, 1.5)
 FULL_DISK_BYTES: Final = 600
 """The maximum size of a file for a command that finds the disk full: every Parquet file is longer."""
 RECSYS: Final = (sys.executable, "-m", "jobs.cli.app")
+FAKETIME: Final = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+"""The library by which the clock of a process jumps, from the Debian package faketime; None without it."""
+JUMP_SECONDS: Final = (-200.0, 200.0)
+"""Jumps of the server's clock: an event with a time of its own may be 5 minutes ahead."""
 PUBLISHER: Final = (sys.executable, "-m", "tests.benchmarks.chaos.publisher")
 
 
@@ -42,9 +46,20 @@ class Shop:
     """What a command did that it should not."""
 
     @property
+    def clock(self) -> Path:
+        """File with the seconds that the server's clock is ahead."""
+        return self.directory / "clock"
+
+    @property
     def valkey(self) -> Path:
         """Directory of the server of Redis."""
         return self.directory / "var" / "valkey"
+
+    def set_clock(self, seconds: float) -> None:
+        """Let the server's clock be ahead, or behind."""
+        written = self.clock.with_suffix(".new")
+        written.write_text(f"{seconds:+.3f}s\n")
+        written.rename(self.clock)
 
     def recsys(self, *arguments: str, max_bytes: int | None = None) -> subprocess.Popen[bytes]:
         """Start a command; with `max_bytes`, no file that it writes may be longer."""
@@ -52,6 +67,13 @@ class Shop:
         limit = None if max_bytes is None else partial(_limit_files, max_bytes)
         # Python does not notice that a compiled module was cut off.
         environment = os.environ | ({} if limit is None else {"PYTHONDONTWRITEBYTECODE": "1"})
+        if arguments == ("serve",) and FAKETIME is not None:
+            environment |= {
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         with (self.directory / f"{arguments[0]}.log").open("ab") as log:
             error = log if limit is None else subprocess.PIPE
             return subprocess.Popen(command, stdout=log, stderr=error, env=environment, preexec_fn=limit)
@@ -164,6 +186,14 @@ async def pause_publisher(shop: Shop, chance: random.Random) -> None:
         await _pause(shop.publisher.pid, chance)
 
 
+async def jump_clock(shop: Shop, chance: random.Random) -> None:
+    """Let the server's clock jump, and jump back."""
+    shop.set_clock(chance.uniform(*JUMP_SECONDS))
+    await asyncio.sleep(chance.uniform(2, 4))  # the clock's file is read once a second
+    shop.set_clock(0)
+    await asyncio.sleep(1)
+
+
 FAULTS: Final[dict[str, Fault]] = {
     "a worker is killed": kill_worker,
     "a worker is paused": pause_worker,
@@ -174,6 +204,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "an archive finds the disk full": fill_disk,
     "a publisher is killed": kill_publisher,
     "a publisher is paused": pause_publisher,
+    **({} if FAKETIME is None else {"the server's clock jumps": jump_clock}),
 }
 
 

@@ -98,6 +98,7 @@ def _found_shop(directory: Path, workers: int) -> Shop:
     shop.valkey.mkdir(parents=True)
     (shop.valkey / "port").write_text(str(free_port()))
     general = f'directory = "{directory / "var"}"\nlog_format = "json"\n'
+    shop.set_clock(0)
     (directory / "shop.toml").write_text(f"{general}{SETTINGS}workers = {workers}\nport = {shop.port}\n")
     return shop
 

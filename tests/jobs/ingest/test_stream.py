@@ -21,6 +21,7 @@ from jobs.ingest.stream import ArchiveResult, archive
 from jobs.lake.lake import Lake
 from recsys.availability import is_available
 from recsys.contract import Events, Items
+from recsys.store import event_stream
 from recsys.store.embedded import ServerAddress
 from recsys.store.event_stream import StreamState, read_stream_state, remove_entries
 from tests.event_stream import (
@@ -45,6 +46,7 @@ import redis
 from jobs.ingest import stream
 from jobs.lake.lake import Lake
 from recsys.settings import Sources
+from recsys.store import event_stream
 from recsys.store.keys import Keys
 
 stream.remove_entries = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -213,6 +215,7 @@ def test_what_comes_meanwhile_stays_in_the_stream(
     valkey: redis.Redis, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "BLOCK_ENTRIES", 2)
+    monkeypatch.setattr(event_stream, "ENTRIES_PER_COMMAND", 1)
     append(valkey, "event", *({**EVENT, "event_id": f"e{number}"} for number in range(5)))
     blocks: list[int] = []
 

@@ -249,3 +249,14 @@ def test_a_catalogue_of_an_earlier_version_offers_what_is_available() -> None:
     catalogue.put({"a": {"valid_until": "2018-01-01T00:00:00Z"}, "b": {"available": True}})
     assert list(catalogue.popular(now_ms=1_514_764_800_000)) == ["b"]
     assert catalogue.table().schema == CATALOGUE_SCHEMA
+
+
+def test_without_limits_in_time_no_item_is_checked_for_them() -> None:
+    rows = [{"item_id": "tea", "available": True}, {"item_id": "mug", "available": True}]
+    before = Catalogue(VERSION, pl.DataFrame(rows, schema=CATALOGUE_SCHEMA))
+    before.put({"tea": {"available": False, "valid_until": None}})
+    after = Catalogue(VERSION, before.table())
+    after.put_offers(before.changed_offers())
+    assert (before.offers.has_validity, after.offers.has_validity) == (False, False)
+    after.put({"mug": {"valid_until": "2018-01-01T12:00:00Z"}})
+    assert after.offers.has_validity

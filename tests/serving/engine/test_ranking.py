@@ -1,6 +1,7 @@
 """Orders of candidates: numbers worked out by hand, and what holds for any order."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -53,6 +54,44 @@ def test_lists_are_fused_by_reciprocal_ranks() -> None:
 def test_equal_scores_keep_the_order_of_the_lists() -> None:
     lists = [CandidateList("personal", "own", ["a"]), CandidateList("session", "near", ["b"])]
     assert names(fuse(lists)) == ["a", "b"]
+
+
+@st.composite
+def lists_of_sources(draw: st.DrawFn) -> list[CandidateList]:
+    """Several lists, of which some share an anchor."""
+    shapes = st.tuples(
+        st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1),
+        st.sampled_from([1.0, 0.3, 0.15]),
+        st.integers(1, 10),
+        st.sampled_from(["tea", "mug", None]),
+    )
+    drawn = draw(st.lists(shapes, min_size=2, max_size=5))
+    return [
+        CandidateList("session" if anchor else "personal", f"list {number}", items, weight, constant, anchor)
+        for number, (items, weight, constant, anchor) in enumerate(drawn)
+    ]
+
+
+@given(lists_of_sources())
+def test_an_item_has_the_sum_of_its_scores_then_that_without_its_best_anchor(lists: list[CandidateList]) -> None:
+    expected: list[tuple[float, Candidate]] = []
+    for item_id in dict.fromkeys(item_id for each in lists for item_id in each.items):
+        scores = [
+            (each.weight / (each.constant + each.items.index(item_id) + 1), -number)
+            for number, each in enumerate(lists)
+            if item_id in each.items
+        ]
+        while scores:
+            best = lists[-max(scores)[1]]
+            candidate = Candidate(item_id, best.source, best.reason, best.anchor)
+            expected.append((sum(score for score, _ in scores), candidate))
+            left = [each for each in scores if lists[-each[1]].anchor != best.anchor]
+            scores = left if best.anchor else []
+    order = list(fuse(lists))
+    scores_of = {(each.item_id, each.reason): score for score, each in expected}
+    assert sorted(map(str, order)) == sorted(str(each) for _, each in expected)
+    ordered = [scores_of[each.item_id, each.reason] for each in order]
+    assert all(before >= after - 1e-12 for before, after in pairwise(ordered))
 
 
 def test_marginal_relevance_by_hand() -> None:
