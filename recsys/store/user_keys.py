@@ -15,10 +15,9 @@ import msgspec
 from recsys.errors import StoreError
 from recsys.store.client.connect import Client, primaries, store_errors
 from recsys.store.encoding import decode_text
-from recsys.store.event_stream import entry_time
+from recsys.store.event_stream import ENTRIES_PER_COMMAND, entry_time
 from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
 
-BLOCK_ENTRIES: Final = 5_000
 SCAN_KEYS: Final = 1_000
 WAIT_SECONDS: Final = 0.02
 ERASED_SECONDS: Final = 86_400
@@ -85,9 +84,9 @@ def _entries(client: Client, keys: Keys) -> Iterator[tuple[str, Mapping[bytes, b
     start = "-"
     while True:
         with store_errors(client):
-            entries: Any = client.xrange(keys.events, start, "+", BLOCK_ENTRIES)
+            entries: Any = client.xrange(keys.events, start, "+", ENTRIES_PER_COMMAND)
         yield from ((decode_text(entry_id), fields) for entry_id, fields in entries)
-        if len(entries) < BLOCK_ENTRIES:
+        if len(entries) < ENTRIES_PER_COMMAND:
             return
         start = f"({decode_text(entries[-1][0])}"
 
@@ -129,7 +128,7 @@ def find_users(client: Client, keys: Keys) -> Iterator[str]:
     """Yield the users who have keys or entries of the stream, some of them several times. Scans all keys."""
     with store_errors(client):
         for node in primaries(client):
-            names: Iterator[Any] = node.scan_iter(match=keys.user_pattern, count=SCAN_KEYS)
+            names: Any = node.scan_iter(match=keys.user_pattern, count=SCAN_KEYS)
             for name in names:
                 yield keys.user_of_key(decode_text(name))
     for _, fields in _entries(client, keys):

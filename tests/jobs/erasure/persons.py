@@ -99,5 +99,6 @@ def _holds_mark(client: redis.Redis, key: bytes) -> bool:
         b"zset": lambda key: client.zrange(key, 0, -1),
         b"stream": client.xrange,
     }
-    text = f"{key!r} {reads[client.type(key)](key)!r}"
+    kind: Any = client.type(key)
+    text = f"{key!r} {reads[kind](key)!r}"
     return any(mark in text for mark in MARKS)
