@@ -54,7 +54,7 @@ def erase_command(
     forever: Forever = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase persons from Redis, the lake and the runs, and write a receipt; or verify a receipt."""
+    """Erase persons from Redis, the lake and the runs, with a receipt; or verify a receipt."""
     settings: Settings = context.obj
     named = [*(users or ()), *(_read_users(file) if file is not None else ())]
     if receipt is not None:

@@ -20,11 +20,10 @@ from recsys.files import write_json
 from recsys.store.embedded import stop_server
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
-from tests.benchmarks.erase import erase_benchmark
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.guard import guard
-from tests.benchmarks.ingest import ingest_benchmark, init_benchmark
+from tests.benchmarks.ingest import erase_benchmark, ingest_benchmark, init_benchmark
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
