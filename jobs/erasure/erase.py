@@ -47,8 +47,8 @@ def request_erasure(installation: Installation, users: Sequence[str], is_forever
     counts = {place.name: sum(1 for _ in place.find(installation, persons)) for place in REDIS_PLACES}
     with lake.locked():
         request = update_request(lake.directory, request, guests=tuple(sorted(guests)), counts=counts)
+    tell_servers(installation.client, installation.keys, persons.ids, is_forever)
     erase_places(installation, persons, REDIS_PLACES)
-    tell_servers(installation.client, installation.keys, persons.ids)
     return request
 
 
@@ -75,8 +75,8 @@ def _finish(installation: Installation, request: ErasureRequest) -> Erasure:
     planned = highest_counts(request.counts, count_places(installation, persons))
     with lake.locked():
         request = update_request(lake.directory, request, guests=tuple(sorted(guests)), counts=planned)
+        tell_servers(installation.client, installation.keys, persons.ids, request.is_forever)
         erased = erase_places(installation, persons)
-        tell_servers(installation.client, installation.keys, persons.ids)
         is_rewritten = rewrite_files(installation.client)
         found_again = count_places(installation, persons)
         if found_again:

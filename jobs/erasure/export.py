@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.erasure.persons import Installation, Persons, find_guests
 from jobs.erasure.places import find_places
+from jobs.lake.opt_outs import read_opt_outs
 from recsys.files import atomic_write
 
 
@@ -19,6 +20,7 @@ def export_person(installation: Installation, user: str) -> dict[str, Any]:
         "user_id": user,
         "guests": sorted(guests),
         "exported_at": datetime.now(UTC).isoformat(),
+        "opted_out_since": dict(read_opt_outs(installation.lake.directory).iter_rows()).get(user),
         "places": find_places(installation, persons),
     }
 

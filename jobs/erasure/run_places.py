@@ -12,11 +12,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
+from jobs.checks.dry_run import JOB as DRY_RUN
 from jobs.erasure.parquet_rows import by_id, find_rows, has_rows, remove_rows
 from jobs.erasure.persons import Installation, Persons
 from jobs.erasure.place import Place
 from jobs.pipeline.run import MANIFEST
 from jobs.pipeline.step_names import CHECKPOINTS, MODELS, REPORT
+from jobs.scheduler.lock import lock_holder
 from recsys.evaluation.report.formatting import shorten
 from recsys.files import PARTIAL_SUFFIX, read_json
 
@@ -65,13 +67,13 @@ def erase_reports(installation: Installation, persons: Persons) -> int:
 
 
 def find_unfinished(installation: Installation, persons: Persons) -> Iterator[dict[str, Any]]:
-    """Yield the unfinished outputs of killed runs, which may have rows of anyone."""
+    """Yield the unfinished outputs of killed runs and dry runs, which may have rows of anyone."""
     for path in _unfinished(installation, persons):
         yield {"file": path.relative_to(installation.directory).as_posix()}
 
 
 def erase_unfinished(installation: Installation, persons: Persons) -> int:
-    """Remove the unfinished outputs of killed runs."""
+    """Remove the unfinished outputs of killed runs and dry runs."""
     paths = _unfinished(installation, persons)
     for path in paths:
         if path.is_dir():
@@ -122,11 +124,14 @@ def _has_any(text: str, marks: set[str]) -> bool:
 
 
 def _unfinished(installation: Installation, persons: Persons) -> list[Path]:
-    return [path for run in _runs(installation, persons) for path in run.rglob(f".*{PARTIAL_SUFFIX}")]
+    found = [path for run in _runs(installation, persons) for path in run.rglob(f".*{PARTIAL_SUFFIX}")]
+    copy = installation.directory / DRY_RUN
+    is_left = copy.exists() and lock_holder(installation.directory, DRY_RUN) is None
+    return [*found, *([copy] if is_left else [])]
 
 
 RUN_PLACES: Final = (
-    Place("unfinished outputs of runs", find_unfinished, erase_unfinished),
+    Place("unfinished runs", find_unfinished, erase_unfinished),
     Place("models of runs", find_models, erase_models),
     Place("reports of runs", find_reports, erase_reports),
     Place("tables of runs", find_tables, erase_tables),

@@ -158,9 +158,9 @@ class Keys:
 
     @property
     def erased(self) -> str:
-        """Sorted set: hash of each user erased in the last day -> Unix milliseconds of the erasure.
+        """Sorted set: hash of each user erased in the last day, or forever -> Unix milliseconds of the erasure.
 
-        Servers forget what they remember of the user. Expires with its last entry.
+        Servers forget what they remember of the user, and refuse events from before the erasure. Never expires.
         """
         return f"{self.namespace}:erased"
 

@@ -20,6 +20,8 @@ from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
 
 SCAN_KEYS: Final = 1_000
 WAIT_SECONDS: Final = 0.02
+FOREVER_MS: Final = 253_370_764_800_000
+"""Time of an erasure, in Unix milliseconds, after which all events of the user are refused: the year 9999."""
 ERASED_SECONDS: Final = 86_400
 """Seconds for which servers are told of an erasure."""
 SESSIONS, EVENT_IDS, ALIASES, FLAGS, LISTS = "sessions", "event ids", "aliases", "flags", "lists"
@@ -187,15 +189,14 @@ def trim_session(client: Client, key: str, before: datetime) -> int:
     return int(removed)
 
 
-def tell_servers(client: Client, keys: Keys, users: Iterable[str]) -> None:
-    """Make servers forget what they remember of erased users."""
+def tell_servers(client: Client, keys: Keys, users: Iterable[str], is_forever: bool = False) -> None:
+    """Make servers forget what they remember of erased users, and refuse their events: earlier ones, or all."""
     now_ms = int(time.time() * 1e3)
-    marks = {erasure_mark(user): now_ms for user in users}
+    marks = {erasure_mark(user): FOREVER_MS if is_forever else now_ms for user in users}
     with store_errors(client):
         client.zremrangebyscore(keys.erased, "-inf", now_ms - ERASED_SECONDS * 1_000)
         if marks:
-            client.zadd(keys.erased, marks)
-        client.expire(keys.erased, ERASED_SECONDS)
+            client.zadd(keys.erased, marks, gt=True)
 
 
 def rewrite_files(client: Client) -> bool:

@@ -11,11 +11,13 @@ from recsys.errors import StoreError
 from recsys.store.client.client import RedisClient
 from recsys.store.encoding import decode_text
 from recsys.store.keys import Keys
-from recsys.store.user_keys import ERASED_SECONDS, erasure_mark
+from recsys.store.user_keys import ERASED_SECONDS, FOREVER_MS, erasure_mark
 
 READ_SECONDS: Final = 0.5
+REPEAT_SECONDS: Final = 5.0
+"""Seconds for which users are forgotten again: an answer in the making may be remembered after the erasure."""
 OVERLAP_MS: Final = 10_000
-"""Milliseconds for which an erasure is read again: an answer in the making may be remembered after it."""
+"""Milliseconds before the latest erasure from which erasures are read again: clocks differ."""
 MAX_MARKS: Final = 10_000
 """Erasures that are kept, the latest ones."""
 
@@ -29,6 +31,7 @@ class ErasedUsers:
         """Call `forget` with whether a user is to be forgotten; with None, all users are."""
         self._redis, self._keys, self._forget = redis, keys, forget
         self._marks: dict[str, int] = {}
+        self._noted_at: dict[str, float] = {}
         self._read_at = time.monotonic()
         self._latest_ms = 0
         self._task: asyncio.Task[None] | None = None
@@ -53,8 +56,16 @@ class ErasedUsers:
 
     def note(self, marks: Mapping[str, int]) -> None:
         """Forget the users of some marks, each with Unix milliseconds of the erasure."""
-        self._marks = dict(sorted({**self._marks, **marks}.items(), key=lambda mark: mark[1])[-MAX_MARKS:])
-        self._forget(lambda user_id: erasure_mark(user_id) in marks)
+        now = time.monotonic()
+        for mark, at in marks.items():
+            if self._marks.get(mark) != at:
+                self._marks[mark], self._noted_at[mark] = at, now
+        latest = sorted(self._marks, key=self._marks.__getitem__)[-MAX_MARKS:]
+        self._marks = {mark: self._marks[mark] for mark in latest}
+        self._noted_at = {mark: self._noted_at[mark] for mark in latest}
+        new = {mark for mark in marks if now - self._noted_at.get(mark, now) < REPEAT_SECONDS}
+        if new:
+            self._forget(lambda user_id: erasure_mark(user_id) in new)
 
     async def read(self) -> None:
         """Read the erasures that are new; raises `StoreError`."""
@@ -69,7 +80,7 @@ class ErasedUsers:
         if has_missed:
             self._forget(None)
         if marks:
-            self._latest_ms = max(marks.values())
+            self._latest_ms = max((at for at in marks.values() if at < FOREVER_MS), default=self._latest_ms)
             self.note(marks)
 
     async def _keep_reading(self) -> None:

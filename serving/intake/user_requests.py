@@ -65,8 +65,7 @@ class UserRequests:
                 (keys.flags, ("ZREM", keys.flags, *users)),
                 (keys.unflaggable, ("SREM", keys.unflaggable, *users)),
                 (keys.erased, ("ZREMRANGEBYSCORE", keys.erased, "-inf", int((now - ERASED_SECONDS) * 1e3))),
-                (keys.erased, ("ZADD", keys.erased, *scores)),
-                (keys.erased, ("EXPIRE", keys.erased, ERASED_SECONDS)),
+                (keys.erased, ("ZADD", keys.erased, "GT", *scores)),
             ]
         )
         self._on_erased(marks)

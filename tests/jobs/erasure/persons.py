@@ -1,5 +1,6 @@
 """A person with marks in every place that the engine writes, and a search for these marks."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def plant_online(client: redis.Redis) -> None:
     client.set(KEYS.alias(GUEST), PERSON)
     client.set(KEYS.suspect(PERSON), "allowed")
     client.sadd(KEYS.unflaggable, PERSON)
+
+
+def plant_in_files(directory: Path) -> None:
+    """Put marks into files that name persons only at times: a report, a record of a source, killed runs."""
+    (report,) = directory.glob("runs/*/report/report.html")
+    report.write_text(f'{report.read_text()}<span class="id">{PERSON}</span>')
+    record = next(iter((directory / "lake" / "sources").glob("events-*.json")))
+    findings = [f"user {PERSON} has 90% of the events (7): one id for many people?", "something else"]
+    record.write_text(json.dumps({**json.loads(record.read_text()), "findings": findings}))
+    for killed in (report.parents[1] / ".features.7.partial", directory / "dry-run"):
+        killed.mkdir()
+        (killed / "rows.parquet").write_text(PERSON)
 
 
 def find_marks(directory: Path, client: redis.Redis) -> list[str]:

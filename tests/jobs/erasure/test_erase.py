@@ -12,6 +12,7 @@ from jobs.erasure.erase import finish_erasures, request_erasure
 from jobs.erasure.persons import Installation
 from jobs.lake.erasure_requests import read_requests
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import change_opt_outs
 from jobs.pipeline import pipeline
 from jobs.pipeline.step_names import LISTS, Until
 from jobs.progress import show_progress
@@ -27,6 +28,7 @@ from tests.jobs.erasure.persons import (
     SETTINGS,
     connect,
     find_marks,
+    plant_in_files,
     plant_online,
     write_person,
     write_shop,
@@ -66,8 +68,9 @@ def test_nothing_of_a_person_is_left_in_any_file_or_key(
     closed = json.loads(Path(pending["file"]).read_text())
     assert (pending["receipt"]["closed_by"], closed["closed_by"]) == (None, "20260411T000000Z")
     plant_online(client)
-    (report,) = data_directory.glob("runs/*/report/report.html")
-    report.write_text(report.read_text() + f'<span class="id">{PERSON}</span>')  # one of the examples
+    plant_in_files(data_directory)
+    with Lake(data_directory / "lake").locked() as scratch:
+        change_opt_outs(scratch.parent, [(PERSON, datetime(2026, 4, 10, tzinfo=UTC), True)])
     marked = find_marks(data_directory, client)
     others = {file: file.stat().st_mtime_ns for file in data_directory.glob("lake/events/*/date=2026-03*/*")}
 
@@ -75,12 +78,13 @@ def test_nothing_of_a_person_is_left_in_any_file_or_key(
     done = recsys(*config, "erase", PERSON, "--json")
 
     assert done.returncode == 0, done.stderr
-    assert find_marks(data_directory, client) == []
+    assert find_marks(data_directory, client) == ["lake/opt_outs.parquet"]
     (erased,) = json.loads(done.stdout)
     counts = erased["receipt"]["counts"]
     held = {name for name, count in counts.items() if count}
     assert held == {name for name, rows in exported["places"].items() if rows}
-    assert held == set(counts) - {"lake findings", "unfinished outputs of runs"}
+    assert held == set(counts)
+    assert exported["opted_out_since"].startswith("2026-04-10")
     assert (exported["guests"], erased["receipt"]["guests"], counts["lake events"]) == ([GUEST], 1, 13)
     assert len(marked) > len(held)
     assert others == {file: file.stat().st_mtime_ns for file in others}

@@ -66,6 +66,18 @@ def test_an_event_from_before_the_erasure_is_refused_and_one_after_it_is_of_a_ne
     assert client.zcard(KEYS.session("7")) == 1
 
 
+def test_events_of_a_user_who_was_erased_forever_are_refused(
+    talk: Talk, publish_shop: Publish, client: redis.Redis
+) -> None:
+    publish_shop(KNOWN)
+    tell_servers(client, KEYS, ["7"], is_forever=True)
+    tell_servers(client, KEYS, ["7", "8"])
+    others = {**BOUGHT, "user_id": "8"}
+    _, answer = talk("/live", lambda: time.sleep(0.2), ("POST", "/v1/events", [BOUGHT, others]))
+    assert (answer.json()["accepted"], answer.json()["refused"]) == (1, 1)
+    assert not client.exists(KEYS.session("7"))
+
+
 @pytest.mark.usefixtures("short_periods")
 def test_no_answer_comes_from_the_memory_of_a_user_whom_another_process_erased(
     proxied_settings: Settings,
