@@ -1,7 +1,7 @@
 """Everything that Redis holds of a user: keys of the user's own, members of sets, and entries of the stream."""
 
 # redis-py leaves **kwargs without a type.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import hashlib
 import time
