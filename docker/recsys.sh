@@ -1,7 +1,7 @@
 #!/bin/sh
-# recsys.sh SECRETS HOST ARGUMENT...: `recsys ARGUMENT...` on the Valkey at HOST, with the password kept in SECRETS.
+# recsys.sh SECRETS HOST USER ARGUMENT...: `recsys ARGUMENT...` on the Valkey at HOST as USER, whose password is in SECRETS.
 set -eu
-RECSYS_REDIS_URL="redis://recsys:$(cat "$1/recsys")@$2:6379/0"
+RECSYS_REDIS_URL="redis://$3:$(cat "$1/$3")@$2:6379/0"
 export RECSYS_REDIS_URL
-shift 2
+shift 3
 exec recsys "$@"

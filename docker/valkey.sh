@@ -5,7 +5,7 @@ set -eu
 users=$1 secrets=$2 acl=$3
 shift 3
 cp "$users" "$acl"
-for user in recsys backend; do
+for user in recsys server jobs backend; do
     if [ ! -s "$secrets/$user" ]; then
         head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > "$secrets/$user.new"
         mv "$secrets/$user.new" "$secrets/$user"

@@ -1,9 +1,7 @@
 """Remove what is older than the settings keep it: events, impressions, quarantine, runs, lines of the audit log."""
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,17 +10,18 @@ from typing import Final
 import polars as pl
 import structlog
 
+from jobs.audit import ROTATED_PREFIX, rotate_audit_log
 from jobs.lake.event_writer import DATE, partition_files, scan_files
 from jobs.lake.lake import IMPRESSIONS, Lake, open_lake
 from jobs.pipeline.run import COMPLETE, list_runs
+from recsys.audit.log import AuditLog
 from recsys.errors import StoreError
-from recsys.files import atomic_write
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.read import live_version
 
-AUDIT_FILE: Final = "audit.jsonl"
+REMOVED_SUFFIX: Final = ".removed"
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +36,7 @@ class Removed:
     quarantine_files: int = 0
     runs: int = 0
     audit_lines: int = 0
+    """Actions in rotated audit logs."""
 
 
 def apply_retention(settings: Settings, now: datetime) -> Removed:
@@ -44,7 +44,12 @@ def apply_retention(settings: Settings, now: datetime) -> Removed:
 
     A whole file or directory goes at once, so that what is killed halfway is finished by the next call.
     """
-    retention, lake, directory = settings.retention, open_lake(settings), settings.directory
+    retention, lake = settings.retention, open_lake(settings)
+    for hidden in (
+        *settings.directory.glob(f".*{REMOVED_SUFFIX}"),
+        *settings.directory.glob(f"runs/.*{REMOVED_SUFFIX}"),
+    ):
+        shutil.rmtree(hidden)  # of a killed job
 
     def before(days: float) -> datetime | None:
         return now - timedelta(days=days) if days else None
@@ -55,7 +60,7 @@ def apply_retention(settings: Settings, now: datetime) -> Removed:
             _remove_days(_impression_files(lake), before(retention.impression_days)),
             _remove_old_files(_quarantine_files(lake), before(retention.quarantine_days)),
             _remove_runs(settings, before(retention.run_days)),
-            _remove_audit_lines(directory / AUDIT_FILE, before(retention.audit_days)),
+            _remove_audit_logs(settings, retention.audit_days, now),
         )
     log.info("old data removed", **removed.__dict__)
     return removed
@@ -102,11 +107,7 @@ def _remove_runs(settings: Settings, before: datetime | None) -> int:
     kept = {*complete[:1], _live_version(settings)}
     old = [run for run in runs if run.as_of < before and run.id not in kept]
     for run in old:
-        hidden = run.directory.with_name(f".{run.id}.removed")
-        run.directory.rename(hidden)
-        shutil.rmtree(hidden)
-    for hidden in (settings.directory / "runs").glob(".*.removed"):  # of a killed job
-        shutil.rmtree(hidden)
+        _remove_directory(run.directory)
     return len(old)
 
 
@@ -118,36 +119,28 @@ def _live_version(settings: Settings) -> str | None:
         return None
 
 
-def _remove_audit_lines(file: Path, before: datetime | None) -> int:
-    """Remove the lines of actions before a time; lines that servers add meanwhile are kept."""
-    if before is None or not file.exists():
+def _remove_audit_logs(settings: Settings, days: float, now: datetime) -> int:
+    """Remove rotated logs whose newest action is older; return their number of lines.
+
+    The log that is written to is rotated once its first action has half of that age, as no line can be removed from
+    the middle of its chain.
+    """
+    if not days:
         return 0
+    first = next(AuditLog(settings.directory).lines(), None)
+    if first is not None and first.time < now - timedelta(days=days / 2):
+        rotate_audit_log(settings)
     removed = 0
-
-    def is_kept(line: bytes) -> bool:
-        try:
-            return datetime.fromisoformat(json.loads(line)["time"]) >= before
-        except (ValueError, LookupError, TypeError):
-            return True
-
-    with file.open("rb") as opened:
-        lines = opened.read().splitlines(keepends=True)
-        kept = [line for line in lines if is_kept(line)]
-        removed = len(lines) - len(kept)
-        if removed:
-            with atomic_write(file) as temporary:
-                temporary.touch(mode=0o600)
-                temporary.write_bytes(b"".join(kept))
-            _append_late_lines(file, opened.read)
+    for directory in sorted(settings.directory.glob(f"{ROTATED_PREFIX}*/")):
+        times = [line.time for line in AuditLog(directory).lines()]
+        if not times or max(times) < now - timedelta(days=days):
+            removed += len(times)
+            _remove_directory(directory)
     return removed
 
 
-def _append_late_lines(file: Path, read: Callable[[], bytes]) -> None:
-    """Append what was written to the earlier file after it had been read."""
-    late = read()
-    if late:
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(descriptor, late)
-        finally:
-            os.close(descriptor)
+def _remove_directory(directory: Path) -> None:
+    """Remove a directory, which is hidden first: one that was removed in part would look damaged."""
+    hidden = directory.with_name(f".{directory.name}{REMOVED_SUFFIX}")
+    directory.rename(hidden)
+    shutil.rmtree(hidden)

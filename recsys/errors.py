@@ -37,6 +37,10 @@ class ApiKeyError(RecsysError):
     """An API key cannot be created or found, or the file of keys cannot be read."""
 
 
+class AuditError(RecsysError):
+    """The audit log cannot be written or read, or has been changed."""
+
+
 class NothingPublishedError(StoreError):
     """No version is live yet."""
 

@@ -7,7 +7,7 @@ from jobs.checks.outcome import Check, doubtful, failed, passed
 from recsys.errors import StoreError
 from recsys.settings import Redis
 from recsys.store.client.connect import connect
-from recsys.store.client.inspection import ServerState, read_server_states, refused_commands
+from recsys.store.client.inspection import ServerState, read_server_states, refused_commands, refused_keys
 from recsys.store.keys import Keys
 
 MIN_VERSION = (6, 2)
@@ -29,7 +29,8 @@ def check_redis(settings: Redis, directory: Path) -> Iterator[Check]:
             yield _check_memory(state)
             yield _check_persistence(state)
             yield from _check_replicas(state, settings)
-        yield _check_commands(refused_commands(client, Keys(settings.namespace)))
+        keys = Keys(settings.namespace)
+        yield _check_user(refused_commands(client, keys), refused_keys(client, keys))
     except StoreError as error:
         yield failed("redis", str(error))
 
@@ -50,6 +51,9 @@ def _check_role(state: ServerState) -> Check:
 
 def _check_policy(state: ServerState) -> Check:
     name, found = "redis eviction", f"maxmemory-policy is {state.policy}"
+    if state.policy.startswith("volatile"):
+        problem = "which removes sessions and flags, which expire, when memory is full; set it to noeviction"
+        return doubtful(name, f"{found}, {problem}")
     if not state.policy.startswith("allkeys"):
         return passed(name, f"{found}, which keeps lists and events")
     problem = f"{found}, which removes lists and events when memory is full; set it to noeviction"
@@ -88,7 +92,10 @@ def _check_replicas(state: ServerState, settings: Redis) -> Iterator[Check]:
         yield doubtful(name, f"{found}; a failover may lose acknowledged events: set redis.wait_replicas")
 
 
-def _check_commands(refused: list[str]) -> Check:
-    if not refused:
-        return passed("redis user", "the user may run all commands that are needed")
-    return failed("redis user", f"the user may not run {', '.join(refused)}; see docker/redis-users.acl")
+def _check_user(commands: list[str], keys: list[str]) -> Check:
+    advice = "see docs/redis.md, Users"
+    if commands:
+        return failed("redis user", f"the user may not run {', '.join(commands)}; {advice}")
+    if keys:
+        return failed("redis user", f"the user may not use keys such as {', '.join(keys)}; {advice}")
+    return passed("redis user", "the user may run all commands that are needed, on all keys of the namespace")

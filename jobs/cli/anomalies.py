@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.lake.lake import open_lake
@@ -50,6 +51,7 @@ def list_command(
 ) -> None:
     """List the flagged users, those whose flags last longest first."""
     client, keys = _store(context)
+    audit(context.obj, "anomalies")
     flags = list_flags(client, keys, datetime.now(UTC), n, offset)
     if as_json:
         print_json([asdict(flag) for flag in flags])
@@ -62,7 +64,9 @@ def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = Fals
     """Explain why a user is flagged, and show the result of the latest nightly run."""
     from jobs.pipeline.explanation import explain_user
 
-    explanation = explain_user(context.obj, _stored_id(context, user, is_pseudonym))
+    stored_id = _stored_id(context, user, is_pseudonym)
+    audit(context.obj, "anomaly", user_id=stored_id)
+    explanation = explain_user(context.obj, stored_id)
     if as_json:
         print_json(asdict(explanation))
     else:
@@ -74,6 +78,7 @@ def release_command(context: typer.Context, user: User, is_pseudonym: IsPseudony
     """Remove a user's flag, and never flag the user automatically again; same as the label fine."""
     stored_id = _stored_id(context, user, is_pseudonym)
     client, keys = _store(context)
+    audit(context.obj, "release", user_id=stored_id, detail="fine")
     put_label(client, keys, stored_id, "fine", datetime.now(UTC))
     typer.echo(f"{user} is released.")
 
@@ -88,6 +93,7 @@ def label(
     """Label a user: a bot is flagged at once, a user who is fine is released."""
     stored_id = _stored_id(context, user, is_pseudonym)
     client, keys = _store(context)
+    audit(context.obj, "label", user_id=stored_id, detail=label.value)
     put_label(client, keys, stored_id, label.value, datetime.now(UTC))
     typer.echo(f"{user} is labeled {label.value}.")
 

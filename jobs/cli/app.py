@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show the lake, the catalogue, the runs, the scheduled jobs and the live version."),
     "stop": ("status", "Stop the embedded Redis server; its data stays, and the next command starts it again."),
     "keys": ("keys", "Create, list and revoke API keys."),
+    "audit": ("audit", "Show who did what and when, find changed or removed lines of the log, and rotate it."),
     "anomalies": ("anomalies", "List, explain, release and label users who are flagged as bots."),
     "attack": ("attack", "Simulate attacks by fake accounts, and measure how well screening stops them."),
     "benchmark": ("benchmark", "Train and measure models on a prepared split."),

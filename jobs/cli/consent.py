@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.audit import audit
 from jobs.lake.lake import open_lake
 from jobs.lake.opt_outs import change_opt_outs, read_opt_outs
 from recsys.errors import SettingsError
@@ -48,6 +49,7 @@ def _change(settings: Settings, user: str, is_opted_out: bool) -> None:
     lake, now = open_lake(settings), datetime.now(UTC)
     stored_id = lake.stored_id(_checked(user))
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    audit(settings, "opt_out" if is_opted_out else "opt_in", user_id=stored_id)
     with lake.locked():
         change_opt_outs(lake.directory, [(stored_id, now, is_opted_out)])
     if is_opted_out:

@@ -9,6 +9,7 @@ import structlog
 import typer
 from rich.markup import escape
 
+from jobs.audit import audit
 from jobs.cli.ingest import archive_stream
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json, print_path
@@ -65,7 +66,10 @@ def erase_command(
     _check_ids(named)
     installation = Installation.open(settings)
     if named:
-        request_erasure(installation, [installation.lake.stored_id(user) for user in named], forever)
+        users = [installation.lake.stored_id(user) for user in named]
+        for user in users:
+            audit(settings, "erase", user_id=user)
+        request_erasure(installation, users, forever)
     _print_erasures(_finish(settings, installation), as_json)
 
 
@@ -74,7 +78,9 @@ def export_command(context: typer.Context, user: User, out: Out = None) -> None:
     """Export all data of a person as JSON: events, sessions, lists, flags, rows in quarantine."""
     _check_ids([user])
     installation = Installation.open(context.obj)
-    exported = export_person(installation, installation.lake.stored_id(user))
+    stored_id = installation.lake.stored_id(user)
+    audit(context.obj, "export", user_id=stored_id)
+    exported = export_person(installation, stored_id)
     if out is None:
         print_json(exported)
         return

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.scheduler.lock import job_lock
@@ -54,7 +55,8 @@ def create(
     if if_missing and name in load_keys(_file(context)).keys:
         typer.echo(f"A key {name!r} exists already; its token was shown when it was created.", err=True)
         return
-    _change(context, lambda keys: keys.with_key(key))
+    limit = f", {per_minute} requests per minute" if per_minute else ""
+    _change(context, lambda keys: keys.with_key(key), "key_create", name, f"{', '.join(scope_list)}{limit}")
     typer.echo(token)
     typer.echo("This token is not stored and cannot be shown again.", err=True)
 
@@ -72,7 +74,7 @@ def list_command(context: typer.Context, as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def revoke(context: typer.Context, name: Name) -> None:
     """Remove a key; its token is invalid from then on."""
-    _change(context, lambda keys: keys.without_key(name))
+    _change(context, lambda keys: keys.without_key(name), "key_revoke", name)
     typer.echo(f"The key {name} is revoked.")
     if not load_keys(_file(context)).keys:
         typer.echo("No key is left: the server refuses every request until `recsys keys create` makes one.")
@@ -83,11 +85,19 @@ def _file(context: typer.Context) -> Path:
     return settings.directory / API_KEYS_FILE
 
 
-def _change(context: typer.Context, change: Callable[[ApiKeys], ApiKeys]) -> None:
-    """Read, change and write the keys under a lock."""
+def _change(
+    context: typer.Context,
+    change: Callable[[ApiKeys], ApiKeys],
+    action: str,
+    name: str,
+    detail: str | None = None,
+) -> None:
+    """Read, change and write the keys under a lock, once the change of the key `name` is in the audit log."""
     file = _file(context)
     with job_lock(file.parent, LOCK):
-        save_keys(file, change(load_keys(file)))
+        changed = change(load_keys(file))
+        audit(context.obj, action, subject=name, detail=detail)
+        save_keys(file, changed)
 
 
 def _describe(key: ApiKey) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import polars as pl
 import typer
 from rich.markup import escape
 
+from jobs.audit import audit
 from jobs.cli.description import print_description
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json, print_path
@@ -78,7 +79,9 @@ def undo_ingest(
     as_json: AsJson = False,
 ) -> None:
     """Take back the rows that an ingest gave, and restore those that it replaced."""
-    undone = undo(open_lake(context.obj), number)
+    lake = open_lake(context.obj)
+    audit(context.obj, "ingest_undo", subject=str(number))
+    undone = undo(lake, number)
     if as_json:
         print_json(asdict(undone))
         return

@@ -7,6 +7,7 @@ import polars as pl
 import structlog
 import typer
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson, AsOf, parse_as_of
 from jobs.cli.render import console, print_json
 from jobs.lake.lake import open_lake
@@ -53,7 +54,12 @@ def rollback(
     settings: Settings = context.obj
     client = connect(settings.redis, settings.directory)
     keys, items = Keys(settings.redis.namespace), _latest_availability(settings)
-    result = roll_back(client, keys, version, lambda target: follow_catalogue(client, keys, target, items))
+
+    def prepare(target: str) -> None:
+        audit(settings, "rollback", subject=target)
+        follow_catalogue(client, keys, target, items)
+
+    result = roll_back(client, keys, version, prepare)
     if as_json:
         print_json(asdict(result))
     else:

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from jobs.audit import audit
 from jobs.checks.quarantine import list_quarantine, read_bad_rows
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, filled_columns, make_table, print_json, print_rows
@@ -87,10 +88,13 @@ def retry_command(
     """Read rows in quarantine again by the present settings, and take those that are good now into the lake."""
     settings: Settings = context.obj
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    lake = open_lake(settings)
+    if not dry_run:
+        chosen = {"table": table, "source": source, "rule": rule}
+        detail = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
+        audit(settings, "quarantine_retry", detail=detail or None)
     with show_progress() as progress, progress.task("read rows in quarantine") as task:
-        retried = retry(
-            open_lake(settings), settings.sources, latest, source, table, rule, dry_run, on_rows=task.advance
-        )
+        retried = retry(lake, settings.sources, latest, source, table, rule, dry_run, on_rows=task.advance)
     if as_json:
         print_json(asdict(retried))
     elif not retried.files:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import typer
 from rich.markup import escape
 
+from jobs.audit import audit
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.status import CatalogueStatus, LakeStatus, RedisStatus, RunStatus, ScheduleStatus, Status, read_status
@@ -29,6 +30,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def stop(context: typer.Context) -> None:
     """Stop the embedded Redis server; its data stays, and the next command starts it again."""
     settings: Settings = context.obj
+    audit(settings, "stop")
     stopped = stop_server(settings.directory / "valkey")
     typer.echo("The embedded server has stopped." if stopped else "No embedded server was running.")
 

@@ -109,7 +109,8 @@ class Retention:
     run_days: DaysOrForever = 0.0
     """Days for which a run is kept, from its `as_of`; 0 keeps all. The latest complete and the live one stay."""
     audit_days: DaysOrForever = 0.0
-    """Days for which actions stay in the audit log; 0 keeps them."""
+    """Days for which actions stay in the audit log; 0 keeps them. Whole logs are removed: the log is rotated every
+    half of these days."""
 
 
 @dataclass(frozen=True, config=STRICT)

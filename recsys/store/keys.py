@@ -9,6 +9,9 @@ from typing import Final
 CLUSTER_SLOTS: Final = 16_384
 """Number of hash slots that a Redis Cluster spreads keys over."""
 
+TAG_END: Final = "}"
+"""Ends the hash tag of a key."""
+
 POPULAR: Final = "popular"
 TRENDING: Final = "trending"
 
@@ -26,6 +29,17 @@ OPT_OUT_FIELD: Final = "opt_out"
 def popular_name(category: str | None = None) -> str:
     """Return the name of the popular list of a category path such as `GROCERY>MILK`, or of all items."""
     return POPULAR if category is None else f"{POPULAR}:{category}"
+
+
+def hash_tag(name: str) -> str:
+    """Return an id as it is in the braces of a key: after a space, which no id has, if it begins with `}`.
+
+    A Cluster takes `{}` for no hash tag, and would spread the keys of such an id over several slots.
+
+    >>> hash_tag("7"), hash_tag("}7")
+    ('7', ' }7')
+    """
+    return f" {name}" if name.startswith(TAG_END) else name
 
 
 @dataclass(frozen=True)
@@ -63,27 +77,27 @@ class Keys:
 
     def user_items(self, version: str, user_id: str) -> str:
         """String: item ids recommended to a user, best first, separated by spaces."""
-        return f"{self.namespace}:{version}:user:{{{user_id}}}"
+        return f"{self.namespace}:{version}:user:{{{hash_tag(user_id)}}}"
 
     def similar_items(self, version: str, item_id: str) -> str:
         """String: item ids similar to an item, most similar first, separated by spaces."""
-        return f"{self.namespace}:{version}:item:{{{item_id}}}"
+        return f"{self.namespace}:{version}:item:{{{hash_tag(item_id)}}}"
 
     def bought_together(self, version: str, item_id: str) -> str:
         """String: item ids bought together with an item, strongest first, separated by spaces."""
-        return f"{self.namespace}:{version}:bought_together:{{{item_id}}}"
+        return f"{self.namespace}:{version}:bought_together:{{{hash_tag(item_id)}}}"
 
     def history(self, version: str, user_id: str) -> str:
         """String: item ids not to be recommended to a user again, latest first, separated by spaces."""
-        return f"{self.namespace}:{version}:history:{{{user_id}}}"
+        return f"{self.namespace}:{version}:history:{{{hash_tag(user_id)}}}"
 
     def disliked(self, version: str, user_id: str) -> str:
         """String: item ids that a user dislikes, latest first, separated by spaces."""
-        return f"{self.namespace}:{version}:disliked:{{{user_id}}}"
+        return f"{self.namespace}:{version}:disliked:{{{hash_tag(user_id)}}}"
 
     def profile(self, version: str, user_id: str) -> str:
         """String: profile of a user, a JSON object."""
-        return f"{self.namespace}:{version}:profile:{{{user_id}}}"
+        return f"{self.namespace}:{version}:profile:{{{hash_tag(user_id)}}}"
 
     def catalogue(self, version: str) -> str:
         """Hash: number of a part -> Parquet file with attributes of items, the most popular items in part 0."""
@@ -104,22 +118,22 @@ class Keys:
 
         Expires `serving.session_days` after the last event.
         """
-        return f"{self.namespace}:session:{{{user_id}}}"
+        return f"{self.namespace}:session:{{{hash_tag(user_id)}}}"
 
     def event_ids(self, user_id: str) -> str:
         """Hash: id of each event that a user's clients gave -> checksum of the event.
 
         Expires `EVENT_ID_DAYS` after the last event, and starts anew when it has `MAX_EVENT_IDS` ids.
         """
-        return f"{self.namespace}:event_ids:{{{user_id}}}"
+        return f"{self.namespace}:event_ids:{{{hash_tag(user_id)}}}"
 
     def alias(self, guest_id: str) -> str:
         """String: the user as whom a guest has logged in last; expires with the sessions."""
-        return f"{self.namespace}:alias:{{{guest_id}}}"
+        return f"{self.namespace}:alias:{{{hash_tag(guest_id)}}}"
 
     def flag(self, user_id: str) -> str:
         """String: why a user is flagged, a `recsys.store.flags.Flag` as a JSON object; expires with the flag."""
-        return f"{self.namespace}:flag:{{{user_id}}}"
+        return f"{self.namespace}:flag:{{{hash_tag(user_id)}}}"
 
     @property
     def flags(self) -> str:
@@ -136,7 +150,7 @@ class Keys:
 
         Shares a slot with `flag`. The user is checked again when it expires.
         """
-        return f"{self.namespace}:suspect:{{{user_id}}}"
+        return f"{self.namespace}:suspect:{{{hash_tag(user_id)}}}"
 
     @property
     def alias_pattern(self) -> str:
@@ -150,11 +164,11 @@ class Keys:
 
     def user_of_key(self, key: str) -> str:
         """Return the owner whom a key names in braces."""
-        return key.partition("{")[2].removesuffix("}")
+        return key.partition("{")[2].removesuffix(TAG_END).removeprefix(" ")
 
     def guest_of_alias(self, key: str) -> str:
         """Return the guest whose alias a key is."""
-        return key.removeprefix(f"{self.namespace}:alias:{{").removesuffix("}")
+        return self.user_of_key(key)
 
     @property
     def erased(self) -> str:
@@ -166,7 +180,7 @@ class Keys:
 
     def opt_out(self, user_id: str) -> str:
         """String: since when a user wants no personal lists, as ISO 8601. Never expires."""
-        return f"{self.namespace}:opt_out:{{{user_id}}}"
+        return f"{self.namespace}:opt_out:{{{hash_tag(user_id)}}}"
 
     @property
     def check(self) -> str:

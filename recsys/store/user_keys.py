@@ -164,9 +164,9 @@ def existing_keys(client: Client, names: Sequence[str]) -> list[str]:
             part = names[start : start + SCAN_KEYS]
             pipeline = client.pipeline(transaction=False)
             for name in part:
-                pipeline.exists(name)
-            replies: list[Any] = pipeline.execute()
-            found += [name for name, exists in zip(part, replies, strict=True) if exists]
+                pipeline.type(name)
+            kinds: list[Any] = pipeline.execute()
+            found += [name for name, kind in zip(part, kinds, strict=True) if decode_text(kind) != "none"]
     return found
 
 
@@ -208,13 +208,13 @@ def rewrite_files(client: Client) -> bool:
         with store_errors(client):
             for node in primaries(client):
                 info: Any = node.info("persistence")
-                saves: Any = node.config_get("save")
+                _wait_for_background(node)
                 if int(info["aof_enabled"]):
-                    _wait_for_background(node)
                     node.bgrewriteaof()
-                elif saves.get("save"):
-                    _wait_for_background(node)
-                    node.bgsave()
+                else:
+                    saves: Any = node.config_get("save")
+                    if saves.get("save"):
+                        node.bgsave()
                 _wait_for_background(node)
     except StoreError:
         return False

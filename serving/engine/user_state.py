@@ -14,7 +14,7 @@ from recsys.errors import StoreError
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
-from recsys.store.keys import Keys
+from recsys.store.keys import Keys, hash_tag
 from recsys.store.resp import Command, KeyTemplate
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.session_limits import keep_latest
@@ -81,7 +81,7 @@ class UserStateReader:
             if guest_id is None:
                 values, session = await user_replies
             else:
-                guest_command = self._session_command.encode(guest_id)
+                guest_command = self._session_command.encode(hash_tag(guest_id))
                 guest_replies = self._redis.execute(self._keys.session(guest_id), guest_command)
                 (values, session), (guest_session,) = await asyncio.gather(user_replies, guest_replies)
                 session = [*session, *guest_session]
@@ -116,7 +116,8 @@ class UserStateReader:
         if template is None:
             template = KeyTemplate(partial(self._value_command, version))
             self._value_commands = {version: template, **dict(islice(self._value_commands.items(), MAX_VERSIONS))}
-        return template.encode(user_id), self._session_command.encode(user_id)
+        tag = hash_tag(user_id)
+        return template.encode(tag), self._session_command.encode(tag)
 
     def _value_command(self, version: str, user_id: str) -> Command:
         keys = self._keys

@@ -18,7 +18,7 @@ class LabelRequest(Struct, forbid_unknown_fields=True):
 async def anomalies(call: Call) -> Result:
     """Return flagged users with score, reasons and end; this is noted in the audit log."""
     page = parse_page_request(call.query)
-    call.audit("anomalies", "")
+    await call.audit("anomalies")
     total, flags = await call.worker.flags.list(page.n, page.offset)
     return Result(Anomalies(call.request_id, total, flags))
 
@@ -26,7 +26,7 @@ async def anomalies(call: Call) -> Result:
 async def anomaly(call: Call) -> Result:
     """Return a user's flag, and whether an analyst has released the user; this is noted in the audit log."""
     user_id = call.path_id(USER_ID)
-    call.audit("anomaly", user_id)
+    await call.audit("anomaly", user_id=user_id)
     flag, is_released = await call.worker.flags.read(call.worker.stored_id(user_id))
     return Result(Anomaly(user_id, call.request_id, flag, is_released))
 
@@ -43,6 +43,6 @@ async def label(call: Call) -> Result:
 
 async def _label(call: Call, action: str, new_label: Label) -> Result:
     user_id = call.path_id(USER_ID)
-    call.audit(action, user_id)
+    await call.audit(action, user_id=user_id, detail=new_label)
     await call.worker.flags.label(call.worker.stored_id(user_id), new_label)
     return Result(UserLabel(user_id, call.request_id, new_label))

@@ -24,7 +24,7 @@ from serving.http.errors import REQUEST_ID_HEADER, error_response
 from serving.http.fast_path import Scope, Send, answer_fast
 from serving.http.openapi import describe_routes, documentation, page_files
 from serving.http.routes import ROUTES
-from serving.http.routing import Call, Route
+from serving.http.routing import Call, Route, peer_of
 from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
@@ -143,6 +143,7 @@ def _framework_handler(route: Route) -> HTTPRouteHandler:
             scope["query_string"],
             scope["headers"],
             request_id,
+            peer_of(scope),
         )
         result = await route.run(call, partial(worker.bodies.read, request.receive, scope["headers"]))
         if result.after_send is not None:

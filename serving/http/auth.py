@@ -1,15 +1,11 @@
-"""Access: API keys with scopes and rate limits, and the audit log of administrators' actions."""
+"""Access: API keys with scopes and rate limits."""
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from recsys.api_keys import ApiKey, ApiKeys, Scope, load_keys
@@ -20,7 +16,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 RELOAD_SECONDS: Final = 5.0
 BURST_SECONDS: Final = 10.0
 """The rate limit of a key allows the requests of this many seconds at once."""
-AUDIT_FILE: Final = "audit.jsonl"
 
 log = structlog.get_logger()
 
@@ -87,28 +82,6 @@ class Access:
             wait = ceil((1 - tokens) / rate)
             raise AccessError(429, "too many requests with this API key", {"Retry-After": str(wait)})
         self._buckets[key.name] = (tokens - 1, now)
-
-
-class AuditLog:
-    """An append-only file of administrators' actions: the key, the action, and a hash of the user."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def add(self, key: ApiKey | None, action: str, subject: str) -> None:
-        """Append one line, never mixed with lines of other processes."""
-        line = {
-            "time": datetime.now(UTC).isoformat(),
-            "key": None if key is None else key.name,
-            "action": action,
-            "subject": hashlib.sha256(subject.encode()).hexdigest()[:16],
-        }
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, msgspec.json.encode(line) + b"\n")
-        finally:
-            os.close(descriptor)
 
 
 def _file_state(file: Path) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from litestar.exceptions import HTTPException
 
-from recsys.errors import NothingPublishedError, StoreError
+from recsys.errors import AuditError, NothingPublishedError, StoreError
 from serving.api import Failure, InvalidValue
 from serving.http.auth import AccessError
 from serving.intake.items import ItemLimitError
@@ -57,6 +57,9 @@ def error_response(error: Exception, request_id: str, outage_log: OutageLog) -> 
         case StoreError():
             outage_log.add(str(error))
             return _unavailable("Redis does not answer", request_id)
+        case AuditError():
+            log.error("the audit log cannot be written: nothing was done", reason=str(error), request_id=request_id)
+            return _unavailable("the audit log cannot be written", request_id)
         case HTTPException(status_code=400):
             return 400, InvalidValue("body", REDACTED, EXPECTED["body"], request_id), {}
         case HTTPException() if error.status_code < 500:

@@ -11,7 +11,7 @@ from recsys.event_ids import new_id
 from serving.http.bodies import Receive
 from serving.http.errors import error_response
 from serving.http.routes import ROUTES
-from serving.http.routing import Call, Result, Route
+from serving.http.routing import Call, Result, Route, peer_of
 from serving.http.worker import Worker
 
 Scope = MutableMapping[str, Any]
@@ -37,7 +37,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
         return False
     route, encoded_id = match
     started, request_id = perf_counter(), new_id()
-    call = Call(worker, encoded_id, scope["query_string"], scope["headers"], request_id)
+    call = Call(worker, encoded_id, scope["query_string"], scope["headers"], request_id, peer_of(scope))
     result: Result | None = None
     try:
         result = await route.run(call, partial(worker.bodies.read, receive, scope["headers"]))

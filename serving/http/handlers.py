@@ -87,7 +87,7 @@ async def _recommend(call: Call, request: ListRequest) -> Result:
     worker = call.worker
     call.check_key("admin" if request.debug else "read")
     if request.debug:
-        call.audit("debug", request.user_id)
+        await call.audit("debug", user_id=request.user_id)
     result = await worker.engine.recommend(request, call.request_id)
     return Result(result.answer, after_send=partial(worker.record_answer, result, request))
 
@@ -151,7 +151,7 @@ def _conditions(body: ItemConditions) -> dict[str, Any]:
 async def user(call: Call) -> Result:
     """Return a user's profile, session and flag; this is noted in the audit log."""
     user_id = call.path_id(USER_ID)
-    call.audit("user", user_id)
+    await call.audit("user", user_id=user_id)
     state, profile = await call.worker.engine.user(user_id)
     session = [
         RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
@@ -179,10 +179,12 @@ async def events(call: Call) -> Result:
 async def item(call: Call) -> Result:
     """Change facts of an item, such as its stock, price, categories or attributes; an unknown item is created.
 
-    An item is offered from `valid_from` on and before `valid_until`.
+    An item is offered from `valid_from` on and before `valid_until`. Noted in the audit log.
     """
     change = call.decode_body(ItemChange)
     item_id = call.path_id(ITEM_ID)
+    facts = [name for name in change.__struct_fields__ if getattr(change, name) is not UNSET]
+    await call.audit("item", subject=item_id, detail=", ".join(facts))
     updated_at = await call.worker.items.put(item_id, change)
     return Result(ItemState(item_id, call.request_id, updated_at.isoformat()))
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
+from recsys.audit.chain import Actor
 from serving.http.auth import Headers
 from serving.http.query import check_names, parse_id, parse_query
 from serving.http.worker import Worker
@@ -29,6 +30,8 @@ class Call:
     query: bytes
     headers: Headers
     request_id: str
+    peer: str
+    """The address that the request comes from."""
     body: bytes = b""
     key: ApiKey | None = None
     """The key of the request; None if the server has no keys."""
@@ -37,9 +40,13 @@ class Call:
         """Remember the key of the request; raises `AccessError` unless it has the scope."""
         self.key = self.worker.access.check(self.headers, scope)
 
-    def audit(self, action: str, user_id: str) -> None:
-        """Add an action on a user to the audit log."""
-        self.worker.audit_log.add(self.key, action, self.worker.stored_id(user_id))
+    async def audit(
+        self, action: str, *, user_id: str | None = None, subject: str | None = None, detail: str | None = None
+    ) -> None:
+        """Add what is about to be done to the audit log; raises `AuditError` if that cannot be written."""
+        actor = Actor("http", None if self.key is None else self.key.name, self.peer, self.request_id)
+        stored_id = None if user_id is None else self.worker.stored_id(user_id)
+        await self.worker.audit(actor, action, user_id=stored_id, subject=subject, detail=detail)
 
     def path_id(self, name: str) -> str:
         """Return the id at the end of the path; raises `InvalidValueError`."""
@@ -59,6 +66,12 @@ class Call:
             raise InvalidValueError(place.rstrip("`") or "body", REDACTED, problem[:MAX_SHOWN_LENGTH]) from None
         except (msgspec.DecodeError, RecursionError):  # JSON that is nested too deeply
             raise InvalidValueError("body", REDACTED) from None
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """Return the address that a request comes from; empty if the server does not know."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 class Result(Struct):

@@ -19,14 +19,14 @@ async def erase(call: Call) -> Result:
     What comes later under the id is of a new person.
     """
     user_id = call.path_id(USER_ID)
-    call.audit("erase", user_id)
+    await call.audit("erase", user_id=user_id)
     await call.worker.user_requests.erase(call.worker.stored_id(user_id), call.request_id)
     return Result(ErasedUser(user_id, call.request_id))
 
 
 async def consent(call: Call) -> Result:
     """Return whether a user wants personal lists; this is noted in the audit log."""
-    call.audit("consent", call.path_id(USER_ID))
+    await call.audit("consent", user_id=call.path_id(USER_ID))
     return await _answer(call)
 
 
@@ -34,7 +34,7 @@ async def give_consent(call: Call) -> Result:
     """Give a user personal lists, or popular ones only; a refusal is kept when the user is erased."""
     user_id, is_wanted = call.path_id(USER_ID), call.decode_body(ConsentRequest).personal_lists
     requests, stored_id = call.worker.user_requests, call.worker.stored_id(user_id)
-    call.audit("opt in" if is_wanted else "opt out", user_id)
+    await call.audit("opt_in" if is_wanted else "opt_out", user_id=user_id)
     await (requests.opt_in(stored_id) if is_wanted else requests.opt_out(stored_id))
     return await _answer(call)
 

@@ -10,6 +10,8 @@ from functools import partial
 from typing import Final
 
 from recsys.api_keys import API_KEYS_FILE
+from recsys.audit.chain import Actor
+from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
@@ -23,7 +25,7 @@ from serving.engine.erased_users import ErasedUsers
 from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
-from serving.http.auth import AUDIT_FILE, Access, AuditLog
+from serving.http.auth import Access
 from serving.http.bodies import BodyReader
 from serving.http.directories import metrics_directory, server_directory
 from serving.http.errors import OutageLog
@@ -97,7 +99,8 @@ class Worker:
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
-        self.audit_log = AuditLog(settings.directory / AUDIT_FILE)
+        self._audit_log = AuditLog(settings.directory)
+        self._audit_turn = asyncio.Lock()
         self.outage_log = OutageLog()
         self.bodies = BodyReader()
         self.batch_part = asyncio.Semaphore(1)
@@ -106,6 +109,14 @@ class Worker:
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""
         return user_id if self._hash is None else self._hash(user_id)
+
+    async def audit(
+        self, actor: Actor, action: str, *, user_id: str | None, subject: str | None, detail: str | None
+    ) -> None:
+        """Add a line to the audit log, in a thread: another process may be writing to it."""
+        add = partial(self._audit_log.add, actor, action, user_id=user_id, subject=subject, detail=detail)
+        async with self._audit_turn:
+            await asyncio.to_thread(add)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

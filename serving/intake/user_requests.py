@@ -96,8 +96,8 @@ class UserRequests:
     async def find_opted_out(self, users: Sequence[str]) -> frozenset[str]:
         """Return those of some users who have opted out; raises `StoreError`."""
         names = [self._keys.opt_out(user_id) for user_id in users]
-        replies = await self._redis.execute_each([(name, ("EXISTS", name)) for name in names])
-        return frozenset(user_id for user_id, exists in zip(users, replies, strict=True) if exists)
+        replies = await self._redis.execute_each([(name, ("GET", name)) for name in names])
+        return frozenset(user_id for user_id, since in zip(users, replies, strict=True) if since is not None)
 
     async def _append(self, field: str, request: Mapping[str, Any]) -> None:
         events = self._keys.events

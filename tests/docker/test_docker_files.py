@@ -121,7 +121,9 @@ def test_ports_and_paths_agree(docker: Path, stages: list[Stage], services: dict
     assert scraped["static_configs"] == [{"targets": [f"api:{port}"]}]
     assert "api" in services
     for service in ours(services).values():
-        assert service["entrypoint"][-1] in services
+        *_, host, user = service["entrypoint"]
+        assert host in services
+        assert user in {line.split()[1] for line in (docker / "redis-users.acl").read_text().splitlines()}
 
 
 def test_the_services_wait_for_those_they_need(services: dict[str, Any]) -> None:

@@ -125,12 +125,12 @@ def test_the_image_s_install_serves_and_its_healthcheck_sees_it(
     }
 
     def command_of(service: dict[str, Any]) -> list[str]:
-        *script, host = service["entrypoint"]
+        *script, host, user = service["entrypoint"]
         assert host == "valkey"
         places = {"/etc/recsys": str(docker), "/run/recsys": str(secrets), ":6379/": f":{valkey_port}/"}
         started = [mapped(word, places) for word in script]
         started[1] = str(with_port(Path(started[1]), tmp_path, valkey_port))
-        return [*started, "127.0.0.1", *service["command"]]
+        return [*started, "127.0.0.1", user, *service["command"]]
 
     made = subprocess.run(command_of(services["keys"]), env=environment, capture_output=True, text=True)
     assert made.stdout.startswith("rk_compose_"), made.stderr

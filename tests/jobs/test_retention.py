@@ -8,9 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from jobs.audit import audit, rotate_audit_log
 from jobs.lake.lake import IMPRESSIONS, Lake
 from jobs.pipeline.run import COMPLETE, MANIFEST
 from jobs.retention import Removed, apply_retention
+from recsys.audit.log import AUDIT_FILE, HEAD_FILE, AuditLog
 from recsys.files import write_json
 from recsys.schema import IMPRESSION_DTYPES
 from recsys.settings import Redis, Retention, Settings
@@ -35,9 +37,9 @@ def test_what_is_older_is_removed_and_counted(tmp_path: Path, valkey_url: str) -
     assert not list(lake.directory.glob("events/*/date=2024-05-0*"))
     runs = sorted(run.name for run in (settings.directory / "runs").iterdir())
     assert runs == ["20240503T000000Z", "20240530T000000Z"]  # the latest complete one, and a young one
-    audit = settings.directory / "audit.jsonl"
-    assert [json.loads(line)["action"] for line in audit.read_text().splitlines()] == ["young"]
-    assert audit.stat().st_mode & 0o777 == 0o600
+    (rotated,) = settings.directory.glob("audit-*")
+    assert [line.action for line in AuditLog(rotated).lines()] == ["erase"]
+    assert not list(settings.directory.glob(".*.removed"))
     assert apply_retention(short, NOW) == Removed()
 
 
@@ -64,8 +66,14 @@ def write_old_data(settings: Settings) -> Lake:
     for day, status in ((1, COMPLETE), (2, "failed"), (3, COMPLETE), (30, "running")):
         run = settings.directory / "runs" / f"202405{day:02}T000000Z"
         write_json(run / MANIFEST, {"as_of": f"2024-05-{day:02}T00:00:00+00:00", "status": status})
-    lines = [{"time": at.isoformat(), "action": name} for at, name in ((early, "old"), (NOW, "young"))]
-    audit = settings.directory / "audit.jsonl"
-    audit.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    audit.chmod(0o600)
+    audit(settings, "publish")
+    rotated = settings.directory / str(rotate_audit_log(settings))
+    (settings.directory / AUDIT_FILE).unlink()
+    (settings.directory / HEAD_FILE).unlink()
+    line = json.loads((rotated / AUDIT_FILE).read_text())
+    (rotated / AUDIT_FILE).write_text(json.dumps({**line, "time": early.isoformat()}) + "\n")
+    audit(settings, "erase")
+    now = json.loads((settings.directory / AUDIT_FILE).read_text())
+    half = (NOW - timedelta(days=6)).isoformat()
+    (settings.directory / AUDIT_FILE).write_text(json.dumps({**now, "time": half}) + "\n")
     return lake

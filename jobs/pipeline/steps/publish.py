@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from jobs.audit import audit
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import LISTS, PUBLISH
@@ -34,6 +35,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
     """Load the lists of a run into Redis, make them live, and replace what was set online and is known by now."""
     lists = run.directory / LISTS
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    audit(settings, "publish", subject=run.id)
     with progress.task("publish lists", count_lists(lists)) as task:
         loaded = 0
 

@@ -2,7 +2,9 @@
 
 # pyarrow has no stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportAttributeAccessIssue=false
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile, read_metadata
 
 from recsys.errors import StoreError
 from recsys.schema import ITEM_ID, USER_ID
-from recsys.store.keys import Keys
+from recsys.store.keys import TAG_END, Keys, hash_tag
 from recsys.store.publish import list_commands
 from recsys.store.publish.list_commands import Bytes, Numbers
 
@@ -138,7 +141,7 @@ class Source:
         if owners.null_count or lists.values.null_count:
             raise StoreError(f"{self.path}: there is a list without an owner, or an item without an id")
         starts = lists.offsets.to_numpy().astype(np.int64)
-        owner_starts, owner_bytes = _strings(owners)
+        owner_starts, owner_bytes = _strings(_hash_tags(owners) if self.suffix else owners)
         id_starts, id_bytes = _strings(names)
         rows = np.flatnonzero(np.diff(starts))
         return Block(
@@ -157,6 +160,13 @@ class Source:
 
 def _metadata(path: Path) -> Any:
     return read_metadata(path)
+
+
+def _hash_tags(owners: Any) -> Any:
+    """Return ids as they are in the braces of keys, see `hash_tag`."""
+    if not pc.any(pc.starts_with(owners, TAG_END)).as_py():
+        return owners
+    return pc.replace_substring_regex(owners, f"^{re.escape(TAG_END)}", hash_tag(TAG_END))
 
 
 def _strings(array: Any) -> tuple[Numbers, Bytes]:

@@ -126,7 +126,7 @@ def test_a_server_as_it_should_be(recsys: Recsys, server: redis.Redis, tmp_path:
     [
         ("allkeys-lru", 10**9, "failed", "ok"),
         ("allkeys-lru", 0, "warning", "warning"),
-        ("volatile-ttl", 10**9, "ok", "ok"),
+        ("volatile-ttl", 10**9, "warning", "ok"),
         ("noeviction", 1_100_000, "ok", "warning"),
     ],
 )
@@ -171,6 +171,23 @@ def test_commands_that_the_user_may_not_run_are_named(
     assert (status, state) == (2, "failed")
     assert message.startswith("the user may not run MEMORY USAGE, ZADD, EXEC;")
     assert "word" not in str(checks)
+
+
+@pytest.mark.parametrize("may_ask", [True, False])
+def test_keys_that_the_user_may_not_use_are_named(
+    recsys: Recsys, server: redis.Redis, tmp_path: Path, may_ask: bool
+) -> None:
+    asking = "+acl" if may_ask else "-acl"
+    server.execute_command(f"ACL SETUSER job on >word ~recsys:[a-z]* ~recsys:*:user:* +@all {asking}")
+    write_events(tmp_path / "events.csv", {})
+    status, checks = run_check(recsys, tmp_path, RECSYS_REDIS_URL=url(server, "job:word@"))
+    state, message = checks["redis user"]
+    assert (status, state) == (2, "failed")
+    assert message.startswith(
+        "the user may not use keys such as recsys:1:catalogue, recsys:1:popular, recsys:1:item:{1}"
+    )
+    assert "recsys:1:user:{1}" not in message
+    assert "recsys:live" not in message
 
 
 def test_a_server_that_does_not_answer_is_named(recsys: Recsys, tmp_path: Path) -> None:

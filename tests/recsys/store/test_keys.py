@@ -1,5 +1,9 @@
 from fnmatch import fnmatchcase
 
+from hypothesis import example, given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
 from recsys.store.keys import TRENDING, Keys, popular_name
 
 VERSION = "20171231T000000Z"
@@ -33,3 +37,32 @@ def test_the_pattern_of_a_version_matches_its_keys_and_no_others() -> None:
     ]
     assert all(fnmatchcase(key, pattern) for key in own)
     assert not any(fnmatchcase(key, pattern) for key in others)
+
+
+ids = st.text("a{}:%", min_size=1, max_size=6)
+
+
+def keys_of(name: str) -> list[str]:
+    """All keys of one user, some of which share a command."""
+    keys = Keys("recsys")
+    own = [key(name) for key in (keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect)]
+    return own + [key(VERSION, name) for key in (keys.user_items, keys.history, keys.disliked, keys.profile)]
+
+
+@given(ids)
+@example("}x")
+@example("}")
+@example("a}b")
+@example("{x")
+@example("{}")
+def test_keys_of_an_id_share_a_slot_whatever_the_id_is(name: str) -> None:
+    keys = Keys("recsys")
+    assert len({key_slot(key.encode()) for key in keys_of(name)}) == 1
+    pair = (keys.similar_items(VERSION, name), keys.bought_together(VERSION, name))
+    assert len({key_slot(key.encode()) for key in pair}) == 1
+
+
+@given(ids, ids)
+@example("}x", "x")
+def test_two_ids_have_no_key_in_common(one: str, other: str) -> None:
+    assert one == other or not set(keys_of(one)) & set(keys_of(other))

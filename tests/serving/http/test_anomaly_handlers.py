@@ -1,7 +1,5 @@
 """Administrators list flagged users and overrule flags, at once and for later nightly runs."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +16,11 @@ from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import combine_verdicts
 from recsys.api_keys import API_KEYS_FILE
+from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
 from recsys.store.flags import LABEL_FLAG_DAYS, LABEL_REASON, Flag, flagged_users, put_flags, read_flag
 from recsys.store.keys import Keys
-from serving.http.auth import AUDIT_FILE
 from tests.serving.conftest import Publish, Talk, ids
 from tests.serving.guard.traffic import acts
 from tests.serving.http.test_recommendations import ODD_IDS
@@ -240,17 +238,16 @@ def test_the_audit_log_says_who_did_what_and_to_whom_by_a_hash(
     token = keep(settings.directory / API_KEYS_FILE, ("boss", ["admin"], 0))["boss"]
     answers = sent(private, {"X-API-Key": token})
     assert [response.status_code for response in answers] == [200] * 4
-    text = (settings.directory / AUDIT_FILE).read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    assert [(line["key"], line["action"]) for line in lines] == [
+    log = AuditLog(settings.directory)
+    text, lines = log.file.read_text(), list(log.lines())
+    assert [(line.actor, line.action) for line in lines] == [
         ("boss", "anomalies"),
         ("boss", "anomaly"),
         ("boss", "label"),
         ("boss", "release"),
     ]
     stored = USER if secret is None else pseudonym(secret, USER)
-    hashed = hashlib.sha256(stored.encode()).hexdigest()[:16]
-    assert [line["subject"] for line in lines[1:]] == [hashed] * 3
+    assert [line.user for line in lines[1:]] == [log.user_hash(stored)] * 3
     assert USER not in text
     assert stored not in text
     if secret is not None:

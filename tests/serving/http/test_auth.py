@@ -1,10 +1,10 @@
 """Access by API key: scopes, limits of requests, the audit log, and secrets that are logged nowhere."""
 
+import asyncio
+import fcntl
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from recsys.api_keys import API_KEYS_FILE, UNMATCHED_HASH, ApiKeys, Scope, create_key, save_keys
+from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.settings import Settings
 from serving.api import MAX_EVENTS, MAX_EXCLUDED, MAX_RANKED, MAX_USERS
-from serving.http.auth import AUDIT_FILE, BURST_SECONDS, RELOAD_SECONDS, Access, AccessError, AuditLog
-from tests.serving.conftest import Publish, Shop
+from serving.http.auth import BURST_SECONDS, RELOAD_SECONDS, Access, AccessError
+from tests.serving.conftest import Publish, Shop, application
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
 REQUESTS: tuple[tuple[Scope, str, str, Any], ...] = (
@@ -233,52 +234,72 @@ def test_too_many_requests_are_refused(settings: Settings, publish_shop: Publish
         assert response.json()["error"] == "too many requests with this API key"
 
 
-def test_what_administrators_look_at_is_noted(settings: Settings, publish_shop: Publish) -> None:
+def test_what_administrators_look_at_and_change_is_noted(settings: Settings, publish_shop: Publish) -> None:
     publish_shop(Shop(users=(USER,)))
     tokens = keep(settings.directory / API_KEYS_FILE, ("boss", ["admin"], 0), ("shop", ["read"], 0))
-    file = settings.directory / AUDIT_FILE
     shown = {"X-API-Key": tokens["boss"]}
-    looks = [(method, path, body, shown) for scope, method, path, body in REQUESTS if scope == "admin"]
-    others = [(method, path, body, shown) for scope, method, path, body in REQUESTS if scope != "admin"]
-    refused = [(method, path, body, {"X-API-Key": tokens["shop"]}) for method, path, body, _ in looks]
-    ask(settings, *others, *refused)
-    assert not file.exists()
-    ask(settings, *looks)
-    before = file.read_bytes()
-    assert file.stat().st_mode & 0o777 == 0o600
-    lines = [json.loads(line) for line in before.splitlines()]
-    assert [(line["key"], line["action"]) for line in lines] == [
-        ("boss", "user"),
-        ("boss", "erase"),
-        ("boss", "consent"),
-        ("boss", "opt in"),
-        ("boss", "anomalies"),
-        ("boss", "anomaly"),
-        ("boss", "release"),
-        ("boss", "label"),
-        ("boss", "debug"),
-        ("boss", "debug"),
+    noted = [request for request in REQUESTS if request[0] == "admin" or request[1] == "PUT"]
+    acts = [(method, path, body, shown) for _, method, path, body in noted]
+    others = [
+        (method, path, body, shown) for _, method, path, body in REQUESTS if (_, method, path, body) not in noted
     ]
-    subjects = [line["subject"] for line in lines]
-    assert len({*subjects[:4], *subjects[5:9]}) == 1
-    assert len(set(subjects)) == 3
-    assert USER not in before.decode()
-    assert tokens["boss"] not in before.decode()
-    ask(settings, looks[0])
-    assert file.read_bytes().startswith(before)
-    assert len(file.read_bytes().splitlines()) == len(looks) + 1
+    refused = [(method, path, body, {"X-API-Key": tokens["shop"]}) for method, path, body, _ in acts]
+    invalid = [("PUT", "/v1/items/a1", {"price": -1}, shown)]
+    ask(settings, *others, *refused, *invalid)
+    log = AuditLog(settings.directory)
+    assert not log.file.exists()
+    answers = ask(settings, *acts)
+    lines = list(log.lines())
+    assert [(line.via, line.actor, line.origin) for line in lines] == [("http", "boss", "127.0.0.1")] * len(acts)
+    assert [line.request_id for line in lines] == [answer.headers["x-request-id"] for answer in answers]
+    user = log.user_hash(USER)
+    assert [(line.action, line.user, line.subject, line.detail) for line in lines] == [
+        ("item", None, "a1", "price"),
+        ("user", user, None, None),
+        ("erase", user, None, None),
+        ("consent", user, None, None),
+        ("opt_in", user, None, None),
+        ("anomalies", None, None, None),
+        ("anomaly", user, None, None),
+        ("release", user, None, "fine"),
+        ("label", user, None, "bot"),
+        ("debug", user, None, None),
+        ("debug", log.user_hash("guest:s1"), None, None),
+    ]
+    assert log.verify().lines == len(acts)
+    assert USER not in log.file.read_text()
+    assert tokens["boss"] not in log.file.read_text()
 
 
-def test_a_note_is_a_whole_line_for_its_owner_alone(tmp_path: Path) -> None:
-    audit = AuditLog(tmp_path / "new" / AUDIT_FILE)
-    key, _ = create_key("boss", ["admin"], 0, NOW)
-    for user_id in ("7", "line\nbreak"):
-        audit.add(key, "user", user_id)
-    audit.add(None, "user", "7")
-    lines = [json.loads(line) for line in (tmp_path / "new" / AUDIT_FILE).read_text().splitlines()]
-    assert [line["key"] for line in lines] == ["boss", "boss", None]
-    assert lines[0]["subject"] == lines[2]["subject"] == hashlib.sha256(b"7").hexdigest()[:16]
-    assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
+def test_nothing_is_done_that_cannot_be_noted(
+    settings: Settings, publish_shop: Publish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    publish_shop(Shop(users=(USER,)))
+    (settings.directory / AUDIT_FILE).mkdir(parents=True)
+    change, lists = ("PUT", "/v1/items/a1", {"available": False}, {}), f"/v1/recommendations/{USER}?n=1"
+    refused, listed = ask(settings, change, ("GET", lists, None, {}))
+    assert (refused.status_code, refused.json()["error"]) == (503, "the audit log cannot be written")
+    assert [item["item_id"] for item in listed.json()["items"]] == ["a1"]
+    assert "Is a directory" in capfd.readouterr().err
+
+
+def test_requests_are_answered_while_another_process_has_the_audit_log(
+    settings: Settings, publish_shop: Publish
+) -> None:
+    publish_shop()
+    settings.directory.mkdir(parents=True)
+
+    async def send() -> tuple[bool, int]:
+        async with application(settings) as http:
+            with (settings.directory / AUDIT_FILE).open("a") as locked:
+                fcntl.flock(locked, fcntl.LOCK_EX)
+                change = asyncio.create_task(http.put("/v1/items/a1", json={"price": 1.0}))
+                await asyncio.sleep(0.05)
+                listed = await http.get("/v1/popular")
+                waits = listed.is_success and not change.done()
+            return waits, (await change).status_code
+
+    assert asyncio.run(send()) == (True, 200)
 
 
 LIMITS: list[tuple[str, str, Any, str]] = [

@@ -1,7 +1,5 @@
 """Privacy: pseudonyms in place of user ids, and requests over HTTPS."""
 
-import hashlib
-import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,10 +12,10 @@ import redis
 
 from jobs.server_process import exec_server
 from recsys.api_keys import API_KEYS_FILE
+from recsys.audit.log import AuditLog
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Serving, Settings
-from serving.http.auth import AUDIT_FILE
 from tests.commands import run_recsys
 from tests.serving.conftest import Publish, Shop, ids
 from tests.serving.keys import EVENT, USER, ask, keep
@@ -76,8 +74,8 @@ def test_with_pseudonyms_no_user_s_id_is_anywhere(
     assert hidden in kept
     assert "impressions" in kept
     files = [file for file in settings.directory.rglob("*") if file.is_file() and "valkey" not in file.parts]
-    audited = (settings.directory / AUDIT_FILE).read_text()
-    assert json.loads(audited.splitlines()[0])["subject"] == hashlib.sha256(hidden.encode()).hexdigest()[:16]
+    audited = AuditLog(settings.directory)
+    assert next(audited.lines()).user == audited.user_hash(hidden)
     for raw in (USER, secret, "203.0.113.9", "browser/1", f"guest:{session}"):
         assert raw not in kept
         assert raw not in logged

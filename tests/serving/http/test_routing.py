@@ -14,7 +14,7 @@ from serving.requests import REDACTED, InvalidValueError
 
 def call(body: bytes) -> Call:
     """Return a call that is decoded without a worker."""
-    return Call(cast(Worker, None), b"", b"", [], "r", body=body)
+    return Call(cast(Worker, None), b"", b"", [], "r", "127.0.0.1", body=body)
 
 
 def test_a_body_is_decoded() -> None:

@@ -1,21 +1,25 @@
 """Publishing to, and reading from, a real Cluster of three servers."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import redis
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
+from redis.exceptions import NoPermissionError
 
 from recsys.errors import StoreError
 from recsys.settings import Redis
+from recsys.store.client.client import RedisClient
 from recsys.store.client.connect import Client, connect, node_for_key, primaries
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
-from recsys.store.read import user_items, versions
+from recsys.store.read import similar_items, user_items, versions
 from tests.recsys.store.cluster import begin_to_move, finish_moving
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
 from tests.waiting import wait_until
@@ -79,6 +83,61 @@ def test_lists_are_spread_over_the_nodes_and_read_back(
     assert_live_and_whole(cluster, keys, SECOND)
     again = publish(cluster, keys, SECOND, lists_of(SECOND + "-again").parent / SECOND, 2)
     assert again.keys == USERS + 2
+
+
+def test_ids_with_braces_are_published_and_read_by_one_command(
+    cluster: RedisCluster, cluster_ports: list[int], keys: Keys, write_lists: Callable[..., Path]
+) -> None:
+    users = ["}x", "}", "a}b", "{x", "{}", "x"]
+    directory = write_lists(FIRST, {user: [f"{user}-1"] for user in users}, {"}i": ["}j"]}, {"popular": ["p"]})
+    history = pl.DataFrame({"user_id": users, "items": [[f"{user}-2"] for user in users]})
+    history.write_parquet(directory / "history.parquet")
+    publish(cluster, keys, FIRST, directory, 2)
+    assert [user_items(cluster, keys, user, 1).items for user in users] == [[f"{user}-1"] for user in users]
+    assert similar_items(cluster, keys, "}i", 1) == ["}j"]
+
+    async def read() -> list[Any]:
+        settings = Redis(url=f"redis://127.0.0.1:{cluster_ports[0]}", cluster=True)
+        client = RedisClient(settings, 5.0)
+        await client.open()
+        assert await client.wait_until_available(5.0)
+        commands = [("MGET", keys.user_items(FIRST, user), keys.history(FIRST, user)) for user in users]
+        try:
+            return await client.execute_each([(command[1], command) for command in commands])
+        finally:
+            await client.close()
+
+    assert asyncio.run(read()) == [[f"{user}-1".encode(), f"{user}-2".encode()] for user in users]
+
+
+def test_the_documented_users_may_publish_and_read(
+    cluster: RedisCluster, cluster_ports: list[int], keys: Keys, lists_of: ListsOf, repository: Path, tmp_path: Path
+) -> None:
+    rules = (repository / "docker" / "redis-users.acl").read_text().splitlines()
+    for user, *rule in (line.split()[1:] for line in rules if " default " not in line):
+        for node in primaries(cluster):
+            node.execute_command("ACL SETUSER", user, "on", ">word", *rule[1:])
+    url = f"@127.0.0.1:{cluster_ports[0]}"
+    with connect(Redis(url=f"redis://jobs:word{url}", cluster=True), tmp_path) as jobs:
+        for version in (FIRST, SECOND, THIRD):
+            publish(jobs, keys, version, lists_of(version), 2)
+        assert_live_and_whole(jobs, keys, THIRD)
+        assert roll_back(jobs, keys).version == SECOND
+
+    async def read() -> Any:
+        client = RedisClient(Redis(url=f"redis://server:word{url}", cluster=True), 5.0)
+        await client.open()
+        assert await client.wait_until_available(5.0)
+        try:
+            return await client.execute(keys.live, ("GET", keys.live))
+        finally:
+            await client.close()
+
+    assert asyncio.run(read()) == [SECOND.encode()]
+    with RedisCluster.from_url(f"redis://backend:word{url}", decode_responses=True) as backend:
+        assert str(backend.get(keys.user_items(SECOND, "7"))).split()[0] == f"{SECOND}-7"
+        with pytest.raises(NoPermissionError):
+            backend.get(keys.profile(SECOND, "7"))
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["moved", "being moved"])
