@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 
 from features.registry import describe
-from jobs.cli.erase import finish_if_available
 from jobs.cli.ingest import archive_if_available, ingest_sources, print_archived, print_counts, source_paths
 from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
+from jobs.cli.privacy import finish_if_available
 from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively

@@ -1,7 +1,8 @@
-"""`recsys erase` and `recsys export`: erase persons from all that is kept, or export what is kept of one."""
+"""`recsys erase`, `export`, `consent` and `retention`: what is kept of persons, and how long."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 
 from jobs.audit import audit
 from jobs.cli.ingest import archive_stream
-from jobs.cli.options import AsJson
+from jobs.cli.options import AsJson, Scheduled
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
 from jobs.erasure.erase import Erasure, finish_erasures, finish_pending, request_erasure
@@ -19,15 +20,23 @@ from jobs.erasure.export import export_person, write_export
 from jobs.erasure.persons import Installation
 from jobs.erasure.receipts import Receipt
 from jobs.erasure.verify import Verification, verify
+from jobs.lake.lake import open_lake
+from jobs.lake.opt_outs import change_opt_outs, read_opt_outs
 from jobs.progress import show_progress
+from jobs.retention import apply_retention
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import BusyError, SettingsError, SourceError, StateError, StoreError
 from recsys.schema import is_id
 from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.keys import Keys
+from recsys.store.opt_outs import put_opt_out, remove_opt_out
 
 log = structlog.get_logger(__name__)
 
 commands = typer.Typer()
+consent_app = typer.Typer(help="Show, refuse or give a user's consent to personal lists.", no_args_is_help=True)
+commands.add_typer(consent_app, name="consent")
 
 Users = Annotated[list[str] | None, typer.Argument(metavar="USER…", help="User ids")]
 UsersFile = Annotated[
@@ -63,7 +72,7 @@ def erase_command(
         return
     if not named and not pending:
         raise SettingsError("no user is named: give user ids, --file USERS.txt, or --pending")
-    _check_ids(named)
+    named = list(map(_checked_id, named))
     installation = Installation.open(settings)
     if named:
         users = [installation.lake.stored_id(user) for user in named]
@@ -76,9 +85,8 @@ def erase_command(
 @commands.command("export")
 def export_command(context: typer.Context, user: User, out: Out = None) -> None:
     """Export all data of a person as JSON: events, sessions, lists, flags, rows in quarantine."""
-    _check_ids([user])
     installation = Installation.open(context.obj)
-    stored_id = installation.lake.stored_id(user)
+    stored_id = installation.lake.stored_id(_checked_id(user))
     audit(context.obj, "export", user_id=stored_id)
     exported = export_person(installation, stored_id)
     if out is None:
@@ -86,6 +94,41 @@ def export_command(context: typer.Context, user: User, out: Out = None) -> None:
         return
     write_export(out, exported)
     print_path("Export", out)
+
+
+@consent_app.command("show")
+def show(context: typer.Context, user: User) -> None:
+    """Print whether a user wants personal lists."""
+    lake = open_lake(context.obj)
+    since = dict(read_opt_outs(lake.directory).iter_rows()).get(lake.stored_id(_checked_id(user)))
+    typer.echo(f"{user} gets personal lists." if since is None else f"{user} has opted out since {since:%Y-%m-%d}.")
+
+
+@consent_app.command("refuse")
+def refuse(context: typer.Context, user: User) -> None:
+    """Give a user popular lists only, and take no more events of the user; an erasure keeps this."""
+    _change_consent(context.obj, user, is_opted_out=True)
+    typer.echo(f"{user} has opted out: popular lists only, and no events.")
+
+
+@consent_app.command("give")
+def give(context: typer.Context, user: User) -> None:
+    """Give a user personal lists again, from the next night on."""
+    _change_consent(context.obj, user, is_opted_out=False)
+    typer.echo(f"{user} gets personal lists.")
+
+
+@commands.command()
+def retention(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
+    """Remove data that is older than the settings in `[retention]` keep it."""
+    settings: Settings = context.obj
+    with run_exclusively(settings, JobName.RETENTION, scheduled):
+        removed = apply_retention(settings, datetime.now(UTC))
+    if as_json:
+        print_json(asdict(removed))
+        return
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(removed).items())
+    typer.echo(f"Removed {counts}.")
 
 
 def finish_if_available(settings: Settings) -> None:
@@ -135,12 +178,12 @@ def _read_users(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _check_ids(users: Sequence[str]) -> None:
-    for user in users:
-        if not is_id(user):
-            raise SettingsError(
-                f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
-            )
+def _checked_id(user: str) -> str:
+    if not is_id(user):
+        raise SettingsError(
+            f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
+        )
+    return user
 
 
 def _print_erasures(erasures: Sequence[Erasure], as_json: bool) -> None:
@@ -175,3 +218,17 @@ def _print_verification(verification: Verification) -> None:
         console.print("Pending: " + escape("; ".join(receipt.pending)), soft_wrap=True)
     if not verification.found:
         console.print("Nothing of them was found.")
+
+
+def _change_consent(settings: Settings, user: str, is_opted_out: bool) -> None:
+    """Change the lake, then Redis: a command that is killed in between is repeated by hand."""
+    lake, now = open_lake(settings), datetime.now(UTC)
+    stored_id = lake.stored_id(_checked_id(user))
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    audit(settings, "opt_out" if is_opted_out else "opt_in", user_id=stored_id)
+    with lake.locked():
+        change_opt_outs(lake.directory, [(stored_id, now, is_opted_out)])
+    if is_opted_out:
+        put_opt_out(client, keys, stored_id, now)
+    else:
+        remove_opt_out(client, keys, stored_id)
