@@ -3,12 +3,11 @@
 import os
 import socket
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NoReturn
 
-from recsys.api_keys import API_KEYS_FILE, load_keys
 from recsys.errors import ServingError
+from recsys.server_checks import check_server
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
 from recsys.store.address import RedisAddress
 from recsys.store.embedded import start_server
@@ -20,11 +19,10 @@ def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process with the server; its workers read the settings themselves, from the same file.
 
     If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
-    `ServingError` for an address that the server cannot listen on, or may not without API keys, and `StoreError`
+    `ServingError` for an address that the server cannot or must not listen on, and `StoreError`
     for an invalid `redis.url`.
     """
-    _check_keys(settings)
-    _check_files(settings.serving)
+    check_server(settings)
     _check_address(settings.serving)
     environment = os.environ | server_environment(settings)
     if settings_file is not None:
@@ -55,32 +53,6 @@ def server_environment(settings: Settings) -> dict[str, str]:
         "SERVING_WORKERS": settings.serving.workers,
     }
     return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in overrides.items()}
-
-
-def _check_keys(settings: Settings) -> None:
-    """Raise `ServingError` for an address that other machines can reach while there are no API keys."""
-    host = settings.serving.host
-    if len(load_keys(settings.directory / API_KEYS_FILE)) == 0 and not _is_loopback(host):
-        raise ServingError(
-            f"serving.host = {host!r}: expected a loopback address while there are no API keys: "
-            "create one with `recsys keys create NAME --scope read`"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_files(serving: Serving) -> None:
-    if (serving.tls_certificate is None) != (serving.tls_key is None):
-        raise ServingError("serving.tls_certificate and serving.tls_key: expected both, or neither")
-    for name in ("tls_certificate", "tls_key", "static_list"):
-        file: Path | None = getattr(serving, name)
-        if file is not None and not file.is_file():
-            raise ServingError(f"serving.{name} = {str(file)!r}: there is no such file")
 
 
 def _check_address(serving: Serving) -> None:

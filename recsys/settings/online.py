@@ -1,11 +1,11 @@
 """Settings of the online half: Redis, and the server that answers from it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from recsys.settings.types import STRICT, Days, FilePath, Memory, Name, Positive
+from recsys.settings.types import STRICT, Days, FilePath, HostName, Memory, Name, Network, Origin, Positive
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,7 +46,7 @@ class Serving:
 
     host: str = "127.0.0.1"
     """Address to listen on; must be a loopback address as long as there are no API keys. 0.0.0.0 is every IPv4
-    address."""
+    address. On any but a loopback address, `hosts` is needed, and /metrics and /schema need a key."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8000
     """Port to listen on."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -55,6 +55,20 @@ class Serving:
     """File of the server's certificate; with it and `tls_key` the server speaks HTTPS."""
     tls_key: FilePath | None = None
     """File of the private key of `tls_certificate`."""
+    tls_minimum: Literal["1.2", "1.3"] = "1.2"
+    """Lowest version of TLS that is spoken."""
+    hosts: tuple[HostName, ...] = ()
+    """Names by which clients call the server, without the port, as in `recsys.shop.example`; `*` allows any.
+    Loopback names are always allowed."""
+    origins: tuple[Origin, ...] = ()
+    """Origins of pages, as in `https://shop.example`, from which browsers may send requests, besides the server's
+    own; `*` allows any."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of proxies whose `X-Forwarded-For` names the client; other clients' headers are ignored."""
+    metrics_networks: tuple[Network, ...] = ()
+    """Networks whose clients read /metrics without a key although the address is public, as that of Prometheus."""
+    failed_keys_per_minute: Positive = 60
+    """Requests a minute without a valid API key that a client's address is told so; further ones get 429."""
     read_timeout_ms: Annotated[float, Field(gt=0)] = 100.0
     """Milliseconds to wait for Redis before a request is answered from the worker's own memory."""
     write_timeout_ms: Annotated[float, Field(gt=0)] = 1_000.0

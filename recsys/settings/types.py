@@ -50,6 +50,20 @@ def _check_network(network: str) -> str:
         raise PydanticCustomError("network", "expected a network such as 10.0.0.0/8") from None
 
 
+def _check_host_name(host: str) -> str:
+    name = host.lower()
+    if name == ANY or re.fullmatch(r"[a-z0-9._-]{1,253}|\[?[0-9a-f:.]{2,45}\]?", name):
+        return name.strip("[]")
+    raise PydanticCustomError("host_name", "expected a host name or address without scheme and port, or *")
+
+
+def _check_origin(origin: str) -> str:
+    parts = urlsplit(origin.lower())
+    if origin == ANY or (parts.scheme in ("http", "https") and parts.netloc and not (parts.path or parts.query)):
+        return origin.lower()
+    raise PydanticCustomError("origin", "expected an origin such as https://shop.example, or *")
+
+
 def _check_path(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise PydanticCustomError("path", "expected a path")
@@ -69,10 +83,13 @@ def redact_address(address: str) -> str:
 
 
 REDACTED = "(not shown)"
+ANY = "*"
 Secret = Annotated[str, PlainSerializer(lambda _value: REDACTED, return_type=str, when_used="json")]
 SourceAddress = Annotated[str, PlainSerializer(redact_address, return_type=str, when_used="json")]
 TimeZone = Annotated[str, AfterValidator(_check_polars_zone)]
 Network = Annotated[str, AfterValidator(_check_network)]
+HostName = Annotated[str, AfterValidator(_check_host_name)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
 CronOrNever = Annotated[str, AfterValidator(_check_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FilePath = Annotated[Path, BeforeValidator(_check_path)]

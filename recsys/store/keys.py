@@ -223,6 +223,10 @@ class Keys:
         """Hash: number of purchases of a day, and of those with a price."""
         return f"{self.namespace}:prices:{{{day}}}"
 
+    def quota(self, key_name: str) -> str:
+        """Hash: second of Unix time -> requests with an API key in it. Expires a minute after the last request."""
+        return f"{self.namespace}:quota:{{{key_name}}}"
+
     @property
     def unavailable(self) -> str:
         """Set: ids of items that must not be shown."""

@@ -21,7 +21,7 @@ from recsys.logs import configure_logging
 from recsys.settings import Settings, load_settings, settings_file
 from serving.http.bodies import Receive
 from serving.http.errors import REQUEST_ID_HEADER, error_response
-from serving.http.fast_path import Scope, Send, answer_fast
+from serving.http.fast_path import SAFETY_HEADERS, Scope, Send, answer_fast
 from serving.http.openapi import describe_routes, documentation, page_files
 from serving.http.routes import ROUTES
 from serving.http.routing import Call, Route, peer_of
@@ -59,6 +59,7 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], *SAFETY_HEADERS]
             await send(message)
 
         await self.litestar(scope, receive, send_and_note_status)  # type: ignore[arg-type]

@@ -1,21 +1,23 @@
-"""Access: API keys with scopes and rate limits."""
+"""Access by API key."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from math import ceil
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
 
 import structlog
 
-from recsys.api_keys import ApiKey, ApiKeys, Scope, load_keys
+from recsys.api_key_file import KeyFile
+from recsys.api_keys import ApiKey, ApiKeys, Scope
 from recsys.errors import ApiKeyError
+from serving.http.client_address import ClientAddresses, Headers
+from serving.http.failed_attempts import FailedAttempts
 
-Headers = Iterable[tuple[bytes, bytes]]
+Reason = Literal["missing", "invalid", "expired", "network"]
+"""Why an attempt has failed."""
 
 RELOAD_SECONDS: Final = 5.0
-BURST_SECONDS: Final = 10.0
-"""The rate limit of a key allows the requests of this many seconds at once."""
+NOTE_SECONDS: Final = 60.0
+"""Time between two notes of the use of a key."""
 
 log = structlog.get_logger()
 
@@ -29,68 +31,84 @@ class AccessError(Exception):
 
 
 class Access:
-    """The API keys of a server; without a file of keys it allows everything, and listens on loopback only."""
+    """The API keys of a server; if there has never been one, requests need none on a loopback address."""
 
-    def __init__(self, file: Path, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read the keys from `file`; each of `workers` processes allows its share of a key's requests."""
-        self._file, self._workers, self._clock = file, workers, clock
+    def __init__(
+        self,
+        file: KeyFile,
+        is_public: bool,
+        failures: FailedAttempts,
+        addresses: ClientAddresses,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Read the keys from `file`; a public server never answers without them. `now` returns Unix seconds."""
+        self._file, self._is_public = file, is_public
+        self._failures, self._addresses = failures, addresses
+        self._clock, self._now = clock, now
         self._keys: ApiKeys | None = None
-        self._file_state: tuple[int, ...] | None = None
+        self._version: tuple[object, ...] | None = None
         self._checked_at = -RELOAD_SECONDS
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._noted_at: dict[str, float] = {}
+        """Name of a key -> when its use was last written down."""
 
-    def check(self, headers: Headers, scope: Scope) -> ApiKey | None:
-        """Return the key of a request, or None if no key is needed; raises `AccessError`."""
+    def check(self, headers: Headers, peer: str, scopes: Sequence[Scope]) -> ApiKey | None:
+        """Return the key of a request, or None if no key is needed; raises `AccessError`.
+
+        The key needs one of the scopes. `peer` is the address of the connection.
+        """
         keys = self._current()
         if keys is None:
             return None
-        key = keys.find(_token(headers))
+        token, now = _token(headers), self._now()
+        key = keys.find(token, now)
         if key is None:
-            raise AccessError(401, "a valid API key is needed", {"WWW-Authenticate": "Bearer"})
-        if not key.allows(scope):
-            raise AccessError(403, f"the API key lacks the scope {scope}", {})
-        self._limit(key)
+            raise self._failure(headers, peer, "invalid" if token else "missing", None)
+        if key.is_expired(now):
+            raise self._failure(headers, peer, "expired", key)
+        if key.networks and not key.allows_address(self._addresses.find(peer, headers)):
+            raise self._failure(headers, peer, "network", key)
+        if not key.allows(*scopes):
+            raise AccessError(403, f"the API key lacks the scope {scopes[0]}", {})
+        if now - self._noted_at.get(key.name, 0.0) >= NOTE_SECONDS:
+            self._noted_at[key.name] = now
+            self._file.note_use(key.name)
         return key
+
+    def _failure(self, headers: Headers, peer: str, reason: Reason, key: ApiKey | None) -> AccessError:
+        """Count a failed attempt; return the error that tells it."""
+        address = self._addresses.find(peer, headers)
+        wait = self._failures.add(address, reason, None if key is None else key.name)
+        if wait is not None:
+            return AccessError(429, "too many requests without a valid API key", {"Retry-After": str(wait)})
+        if reason == "network":
+            return AccessError(403, "the API key may not be used from this address", {})
+        message = "the API key has expired" if reason == "expired" else "a valid API key is needed"
+        return AccessError(401, message, {"WWW-Authenticate": "Bearer"})
 
     def _current(self) -> ApiKeys | None:
         """Return the keys of the file, read again when it has changed.
 
-        If a file that existed is missing, no key has access. If the file cannot be read, the last keys stay valid.
+        No key has access if the file is lost or cannot be read: a key in it may have been revoked.
         """
         now = self._clock()
         if now - self._checked_at >= RELOAD_SECONDS:
             self._checked_at = now
             try:
-                state = _file_state(self._file)
-                if state != self._file_state:
-                    self._keys, self._file_state = load_keys(self._file), state
+                version = self._file.version()
+                if version != self._version or self._version is None:
+                    self._keys, self._version = self._load(), version
             except (ApiKeyError, OSError) as error:
-                self._keys = self._keys or ApiKeys()
-                log.error("API keys cannot be read; the previous ones stay valid", reason=str(error))
+                self._keys, self._version = ApiKeys(), None
+                log.error("API keys cannot be read; requests are refused", reason=str(error))
         return self._keys
 
-    def _limit(self, key: ApiKey) -> None:
-        if not key.requests_per_minute:
-            return
-        rate = key.requests_per_minute / 60 / self._workers
-        capacity = max(1.0, rate * BURST_SECONDS)
-        now = self._clock()
-        tokens, updated_at = self._buckets.get(key.name, (capacity, now))
-        tokens = min(capacity, tokens + (now - updated_at) * rate)
-        if tokens < 1:
-            self._buckets[key.name] = (tokens, now)
-            wait = ceil((1 - tokens) / rate)
-            raise AccessError(429, "too many requests with this API key", {"Retry-After": str(wait)})
-        self._buckets[key.name] = (tokens - 1, now)
-
-
-def _file_state(file: Path) -> tuple[int, ...] | None:
-    """Return a value that differs after each change of a file; None if the file does not exist."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    def _load(self) -> ApiKeys | None:
+        keys = self._file.load()
+        if keys is None and (self._is_public or (self._keys is not None and self._file.state() is None)):
+            log.error("API keys are lost; requests are refused")
+            return ApiKeys()
+        return keys
 
 
 def _token(headers: Headers) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from serving.http.auth import Headers
+from serving.http.client_address import Headers
 from serving.intake.events import MAX_BODY_BYTES
 from serving.requests import REDACTED, InvalidValueError
 

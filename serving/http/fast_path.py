@@ -23,6 +23,9 @@ _PREFIXES: Final = [(route.method, route.prefix.encode(), route) for route in _F
 _LABELS: Final = {route.name: route.prefix.rstrip("/") for route in _FAST}
 """Name of a route -> its label in the metrics."""
 
+SAFETY_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Headers of every answer: browsers take it for nothing else, and nobody stores it."""
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -49,6 +52,7 @@ async def answer_fast(worker: Worker, scope: Scope, receive: Receive, send: Send
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
+        *SAFETY_HEADERS,
         *((name.lower().encode(), value.encode()) for name, value in headers.items()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": answer_headers})

@@ -25,6 +25,7 @@ from serving.api import (
 )
 from serving.http.query import check_id, parse_guest_request, parse_list_request, parse_shared_list_request
 from serving.http.routing import Call, Result
+from serving.intake.event_parsing import split_rows
 from serving.intake.items import ItemChange
 from serving.requests import Count, ItemConditions, ListRequest
 
@@ -85,7 +86,7 @@ async def guest_recommendations(call: Call) -> Result:
 async def _recommend(call: Call, request: ListRequest) -> Result:
     """Answer a list request; its stages are shown to administrators only, and that is audited."""
     worker = call.worker
-    call.check_key("admin" if request.debug else "read")
+    call.check_scope("admin" if request.debug else "recommend")
     if request.debug:
         await call.audit("debug", user_id=request.user_id)
     result = await worker.engine.recommend(request, call.request_id)
@@ -115,6 +116,7 @@ async def batch(call: Call) -> Result:
     """
     worker, body = call.worker, call.decode_body(BatchRequest)
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
+    await call.take_batch_quota("user_ids", len(users))
     conditions = _conditions(body)
     requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
     answers: list[Raw] = []
@@ -167,6 +169,8 @@ async def events(call: Call) -> Result:
     each of them is wrong; 429 when there was no room for some. Sending an event again changes nothing; its
     `event_id` for another event of the same user is an error.
     """
+    if call.has_quota:
+        await call.take_batch_quota("body", len(split_rows(call.body)))
     result = await call.worker.events.take(call.body)
     call.worker.count_events(result)
     counts = (result.accepted, result.duplicates, result.shed)

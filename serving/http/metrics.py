@@ -39,6 +39,7 @@ COUNTERS: Final = {
         ("outcome",),
     ),
     "impressions_lost": ("Answers whose impressions were not written", ()),
+    "failed_keys": ("Requests refused for lack of a valid API key, by reason", ("reason",)),
     "redis_problems": ("Times that something was wrong with the data of Redis", ("problem",)),
     "redis_outages": ("Times that a connection stopped answering", ()),
 }

@@ -1,16 +1,21 @@
 """The OpenAPI document, made from the table of routes, and the page that shows it."""
 
 import inspect
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
-from litestar import Litestar, Response, Router
+from litestar import Litestar, MediaType, Response, Router
+from litestar.connection import ASGIConnection
 from litestar.exceptions import NotFoundException
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
@@ -29,7 +34,8 @@ from litestar.static_files import create_static_files_router
 import recsys
 from recsys.schema import MAX_ID_LENGTH
 from serving.http.query import Field, query_fields
-from serving.http.routing import JSON, Route
+from serving.http.routing import JSON, Route, peer_of
+from serving.http.worker import Worker
 from serving.requests import EXPECTED, Cursor
 
 PATH: Final = "/schema"
@@ -40,9 +46,9 @@ NO_ICON: Final = "<link rel='icon' href='data:,'>"
 REFERENCE: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Recommendations from last night's published lists and from the events since then.
 
-Where the server has API keys, a request shows one as `Authorization: Bearer …` or `X-API-Key`; a scope includes
-those before it: read, write, admin. Ids are percent-encoded in a path, their slashes too. Answers under /v1
-have an `X-Request-ID`; an error is JSON and says why."""
+Where the server has API keys, a request shows one as `Authorization: Bearer …` or `X-API-Key`; the key has
+the scope of the route. Bodies are `application/json`. Ids are percent-encoded in a path, their slashes too.
+Answers under /v1 have an `X-Request-ID`; an error is JSON and says why."""
 EXAMPLES: Final[dict[str, Any]] = {
     "BatchRequest": {"user_ids": ["7", "8"], "n": 10},
     "RankRequest": {"user_id": "7", "item_ids": ["1082185", "995242"]},
@@ -50,6 +56,10 @@ EXAMPLES: Final[dict[str, Any]] = {
     "LabelRequest": {"label": "bot"},
     "ItemChange": {"available": False, "price": 3.5, "valid_until": "2026-12-24T18:00:00Z"},
 }
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 
 
@@ -83,7 +93,9 @@ def documentation() -> OpenAPIConfig:
         ),
         security=[{"bearer": []}, {"header": []}, {}],
         render_plugins=[Page(), JsonRenderPlugin()],
-        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, after_request=_raise_not_found),
+        openapi_router=Router(
+            PATH, route_handlers=[], include_in_schema=False, after_request=_complete_page, guards=[check_access]
+        ),
     )
 
 
@@ -92,7 +104,18 @@ def page_files() -> Router:
     package = find_spec(PAGE_PACKAGE)
     assert package is not None
     assert package.origin is not None
-    return create_static_files_router(FILES, [Path(package.origin).parent / "static"], include_in_schema=False)
+    directory = Path(package.origin).parent / "static"
+    return create_static_files_router(FILES, [directory], include_in_schema=False, guards=[check_access])
+
+
+def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raise `AccessError` for a request to the documentation without a key, where other machines can reach it."""
+    del handler
+    worker: Worker = connection.app.state.worker
+    headers = connection.scope["headers"]
+    worker.hosts.check(headers)
+    if worker.is_public:
+        worker.access.check(headers, peer_of(connection.scope), ("admin",))
 
 
 def describe_routes(app: Litestar, routes: Sequence[Route], event_names: Iterable[str]) -> None:
@@ -122,6 +145,8 @@ def _operation(route: Route) -> Operation:
     description = inspect.getdoc(route.handler) or ""
     if route.scope is not None:
         description += f"\n\nNeeds the scope {route.scope}."
+    if route.public_scope is not None:
+        description += f"\n\nNeeds the scope {route.public_scope} where other machines can reach the server."
     responses: dict[str, OpenAPIResponse | Reference] = {
         str(status): OpenAPIResponse(
             description=response.description,
@@ -141,7 +166,7 @@ def _operation(route: Route) -> Operation:
         parameters=_parameters(route) or None,
         request_body=body,
         responses=responses,
-        security=NO_KEY if route.scope is None else None,
+        security=NO_KEY if route.scope is None and route.public_scope is None else None,
     )
 
 
@@ -176,8 +201,12 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) is UnionType else (kind,)
 
 
-def _raise_not_found(response: Response[Any]) -> Response[Any]:
-    """Answer an unknown address under /schema like any other, not with the framework's page."""
+def _complete_page(response: Response[Any]) -> Response[Any]:
+    """Let a page run its own scripts alone; answer an unknown address under /schema like any other."""
     if response.status_code == 404:
         raise NotFoundException
+    if response.media_type == MediaType.HTML:
+        scripts = re.findall(rb"<script type='text/javascript'>(.*?)</script>", response.content, re.DOTALL)
+        hashes = [f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in scripts]
+        response.headers["Content-Security-Policy"] = PAGE_POLICY.format(scripts=" ".join(hashes))
     return response

@@ -39,14 +39,16 @@ Responses = Mapping[int, Response]
 INVALID: Final[Responses] = {400: Response(InvalidValue, "A value of the request is not accepted")}
 BODY_ERRORS: Final[Responses] = {
     408: Response(Failure, f"The body did not arrive within {BODY_SECONDS:g} seconds"),
+    415: Response(Failure, "The body is not `application/json`"),
     413: Response(Failure, f"The body has more than {MAX_BODY_BYTES:,} bytes"),
 }
 LONG_ADDRESS: Final[Responses] = {
     414: Response(None, "The address has more than 65,534 bytes; the answer is empty")
 }
 REFUSED: Final[Responses] = {
-    401: Response(Failure, "The server has API keys, and the request shows none of them"),
-    403: Response(Failure, "The API key lacks the scope"),
+    401: Response(Failure, "The server has API keys, and the request shows none that is valid"),
+    403: Response(Failure, "The key lacks the scope or is used from elsewhere, or the page is of another origin"),
+    421: Response(Failure, "The server has no host of the name that is called"),
     429: Response(Failure, "Too many requests with this key; `Retry-After` says when to come again"),
 }
 NOTHING: Final[Responses] = {503: Response(Failure, "The server knows no list at all, not even an older one")}
@@ -66,7 +68,7 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/recommendations/{user_id}",
-        "read",
+        "recommend",
         handlers.recommendations,
         LISTS,
         "Recommendations for a user",
@@ -74,12 +76,12 @@ ROUTES: Final = (
         errors=LIST_ERRORS,
         query=ListRequest,
         is_fast=True,
-        handler_checks_key=True,
+        other_scope="admin",
     ),
     Route(
         "GET",
         "/v1/recommendations",
-        "read",
+        "recommend",
         handlers.guest_recommendations,
         LISTS,
         "Recommendations for a guest",
@@ -88,12 +90,12 @@ ROUTES: Final = (
         query=ListRequest,
         required=("session_id",),
         is_fast=True,
-        handler_checks_key=True,
+        other_scope="admin",
     ),
     Route(
         "GET",
         "/v1/similar/{item_id}",
-        "read",
+        "recommend",
         handlers.similar,
         LISTS,
         "Similar items",
@@ -104,7 +106,7 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/trending",
-        "read",
+        "recommend",
         handlers.trending,
         LISTS,
         "Trending items",
@@ -115,7 +117,7 @@ ROUTES: Final = (
     Route(
         "GET",
         "/v1/popular",
-        "read",
+        "recommend",
         handlers.popular,
         LISTS,
         "Popular items",
@@ -126,7 +128,7 @@ ROUTES: Final = (
     Route(
         "POST",
         "/v1/recommendations/batch",
-        "read",
+        "recommend",
         handlers.batch,
         LISTS,
         "Recommendations for many users",
@@ -137,7 +139,7 @@ ROUTES: Final = (
     Route(
         "POST",
         "/v1/rank",
-        "read",
+        "recommend",
         handlers.rank,
         LISTS,
         "Given items in a user's order",
@@ -190,7 +192,7 @@ ROUTES: Final = (
     Route(
         "POST",
         "/v1/events",
-        "write",
+        "events",
         handlers.events,
         FACTS,
         "Take events",
@@ -203,7 +205,7 @@ ROUTES: Final = (
     Route(
         "PUT",
         "/v1/items/{item_id}",
-        "write",
+        "catalogue",
         handlers.item,
         FACTS,
         "Change an item",
@@ -261,6 +263,7 @@ ROUTES: Final = (
         SERVER,
         "Whether the process answers",
         Response(LiveStatus, "It does"),
+        is_probe=True,
     ),
     Route(
         "GET",
@@ -271,6 +274,7 @@ ROUTES: Final = (
         "Whether there are lists to answer with",
         Response(ReadyStatus, "There are"),
         errors=NOTHING,
+        is_probe=True,
     ),
     Route(
         "GET",
@@ -280,7 +284,9 @@ ROUTES: Final = (
         SERVER,
         "Counts for Prometheus",
         Response(str, "Prometheus' text format"),
+        errors=REFUSED,
         media_type=PROMETHEUS_TEXT,
+        public_scope="admin",
     ),
 )
 """In the order of the documentation."""

@@ -1,15 +1,18 @@
 """A route, its call and its result, which the fast path, the framework and the documentation share."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
+from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
 from recsys.audit.chain import Actor
-from serving.http.auth import Headers
+from serving.http.auth import AccessError
+from serving.http.client_address import Headers
 from serving.http.query import check_names, parse_id, parse_query
 from serving.http.worker import Worker
 from serving.requests import MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
@@ -31,20 +34,62 @@ class Call:
     headers: Headers
     request_id: str
     peer: str
-    """The address that the request comes from."""
+    """The address of the connection; empty if it has none."""
     body: bytes = b""
     key: ApiKey | None = None
     """The key of the request; None if the server has no keys."""
 
-    def check_key(self, scope: Scope) -> None:
-        """Remember the key of the request; raises `AccessError` unless it has the scope."""
-        self.key = self.worker.access.check(self.headers, scope)
+    def check_key(self, scopes: Sequence[Scope]) -> None:
+        """Remember the key of the request; raises `AccessError` unless it has one of the scopes."""
+        self.key = self.worker.access.check(self.headers, self.peer, scopes)
+
+    def check_scope(self, scope: Scope) -> None:
+        """Raise `AccessError` unless the key of the request has a scope."""
+        if self.key is not None and not self.key.allows(scope):
+            raise AccessError(403, f"the API key lacks the scope {scope}", {})
+
+    @property
+    def needs_public_key(self) -> bool:
+        """Return whether the route is not for everybody who can reach the server."""
+        worker = self.worker
+        return worker.is_public and worker.addresses.find(self.peer, self.headers) not in worker.metrics_networks
+
+    @property
+    def has_quota(self) -> bool:
+        """Return whether the key of the request has a quota."""
+        return self.key is not None and self.key.requests_per_minute > 0
+
+    async def take_quota(self, cost: int) -> None:
+        """Count so many requests against the quota of the key, if it has one; raises `AccessError`."""
+        if self.key is not None and self.key.requests_per_minute:
+            await self.worker.quotas.take(self.key, cost)
+
+    async def take_batch_quota(self, field: str, size: int) -> None:
+        """Count the rows of a batch as requests, the first of which is counted already.
+
+        Raises `AccessError`, or `InvalidValueError` naming the field if the batch is larger than the quota.
+        """
+        quota = self.key.requests_per_minute if self.key is not None else 0
+        if quota and size > quota:
+            raise InvalidValueError(field, str(size), f"at most {quota}, the requests a minute of the API key")
+        if size > 1:
+            await self.take_quota(size - 1)
+
+    def check_content_type(self) -> None:
+        """Raise `HTTPException` of status 415 unless the body says that it is JSON.
+
+        Browsers send JSON of other pages only after asking the server, which does not allow it.
+        """
+        types = [value for name, value in self.headers if name == b"content-type"]
+        if [value.partition(b";")[0].strip().lower() for value in types] != [JSON.encode()]:
+            raise HTTPException("the body must be application/json", status_code=415)
 
     async def audit(
         self, action: str, *, user_id: str | None = None, subject: str | None = None, detail: str | None = None
     ) -> None:
         """Add what is about to be done to the audit log; raises `AuditError` if that cannot be written."""
-        actor = Actor("http", None if self.key is None else self.key.name, self.peer, self.request_id)
+        address = self.worker.addresses.find(self.peer, self.headers)
+        actor = Actor("http", None if self.key is None else self.key.name, address, self.request_id)
         stored_id = None if user_id is None else self.worker.stored_id(user_id)
         await self.worker.audit(actor, action, user_id=stored_id, subject=subject, detail=detail)
 
@@ -119,8 +164,12 @@ class Route:
     media_type: str = JSON
     is_fast: bool = False
     """Whether calls bypass the framework, whose overhead exceeds the work of the answer itself."""
-    handler_checks_key: bool = False
-    """Whether the handler checks the key itself, because the scope depends on the parameters."""
+    other_scope: Scope | None = None
+    """A scope that some parameters need in place of `scope`; the handler checks which."""
+    public_scope: Scope | None = None
+    """The scope that a route without `scope` needs where other machines can reach the server."""
+    is_probe: bool = False
+    """Whether any host name may be used, as probes do that call by an address."""
 
     @property
     def name(self) -> str:
@@ -137,12 +186,24 @@ class Route:
         """Return the path up to its id."""
         return self.path.partition("{")[0]
 
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Return the scopes one of which a key must have; empty if no key is needed."""
+        return tuple(scope for scope in (self.scope, self.other_scope) if scope is not None)
+
     async def run(self, call: Call, read_body: Callable[[], Awaitable[bytes]]) -> Result:
-        """Check the key of a call, read its body, and handle it."""
-        if self.scope is not None and not self.handler_checks_key:
-            call.check_key(self.scope)
+        """Check the host and the key of a call, read its body, and handle it."""
+        if not self.is_probe:
+            call.worker.hosts.check(call.headers)
+        if self.scopes:
+            call.check_key(self.scopes)
+            if call.has_quota:
+                await call.take_quota(1)
+        elif self.public_scope is not None and call.needs_public_key:
+            call.check_key((self.public_scope,))
         if call.query and self.query is None and self.scope is not None:
             check_names(parse_query(call.query), None)
         if self.body is not None:
+            call.check_content_type()
             call.body = await read_body()
         return await self.handler(call)

@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import Interfaces, Loops, SSLProtocols
 from granian.log import LogLevels
 
+from recsys.api_key_file import KeyFile
+from recsys.server_checks import check_server
 from recsys.settings import load_settings, settings_file
 from serving.http.directories import metrics_directory
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 APP_MODULE: Final = "serving.http.app"
 STOP_SECONDS: Final = 30
+TLS_VERSIONS: Final = {"1.2": SSLProtocols.tls12, "1.3": SSLProtocols.tls13}
 
 
 def load_app(module: str) -> "Application":
@@ -32,6 +35,8 @@ def run_server() -> None:
     """
     multiprocessing.set_start_method("spawn")
     settings = load_settings(settings_file())
+    check_server(settings)
+    KeyFile.of(settings.directory).keep_state()
     serving = settings.serving
     shutil.rmtree(metrics_directory(settings.directory), ignore_errors=True)
     server = Granian(
@@ -46,6 +51,7 @@ def run_server() -> None:
         workers_kill_timeout=STOP_SECONDS,
         ssl_cert=serving.tls_certificate,
         ssl_key=serving.tls_key,
+        ssl_protocol_min=TLS_VERSIONS[serving.tls_minimum],
         log_level=LogLevels.warning,
     )
     host = f"[{serving.host}]" if ":" in serving.host else serving.host

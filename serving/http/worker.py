@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from math import ceil
 from typing import Final
 
-from recsys.api_keys import API_KEYS_FILE
+from recsys.api_key_file import KeyFile
 from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
 from recsys.pseudonyms import pseudonym
+from recsys.server_checks import is_public
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
@@ -27,9 +29,13 @@ from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
 from serving.http.auth import Access
 from serving.http.bodies import BodyReader
+from serving.http.client_address import ClientAddresses, Networks
 from serving.http.directories import metrics_directory, server_directory
 from serving.http.errors import OutageLog
+from serving.http.failed_attempts import FailedAttempts
+from serving.http.hosts import HostList
 from serving.http.metrics import Metrics
+from serving.http.quotas import Quotas
 from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
@@ -98,7 +104,21 @@ class Worker:
         )
         self.flags = FlagStore(self.write_redis, keys, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
-        self.access = Access(settings.directory / API_KEYS_FILE, serving.workers)
+        self.is_public = is_public(serving)
+        self.addresses = ClientAddresses(serving.trusted_proxies)
+        self.access = Access(
+            KeyFile.of(settings.directory),
+            self.is_public,
+            FailedAttempts(
+                ceil(serving.failed_keys_per_minute / serving.workers),
+                lambda reason: self.metrics.count("failed_keys", reason),
+            ),
+            self.addresses,
+            now=now,
+        )
+        self.hosts = HostList(serving)
+        self.metrics_networks = Networks(serving.metrics_networks)
+        self.quotas = Quotas(self.read_redis, keys, serving.workers)
         self._audit_log = AuditLog(settings.directory)
         self._audit_turn = asyncio.Lock()
         self.outage_log = OutageLog()
@@ -138,6 +158,7 @@ class Worker:
         try:
             yield
         finally:
+            await self.quotas.close()
             await self.impressions.close()
             await self.erased_users.close()
             await self.load_shedder.close()

@@ -18,6 +18,7 @@ import polars as pl
 from jobs.demo.complete_journey import demo_directory
 from recsys.files import write_json
 from recsys.store.embedded import stop_server
+from tests.benchmarks.access.failed_keys import failed_keys
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
@@ -72,6 +73,7 @@ def main() -> None:
         "top_k": top_k,
         "publish": publish,
         "serve": serve,
+        "failed_keys": failed_keys,
         "guard": guard,
         "replay": replay,
         "consistency": consistency,

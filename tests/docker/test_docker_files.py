@@ -120,6 +120,7 @@ def test_ports_and_paths_agree(docker: Path, stages: list[Stage], services: dict
     assert scraped["metrics_path"] == "/metrics"
     assert scraped["static_configs"] == [{"targets": [f"api:{port}"]}]
     assert "api" in services
+    assert load_settings(docker / "recsys.toml", {}).serving.hosts == ("api",)
     for service in ours(services).values():
         *_, host, user = service["entrypoint"]
         assert host in services

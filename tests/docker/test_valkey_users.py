@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
+from recsys.api_key_file import API_KEYS_FILE
 from recsys.settings import Redis, Settings
 from recsys.store.catalogue import CATALOGUE_FILE
 from recsys.store.client.connect import connect
@@ -24,7 +25,7 @@ from recsys.store.publish.trending import replace_trending
 from tests.commands import run_recsys
 from tests.serving.conftest import Shop, write_shop
 from tests.serving.http.test_auth import REQUESTS
-from tests.serving.keys import EVENT, NOW, ask
+from tests.serving.keys import EVENT, NOW, ask, keep
 
 KEYS = Keys("recsys")
 VERSION = "20180101T000000Z"
@@ -152,6 +153,9 @@ def test_the_server_may_do_all_that_it_does_and_no_more(compose_valkey: tuple[in
         )
         assert [answer.status_code for answer in answers if not answer.is_success] == []
         assert answers[-1].json()["status"] == "ready"
+        token = keep(settings.directory / API_KEYS_FILE, ("shop", ["recommend"], 600))["shop"]
+        (counted,) = ask(settings, ("GET", "/v1/popular", None, {"X-API-Key": token}))  # against a quota
+        assert (counted.status_code, admin.exists(KEYS.quota("shop"))) == (200, 1)
         assert denials(admin) == set()
         with client_of(compose_valkey, "server") as server:
             for command in (

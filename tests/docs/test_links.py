@@ -25,6 +25,20 @@ def test_source_files_named_exist() -> None:
             assert (ROOT / path).exists(), (page.name, path)
 
 
+def test_tests_named_by_the_security_page_exist() -> None:
+    """Each row of a table whose last column is `test` names one that fails if the row no longer holds."""
+    rows, is_of_tests = 0, False
+    for line in (ROOT / "docs" / "security.md").read_text().splitlines():
+        is_of_tests = line.startswith("|") and (is_of_tests or line.endswith("| test |"))
+        if is_of_tests and not line.endswith(("| test |", "--- |")):
+            named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", line)
+            assert named, line
+            for path, name in named:
+                assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+            rows += 1
+    assert rows > 20
+
+
 def test_redis_keys_are_the_code_s() -> None:
     keys, version = Keys("recsys"), "<version>"
     page = (ROOT / "docs" / "redis.md").read_text()

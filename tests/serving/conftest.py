@@ -182,7 +182,7 @@ async def application(
     transport = httpx.ASGITransport(cast(Any, app), raise_app_exceptions=False)
     async with (
         app.litestar.lifespan(),
-        httpx.AsyncClient(transport=transport, base_url="http://recsys", timeout=20) as http,
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=20) as http,
     ):
         yield http
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from recsys.api_keys import ApiKeys, Scope, create_key, save_keys
+from recsys.api_key_file import KeyFile
+from recsys.api_keys import ApiKeys, Scope, create_key
 from recsys.settings import Settings
 from tests.serving.conftest import application
 
@@ -17,14 +18,13 @@ USER = "customer-4711"
 EVENT = {"user_id": USER, "event": "view", "item_id": "a1"}
 
 
-def keep(file: Path, *keys: tuple[str, Sequence[Scope], int]) -> dict[str, str]:
-    """A file of keys, each of a name, scopes and requests per minute; their tokens by name."""
+def keep(file: Path, *keys: tuple[str, Sequence[Scope], int], **fields: Any) -> dict[str, str]:
+    """A file of keys, each of a name, scopes and requests per minute, with further fields; their tokens by name."""
     kept, tokens = ApiKeys(), dict[str, str]()
     for name, scopes, per_minute in keys:
-        key, tokens[name] = create_key(name, scopes, per_minute, NOW)
+        key, tokens[name] = create_key(name, scopes, per_minute, NOW, **fields)
         kept = kept.with_key(key)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_keys(file, kept)
+    KeyFile(file).save(kept)
     return tokens
 
 

@@ -142,16 +142,8 @@ def _kinds(keys: Keys) -> list[str]:
     )
     return [
         *(keys.live, keys.versions, keys.removed_versions, keys.sizes, keys.flags, keys.unflaggable, keys.salt),
-        *(
-            keys.unavailable,
-            keys.erased,
-            keys.events,
-            keys.items,
-            keys.item_changes,
-            keys.rates(1, 0),
-            keys.active(0),
-        ),
-        *(keys.catalogue(VALUE), keys.ranking(VALUE, POPULAR)),
+        *(keys.unavailable, keys.erased, keys.events, keys.items, keys.item_changes, keys.rates(1, 0)),
+        *(keys.active(0), keys.quota(VALUE), keys.catalogue(VALUE), keys.ranking(VALUE, POPULAR)),
         *(key(VALUE) for key in of_id),
         *(key(VALUE, VALUE) for key in of_version),
     ]

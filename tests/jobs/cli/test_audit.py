@@ -42,10 +42,12 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     write_events(tmp_path / "events.csv", {"user_id": "u1"}, {"user_id": "a b"})
     assert recsys("ingest", tmp_path / "events.csv").returncode == 0
     for arguments in (
-        ["keys", "create", "web", "--scope", "read", "--per-minute", "60"],
-        ["keys", "create", "web", "--scope", "read", "--if-missing"],
+        ["keys", "create", "web", "--scope", "recommend", "--per-minute", "60"],
+        ["keys", "create", "web", "--scope", "recommend", "--if-missing"],
         ["keys", "list"],
+        ["keys", "rotate", "web", "--overlap", "12h"],
         ["keys", "revoke", "web"],
+        ["keys", "disable", "--yes"],
         ["rollback"],
         ["anomalies", "list"],
         ["anomalies", "label", "u1", "bot"],
@@ -61,8 +63,10 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     lines = list(log.lines())
     user = log.user_hash("u1")
     assert [(line.action, line.user, line.subject, line.detail) for line in lines] == [
-        ("key_create", None, "web", "read, 60 requests per minute"),
+        ("key_create", None, "web", "recommend, 60 requests per minute"),
+        ("key_rotate", None, "web", "overlap 12h"),
         ("key_revoke", None, "web", None),
+        ("keys_disable", None, None, None),
         ("rollback", None, FIRST, None),
         ("anomalies", None, None, None),
         ("label", user, None, "bot"),
@@ -73,7 +77,7 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     ]
     assert {(line.via, line.origin) for line in lines} == {("command", socket.gethostname())}
     assert lines[0].actor == (getpass.getuser() if os.getuid() else "root")
-    assert recsys("audit", "verify").stdout == "9 lines are as they were written.\n"
+    assert recsys("audit", "verify").stdout == "11 lines are as they were written.\n"
 
 
 def test_lines_are_found_by_time_action_and_user(recsys: Recsys, data_directory: Path) -> None:
@@ -107,7 +111,7 @@ def test_lines_are_found_by_time_action_and_user(recsys: Recsys, data_directory:
 def test_a_changed_line_is_one_line_with_its_number(recsys: Recsys, data_directory: Path) -> None:
     assert recsys("audit", "verify").stdout == "0 lines are as they were written.\n"
     for name in ("web", "app"):
-        recsys("keys", "create", name, "--scope", "read")
+        recsys("keys", "create", name, "--scope", "recommend")
     file = data_directory / "audit.jsonl"
     with file.open("a") as torn:
         torn.write('{"number"')
@@ -123,7 +127,7 @@ def test_a_changed_line_is_one_line_with_its_number(recsys: Recsys, data_directo
 
 def test_a_rotated_log_is_shown_and_verified_by_its_name(recsys: Recsys) -> None:
     assert recsys("audit", "rotate").stdout == "There is no audit log.\n"
-    recsys("keys", "create", "web", "--scope", "read")
+    recsys("keys", "create", "web", "--scope", "recommend")
     name = recsys("audit", "rotate").stdout.strip()
     (line,) = json.loads(recsys("audit", "show", "--rotated", name, "--json").stdout)
     assert line["action"] == "key_create"

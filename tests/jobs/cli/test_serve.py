@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from jobs.server_process import exec_server
-from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
+from recsys.api_key_file import KeyFile
+from recsys.api_keys import ApiKeys, create_key
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings
 from recsys.store.embedded import server_status, stop_server
+
+ANY = ("*",)
 
 
 class BecomeError(Exception):
@@ -72,14 +75,14 @@ def test_with_a_url_no_server_is_started_or_used(settings: Settings) -> None:
     ("changed", "line"),
     [
         ({"redis": Redis(url="http://:secret@host")}, "redis.url = (not shown): expected a redis://"),
-        ({"serving": Serving(host="192.0.2.1")}, "cannot listen on 192.0.2.1, port 8000: Cannot assign requested"),
-        ({"serving": Serving(host="no.such.host.invalid")}, "cannot listen on no.such.host.invalid, port 8000: "),
+        ({"serving": Serving(host="192.0.2.1")}, "serving.host = '192.0.2.1': serving.hosts is missing: name "),
+        ({"serving": Serving(host="192.0.2.1", hosts=ANY)}, "cannot listen on 192.0.2.1, port 8000: Cannot assign"),
+        ({"serving": Serving(host="no.such.host.invalid", hosts=ANY)}, "cannot listen on no.such.host.invalid, "),
     ],
 )
 def test_what_it_cannot_start_with_is_one_line(settings: Settings, changed: dict[str, Serving], line: str) -> None:
-    key, _ = create_key("shop", ["read"], 0, datetime(2026, 3, 1, tzinfo=UTC))
-    settings.directory.mkdir()
-    save_keys(settings.directory / API_KEYS_FILE, ApiKeys().with_key(key))
+    key, _ = create_key("shop", ["recommend"], 0, datetime(2026, 3, 1, tzinfo=UTC))
+    KeyFile.of(settings.directory).save(ApiKeys().with_key(key))
     with pytest.raises(RecsysError) as error:
         exec_server(replace(settings, **changed), None)
     assert str(error.value).startswith(line)

@@ -17,7 +17,8 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from recsys.api_keys import API_KEYS_FILE, ApiKeys, create_key, save_keys
+from recsys.api_key_file import KeyFile
+from recsys.api_keys import SCOPES, ApiKeys, create_key
 from serving import requests
 from serving.api import AcceptedEvents, InvalidValue
 from serving.client import AsyncClient, Client, InvalidRequestError, RefusedError, UnavailableError, calls
@@ -71,10 +72,9 @@ KINDS = pytest.mark.parametrize("kind", ["synchronous", "asynchronous"])
 def test_each_call_has_its_answer(url: str, publish_shop: Publish, tmp_path: Path) -> None:
     """Of a real server over a real network; the ids are of any letters."""
     publish_shop(Shop(users=USERS, profiles={"7": '{"events":3}'}))
-    admin, admin_token = create_key("admin", ["admin"], 0, datetime.now(UTC))
-    reader, reader_token = create_key("reader", ["read"], 0, datetime.now(UTC))
-    (tmp_path / "var").mkdir(exist_ok=True)
-    save_keys(tmp_path / "var" / API_KEYS_FILE, ApiKeys().with_key(admin).with_key(reader))
+    admin, admin_token = create_key("admin", SCOPES, 0, datetime.now(UTC))
+    reader, reader_token = create_key("reader", ["recommend"], 0, datetime.now(UTC))
+    KeyFile.of(tmp_path / "var").save(ApiKeys().with_key(admin).with_key(reader))
     with serving(tmp_path, "", {"RECSYS_REDIS_URL": url}) as served:
         address = str(served.http.base_url)
         for kind in ("synchronous", "asynchronous"):

@@ -15,7 +15,8 @@ import redis
 from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
 from jobs.pipeline.steps.screen import combine_verdicts
-from recsys.api_keys import API_KEYS_FILE
+from recsys.api_key_file import API_KEYS_FILE
+from recsys.api_keys import Scope
 from recsys.audit.log import AUDIT_FILE, AuditLog
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Settings
@@ -220,7 +221,8 @@ def sent(settings: Settings, headers: Mapping[str, str]) -> list[httpx.Response]
 
 def test_only_administrators_see_and_decide(settings: Settings, client: redis.Redis) -> None:
     flag_users(client, "bot")
-    tokens = keep(settings.directory / API_KEYS_FILE, ("app", ["read", "write"], 0), ("boss", ["admin"], 0))
+    app: tuple[Scope, ...] = ("recommend", "events", "catalogue")
+    tokens = keep(settings.directory / API_KEYS_FILE, ("app", app, 0), ("boss", ["admin"], 0))
     refused = sent(settings, {"X-API-Key": tokens["app"]})
     assert [response.status_code for response in refused] == [403] * 4
     assert [response.status_code for response in sent(settings, {})] == [401] * 4

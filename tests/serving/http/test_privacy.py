@@ -1,7 +1,12 @@
 """Privacy: pseudonyms in place of user ids, and requests over HTTPS."""
 
+import os
 import shutil
+import socket
+import ssl
 import subprocess
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +16,7 @@ import pytest
 import redis
 
 from jobs.server_process import exec_server
-from recsys.api_keys import API_KEYS_FILE
+from recsys.api_key_file import API_KEYS_FILE
 from recsys.audit.log import AuditLog
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
@@ -88,11 +93,60 @@ def test_only_this_machine_is_answered_without_keys(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "expected a loopback address while there are no API keys" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["read"], 0))
+    keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["recommend"], 0))
     # An address for documentation, which no machine has: with a key it is tried.
-    elsewhere = Settings(directory=tmp_path / "var", serving=Serving(host="192.0.2.1"))
+    elsewhere = Settings(directory=tmp_path / "var", serving=Serving(host="192.0.2.1", hosts=("*",)))
     with pytest.raises(ServingError, match=r"cannot listen on 192\.0\.2\.1"):
         exec_server(elsewhere, None)
+
+
+def test_the_server_itself_refuses_a_public_address_without_keys_or_hosts(tmp_path: Path) -> None:
+    """Whichever command starts it."""
+    public = {"RECSYS_DIRECTORY": str(tmp_path / "var"), "RECSYS_SERVING_HOST": "0.0.0.0"}
+
+    def start(**variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serving"]
+        environment = {**os.environ, **public, **variables}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    without_keys = start(RECSYS_SERVING_HOSTS='["*"]')
+    keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["recommend"], 0))
+    without_hosts = start()
+    (tmp_path / "var" / API_KEYS_FILE).unlink()
+    lost = start(RECSYS_SERVING_HOSTS='["*"]')
+    for ended, problem in (
+        (without_keys, "expected a loopback address while there are no API keys"),
+        (without_hosts, "serving.hosts is missing"),
+        (lost, "expected a loopback address while there are no API keys"),
+    ):
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("recsys: serving.host = '0.0.0.0': ")
+        assert problem in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+TLS_VERSIONS = {
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+
+
+def tls_version(port: int, certificate: Path, version: ssl.TLSVersion) -> str | None:
+    """The version of TLS that a server speaks with a client of one version only; None if it refuses."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # else the client itself does without old versions
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname="127.0.0.1") as spoken:
+                return spoken.version()
+        except ssl.SSLError as error:
+            if "ALERT" in (error.reason or ""):  # the server refuses
+                return None
+            raise
 
 
 @pytest.fixture
@@ -113,7 +167,7 @@ def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
 ) -> None:
     secret = "a shop's own secret"
     publish_shop(Shop(users=(pseudonym(secret, USER),)))
-    tokens = keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["read"], 0), ("boss", ["admin"], 0))
+    tokens = keep(tmp_path / "var" / API_KEYS_FILE, ("shop", ["recommend"], 0), ("boss", ["admin"], 0))
     settings = f'[serving]\ntls_certificate = "{certificate[0]}"\ntls_key = "{certificate[1]}"'
     environment = {"RECSYS_REDIS_URL": url, "RECSYS_PSEUDONYM_KEY": secret}
     with serving(tmp_path, settings, environment, certificate=certificate[0]) as served:
@@ -128,6 +182,9 @@ def test_a_server_with_a_certificate_answers_https_alone_and_logs_no_secret(
             httpx.get(str(served.http.base_url).replace("https", "http") + "/live", timeout=10)
         with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
             httpx.get(f"{served.http.base_url}/live", timeout=10)
+        port = served.http.base_url.port or 0
+        spoken = {name: tls_version(port, certificate[0], version) for name, version in TLS_VERSIONS.items()}
+        assert spoken == {"1.1": None, "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
     log = served.log.read_text()
     assert "Serving at https://127.0.0.1:" in log
     for raw in (*tokens.values(), secret, USER):

@@ -237,7 +237,8 @@ def start_to_post(served: Served, length: int) -> socket.socket:
     body = b'{"user_id":"7","event":"view","item_id":"a1"}'
     port = served.http.base_url.port
     connection = socket.create_connection(("127.0.0.1", port or 0), timeout=PATIENCE_SECONDS)
-    connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: shop\r\nContent-Length: %d\r\n\r\n" % length + body)
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    connection.sendall(head + b"Content-Length: %d\r\n\r\n" % length + body)
     return connection
 
 
