@@ -41,7 +41,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("serve", "Serve recommendations over HTTP from the live lists until SIGTERM or Ctrl-C."),
     "status": ("status", "Show the lake, the catalogue, the runs, the scheduled jobs and the live version."),
     "stop": ("status", "Stop the embedded Redis server; its data stays, and the next command starts it again."),
-    "keys": ("keys", "Create, list and revoke API keys."),
+    "keys": ("keys", "Create, list, rotate and revoke API keys."),
     "audit": (
         "audit",
         "Show who did what and when, find changed or removed lines of the audit log, and rotate it.",

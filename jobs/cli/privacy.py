@@ -147,9 +147,8 @@ def _finish(settings: Settings, installation: Installation) -> list[Erasure]:
                 archive_stream(settings, progress)
             return finish_erasures(installation)
     except BusyError as error:
-        typer.echo(
-            f"Erased from Redis. The lake follows with the next archive, or `recsys erase --pending`: {error}"
-        )
+        waiting = "Erased from Redis; the lake follows with the next archive, or `recsys erase --pending`"
+        typer.echo(f"{waiting}: {error}", err=True)
         return []
 
 

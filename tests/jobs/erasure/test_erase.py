@@ -216,7 +216,7 @@ def test_a_night_at_work_leaves_the_lake_for_later_and_pseudonyms_are_found(
     with job_lock(data_directory, "nightly"):
         waiting = recsys(*config, "erase", PERSON, **environment)
     assert waiting.returncode == 0
-    assert "Erased from Redis" in waiting.stdout
+    assert "Erased from Redis" in waiting.stderr
     assert lake.stored_id(PERSON) in lake.events().collect()["user_id"]
     assert recsys(*config, "archive", **environment).returncode == 0
     assert pseudonym(KEY, PERSON) not in lake.events().collect()["user_id"]
