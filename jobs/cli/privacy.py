@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from rich.markup import escape
 
@@ -15,7 +14,7 @@ from jobs.cli.ingest import archive_stream
 from jobs.cli.options import AsJson, Scheduled
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
-from jobs.erasure.erase import Erasure, finish_erasures, finish_pending, request_erasure
+from jobs.erasure.erase import Erasure, finish_erasures, request_erasure
 from jobs.erasure.export import export_person, write_export
 from jobs.erasure.persons import Installation
 from jobs.erasure.receipts import Receipt
@@ -25,14 +24,12 @@ from jobs.lake.opt_outs import change_opt_outs, read_opt_outs
 from jobs.progress import show_progress
 from jobs.retention import apply_retention
 from jobs.scheduler.scheduler import JobName
-from recsys.errors import BusyError, SettingsError, SourceError, StateError, StoreError
+from recsys.errors import BusyError, SettingsError, SourceError, StateError
 from recsys.schema import is_id
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
 from recsys.store.opt_outs import put_opt_out, remove_opt_out
-
-log = structlog.get_logger(__name__)
 
 commands = typer.Typer()
 consent_app = typer.Typer(help="Show, refuse or give a user's consent to personal lists.", no_args_is_help=True)
@@ -129,14 +126,6 @@ def retention(context: typer.Context, as_json: AsJson = False, scheduled: Schedu
         return
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(removed).items())
     typer.echo(f"Removed {counts}.")
-
-
-def finish_if_available(settings: Settings) -> None:
-    """Finish the erasures that are queued; if Redis does not answer, log it and leave them for later."""
-    try:
-        finish_pending(settings)
-    except StoreError as error:
-        log.warning("erasures are not finished", error=str(error))
 
 
 def _finish(settings: Settings, installation: Installation) -> list[Erasure]:

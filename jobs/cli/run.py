@@ -12,10 +12,10 @@ from rich.markup import escape
 from features.registry import describe
 from jobs.cli.ingest import archive_if_available, ingest_sources, print_archived, print_counts, source_paths
 from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
-from jobs.cli.privacy import finish_if_available
 from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
+from jobs.erasure.erase import finish_pending
 from jobs.erasure.receipts import close_receipts
 from jobs.lake.lake import open_lake
 from jobs.lake.opt_outs import read_opt_outs
@@ -92,7 +92,7 @@ def nightly(
     with run_exclusively(settings, JobName.NIGHTLY, scheduled):
         with show_progress() as progress:
             archived = archive_if_available(settings, progress)
-        finish_if_available(settings)
+        finish_pending(settings)
         if archived.entries and not as_json:
             print_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:

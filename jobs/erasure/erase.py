@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from jobs.erasure.persons import Installation, Persons, find_guests
 from jobs.erasure.places import PLACES, count_places, erase_places, highest_counts
 from jobs.erasure.receipts import NEXT_NIGHT, REDIS_FILES, Receipt, hash_users, write_receipt
@@ -21,11 +23,13 @@ from jobs.lake.erasure_requests import (
     update_request,
 )
 from jobs.lake.lake import open_lake
-from jobs.pipeline.run import MANIFEST
-from recsys.errors import StateError
+from jobs.pipeline.run import MANIFEST, locked_runs
+from recsys.errors import BusyError, StateError, StoreError
 from recsys.event_ids import new_id
 from recsys.settings import Settings
 from recsys.store.user_keys import rewrite_files, tell_servers
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,25 @@ def request_erasure(installation: Installation, users: Sequence[str], is_forever
 def finish_erasures(installation: Installation) -> list[Erasure]:
     """Finish all requests, the oldest first; return their receipts.
 
-    The stream must have been archived just before, and no nightly run may be at work. Raises `StateError` if a
-    second scan finds something.
+    The stream must have been archived just before. Raises `BusyError` while a process works on a run, and
+    `StateError` if a second scan finds something.
     """
-    return [_finish(installation, request) for request in read_requests(installation.lake.directory)]
+    with locked_runs(installation.directory):
+        return [_finish(installation, request) for request in read_requests(installation.lake.directory)]
 
 
 def finish_pending(settings: Settings) -> list[Erasure]:
-    """Finish all requests, as `finish_erasures`; without any, do not connect to Redis."""
+    """Finish all requests, as `finish_erasures`, where Redis answers and nobody works on a run; else log why not.
+
+    Without requests it does not connect to Redis.
+    """
     if not read_requests(open_lake(settings).directory):
         return []
-    return finish_erasures(Installation.open(settings))
+    try:
+        return finish_erasures(Installation.open(settings))
+    except (BusyError, StoreError) as error:
+        log.warning("erasures are not finished yet", reason=str(error))
+        return []
 
 
 def _finish(installation: Installation, request: ErasureRequest) -> Erasure:

@@ -1,5 +1,6 @@
 """Erasing persons: nothing of them is left anywhere, and the next night is one that never knew them."""
 
+import fcntl
 import json
 import shutil
 from datetime import UTC, datetime
@@ -218,6 +219,11 @@ def test_a_night_at_work_leaves_the_lake_for_later_and_pseudonyms_are_found(
     assert waiting.returncode == 0
     assert "Erased from Redis" in waiting.stderr
     assert lake.stored_id(PERSON) in lake.events().collect()["user_id"]
+    with (write_run(data_directory) / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # someone trains a model
+        assert recsys(*config, "archive", **environment).returncode == 0
+        assert "another process is working" in recsys(*config, "erase", "--pending", **environment).stderr
+        assert lake.stored_id(PERSON) in lake.events().collect()["user_id"]
     assert recsys(*config, "archive", **environment).returncode == 0
     assert pseudonym(KEY, PERSON) not in lake.events().collect()["user_id"]
     assert read_requests(lake.directory) == []
