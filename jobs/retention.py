@@ -66,6 +66,13 @@ def apply_retention(settings: Settings, now: datetime) -> Removed:
     return removed
 
 
+def first_kept_day(days: float, now: datetime) -> datetime | None:
+    """Return the midnight (UTC) from which events are kept for some days; None for 0 days, which keep all."""
+    if not days:
+        return None
+    return (now - timedelta(days=days)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def _remove_days(files: Iterable[Path], before: datetime | None) -> int:
     """Remove the files of whole days before a time, and their directories; return their number of rows."""
     if before is None:

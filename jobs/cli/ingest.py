@@ -25,6 +25,7 @@ from jobs.ingest.stream import ArchiveResult, archive
 from jobs.ingest.validation import StagedTable
 from jobs.lake.lake import Lake, open_lake
 from jobs.progress import Progress, show_progress
+from jobs.retention import first_kept_day
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import RecsysError, SettingsError, StoreError
 from recsys.settings import Settings
@@ -122,7 +123,8 @@ def ingest_sources(
     on_table: Callable[[StagedTable], None] = lambda _table: None,
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings if `queries` is true; into the lake of the settings if None."""
-    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    now = datetime.now(UTC)
+    latest, oldest = now + MAX_CLOCK_SKEW, first_kept_day(settings.retention.event_days, now)
     with progress.task("read sources") as task:
         return ingest(
             paths,
@@ -135,6 +137,7 @@ def ingest_sources(
             replace,
             on_skipped,
             on_table,
+            oldest,
         )
 
 
@@ -182,6 +185,8 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
             console.print(f"  {escape(count.table)}: {count.erased:,} rows are of erased users, and left out")
         if count.opted_out:
             console.print(f"  {escape(count.table)}: {count.opted_out:,} rows are of users who opted out")
+        if count.expired:
+            console.print(f"  {escape(count.table)}: {count.expired:,} rows are older than retention.event_days")
         if count.passed_over:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"

@@ -62,6 +62,8 @@ class TableCount:
     """Rows of users who were erased since, which are left out and count nowhere else."""
     opted_out: int = 0
     """Events of users who have opted out, which are left out and count nowhere else."""
+    expired: int = 0
+    """Events older than the lake keeps them, which are left out and count nowhere else."""
 
 
 def commit(
@@ -189,6 +191,7 @@ def count_rows(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCoun
         findings=event_findings(valid_rows(staged), lake.items()) if is_events else (),
         erased=staged.erased,
         opted_out=staged.opted_out,
+        expired=staged.expired,
     )
 
 

@@ -41,10 +41,12 @@ def ingest(
     replaces_earlier: bool = False,
     on_skipped: Callable[[SkippedFile], None] = lambda _file: None,
     on_table: Callable[[StagedTable], None] = lambda _table: None,
+    oldest: datetime | None = None,
 ) -> list[TableCount]:
     """Read every file under `paths`, and the query of every table, into the lake.
 
-    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined. All sources are read
+    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined; those before `oldest`
+    are left out. All sources are read
     and checked before the first row enters the lake: if one cannot be read, or has too many bad rows
     (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
     corrected by what it gives now, always with `replaces_earlier`. A table with a watermark is read from the end of
@@ -62,7 +64,9 @@ def ingest(
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
             staged.append(
-                stage(source, sources, latest, directory, on_rows, lake.pseudonym_key, tombstones, opted_out)
+                stage(
+                    source, sources, latest, directory, on_rows, lake.pseudonym_key, tombstones, opted_out, oldest
+                )
             )
             on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)

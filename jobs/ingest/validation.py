@@ -66,6 +66,13 @@ class StagedTable:
     """Rows of users who were erased since, which count nowhere else."""
     opted_out: int = 0
     """Events of users who have opted out, which count nowhere else."""
+    expired: int = 0
+    """Events older than the lake keeps them, which count nowhere else."""
+
+    @property
+    def given(self) -> int:
+        """Return the number of all rows, those that are left out included."""
+        return self.rows + self.erased + self.opted_out + self.expired
 
     @property
     def table(self) -> Table:
@@ -82,16 +89,17 @@ def stage(
     pseudonym_key: str | None = None,
     tombstones: Tombstones = NO_TOMBSTONES,
     opted_out: pl.Series | None = None,
+    oldest: datetime | None = None,
 ) -> StagedTable:
     """Read, map and check a table source chunk by chunk, and write its rows into `directory`.
 
     Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
-    and broken lines of the source, which may contain one. Rows of users of `tombstones`, and events of users who
-    have `opted_out`, are left out. Raises `SourceError` when the source cannot be read or mapped.
+    and broken lines of the source, which may contain one. Rows of users of `tombstones`, events of users who have
+    `opted_out`, and events before `oldest` are left out. Raises `SourceError` when the source cannot be read or mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
-    rows = valid = skipped = erased = refused = 0
+    rows = valid = skipped = erased = refused = expired = 0
     watermark, columns, counts = None, pl.Schema(), MappingCounts()
     notes: dict[str, None] = {}
     for part in ("valid", "quarantine"):
@@ -114,6 +122,9 @@ def stage(
         wanted = without_opted_out(accepted, opted_out) if table.kind == "events" else accepted
         refused += accepted.height - wanted.height
         accepted = wanted
+        if oldest is not None and table.kind == "events":
+            accepted = wanted.filter(pl.col(TIMESTAMP) >= oldest)
+            expired += wanted.height - accepted.height
         notes.update(dict.fromkeys(chunk.notes))
         rows += accepted.height + rejected.height + broken.height
         valid += accepted.height
@@ -130,6 +141,7 @@ def stage(
         time_format=table.time_format,
         erased=erased,
         opted_out=refused,
+        expired=expired,
     )
 
 

@@ -100,8 +100,8 @@ class Retention:
     """How long data is kept; `recsys retention` removes what is older."""
 
     event_days: DaysOrForever = 0.0
-    """Days for which events stay in the lake, by their own time, whole days (UTC); 0 keeps them. A source that
-    still gives older events brings them back."""
+    """Days for which events stay in the lake, by their own time, whole days (UTC); 0 keeps them. An ingest leaves
+    out older ones."""
     impression_days: DaysOrForever = 0.0
     """Days for which the items shown online stay in the lake; 0 keeps them."""
     quarantine_days: DaysOrForever = 0.0

@@ -47,6 +47,9 @@ def test_the_command_tells_the_counts(recsys: Recsys, tmp_path: Path, valkey_url
     recsys("ingest", write_events(tmp_path / "events.csv", {"timestamp": "2024-05-01T10:00:00"}))
     done = recsys("retention", RECSYS_RETENTION_EVENT_DAYS="30", RECSYS_REDIS_URL=valkey_url)
     assert (done.returncode, "Removed 1 events, 0 impressions" in done.stdout) == (0, True)
+    again = recsys("ingest", tmp_path / "events.csv", "--json", RECSYS_RETENTION_EVENT_DAYS="30")
+    (count,) = json.loads(again.stdout)["sources"]
+    assert (count["expired"], count["accepted"], count["quarantined"]) == (1, 0, 0)
     wrong = recsys("retention", RECSYS_RETENTION_EVENT_DAYS="-1")
     assert (wrong.returncode, "retention.event_days" in wrong.stderr) == (2, True)
 
