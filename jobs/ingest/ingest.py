@@ -46,9 +46,8 @@ def ingest(
     """Read every file under `paths`, and the query of every table, into the lake.
 
     Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined; those before `oldest`
-    are left out. All sources are read
-    and checked before the first row enters the lake: if one cannot be read, or has too many bad rows
-    (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
+    are left out. All sources are read and checked before the first row enters the lake: if one cannot be read, or
+    has too many bad rows (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
     corrected by what it gives now, always with `replaces_earlier`. A table with a watermark is read from the end of
     its last ingest, minus its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
     Files that are found and not read are logged, and passed to `on_skipped`. `on_table` gets the rows of each table

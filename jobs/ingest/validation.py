@@ -95,7 +95,8 @@ def stage(
 
     Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
     and broken lines of the source, which may contain one. Rows of users of `tombstones`, events of users who have
-    `opted_out`, and events before `oldest` are left out. Raises `SourceError` when the source cannot be read or mapped.
+    `opted_out`, and events before `oldest` are left out. Raises `SourceError` when the source cannot be read or
+    mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
