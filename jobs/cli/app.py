@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "audit",
         "Show who did what and when, find changed or removed lines of the audit log, and rotate it.",
     ),
+    "pseudonyms": ("pseudonyms", "Rotate the keys under which users are stored."),
     "anomalies": ("anomalies", "List, explain, release and label users who are flagged as bots."),
     "attack": ("attack", "Simulate attacks by fake accounts, and measure how well screening stops them."),
     "benchmark": ("benchmark", "Train and measure models on a prepared split."),

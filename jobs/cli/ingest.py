@@ -24,6 +24,7 @@ from jobs.ingest.schema_drift import possible_renames
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.ingest.validation import StagedTable
 from jobs.lake.lake import Lake, open_lake
+from jobs.lake.pseudonym_key import check_store_if_running
 from jobs.progress import Progress, show_progress
 from jobs.retention import first_kept_day
 from jobs.scheduler.scheduler import JobName
@@ -31,6 +32,7 @@ from recsys.errors import RecsysError, SettingsError, StoreError
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
+from recsys.store.pseudonym_key import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -125,11 +127,13 @@ def ingest_sources(
     """Ingest files, and the queries of the settings if `queries` is true; into the lake of the settings if None."""
     now = datetime.now(UTC)
     latest, oldest = now + MAX_CLOCK_SKEW, first_kept_day(settings.retention.event_days, now)
+    lake = lake or open_lake(settings)
+    check_store_if_running(settings, lake.pseudonyms)
     with progress.task("read sources") as task:
         return ingest(
             paths,
             settings.sources,
-            lake or open_lake(settings),
+            lake,
             latest,
             task.advance,
             queries,
@@ -151,12 +155,12 @@ def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ..
 
 def archive_stream(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move the stream of events into the lake; raises `StoreError` if Redis does not answer."""
+    lake, keys = open_lake(settings), Keys(settings.redis.namespace)
     client = connect(settings.redis, settings.directory)
+    check_store(client, keys, lake.pseudonyms)
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     with progress.task("archive the stream of events") as task:
-        return archive(
-            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
-        )
+        return archive(lake, settings.sources, client, keys, latest, task.advance)
 
 
 def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResult:
@@ -181,12 +185,7 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
     for count in counts:
         for rule, rows in sorted(count.rules.items()):
             console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
-        if count.erased:
-            console.print(f"  {escape(count.table)}: {count.erased:,} rows are of erased users, and left out")
-        if count.opted_out:
-            console.print(f"  {escape(count.table)}: {count.opted_out:,} rows are of users who opted out")
-        if count.expired:
-            console.print(f"  {escape(count.table)}: {count.expired:,} rows are older than retention.event_days")
+        _print_left_out(count)
         if count.passed_over:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
@@ -199,6 +198,18 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
         for old, new in possible_renames(count.schema_changes):
             hint = f"  {count.table}: was column {old} renamed to {new}? Then map {new} instead, and ingest again"
             console.print(Text(hint), soft_wrap=True)
+
+
+def _print_left_out(count: TableCount) -> None:
+    """Print how many rows were left out although they keep all rules, and why."""
+    reasons = {
+        "are of erased users": count.erased,
+        "are of users who opted out": count.opted_out,
+        "are older than retention.event_days": count.expired,
+    }
+    for reason, rows in reasons.items():
+        if rows:
+            console.print(f"  {escape(count.table)}: {rows:,} rows {reason}, and left out")
 
 
 def print_sample_rows(samples: SampleRows) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import structlog
 
-from jobs.ingest.findings import event_findings
 from jobs.ingest.formats.chunks import LINE_TEXT
+from jobs.ingest.ids import event_findings
 from jobs.ingest.source_readings import SourceReading, rejected_rows, valid_files, valid_rows, write_quarantine
 from jobs.ingest.source_records import (
     SourceRecord,

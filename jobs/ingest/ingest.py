@@ -9,6 +9,7 @@ import structlog
 
 from jobs.ingest.commit import TableCount, commit
 from jobs.ingest.files import SkippedFile
+from jobs.ingest.hidden_values import check_watermarks
 from jobs.ingest.mapping import check_table
 from jobs.ingest.plan import IngestPlan
 from jobs.ingest.queries import resolve_connection
@@ -45,15 +46,18 @@ def ingest(
 ) -> list[TableCount]:
     """Read every file under `paths`, and the query of every table, into the lake.
 
-    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined; those before `oldest`
-    are left out. All sources are read and checked before the first row enters the lake: if one cannot be read, or
-    has too many bad rows (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
-    corrected by what it gives now, always with `replaces_earlier`. A table with a watermark is read from the end of
-    its last ingest, minus its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
-    Files that are found and not read are logged, and passed to `on_skipped`. `on_table` gets the rows of each table
-    and source once they are checked, before anything enters the lake.
+    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined; those before
+    `oldest` are left out. All sources are read and checked before the first row enters the lake: if one cannot
+    be read, or has too many bad rows (`SourceError`), the lake does not change. Reading the same source again
+    has no effect; what it gave before is corrected by what it gives now, always with `replaces_earlier`. A
+    table with a watermark is read from the end of its last ingest, minus its lateness, unless `full`; the new
+    watermark is stored when the rows are in the lake. Files that are found and not read are logged, and passed
+    to `on_skipped`. `on_table` gets the rows of each table and source once they are checked, before anything
+    enters the lake.
     """
     check_tables(sources)
+    if lake.pseudonyms is not None:
+        check_watermarks(sources.tables)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
@@ -63,9 +67,7 @@ def ingest(
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
             staged.append(
-                stage(
-                    source, sources, latest, directory, on_rows, lake.pseudonym_key, tombstones, opted_out, oldest
-                )
+                stage(source, sources, latest, directory, on_rows, lake.pseudonyms, tombstones, opted_out, oldest)
             )
             on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)

@@ -41,6 +41,7 @@ from recsys.contract import Identities, Items, Labels, events_schema, flags_sche
 from recsys.files import atomic_write, flush
 from recsys.schema import GUEST_ID, ITEM_ID
 from recsys.settings import Sources
+from recsys.settings.types import REDACTED
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
     Entry,
@@ -185,6 +186,8 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     change_opt_outs(lake.directory, map(_opt_out, rows[OPT_OUT_FIELD]))
     refused = read_tombstones(lake.directory), opted_out_users(lake.directory)
     block = _Block(lake, entries[0].id, entries[-1].id, [], *refused)
+    if lake.pseudonyms is not None:
+        unreadable = [REDACTED] * len(unreadable)
     invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
     schema = events_schema(sources.event_weights, latest)

@@ -160,7 +160,7 @@ class QuarantineReader:
     def _stage(self, source: TableSource, directory: Path) -> StagedTable:
         lake = self.lake
         refused = read_tombstones(lake.directory), opted_out_users(lake.directory)
-        return stage(source, self.sources, self.latest, directory, self.on_rows, lake.pseudonym_key, *refused)
+        return stage(source, self.sources, self.latest, directory, self.on_rows, lake.pseudonyms, *refused)
 
 
 def _table_of_rows(table: Table, metadata: Mapping[str, str]) -> Table:

@@ -26,8 +26,11 @@ class Settings:
     device: Device = "auto"
     """Where models with CUDA support run: `cuda`, `cpu`, or `auto` for CUDA if there is one."""
     pseudonym_key: Secret | None = field(default=None, repr=False)
-    """Key with which user ids are replaced by their HMAC-SHA256 wherever they are stored. Set it by
-    RECSYS_PSEUDONYM_KEY."""
+    """Key with which ids of users, sessions and events are replaced by their HMAC-SHA256 wherever they are stored;
+    IP addresses and browsers are then not stored. Set it by RECSYS_PSEUDONYM_KEY."""
+    former_pseudonym_keys: tuple[Secret, ...] = field(default=(), repr=False)
+    """Keys before `pseudonym_key`, the oldest first: see [operations](operations.md#pseudonyms). Set them by
+    RECSYS_FORMER_PSEUDONYM_KEYS, as in `["first key", "second key"]`."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log lines on standard error."""
     models: tuple[str, ...] = (

@@ -184,9 +184,9 @@ class Engine:
         version, is_degraded = state.catalogue.version, self._is_degraded(state)
         return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
-    async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """Return a user's state and profile; raises `StoreError` if Redis does not answer."""
-        stored_id, version = self._stored_id(user_id), self.catalogue().version
+    async def user(self, stored_id: str) -> tuple[UserState, dict[str, Any]]:
+        """Return a user's state and profile, by the stored id; raises `StoreError` if Redis does not answer."""
+        version = self.catalogue().version
         user = await self._user_states.read(stored_id, version)
         if not user.is_fresh:
             raise RedisUnavailableError("Redis does not answer")

@@ -88,7 +88,7 @@ async def _recommend(call: Call, request: ListRequest) -> Result:
     worker = call.worker
     call.check_scope("admin" if request.debug else "recommend")
     if request.debug:
-        await call.audit("debug", user_id=request.user_id)
+        await call.audit("debug", stored_id=worker.stored_id(request.user_id))
     result = await worker.engine.recommend(request, call.request_id)
     return Result(result.answer, after_send=partial(worker.record_answer, result, request))
 
@@ -152,9 +152,9 @@ def _conditions(body: ItemConditions) -> dict[str, Any]:
 
 async def user(call: Call) -> Result:
     """Return a user's profile, session and flag; this is noted in the audit log."""
-    user_id = call.path_id(USER_ID)
-    await call.audit("user", user_id=user_id)
-    state, profile = await call.worker.engine.user(user_id)
+    user_id, stored_id = call.path_user()
+    await call.audit("user", stored_id=stored_id)
+    state, profile = await call.worker.engine.user(stored_id)
     session = [
         RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
         for act in state.acts
@@ -205,6 +205,7 @@ async def ready(call: Call) -> Result:
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
     health = call.worker.health
+    await call.worker.pseudonym_key.check_quietly()
     is_ready = call.worker.read_redis.available and health.is_sound
     return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
 

@@ -26,7 +26,7 @@ from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
 from serving.intake.events import MAX_BODY_BYTES
 from serving.intake.items import ItemChange
-from serving.requests import ListOptions, ListRequest, PageRequest
+from serving.requests import ListOptions, ListRequest, PageRequest, UserReference
 
 LISTS: Final = "Lists"
 FACTS: Final = "Users, events and items"
@@ -156,6 +156,7 @@ ROUTES: Final = (
         "Profile, session and flag of a user",
         Response(User, "What Redis has of the user"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "DELETE",
@@ -167,6 +168,7 @@ ROUTES: Final = (
         Response(ErasedUser, "The user is erased from Redis; the next archive erases the user from the lake"),
         status=202,
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "GET",
@@ -177,6 +179,7 @@ ROUTES: Final = (
         "Whether a user wants personal lists",
         Response(Consent, "What the user wants"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "PUT",
@@ -188,6 +191,7 @@ ROUTES: Final = (
         Response(Consent, "It holds at once, and is kept"),
         errors={**FACT_ERRORS, **BODY_ERRORS},
         body=user_handlers.ConsentRequest,
+        query=UserReference,
     ),
     Route(
         "POST",
@@ -233,6 +237,7 @@ ROUTES: Final = (
         "Flag of a user",
         Response(Anomaly, "The user's flag, null where there is none"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "DELETE",
@@ -243,6 +248,7 @@ ROUTES: Final = (
         "Release a user",
         Response(UserLabel, "The user is no longer flagged"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "PUT",
@@ -254,6 +260,7 @@ ROUTES: Final = (
         Response(UserLabel, "The label holds at once, and is kept"),
         errors={**FACT_ERRORS, **BODY_ERRORS},
         body=anomaly_handlers.LabelRequest,
+        query=UserReference,
     ),
     Route(
         "GET",

@@ -14,7 +14,7 @@ from recsys.api_key_file import KeyFile
 from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
-from recsys.pseudonyms import pseudonym
+from recsys.pseudonyms import Pseudonyms
 from recsys.server_checks import is_public
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -24,6 +24,7 @@ from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
 from serving.engine.erased_users import ErasedUsers
+from serving.engine.pseudonym_key import PseudonymKey
 from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
@@ -59,7 +60,7 @@ class Worker:
         serving, keys = settings.serving, Keys(settings.redis.namespace)
         directory = server_directory(settings.directory)
         self.settings = settings
-        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
+        self.pseudonyms = Pseudonyms.from_settings(settings)
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
         no_goods = settings.lists.not_recommendable
@@ -80,13 +81,22 @@ class Worker:
         )
         self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length, self.health)
         self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now, self.health)
+        self.pseudonym_key = PseudonymKey(self.write_redis, keys, self.pseudonyms, self.health)
         guard = None
         if settings.anomalies.online != "off":
-            guard = Guard(settings, self.write_redis, keys, self.stored_id, now, self.metrics.count)
+            guard = Guard(settings, self.write_redis, keys, self.pseudonyms, now, self.metrics.count)
         self.erased_users = ErasedUsers(self.write_redis, keys, self.engine.forget)
         self.user_requests = UserRequests(self.write_redis, keys, now, self.erased_users.note)
         self.events = EventWriter(
-            *(settings, self.write_redis, keys, self.load_shedder, self.stored_id, now, self.engine.apply_local),
+            *(
+                settings,
+                self.write_redis,
+                keys,
+                self.load_shedder,
+                self.pseudonym_key,
+                now,
+                self.engine.apply_local,
+            ),
             self.user_requests.find_opted_out,
             self.erased_users.is_before_erasure,
             guard,
@@ -102,7 +112,7 @@ class Worker:
             change_clock,
             serving.max_changed_items,
         )
-        self.flags = FlagStore(self.write_redis, keys, now)
+        self.flags = FlagStore(self.write_redis, keys, self.pseudonym_key, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.is_public = is_public(serving)
         self.addresses = ClientAddresses(serving.trusted_proxies)
@@ -128,7 +138,7 @@ class Worker:
 
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""
-        return user_id if self._hash is None else self._hash(user_id)
+        return user_id if self.pseudonyms is None else self.pseudonyms.user(user_id)
 
     async def audit(
         self, actor: Actor, action: str, *, user_id: str | None, subject: str | None, detail: str | None
@@ -150,6 +160,7 @@ class Worker:
             self.write_redis.wait_until_available(START_SECONDS),
         )
         await self.catalogue_sync.open()
+        await self.pseudonym_key.check_quietly()
         self.load_shedder.open()
         self.erased_users.open()
         self.metrics.open()
@@ -176,7 +187,9 @@ class Worker:
         if answer.degraded:
             metrics.count("degraded")
         if self.settings.serving.impressions and not (request.debug or result.is_opted_out):
-            self.impressions.write(answer, sources, self.stored_id(request.user_id), request.context)
+            self.pseudonym_key.check_soon()
+            if self.pseudonym_key.is_right:
+                self.impressions.write(answer, sources, self.stored_id(request.user_id), request.context)
 
     def count_events(self, result: IntakeResult) -> None:
         """Count the events of a request by their outcome."""

@@ -18,7 +18,7 @@ from jobs.pipeline import pipeline
 from jobs.pipeline.step_names import LISTS, Until
 from jobs.progress import show_progress
 from jobs.scheduler.lock import job_lock
-from recsys.pseudonyms import pseudonym
+from recsys.pseudonyms import Pseudonyms, pseudonym
 from recsys.settings import load_settings
 from tests.event_stream import archive_stream
 from tests.ingests import KilledError, fail_at_rename, ingest_files
@@ -212,7 +212,7 @@ def test_a_night_at_work_leaves_the_lake_for_later_and_pseudonyms_are_found(
 ) -> None:
     environment = {"RECSYS_REDIS_URL": valkey_url, "RECSYS_PSEUDONYM_KEY": KEY}
     recsys(*config, "ingest", write_person(tmp_path / "person"), **environment)
-    lake = Lake(data_directory / "lake", 1, KEY)
+    lake = Lake(data_directory / "lake", 1, Pseudonyms((KEY,)))
     assert lake.stored_id(PERSON) in lake.events().collect()["user_id"]
     with job_lock(data_directory, "nightly"):
         waiting = recsys(*config, "erase", PERSON, **environment)

@@ -139,4 +139,4 @@ def test_an_opt_out_reaches_the_lake_which_takes_no_more_events(client: redis.Re
 
 async def knows(http: httpx.AsyncClient, user: str) -> bool:
     response = await http.get(f"/v1/recommendations/{user}?n=5")
-    return response.json()["items"][0]["source"] == "personal"
+    return response.is_success and response.json()["items"][0]["source"] == "personal"
