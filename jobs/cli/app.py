@@ -24,7 +24,17 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "nightly": ("run", "Do everything in one run: archive, ingest, features, models, report, publish."),
     "trending": ("trending", "Archive and ingest new events, and renew the trending list of the live version."),
     "archive": ("ingest", "Move the events received online from Redis into the lake."),
-    "schedule": ("schedule", "Run the nightly, trending and archive jobs at their times until SIGTERM or Ctrl-C."),
+    "schedule": (
+        "schedule",
+        "Run the nightly, trending, archive and retention jobs at their times until SIGTERM or Ctrl-C.",
+    ),
+    "erase": ("privacy", "Erase persons from Redis, the lake and the runs, with a receipt; or verify a receipt."),
+    "export": (
+        "privacy",
+        "Export all data of a person as JSON: events, sessions, lists, flags, rows in quarantine.",
+    ),
+    "consent": ("privacy", "Show, refuse or give a user's consent to personal lists."),
+    "retention": ("privacy", "Remove data that is older than the settings in `[retention]` keep it."),
     "recommend": ("lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("lookup", "Look up the items most similar to an item."),
     "lake": ("lake", "Describe the data, list and undo ingests, and show who gave the facts on an item."),

@@ -12,6 +12,7 @@
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
+    opt_outs.parquet, erasures/                           users who opted out; tombstones and receipts of erasures
     .layout.json, buckets.json, pseudonyms.json           version of the layout; number of buckets; check of the key
 
 A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, in UTC.
@@ -46,6 +47,7 @@ from jobs.lake.fact_tables import (
 from jobs.lake.facts import leave_out, with_all_categories, write_facts
 from jobs.lake.identities import resolve_identities
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
+from jobs.lake.opt_outs import opted_out_users
 from jobs.lake.prices import read_prices, with_prices_at
 from jobs.lake.pseudonym_key import check_fingerprint, read_fingerprint, store_fingerprint
 from jobs.lake.state_files import system_error
@@ -156,10 +158,14 @@ class Lake:
         return replace(self, identities=None if known.is_empty() else known)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
-        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
+        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`.
+
+        Those of users who have opted out are left out.
+        """
         day = since.date() if since else None
         events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
-        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        wanted = leave_out(events, USER_ID, opted_out_users(self.directory))
+        kept = leave_out(leave_out(wanted, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
         return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from jobs.lake.event_writer import DATE, partition_files
 from jobs.lake.lake import FLAGS, TABLES, Lake
-from recsys.errors import RunError
+from recsys.errors import BusyError, RunError
 from recsys.files import atomic_write, fingerprint, read_json, remove_partial, write_json
 from recsys.pseudonyms import Pseudonyms, stored_fingerprint
 from recsys.settings import Settings
@@ -35,6 +35,7 @@ PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
 NOT_IN_MANIFEST = {
     "redis": True,
     "schedule": True,
+    "retention": True,
     "serving": True,
     "directory": True,
     "log_format": True,
@@ -122,6 +123,18 @@ def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
             if run.manifest()["status"] != COMPLETE:
                 run.update(status=FAILED, error=str(error) or type(error).__name__)
             raise
+
+
+@contextmanager
+def locked_runs(directory: Path) -> Generator[None]:
+    """Lock all runs under the data directory; raises `BusyError` if a process is working on one."""
+    with ExitStack() as opened:
+        for path in sorted((directory / "runs").glob("*/.lock")):
+            try:
+                fcntl.flock(opened.enter_context(path.open("w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"{path.parent}: another process is working on this run") from None
+        yield
 
 
 def list_runs(directory: Path) -> list[Run]:

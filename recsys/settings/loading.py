@@ -31,7 +31,18 @@ NOT_SECRET = (
     "redis.tls_certificate",
     "redis.tls_key",
 )
-SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving", "anomalies")
+SECTIONS = (
+    "sources",
+    "lake",
+    "evaluation",
+    "search",
+    "lists",
+    "redis",
+    "retention",
+    "schedule",
+    "serving",
+    "anomalies",
+)
 RENAMED_SETTINGS = {
     "candidates": "models",
     "anomalies.flag_score": "anomalies.flag_threshold",

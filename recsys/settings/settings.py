@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from recsys.settings.anomalies import Anomalies
-from recsys.settings.batch import Evaluation, Lake, Lists, Schedule, Search
+from recsys.settings.batch import Evaluation, Lake, Lists, Retention, Schedule, Search
 from recsys.settings.online import Redis, Serving
 from recsys.settings.sources import Sources
 from recsys.settings.types import STRICT, Device, FilePath, Secret
@@ -62,6 +62,8 @@ class Settings:
     """Lengths of the published lists: see `lists`."""
     redis: Redis = field(default_factory=Redis)
     """Where lists are published: see `redis`."""
+    retention: Retention = field(default_factory=Retention)
+    """How long data is kept: see `retention`."""
     schedule: Schedule = field(default_factory=Schedule)
     """When jobs run: see `schedule`."""
     serving: Serving = field(default_factory=Serving)

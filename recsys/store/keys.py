@@ -22,6 +22,8 @@ ITEM_FIELD: Final = "item"
 FLAG_FIELD: Final = "flag"
 LABEL_FIELD: Final = "label"
 IDENTITY_FIELD: Final = "identity"
+ERASURE_FIELD: Final = "erasure"
+OPT_OUT_FIELD: Final = "opt_out"
 
 # Kinds of the keys that hold one user each, and the types of their values.
 USER_KEY_TYPES: Final = {
@@ -178,6 +180,36 @@ class Keys:
         return f"{self.namespace}:suspect:{{{hash_tag(user_id)}}}"
 
     @property
+    def alias_pattern(self) -> str:
+        """Return the SCAN pattern of the aliases of all guests."""
+        return f"{self.namespace}:alias:*"
+
+    @property
+    def user_pattern(self) -> str:
+        """Return the SCAN pattern of the keys that name a user, an item, or another owner in braces."""
+        return f"{self.namespace}:*{{*}}"
+
+    def user_of_key(self, key: str) -> str:
+        """Return the owner whom a key names in braces."""
+        return key.partition("{")[2].removesuffix(TAG_END).removeprefix(" ")
+
+    def guest_of_alias(self, key: str) -> str:
+        """Return the guest whose alias a key is."""
+        return self.user_of_key(key)
+
+    @property
+    def erased(self) -> str:
+        """Sorted set: hash of each user erased in the last day, or forever -> Unix milliseconds of the erasure.
+
+        Servers forget what they remember of the user, and refuse events from before the erasure. Never expires.
+        """
+        return f"{self.namespace}:erased"
+
+    def opt_out(self, user_id: str) -> str:
+        """String: since when a user wants no personal lists, as ISO 8601. Never expires."""
+        return f"{self.namespace}:opt_out:{{{hash_tag(user_id)}}}"
+
+    @property
     def pseudonyms(self) -> str:
         """String: fingerprint of the pseudonym keys; `none` without keys, `rotating` while they change.
 
@@ -242,7 +274,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: events, impressions, item changes, flags, labels, identities, until they are archived."""
+        """Stream: events, impressions, item changes, flags, labels, identities and requests, until archived."""
         return f"{self.namespace}:events"
 
     @property

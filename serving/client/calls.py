@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
+from msgspec import UNSET
 
 from serving.api import (
     MAX_EVENTS,
@@ -247,6 +248,7 @@ def events_calls(
             total.duplicates + accepted.duplicates,
             total.shed + accepted.shed,
             total.errors + errors,
+            ((total.refused or 0) + (accepted.refused or 0)) or UNSET,
         )
     return total
 

@@ -55,6 +55,8 @@ class EngineResult(Struct, frozen=True):
 
     answer: Recommendations
     seconds: Mapping[str, float]
+    is_opted_out: bool = False
+    """Whether the user wants no personal lists, so that nothing of the answer is recorded."""
 
 
 class Engine:
@@ -126,7 +128,7 @@ class Engine:
             next_cursor(page, state),
             trace.stages,
         )
-        return EngineResult(answer, trace.seconds)
+        return EngineResult(answer, trace.seconds, state.user.is_opted_out)
 
     async def similar(self, item_id: str, request: ListRequest, request_id: str) -> ItemList:
         """Return items similar to an item, then popular ones of its category, then popular ones of the shop."""
@@ -193,6 +195,10 @@ class Engine:
     def apply_local(self, user_id: str, session: Sequence[Any]) -> None:
         """Add members and scores, which this process has just written, to the last known session of a user."""
         self._user_states.apply_local(user_id, session)
+
+    def forget(self, is_forgotten: Callable[[str], bool] | None) -> None:
+        """Forget the last known states of some users, by their ids in Redis, or of all without a condition."""
+        self._user_states.forget(is_forgotten)
 
     async def _load(self, request: ListRequest) -> RequestState:
         """Read the user's state in the live version, or in the previous one if only that has a list of the user.

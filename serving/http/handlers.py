@@ -173,10 +173,11 @@ async def events(call: Call) -> Result:
         await call.take_batch_quota("body", len(split_rows(call.body)))
     result = await call.worker.events.take(call.body)
     call.worker.count_events(result)
-    accepted = AcceptedEvents(call.request_id, result.accepted, result.duplicates, result.shed, result.errors)
+    counts = (result.accepted, result.duplicates, result.shed)
+    accepted = AcceptedEvents(call.request_id, *counts, result.errors, result.refused or UNSET)
     if result.shed:
         return Result(accepted, 429, {"Retry-After": str(RETRY_SECONDS)})
-    return Result(accepted, 202 if result.accepted else 400)
+    return Result(accepted, 202 if result.accepted or result.refused else 400)
 
 
 async def item(call: Call) -> Result:

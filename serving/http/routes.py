@@ -8,6 +8,8 @@ from serving.api import (
     Anomalies,
     Anomaly,
     Batch,
+    Consent,
+    ErasedUser,
     Failure,
     InvalidValue,
     ItemList,
@@ -18,7 +20,7 @@ from serving.api import (
     User,
     UserLabel,
 )
-from serving.http import anomaly_handlers, handlers
+from serving.http import anomaly_handlers, handlers, user_handlers
 from serving.http.bodies import BODY_SECONDS
 from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
@@ -154,6 +156,41 @@ ROUTES: Final = (
         "Profile, session and flag of a user",
         Response(User, "What Redis has of the user"),
         errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "DELETE",
+        "/v1/users/{user_id}",
+        "admin",
+        user_handlers.erase,
+        FACTS,
+        "Erase a user",
+        Response(ErasedUser, "The user is erased from Redis; the next archive erases the user from the lake"),
+        status=202,
+        errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "GET",
+        "/v1/consent/{user_id}",
+        "admin",
+        user_handlers.consent,
+        FACTS,
+        "Whether a user wants personal lists",
+        Response(Consent, "What the user wants"),
+        errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "PUT",
+        "/v1/consent/{user_id}",
+        "admin",
+        user_handlers.give_consent,
+        FACTS,
+        "Give or refuse consent to personal lists",
+        Response(Consent, "It holds at once, and is kept"),
+        errors={**FACT_ERRORS, **BODY_ERRORS},
+        body=user_handlers.ConsentRequest,
         query=UserReference,
     ),
     Route(

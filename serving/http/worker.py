@@ -23,6 +23,7 @@ from serving.api import Source
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
+from serving.engine.erased_users import ErasedUsers
 from serving.engine.pseudonym_key import PseudonymKey
 from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
@@ -40,6 +41,7 @@ from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
+from serving.intake.user_requests import UserRequests
 from serving.requests import ListRequest
 
 START_SECONDS: Final = 2.0
@@ -83,14 +85,20 @@ class Worker:
         guard = None
         if settings.anomalies.online != "off":
             guard = Guard(settings, self.write_redis, keys, self.pseudonyms, now, self.metrics.count)
+        self.erased_users = ErasedUsers(self.write_redis, keys, self.engine.forget)
+        self.user_requests = UserRequests(self.write_redis, keys, now, self.erased_users.note)
         self.events = EventWriter(
-            settings,
-            self.write_redis,
-            keys,
-            self.load_shedder,
-            self.pseudonym_key,
-            now,
-            self.engine.apply_local,
+            *(
+                settings,
+                self.write_redis,
+                keys,
+                self.load_shedder,
+                self.pseudonym_key,
+                now,
+                self.engine.apply_local,
+            ),
+            self.user_requests.find_opted_out,
+            self.erased_users.is_before_erasure,
             guard,
         )
         sync = self.catalogue_sync
@@ -154,6 +162,7 @@ class Worker:
         await self.catalogue_sync.open()
         await self.pseudonym_key.check_quietly()
         self.load_shedder.open()
+        self.erased_users.open()
         self.metrics.open()
         gc.collect()
         gc.freeze()
@@ -162,6 +171,7 @@ class Worker:
         finally:
             await self.quotas.close()
             await self.impressions.close()
+            await self.erased_users.close()
             await self.load_shedder.close()
             await self.metrics.close()
             await self.catalogue_sync.close()
@@ -176,7 +186,7 @@ class Worker:
         metrics.count_each("items", sources)
         if answer.degraded:
             metrics.count("degraded")
-        if self.settings.serving.impressions and not request.debug:
+        if self.settings.serving.impressions and not (request.debug or result.is_opted_out):
             self.pseudonym_key.check_soon()
             if self.pseudonym_key.is_right:
                 self.impressions.write(answer, sources, self.stored_id(request.user_id), request.context)
@@ -184,6 +194,7 @@ class Worker:
     def count_events(self, result: IntakeResult) -> None:
         """Count the events of a request by their outcome."""
         outcomes = {"accepted": result.accepted, "invalid": len(result.errors), "shed": result.shed}
+        outcomes["refused"] = result.refused
         for outcome, count in outcomes.items():
             if count:
                 self.metrics.count("events", outcome, by=count)

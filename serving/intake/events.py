@@ -1,6 +1,6 @@
 """Events taken in: appended to the stream, added to sessions, and counted by the guard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -36,13 +36,15 @@ _encode: Final = msgspec.json.Encoder().encode
 class IntakeResult:
     """Numbers of events accepted and of events shed for lack of room, and the errors of invalid rows.
 
-    `duplicates` of the accepted events were accepted before.
+    `duplicates` of the accepted events were accepted before; `refused` are of users who have opted out, or who were
+    erased after the event.
     """
 
     accepted: int
     duplicates: int
     errors: list[RowError]
     shed: int
+    refused: int = 0
 
 
 class EventWriter:
@@ -57,15 +59,19 @@ class EventWriter:
         pseudonym_key: PseudonymKey,
         now: Callable[[], float],
         on_session_change: Callable[[str, Entries], None],
+        find_opted_out: Callable[[Sequence[str]], Awaitable[frozenset[str]]],
+        is_before_erasure: Callable[[str | None, datetime | None], bool],
         guard: Guard | None = None,
     ) -> None:
         """Create the writer.
 
         `redis` has the timeout of writes; `pseudonym_key` says under which ids; `now` returns Unix seconds;
-        `on_session_change` is called with a user and the entries just added to the user's session.
+        `on_session_change` is called with a user and the entries just added to the user's session;
+        `find_opted_out` and `is_before_erasure` tell whose events, and which, are refused.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
         self._pseudonym_key, self._now, self._on_session_change = pseudonym_key, now, on_session_change
+        self._find_opted_out, self._is_before_erasure = find_opted_out, is_before_erasure
         self._guard = guard
         self._weights = settings.sources.event_weights
         self._value_weights = settings.sources.value_weights
@@ -91,9 +97,22 @@ class EventWriter:
         welcome = [
             row for row in valid if self._load_shedder.accepts(row.event.event, self._weights[row.event.event])
         ]
-        accepted, duplicates, conflicts = await self._write(welcome) if welcome else ([], 0, [])
+        kept = await self._without_refused(welcome) if welcome else []
+        accepted, duplicates, conflicts = await self._write(kept) if kept else ([], 0, [])
         errors = sorted([*errors, *conflicts], key=lambda error: error.row)
-        return IntakeResult(len(accepted), duplicates, errors, len(valid) - len(welcome))
+        shed, refused = len(valid) - len(welcome), len(welcome) - len(kept)
+        return IntakeResult(len(accepted), duplicates, errors, shed, refused)
+
+    async def _without_refused(self, rows: Sequence[ValidRow]) -> Sequence[ValidRow]:
+        """Leave out events of users who have opted out, and events from before a user was erased."""
+        users = sorted({str(row.event.user_id) for row in rows})
+        opted_out = await self._find_opted_out(users)
+        return [
+            row
+            for row in rows
+            if row.event.user_id not in opted_out
+            and not self._is_before_erasure(row.event.user_id, row.event.timestamp)
+        ]
 
     async def _write(self, rows: Sequence[ValidRow]) -> tuple[Sequence[ValidRow], int, Sequence[RowError]]:
         """Write rows to Redis; return those written, how many of them are not new, and the errors of the others."""
