@@ -1,6 +1,7 @@
 """Check Redis: that it answers, keeps every key without an expiry, has memory left, and lets the user work."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.checks.outcome import Check, doubtful, failed, passed
@@ -8,25 +9,31 @@ from recsys.errors import StoreError
 from recsys.settings import Redis
 from recsys.store.client.connect import connect
 from recsys.store.client.inspection import ServerState, read_server_states, refused_commands, refused_keys
+from recsys.store.embedded import server_status
 from recsys.store.keys import Keys
 
+NOT_STARTED = "redis.url is not set: recsys starts an embedded Valkey when it needs one; none is started now"
 MIN_VERSION = (6, 2)
 MAX_MEMORY_SHARE = 0.75  # of maxmemory, which leaves room for events
 
 
 def check_redis(settings: Redis, directory: Path) -> Iterator[Check]:
-    """Check the Redis of the settings; the embedded server is not started."""
-    if settings.url is None:
-        message = "redis.url is not set: recsys starts an embedded Valkey when it needs one; none is started now"
-        yield passed("redis", message)
-        return
+    """Check the Redis of the settings, or the embedded server if it runs; it is not started."""
+    is_embedded = settings.url is None
     try:
+        if is_embedded:
+            status = server_status(directory / "valkey")
+            if status is None:
+                yield passed("redis", NOT_STARTED)
+                return
+            settings = replace(settings, url=f"redis://{status.address.host}:{status.address.port}")
         client = connect(settings, directory)
         for state in read_server_states(client):
             yield _check_version(state)
             yield _check_role(state)
             yield _check_policy(state)
-            yield _check_memory(state)
+            if state.max_bytes or not is_embedded:
+                yield _check_memory(state)
             yield _check_persistence(state)
             yield from _check_replicas(state, settings)
         keys = Keys(settings.namespace)

@@ -33,6 +33,7 @@ BATCH_ITEMS: Final = 200
 """Items of the lists of a batch that are made at once, a few milliseconds of work, for at least one user."""
 MAX_BATCH_USERS: Final = 50
 """Users of a batch that share a round trip, at most."""
+NO_ANSWER: Final = "Redis does not answer"
 RETRY_SECONDS: Final = 5
 """`Retry-After` of an answer that had no room for events."""
 
@@ -205,10 +206,11 @@ async def ready(call: Call) -> Result:
     catalogue = call.worker.catalogue_sync.catalogue
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
-    health = call.worker.health
     await call.worker.pseudonym_key.check_quietly()
-    is_ready = call.worker.read_redis.available and health.is_sound
-    return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
+    problems = call.worker.health.messages
+    if not call.worker.read_redis.available:
+        problems = [NO_ANSWER, *problems]
+    return Result(ReadyStatus("degraded" if problems else "ready", catalogue.version, problems or UNSET))
 
 
 async def metrics(call: Call) -> Result:

@@ -121,6 +121,20 @@ def test_a_server_as_it_should_be(recsys: Recsys, server: redis.Redis, tmp_path:
     assert "Valkey at 127.0.0.1" in checks["redis"][1]
 
 
+def test_an_embedded_server_that_runs_is_checked(
+    recsys: Recsys, server: redis.Redis, own_server: redis.Redis, tmp_path: Path
+) -> None:
+    write_events(tmp_path / "events.csv", {})
+    directory = Path(own_server.config_get("dir")["dir"]).parent  # pyright: ignore
+    status, checks = run_check(recsys, tmp_path, RECSYS_DIRECTORY=str(directory))
+    assert (status, {state for name, (state, _) in checks.items() if name.startswith("redis")}) == (0, {"ok"})
+    assert "Valkey at 127.0.0.1" in checks["redis"][1]
+    server.config_set("maxmemory", 10**9)
+    server.config_set("maxmemory-policy", "allkeys-lru")
+    status, checks = run_check(recsys, tmp_path, RECSYS_DIRECTORY=str(directory))
+    assert (status, checks["redis eviction"][0], checks["redis memory"][0]) == (2, "failed", "ok")
+
+
 @pytest.mark.parametrize(
     ("policy", "max_memory", "eviction", "memory"),
     [

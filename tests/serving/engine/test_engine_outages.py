@@ -84,7 +84,8 @@ async def assert_answers_go_on(
         assert statistics.median(seconds) < 0.05
         await assert_refused(http)
         ready = await http.get("/ready")
-        assert (ready.status_code, ready.json()) == (200, {"status": "degraded", "version": VERSION})
+        assert (ready.status_code, ready.json()["status"], ready.json()["version"]) == (200, "degraded", VERSION)
+        assert ready.json()["problems"][0] == "Redis does not answer"
         request = {"user_id": "7", "item_ids": ["a2", "a4", "a1"]}
         assert ids(await http.post("/v1/rank", json=request)) == ["a1"]
 
