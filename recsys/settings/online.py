@@ -94,8 +94,8 @@ class Serving:
     """Weight of dissimilarity against rank when answers are diversified (MMR): 0 keeps the ranking, 1 ignores
     it."""
     max_anchor_share: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Maximum share of an answer that one item of the session brings in as its neighbors, except beside a product;
-    1 for no limit."""
+    """Maximum share of an answer that one item of the session brings in as its neighbors, rounded up to whole
+    places, except beside a product; 1 for no limit."""
     impressions: bool = True
     """Whether the items shown are recorded in the event stream."""
     max_changed_items: Positive = 100_000

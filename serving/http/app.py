@@ -29,6 +29,7 @@ from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
 ANOMALY_PREFIX = b"/v1/anomalies/"
+PROBES = frozenset(route.path for route in ROUTES if route.is_probe)
 
 
 class Application:
@@ -45,6 +46,8 @@ class Application:
         if scope["type"] != "http" or self.worker is None:
             await self.litestar(scope, receive, send)  # type: ignore[arg-type]
             return
+        if scope["method"] == "HEAD" and scope["path"] in PROBES:
+            scope["method"], send = "GET", partial(_send_without_body, send)
         if not await answer_fast(self.worker, scope, receive, send):
             await self._answer_by_framework(self.worker, scope, receive, send)
 
@@ -109,6 +112,11 @@ def _on_sigterm(stop: Callable[[], None]) -> Generator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+async def _send_without_body(send: Send, message: MutableMapping[str, Any]) -> None:
+    """Send a part of an answer, of its body only that it ends."""
+    await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
 
 def create_app(settings: Settings | None = None, now: Callable[[], float] = time.time) -> Application:

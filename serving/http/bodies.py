@@ -13,6 +13,8 @@ from serving.requests import REDACTED, InvalidValueError
 
 BODY_SECONDS: Final = 10.0
 
+MAX_RECEIVED_BYTES: Final = 10 * MAX_BODY_BYTES
+
 Receive = Callable[[], Awaitable[Any]]
 """Returns the next ASGI message of a request."""
 
@@ -51,16 +53,25 @@ class BodyReader:
 
 
 async def _receive_all(receive: Receive) -> tuple[bytes, bool]:
-    """Return what a client sends, and whether it sent all of it."""
+    """Return what a client sends, and whether it sent all of it.
+
+    A body that is too long is received up to `MAX_RECEIVED_BYTES` and forgotten: many clients read no answer before
+    they have sent all.
+    """
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return b"", False
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise RequestEntityTooLarge
-        if not message.get("more_body", False):
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        is_last = not message.get("more_body", False)
+        if size <= MAX_BODY_BYTES:
+            parts.append(part)
+        else:
+            parts.clear()
+            if is_last or size > MAX_RECEIVED_BYTES:
+                raise RequestEntityTooLarge
+        if is_last:
             return b"".join(parts), True

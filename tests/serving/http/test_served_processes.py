@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -276,6 +277,24 @@ def test_workers_end_with_the_server(valkey_directory: Path, tmp_path: Path) -> 
 def test_settings_that_are_checked_with_polars_do_not_stop_its_workers(shared: Served) -> None:
     """The check starts threads in the parent process, whose locks a forked worker would wait for."""
     assert shared.http.get("/live").json() == {"status": "live"}
+
+
+def test_a_client_that_sends_before_it_reads_learns_that_its_body_is_too_long(shared: Served) -> None:
+    url = shared.http.base_url
+    for size, status in ((5_000_000, 413), (1_900_000, 400)):
+        connection = HTTPConnection(url.host, url.port or 80, timeout=30)
+        connection.request("POST", "/v1/events", b"[" + b" " * size, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_probes_may_ask_for_the_head(shared: Served) -> None:
+    for path in ("/live", "/ready"):
+        answer, head = shared.http.get(path), shared.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == answer.headers["content-type"]
+        assert shared.http.get(path).json() == answer.json()
+    assert shared.http.head("/v1/popular").status_code == 405
 
 
 def test_packages_of_the_shop_with_names_like_ours_are_left_alone(shared: Served) -> None:
