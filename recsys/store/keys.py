@@ -32,6 +32,7 @@ USER_KEY_TYPES: Final = {
     "alias": "string",
     "flag": "string",
     "suspect": "string",
+    "opt_out": "string",
 }
 VERSION_USER_KINDS: Final = ("user", "history", "disliked", "profile")
 """Kinds of the keys of one user in a version; their values are strings."""
