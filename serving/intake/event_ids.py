@@ -27,6 +27,12 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return replies
 """
+# Replies with the checksum of each id, if it is known, with commands that the server uses elsewhere too.
+READ: Final = """
+local replies = {}
+for place, id in ipairs(ARGV) do replies[place] = redis.call('HGET', KEYS[1], id) end
+return replies
+"""
 
 
 def register_ids(keys: Keys, rows: Sequence[ValidRow]) -> KeyedCommand:
@@ -39,7 +45,7 @@ def register_ids(keys: Keys, rows: Sequence[ValidRow]) -> KeyedCommand:
 def read_checksums(keys: Keys, user_id: str, rows: Sequence[ValidRow]) -> KeyedCommand:
     """Return the command that reads the checksums of events of a user with the ids of some rows."""
     key = keys.event_ids(user_id)
-    return key, ("HMGET", key, *(str(row.event.event_id) for row in rows))
+    return key, ("EVAL", READ, 1, key, *(str(row.event.event_id) for row in rows))
 
 
 def reused_id_error(row: ValidRow) -> RowError:
