@@ -28,8 +28,8 @@ from recsys.schema import (
     VECTOR,
 )
 from recsys.store.catalogue import parse_version
+from serving.category_paths import split_paths
 from serving.engine.attributes import AttributeIndex
-from serving.engine.category_paths import split_paths
 from serving.engine.item_groups import ItemGroups
 from serving.engine.labels import LabelLists, LabelNames, Labels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with

@@ -230,3 +230,16 @@ def test_changes_of_an_item_together_leave_a_time_at_which_it_is_offered(talk: T
     assert [(answer.status_code, answer.json().get("field")) for answer in answers] == [
         (status, field) for _, status, field in steps
     ]
+
+
+def test_probes_may_ask_for_the_head(talk: Talk, publish_shop: Publish) -> None:
+    publish_shop()
+    for path in ("/live", "/ready"):
+        answer, head = talk(path, ("HEAD", path, None))
+        assert (head.status_code, head.content, head.headers["content-length"]) == (
+            200,
+            b"",
+            answer.headers["content-length"],
+        )
+    (other,) = talk(("HEAD", "/v1/popular", None))
+    assert other.status_code == 405

@@ -288,15 +288,6 @@ def test_a_client_that_sends_before_it_reads_learns_that_its_body_is_too_long(sh
         connection.close()
 
 
-def test_probes_may_ask_for_the_head(shared: Served) -> None:
-    for path in ("/live", "/ready"):
-        answer, head = shared.http.get(path), shared.http.head(path)
-        assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-type"] == answer.headers["content-type"]
-        assert shared.http.get(path).json() == answer.json()
-    assert shared.http.head("/v1/popular").status_code == 405
-
-
 def test_packages_of_the_shop_with_names_like_ours_are_left_alone(shared: Served) -> None:
     assert shared.items("7", 2) == ["a1", "a2"]
 

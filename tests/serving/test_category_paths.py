@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.engine.category_paths import split_paths
+from serving.category_paths import split_paths
 
 NAMES = ("TEA>GREEN", "WINE", "NUTS, DRIED>ALMONDS", "NUTS", "DRIED", "FISH,MEAT", "MEAT")
 
