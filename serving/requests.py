@@ -5,8 +5,9 @@ the client's arguments with them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
@@ -268,6 +269,35 @@ EXPECTED: Final = {name: (meta.extra or {})["expected"] for name, _, meta in ann
 def _plain_path(path: str) -> str:
     """Return a category path without white space around its levels, as the catalogue has it."""
     return CATEGORY_SEPARATOR.join(level.strip() for level in path.split(CATEGORY_SEPARATOR))
+
+
+def split_paths(texts: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the paths that texts name; `names` are those of the catalogue.
+
+    A text that is no path of the catalogue is split at commas, into the longest parts that are one.
+    """
+    if not any("," in text for text in texts):
+        return list(texts)
+    known = {level for name in names for level in _paths_down_to(name)}
+    span = 1 + max((path.count(",") for path in known), default=0)
+    return list(dict.fromkeys(path for text in texts for path in _split_at_commas(text, known, span)))
+
+
+def _paths_down_to(name: str) -> Iterator[str]:
+    """Yield a path and all paths above it."""
+    return accumulate(name.split(CATEGORY_SEPARATOR), lambda path, level: path + CATEGORY_SEPARATOR + level)
+
+
+def _split_at_commas(text: str, known: Collection[str], span: int) -> Iterator[str]:
+    """Yield the known paths of a text, each of which has at most `span` parts between commas."""
+    parts = text.split(",")
+    start = 0
+    while start < len(parts):
+        ends = range(min(start + span, len(parts)), start, -1)
+        joined = ((end, ",".join(parts[start:end]).strip()) for end in ends)
+        start, path = next(((end, path) for end, path in joined if path in known), (start + 1, None))
+        if path is not None:
+            yield path
 
 
 def _read_condition(encoded: str) -> AttributeCondition:

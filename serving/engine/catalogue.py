@@ -28,12 +28,11 @@ from recsys.schema import (
     VECTOR,
 )
 from recsys.store.catalogue import parse_version
-from serving.category_paths import split_paths
 from serving.engine.attributes import AttributeIndex
 from serving.engine.item_groups import ItemGroups
 from serving.engine.labels import LabelLists, LabelNames, Labels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
-from serving.requests import NO_FILTER, ItemFilter
+from serving.requests import NO_FILTER, ItemFilter, split_paths
 
 MAX_CACHED_MASKS: Final = 64
 STATIC_VERSION: Final = "static"

@@ -1,8 +1,8 @@
-"""Category paths with commas between, and in them."""
+"""Requests as structs: category paths with commas between, and in them."""
 
 import pytest
 
-from serving.category_paths import split_paths
+from serving.requests import split_paths
 
 NAMES = ("TEA>GREEN", "WINE", "NUTS, DRIED>ALMONDS", "NUTS", "DRIED", "FISH,MEAT", "MEAT")
 
