@@ -53,6 +53,26 @@ return 1
 FULL: Final = b"full"
 """Reply of `MERGE` when there is no room for another item."""
 
+# Puts lost facts of an item back atomically, except those that were changed since; ARGV[2] has their time.
+PUT_BACK: Final = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local facts = stored and cjson.decode(stored) or {}
+local given, times = cjson.decode(ARGV[2]), facts.changed_at
+if not times then
+  times = {}
+  for name in pairs(facts) do if name ~= 'updated_at' then times[name] = facts.updated_at end end
+end
+for name, value in pairs(given) do
+  if name ~= 'updated_at' and (not times[name] or times[name] < given.updated_at) then
+    facts[name], times[name] = value, given.updated_at
+  end
+end
+if not facts.updated_at or facts.updated_at < given.updated_at then facts.updated_at = given.updated_at end
+facts.changed_at = times
+redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
+return 1
+"""
+
 
 def format_time(time: datetime) -> str:
     """Return the time of a change, always with microseconds: the texts of later times are greater."""

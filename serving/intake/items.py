@@ -32,11 +32,9 @@ from recsys.store.item_changes import CHANGED_AT, FULL, MERGE, UPDATED_AT, Facts
 from recsys.store.keys import ITEM_FIELD, Keys
 from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY
+from serving.engine.stored_changes import KEPT_CHANGES
 from serving.intake.load_shedding import LoadShedder
 from serving.requests import EXPECTED, InvalidValueError
-
-KEPT_CHANGES: Final = 10_000
-"""Length of the stream that workers learn of changes from."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
