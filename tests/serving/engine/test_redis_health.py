@@ -182,8 +182,8 @@ def test_what_was_switched_off_stays_off_though_redis_is_emptied_and_the_same_ve
     kept = settings.directory / "serving" / "switched_off.json"
 
     def is_written_again() -> bool:
-        facts = client.hget(KEYS.items, "a1")
-        return client.smembers(KEYS.unavailable) == {b"a1"} and facts is not None and b'"available":false' in facts
+        facts = json.loads(client.hget(KEYS.items, "a1") or "{}")
+        return client.smembers(KEYS.unavailable) == {b"a1"} and facts.get("available") is False
 
     async def scenario() -> None:
         async with application(settings) as http:
