@@ -3,11 +3,15 @@
 import os
 import pwd
 import socket
+from datetime import UTC, datetime
+from typing import Final
 
 from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.event_ids import new_id
 from recsys.settings import Settings
+
+ROTATED_PREFIX: Final = "audit-"
 
 
 def audit(
@@ -23,6 +27,13 @@ def audit(
     Raises `AuditError` if that cannot be written: the command then does nothing.
     """
     AuditLog(settings.directory).add(command_actor(), action, user_id=user_id, subject=subject, detail=detail)
+
+
+def rotate_audit_log(settings: Settings) -> str | None:
+    """Move the log to a directory of its own; return its name below the data directory, None without a log."""
+    name = f"{ROTATED_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    moved = AuditLog(settings.directory).rotate(command_actor(), name)
+    return None if moved is None else name
 
 
 def command_actor() -> Actor:

@@ -49,9 +49,9 @@ class ListLookup:
         client = connect(settings.redis, settings.directory)
         return cls(client, Keys(settings.redis.namespace), open_lake(settings))
 
-    def user_list(self, user_id: str, n: int) -> LookupResult:
-        """Look up the first n items for a user, by the shop's own id; the popular list if there is none."""
-        result = user_items(self.client, self.keys, self.lake.stored_id(user_id), n)
+    def user_list(self, user_id: str, stored_id: str, n: int) -> LookupResult:
+        """Look up the first n items for a user, given and stored as these; the popular list if there is none."""
+        result = user_items(self.client, self.keys, stored_id, n)
         return LookupResult(user_id, result.source, result.version, self.describe_items(result.items))
 
     def similar_list(self, item_id: str, n: int) -> LookupResult:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
+from jobs.lake.pseudonym_key import check_store_if_running
 from recsys.errors import ServingError
+from recsys.pseudonyms import Pseudonyms
 from recsys.server_checks import check_server
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
 from recsys.store.address import RedisAddress
@@ -20,12 +22,13 @@ def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
     """Replace this process with the server; its workers read the settings themselves, from the same file.
 
     If no `redis.url` is set, the embedded Valkey is started here and the server gets its address. Raises
-    `ServingError` for an address that the server cannot or must not listen on, and `StoreError`
-    for an invalid `redis.url`.
+    `ServingError` for an address that the server cannot or must not listen on, `StoreError` for an invalid
+    `redis.url`, and `SettingsError` when Redis holds other pseudonyms than those of the settings.
     """
     check_server(settings)
     _check_address(settings.serving)
     environment = os.environ | server_environment(settings)
+    check_store_if_running(settings, Pseudonyms.from_settings(settings))
     if settings_file is not None:
         environment[FILE_VARIABLE] = str(settings_file)
     # -P: a directory named `serving` in the working directory must not shadow the program.

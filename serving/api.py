@@ -123,6 +123,24 @@ class AcceptedEvents(Struct, frozen=True):
     duplicates: int
     shed: int
     errors: list[RowError]
+    refused: int | UnsetType = UNSET
+    """Events of users who have opted out, or who were erased after the event; left out if there are none."""
+
+
+class ErasedUser(Struct, frozen=True):
+    """A user who is erased from Redis, and soon from the lake: `request_id` names the receipt."""
+
+    user_id: str
+    request_id: str
+
+
+class Consent(Struct, frozen=True):
+    """Whether a user wants personal lists; `since` is the time of the refusal."""
+
+    user_id: str
+    request_id: str
+    personal_lists: bool
+    since: str | None
 
 
 class ItemState(Struct, frozen=True):

@@ -173,6 +173,9 @@ Purpose = Annotated[
         "Where the list is shown; in a mail the session does not count", "one of " + ", ".join(get_args(Context))
     ),
 ]
+IsPseudonym = Annotated[
+    int, _meta("1 says that the user is given by the pseudonym, as in the list of flagged users", "0 or 1", 0, 1)
+]
 Debug = Annotated[int, _meta("1 adds every stage of the request; needs the scope admin", "0 or 1", 0, 1)]
 
 
@@ -229,6 +232,12 @@ class ListRequest(ListOptions, frozen=True):
     debug: Debug = 0
 
 
+class UserReference(Struct, frozen=True):
+    """How the user at the end of a path is given."""
+
+    pseudonym: IsPseudonym = 0
+
+
 class PageRequest(Struct, frozen=True):
     """A page of a long list."""
 
@@ -246,6 +255,7 @@ def annotated_fields(request: type[Struct]) -> Iterator[tuple[str, Any, Meta]]:
 
 
 EXPECTED: Final = {name: (meta.extra or {})["expected"] for name, _, meta in annotated_fields(ListRequest)} | {
+    "pseudonym": "0 or 1",
     USER_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
     ITEM_ID: f"1 to {MAX_ID_LENGTH} {_ID}",
     "user_ids": f"1 to {MAX_USERS} user ids",

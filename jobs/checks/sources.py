@@ -117,7 +117,7 @@ class SourceChecks:
             self.latest,
             self.scratch / "samples" / source.table.name,
             lambda _rows: None,
-            self.lake.pseudonym_key,
+            self.lake.pseudonyms,
         )
         return _judge(staged, self.sources)
 

@@ -10,15 +10,17 @@ import typer
 from rich.markup import escape
 
 from jobs.audit import audit
-from jobs.cli.options import AsJson
+from jobs.cli.options import AsJson, IsPseudonym
 from jobs.cli.render import console, make_table, print_json
 from jobs.lake.lake import open_lake
+from jobs.lake.pseudonym_key import stored_user_id
 from recsys.errors import SettingsError
-from recsys.schema import is_id
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect
 from recsys.store.flags import Flag, list_flags, put_label
 from recsys.store.keys import Keys
+from recsys.store.pseudonym_key import check_store_unchanged
 
 if TYPE_CHECKING:
     from jobs.experiments.backtest import Backtest
@@ -32,7 +34,6 @@ anomalies_app = typer.Typer(
 commands.add_typer(anomalies_app, name="anomalies")
 
 User = Annotated[str, typer.Argument(metavar="USER", help="User id")]
-IsPseudonym = Annotated[bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `list` prints it")]
 
 
 class LabelName(StrEnum):
@@ -64,7 +65,7 @@ def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = Fals
     """Explain why a user is flagged, and show the result of the latest nightly run."""
     from jobs.pipeline.explanation import explain_user
 
-    stored_id = _stored_id(context, user, is_pseudonym)
+    stored_id = stored_user_id(open_lake(context.obj).pseudonyms, user, is_pseudonym)
     audit(context.obj, "anomaly", user_id=stored_id)
     explanation = explain_user(context.obj, stored_id)
     if as_json:
@@ -76,7 +77,7 @@ def explain(context: typer.Context, user: User, is_pseudonym: IsPseudonym = Fals
 @anomalies_app.command("release")
 def release_command(context: typer.Context, user: User, is_pseudonym: IsPseudonym = False) -> None:
     """Remove a user's flag, and never flag the user automatically again; same as the label fine."""
-    stored_id = _stored_id(context, user, is_pseudonym)
+    stored_id = stored_user_id(open_lake(context.obj).pseudonyms, user, is_pseudonym)
     client, keys = _store(context)
     audit(context.obj, "release", user_id=stored_id, detail="fine")
     put_label(client, keys, stored_id, "fine", datetime.now(UTC))
@@ -91,7 +92,7 @@ def label(
     is_pseudonym: IsPseudonym = False,
 ) -> None:
     """Label a user: a bot is flagged at once, a user who is fine is released."""
-    stored_id = _stored_id(context, user, is_pseudonym)
+    stored_id = stored_user_id(open_lake(context.obj).pseudonyms, user, is_pseudonym)
     client, keys = _store(context)
     audit(context.obj, "label", user_id=stored_id, detail=label.value)
     put_label(client, keys, stored_id, label.value, datetime.now(UTC))
@@ -120,16 +121,9 @@ def backtest_command(
 
 def _store(context: typer.Context) -> tuple[Client, Keys]:
     settings: Settings = context.obj
-    return connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
-
-
-def _stored_id(context: typer.Context, user: str, is_pseudonym: bool) -> str:
-    if not is_id(user):
-        raise SettingsError(
-            f"USER = {user!r}: expected 1 to 128 characters, none white space or a control character"
-        )
-    lake = open_lake(context.obj)
-    return user if is_pseudonym else lake.stored_id(user)
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    check_store_unchanged(client, keys, Pseudonyms.from_settings(settings))
+    return client, keys
 
 
 def _parse_day(text: str) -> date:

@@ -9,7 +9,7 @@ import typer
 from msgspec import structs
 from rich.markup import escape
 
-from jobs.audit import command_actor
+from jobs.audit import ROTATED_PREFIX, rotate_audit_log
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json
 from jobs.lake.lake import open_lake
@@ -17,8 +17,6 @@ from recsys.audit.chain import AuditLine
 from recsys.audit.log import AuditLog
 from recsys.errors import SettingsError
 from recsys.settings import Settings
-
-ROTATED_PREFIX = "audit-"
 
 commands = typer.Typer()
 audit_app = typer.Typer(
@@ -87,10 +85,8 @@ def verify(context: typer.Context, rotated: Rotated = None, as_json: AsJson = Fa
 @audit_app.command("rotate")
 def rotate(context: typer.Context) -> None:
     """Move the log to a directory of its own, and begin another one; the server may run meanwhile."""
-    settings: Settings = context.obj
-    name = f"{ROTATED_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-    moved = AuditLog(settings.directory).rotate(command_actor(), name)
-    typer.echo("There is no audit log." if moved is None else name)
+    name = rotate_audit_log(context.obj)
+    typer.echo("There is no audit log." if name is None else name)
 
 
 def _find_log(settings: Settings, rotated: str | None) -> AuditLog:

@@ -50,7 +50,9 @@ def demo(
     lookup = ListLookup.connect(settings)
     examples = find_examples(result.run, lookup.lake, settings, shoppers)
     for example in examples:
-        _print_example(example, lookup.user_list(example.user_id, LIST_LENGTH))
+        _print_example(
+            example, lookup.user_list(example.user_id, lookup.lake.stored_id(example.user_id), LIST_LENGTH)
+        )
     customer = examples[0].user_id
     _print_comparison(compare_before_and_after_purchase(settings, lookup, customer, LIVE_LENGTH))
     _print_next_steps(settings.directory, lookup.address, customer)

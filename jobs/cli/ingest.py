@@ -15,6 +15,7 @@ from jobs.checks.dry_run import SampleRows, copied_lake
 from jobs.cli.options import AsJson, Scheduled, SourcePaths
 from jobs.cli.render import console, make_table, print_json, print_rows
 from jobs.cli.schedule import run_exclusively
+from jobs.erasure.erase import finish_pending
 from jobs.ingest.commit import TableCount
 from jobs.ingest.files import SkippedFile
 from jobs.ingest.ingest import MAX_CLOCK_SKEW, MAX_LOGGED_FILES, ingest
@@ -23,12 +24,15 @@ from jobs.ingest.schema_drift import possible_renames
 from jobs.ingest.stream import ArchiveResult, archive
 from jobs.ingest.validation import StagedTable
 from jobs.lake.lake import Lake, open_lake
+from jobs.lake.pseudonym_key import check_store_if_running
 from jobs.progress import Progress, show_progress
+from jobs.retention import first_kept_day
 from jobs.scheduler.scheduler import JobName
 from recsys.errors import RecsysError, SettingsError, StoreError
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
+from recsys.store.pseudonym_key import check_store
 
 log = structlog.get_logger(__name__)
 
@@ -87,8 +91,10 @@ def ingest_command(
 def archive_command(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Move the events received online from Redis into the lake; later events wait for the next archive."""
     settings: Settings = context.obj
-    with run_exclusively(settings, JobName.ARCHIVE, scheduled), show_progress() as progress:
-        archived = archive_stream(settings, progress)
+    with run_exclusively(settings, JobName.ARCHIVE, scheduled):
+        with show_progress() as progress:
+            archived = archive_stream(settings, progress)
+        finish_pending(settings)
     if as_json:
         print_json(asdict(archived))
     else:
@@ -119,12 +125,15 @@ def ingest_sources(
     on_table: Callable[[StagedTable], None] = lambda _table: None,
 ) -> list[TableCount]:
     """Ingest files, and the queries of the settings if `queries` is true; into the lake of the settings if None."""
-    latest = datetime.now(UTC) + MAX_CLOCK_SKEW
+    now = datetime.now(UTC)
+    latest, oldest = now + MAX_CLOCK_SKEW, first_kept_day(settings.retention.event_days, now)
+    lake = lake or open_lake(settings)
+    check_store_if_running(settings, lake.pseudonyms)
     with progress.task("read sources") as task:
         return ingest(
             paths,
             settings.sources,
-            lake or open_lake(settings),
+            lake,
             latest,
             task.advance,
             queries,
@@ -132,6 +141,7 @@ def ingest_sources(
             replace,
             on_skipped,
             on_table,
+            oldest,
         )
 
 
@@ -145,12 +155,12 @@ def source_paths(settings: Settings, sources: list[str] | None) -> tuple[str, ..
 
 def archive_stream(settings: Settings, progress: Progress) -> ArchiveResult:
     """Move the stream of events into the lake; raises `StoreError` if Redis does not answer."""
+    lake, keys = open_lake(settings), Keys(settings.redis.namespace)
     client = connect(settings.redis, settings.directory)
+    check_store(client, keys, lake.pseudonyms)
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW
     with progress.task("archive the stream of events") as task:
-        return archive(
-            open_lake(settings), settings.sources, client, Keys(settings.redis.namespace), latest, task.advance
-        )
+        return archive(lake, settings.sources, client, keys, latest, task.advance)
 
 
 def archive_if_available(settings: Settings, progress: Progress) -> ArchiveResult:
@@ -175,6 +185,7 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
     for count in counts:
         for rule, rows in sorted(count.rules.items()):
             console.print(f"  {escape(count.table)}: {rows:,} rows broke {rule}")
+        _print_left_out(count)
         if count.passed_over:
             console.print(
                 f"  {escape(count.table)}: {count.passed_over:,} rows are below the watermark (see --full)"
@@ -187,6 +198,18 @@ def print_counts(counts: Sequence[TableCount], title: str = "Ingested") -> None:
         for old, new in possible_renames(count.schema_changes):
             hint = f"  {count.table}: was column {old} renamed to {new}? Then map {new} instead, and ingest again"
             console.print(Text(hint), soft_wrap=True)
+
+
+def _print_left_out(count: TableCount) -> None:
+    """Print how many rows were left out although they keep all rules, and why."""
+    reasons = {
+        "are of erased users": count.erased,
+        "are of users who opted out": count.opted_out,
+        "are older than retention.event_days": count.expired,
+    }
+    for reason, rows in reasons.items():
+        if rows:
+            console.print(f"  {escape(count.table)}: {rows:,} rows {reason}, and left out")
 
 
 def print_sample_rows(samples: SampleRows) -> None:
@@ -219,7 +242,8 @@ def print_archived(archived: ArchiveResult) -> None:
         f"Archived {archived.entries:,} entries in {archived.seconds:.1f} s: {archived.events:,} new events, "
         f"{archived.duplicates:,} duplicates, {archived.impressions:,} items shown, "
         f"{archived.items:,} items changed, {archived.flags:,} flags, {archived.labels:,} labels, "
-        f"{archived.identities:,} log-ins, "
+        f"{archived.identities:,} log-ins, {archived.erased:,} of erased users, "
+        f"{archived.opted_out:,} of users who opted out, "
         f"{archived.invalid:,} quarantined",
         soft_wrap=True,
     )

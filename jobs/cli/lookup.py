@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from jobs.cli.options import AsJson
+from jobs.cli.options import AsJson, IsPseudonym
 from jobs.cli.render import console, make_table, print_json
+from jobs.lake.pseudonym_key import stored_user_id
 from jobs.lookup import ListLookup, LookupResult
 
 commands = typer.Typer()
@@ -20,10 +21,13 @@ def recommend(
     context: typer.Context,
     user_id: Annotated[str, typer.Argument(metavar="USER", help="User id")],
     n: Count = 10,
+    is_pseudonym: IsPseudonym = False,
     as_json: AsJson = False,
 ) -> None:
     """Look up a user's list in Redis; an unknown user gets the popular list."""
-    _print_lookup(ListLookup.connect(context.obj).user_list(user_id, n), as_json)
+    lookup = ListLookup.connect(context.obj)
+    stored_id = stored_user_id(lookup.lake.pseudonyms, user_id, is_pseudonym)
+    _print_lookup(lookup.user_list(user_id, stored_id, n), as_json)
 
 
 @commands.command()

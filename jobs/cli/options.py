@@ -19,6 +19,9 @@ AsOf = Annotated[
     str | None,
     typer.Option(help="Use events before this moment in UTC, such as 2017-12-31T06:00 (default: last midnight)"),
 ]
+IsPseudonym = Annotated[
+    bool, typer.Option("--pseudonym", help="USER is a pseudonym, as `recsys anomalies list` prints it")
+]
 Scheduled = Annotated[bool, typer.Option("--scheduled", hidden=True)]
 SourcePaths = Annotated[
     list[str] | None,

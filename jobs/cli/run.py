@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
@@ -14,11 +15,18 @@ from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
 from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
+from jobs.erasure.erase import finish_pending
+from jobs.erasure.receipts import close_receipts
+from jobs.lake.lake import open_lake
+from jobs.lake.opt_outs import read_opt_outs
 from jobs.pipeline.run import COMPLETE
 from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION, Until
 from jobs.progress import show_progress
 from jobs.scheduler.scheduler import JobName
 from recsys.settings import Settings
+from recsys.store.client.connect import connect
+from recsys.store.keys import Keys
+from recsys.store.opt_outs import restore_opt_outs
 
 if TYPE_CHECKING:
     from jobs.pipeline.pipeline import RunResult
@@ -84,6 +92,7 @@ def nightly(
     with run_exclusively(settings, JobName.NIGHTLY, scheduled):
         with show_progress() as progress:
             archived = archive_if_available(settings, progress)
+        finish_pending(settings)
         if archived.entries and not as_json:
             print_archived(archived)
         if sources or settings.sources.paths or settings.sources.queries:
@@ -91,10 +100,16 @@ def nightly(
                 counts = ingest_sources(settings, source_paths(settings, sources), progress, queries=not sources)
             if not as_json:
                 print_counts(counts)
-        _advance(settings, as_of, Until.PUBLISH, as_json)
+        started_at = datetime.now(UTC)
+        result = _advance(settings, as_of, Until.PUBLISH, as_json)
+        if result.published is not None:
+            lake = open_lake(settings)
+            close_receipts(lake, result.run.id, started_at, datetime.now(UTC))
+            client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+            restore_opt_outs(client, keys, read_opt_outs(lake.directory).iter_rows())
 
 
-def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> None:
+def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> "RunResult":
     from jobs.pipeline.pipeline import advance_run  # the models take longer to import than an ingest
 
     with show_progress() as progress:
@@ -103,6 +118,7 @@ def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool)
         print_json(result.run.manifest())
     else:
         print_result(settings, result)
+    return result
 
 
 def print_result(settings: Settings, result: "RunResult") -> None:

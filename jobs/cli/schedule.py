@@ -24,7 +24,7 @@ def schedule(
     context: typer.Context,
     once: Annotated[JobName | None, typer.Option(help="Run this job now, with its retries, and exit")] = None,
 ) -> None:
-    """Run the nightly, trending and archive jobs at their times until SIGTERM or Ctrl-C."""
+    """Run the nightly, trending, archive and retention jobs at their times until SIGTERM or Ctrl-C."""
     settings: Settings = context.obj
     config: Path | None = context.find_root().params["config"]
     with stop_on_signals() as stop:
@@ -40,11 +40,12 @@ def schedule(
 def run_exclusively(settings: Settings, job: JobName, scheduled: bool) -> Generator[None]:
     """Hold the lock of a job.
 
-    No archive runs beside a nightly run, because the input of a nightly run must not change. Raises `BusyError` if
-    another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
+    Neither an archive nor a retention job runs beside a nightly run, whose input must not change. Raises
+    `BusyError` if another process holds the lock; a job of the scheduler exits with `EXIT_BUSY` instead.
     """
     try:
-        nightly = lock_holder(settings.directory, JobName.NIGHTLY) if job == JobName.ARCHIVE else None
+        changes_input = job in (JobName.ARCHIVE, JobName.RETENTION)
+        nightly = lock_holder(settings.directory, JobName.NIGHTLY) if changes_input else None
         if nightly is not None:
             raise BusyError(f"{job}: waits for {JobName.NIGHTLY}: {nightly}")
         with job_lock(settings.directory, job):

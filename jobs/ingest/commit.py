@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import structlog
 
-from jobs.ingest.findings import event_findings
 from jobs.ingest.formats.chunks import LINE_TEXT
+from jobs.ingest.ids import event_findings
 from jobs.ingest.source_readings import SourceReading, rejected_rows, valid_files, valid_rows, write_quarantine
 from jobs.ingest.source_records import (
     SourceRecord,
@@ -58,6 +58,12 @@ class TableCount:
     """How the source was read, where the settings do not say it, such as a detected encoding."""
     findings: tuple[str, ...] = ()
     """What may be wrong with the rows although they keep all rules; may name users."""
+    erased: int = 0
+    """Rows of users who were erased since, which are left out and count nowhere else."""
+    opted_out: int = 0
+    """Events of users who have opted out, which are left out and count nowhere else."""
+    expired: int = 0
+    """Events older than the lake keeps them, which are left out and count nowhere else."""
 
 
 def commit(
@@ -183,6 +189,9 @@ def count_rows(staged: StagedTable, outcomes: Outcomes, lake: Lake) -> TableCoun
         passed_over=staged.skipped,
         notes=(*staged.notes, *staged.counts.messages()),
         findings=event_findings(valid_rows(staged), lake.items()) if is_events else (),
+        erased=staged.erased,
+        opted_out=staged.opted_out,
+        expired=staged.expired,
     )
 
 

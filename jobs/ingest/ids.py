@@ -105,6 +105,21 @@ def unmatched_items(
     return UnmatchedItems(missing.height / total, missing.height, tuple(examples.collect().iter_rows()))
 
 
+def event_findings(events: pl.LazyFrame, items: pl.LazyFrame) -> tuple[str, ...]:
+    """Return a line for each user with more than 1 % of the events, and one on purchased items in no catalogue.
+
+    Lines may name users, and must not be logged.
+    """
+    users = [
+        f"user {row[USER_ID]} has {row['share']:.0%} of the events ({row['events']:,}): one id for many people? "
+        "(sources.null_ids)"
+        for row in frequent_users(events).iter_rows(named=True)
+    ]
+    has_catalogue = items.limit(1).collect().height > 0
+    unmatched = unmatched_items(events, items).message() if has_catalogue else ""
+    return (*users, *([unmatched] if unmatched else []))
+
+
 def _key() -> pl.Expr:
     """Return an id without what often differs between two systems."""
     text = pl.col(ITEM_ID).str.to_lowercase().str.replace(FLOAT, "${1}").str.replace_all(r"[\s._-]", "")

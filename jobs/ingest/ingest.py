@@ -9,6 +9,7 @@ import structlog
 
 from jobs.ingest.commit import TableCount, commit
 from jobs.ingest.files import SkippedFile
+from jobs.ingest.hidden_values import check_watermarks
 from jobs.ingest.mapping import check_table
 from jobs.ingest.plan import IngestPlan
 from jobs.ingest.queries import resolve_connection
@@ -18,6 +19,8 @@ from jobs.ingest.validation import StagedTable, stage
 from jobs.ingest.watermark import later_watermark, store_watermark, stored_watermarks
 from jobs.lake.fact_tables import ONLINE
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import opted_out_users
+from jobs.lake.tombstones import read_tombstones
 from recsys.data.quality import SchemaChange
 from recsys.errors import SettingsError
 from recsys.settings import Sources
@@ -39,26 +42,33 @@ def ingest(
     replaces_earlier: bool = False,
     on_skipped: Callable[[SkippedFile], None] = lambda _file: None,
     on_table: Callable[[StagedTable], None] = lambda _table: None,
+    oldest: datetime | None = None,
 ) -> list[TableCount]:
     """Read every file under `paths`, and the query of every table, into the lake.
 
-    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined. All sources are read
-    and checked before the first row enters the lake: if one cannot be read, or has too many bad rows
-    (`SourceError`), the lake does not change. Reading the same source again has no effect; what it gave before is
-    corrected by what it gives now, always with `replaces_earlier`. A table with a watermark is read from the end of
-    its last ingest, minus its lateness, unless `full`; the new watermark is stored when the rows are in the lake.
-    Files that are found and not read are logged, and passed to `on_skipped`. `on_table` gets the rows of each table
-    and source once they are checked, before anything enters the lake.
+    Events later than `latest`, which is `MAX_CLOCK_SKEW` ahead of the clock, are quarantined; those before
+    `oldest` are left out. All sources are read and checked before the first row enters the lake: if one cannot
+    be read, or has too many bad rows (`SourceError`), the lake does not change. Reading the same source again
+    has no effect; what it gave before is corrected by what it gives now, always with `replaces_earlier`. A
+    table with a watermark is read from the end of its last ingest, minus its lateness, unless `full`; the new
+    watermark is stored when the rows are in the lake. Files that are found and not read are logged, and passed
+    to `on_skipped`. `on_table` gets the rows of each table and source once they are checked, before anything
+    enters the lake.
     """
     check_tables(sources)
+    if lake.pseudonyms is not None:
+        check_watermarks(sources.tables)
     connections = {table.name: resolve_connection(table, sources) for table in sources.queries} if queries else {}
     plan = IngestPlan(sources, lake, full)
     with lake.locked() as scratch:
+        tombstones, opted_out = read_tombstones(lake.directory), opted_out_users(lake.directory)
         staged: list[StagedTable] = []
         files = plan.file_sources(paths, scratch) if paths else ()
         for source in chain(files, plan.query_sources(connections, scratch)):
             directory = scratch / f"{len(staged):04d}"
-            staged.append(stage(source, sources, latest, directory, on_rows, lake.pseudonym_key))
+            staged.append(
+                stage(source, sources, latest, directory, on_rows, lake.pseudonyms, tombstones, opted_out, oldest)
+            )
             on_table(staged[-1])
         _report_skipped(plan.skipped, on_skipped)
         now = latest - MAX_CLOCK_SKEW

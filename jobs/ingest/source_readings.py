@@ -233,10 +233,10 @@ def _check_row_numbers(readings: Sequence[SourceReading], sources: Sources) -> N
     for reading in readings:
         staged, earlier = reading.staged, reading.earlier
         limit = sources.min_rows if staged.table.min_rows is None else staged.table.min_rows
-        if earlier is None or staged.source.is_increment or staged.rows >= limit * earlier.rows:
+        if earlier is None or staged.source.is_increment or staged.given >= limit * earlier.rows:
             continue
         raise SourceError(
-            f"{staged.source.display_name}: {staged.rows:,} rows, {earlier.rows:,} at the last reading; "
+            f"{staged.source.display_name}: {staged.given:,} rows, {earlier.rows:,} at the last reading; "
             f"min_rows = {limit:g} expects {limit:.0%} of them. The lake is unchanged; `recsys ingest --replace` "
             "takes the rows as they are"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -31,13 +31,17 @@ from jobs.ingest.stream_entries import (
     unreadable_rows,
 )
 from jobs.ingest.validation import rejected_rows
+from jobs.lake.erasure_requests import ErasureRequest, receipt_file, store_request
 from jobs.lake.fact_tables import IDENTITIES, ONLINE, PRICES_FILE
 from jobs.lake.facts import last_values
 from jobs.lake.lake import DAILY_TABLES, FLAGS, IMPRESSIONS, LABELS, ONLINE_CHANGES_FILE, Lake
+from jobs.lake.opt_outs import change_opt_outs, opted_out_users, without_opted_out
+from jobs.lake.tombstones import Tombstones, read_tombstones
 from recsys.contract import Identities, Items, Labels, events_schema, flags_schema, impressions_schema
 from recsys.files import atomic_write, flush
 from recsys.schema import GUEST_ID, ITEM_ID
 from recsys.settings import Sources
+from recsys.settings.types import REDACTED
 from recsys.store.client.connect import Client
 from recsys.store.event_stream import (
     Entry,
@@ -47,12 +51,14 @@ from recsys.store.event_stream import (
     remove_entries,
 )
 from recsys.store.keys import (
+    ERASURE_FIELD,
     EVENT_FIELD,
     FLAG_FIELD,
     IDENTITY_FIELD,
     IMPRESSIONS_FIELD,
     ITEM_FIELD,
     LABEL_FIELD,
+    OPT_OUT_FIELD,
     Keys,
 )
 
@@ -84,6 +90,12 @@ class ArchiveResult:
     entries: int = 0
     """Entries removed from the stream."""
     seconds: float = 0.0
+    erased: int = 0
+    """Rows of users who were erased since, which are left out."""
+    opted_out: int = 0
+    """Rows of users who have opted out, which are left out."""
+    erasures: int = 0
+    """Requests to erase a user."""
 
     def plus(self, other: "ArchiveResult") -> "ArchiveResult":
         """Return the sums of two results."""
@@ -117,7 +129,7 @@ def archive(
     return replace(total, seconds=time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """The files of one block, named by its first entry, so that writing the block again replaces them."""
 
@@ -125,9 +137,27 @@ class _Block:
     first: str
     last: str
     written: list[Path]
+    tombstones: Tombstones
+    opted_out_users: pl.Series | None
+    erased: int = 0
+    opted_out: int = 0
+
+    def without_erased(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Leave out the rows of users who were erased since, and count them."""
+        kept = self.tombstones.without_erased(rows)
+        self.erased += rows.height - kept.height
+        return kept
+
+    def without_refused(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Leave out the rows of users who were erased since, or have opted out, and count them."""
+        known = self.without_erased(rows)
+        kept = without_opted_out(known, self.opted_out_users)
+        self.opted_out += known.height - kept.height
+        return kept
 
     def quarantine(self, kind: str, rows: pl.DataFrame) -> int:
-        """Write rejected rows to quarantine, if there are any; return how many."""
+        """Write rejected rows to quarantine, if there are any of users who are not erased; return how many."""
+        rows = self.tombstones.without_erased_texts(rows)
         if rows.height:
             file = self.lake.directory / "quarantine" / f"{PART}-{kind}-{self.first}.parquet"
             with atomic_write(file) as temporary:
@@ -151,17 +181,24 @@ class _Block:
 
 def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest: datetime) -> ArchiveResult:
     """Write a block to the lake, and wait until it is on disk."""
-    block = _Block(lake, entries[0].id, entries[-1].id, [])
     rows, item_times, unreadable = decode_entries(entries)
+    _store_requests(rows[ERASURE_FIELD], lake)
+    change_opt_outs(lake.directory, map(_opt_out, rows[OPT_OUT_FIELD]))
+    refused = read_tombstones(lake.directory), opted_out_users(lake.directory)
+    block = _Block(lake, entries[0].id, entries[-1].id, [], *refused)
+    if lake.pseudonyms is not None:
+        unreadable = [REDACTED] * len(unreadable)
     invalid = block.quarantine("entries", unreadable_rows(unreadable))
 
     schema = events_schema(sources.event_weights, latest)
     events, failure = schema.filter(mapped_rows(rows[EVENT_FIELD], EVENTS, sources), cast=True)
+    events = block.without_refused(events)
     invalid += block.quarantine("events", rejected_rows(failure))
     added, files = lake.add_online_events(events.lazy()) if events.height else (0, ())
     block.written.extend(files)
 
     shown, failure = impressions_schema(latest).filter(impression_rows(rows[IMPRESSIONS_FIELD]), cast=True)
+    shown = block.without_refused(shown)
     invalid += block.quarantine(IMPRESSIONS, rejected_rows(failure))
     block.written.extend(lake.write_days(IMPRESSIONS, shown, block.first))
 
@@ -169,24 +206,42 @@ def _write_block(entries: Sequence[Entry], lake: Lake, sources: Sources, latest:
     invalid += block.quarantine("items", rejected_items)
 
     flags, failure = flags_schema(latest).filter(flag_rows(rows[FLAG_FIELD]), cast=True)
+    flags = block.without_erased(flags)
     invalid += block.quarantine(FLAGS, rejected_rows(failure))
     block.written.extend(lake.write_days(FLAGS, flags, block.first))
 
     new_labels, failure = Labels.filter(label_rows(rows[LABEL_FIELD]), cast=True)
+    new_labels = block.without_erased(new_labels)
     invalid += block.quarantine(LABELS, rejected_rows(failure))
     labels = lake.upsert_labels(new_labels) if new_labels.height else 0
 
     new_identities, failure = Identities.filter(identity_rows(rows[IDENTITY_FIELD]), cast=True)
     invalid += block.quarantine(IDENTITIES, rejected_rows(failure))
-    identities = last_values(new_identities, GUEST_ID)
+    identities = last_values(block.without_erased(new_identities), GUEST_ID)
     if identities.height:
         lake.merge_online_identities(identities, datetime.now(UTC))
 
     block.finish()
     duplicates = events.height - added
     return ArchiveResult(
-        added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)
+        *(added, duplicates, shown.height, items, flags.height, labels, identities.height, invalid, len(entries)),
+        erased=block.erased,
+        opted_out=block.opted_out,
+        erasures=len(rows[ERASURE_FIELD]),
     )
+
+
+def _store_requests(requests: Sequence[Any], lake: Lake) -> None:
+    """Store the requests to erase users that the server took, which keep their rows out from now on."""
+    for request in requests:
+        if not receipt_file(lake.directory, request.request_id).exists():
+            at = datetime.fromisoformat(request.timestamp)
+            users = (request.user_id,)
+            store_request(lake.directory, ErasureRequest(request.request_id, at, users, request.is_forever))
+
+
+def _opt_out(request: Any) -> tuple[str, datetime, bool]:
+    return request.user_id, datetime.fromisoformat(request.timestamp), request.is_opted_out
 
 
 def _write_items(

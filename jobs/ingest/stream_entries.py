@@ -28,9 +28,41 @@ from recsys.schema import (
 from recsys.settings import Sources, Table
 from recsys.store.event_stream import Entry, entry_time
 from recsys.store.item_changes import UPDATED_AT
-from recsys.store.keys import EVENT_FIELD, FLAG_FIELD, IDENTITY_FIELD, IMPRESSIONS_FIELD, ITEM_FIELD, LABEL_FIELD
+from recsys.store.keys import (
+    ERASURE_FIELD,
+    EVENT_FIELD,
+    FLAG_FIELD,
+    IDENTITY_FIELD,
+    IMPRESSIONS_FIELD,
+    ITEM_FIELD,
+    LABEL_FIELD,
+    OPT_OUT_FIELD,
+)
 
 UNREADABLE: Final = "entry_is_readable"
+
+
+class _Erasure(msgspec.Struct):
+    """A request to erase a user, by the id in the lake."""
+
+    request_id: str
+    user_id: str
+    timestamp: str
+    is_forever: bool = False
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.timestamp)
+
+
+class _OptOut(msgspec.Struct):
+    """A user who opts out of personal lists, or in again, by the id in the lake."""
+
+    user_id: str
+    timestamp: str
+    is_opted_out: bool
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.timestamp)
 
 
 class _Impressions(msgspec.Struct):
@@ -173,6 +205,8 @@ DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     FLAG_FIELD: _decoder(JSON_SCHEMAS["flags"]),
     LABEL_FIELD: _decoder(JSON_SCHEMAS["labels"]),
     IDENTITY_FIELD: _decoder(JSON_SCHEMAS["identities"]),
+    ERASURE_FIELD: msgspec.json.Decoder(_Erasure),
+    OPT_OUT_FIELD: msgspec.json.Decoder(_OptOut),
 }
 EVENTS = Table("online", "events", columns={name: name for name in JSON_SCHEMAS["events"]}, time_zone="UTC")
 ITEMS = Table("online", "items", columns={name: name for name in JSON_SCHEMAS["items"]}, time_zone="UTC")

@@ -14,20 +14,22 @@ from jobs.ingest.files import SCHEMAS
 from jobs.ingest.formats.category_paths import join_paths
 from jobs.ingest.formats.chunks import broken_line_frame, first_line, join_empty_start
 from jobs.ingest.formats.fill_down import fill_down
-from jobs.ingest.mapping import ROW, RULES, SOURCE_ROW, MappingCounts, map_source
+from jobs.ingest.hidden_values import hide_lines, hide_rejected
+from jobs.ingest.mapping import ROW, RULES, MappingCounts, map_source
 from jobs.ingest.plan import TableSource
 from jobs.ingest.watermark import Watermark, check_watermark, greatest_watermark, later_watermark, rows_from
 from jobs.lake.event_writer import scan_files
 from jobs.lake.fact_tables import FACT_TABLES
 from jobs.lake.facts import first_values, last_values
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import without_opted_out
+from jobs.lake.tombstones import NO_TOMBSTONES, Tombstones
 from recsys.contract import events_schema
 from recsys.data.quality import QuarantineCounts
 from recsys.errors import SourceError
-from recsys.pseudonyms import pseudonymize_users
+from recsys.pseudonyms import Pseudonyms, pseudonymize_rows
 from recsys.schema import EVENT, SOURCE, TIMESTAMP
 from recsys.settings import Sources, Table
-from recsys.settings.types import REDACTED
 
 DAY_LENGTH = len("2017-12-30")
 RULE_NAMES = {"nullability": "is_given", "dtype": "is_readable"}
@@ -60,6 +62,17 @@ class StagedTable:
     """Rejected rows that an earlier increment put into quarantine."""
     new_rules: dict[str, int] | None = None
     """Rule -> other rows that broke it; None if no row is repeated."""
+    erased: int = 0
+    """Rows of users who were erased since, which count nowhere else."""
+    opted_out: int = 0
+    """Events of users who have opted out, which count nowhere else."""
+    expired: int = 0
+    """Events older than the lake keeps them, which count nowhere else."""
+
+    @property
+    def given(self) -> int:
+        """Return the number of all rows, those that are left out included."""
+        return self.rows + self.erased + self.opted_out + self.expired
 
     @property
     def table(self) -> Table:
@@ -73,17 +86,21 @@ def stage(
     latest: datetime,
     directory: Path,
     on_rows: Callable[[int], None],
-    pseudonym_key: str | None = None,
+    pseudonyms: Pseudonyms | None = None,
+    tombstones: Tombstones = NO_TOMBSTONES,
+    opted_out: pl.Series | None = None,
+    oldest: datetime | None = None,
 ) -> StagedTable:
     """Read, map and check a table source chunk by chunk, and write its rows into `directory`.
 
-    Events later than `latest` break a rule. With a `pseudonym_key` neither user ids are written, nor the rows
-    and broken lines of the source, which may contain one. Raises `SourceError` when the source cannot be read or
-    mapped.
+    Events later than `latest` break a rule. With `pseudonyms` no id of a user, a session or an event is written,
+    and of rejected rows nothing that may contain one (`jobs.ingest.hidden_values`). Rows of users of `tombstones`,
+    events of users who have `opted_out`, and events before `oldest` are left out. Raises `SourceError` when the
+    source cannot be read or mapped.
     """
     table = source.table
     rules: Counter[str] = Counter()
-    rows = valid = skipped = 0
+    rows = valid = skipped = erased = refused = expired = 0
     watermark, columns, counts = None, pl.Schema(), MappingCounts()
     notes: dict[str, None] = {}
     for part in ("valid", "quarantine"):
@@ -92,9 +109,22 @@ def stage(
     schema = cast(type[dy.Schema], type("NumberedRows", (schema,), {ROW: dy.UInt32()}))
     for number, chunk in enumerate(fill_down(join_empty_start(source.chunks), table)):
         columns = columns or chunk.rows.schema
-        checked = _check(chunk.rows, schema, source, table, sources, latest)
+        checked = _check(chunk.rows, schema, source, table, sources, latest, pseudonyms is None)
         table, accepted, rejected = checked.table, checked.accepted, checked.rejected
         broken = broken_line_frame(chunk.broken_lines)
+        if pseudonyms is not None:
+            accepted = pseudonymize_rows(accepted, pseudonyms)
+            rejected, broken = hide_rejected(rejected, pseudonyms), hide_lines(broken)
+        given = accepted.height + rejected.height + broken.height
+        accepted = tombstones.without_erased(accepted)
+        rejected, broken = tombstones.without_erased_texts(rejected), tombstones.without_erased_lines(broken)
+        erased += given - accepted.height - rejected.height - broken.height
+        wanted = without_opted_out(accepted, opted_out) if table.kind == "events" else accepted
+        refused += accepted.height - wanted.height
+        accepted = wanted
+        if oldest is not None and table.kind == "events":
+            accepted = wanted.filter(pl.col(TIMESTAMP) >= oldest)
+            expired += wanted.height - accepted.height
         notes.update(dict.fromkeys(chunk.notes))
         rows += accepted.height + rejected.height + broken.height
         valid += accepted.height
@@ -103,16 +133,15 @@ def stage(
         watermark = later_watermark(watermark, checked.watermark)
         rules.update(rejected[RULES].str.split(", ").explode().drop_nulls())
         rules.update(broken[RULES].to_list())
-        if pseudonym_key is not None:
-            rejected = rejected.drop(SOURCE_ROW, strict=False)
-            accepted, rejected = (pseudonymize_users(part, pseudonym_key) for part in (accepted, rejected))
-            broken = broken.with_columns(pl.lit(REDACTED).alias("line"))
         _staged_rows(accepted, source).write_parquet(directory / "valid" / f"{number:06d}.parquet")
         _quarantined_rows(rejected, broken).write_parquet(directory / "quarantine" / f"{number:06d}.parquet")
         on_rows(chunk.rows.height)
     return StagedTable(
         *(source, directory, columns, rows, valid, skipped, dict(rules), watermark, counts, tuple(notes)),
         time_format=table.time_format,
+        erased=erased,
+        opted_out=refused,
+        expired=expired,
     )
 
 
@@ -176,8 +205,9 @@ def _check(
     table: Table,
     sources: Sources,
     latest: datetime,
+    shows_values: bool,
 ) -> _CheckedRows:
-    """Map and check the rows of a chunk of a source by a table."""
+    """Map and check the rows of a chunk of a source by a table; an error names values only if `shows_values`."""
     watermark = None
     try:
         due = rows
@@ -191,7 +221,7 @@ def _check(
     except SourceError as error:
         raise SourceError(f"{source.display_name}: {error}") from None
     except pl.exceptions.PolarsError as error:
-        reason = first_line(error)
+        reason = first_line(error) if shows_values else type(error).__name__
         raise SourceError(
             f"{source.display_name}: columns of table {table.name!r} cannot be computed: {reason}"
         ) from None

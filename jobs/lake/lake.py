@@ -12,6 +12,7 @@
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
+    opt_outs.parquet, erasures/                           users who opted out; tombstones and receipts of erasures
     .layout.json, buckets.json, pseudonyms.json           version of the layout; number of buckets; check of the key
 
 A user's bucket is `hash(user_id) mod buckets`; dates are those of the events, in UTC.
@@ -46,13 +47,14 @@ from jobs.lake.fact_tables import (
 from jobs.lake.facts import leave_out, with_all_categories, write_facts
 from jobs.lake.identities import resolve_identities
 from jobs.lake.item_groups import fill_from_group, find_group_items, merge_variants, replace_variants
+from jobs.lake.opt_outs import opted_out_users
 from jobs.lake.prices import read_prices, with_prices_at
-from jobs.lake.pseudonym_key import check_pseudonym_key, store_pseudonym_key
+from jobs.lake.pseudonym_key import check_fingerprint, read_fingerprint, store_fingerprint
 from jobs.lake.state_files import system_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
-from recsys.pseudonyms import pseudonym
+from recsys.pseudonyms import Pseudonyms
 from recsys.schema import (
     CHANGED_ONLINE_AT,
     FLAG_DTYPES,
@@ -83,8 +85,10 @@ class Lake:
 
     directory: Path
     buckets: int = 1
-    pseudonym_key: str | None = field(default=None, repr=False)
-    """Key of the pseudonyms under which users are stored; None stores their own ids."""
+    pseudonyms: Pseudonyms | None = None
+    """Pseudonyms under which users, sessions and events are stored; None stores their own ids."""
+    former_fingerprint: str | None = None
+    """Fingerprint that the files still have, while a rotation of keys archives the last events."""
     excluded_users: pl.Series | None = field(default=None, repr=False, compare=False)
     """Users, by their ids in the lake, whose events `events` leaves out."""
     excluded_items: pl.Series | None = field(default=None, repr=False, compare=False)
@@ -111,7 +115,8 @@ class Lake:
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self.check_pseudonyms()
-            store_pseudonym_key(self.directory, self.pseudonym_key)
+            if self.former_fingerprint is None:
+                store_fingerprint(self.directory, self.pseudonyms)
             remove_partial(self.directory)
             if not has_present_layout(self.directory):
                 upgrade_layout(self.directory, {kind: key for kind, (_, key) in FACT_TABLES.items()})
@@ -124,11 +129,12 @@ class Lake:
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""
-        check_pseudonym_key(self.directory, self.pseudonym_key)
+        if self.former_fingerprint is None or read_fingerprint(self.directory) != self.former_fingerprint:
+            check_fingerprint(self.directory, self.pseudonyms)
 
     def stored_id(self, user_id: str) -> str:
         """Return a user's id in the lake and in everything computed from it: with a key, the pseudonym."""
-        return user_id if self.pseudonym_key is None else pseudonym(self.pseudonym_key, user_id)
+        return user_id if self.pseudonyms is None else self.pseudonyms.user(user_id)
 
     def excluding(self, users: pl.Series) -> "Lake":
         """Return the same lake without the events of these users."""
@@ -152,10 +158,14 @@ class Lake:
         return replace(self, identities=None if known.is_empty() else known)
 
     def events(self, bucket: int | None = None, since: datetime | None = None) -> pl.LazyFrame:
-        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`."""
+        """Return all events, those of one bucket, or of the UTC day of `since` and later, as `EVENT_DTYPES`.
+
+        Those of users who have opted out are left out.
+        """
         day = since.date() if since else None
         events = read_events(self.directory / "events", self.buckets, bucket, day, self.identities)
-        kept = leave_out(leave_out(events, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
+        wanted = leave_out(events, USER_ID, opted_out_users(self.directory))
+        kept = leave_out(leave_out(wanted, USER_ID, self.excluded_users), ITEM_ID, self.excluded_items)
         return replace_variants(kept, self.group_items)
 
     def count_events(self) -> int:
@@ -326,7 +336,7 @@ def open_lake(settings: Settings) -> Lake:
 
     Raises `SettingsError` if it was created with another number of buckets or another pseudonym key.
     """
-    lake = Lake(settings.directory / "lake", settings.lake.buckets, settings.pseudonym_key or None)
+    lake = Lake(settings.directory / "lake", settings.lake.buckets, Pseudonyms.from_settings(settings))
     lake.check_pseudonyms()
     file = lake.directory / BUCKETS_FILE
     if file.exists() and read_json(file) != lake.buckets:

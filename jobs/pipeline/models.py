@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 
 from jobs.pipeline.run import Run
-from jobs.pipeline.step_names import model_step
+from jobs.pipeline.step_names import CHECKPOINTS, model_step
 from jobs.progress import Progress
 from recsys.data.interactions import Interactions
 from recsys.models.base import Model, NeuralModel, TrainingOptions
 from recsys.models.registry import build_model, model_type
 from recsys.settings import Settings
 
-CHECKPOINTS = "checkpoints"
 # Models of the lists that are the same for all users.
 POPULARITY, TRENDING, ITEM_KNN = "popularity", "trending", "item_knn"
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -20,22 +20,26 @@ from pydantic import TypeAdapter
 
 from jobs.lake.event_writer import DATE, partition_files
 from jobs.lake.lake import FLAGS, TABLES, Lake
-from recsys.errors import RunError
+from recsys.errors import BusyError, RunError
 from recsys.files import atomic_write, fingerprint, read_json, remove_partial, write_json
+from recsys.pseudonyms import Pseudonyms, stored_fingerprint
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 MANIFEST = "manifest.json"
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+PSEUDONYMS = "pseudonyms"  # field of the manifest: fingerprint of the keys under which users have their lists
 PACKAGES = ("recsys-engine", "polars", "implicit", "numpy", "scipy", "redis")
 # Settings that do not change any output, or may contain a password.
 NOT_IN_MANIFEST = {
     "redis": True,
     "schedule": True,
+    "retention": True,
     "serving": True,
     "directory": True,
     "log_format": True,
+    "former_pseudonym_keys": True,  # the fingerprint of all keys is in the manifest
     # Allowed users count as an input, by their ids in the lake.
     "anomalies": {
         "online": True,
@@ -63,6 +67,14 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """Read the settings, inputs, versions, steps and status written so far."""
         return read_json(self.directory / MANIFEST)
+
+    def check_pseudonyms(self, pseudonyms: Pseudonyms | None) -> None:
+        """Raise `RunError` if the lists of the run are of users with other pseudonyms."""
+        expected = stored_fingerprint(pseudonyms)
+        # A run of an earlier version says nothing; the only key was then the first one.
+        unknown = expected if pseudonyms is None or len(pseudonyms.keys) == 1 else None
+        if self.manifest().get(PSEUDONYMS, unknown) != expected:
+            raise RunError(f"{self.directory}: the lists are of users with other pseudonyms: run `recsys nightly`")
 
     def write_step(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a step's output with `write`, which gets an empty directory, and record the step.
@@ -113,6 +125,18 @@ def open_run(settings: Settings, lake: Lake, as_of: datetime) -> Generator[Run]:
             raise
 
 
+@contextmanager
+def locked_runs(directory: Path) -> Generator[None]:
+    """Lock all runs under the data directory; raises `BusyError` if a process is working on one."""
+    with ExitStack() as opened:
+        for path in sorted((directory / "runs").glob("*/.lock")):
+            try:
+                fcntl.flock(opened.enter_context(path.open("w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"{path.parent}: another process is working on this run") from None
+        yield
+
+
 def list_runs(directory: Path) -> list[Run]:
     """List every run under the data directory, the latest first."""
     manifests = sorted((directory / "runs").glob(f"*/{MANIFEST}"), reverse=True)
@@ -153,6 +177,7 @@ def _begin(run: Run, settings: Settings, lake: Lake) -> None:
             "error": None,
             "settings": values,
             "settings_mark": settings_mark,
+            PSEUDONYMS: stored_fingerprint(lake.pseudonyms),
             "inputs_mark": inputs_mark,
             "versions": {name: version(name) for name in PACKAGES},
             "steps": {},

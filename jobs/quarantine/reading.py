@@ -27,6 +27,8 @@ from jobs.ingest.times import DAY_FIRST, MONTH_FIRST
 from jobs.ingest.validation import StagedTable, stage
 from jobs.lake.event_writer import scan_files
 from jobs.lake.lake import Lake
+from jobs.lake.opt_outs import opted_out_users
+from jobs.lake.tombstones import read_tombstones
 from recsys.errors import SourceError
 from recsys.files import fingerprint
 from recsys.settings import Sources, Table
@@ -156,7 +158,9 @@ class QuarantineReader:
         )
 
     def _stage(self, source: TableSource, directory: Path) -> StagedTable:
-        return stage(source, self.sources, self.latest, directory, self.on_rows, self.lake.pseudonym_key)
+        lake = self.lake
+        refused = read_tombstones(lake.directory), opted_out_users(lake.directory)
+        return stage(source, self.sources, self.latest, directory, self.on_rows, lake.pseudonyms, *refused)
 
 
 def _table_of_rows(table: Table, metadata: Mapping[str, str]) -> Table:

@@ -41,6 +41,7 @@ class JobName(StrEnum):
     NIGHTLY = "nightly"
     TRENDING = "trending"
     ARCHIVE = "archive"
+    RETENTION = "retention"
 
 
 class CronTrigger(BaseTrigger):
@@ -70,7 +71,8 @@ def scheduled_jobs(settings: Settings, config: Path | None) -> list[ScheduledJob
     ]
     if not jobs:
         raise SettingsError(
-            "schedule.nightly, schedule.trending, schedule.archive = '': there is nothing to schedule"
+            "schedule.nightly, schedule.trending, schedule.archive, schedule.retention = '': "
+            "there is nothing to schedule"
         )
     return jobs
 
@@ -88,6 +90,7 @@ def job_triggers(schedule: Schedule) -> dict[JobName, CronTrigger]:
         JobName.NIGHTLY: schedule.nightly,
         JobName.TRENDING: schedule.trending,
         JobName.ARCHIVE: schedule.archive,
+        JobName.RETENTION: schedule.retention,
     }
     zone = ZoneInfo(schedule.time_zone)
     return {name: CronTrigger(Cron.parse(text), zone) for name, text in expressions.items() if text}

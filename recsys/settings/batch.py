@@ -9,6 +9,7 @@ from recsys.settings.types import (
     STRICT,
     CronOrNever,
     Days,
+    DaysOrForever,
     Length,
     Memory,
     Positive,
@@ -95,6 +96,24 @@ class Lists:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Retention:
+    """How long data is kept; `recsys retention` removes what is older."""
+
+    event_days: DaysOrForever = 0.0
+    """Days for which events stay in the lake, by their own time, whole days (UTC); 0 keeps them. An ingest leaves
+    out older ones."""
+    impression_days: DaysOrForever = 0.0
+    """Days for which the items shown online stay in the lake; 0 keeps them."""
+    quarantine_days: DaysOrForever = 0.0
+    """Days for which rows that broke a rule stay in quarantine, from when they were written; 0 keeps them."""
+    run_days: DaysOrForever = 0.0
+    """Days for which a run is kept, from its `as_of`; 0 keeps all. The latest complete and the live one stay."""
+    audit_days: DaysOrForever = 0.0
+    """Days for which actions stay in the audit log; 0 keeps them. Whole logs are removed: the log is rotated every
+    half of these days."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Schedule:
     """When `recsys schedule` runs each job, and what it does when a job fails."""
 
@@ -104,6 +123,8 @@ class Schedule:
     """Cron expression of the update of the trending list; an empty string turns it off."""
     archive: CronOrNever = "*/15 * * * *"
     """Cron expression of the job that moves events received online to the lake; an empty string turns it off."""
+    retention: CronOrNever = "50 3 * * *"
+    """Cron expression of the job that removes old data, see `retention`; an empty string turns it off."""
     time_zone: Annotated[TimeZone, AfterValidator(check_clock_zone)] = "UTC"
     """Time zone of the cron expressions."""
     misfire_grace_seconds: Positive = 21_600

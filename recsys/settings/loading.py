@@ -31,7 +31,18 @@ NOT_SECRET = (
     "redis.tls_certificate",
     "redis.tls_key",
 )
-SECTIONS = ("sources", "lake", "evaluation", "search", "lists", "redis", "schedule", "serving", "anomalies")
+SECTIONS = (
+    "sources",
+    "lake",
+    "evaluation",
+    "search",
+    "lists",
+    "redis",
+    "retention",
+    "schedule",
+    "serving",
+    "anomalies",
+)
 RENAMED_SETTINGS = {
     "candidates": "models",
     "anomalies.flag_score": "anomalies.flag_threshold",
@@ -48,6 +59,7 @@ RENAMED_SETTINGS = {
 }
 """Former name of a setting -> its present name."""
 SECRET_FIELDS = ("pseudonym_key",)
+SECRET_LISTS = ("former_pseudonym_keys",)
 SECRET_TABLES = ("connections", "storage_options")  # of `sources`
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the one setting of AWS that its library does not look up
 
@@ -119,7 +131,7 @@ def _redact_value(name: str, value: object) -> str:
     """
     section, _, rest = name.partition(".")
     text = repr(value)
-    secret = name in SECRET_FIELDS or (section == "redis" and name not in NOT_SECRET)
+    secret = section in (*SECRET_FIELDS, *SECRET_LISTS) or (section == "redis" and name not in NOT_SECRET)
     secret |= section == "sources" and (rest.startswith(SECRET_TABLES) or isinstance(value, dict))
     return REDACTED if secret or "://" in text else text
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from recsys.settings.anomalies import Anomalies
-from recsys.settings.batch import Evaluation, Lake, Lists, Schedule, Search
+from recsys.settings.batch import Evaluation, Lake, Lists, Retention, Schedule, Search
 from recsys.settings.online import Redis, Serving
 from recsys.settings.sources import Sources
 from recsys.settings.types import STRICT, Device, FilePath, Secret
@@ -26,8 +26,11 @@ class Settings:
     device: Device = "auto"
     """Where models with CUDA support run: `cuda`, `cpu`, or `auto` for CUDA if there is one."""
     pseudonym_key: Secret | None = field(default=None, repr=False)
-    """Key with which user ids are replaced by their HMAC-SHA256 wherever they are stored. Set it by
-    RECSYS_PSEUDONYM_KEY."""
+    """Key with which ids of users, sessions and events are replaced by their HMAC-SHA256 wherever they are stored;
+    IP addresses and browsers are then not stored. Set it by RECSYS_PSEUDONYM_KEY."""
+    former_pseudonym_keys: tuple[Secret, ...] = field(default=(), repr=False)
+    """Keys before `pseudonym_key`, the oldest first: see [operations](operations.md#pseudonyms). Set them by
+    RECSYS_FORMER_PSEUDONYM_KEYS, as in `["first key", "second key"]`."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log lines on standard error."""
     models: tuple[str, ...] = (
@@ -59,6 +62,8 @@ class Settings:
     """Lengths of the published lists: see `lists`."""
     redis: Redis = field(default_factory=Redis)
     """Where lists are published: see `redis`."""
+    retention: Retention = field(default_factory=Retention)
+    """How long data is kept: see `retention`."""
     schedule: Schedule = field(default_factory=Schedule)
     """When jobs run: see `schedule`."""
     serving: Serving = field(default_factory=Serving)

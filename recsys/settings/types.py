@@ -96,6 +96,7 @@ FilePath = Annotated[Path, BeforeValidator(_check_path)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]
 Days = Annotated[float, Field(gt=0)]
+DaysOrForever = Annotated[float, Field(ge=0, le=36_500)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Device = Literal["auto", "cpu", "cuda"]
 MEMORY_UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}

@@ -22,6 +22,20 @@ ITEM_FIELD: Final = "item"
 FLAG_FIELD: Final = "flag"
 LABEL_FIELD: Final = "label"
 IDENTITY_FIELD: Final = "identity"
+ERASURE_FIELD: Final = "erasure"
+OPT_OUT_FIELD: Final = "opt_out"
+
+# Kinds of the keys that hold one user each, and the types of their values.
+USER_KEY_TYPES: Final = {
+    "session": "zset",
+    "event_ids": "hash",
+    "alias": "string",
+    "flag": "string",
+    "suspect": "string",
+    "opt_out": "string",
+}
+VERSION_USER_KINDS: Final = ("user", "history", "disliked", "profile")
+"""Kinds of the keys of one user in a version; their values are strings."""
 
 
 def popular_name(category: str | None = None) -> str:
@@ -38,6 +52,22 @@ def hash_tag(name: str) -> str:
     ('7', ' }7')
     """
     return f" {name}" if name.startswith(TAG_END) else name
+
+
+@dataclass(frozen=True)
+class UserKey:
+    """A key that holds one user."""
+
+    prefix: str
+    """The key up to the user's id."""
+    kind: str
+    user_id: str
+    type: str
+    """`string`, `hash` or `zset`."""
+
+    def renamed(self, user_id: str) -> str:
+        """Return the key of the same kind of another user."""
+        return f"{self.prefix}{{{hash_tag(user_id)}}}"
 
 
 @dataclass(frozen=True)
@@ -151,13 +181,51 @@ class Keys:
         return f"{self.namespace}:suspect:{{{hash_tag(user_id)}}}"
 
     @property
+    def alias_pattern(self) -> str:
+        """Return the SCAN pattern of the aliases of all guests."""
+        return f"{self.namespace}:alias:*"
+
+    @property
+    def user_pattern(self) -> str:
+        """Return the SCAN pattern of the keys that name a user, an item, or another owner in braces."""
+        return f"{self.namespace}:*{{*}}"
+
+    def user_of_key(self, key: str) -> str:
+        """Return the owner whom a key names in braces."""
+        return key.partition("{")[2].removesuffix(TAG_END).removeprefix(" ")
+
+    def guest_of_alias(self, key: str) -> str:
+        """Return the guest whose alias a key is."""
+        return self.user_of_key(key)
+
+    @property
+    def erased(self) -> str:
+        """Sorted set: hash of each user erased in the last day, or forever -> Unix milliseconds of the erasure.
+
+        Servers forget what they remember of the user, and refuse events from before the erasure. Never expires.
+        """
+        return f"{self.namespace}:erased"
+
+    def opt_out(self, user_id: str) -> str:
+        """String: since when a user wants no personal lists, as ISO 8601. Never expires."""
+        return f"{self.namespace}:opt_out:{{{hash_tag(user_id)}}}"
+
+    @property
+    def pseudonyms(self) -> str:
+        """String: fingerprint of the pseudonym keys; `none` without keys, `rotating` while they change.
+
+        Never expires.
+        """
+        return f"{self.namespace}:pseudonyms"
+
+    @property
     def check(self) -> str:
         """String: written by `recsys check` to see which commands the user may run. Expires after 10 seconds."""
         return f"{self.namespace}:check"
 
     @property
     def salt(self) -> str:
-        """String: random key of the hashes of sessions, IP addresses and browsers."""
+        """String: random key of the hashes of sessions, IP addresses and browsers; not used with pseudonyms."""
         return f"{self.namespace}:salt"
 
     def rates(self, window_ms: int, bucket: int) -> str:
@@ -207,7 +275,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: events, impressions, item changes, flags, labels, identities, until they are archived."""
+        """Stream: events, impressions, item changes, flags, labels, identities and requests, until archived."""
         return f"{self.namespace}:events"
 
     @property
@@ -219,3 +287,16 @@ class Keys:
     def item_changes(self) -> str:
         """Stream: item id of each online change, and the item's attributes as in `items`."""
         return f"{self.namespace}:item_changes"
+
+    def parse_user_key(self, key: str) -> UserKey | None:
+        """Return the parts of a key that holds one user; None for another key."""
+        prefix, brace, rest = key.removeprefix(f"{self.namespace}:").partition("{")
+        names = prefix.rstrip(":").split(":")
+        if not (brace and rest.endswith("}")) or not key.startswith(f"{self.namespace}:"):
+            return None
+        value_type = USER_KEY_TYPES.get(names[0]) if len(names) == 1 else None
+        if len(names) == 2 and names[1] in VERSION_USER_KINDS:
+            value_type = "string"
+        if value_type is None:
+            return None
+        return UserKey(f"{self.namespace}:{prefix}", names[-1], rest[:-1].removeprefix(" "), value_type)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
+from msgspec import UNSET
 
 from serving.api import (
     MAX_EVENTS,
@@ -188,9 +189,9 @@ def rank_call(
     return Call(Recommendations, "POST", "/v1/rank", body=msgspec.json.encode(body))
 
 
-def user_call(user_id: str) -> Call[User]:
+def user_call(user_id: str, is_pseudonym: bool) -> Call[User]:
     """Return the call for the profile, session and flag of a user."""
-    return Call(User, "GET", f"/v1/users/{_quote(user_id)}")
+    return Call(User, "GET", f"/v1/users/{_quote(user_id)}", _reference(is_pseudonym))
 
 
 def item_call(item_id: str, facts: ItemFacts) -> Call[ItemState]:
@@ -203,20 +204,20 @@ def anomalies_call(n: int, offset: int) -> Call[Anomalies]:
     return Call(Anomalies, "GET", "/v1/anomalies", {"n": n, "offset": offset})
 
 
-def anomaly_call(user_id: str) -> Call[Anomaly]:
+def anomaly_call(user_id: str, is_pseudonym: bool) -> Call[Anomaly]:
     """Return the call for the flag of a user."""
-    return Call(Anomaly, "GET", f"/v1/anomalies/{_quote(user_id)}")
+    return Call(Anomaly, "GET", f"/v1/anomalies/{_quote(user_id)}", _reference(is_pseudonym))
 
 
-def release_call(user_id: str) -> Call[UserLabel]:
+def release_call(user_id: str, is_pseudonym: bool) -> Call[UserLabel]:
     """Return the call that releases a user."""
-    return Call(UserLabel, "DELETE", f"/v1/anomalies/{_quote(user_id)}")
+    return Call(UserLabel, "DELETE", f"/v1/anomalies/{_quote(user_id)}", _reference(is_pseudonym))
 
 
-def label_call(user_id: str, label: Literal["bot", "fine"]) -> Call[UserLabel]:
+def label_call(user_id: str, label: Literal["bot", "fine"], is_pseudonym: bool) -> Call[UserLabel]:
     """Return the call that labels a user."""
     body = msgspec.json.encode({"label": label})
-    return Call(UserLabel, "PUT", f"/v1/anomalies/{_quote(user_id)}", body=body)
+    return Call(UserLabel, "PUT", f"/v1/anomalies/{_quote(user_id)}", _reference(is_pseudonym), body)
 
 
 def ready_call() -> Call[ReadyStatus]:
@@ -247,6 +248,7 @@ def events_calls(
             total.duplicates + accepted.duplicates,
             total.shed + accepted.shed,
             total.errors + errors,
+            ((total.refused or 0) + (accepted.refused or 0)) or UNSET,
         )
     return total
 
@@ -321,6 +323,11 @@ def _retry_after(response: "httpx.Response") -> float | None:
     """Return the seconds that the server asks for; a date, which only proxies send, is ignored."""
     header = response.headers.get("retry-after", "")
     return float(header) if header.isascii() and header.isdecimal() else None
+
+
+def _reference(is_pseudonym: bool) -> dict[str, Any]:
+    """Return the parameters that say how a user is given."""
+    return {"pseudonym": 1} if is_pseudonym else {}
 
 
 def _quote(value: str) -> str:

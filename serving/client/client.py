@@ -104,9 +104,9 @@ class Client:
         """Return the given items that meet the conditions, the best for the user first."""
         return self._execute(rank_call(user_id, item_ids, context, conditions))
 
-    def user(self, user_id: str) -> User:
+    def user(self, user_id: str, is_pseudonym: bool = False) -> User:
         """Return profile, session and flag of a user; needs the scope admin."""
-        return self._execute(user_call(user_id))
+        return self._execute(user_call(user_id, is_pseudonym))
 
     def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
         """Send any number of events, each request again while the server has no room or does not answer."""
@@ -126,17 +126,17 @@ class Client:
         """Return flagged users; needs the scope admin, as the next three do."""
         return self._execute(anomalies_call(n, offset))
 
-    def anomaly(self, user_id: str) -> Anomaly:
-        """Return the flag of a user."""
-        return self._execute(anomaly_call(user_id))
+    def anomaly(self, user_id: str, is_pseudonym: bool = False) -> Anomaly:
+        """Return the flag of a user, who is given by the pseudonym if `is_pseudonym`."""
+        return self._execute(anomaly_call(user_id, is_pseudonym))
 
-    def release(self, user_id: str) -> UserLabel:
+    def release(self, user_id: str, is_pseudonym: bool = False) -> UserLabel:
         """Remove the flag of a user, who is never flagged automatically again."""
-        return self._execute(release_call(user_id))
+        return self._execute(release_call(user_id, is_pseudonym))
 
-    def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
+    def label(self, user_id: str, label: Literal["bot", "fine"], is_pseudonym: bool = False) -> UserLabel:
         """Label a user; a bot is flagged at once."""
-        return self._execute(label_call(user_id, label))
+        return self._execute(label_call(user_id, label, is_pseudonym))
 
     def ready(self) -> ReadyStatus:
         """Return the version of the lists; raises `UnavailableError` while there are none."""
@@ -201,9 +201,9 @@ class AsyncClient:
         """See `Client.rank`."""
         return await self._execute(rank_call(user_id, item_ids, context, conditions))
 
-    async def user(self, user_id: str) -> User:
+    async def user(self, user_id: str, is_pseudonym: bool = False) -> User:
         """See `Client.user`."""
-        return await self._execute(user_call(user_id))
+        return await self._execute(user_call(user_id, is_pseudonym))
 
     async def send_events(self, events: Iterable[Event]) -> AcceptedEvents:
         """See `Client.send_events`."""
@@ -223,17 +223,17 @@ class AsyncClient:
         """See `Client.anomalies`."""
         return await self._execute(anomalies_call(n, offset))
 
-    async def anomaly(self, user_id: str) -> Anomaly:
+    async def anomaly(self, user_id: str, is_pseudonym: bool = False) -> Anomaly:
         """See `Client.anomaly`."""
-        return await self._execute(anomaly_call(user_id))
+        return await self._execute(anomaly_call(user_id, is_pseudonym))
 
-    async def release(self, user_id: str) -> UserLabel:
+    async def release(self, user_id: str, is_pseudonym: bool = False) -> UserLabel:
         """See `Client.release`."""
-        return await self._execute(release_call(user_id))
+        return await self._execute(release_call(user_id, is_pseudonym))
 
-    async def label(self, user_id: str, label: Literal["bot", "fine"]) -> UserLabel:
+    async def label(self, user_id: str, label: Literal["bot", "fine"], is_pseudonym: bool = False) -> UserLabel:
         """See `Client.label`."""
-        return await self._execute(label_call(user_id, label))
+        return await self._execute(label_call(user_id, label, is_pseudonym))
 
     async def ready(self) -> ReadyStatus:
         """See `Client.ready`."""

@@ -55,6 +55,8 @@ class EngineResult(Struct, frozen=True):
 
     answer: Recommendations
     seconds: Mapping[str, float]
+    is_opted_out: bool = False
+    """Whether the user wants no personal lists, so that nothing of the answer is recorded."""
 
 
 class Engine:
@@ -126,7 +128,7 @@ class Engine:
             next_cursor(page, state),
             trace.stages,
         )
-        return EngineResult(answer, trace.seconds)
+        return EngineResult(answer, trace.seconds, state.user.is_opted_out)
 
     async def similar(self, item_id: str, request: ListRequest, request_id: str) -> ItemList:
         """Return items similar to an item, then popular ones of its category, then popular ones of the shop."""
@@ -182,9 +184,9 @@ class Engine:
         version, is_degraded = state.catalogue.version, self._is_degraded(state)
         return Recommendations(request.user_id, version, request_id, is_degraded, items, None, trace.stages)
 
-    async def user(self, user_id: str) -> tuple[UserState, dict[str, Any]]:
-        """Return a user's state and profile; raises `StoreError` if Redis does not answer."""
-        stored_id, version = self._stored_id(user_id), self.catalogue().version
+    async def user(self, stored_id: str) -> tuple[UserState, dict[str, Any]]:
+        """Return a user's state and profile, by the stored id; raises `StoreError` if Redis does not answer."""
+        version = self.catalogue().version
         user = await self._user_states.read(stored_id, version)
         if not user.is_fresh:
             raise RedisUnavailableError("Redis does not answer")
@@ -193,6 +195,10 @@ class Engine:
     def apply_local(self, user_id: str, session: Sequence[Any]) -> None:
         """Add members and scores, which this process has just written, to the last known session of a user."""
         self._user_states.apply_local(user_id, session)
+
+    def forget(self, is_forgotten: Callable[[str], bool] | None) -> None:
+        """Forget the last known states of some users, by their ids in Redis, or of all without a condition."""
+        self._user_states.forget(is_forgotten)
 
     async def _load(self, request: ListRequest) -> RequestState:
         """Read the user's state in the live version, or in the previous one if only that has a list of the user.

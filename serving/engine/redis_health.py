@@ -1,11 +1,11 @@
-"""What is wrong with the data in Redis although it answers: emptied, restored, evicting, a replica, or silent."""
+"""What is wrong with the data in Redis although it answers, such as emptied, evicting, or of other pseudonyms."""
 
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
 import structlog
 
-Problem = Literal["empty", "restored", "evicting", "replica", "no_word"]
+Problem = Literal["empty", "restored", "evicting", "replica", "no_word", "pseudonym_key"]
 EMPTY: Final = "Redis has lost its lists: publish them again (`recsys publish`)"
 RESTORED: Final = "Redis has lost data, as after a restored backup: publish again (`recsys nightly`)"
 PROBLEMS: Final[tuple[Problem, ...]] = get_args(Problem)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -39,11 +39,13 @@ class UserState(Struct, frozen=True):
     """The flag as JSON, for a user classified as a bot."""
     is_fresh: bool = True
     """Whether Redis answered; otherwise this is the last known state, or an empty one."""
+    is_opted_out: bool = False
+    """Whether the user wants no personal lists; the state is empty then."""
 
 
 MAX_VERSIONS: Final = 4
 """Versions whose commands are kept: the live one, the one before it, and those of cursors."""
-NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None, None)
+NO_VALUES: Final[tuple[Reply, ...]] = (None, None, None, None, None)
 
 
 class UserStateReader:
@@ -104,6 +106,11 @@ class UserStateReader:
         entries = keep_latest([*session, *cached_session], self._session_events)
         self._remember(user_id, version, values, entries)
 
+    def forget(self, is_forgotten: Callable[[str], bool] | None) -> None:
+        """Forget the last known states of some users, or of all without a condition."""
+        for user_id in [user for user in self._cache if is_forgotten is None or is_forgotten(user)]:
+            del self._cache[user_id]
+
     def _commands(self, user_id: str, version: str) -> tuple[Command, Command]:
         template = self._value_commands.get(version)
         if template is None:
@@ -120,6 +127,7 @@ class UserStateReader:
             keys.flag(user_id),
             keys.history(version, user_id),
             keys.disliked(version, user_id),
+            keys.opt_out(user_id),
         )
 
     def _remember(self, user_id: str, version: str, values: Sequence[Reply], session: Sequence[Reply]) -> None:
@@ -131,7 +139,9 @@ class UserStateReader:
 
 
 def _parse_state(version: str, values: Sequence[Reply], session: Sequence[Reply], is_fresh: bool) -> UserState:
-    items, flag, history, disliked = values
+    items, flag, history, disliked, opt_out = values
+    if opt_out is not None:
+        return UserState(version, is_fresh=is_fresh, is_opted_out=True)
     return UserState(
         version,
         items.decode().split(" ") if items else (),

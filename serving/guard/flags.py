@@ -10,14 +10,17 @@ from recsys.store.encoding import decode_text
 from recsys.store.flags import Flag, Label, decode_flag, encode_flag, encode_label, labeled_bot_flag, to_unix_ms
 from recsys.store.keys import LABEL_FIELD, Keys
 from serving.api import UserFlag
+from serving.engine.pseudonym_key import PseudonymKey
 
 
 class FlagStore:
     """Reads flags, and applies analysts' labels."""
 
-    def __init__(self, redis: RedisClient, keys: Keys, now: Callable[[], float]) -> None:
+    def __init__(
+        self, redis: RedisClient, keys: Keys, pseudonym_key: PseudonymKey, now: Callable[[], float]
+    ) -> None:
         """`now` gives Unix seconds."""
-        self._redis, self._keys, self._now = redis, keys, now
+        self._redis, self._keys, self._pseudonym_key, self._now = redis, keys, pseudonym_key, now
 
     async def list(self, n: int, offset: int) -> tuple[int, list[UserFlag]]:
         """Return the number of flagged users, and `n` of their flags behind `offset`, the latest expiry first.
@@ -44,6 +47,7 @@ class FlagStore:
 
     async def label(self, user_id: str, label: Label) -> None:
         """Record an analyst's label in the stream, and apply it: flag a bot, release a user who is fine."""
+        await self._pseudonym_key.check()
         keys, now = self._keys, datetime.fromtimestamp(self._now(), UTC)
         entry = encode_label(user_id, label, now)
         await self._redis.execute(keys.events, ("XADD", keys.events, "*", LABEL_FIELD, entry))

@@ -27,6 +27,7 @@ from recsys.anomaly.scoring import (
 )
 from recsys.anomaly.windows import WINDOWS_MS
 from recsys.errors import StoreError
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
@@ -59,7 +60,7 @@ class Guard:
         settings: Settings,
         redis: RedisClient,
         keys: Keys,
-        stored_id: Callable[[str], str],
+        pseudonyms: Pseudonyms | None,
         now: Callable[[], float],
         count: Callable[..., None],
     ) -> None:
@@ -73,14 +74,20 @@ class Guard:
         self._traffic = OriginTraffic(keys)
         self._signals = SignalReader(redis, keys, self._counters, settings.serving.session_events)
         self._flagger = Flagger(settings.anomalies, redis, keys, count)
-        self._allowed_users = frozenset(map(stored_id, settings.anomalies.allowed_users))
+        allowed = settings.anomalies.allowed_users
+        self._allowed_users = frozenset(allowed if pseudonyms is None else map(pseudonyms.user, allowed))
+        if pseudonyms is not None:
+            self._counters.set_hash_key(pseudonyms.origin_key())
         networks = parse_networks(settings.anomalies.allowed_networks)
         self._is_allowed_address = lru_cache(MAX_CACHED_ADDRESSES)(partial(is_within, networks=networks))
         self._expiry_set_ms: dict[str, int] = {}
         """When this worker last set the expiry of a key, Unix milliseconds."""
 
     async def ready(self) -> None:
-        """Read the key of the hashes, once; the first worker creates it. Raises `StoreError`."""
+        """Read the key of the hashes, once; the first worker creates it. Raises `StoreError`.
+
+        With pseudonyms the key is made of theirs, and is not in Redis.
+        """
         if not self._counters.has_hash_key:
             key = self._keys.salt
             _, salt = await self._redis.execute(key, ("SET", key, secrets.token_hex(16), "NX"), ("GET", key))

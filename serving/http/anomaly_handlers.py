@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from recsys.schema import FINE, USER_ID
+from recsys.schema import FINE
 from recsys.store.flags import Label
 from serving.api import Anomalies, Anomaly, UserLabel
 from serving.http.query import parse_page_request
@@ -25,9 +25,9 @@ async def anomalies(call: Call) -> Result:
 
 async def anomaly(call: Call) -> Result:
     """Return a user's flag, and whether an analyst has released the user; this is noted in the audit log."""
-    user_id = call.path_id(USER_ID)
-    await call.audit("anomaly", user_id=user_id)
-    flag, is_released = await call.worker.flags.read(call.worker.stored_id(user_id))
+    user_id, stored_id = call.path_user()
+    await call.audit("anomaly", stored_id=stored_id)
+    flag, is_released = await call.worker.flags.read(stored_id)
     return Result(Anomaly(user_id, call.request_id, flag, is_released))
 
 
@@ -42,7 +42,7 @@ async def label(call: Call) -> Result:
 
 
 async def _label(call: Call, action: str, new_label: Label) -> Result:
-    user_id = call.path_id(USER_ID)
-    await call.audit(action, user_id=user_id, detail=new_label)
-    await call.worker.flags.label(call.worker.stored_id(user_id), new_label)
+    user_id, stored_id = call.path_user()
+    await call.audit(action, stored_id=stored_id, detail=new_label)
+    await call.worker.flags.label(stored_id, new_label)
     return Result(UserLabel(user_id, call.request_id, new_label))

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 
 from recsys.errors import AuditError, NothingPublishedError, StoreError
 from serving.api import Failure, InvalidValue
+from serving.engine.pseudonym_key import PseudonymKeyError
 from serving.http.auth import AccessError
 from serving.intake.items import ItemLimitError
 from serving.requests import EXPECTED, MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
@@ -52,6 +53,9 @@ def error_response(error: Exception, request_id: str, outage_log: OutageLog) -> 
         case ItemLimitError():
             return 429, Failure(str(error), request_id), {"Retry-After": str(FULL_RETRY_SECONDS)}
         case NothingPublishedError():
+            outage_log.add(str(error))
+            return _unavailable(str(error), request_id)
+        case PseudonymKeyError():
             outage_log.add(str(error))
             return _unavailable(str(error), request_id)
         case StoreError():

@@ -88,7 +88,7 @@ async def _recommend(call: Call, request: ListRequest) -> Result:
     worker = call.worker
     call.check_scope("admin" if request.debug else "recommend")
     if request.debug:
-        await call.audit("debug", user_id=request.user_id)
+        await call.audit("debug", stored_id=worker.stored_id(request.user_id))
     result = await worker.engine.recommend(request, call.request_id)
     return Result(result.answer, after_send=partial(worker.record_answer, result, request))
 
@@ -152,9 +152,9 @@ def _conditions(body: ItemConditions) -> dict[str, Any]:
 
 async def user(call: Call) -> Result:
     """Return a user's profile, session and flag; this is noted in the audit log."""
-    user_id = call.path_id(USER_ID)
-    await call.audit("user", user_id=user_id)
-    state, profile = await call.worker.engine.user(user_id)
+    user_id, stored_id = call.path_user()
+    await call.audit("user", stored_id=stored_id)
+    state, profile = await call.worker.engine.user(stored_id)
     session = [
         RecentEvent(act.event, act.item_id, datetime.fromtimestamp(act.at_ms / 1e3, UTC).isoformat())
         for act in state.acts
@@ -173,10 +173,11 @@ async def events(call: Call) -> Result:
         await call.take_batch_quota("body", len(split_rows(call.body)))
     result = await call.worker.events.take(call.body)
     call.worker.count_events(result)
-    accepted = AcceptedEvents(call.request_id, result.accepted, result.duplicates, result.shed, result.errors)
+    counts = (result.accepted, result.duplicates, result.shed)
+    accepted = AcceptedEvents(call.request_id, *counts, result.errors, result.refused or UNSET)
     if result.shed:
         return Result(accepted, 429, {"Retry-After": str(RETRY_SECONDS)})
-    return Result(accepted, 202 if result.accepted else 400)
+    return Result(accepted, 202 if result.accepted or result.refused else 400)
 
 
 async def item(call: Call) -> Result:
@@ -204,6 +205,7 @@ async def ready(call: Call) -> Result:
     if catalogue is None:
         raise NothingPublishedError("no version is live: run `recsys nightly` to publish one")
     health = call.worker.health
+    await call.worker.pseudonym_key.check_quietly()
     is_ready = call.worker.read_redis.available and health.is_sound
     return Result(ReadyStatus("ready" if is_ready else "degraded", catalogue.version, health.messages or UNSET))
 

@@ -18,6 +18,7 @@ from serving.requests import (
     ListOptions,
     ListRequest,
     PageRequest,
+    UserReference,
     annotated_fields,
     guest_user_id,
 )
@@ -121,7 +122,7 @@ def query_fields(request: type[Struct]) -> dict[str, Field]:
 
 
 _FIELDS: Final[Mapping[type[Struct], Mapping[str, Field]]] = {
-    request: query_fields(request) for request in (ListRequest, ListOptions, PageRequest)
+    request: query_fields(request) for request in (ListRequest, ListOptions, PageRequest, UserReference)
 }
 
 
@@ -159,6 +160,13 @@ def parse_page_request(query: bytes) -> PageRequest:
     texts = parse_query(query)
     check_names(texts, PageRequest)
     return _convert(PageRequest, texts)
+
+
+def parse_user_reference(query: bytes) -> UserReference:
+    """Read from the query string how a user is given; raises `InvalidValueError`."""
+    texts = parse_query(query)
+    check_names(texts, UserReference)
+    return _convert(UserReference, texts)
 
 
 def check_names(texts: Mapping[str, Sequence[str]], request: type[Struct] | None) -> None:

@@ -8,6 +8,8 @@ from serving.api import (
     Anomalies,
     Anomaly,
     Batch,
+    Consent,
+    ErasedUser,
     Failure,
     InvalidValue,
     ItemList,
@@ -18,13 +20,13 @@ from serving.api import (
     User,
     UserLabel,
 )
-from serving.http import anomaly_handlers, handlers
+from serving.http import anomaly_handlers, handlers, user_handlers
 from serving.http.bodies import BODY_SECONDS
 from serving.http.routing import Response, Route
 from serving.intake.event_parsing import Event
 from serving.intake.events import MAX_BODY_BYTES
 from serving.intake.items import ItemChange
-from serving.requests import ListOptions, ListRequest, PageRequest
+from serving.requests import ListOptions, ListRequest, PageRequest, UserReference
 
 LISTS: Final = "Lists"
 FACTS: Final = "Users, events and items"
@@ -154,6 +156,42 @@ ROUTES: Final = (
         "Profile, session and flag of a user",
         Response(User, "What Redis has of the user"),
         errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "DELETE",
+        "/v1/users/{user_id}",
+        "admin",
+        user_handlers.erase,
+        FACTS,
+        "Erase a user",
+        Response(ErasedUser, "The user is erased from Redis; the next archive erases the user from the lake"),
+        status=202,
+        errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "GET",
+        "/v1/consent/{user_id}",
+        "admin",
+        user_handlers.consent,
+        FACTS,
+        "Whether a user wants personal lists",
+        Response(Consent, "What the user wants"),
+        errors=FACT_ERRORS,
+        query=UserReference,
+    ),
+    Route(
+        "PUT",
+        "/v1/consent/{user_id}",
+        "admin",
+        user_handlers.give_consent,
+        FACTS,
+        "Give or refuse consent to personal lists",
+        Response(Consent, "It holds at once, and is kept"),
+        errors={**FACT_ERRORS, **BODY_ERRORS},
+        body=user_handlers.ConsentRequest,
+        query=UserReference,
     ),
     Route(
         "POST",
@@ -199,6 +237,7 @@ ROUTES: Final = (
         "Flag of a user",
         Response(Anomaly, "The user's flag, null where there is none"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "DELETE",
@@ -209,6 +248,7 @@ ROUTES: Final = (
         "Release a user",
         Response(UserLabel, "The user is no longer flagged"),
         errors=FACT_ERRORS,
+        query=UserReference,
     ),
     Route(
         "PUT",
@@ -220,6 +260,7 @@ ROUTES: Final = (
         Response(UserLabel, "The label holds at once, and is kept"),
         errors={**FACT_ERRORS, **BODY_ERRORS},
         body=anomaly_handlers.LabelRequest,
+        query=UserReference,
     ),
     Route(
         "GET",

@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
 from recsys.audit.chain import Actor
+from recsys.pseudonyms import has_form_of_pseudonym
+from recsys.schema import USER_ID
 from serving.http.auth import AccessError
 from serving.http.client_address import Headers
-from serving.http.query import check_names, parse_id, parse_query
+from serving.http.query import check_names, parse_id, parse_query, parse_user_reference
 from serving.http.worker import Worker
 from serving.requests import MAX_SHOWN_LENGTH, REDACTED, InvalidValueError
 
@@ -85,13 +87,26 @@ class Call:
             raise HTTPException("the body must be application/json", status_code=415)
 
     async def audit(
-        self, action: str, *, user_id: str | None = None, subject: str | None = None, detail: str | None = None
+        self, action: str, *, stored_id: str | None = None, subject: str | None = None, detail: str | None = None
     ) -> None:
         """Add what is about to be done to the audit log; raises `AuditError` if that cannot be written."""
         address = self.worker.addresses.find(self.peer, self.headers)
         actor = Actor("http", None if self.key is None else self.key.name, address, self.request_id)
-        stored_id = None if user_id is None else self.worker.stored_id(user_id)
         await self.worker.audit(actor, action, user_id=stored_id, subject=subject, detail=detail)
+
+    def path_user(self) -> tuple[str, str]:
+        """Return the user at the end of the path, as given and as stored; raises `InvalidValueError`.
+
+        With `pseudonym=1` in the query string, the user is given by the stored id.
+        """
+        user_id = self.path_id(USER_ID)
+        if not parse_user_reference(self.query).pseudonym:
+            return user_id, self.worker.stored_id(user_id)
+        if self.worker.pseudonyms is None:
+            raise InvalidValueError("pseudonym", "1", "0: this server has no pseudonym_key")
+        if not has_form_of_pseudonym(user_id):
+            raise InvalidValueError(USER_ID, user_id, "a pseudonym of 32 hexadecimal digits")
+        return user_id, user_id
 
     def path_id(self, name: str) -> str:
         """Return the id at the end of the path; raises `InvalidValueError`."""

@@ -14,7 +14,7 @@ from recsys.api_key_file import KeyFile
 from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
-from recsys.pseudonyms import pseudonym
+from recsys.pseudonyms import Pseudonyms
 from recsys.server_checks import is_public
 from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
@@ -23,6 +23,8 @@ from serving.api import Source
 from serving.engine.catalogue_sync import CatalogueSync
 from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
+from serving.engine.erased_users import ErasedUsers
+from serving.engine.pseudonym_key import PseudonymKey
 from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
@@ -39,6 +41,7 @@ from serving.intake.events import EventWriter, IntakeResult
 from serving.intake.impressions import ImpressionWriter
 from serving.intake.items import ItemWriter
 from serving.intake.load_shedding import LoadShedder
+from serving.intake.user_requests import UserRequests
 from serving.requests import ListRequest
 
 START_SECONDS: Final = 2.0
@@ -57,7 +60,7 @@ class Worker:
         serving, keys = settings.serving, Keys(settings.redis.namespace)
         directory = server_directory(settings.directory)
         self.settings = settings
-        self._hash = partial(pseudonym, settings.pseudonym_key) if settings.pseudonym_key else None
+        self.pseudonyms = Pseudonyms.from_settings(settings)
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
         no_goods = settings.lists.not_recommendable
@@ -78,11 +81,25 @@ class Worker:
         )
         self.load_shedder = LoadShedder(self.write_redis, keys, serving.stream_length, self.health)
         self.engine = Engine(settings, self.read_redis, keys, self.catalogue_sync, self.stored_id, now, self.health)
+        self.pseudonym_key = PseudonymKey(self.write_redis, keys, self.pseudonyms, self.health)
         guard = None
         if settings.anomalies.online != "off":
-            guard = Guard(settings, self.write_redis, keys, self.stored_id, now, self.metrics.count)
+            guard = Guard(settings, self.write_redis, keys, self.pseudonyms, now, self.metrics.count)
+        self.erased_users = ErasedUsers(self.write_redis, keys, self.engine.forget)
+        self.user_requests = UserRequests(self.write_redis, keys, now, self.erased_users.note)
         self.events = EventWriter(
-            settings, self.write_redis, keys, self.load_shedder, self.stored_id, now, self.engine.apply_local, guard
+            *(
+                settings,
+                self.write_redis,
+                keys,
+                self.load_shedder,
+                self.pseudonym_key,
+                now,
+                self.engine.apply_local,
+            ),
+            self.user_requests.find_opted_out,
+            self.erased_users.is_before_erasure,
+            guard,
         )
         sync = self.catalogue_sync
         self.items = ItemWriter(
@@ -95,7 +112,7 @@ class Worker:
             change_clock,
             serving.max_changed_items,
         )
-        self.flags = FlagStore(self.write_redis, keys, now)
+        self.flags = FlagStore(self.write_redis, keys, self.pseudonym_key, now)
         self.impressions = ImpressionWriter(self.write_redis, keys, self.load_shedder, now)
         self.is_public = is_public(serving)
         self.addresses = ClientAddresses(serving.trusted_proxies)
@@ -121,7 +138,7 @@ class Worker:
 
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""
-        return user_id if self._hash is None else self._hash(user_id)
+        return user_id if self.pseudonyms is None else self.pseudonyms.user(user_id)
 
     async def audit(
         self, actor: Actor, action: str, *, user_id: str | None, subject: str | None, detail: str | None
@@ -143,7 +160,9 @@ class Worker:
             self.write_redis.wait_until_available(START_SECONDS),
         )
         await self.catalogue_sync.open()
+        await self.pseudonym_key.check_quietly()
         self.load_shedder.open()
+        self.erased_users.open()
         self.metrics.open()
         gc.collect()
         gc.freeze()
@@ -152,6 +171,7 @@ class Worker:
         finally:
             await self.quotas.close()
             await self.impressions.close()
+            await self.erased_users.close()
             await self.load_shedder.close()
             await self.metrics.close()
             await self.catalogue_sync.close()
@@ -166,12 +186,15 @@ class Worker:
         metrics.count_each("items", sources)
         if answer.degraded:
             metrics.count("degraded")
-        if self.settings.serving.impressions and not request.debug:
-            self.impressions.write(answer, sources, self.stored_id(request.user_id), request.context)
+        if self.settings.serving.impressions and not (request.debug or result.is_opted_out):
+            self.pseudonym_key.check_soon()
+            if self.pseudonym_key.is_right:
+                self.impressions.write(answer, sources, self.stored_id(request.user_id), request.context)
 
     def count_events(self, result: IntakeResult) -> None:
         """Count the events of a request by their outcome."""
         outcomes = {"accepted": result.accepted, "invalid": len(result.errors), "shed": result.shed}
+        outcomes["refused"] = result.refused
         for outcome, count in outcomes.items():
             if count:
                 self.metrics.count("events", outcome, by=count)

@@ -38,4 +38,4 @@ def register_ids(keys: Keys, rows: Sequence[ValidRow]) -> KeyedCommand:
 
 def reused_id_error(row: ValidRow) -> RowError:
     """Return the error of an event whose id another event of the user has."""
-    return RowError(row.number, "event_id", str(row.event.event_id)[:MAX_SHOWN_LENGTH], REUSED_ID)
+    return RowError(row.number, "event_id", str(row.given_id)[:MAX_SHOWN_LENGTH], REUSED_ID)

@@ -11,6 +11,7 @@ import polars as pl
 from msgspec import Raw, Struct
 
 from recsys.event_ids import new_id, row_hash
+from recsys.pseudonyms import Pseudonyms
 from recsys.schema import (
     EVENT,
     EVENT_DTYPES,
@@ -83,8 +84,12 @@ class ValidRow:
     event: Event
     origin: Origin
     """Where the event comes from, hashed."""
+    given_id: str | None
+    """Id of the event as the client gave it; None for an event whose id was made of what it says."""
     checksum: str | None
-    """Checksum of an event whose id the client gave; None for an event whose id was made of what it says."""
+    """Checksum of an event whose id the client gave."""
+    guest_id: str | None
+    """Stored id of the guest whose session the event names."""
 
 
 def split_rows(body: bytes) -> list[Raw]:
@@ -111,31 +116,29 @@ class EventParser:
     def __init__(
         self,
         weights: Mapping[str, float],
-        stored_id: Callable[[str], str],
+        pseudonyms: Pseudonyms | None,
         hash_origin: Callable[[str | None, str | None], Origin],
-        keeps_origin: bool,
         null_ids: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Create a parser with the shop's event weights and its handling of personal data.
 
-        `stored_id` maps a user id to the id in Redis; `hash_origin` hashes an address and a user agent; without
-        `keeps_origin` both are removed from the event afterwards. `null_ids` are the texts in lower case that mean
-        no id, by field; an ingest refuses them too.
+        With `pseudonyms` they replace the ids of events, and addresses and user agents are removed. `hash_origin`
+        hashes an address and a user agent. `null_ids` are the texts in lower case that mean no id, by field; an
+        ingest refuses them too.
         """
         self._null_ids = null_ids or {}
         self._weights = weights
-        self._stored_id = stored_id
+        self._pseudonyms = pseudonyms
         self._hash_origin = hash_origin
-        self._keeps_origin = keeps_origin
 
     def parse(self, rows: Sequence[Raw], now: datetime) -> tuple[list[ValidRow], list[RowError]]:
         """Return the valid rows, and the errors of the others."""
-        valid: list[ValidRow] = []
+        valid: list[tuple[int, Event, str | None, bool]] = []
         errors: list[RowError] = []
         for number, row in enumerate(rows):
             try:
                 event = msgspec.json.decode(row, type=Event)
-                has_id, has_time = event.event_id is not None, event.timestamp is not None
+                given_id, has_time = event.event_id, event.timestamp is not None
                 self._complete(event, now)
                 self._check(event, now + MAX_AHEAD)
             except msgspec.MsgspecError as error:
@@ -145,12 +148,22 @@ class EventParser:
             except InvalidValueError as error:
                 errors.append(RowError(number, error.field, error.value[:MAX_SHOWN_LENGTH], error.expected))
             else:
-                checksum = _checksum(event, has_time) if has_id else None
-                valid.append(ValidRow(number, event, self._take_origin(event), checksum))
-        _add_event_ids([row.event for row in valid if row.event.event_id is None])
-        for row in valid:
-            row.event.timestamp = min(row.event.timestamp or now, now)
-        return valid, errors
+                valid.append((number, event, given_id, has_time))
+        _add_event_ids([event for _, event, _, _ in valid if event.event_id is None])
+        return [self._to_valid_row(*row, now) for row in valid], errors
+
+    def _to_valid_row(
+        self, number: int, event: Event, given_id: str | None, has_time: bool, now: datetime
+    ) -> ValidRow:
+        """Return a valid event as it is stored: with pseudonyms, if there are any, and not in the future."""
+        origin = self._hash_origin(event.ip, event.user_agent)
+        checksum = _checksum(event, has_time) if given_id is not None else None
+        guest_id = None if event.session_id is None else guest_user_id(event.session_id)
+        if self._pseudonyms is not None:
+            guest_id = None if guest_id is None else self._pseudonyms.user(guest_id)
+            _hide_ids(event, self._pseudonyms)
+        event.timestamp = min(event.timestamp or now, now)
+        return ValidRow(number, event, origin, given_id, checksum, guest_id)
 
     def _complete(self, event: Event, now: datetime) -> None:
         """Set the timestamp in UTC, the id of an event without id and timestamp, and the user id of a guest."""
@@ -175,7 +188,7 @@ class EventParser:
             event.user_id = guest_user_id(session_id)
 
     def _check(self, event: Event, latest: datetime) -> None:
-        """Check a completed event by the contract's rules, then replace the user id by the stored one."""
+        """Check a completed event by the contract's rules."""
         assert event.timestamp is not None
         assert event.user_id is not None
         for name in ("ip", "user_agent"):
@@ -200,14 +213,15 @@ class EventParser:
             field, expected = EXPECTED_BY_RULE[rule]
             names = ", ".join(sorted(self._weights)) if field == EVENT else ""
             raise InvalidValueError(field, str(getattr(event, field)), expected + names)
-        event.user_id = self._stored_id(event.user_id)
 
-    def _take_origin(self, event: Event) -> Origin:
-        """Return the hashed origin of an event; remove address and user agent if they must not be kept."""
-        origin = self._hash_origin(event.ip, event.user_agent)
-        if not self._keeps_origin:
-            event.ip = event.user_agent = None
-        return origin
+
+def _hide_ids(event: Event, pseudonyms: Pseudonyms) -> None:
+    """Replace the ids of an event by their pseudonyms, and remove address and user agent, as an ingest does."""
+    assert event.user_id is not None
+    assert event.event_id is not None
+    event.user_id, event.event_id = pseudonyms.user(event.user_id), pseudonyms.event(event.event_id)
+    event.session_id = None if event.session_id is None else pseudonyms.session(event.session_id)
+    event.ip = event.user_agent = None
 
 
 def _checksum(event: Event, has_time: bool) -> str:

@@ -1,6 +1,6 @@
 """Events taken in: appended to the stream, added to sessions, and counted by the guard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -17,6 +17,7 @@ from recsys.store.encoding import decode_text
 from recsys.store.keys import EVENT_FIELD, IDENTITY_FIELD, Keys
 from recsys.store.resp import encode_argument, encode_head
 from serving.api import RowError
+from serving.engine.pseudonym_key import PseudonymKey
 from serving.engine.session_limits import Entries
 from serving.guard.commands import NO_WRITES, GuardWrites
 from serving.guard.counters import UNKNOWN_ORIGIN, KeyedCommand, Origin
@@ -25,7 +26,6 @@ from serving.intake.event_ids import OTHER, SAME, register_ids, reused_id_error
 from serving.intake.event_parsing import Event, EventParser, ValidRow, split_rows
 from serving.intake.load_shedding import LoadShedder
 from serving.intake.sessions import SessionCommands, collect_entries, find_logins
-from serving.requests import guest_user_id
 
 MAX_BODY_BYTES: Final = 2_000_000
 
@@ -36,13 +36,15 @@ _encode: Final = msgspec.json.Encoder().encode
 class IntakeResult:
     """Numbers of events accepted and of events shed for lack of room, and the errors of invalid rows.
 
-    `duplicates` of the accepted events were accepted before.
+    `duplicates` of the accepted events were accepted before; `refused` are of users who have opted out, or who were
+    erased after the event.
     """
 
     accepted: int
     duplicates: int
     errors: list[RowError]
     shed: int
+    refused: int = 0
 
 
 class EventWriter:
@@ -54,26 +56,29 @@ class EventWriter:
         redis: RedisClient,
         keys: Keys,
         load_shedder: LoadShedder,
-        stored_id: Callable[[str], str],
+        pseudonym_key: PseudonymKey,
         now: Callable[[], float],
         on_session_change: Callable[[str, Entries], None],
+        find_opted_out: Callable[[Sequence[str]], Awaitable[frozenset[str]]],
+        is_before_erasure: Callable[[str | None, datetime | None], bool],
         guard: Guard | None = None,
     ) -> None:
         """Create the writer.
 
-        `redis` has the timeout of writes; `stored_id` maps a user id to the id in Redis; `now` returns Unix
-        seconds; `on_session_change` is called with a user and the entries just added to the user's session.
+        `redis` has the timeout of writes; `pseudonym_key` says under which ids; `now` returns Unix seconds;
+        `on_session_change` is called with a user and the entries just added to the user's session;
+        `find_opted_out` and `is_before_erasure` tell whose events, and which, are refused.
         """
         self._redis, self._keys, self._load_shedder = redis, keys, load_shedder
-        self._stored_id, self._now, self._on_session_change = stored_id, now, on_session_change
+        self._pseudonym_key, self._now, self._on_session_change = pseudonym_key, now, on_session_change
+        self._find_opted_out, self._is_before_erasure = find_opted_out, is_before_erasure
         self._guard = guard
         self._weights = settings.sources.event_weights
         self._value_weights = settings.sources.value_weights
         self._sessions = SessionCommands(settings.serving, keys)
         hash_origin = _unknown_origin if guard is None else guard.origin
         null_ids = {name: settings.sources.null_texts(name) for name in (USER_ID, ITEM_ID)}
-        keeps_origin = not settings.pseudonym_key
-        self._parser = EventParser(self._weights, stored_id, hash_origin, keeps_origin, null_ids)
+        self._parser = EventParser(self._weights, pseudonym_key.pseudonyms, hash_origin, null_ids)
 
     async def take(self, body: bytes) -> IntakeResult:
         """Take one event, a JSON object, or a batch, an array of them.
@@ -85,15 +90,29 @@ class EventWriter:
         """
         now = datetime.fromtimestamp(self._now(), UTC)
         rows = split_rows(body)
+        await self._pseudonym_key.check()
         if self._guard is not None:
             await self._guard.ready()
         valid, errors = self._parser.parse(rows, now)
         welcome = [
             row for row in valid if self._load_shedder.accepts(row.event.event, self._weights[row.event.event])
         ]
-        accepted, duplicates, conflicts = await self._write(welcome) if welcome else ([], 0, [])
+        kept = await self._without_refused(welcome) if welcome else []
+        accepted, duplicates, conflicts = await self._write(kept) if kept else ([], 0, [])
         errors = sorted([*errors, *conflicts], key=lambda error: error.row)
-        return IntakeResult(len(accepted), duplicates, errors, len(valid) - len(welcome))
+        shed, refused = len(valid) - len(welcome), len(welcome) - len(kept)
+        return IntakeResult(len(accepted), duplicates, errors, shed, refused)
+
+    async def _without_refused(self, rows: Sequence[ValidRow]) -> Sequence[ValidRow]:
+        """Leave out events of users who have opted out, and events from before a user was erased."""
+        users = sorted({str(row.event.user_id) for row in rows})
+        opted_out = await self._find_opted_out(users)
+        return [
+            row
+            for row in rows
+            if row.event.user_id not in opted_out
+            and not self._is_before_erasure(row.event.user_id, row.event.timestamp)
+        ]
 
     async def _write(self, rows: Sequence[ValidRow]) -> tuple[Sequence[ValidRow], int, Sequence[RowError]]:
         """Write rows to Redis; return those written, how many of them are not new, and the errors of the others."""
@@ -105,7 +124,7 @@ class EventWriter:
                 return [], 0, conflicts
             events = [row.event for row in rows]
             writes = await self._append_to_stream(events, [row.origin for row in rows])
-            replies = await self._add_to_sessions(events, writes)
+            replies = await self._add_to_sessions(rows, writes)
             await self._redis.wait_for_replicas(self._keys.events)
         except StoreError as error:
             if "OOM" in str(error):
@@ -143,15 +162,15 @@ class EventWriter:
         replies = await self._redis.execute_each([*commands, *reads.commands])
         return guard.write_commands(events, origins, reads, replies[len(commands) :])
 
-    async def _add_to_sessions(self, events: Sequence[Event], writes: GuardWrites) -> Sequence[Reply]:
+    async def _add_to_sessions(self, rows: Sequence[ValidRow], writes: GuardWrites) -> Sequence[Reply]:
         """Add events to the sessions of their users, then merge the sessions of guests who have logged in.
 
         An event of a guest who has logged in goes to the session of that user. The guard's commands go in the same
         round trip, after those that add events; return their replies.
         """
-        entries = collect_entries(events, self._weights, self._value_weights)
-        logins = find_logins(events, self._stored_id)
-        guests = [user_id for user_id in entries if user_id in self._guest_ids(events)]
+        entries = collect_entries([row.event for row in rows], self._weights, self._value_weights)
+        logins, guest_ids = find_logins(rows), {row.guest_id for row in rows}
+        guests = [user_id for user_id in entries if user_id in guest_ids]
         own = {user_id: added for user_id, added in entries.items() if user_id not in guests}
         commands = [
             *(self._sessions.add_to_guest(guest_id, entries[guest_id]) for guest_id in guests),
@@ -193,10 +212,6 @@ class EventWriter:
         append = encode_head(5, "XADD", key, "*", IDENTITY_FIELD)
         identities = [{GUEST_ID: guest_id, USER_ID: user_id, TIMESTAMP: when} for guest_id, user_id, _ in moved]
         return [(key, append + encode_argument(_encode(identity))) for identity in identities]
-
-    def _guest_ids(self, events: Sequence[Event]) -> set[str]:
-        """Return the stored user ids of the guests whose sessions the events name."""
-        return {self._stored_id(guest_user_id(event.session_id)) for event in events if event.session_id}
 
 
 def _unknown_origin(ip: str | None, user_agent: str | None) -> Origin:

@@ -3,7 +3,7 @@
 Each kind has a limit of its own, so that views do not push out purchases, carts, refunds and dislikes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,8 +13,7 @@ from recsys.store.keys import Keys
 from recsys.store.resp import encode_argument, encode_arguments, encode_head
 from serving.engine.session_limits import MAX_CHOICES, SEEN_EVENTS, Entries
 from serving.guard.counters import KeyedCommand
-from serving.intake.event_parsing import Event
-from serving.requests import guest_user_id
+from serving.intake.event_parsing import Event, ValidRow
 
 DAY_MS: Final = 86_400_000
 UNIT_EVENTS: Final = frozenset((PURCHASE, REFUND))
@@ -109,14 +108,12 @@ def collect_entries(
     return entries
 
 
-def find_logins(events: Sequence[Event], stored_id: Callable[[str], str]) -> list[tuple[str, str]]:
+def find_logins(rows: Sequence[ValidRow]) -> list[tuple[str, str]]:
     """Return the users whose events name the session of a guest, each with that guest's stored user id."""
-    pairs = {
-        (event.user_id, stored_id(guest_user_id(event.session_id)))
-        for event in events
-        if event.session_id is not None and event.user_id is not None
-    }
-    return sorted((user_id, guest_id) for user_id, guest_id in pairs if user_id != guest_id)
+    pairs = {(row.event.user_id, row.guest_id) for row in rows}
+    return sorted(
+        (user_id, guest_id) for user_id, guest_id in pairs if user_id and guest_id and user_id != guest_id
+    )
 
 
 def _weigh(

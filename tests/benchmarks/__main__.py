@@ -24,7 +24,7 @@ from tests.benchmarks.consistency import consistency
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.guard import guard
-from tests.benchmarks.ingest import ingest_benchmark, init_benchmark
+from tests.benchmarks.ingest import erase_benchmark, ingest_benchmark, init_benchmark
 from tests.benchmarks.peers import peers
 from tests.benchmarks.publish import publish
 from tests.benchmarks.replay import replay
@@ -79,6 +79,7 @@ def main() -> None:
         "consistency": consistency,
         "ingest": ingest_benchmark,
         "init": init_benchmark,
+        "erase": erase_benchmark,
         "features": features,
         "growth": growth,
         "screening": screening_scale,

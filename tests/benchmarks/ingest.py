@@ -1,4 +1,4 @@
-"""Ingest of many rows and of many days: `python -m tests.benchmarks ingest`; from files to lists: `... init`."""
+"""Ingest of many rows and days, from files to lists, erasing: `python -m tests.benchmarks ingest init erase`."""
 
 import os
 import re
@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 
 from jobs.ingest.ingest import ingest
+from jobs.lake.event_partitions import IngestOfEvents
 from jobs.lake.lake import Lake
 from recsys.logs import configure_logging
+from recsys.schema import EVENT_DTYPES, SOURCE
 from recsys.settings import Sources
 from recsys.store.embedded import stop_server
 from tests.benchmarks.watch import watch
@@ -31,6 +33,11 @@ FIRST_DAY: Final = datetime(2023, 1, 1, tzinfo=UTC)
 LATEST: Final = FIRST_DAY + timedelta(days=2 * DAYS)
 MAX_PEAK_BYTES: Final = 2_000_000_000
 MAX_SLOWDOWN: Final = 1.2
+EVENTS_OF_A_USER: Final = 50
+ERASED: Final = 1_000
+ERASE_BUCKETS: Final = 4
+YEAR_DAYS: Final = 365
+MAX_ERASE_SECONDS: Final = 300.0
 
 
 def ingest_benchmark(work: Path) -> Iterator[tuple[str, float]]:
@@ -128,3 +135,41 @@ def _run(directory: Path, command: str) -> tuple[str, float]:
         check=True,
     )
     return done.stdout, time.perf_counter() - start
+
+
+def erase_benchmark(work: Path, events: int = ROWS) -> Iterator[tuple[str, float]]:
+    """Measure erasing `ERASED` users from a lake of `events` events, verified by a second scan."""
+    directory, users = work / "var", events // EVENTS_OF_A_USER
+    lake = Lake(directory / "lake", ERASE_BUCKETS)
+    with lake.locked() as scratch:
+        file = scratch / "events.parquet"
+        _draw_stored(events, users).write_parquet(file)
+        lake.write_events(pl.scan_parquet(file), IngestOfEvents(1))
+    named = work / "users.txt"
+    named.write_text("\n".join(f"user{number}" for number in range(0, users, users // ERASED)))
+    environment = {**os.environ, "RECSYS_DIRECTORY": str(directory), "RECSYS_LAKE_BUCKETS": str(ERASE_BUCKETS)}
+    try:
+        measured = watch([sys.executable, "-m", "jobs.cli.app", "erase", "--file", str(named)], environment)
+    finally:
+        stop_server(directory / "valkey")
+    missed = "" if measured.seconds <= MAX_ERASE_SECONDS else " (missed)"
+    peak = f"{measured.peak_bytes / 1e6:,.0f} MB"
+    print(f"{ERASED:,} users erased from {events:,} events: {measured.seconds:.1f} s, {peak}{missed}")
+    yield "erase seconds", measured.seconds
+    yield "erase peak bytes", measured.peak_bytes
+
+
+def _draw_stored(rows: int, users: int) -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    seconds = pl.Series(random.integers(0, YEAR_DAYS * 86_400, rows))
+    numbers = pl.DataFrame({"number": np.arange(rows), "user": random.integers(0, users, rows), "second": seconds})
+    drawn = numbers.select(
+        event_id=pl.format("e{}", "number"),
+        user_id=pl.format("user{}", "user"),
+        item_id=pl.format("item{}", pl.col("number") % 20_000),
+        event=pl.lit("view"),
+        timestamp=pl.lit(FIRST_DAY) + pl.duration(seconds="second"),
+    )
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in EVENT_DTYPES.items() if name not in drawn.columns]
+    complete = drawn.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in EVENT_DTYPES.items())
+    return complete.with_columns(pl.lit("benchmark").alias(SOURCE))

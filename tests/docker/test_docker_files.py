@@ -98,6 +98,7 @@ def test_the_variables_are_settings(docker: Path) -> None:
     values = {
         "RECSYS_DIRECTORY": "/var/lib/recsys",
         "RECSYS_PSEUDONYM_KEY": "secret",
+        "RECSYS_FORMER_PSEUDONYM_KEYS": '["former"]',
         "RECSYS_REDIS_URL": "redis://localhost",
         "RECSYS_SETTINGS_FILE": str(docker / "recsys.toml"),
     }

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import redis
 
 from recsys.store.embedded import stop_server
 from tests.commands import run_recsys
@@ -157,3 +158,10 @@ def sqlite(tmp_path: Path) -> DatabaseServer:
 def database(request: pytest.FixtureRequest) -> DatabaseServer:
     """Each kind of database in turn."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def valkey_url(valkey: redis.Redis) -> str:
+    """The address of the shared Valkey, emptied before the test."""
+    options = valkey.connection_pool.connection_kwargs
+    return f"redis://{options['host']}:{options['port']}"

@@ -11,12 +11,14 @@ from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import LISTS, PUBLISH
 from jobs.pipeline.steps.screen import build_nightly_flags
 from jobs.progress import Progress
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Settings
 from recsys.store.catalogue import CATALOGUE_FILE
 from recsys.store.client.connect import connect
 from recsys.store.flags import replace_nightly_flags
 from recsys.store.item_changes import forget_old_changes, remove_available
 from recsys.store.keys import Keys
+from recsys.store.pseudonym_key import check_store
 from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.publish import PublishResult
 from recsys.store.publish.publish import publish as publish_version
@@ -35,6 +37,9 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
     """Load the lists of a run into Redis, make them live, and replace what was set online and is known by now."""
     lists = run.directory / LISTS
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    pseudonyms = Pseudonyms.from_settings(settings)
+    run.check_pseudonyms(pseudonyms)
+    check_store(client, keys, pseudonyms)
     audit(settings, "publish", subject=run.id)
     with progress.task("publish lists", count_lists(lists)) as task:
         loaded = 0

@@ -8,8 +8,8 @@ from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.interactions import read_interactions
-from jobs.pipeline.models import CHECKPOINTS, ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
-from jobs.pipeline.step_names import model_step
+from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
+from jobs.pipeline.step_names import CHECKPOINTS, model_step
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from recsys.models.categories.levels import category_path
 from recsys.models.light_gcn import LightGcn

@@ -74,8 +74,10 @@ def _commands(key: str) -> list[tuple[Any, ...]]:
         ("SET", key, VALUE, "PX", CHECK_MS),
         ("MSET", key, VALUE),
         ("GET", key),
+        ("TYPE", key),
         ("MGET", key),
         ("PEXPIRE", key, CHECK_MS),
+        ("PTTL", key),
         ("MEMORY USAGE", key),
         ("BITFIELD", key, "GET", "u8", 0),
         ("EVAL", "return 1", 1, key),
@@ -102,9 +104,12 @@ def _commands(key: str) -> list[tuple[Any, ...]]:
         ("ZREVRANGE", key, 0, 0),
         ("ZREVRANGEBYSCORE", key, 0, 0),
         ("ZCOUNT", key, 0, 0),
+        ("ZSCAN", key, 0),
         ("ZREMRANGEBYSCORE", key, 0, 0),
+        ("ZMSCORE", key, VALUE),
         ("XADD", key, "*", VALUE, VALUE),
         ("XRANGE", key, "-", "+"),
+        ("XDEL", key, "1-1"),
         ("XREVRANGE", key, "+", "-"),
         ("XREAD", "COUNT", 1, "STREAMS", key, 0),
         ("XLEN", key),
@@ -128,7 +133,7 @@ def _commands(key: str) -> list[tuple[Any, ...]]:
 
 def _kinds(keys: Keys) -> list[str]:
     """Return one key of each kind, whether it exists or not."""
-    of_id = (keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect)
+    of_id = (keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect, keys.opt_out)
     of_version = (
         keys.user_items,
         keys.similar_items,
@@ -139,8 +144,8 @@ def _kinds(keys: Keys) -> list[str]:
     )
     return [
         *(keys.live, keys.versions, keys.removed_versions, keys.sizes, keys.flags, keys.unflaggable, keys.salt),
-        *(keys.unavailable, keys.events, keys.items, keys.item_changes, keys.rates(1, 0), keys.active(0)),
-        *(keys.quota(VALUE), keys.catalogue(VALUE), keys.ranking(VALUE, POPULAR)),
+        *(keys.unavailable, keys.erased, keys.events, keys.items, keys.item_changes, keys.rates(1, 0)),
+        *(keys.active(0), keys.quota(VALUE), keys.catalogue(VALUE), keys.ranking(VALUE, POPULAR)),
         *(key(VALUE) for key in of_id),
         *(key(VALUE, VALUE) for key in of_version),
     ]

@@ -162,6 +162,13 @@ def test_users_are_known_by_their_pseudonyms(recsys: Recsys, store: redis.Redis,
     assert again["flag"]["user_id"] == hidden
     assert shown(recsys("anomalies", "release", hidden, "--pseudonym", **private))
     assert read_flag(store, KEYS, hidden) is None
+    # An id of the shop that looks like a pseudonym is not taken for one.
+    assert shown(recsys("anomalies", "label", hidden, "bot", **private))
+    assert read_flag(store, KEYS, hidden) is None
+    assert read_flag(store, KEYS, pseudonym(SECRET, hidden)) is not None
+    refused = recsys("anomalies", "release", "customer-4711", "--pseudonym", **private)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "expected a pseudonym of 32 hexadecimal digits" in refused.stderr
 
 
 def test_a_day_is_replayed(recsys: Recsys, data_directory: Path) -> None:
@@ -183,6 +190,10 @@ def test_mistakes_are_a_line(recsys: Recsys, data_directory: Path) -> None:
     for arguments, problem in (
         (["explain", "b b"], "recsys: USER = 'b b': expected 1 to 128 characters, none white space"),
         (["release", "", "--pseudonym"], "recsys: USER = '': expected 1 to 128 characters"),
+        (
+            ["release", "a" * 32, "--pseudonym"],
+            f"recsys: USER = '{'a' * 32}' with --pseudonym: expected a pseudonym_key",
+        ),
         (["backtest", "--day", "yesterday"], "recsys: --day = 'yesterday': expected a date such as 2026-03-01"),
         (["backtest"], "recsys: the lake has no events: run `recsys ingest` or `recsys archive`"),
     ):

@@ -52,6 +52,9 @@ def test_it_says_what_it_archived(recsys: Recsys, data_directory: Path) -> None:
         "identities": 0,
         "invalid": 1,
         "entries": 2,
+        "erased": 0,
+        "opted_out": 0,
+        "erasures": 0,
     }
     assert Lake(data_directory / "lake").events().collect()["event_id"].to_list() == ["e1"]
     assert recsys("archive").stdout.startswith("Archived 0 entries in ")

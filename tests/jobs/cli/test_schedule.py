@@ -133,7 +133,7 @@ def test_a_failed_night_leaves_the_lists_of_the_last_one_live_and_trending_follo
         ("nightly", today, "succeeded"),
         ("trending", None, "succeeded"),
     ]
-    assert list(status["due"]) == ["nightly", "trending", "archive"]
+    assert list(status["due"]) == ["nightly", "trending", "archive", "retention"]
     assert status["scheduler"] is None
     print_status(read_status(load_settings(config, {"RECSYS_DIRECTORY": str(data_directory)}), now))
 

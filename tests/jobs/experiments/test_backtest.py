@@ -17,7 +17,7 @@ from jobs.experiments.backtest import Backtest, backtest, event_days
 from jobs.lake.lake import Lake
 from recsys.anomaly.circuit_breaker import MIN_DAILY_FLAG_LIMIT
 from recsys.contract import Events
-from recsys.pseudonyms import pseudonym
+from recsys.pseudonyms import Pseudonyms, pseudonym
 from recsys.settings import Settings
 from tests.acts import Row, views
 
@@ -85,7 +85,7 @@ def test_a_flag_is_raised_again_when_it_has_expired(tmp_path: Path) -> None:
 
 
 def test_a_higher_score_flags_later_and_allowed_users_never(tmp_path: Path) -> None:
-    lake = lake_with(tmp_path, acts("bot", 60, 0.1), pseudonym_key=None)
+    lake = lake_with(tmp_path, acts("bot", 60, 0.1))
     first = backtest(lake, SETTINGS, DAY).flags[0]
     later = backtest(lake, changed(flag_threshold=99.0), DAY).flags[0]
     assert later.at > first.at
@@ -95,7 +95,7 @@ def test_a_higher_score_flags_later_and_allowed_users_never(tmp_path: Path) -> N
 
 def test_allowed_users_are_known_by_their_pseudonyms(tmp_path: Path) -> None:
     hidden = pseudonym("a key", "bot")
-    lake = lake_with(tmp_path, [*acts(hidden, 60, 0.1), *acts("other", 60, 0.1)], pseudonym_key="a key")
+    lake = lake_with(tmp_path, [*acts(hidden, 60, 0.1), *acts("other", 60, 0.1)], pseudonyms=Pseudonyms(("a key",)))
     assert users(backtest(lake, changed(allowed_users=("bot",)), DAY)) == ["other"]
 
 

@@ -13,15 +13,15 @@ import redis
 from jobs.ingest.ingest import ingest
 from jobs.ingest.stream import archive
 from jobs.lake.lake import Lake
-from recsys.pseudonyms import pseudonym
-from recsys.settings import Sources
-from recsys.store.embedded import start_server
+from recsys.errors import SettingsError, SourceError
+from recsys.pseudonyms import Pseudonyms, pseudonym
+from recsys.settings import ColumnMapping, Sources, Table
 from recsys.store.keys import Keys
-from tests.shop import AS_OF
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
 KEY = "a key of the shop"
+PSEUDONYMS = Pseudonyms((KEY,))
 KEYS = Keys("recsys")
 LATEST = datetime(2030, 1, 1, tzinfo=UTC)
 CSV = """user_id,item_id,event,timestamp,ip,user_agent
@@ -59,42 +59,23 @@ def find_user_traces(directory: Path) -> set[tuple[str, str]]:
 PEOPLE = [*(f"user{number}" for number in range(80)), "10.0.0.1", "Firefox"]
 
 
-def test_no_file_and_no_key_names_a_user_after_a_night(
-    recsys: Recsys, shop: Path, csv: Path, data_directory: Path, write_settings: Callable[[str], Path]
-) -> None:
-    config = write_settings("allow")
-    done = recsys(*("--config", config, "nightly", shop, csv, "--as-of", AS_OF), RECSYS_PSEUDONYM_KEY=KEY)
-    assert done.returncode == 0, done.stderr
-    assert find_user_traces(data_directory) == set()
-
-    address = start_server(data_directory / "valkey")
-    with redis.Redis(address.host, address.port, decode_responses=True) as client:
-        keys = list(client.scan_iter("*"))
-        assert not [key for key in keys if "user1" in key]
-        version = client.get(KEYS.live)
-        assert KEYS.user_items(str(version), pseudonym(KEY, "user1")) in keys
-    answer = recsys("recommend", "user1", "--json", RECSYS_PSEUDONYM_KEY=KEY)
-    assert json.loads(answer.stdout)["source"] == "personal"
-    assert json.loads(answer.stdout)["asked"] == "user1"
-
-
 def test_without_a_key_the_same_files_do_name_them(shop: Path, csv: Path, tmp_path: Path) -> None:
     ingest((str(shop), str(csv)), Sources(), Lake(tmp_path / "lake"), LATEST)
     assert find_user_traces(tmp_path / "lake")
 
 
 def test_an_ingest_keeps_pseudonyms_and_counts_as_without(shop: Path, csv: Path, tmp_path: Path) -> None:
-    plain, hidden = Lake(tmp_path / "plain"), Lake(tmp_path / "hidden", pseudonym_key=KEY)
+    plain, hidden = Lake(tmp_path / "plain"), Lake(tmp_path / "hidden", pseudonyms=Pseudonyms((KEY,)))
     counts = [ingest((str(shop), str(csv)), Sources(), lake, LATEST) for lake in (plain, hidden)]
     assert counts[0] == counts[1]
     expected = plain.events().collect().sort("event_id")
-    names = [pseudonym(KEY, user_id) for user_id in expected["user_id"]]
     expected = expected.with_columns(
-        pl.Series("user_id", names),
+        pl.Series("user_id", map(PSEUDONYMS.user, expected["user_id"])),
+        pl.Series("event_id", map(PSEUDONYMS.event, expected["event_id"])),
         pl.lit(None, pl.String).alias("ip"),
         pl.lit(None, pl.String).alias("user_agent"),
     )
-    assert hidden.events().collect().sort("event_id").equals(expected)
+    assert hidden.events().collect().sort("event_id").equals(expected.sort("event_id"))
     assert hidden.users().collect().rows() == [(pseudonym(KEY, "user1"), '{"club":"gold"}')]
     (rejects,) = (hidden.directory / "quarantine").glob("*.parquet")
     assert set(pl.read_parquet(rejects).select("user_id", "line").rows()) == {
@@ -102,6 +83,31 @@ def test_an_ingest_keeps_pseudonyms_and_counts_as_without(shop: Path, csv: Path,
         (pseudonym(KEY, "user2"), None),
         (pseudonym(KEY, "user 3"), None),
     }
+
+
+def test_a_watermark_that_is_an_id_is_refused(tmp_path: Path) -> None:
+    columns: dict[str, ColumnMapping] = {name: name for name in ("user_id", "item_id", "event", "timestamp")}
+    columns["event_id"] = "number"
+    orders = Table("orders", "events", query="SELECT 1", connection="shop", watermark="number", columns=columns)
+    sources = Sources(tables=(orders,), connections={"shop": f"sqlite:///{tmp_path}/shop.db"})
+    with pytest.raises(SettingsError, match=r"watermark = 'number': it is read as event_id, .* a column of times"):
+        ingest((), sources, Lake(tmp_path / "lake", pseudonyms=PSEUDONYMS), LATEST)
+
+
+def test_an_error_names_no_value(tmp_path: Path) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text("user_id,item_id,event,timestamp\nann-smith,tea,view,2026-01-05T10:00:00Z\n")
+    columns: dict[str, ColumnMapping] = {
+        "user_id": "CAST(user_id AS INT)",
+        "item_id": "item_id",
+        "event": "event",
+        "timestamp": "timestamp",
+    }
+    sources = Sources(tables=(Table("log", "events", files="events*", columns=columns),))
+    for pseudonyms, is_named in ((None, True), (PSEUDONYMS, False)):
+        with pytest.raises(SourceError, match="cannot be computed") as error:
+            ingest((str(file),), sources, Lake(tmp_path / str(is_named), pseudonyms=pseudonyms), LATEST)
+        assert ("ann-smith" in str(error.value)) is is_named
 
 
 def test_what_comes_from_online_is_hidden_already(valkey: redis.Redis, tmp_path: Path) -> None:
@@ -113,7 +119,7 @@ def test_what_comes_from_online_is_hidden_already(valkey: redis.Redis, tmp_path:
         "event": "view",
         "timestamp": "2026-01-05T10:00:00Z",
     }
-    lake = Lake(tmp_path / "lake", pseudonym_key=KEY)
+    lake = Lake(tmp_path / "lake", pseudonyms=Pseudonyms((KEY,)))
     valkey.xadd(KEYS.events, {"event": json.dumps(event)})
     assert archive(lake, Sources(), valkey, KEYS, LATEST).events == 1
     assert lake.events().collect()["user_id"].to_list() == [name]

@@ -10,6 +10,7 @@ import pytest
 from jobs.ingest.ingest import ingest
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import ColumnMapping, Sources, Table
 from tests.ingests import LATEST, write_events
 from tests.source_files import write_file
@@ -28,7 +29,7 @@ ADVICE = {
 def test_a_damaged_state_file_is_one_line(
     recsys: Callable[..., Any], data_directory: Path, tmp_path: Path, folder: str, content: str
 ):
-    lake = Lake(data_directory / "lake", pseudonym_key="key")
+    lake = Lake(data_directory / "lake", pseudonyms=Pseudonyms(("key",)))
     events = write_events(tmp_path / "events.csv", {})
     ingest((str(events),), SOURCES, lake, LATEST)
     is_file = folder.endswith(".json")

@@ -14,7 +14,7 @@ from jobs.lake.event_partitions import NEW, IngestOfEvents
 from jobs.lake.lake import Lake, open_lake
 from recsys.contract import Events, Items, Labels, Users
 from recsys.errors import SettingsError
-from recsys.pseudonyms import key_check
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Lake as LakeSettings
 from recsys.settings import Settings
 
@@ -191,14 +191,14 @@ def test_a_lake_is_of_one_kind(tmp_path: Path, made: str | None, opened: str | N
     ) as error:
         open_lake(second)
     assert KEY not in str(error.value)
-    late = Lake(tmp_path / "lake", pseudonym_key=opened)
+    late = Lake(tmp_path / "lake", pseudonyms=Pseudonyms((opened,)) if opened else None)
     with pytest.raises(SettingsError), late.locked():
         pass
     assert open_lake(first).events().collect().equals(before)
 
 
 def test_the_lake_keeps_a_check_of_the_key_and_not_the_key(tmp_path: Path) -> None:
-    lake = Lake(tmp_path / "lake", pseudonym_key=KEY)
+    lake = Lake(tmp_path / "lake", pseudonyms=Pseudonyms((KEY,)))
     add(lake, events("e1"), "part")
-    assert json.loads((lake.directory / "pseudonyms.json").read_text()) == key_check(KEY)
+    assert json.loads((lake.directory / "pseudonyms.json").read_text()) == Pseudonyms((KEY,)).fingerprint()
     assert KEY not in repr(lake)

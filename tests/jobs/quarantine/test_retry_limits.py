@@ -13,6 +13,7 @@ from jobs.checks.quarantine import list_quarantine
 from jobs.ingest.undo import undo
 from jobs.lake.lake import Lake
 from recsys.errors import SourceError
+from recsys.pseudonyms import Pseudonyms
 from recsys.settings import Sources
 from tests.ingests import KilledError, fail_at_rename, ingest_files, read_quarantined_rows
 from tests.quarantine_retries import (
@@ -143,7 +144,7 @@ def test_an_ingest_that_stops_leaves_the_rows_of_the_one_before_in_quarantine(la
 
 
 def test_with_pseudonyms_no_row_of_the_source_is_kept(tmp_path: Path):
-    lake = Lake(tmp_path / "lake", pseudonym_key="key")
+    lake = Lake(tmp_path / "lake", pseudonyms=Pseudonyms(("key",)))
     file = write_rows(tmp_path / "log.csv", row(who="ann-smith", did="buy"), row())
     ingest_files(lake, file, sources=sources(WRONG))
     assert not any(b"ann-smith" in each.read_bytes() for each in lake.directory.rglob("*") if each.is_file())

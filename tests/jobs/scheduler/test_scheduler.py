@@ -218,13 +218,14 @@ def test_the_triggers_are_those_of_the_settings() -> None:
         "nightly": datetime(2026, 7, 2, 2, 30, tzinfo=UTC),
         "trending": datetime(2026, 7, 1, 13, 15, tzinfo=UTC),
         "archive": datetime(2026, 7, 1, 12, 30, tzinfo=UTC),
+        "retention": datetime(2026, 7, 2, 3, 50, tzinfo=UTC),
     }
-    berlin = job_triggers(Schedule(trending="", archive="", time_zone="Europe/Berlin"))
+    berlin = job_triggers(Schedule(trending="", archive="", retention="", time_zone="Europe/Berlin"))
     assert {name: trigger.get_next_fire_time(None, now) for name, trigger in berlin.items()} == {
         "nightly": datetime(2026, 7, 2, 0, 30, tzinfo=UTC)
     }
     with pytest.raises(SettingsError, match="there is nothing to schedule"):
-        scheduled_jobs(Settings(schedule=Schedule(nightly="", trending="", archive="")), None)
+        scheduled_jobs(Settings(schedule=Schedule(nightly="", trending="", archive="", retention="")), None)
 
 
 def test_the_last_time_it_was_due() -> None:

@@ -1,5 +1,6 @@
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -66,3 +67,31 @@ def test_keys_of_an_id_share_a_slot_whatever_the_id_is(name: str) -> None:
 @example("}x", "x")
 def test_two_ids_have_no_key_in_common(one: str, other: str) -> None:
     assert one == other or not set(keys_of(one)) & set(keys_of(other))
+
+
+@pytest.mark.parametrize("user", ["7", "a}:{b", "}x"])
+def test_the_keys_of_one_user_are_told_from_all_others(user: str) -> None:
+    keys = Keys("shop")
+    of_session = [keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect]
+    of_version = [keys.user_items, keys.history, keys.disliked, keys.profile]
+    own = [name(user) for name in of_session] + [name(VERSION, user) for name in of_version]
+    parsed = [keys.parse_user_key(key) for key in own]
+    assert [key and key.user_id for key in parsed] == [user] * len(own)
+    assert [key and key.renamed("x") for key in parsed] == [
+        *(name("x") for name in of_session),
+        *(name(VERSION, "x") for name in of_version),
+    ]
+    assert [key and key.type for key in parsed] == ["zset", "hash", "string", "string", "string"] + ["string"] * 4
+    others = [
+        keys.similar_items(VERSION, user),
+        keys.bought_together(VERSION, user),
+        keys.ranking(VERSION, popular_name("user:{7}")),
+        keys.rates(10_000, 7),
+        keys.device_users("x", 7),
+        keys.active(7),
+        keys.flags,
+        keys.events,
+        Keys("shop:b").session("7"),
+        Keys("shop").session("7").replace("shop", "shops"),
+    ]
+    assert [keys.parse_user_key(key) for key in others] == [None] * len(others)

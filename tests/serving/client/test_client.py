@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -137,6 +138,11 @@ def check_anomalies(client: Client) -> None:
         assert client.anomaly(user_id).flag is None
         assert client.anomaly(user_id).released
     assert client.anomalies().total == 0
+    by_pseudonym = partial(client.label, label="bot")
+    for call in (client.user, client.anomaly, client.release, by_pseudonym):
+        with pytest.raises(InvalidRequestError) as invalid:  # of a server without pseudonyms
+            call("a" * 32, is_pseudonym=True)
+        assert invalid.value.field == "pseudonym"
 
 
 @dataclass

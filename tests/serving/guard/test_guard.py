@@ -127,7 +127,8 @@ def test_impressions_are_no_acts(settings: Settings, client: redis.Redis) -> Non
 
 def test_switched_off_nothing_is_counted(settings: Settings, client: redis.Redis) -> None:
     take(changed(settings, online="off"), *each(acts("bot", 60, 0.1)))
-    assert {key.split(b":")[1] for key in names(client, "recsys:*")} == {b"event_ids", b"events", b"session"}
+    kinds = {key.split(b":")[1] for key in names(client, "recsys:*")}
+    assert kinds == {b"event_ids", b"events", b"session", b"pseudonyms"}
 
 
 def test_addresses_are_counted_by_hashes_and_never_kept(settings: Settings, client: redis.Redis) -> None:

@@ -35,7 +35,8 @@ OPERATIONS = {
     ("get", "/v1/trending"),
     ("get", "/v1/popular"),
     ("post", "/v1/rank"),
-    ("get", "/v1/users/{user_id}"),
+    *((method, "/v1/users/{user_id}") for method in ("get", "delete")),
+    *((method, "/v1/consent/{user_id}") for method in ("get", "put")),
     ("get", "/v1/anomalies"),
     *((method, "/v1/anomalies/{user_id}") for method in ("get", "put", "delete")),
     ("post", "/v1/events"),
@@ -50,11 +51,14 @@ PARAMETERS = {
     "similar": LIST | {"item_id"},
     "trending": LIST,
     "popular": LIST,
-    "user": {"user_id"},
+    "erase": {"user_id", "pseudonym"},
+    "consent": {"user_id", "pseudonym"},
+    "give_consent": {"user_id", "pseudonym"},
+    "user": {"user_id", "pseudonym"},
     "anomalies": {"n", "offset"},
-    "anomaly": {"user_id"},
-    "release": {"user_id"},
-    "label": {"user_id"},
+    "anomaly": {"user_id", "pseudonym"},
+    "release": {"user_id", "pseudonym"},
+    "label": {"user_id", "pseudonym"},
     "item": {"item_id"},
 }
 TAKES = {
@@ -63,6 +67,7 @@ TAKES = {
     "events": {"Event"},
     "item": {"ItemChange"},
     "label": {"LabelRequest"},
+    "give_consent": {"ConsentRequest"},
 }
 
 

@@ -21,23 +21,13 @@ from recsys.audit.log import AuditLog
 from recsys.errors import ServingError
 from recsys.pseudonyms import pseudonym
 from recsys.settings import Serving, Settings
+from recsys.store.keys import Keys
+from serving.engine import pseudonym_key
 from tests.commands import run_recsys
+from tests.privacy import redis_text
 from tests.serving.conftest import Publish, Shop, ids
 from tests.serving.keys import EVENT, USER, ask, keep
 from tests.serving.processes import serving
-
-
-def everything(client: redis.Redis) -> str:
-    """All keys of a Redis and all their values."""
-    reads: dict[bytes, Any] = {
-        b"string": client.get,
-        b"hash": client.hgetall,
-        b"set": client.smembers,
-        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        b"stream": client.xrange,
-    }
-    keys: Any = list(client.scan_iter("*"))
-    return repr([(key, reads[client.type(key)](key)) for key in keys])  # pyright: ignore[reportArgumentType]
 
 
 def test_with_pseudonyms_no_user_s_id_is_anywhere(
@@ -74,14 +64,15 @@ def test_with_pseudonyms_no_user_s_id_is_anywhere(
     assert ids(rank) == ["a1", "a3"] or ids(rank) == ["a3", "a1"]
 
     logged = "".join(capfd.readouterr())
-    kept = everything(client)
+    kept = redis_text(client)
     assert "adopted" in logged
     assert hidden in kept
     assert "impressions" in kept
     files = [file for file in settings.directory.rglob("*") if file.is_file() and "valkey" not in file.parts]
     audited = AuditLog(settings.directory)
     assert next(audited.lines()).user == audited.user_hash(hidden)
-    for raw in (USER, secret, "203.0.113.9", "browser/1", f"guest:{session}"):
+    assert Keys("recsys").salt not in kept
+    for raw in (USER, secret, "203.0.113.9", "browser/1", session):
         assert raw not in kept
         assert raw not in logged
         for file in files:
@@ -196,3 +187,88 @@ def test_half_a_certificate_is_reported(tmp_path: Path) -> None:
     half = Settings(directory=tmp_path / "var", serving=Serving(tls_key=tmp_path / "key.pem"))
     with pytest.raises(ServingError, match="expected both, or neither"):
         exec_server(half, None)
+
+
+def test_a_listed_user_is_released_by_the_pseudonym(
+    settings: Settings, publish_shop: Publish, client: redis.Redis
+) -> None:
+    secret = "a shop's own secret"
+    hidden, twice = pseudonym(secret, USER), pseudonym(secret, pseudonym(secret, USER))
+    publish_shop(Shop(users=(hidden,), profiles={hidden: '{"events":3}'}))
+    private, path = replace(settings, pseudonym_key=secret), f"/v1/anomalies/{hidden}"
+    label, by_pseudonym = {"label": "bot"}, f"{path}?pseudonym=1"
+    _, listed, shown, profile, other, released, gone, raw, bad = ask(
+        private,
+        ("PUT", f"/v1/anomalies/{USER}", label, {}),
+        ("GET", "/v1/anomalies", None, {}),
+        ("GET", by_pseudonym, None, {}),
+        ("GET", f"/v1/users/{hidden}?pseudonym=1", None, {}),
+        ("GET", path, None, {}),
+        ("DELETE", by_pseudonym, None, {}),
+        ("GET", f"/v1/anomalies/{USER}", None, {}),
+        ("PUT", path, label, {}),
+        ("DELETE", f"/v1/anomalies/{USER}?pseudonym=1", None, {}),
+    )
+    assert [flag["user_id"] for flag in listed.json()["flags"]] == [hidden]
+    assert shown.json()["flag"]["user_id"] == hidden
+    assert (profile.json()["user_id"], profile.json()["profile"]) == (hidden, {"events": 3})
+    assert other.json()["flag"] is None
+    assert released.json() == {**released.json(), "user_id": hidden, "label": "fine"}
+    assert (gone.json()["flag"], gone.json()["released"]) == (None, True)
+    assert raw.status_code == 200
+    assert client.get(Keys("recsys").flag(twice)) is not None
+    assert (bad.status_code, bad.json()["expected"]) == (400, "a pseudonym of 32 hexadecimal digits")
+    (plain,) = ask(
+        replace(settings, redis=replace(settings.redis, namespace="plain")), ("GET", by_pseudonym, None, {})
+    )
+    assert (plain.status_code, plain.json()["field"]) == (400, "pseudonym")
+
+
+def test_a_server_with_another_key_writes_nothing_and_says_so(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudonym_key, "CHECK_SECONDS", 0)
+    publish_shop()
+    with_impressions = replace(settings, serving=replace(settings.serving, impressions=True))
+    first, second = (replace(with_impressions, pseudonym_key=key) for key in ("first", "second"))
+    assert ask(first, ("POST", "/v1/events", EVENT, {}))[0].status_code == 202
+    before = redis_text(client)
+    for wrong, problem in ((second, "of another key"), (with_impressions, "pseudonym_key is not set")):
+        list_, event, labeled, ready = ask(
+            wrong,
+            ("GET", f"/v1/recommendations/{USER}", None, {}),
+            ("POST", "/v1/events", EVENT, {}),
+            ("PUT", f"/v1/anomalies/{USER}", {"label": "bot"}, {}),
+            ("GET", "/ready", None, {}),
+        )
+        assert list_.status_code == 200
+        assert [response.status_code for response in (event, labeled)] == [503, 503]
+        assert all(problem in response.json()["error"] for response in (event, labeled))
+        assert ready.json()["status"] == "degraded"
+        assert problem in ready.json()["problems"][0]
+        assert redis_text(client) == before
+    again, ready = ask(first, ("POST", "/v1/events", EVENT, {}), ("GET", "/ready", None, {}))
+    assert (again.status_code, ready.json()["status"]) == (202, "ready")
+    client.set(Keys("recsys").pseudonyms, "rotating")
+    assert "recsys pseudonyms rotate" in ask(first, ("POST", "/v1/events", EVENT, {}))[0].json()["error"]
+
+
+def test_without_a_key_addresses_and_browsers_are_in_events_and_hashed_elsewhere(
+    settings: Settings, publish_shop: Publish, client: redis.Redis
+) -> None:
+    publish_shop()
+    origin = {"ip": "203.0.113.9", "user_agent": "browser/1"}
+    posted = [
+        {**EVENT, **origin, "user_id": f"u{user}", "event_id": f"e{row}"} for user in range(3) for row in range(99)
+    ]
+    assert ask(settings, ("POST", "/v1/events", posted, {}))[0].status_code == 202
+    ask(settings, ("POST", "/v1/events", {**posted[0], "event_id": "last"}, {}))
+    assert client.exists(Keys("recsys").salt) == 1
+    stored: Any = client.xrange(Keys("recsys").events)
+    events = [fields[b"event"] for _, fields in stored if b"event" in fields]
+    assert len(events) > len(posted)
+    assert all(b"203.0.113.9" in event and b"browser/1" in event for event in events)
+    client.delete(Keys("recsys").events)
+    assert any(b":users_of:" in key for key in client.scan_iter())
+    assert "203.0.113.9" not in redis_text(client)
+    assert "browser/1" not in redis_text(client)

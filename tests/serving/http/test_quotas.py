@@ -70,6 +70,7 @@ def test_a_quota_holds_over_workers_within_five_percent(
 ) -> None:
     """Whatever share of the requests each worker gets; never more than the quota."""
     monkeypatch.setattr(quotas_module, "LEASE_SECONDS", 0.2)
+    client.config_resetstat()
     limit, source = 1_000, random.Random(1)
 
     async def test() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from recsys.pseudonyms import Pseudonyms
 from recsys.schema import DEFAULT_WEIGHTS
 from serving.api import RowError
 from serving.guard.counters import Origin
@@ -46,13 +47,12 @@ INVALID_ROWS = (
 """Fields that replace those of a valid row, the field that the error names, and what it expects."""
 
 
-def parse(*rows: object, keeps_origin: bool = True) -> tuple[list[ValidRow], list[RowError]]:
-    """Parse rows at `NOW` for a shop that stores user ids with a prefix."""
+def parse(*rows: object, pseudonyms: Pseudonyms | None = None) -> tuple[list[ValidRow], list[RowError]]:
+    """Parse rows at `NOW`."""
     parser = EventParser(
         DEFAULT_WEIGHTS,
-        stored_id=lambda user_id: f"stored-{user_id}",
+        pseudonyms,
         hash_origin=lambda ip, user_agent: Origin(ip and ip[::-1], user_agent and user_agent[::-1]),
-        keeps_origin=keeps_origin,
     )
     return parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
 
@@ -106,16 +106,31 @@ def test_timestamps_are_in_utc(timestamp: str | None, expected: datetime) -> Non
     assert event.timestamp.tzinfo == UTC
 
 
-def test_users_have_their_stored_id_and_guests_that_of_their_session() -> None:
-    user, guest = events_of(ROW | {"session_id": "s1"}, {"event": "view", "item_id": "a1", "session_id": "s1"})
-    assert (user.user_id, guest.user_id) == ("stored-7", "stored-guest:s1")
+@pytest.mark.parametrize("pseudonyms", [None, Pseudonyms(("old", "new"))], ids=["named", "pseudonyms"])
+def test_rows_have_stored_ids_and_guests_that_of_their_session(pseudonyms: Pseudonyms | None) -> None:
+    view = {"event": "view", "item_id": "a1", "session_id": "s1"}
+    (user, guest), _ = parse(ROW | {"session_id": "s1", "event_id": "7"}, view, pseudonyms=pseudonyms)
+    assert guest.event.user_id == guest.guest_id == user.guest_id
+    assert (user.given_id, guest.given_id) == ("7", None)
+    event = user.event
+    if pseudonyms is None:
+        assert (event.user_id, event.event_id, event.session_id, user.guest_id) == ("7", "7", "s1", "guest:s1")
+        return
+    assert (event.user_id, event.event_id) == (pseudonyms.user("7"), pseudonyms.event("7"))
+    assert (event.session_id, user.guest_id) == (pseudonyms.session("s1"), pseudonyms.user("guest:s1"))
 
 
-@pytest.mark.parametrize("keeps_origin", [True, False])
-def test_the_origin_is_hashed_and_kept_only_where_it_may_be(keeps_origin: bool) -> None:
-    (row,), _ = parse(ROW | {"ip": "12", "user_agent": "ab"}, keeps_origin=keeps_origin)
+def test_an_event_without_an_id_has_the_pseudonym_of_the_id_that_an_ingest_makes() -> None:
+    row, pseudonyms = ROW | {"timestamp": "2026-02-01T12:00:00Z", "ip": "12"}, Pseudonyms(("key",))
+    (plain,), (hidden,) = parse(row)[0], parse(row, pseudonyms=pseudonyms)[0]
+    assert hidden.event.event_id == pseudonyms.event(str(plain.event.event_id))
+
+
+@pytest.mark.parametrize("pseudonyms", [None, Pseudonyms(("key",))], ids=["named", "pseudonyms"])
+def test_the_origin_is_hashed_and_kept_only_without_pseudonyms(pseudonyms: Pseudonyms | None) -> None:
+    (row,), _ = parse(ROW | {"ip": "12", "user_agent": "ab"}, pseudonyms=pseudonyms)
     assert (row.origin.address, row.origin.device) == ("21", "ba")
-    assert (row.event.ip, row.event.user_agent) == (("12", "ab") if keeps_origin else (None, None))
+    assert (row.event.ip, row.event.user_agent) == (("12", "ab") if pseudonyms is None else (None, None))
 
 
 def test_an_event_id_is_made_of_the_fields_where_there_is_none() -> None:
@@ -149,7 +164,7 @@ def test_the_checksum_of_an_event_is_that_of_what_it_says() -> None:
 
 @pytest.mark.parametrize("row", [b"1", b'"a"', b"{", b'{"item_id":"\xff"}', b"[" * 100_000, b"null"])
 def test_a_row_that_is_no_event_in_utf_8_names_the_body(row: bytes) -> None:
-    parser = EventParser(DEFAULT_WEIGHTS, str, lambda *_: Origin(), keeps_origin=True)
+    parser = EventParser(DEFAULT_WEIGHTS, None, lambda *_: Origin())
     valid, (error,) = parser.parse([Raw(row)], NOW)
     assert (valid, error.row, error.field, error.value) == ([], 0, "body", "(not shown)")
 
@@ -184,7 +199,7 @@ def test_other_bodies_are_refused(body: bytes, shown: str) -> None:
 
 def test_an_id_that_means_none_is_refused_as_by_an_ingest() -> None:
     null_ids = {"user_id": {"guest", "0"}, "item_id": {"guest"}}
-    parser = EventParser(DEFAULT_WEIGHTS, str, lambda *_: Origin(), keeps_origin=True, null_ids=null_ids)
+    parser = EventParser(DEFAULT_WEIGHTS, None, lambda *_: Origin(), null_ids=null_ids)
     rows = [ROW | {"user_id": "Guest"}, ROW | {"user_id": "0"}, ROW | {"item_id": "guest"}, ROW | {"item_id": "0"}]
     valid, errors = parser.parse([Raw(msgspec.json.encode(row)) for row in rows], NOW)
     assert [row.event.item_id for row in valid] == ["0"]

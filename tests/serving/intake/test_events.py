@@ -88,7 +88,7 @@ def test_bodies_that_are_no_events_are_refused(
         async with application(settings) as http:
 
             async def post(body: bytes) -> tuple[int, Any]:
-                response = await http.post("/v1/events", content=body)
+                response = await http.post("/v1/events", content=body, headers={"content-type": "application/json"})
                 return response.status_code, response.json()
 
             assert (await post(one))[0] == 202

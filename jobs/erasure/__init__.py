@@ -1,0 +1,1 @@
+"""Erasing persons from everything that the engine keeps, exporting their data, and receipts of erasures."""

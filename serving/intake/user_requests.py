@@ -1,0 +1,122 @@
+"""What users may ask for: to be erased, and to opt out of personal lists."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from recsys.schema import TIMESTAMP, USER_ID
+from recsys.store.client.client import RedisClient
+from recsys.store.encoding import decode_text
+from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
+from recsys.store.user_keys import (
+    ERASED_SECONDS,
+    SESSIONS,
+    erasure_mark,
+    is_entry_of,
+    logins_of,
+    user_keys,
+)
+
+BLOCK_ENTRIES: Final = 1_000
+"""Entries of the stream that are read at once; other requests are answered in between."""
+
+
+class UserRequests:
+    """Erases users from Redis and queues the erasure from the lake; keeps who has opted out."""
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        keys: Keys,
+        now: Callable[[], float],
+        on_erased: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        """`now` gives Unix seconds; `on_erased` is called with the marks of erased users and their times."""
+        self._redis, self._keys, self._now, self._on_erased = redis, keys, now, on_erased
+
+    async def erase(self, user_id: str, request_id: str) -> None:
+        """Erase a user, by the stored id, and guests who logged in as the user lately; raises `StoreError`.
+
+        The request to erase the user from the lake comes first: if Redis fails after it, an archive does the rest.
+        """
+        keys, now = self._keys, self._now()
+        at = datetime.fromtimestamp(now, UTC).isoformat()
+        request = {"request_id": request_id, USER_ID: user_id, TIMESTAMP: at}
+        await self._append(ERASURE_FIELD, request)
+        guests = await self._remove_entries({user_id}, now)
+        if guests:
+            await self._remove_entries(guests, now)
+        users = sorted({user_id, *guests})
+        versions: Sequence[Any] = (await self._redis.execute(keys.versions, ("HKEYS", keys.versions)))[0]
+        names = [
+            name
+            for user in users
+            for part in user_keys(keys, map(decode_text, versions), user).values()
+            for name in part
+        ]
+        marks = {erasure_mark(user): int(now * 1e3) for user in users}
+        scores = [value for mark, at_ms in marks.items() for value in (at_ms, mark)]
+        await self._redis.execute_each(
+            [
+                *((name, ("UNLINK", name)) for name in names),
+                (keys.flags, ("ZREM", keys.flags, *users)),
+                (keys.unflaggable, ("SREM", keys.unflaggable, *users)),
+                (keys.erased, ("ZREMRANGEBYSCORE", keys.erased, "-inf", int((now - ERASED_SECONDS) * 1e3))),
+                (keys.erased, ("ZADD", keys.erased, "GT", *scores)),
+            ]
+        )
+        self._on_erased(marks)
+        await self._redis.wait_for_replicas(keys.events)
+
+    async def opt_out(self, user_id: str) -> None:
+        """Give a user, by the stored id, popular lists only, and take no more events; raises `StoreError`."""
+        key, at = self._keys.opt_out(user_id), datetime.fromtimestamp(self._now(), UTC).isoformat()
+        await self._redis.execute(key, ("SET", key, at))
+        await self._append(OPT_OUT_FIELD, {USER_ID: user_id, TIMESTAMP: at, "is_opted_out": True})
+        (session,) = user_keys(self._keys, (), user_id)[SESSIONS]
+        await self._redis.execute(session, ("UNLINK", session))
+        await self._redis.wait_for_replicas(key, self._keys.events)
+
+    async def opt_in(self, user_id: str) -> None:
+        """Give a user personal lists again; raises `StoreError`."""
+        key, at = self._keys.opt_out(user_id), datetime.fromtimestamp(self._now(), UTC).isoformat()
+        await self._redis.execute(key, ("UNLINK", key))
+        await self._append(OPT_OUT_FIELD, {USER_ID: user_id, TIMESTAMP: at, "is_opted_out": False})
+        await self._redis.wait_for_replicas(key, self._keys.events)
+
+    async def opted_out_since(self, user_id: str) -> str | None:
+        """Return since when a user has opted out, None for one who has not; raises `StoreError`."""
+        key = self._keys.opt_out(user_id)
+        (value,) = await self._redis.execute(key, ("GET", key))
+        return None if value is None else decode_text(value)
+
+    async def find_opted_out(self, users: Sequence[str]) -> frozenset[str]:
+        """Return those of some users who have opted out; raises `StoreError`."""
+        names = [self._keys.opt_out(user_id) for user_id in users]
+        replies = await self._redis.execute_each([(name, ("GET", name)) for name in names])
+        return frozenset(user_id for user_id, since in zip(users, replies, strict=True) if since is not None)
+
+    async def _append(self, field: str, request: Mapping[str, Any]) -> None:
+        events = self._keys.events
+        await self._redis.execute(events, ("XADD", events, "*", field, msgspec.json.encode(request)))
+
+    async def _remove_entries(self, users: set[str], until: float) -> set[str]:
+        """Remove the entries of the stream about some users; return the guests who logged in as one of them."""
+        events, start, guests = self._keys.events, "-", set[str]()
+        while True:
+            (block,) = await self._redis.execute(events, ("XRANGE", events, start, "+", "COUNT", BLOCK_ENTRIES))
+            removed: list[bytes] = []
+            for entry_id, values in block:
+                fields = dict(zip(values[::2], values[1::2], strict=True))
+                if is_entry_of(fields, users):
+                    removed.append(entry_id)
+                    guests |= logins_of(fields, users)
+            if removed:
+                await self._redis.execute(events, ("XDEL", events, *removed))
+            if len(block) < BLOCK_ENTRIES or int(block[-1][0].partition(b"-")[0]) > (until + 60) * 1e3:
+                return guests - users
+            start = f"({decode_text(block[-1][0])}"
+            await asyncio.sleep(0)
