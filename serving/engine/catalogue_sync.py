@@ -26,9 +26,9 @@ from recsys.store.event_stream import entry_sort_key
 from recsys.store.item_changes import Facts
 from recsys.store.keys import Keys
 from recsys.store.resp import Command, encode_commands
+from serving.change_clock import ChangeClock
 from serving.engine.catalogue import STATIC_VERSION, Catalogue
 from serving.engine.catalogue_snapshot import CatalogueSnapshot
-from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY, is_available_with
 from serving.engine.redis_health import EMPTY, RESTORED, RedisHealth
 from serving.engine.stored_changes import StoredChanges, apply_changes

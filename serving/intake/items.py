@@ -31,7 +31,7 @@ from recsys.store.encoding import decode_text
 from recsys.store.item_changes import CHANGED_AT, FULL, MERGE, MERGE_AND_ANNOUNCE, UPDATED_AT, Facts, format_time
 from recsys.store.keys import ITEM_FIELD, Keys
 from recsys.store.resp import Command
-from serving.engine.change_clock import ChangeClock
+from serving.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY
 from serving.engine.stored_changes import KEPT_CHANGES
 from serving.intake.load_shedding import LoadShedder
