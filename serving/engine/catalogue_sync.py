@@ -9,7 +9,7 @@ import asyncio
 import gc
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,14 +23,15 @@ from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
 from recsys.store.event_stream import entry_sort_key
-from recsys.store.item_changes import Facts, newer_facts
+from recsys.store.item_changes import Facts
 from recsys.store.keys import Keys
 from recsys.store.resp import Command, encode_commands
+from serving.change_clock import ChangeClock
 from serving.engine.catalogue import STATIC_VERSION, Catalogue
 from serving.engine.catalogue_snapshot import CatalogueSnapshot
-from serving.engine.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY, is_available_with
-from serving.engine.redis_health import RedisHealth
+from serving.engine.redis_health import EMPTY, RESTORED, RedisHealth
+from serving.engine.stored_changes import StoredChanges, apply_changes
 from serving.engine.switched_items import SwitchedItems
 from serving.engine.version_reader import NO_CHANGE, VersionReader, read_facts
 
@@ -40,10 +41,9 @@ START_READS: Final = 5
 """How often a worker that starts tries to read the pointer, before it answers from what was saved."""
 START_PAUSE_SECONDS: Final = 0.05
 SAVE_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 5.0
+"""Interval at which a worker looks whether Redis still knows of the items that are switched off."""
 MAX_CHANGES_PER_READ: Final = 1_000
-NO_ITEMS: Final[frozenset[str]] = frozenset()
-EMPTY: Final = "Redis has lost its lists: publish them again (`recsys publish`)"
-RESTORED: Final = "Redis has lost data, as after a restored backup: publish again (`recsys nightly`)"
 
 log = structlog.get_logger()
 
@@ -75,8 +75,9 @@ class CatalogueSync:
         self._switched = SwitchedItems(item_change_days)
         self._heard_at = -math.inf
         self._newest_version, self._has_lost = "", False
-        self._clock = clock
-        self._redis, self._keys = redis, keys
+        self._clock = clock or ChangeClock(time.time)
+        self._redis, self._bulk_redis, self._keys = redis, bulk_redis, keys
+        self._stored = StoredChanges(bulk_redis, keys)
         self._reader = VersionReader(bulk_redis, keys, not_recommendable)
         self._snapshot = CatalogueSnapshot(directory, static_list, not_recommendable)
         self.catalogue: Catalogue | None = None
@@ -95,6 +96,9 @@ class CatalogueSync:
         """Load the saved catalogue, then the live version if Redis answers, and follow it."""
         self.catalogue = await asyncio.to_thread(self._snapshot.load)
         self._switched.note_switched(self._snapshot.switched_lately)
+        self._switched.note_off(off := await asyncio.to_thread(self._snapshot.load_switched_off))
+        if self.catalogue is not None:
+            apply_changes(self.catalogue, off.items())
         for _ in range(START_READS):
             with suppress(StoreError):
                 await self.refresh()
@@ -102,7 +106,10 @@ class CatalogueSync:
             await asyncio.sleep(START_PAUSE_SECONDS)
         if self._adopting is not None:
             await self._adopting
-        self._tasks = [asyncio.create_task(work) for work in (self._keep_refreshing(), self._keep_saving())]
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._keep_refreshing(), self._keep_saving(), self._keep_checking())
+        ]
 
     async def close(self) -> None:
         """Stop following the live version."""
@@ -144,16 +151,13 @@ class CatalogueSync:
 
     def would_be_available(self, item_id: str, facts: Facts) -> bool:
         """Return whether an item is available once this process makes a change of it."""
-        return (
-            is_available_with(facts)
-            if self.catalogue is None
-            else self.catalogue.would_be_available(item_id, facts)
-        )
+        known = self.catalogue
+        return is_available_with(facts) if known is None else known.would_be_available(item_id, facts)
 
     @property
     def withheld(self) -> frozenset[str]:
         """Return the items that may be off by now, although the catalogue has them: none while Redis is heard."""
-        return self._switched.find_lately() if self._is_lease_over() else NO_ITEMS
+        return self._switched.find_lately() if self._is_lease_over() else frozenset()
 
     def _is_lease_over(self) -> bool:
         return time.monotonic() - self._heard_at > self._lease_seconds
@@ -220,7 +224,9 @@ class CatalogueSync:
         self.pointer = None if pointer is None else decode_text(pointer)
         had_lists = self.catalogue is not None and self.catalogue.version != STATIC_VERSION
         self._health.report("empty", EMPTY if self.pointer is None and had_lists else None)
-        outages = sum(link.outages for link in self._redis.connections)
+        if self.pointer is None:
+            self._outages_at_adoption = -1  # what is published again may have lost what was changed online
+        outages = sum(link.outages for redis in (self._redis, self._bulk_redis) for link in redis.connections)
         is_known = self.catalogue is not None and self.catalogue.version == self.pointer
         if (
             self._adopting is None
@@ -240,14 +246,11 @@ class CatalogueSync:
         self._apply(changes_read)
 
     def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
-        self._observe(changes)
+        self._clock.observe_changes(changes)
         if self._changes_while_adopting is not None:
             self._changes_while_adopting += changes
-        before = (
-            frozenset()
-            if self.catalogue is None
-            else frozenset(item_id for item_id, _ in changes if item_id in self.catalogue.unavailable)
-        )
+        unavailable = set[str]() if self.catalogue is None else self.catalogue.unavailable
+        before = frozenset(item_id for item_id, _ in changes if item_id in unavailable)
         for catalogue in (self.catalogue, self.previous):
             if catalogue is not None:
                 apply_changes(catalogue, changes)
@@ -262,15 +265,20 @@ class CatalogueSync:
             catalogue = self.catalogue if is_same and self.catalogue else await self._reader.read_catalogue(version)
             self._has_lost |= await self._has_lost_data(version)
             changes, unavailable = await self._reader.read_changes(), await self._reader.read_unavailable()
-            self._observe(changes, catalogue)
+            self._clock.observe_changes(changes)
+            self._clock.observe(max([catalogue.as_of, *catalogue.known_changes.values()]))
             apply_changes(catalogue, changes)
             # The changes say more than the set, which others may have added items to.
             changed = {item_id for item_id, facts in changes if not AVAILABILITY.isdisjoint(facts)}
-            catalogue.set_unavailable([item_id for item_id in unavailable if item_id not in changed])
+            catalogue.set_unavailable(unavailable - changed)
             apply_changes(catalogue, self._changes_while_adopting)
             lost = self._switched.find_lost(dict([*changes, *self._changes_while_adopting]), catalogue)
             apply_changes(catalogue, lost.items())
             self._switched.note(catalogue, changes, None)
+            wrong = changed & (unavailable ^ catalogue.unavailable)
+            with suppress(StoreError):
+                await self._stored.put_right(catalogue, lost, wrong)
+            apply_changes(catalogue, self._changes_while_adopting)
             self._changes_while_adopting = None
             self._report_loss(version, self._has_lost or bool(lost))
             if not is_same:
@@ -280,8 +288,6 @@ class CatalogueSync:
                 gc.collect()
                 gc.freeze()
                 log.info("version adopted", version=version, items=len(catalogue))
-            with suppress(StoreError):
-                await self._reader.write_again(lost)
             self.adopted.set()
         except (StoreError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
             log.warning("version cannot be adopted", version=version, reason=str(error))
@@ -290,16 +296,6 @@ class CatalogueSync:
         finally:
             self._changes_while_adopting = None
             self._adopting = None
-
-    def _observe(self, changes: Iterable[tuple[str, Facts]], catalogue: Catalogue | None = None) -> None:
-        """Let the clock learn of the times of changes, and of what a version knows."""
-        if self._clock is None:
-            return
-        for _, facts in changes:
-            self._clock.observe_change(facts)
-        if catalogue is not None:
-            for time in (catalogue.as_of, *catalogue.known_changes.values()):
-                self._clock.observe(time)
 
     async def _has_lost_data(self, version: str) -> bool:
         """Return whether Redis lacks a change or a version that this worker has seen, as after a restore."""
@@ -330,16 +326,16 @@ class CatalogueSync:
             await asyncio.sleep(SAVE_SECONDS)
             if self.catalogue is not None:
                 await self._snapshot.save_offers(self.catalogue, self._switched.find_lately())
+            await self._snapshot.save_switched_off(self._switched.off)
 
-
-def apply_changes(catalogue: Catalogue, changes: Iterable[tuple[str, Facts]]) -> None:
-    """Apply changes in order to a catalogue, except those that its version already includes."""
-    merged: dict[str, Facts] = {}
-    for item_id, change in changes:
-        facts = newer_facts(change, catalogue.known_changes.get(item_id), catalogue.as_of)
-        if facts:
-            merged[item_id] = {**merged.get(item_id, {}), **facts}
-    catalogue.put(merged)
+    async def _keep_checking(self) -> None:
+        """Adopt the version once more if Redis has lost a part of what was switched off."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if self.catalogue is not None and self.catalogue.version == self.pointer:
+                with suppress(StoreError):
+                    if await self._stored.lacks(self._switched.find_stored(self.catalogue)):
+                        self._outages_at_adoption = -1
 
 
 def _fail(refreshed: asyncio.Future[None], error: BaseException) -> None:

@@ -6,6 +6,8 @@ from typing import Final, Literal, get_args
 import structlog
 
 Problem = Literal["empty", "restored", "evicting", "replica", "no_word", "pseudonym_key"]
+EMPTY: Final = "Redis has lost its lists: publish them again (`recsys publish`)"
+RESTORED: Final = "Redis has lost data, as after a restored backup: publish again (`recsys nightly`)"
 PROBLEMS: Final[tuple[Problem, ...]] = get_args(Problem)
 
 log = structlog.get_logger()

@@ -23,6 +23,11 @@ class SwitchedItems:
         self._off: dict[str, dict[str, Any]] = {}
         self._switched: dict[str, float] = {}
 
+    @property
+    def off(self) -> dict[str, Facts]:
+        """Return the items that are switched off, each with the change that did it, which has its time."""
+        return dict(self._off)
+
     def note(
         self, catalogue: Catalogue, changes: Iterable[tuple[str, Facts]], before: frozenset[str] | None
     ) -> None:
@@ -36,7 +41,7 @@ class SwitchedItems:
                 continue
             is_off = item_id in catalogue.unavailable
             if is_off and UPDATED_AT in change:
-                self._off[item_id] = {**facts, UPDATED_AT: _last_time(change)}
+                self._off[item_id] = {**facts, UPDATED_AT: _last_time(change) or change[UPDATED_AT]}
             else:
                 self._off.pop(item_id, None)
             if before is not None and is_off != (item_id in before):
@@ -47,6 +52,18 @@ class SwitchedItems:
         """Note items that were switched lately before the process started."""
         self._switched |= dict.fromkeys(item_ids, self._now())
 
+    def note_off(self, off: Mapping[str, Facts]) -> None:
+        """Note items that were switched off before the process started, as `off` had them."""
+        self._off |= {item_id: dict(change) for item_id, change in off.items()}
+
+    def find_stored(self, catalogue: Catalogue) -> list[str]:
+        """Return the items of which Redis has to know that they are switched off: no version knows it yet."""
+        return [
+            item_id
+            for item_id, change in self._off.items()
+            if item_id in catalogue.unavailable and not self._is_known(change, item_id, catalogue)
+        ]
+
     def find_lost(self, stored: Mapping[str, Facts], catalogue: Catalogue) -> dict[str, dict[str, Any]]:
         """Return the changes that switched items off and that neither Redis nor a version has; the others are told.
 
@@ -54,13 +71,15 @@ class SwitchedItems:
         """
         lost: dict[str, dict[str, Any]] = {}
         for item_id, change in list(self._off.items()):
-            made_at = datetime.fromisoformat(change[UPDATED_AT])
-            known_until = catalogue.known_changes.get(item_id)
-            if (known_until is not None and made_at <= known_until) or made_at < _add(catalogue.as_of, -self._kept):
+            if self._is_known(change, item_id, catalogue):
                 del self._off[item_id]
             elif item_id not in stored or _last_time(stored[item_id]) < change[UPDATED_AT]:
                 lost[item_id] = change
         return lost
+
+    def _is_known(self, change: Facts, item_id: str, catalogue: Catalogue) -> bool:
+        made_at, known_until = datetime.fromisoformat(change[UPDATED_AT]), catalogue.known_changes.get(item_id)
+        return (known_until is not None and made_at <= known_until) or made_at < _add(catalogue.as_of, -self._kept)
 
     def find_lately(self) -> frozenset[str]:
         """Return the items switched on or off lately, and forget the others."""
@@ -71,9 +90,10 @@ class SwitchedItems:
 
 def _last_time(change: Facts) -> str:
     """Return the time of the last change of an item's availability, empty if it has none."""
-    times: Mapping[str, str] = change.get(CHANGED_AT) or {}
-    given = [times[name] for name in AVAILABILITY if name in times]
-    return max(given, default=change.get(UPDATED_AT) or "")
+    times: Mapping[str, str] | None = change.get(CHANGED_AT)
+    if times is None:
+        return "" if AVAILABILITY.isdisjoint(change) else change.get(UPDATED_AT) or ""
+    return max([times[name] for name in AVAILABILITY if name in times], default="")
 
 
 def _add(time: datetime, difference: timedelta) -> datetime:

@@ -1,7 +1,6 @@
-"""Read a version's catalogue and the changes of its items from Redis, and write what Redis has lost of them."""
+"""Read a version's catalogue and the changes of its items from Redis."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from recsys.store.catalogue import read_catalogue
 from recsys.store.client.client import RedisClient
 from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_list, decode_text
-from recsys.store.item_changes import MERGE, Facts
+from recsys.store.item_changes import Facts
 from recsys.store.keys import Keys, popular_name
 from serving.engine.catalogue import Catalogue, catalogue_without_facts
 
@@ -73,16 +72,9 @@ class VersionReader:
         """Return whether Redis knows of a version."""
         return await self._execute_slow("HGET", self._keys.versions, version) is not None
 
-    async def write_again(self, lost: Mapping[str, Facts]) -> None:
-        """Write the changes that switched items off and that Redis has lost, for other workers and backends."""
-        for item_id, facts in lost.items():
-            await self._execute_slow("SADD", self._keys.unavailable, item_id)
-            command = ("EVAL", MERGE, 1, self._keys.items, item_id, msgspec.json.encode(facts))
-            await self._redis.execute(self._keys.items, command)
-
-    async def read_unavailable(self) -> list[str]:
+    async def read_unavailable(self) -> set[str]:
         """Return the set of unavailable items, which others may have added items to."""
-        return [decode_text(item_id) for item_id in await self._execute_slow("SMEMBERS", self._keys.unavailable)]
+        return set(map(decode_text, await self._execute_slow("SMEMBERS", self._keys.unavailable)))
 
     async def _execute_slow(self, verb: str, key: str, *arguments: str | bytes | int) -> Reply:
         """Execute a command that may take longer than a request is allowed to."""

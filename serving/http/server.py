@@ -10,8 +10,10 @@ from granian.constants import Interfaces, Loops, SSLProtocols
 from granian.log import LogLevels
 
 from recsys.api_key_file import KeyFile
+from recsys.logs import configure_logging
 from recsys.server_checks import check_server
 from recsys.settings import load_settings, settings_file
+from recsys.store.embedded_watch import watch_in_background
 from serving.http.directories import metrics_directory
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ def load_app(module: str) -> "Application":
 def run_server() -> None:
     """Serve until SIGTERM or SIGINT: open requests are answered, and a worker that dies is replaced.
 
-    Workers are spawned, not forked: libraries that the settings are checked with start threads in this process,
-    and a forked worker would wait forever on locks that those threads hold.
+    The embedded Valkey, if whoever started this program named it, is started again should it end. Workers are
+    spawned, not forked: libraries that the settings are checked with start threads in this process, and a forked
+    worker would wait forever on locks that those threads hold.
     """
     multiprocessing.set_start_method("spawn")
     settings = load_settings(settings_file())
@@ -58,4 +61,6 @@ def run_server() -> None:
     scheme = "http" if serving.tls_certificate is None else "https"
     address = f"{scheme}://{host}:{serving.port}/v1/recommendations/<user_id>"
     server.on_startup(lambda: print(f"Serving at {address}", flush=True))
+    configure_logging(settings.log_format)
+    watch_in_background()
     server.serve(target_loader=load_app)

@@ -20,8 +20,8 @@ from recsys.settings import Settings
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.api import Source
+from serving.change_clock import ChangeClock
 from serving.engine.catalogue_sync import CatalogueSync
-from serving.engine.change_clock import ChangeClock
 from serving.engine.engine import Engine, EngineResult
 from serving.engine.erased_users import ErasedUsers
 from serving.engine.pseudonym_key import PseudonymKey

@@ -27,15 +27,14 @@ from recsys.schema import (
 )
 from recsys.store.client.client import RedisClient
 from recsys.store.encoding import decode_text
-from recsys.store.item_changes import CHANGED_AT, FULL, MERGE, UPDATED_AT, Facts, format_time
+from recsys.store.item_changes import CHANGED_AT, FULL, MERGE, MERGE_AND_ANNOUNCE, UPDATED_AT, Facts, format_time
 from recsys.store.keys import ITEM_FIELD, Keys
-from serving.engine.change_clock import ChangeClock
+from recsys.store.resp import Command
+from serving.change_clock import ChangeClock
 from serving.engine.offers import AVAILABILITY
+from serving.engine.stored_changes import KEPT_CHANGES
 from serving.intake.load_shedding import LoadShedder
 from serving.requests import EXPECTED, InvalidValueError
-
-KEPT_CHANGES: Final = 10_000
-"""Length of the stream that workers learn of changes from."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
@@ -120,54 +119,68 @@ class ItemWriter:
     async def put(self, item_id: str, change: ItemChange) -> datetime:
         """Write a change of an item, and return the time it was made.
 
-        Raises `InvalidValueError`, `ItemLimitError`, and `StoreError` if Redis does not take the change: part of it
-        may then be written, and it may be sent again.
+        Raises `InvalidValueError`, `ItemLimitError`, and `StoreError` if Redis does not take the change. It may
+        then be written all the same (in a Cluster a part of it, which workers complete), and may be sent again.
         """
         facts = _validate_facts(change)
+        key, limit = self._keys.items, 0 if self._is_known(item_id) else self._max_items
         try:
-            time = await self._merge(item_id, facts)
-            times = dict.fromkeys(facts, format_time(time))
-            facts[UPDATED_AT] = format_time(time)
-            await self._announce(item_id, facts, times)
+            while True:
+                time = self._clock.tick()
+                times = dict.fromkeys(facts, format_time(time))
+                written = {**facts, UPDATED_AT: format_time(time)}
+                merge, announcements = self._commands(item_id, written, times, limit)
+                (reply,) = await self._redis.execute(key, merge)
+                if reply == FULL:
+                    raise ItemLimitError(f"{limit:,} items have been changed online; no more are created")
+                if not isinstance(reply, bytes):
+                    break
+                self._observe(decode_text(reply), time)
+            for other, command in announcements:
+                await self._redis.execute(other, command)
+            keys = self._keys
+            await self._redis.wait_for_replicas(keys.items, keys.unavailable, keys.item_changes, keys.events)
         except StoreError as error:
             if "OOM" in str(error):
                 self._load_shedder.report_full()
             raise
-        self._on_change(item_id, {**facts, CHANGED_AT: times})
+        self._on_change(item_id, {**written, CHANGED_AT: times})
         return time
 
-    async def _merge(self, item_id: str, facts: Facts) -> datetime:
-        """Merge facts into the hash of changes; return their time, later than that of any change before."""
-        key, limit = self._keys.items, 0 if self._is_known(item_id) else self._max_items
-        while True:
-            time = self._clock.tick()
-            encoded = msgspec.json.encode({**facts, UPDATED_AT: format_time(time)})
-            (reply,) = await self._redis.execute(key, ("EVAL", MERGE, 1, key, item_id, encoded, limit))
-            if reply == FULL:
-                raise ItemLimitError(f"{limit:,} items have been changed online; no more are created")
-            if not isinstance(reply, bytes):
-                return time
-            stored = datetime.fromisoformat(decode_text(reply))
-            self._clock.observe(stored)
-            if stored < time:  # written by an earlier version, in another format
-                self._clock.observe(time + SECOND)
+    def _observe(self, stored: str, given: datetime) -> None:
+        """Learn that an item was changed at a time that is not before the one given."""
+        time = datetime.fromisoformat(stored)
+        self._clock.observe(time)
+        if time < given:  # written by an earlier version, in another format
+            self._clock.observe(given + SECOND)
 
-    async def _announce(self, item_id: str, facts: Facts, times: Mapping[str, str]) -> None:
-        """Write merged facts to the set of unavailable items, and to the two streams.
+    def _commands(
+        self, item_id: str, facts: Facts, times: Mapping[str, str], limit: int
+    ) -> tuple[Command, list[tuple[str, Command]]]:
+        """Return the command that merges facts into the hash, and those that come after it, each with its key.
 
-        Workers follow the stream of item changes, so it comes after what they read at a start. The set comes after
-        the hash: a publisher corrects in it what the hash contradicts.
+        The one command does all at once, except in a Cluster, where the keys are on several servers. There the set
+        comes after the hash, as a publisher and the workers correct in it what the hash contradicts, and the stream
+        of changes comes after what workers read at a start.
         """
         keys = self._keys
+        verb = ""
         if not AVAILABILITY.isdisjoint(facts):
             verb = "SREM" if self._is_available(item_id, facts) else "SADD"
-            await self._redis.execute(keys.unavailable, (verb, keys.unavailable, item_id))
-        with_times = msgspec.json.encode({**facts, CHANGED_AT: times})
-        change = ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, with_times)
-        await self._redis.execute(keys.item_changes, change)
-        archived = msgspec.json.encode({ITEM_ID: item_id, **facts})
-        await self._redis.execute(keys.events, ("XADD", keys.events, "*", ITEM_FIELD, archived))
-        await self._redis.wait_for_replicas(keys.items, keys.unavailable, keys.item_changes, keys.events)
+        change = msgspec.json.encode({**facts, CHANGED_AT: times})
+        event = msgspec.json.encode({ITEM_ID: item_id, **facts})
+        merged = (item_id, msgspec.json.encode(facts), limit)
+        if not self._redis.is_cluster:
+            written = (keys.items, keys.unavailable, keys.item_changes, keys.events)
+            announced = (verb, KEPT_CHANGES, change, ITEM_FIELD, event)
+            return ("EVAL", MERGE_AND_ANNOUNCE, len(written), *written, *merged, *announced), []
+        follow: list[tuple[str, Command]] = [
+            (keys.item_changes, ("XADD", keys.item_changes, "MAXLEN", "~", KEPT_CHANGES, "*", item_id, change)),
+            (keys.events, ("XADD", keys.events, "*", ITEM_FIELD, event)),
+        ]
+        if verb:
+            follow.insert(0, (keys.unavailable, (verb, keys.unavailable, item_id)))
+        return ("EVAL", MERGE, 1, keys.items, *merged), follow
 
 
 def _validate_facts(change: ItemChange) -> dict[str, Any]:

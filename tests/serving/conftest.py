@@ -171,6 +171,7 @@ def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "START_SECONDS", 0.3)
     monkeypatch.setattr(load_shedding, "MEASURE_SECONDS", 0.1)
     monkeypatch.setattr(catalogue_sync, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(catalogue_sync, "CHECK_SECONDS", 0.2)
 
 
 @asynccontextmanager

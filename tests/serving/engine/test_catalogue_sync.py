@@ -15,7 +15,8 @@ from recsys.store.catalogue import CATALOGUE_SCHEMA
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.engine.catalogue import Catalogue
-from serving.engine.catalogue_sync import CatalogueSync, Facts, apply_changes
+from serving.engine.catalogue_sync import CatalogueSync, Facts
+from serving.engine.stored_changes import apply_changes
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.waiting import PATIENCE_SECONDS, until_async
 

@@ -1,6 +1,7 @@
 """Redis that answers but has lost data, evicts keys or is a replica: it is told, and what is off stays off."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from recsys.store.keys import Keys
 from tests.serving.conftest import VERSION, Publish, Shop, application, ids
 from tests.serving.outages import is_fresh
 from tests.serving.proxy import Proxy
-from tests.waiting import until
+from tests.waiting import until, until_async
 
 KEYS = Keys("recsys")
 USER = "/v1/recommendations/7?n=60"
@@ -171,3 +172,58 @@ def test_an_item_switched_lately_is_withheld_when_the_lease_is_over(
             assert ids(await http.get(USER))[0] == "a1"
 
     asyncio.run(start_without_redis())
+
+
+@pytest.mark.usefixtures("short_periods")
+def test_what_was_switched_off_stays_off_though_redis_is_emptied_and_the_same_version_published_again(
+    client: redis.Redis, publish_shop: Publish, settings: Settings
+) -> None:
+    publish_shop()
+    kept = settings.directory / "serving" / "switched_off.json"
+
+    def is_written_again() -> bool:
+        facts = json.loads(client.hget(KEYS.items, "a1") or "{}")
+        return client.smembers(KEYS.unavailable) == {b"a1"} and facts.get("available") is False
+
+    async def scenario() -> None:
+        async with application(settings) as http:
+            await switch(http, "a1", available=False)
+            client.flushall()
+            await until_told(http, "lost its lists")
+            await asyncio.to_thread(publish_shop)
+            await until_async(is_written_again)
+            await until_async(kept.exists)
+        client.flushall()
+        # The night publishes before the server starts again: neither Redis nor the version knows of the change.
+        await asyncio.to_thread(publish_shop, SHOP, LATER)
+        async with application(settings) as http:
+            await until(lambda: has_version(http, LATER))
+            assert "a1" not in ids(await http.get(USER))
+            assert is_written_again()
+            assert "lost data" in await find_problems(http)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("short_periods")
+def test_a_lost_set_or_hash_of_what_is_switched_off_is_written_again(
+    client: redis.Redis, publish_shop: Publish, settings: Settings
+) -> None:
+    publish_shop()
+
+    async def scenario() -> None:
+        async with application(settings) as http:
+            await switch(http, "a1", available=False)
+            await switch(http, "a2", available=False)
+            client.delete(KEYS.unavailable)
+            await switch(http, "a3", available=False)
+            await until_async(lambda: client.smembers(KEYS.unavailable) == {b"a1", b"a2", b"a3"})
+            assert await find_problems(http) == ""  # nothing is lost: the hash has it all
+            client.delete(KEYS.items, KEYS.unavailable)
+            assert (await http.put("/v1/items/a1", json={"price": 2})).status_code == 200
+            await until_async(lambda: client.smembers(KEYS.unavailable) == {b"a1", b"a2", b"a3"})
+            facts = json.loads(client.hget(KEYS.items, "a1") or b"")
+            assert (facts["available"], facts["price"]) == (False, 2)
+            await until_told(http, "lost data")
+
+    asyncio.run(scenario())

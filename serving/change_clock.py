@@ -1,11 +1,11 @@
 """The times of item changes: a hybrid logical clock, so that their order does not depend on clocks of servers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from recsys.store.item_changes import CHANGED_AT, UPDATED_AT
+from recsys.store.item_changes import CHANGED_AT, UPDATED_AT, Facts
 
 TICK: Final = timedelta(microseconds=1)
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -27,12 +27,13 @@ class ChangeClock:
         """Note the time of a change, or of what a version knows, which all later changes come after."""
         self._latest = max(self._latest, time)
 
-    def observe_change(self, facts: Mapping[str, Any]) -> None:
-        """Note the times of a change as Redis keeps it; one that cannot be read says nothing."""
-        times: Mapping[str, Any] = facts.get(CHANGED_AT) or {}
-        for text in (facts.get(UPDATED_AT), *times.values()):
-            with suppress(ValueError):
-                self.observe(datetime.fromisoformat(str(text)))
+    def observe_changes(self, changes: Iterable[tuple[str, Facts]]) -> None:
+        """Note the times of changes as Redis keeps them; one that cannot be read says nothing."""
+        for _, facts in changes:
+            times: Facts = facts.get(CHANGED_AT) or {}
+            for text in (facts.get(UPDATED_AT), *times.values()):
+                with suppress(ValueError):
+                    self.observe(datetime.fromisoformat(str(text)))
 
     def tick(self) -> datetime:
         """Return the time of a new change."""
