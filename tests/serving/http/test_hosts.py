@@ -100,7 +100,7 @@ def test_a_body_says_that_it_is_json(settings: Settings, publish_shop: Publish) 
     """What a form or a plain request of another page cannot say."""
     publish_shop()
     paths = [(route.method, route.path.format(item_id="a1", user_id="7")) for route in ROUTES if route.body]
-    assert len(paths) == 5
+    assert len(paths) == 6
 
     async def send() -> list[httpx.Response]:
         async with application(settings) as http:
