@@ -14,6 +14,7 @@ from recsys.api_keys import ApiKeys, create_key
 from recsys.errors import RecsysError
 from recsys.settings import Redis, Serving, Settings
 from recsys.store.embedded import server_status, stop_server
+from recsys.store.embedded_watch import DIRECTORY_VARIABLE
 
 ANY = ("*",)
 
@@ -38,8 +39,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     stop_server(tmp_path / "var" / "valkey")
 
 
-def environment_of(settings: Settings, url: str) -> dict[str, str]:
-    """The environment of the program, where there is no settings file."""
+def environment_of(settings: Settings, url: str, watched: str = "") -> dict[str, str]:
+    """The environment of the program without a settings file; `watched` is the embedded server's directory."""
     return {
         **os.environ,
         "RECSYS_DIRECTORY": str(settings.directory),
@@ -47,6 +48,7 @@ def environment_of(settings: Settings, url: str) -> dict[str, str]:
         "RECSYS_SERVING_HOST": "127.0.0.1",
         "RECSYS_SERVING_PORT": str(settings.serving.port),
         "RECSYS_SERVING_WORKERS": "3",
+        DIRECTORY_VARIABLE: watched,
     }
 
 
@@ -55,10 +57,11 @@ def test_without_a_url_the_program_gets_the_address_of_the_embedded_server(setti
         exec_server(settings, Path("shop.toml"))
     command, environment = became.value.args
     assert command == ["-P", "-m", "serving"]
-    status = server_status(settings.directory / "valkey")
+    directory = settings.directory / "valkey"
+    status = server_status(directory)
     assert status is not None
     assert environment == {
-        **environment_of(settings, f"redis://127.0.0.1:{status.address.port}/0"),
+        **environment_of(settings, f"redis://127.0.0.1:{status.address.port}/0", str(directory.resolve())),
         "RECSYS_SETTINGS_FILE": "shop.toml",
     }
 
