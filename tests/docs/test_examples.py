@@ -31,7 +31,7 @@ NOT_RUN = {
     "recsys check": "tests/jobs/cli/test_init.py runs these three",
     "recsys nightly": "tests/jobs/cli/test_init.py runs these three",
     "recsys erase": "tests/jobs/erasure/test_erase.py runs these",
-    "recsys pseudonyms": "tests/jobs/cli/test_pseudonyms.py runs this",
+    "recsys pseudonyms": "tests/jobs/pseudonyms/test_rotation.py runs this",
     "torchrun": "tests/jobs/cli/test_distributed.py runs these three",
 }
 COMMAND = re.compile(r"^(make|docker|recsys|torchrun|pip|curl|redis-cli|python|\.venv/bin/\w+)\b.*$", re.MULTILINE)
