@@ -299,8 +299,9 @@ class CatalogueSync:
 
     async def _has_lost_data(self, version: str) -> bool:
         """Return whether Redis lacks a change or a version that this worker has seen, as after a restore."""
+        seen_before = self._last_change  # others are read while the reply is on its way
         last_change = await self._reader.read_last_change()
-        if entry_sort_key(last_change) < entry_sort_key(self._last_change):
+        if entry_sort_key(last_change) < entry_sort_key(seen_before):
             self._last_change = last_change
             return True
         return version < self._newest_version and not await self._reader.has_version(self._newest_version)
