@@ -196,7 +196,7 @@ events = st.fixed_dictionaries(
         "ip": texts,
         "user_agent": texts,
     }
-)
+).filter(lambda event: event["event"] != "refund" or event["quantity"] != 0)
 
 
 def as_text(event: Event) -> Event:
