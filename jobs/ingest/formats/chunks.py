@@ -61,12 +61,17 @@ def join_empty_start(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 
 
 def prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield the same chunks; a thread reads the next one while the caller works on the last one."""
-    with ThreadPoolExecutor(1) as thread:
+    """Yield the same chunks; a thread reads the next one while the caller works on the last one.
+
+    Nobody waits for the thread of a reading that is given up: such an iterator may be removed by the garbage
+    collector, in the midst of the start of another thread, where waiting for one never ends. The thread ends when
+    its executor is gone.
+    """
+    thread = ThreadPoolExecutor(1)
+    following = thread.submit(next, chunks, None)
+    while (chunk := following.result()) is not None:
         following = thread.submit(next, chunks, None)
-        while (chunk := following.result()) is not None:
-            following = thread.submit(next, chunks, None)
-            yield chunk
+        yield chunk
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:
