@@ -8,33 +8,17 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.pseudonyms import pseudonym
-from recsys.settings import Redis
-from recsys.store.client.connect import connect
-from recsys.store.keys import Keys
-from recsys.store.publish.publish import publish
 from tests.ingests import write_events
+from tests.jobs.cli.conftest import FIRST
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 
-FIRST, SECOND = "20171230T000000Z", "20171231T000000Z"
 SECRET = "a key of the shop"
-
-
-@pytest.fixture
-def two_versions(tmp_path: Path, data_directory: Path) -> None:
-    client = connect(Redis(), data_directory)
-    for version in (FIRST, SECOND):
-        lists = tmp_path / version
-        lists.mkdir()
-        for file, owner in (("user_items", "user_id"), ("similar_items", "item_id"), ("popular", "name")):
-            pl.DataFrame({owner: ["popular"], "items": [[version]]}).write_parquet(lists / f"{file}.parquet")
-        publish(client, Keys("recsys"), version, lists, 2)
 
 
 @pytest.mark.usefixtures("two_versions")

@@ -33,12 +33,6 @@ from tests.quarantine_retries import (
     write_rows,
 )
 
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake", buckets=2)
-
-
 ROWS = st.lists(
     st.fixed_dictionaries(
         {

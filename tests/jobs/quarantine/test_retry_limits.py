@@ -33,11 +33,6 @@ from tests.quarantine_retries import (
 from tests.source_files import write_file
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake", buckets=2)
-
-
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_retry_that_is_killed_loses_and_doubles_nothing(lake: Lake, tmp_path: Path, is_there: bool):
     file = write_rows(tmp_path / "log.csv", row(), row(did="buy"), row(did="dance"))
