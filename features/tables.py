@@ -84,13 +84,15 @@ def _prepare_buckets(
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
         return _Bucket(events, pairs, *small, *sorted_tables)
 
-    with ThreadPoolExecutor(1) as executor:
-        following = executor.submit(prepare, buckets[0])
-        for bucket in buckets[1:]:
-            prepared, following = following.result(), executor.submit(prepare, bucket)
-            yield prepared
-            del prepared  # frees the bucket before the one after next is loaded
-        yield following.result()
+    # Without `with`: the garbage collector may remove an iterator that is given up while another thread starts, and
+    # would wait for this one forever. The thread ends when its executor is gone.
+    executor = ThreadPoolExecutor(1)
+    following = executor.submit(prepare, buckets[0])
+    for bucket in buckets[1:]:
+        prepared, following = following.result(), executor.submit(prepare, bucket)
+        yield prepared
+        del prepared  # frees the bucket before the one after next is loaded
+    yield following.result()
 
 
 def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> pl.LazyFrame:
