@@ -22,8 +22,8 @@ from tests.benchmarks.serve import DONE, SECONDS, VERSION, driven, ratio, served
 USERS: Final = 10_000
 ROUNDS: Final = 7
 CONNECTIONS: Final = 32
-FAILING_CONNECTIONS: Final = 12
-"""Each fails about 90 times a second: it waits 10 ms between two requests."""
+FAILING_CONNECTIONS: Final = 17
+"""Each fails about 60 times a second: it waits 10 ms between two requests."""
 MIN_RATIO: Final = 0.9
 ALONE: Final = "readers alone"
 ATTACKED: Final = "readers beside failed authentications"
