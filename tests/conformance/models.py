@@ -1,4 +1,4 @@
-"""The models under the conformance suite: those of the registry, and a blend of two of them."""
+"""The models under the conformance suite: those of the registry, and a blend and a ranker of two of them."""
 
 from importlib import import_module
 
@@ -6,11 +6,13 @@ import pytest
 
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend, BlendConfig
+from recsys.models.ranker.ranker import Ranker, RankerConfig
 from recsys.models.registry import MODEL_NAMES, MODELS, build_model, model_type
 from tests.conformance.expectations import Expectations
 
-BLEND_MEMBERS = ("item_knn", "als")
-EVERY_MODEL = [*MODEL_NAMES, Blend.name]
+MEMBERS = ("item_knn", "als")
+COMPOSITES: dict[str, type[Model]] = {Blend.name: Blend, Ranker.name: Ranker}
+EVERY_MODEL = [*MODEL_NAMES, *COMPOSITES]
 ITEM_MODELS = [model.name for model in MODELS if issubclass(model, ItemModel)]
 
 
@@ -27,11 +29,13 @@ every_item_model = pytest.mark.parametrize("name", ITEM_MODELS)
 
 def build(name: str, default_settings: bool = False) -> Model:
     """A model that is not fitted, with settings for small shops or the defaults."""
-    if name != Blend.name:
+    if name not in COMPOSITES:
         return build_model(name, {} if default_settings else expectations(name).settings, 3)
-    config = BlendConfig(BLEND_MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8)
-    return Blend(config, {member: build(member, default_settings) for member in BLEND_MEMBERS})
+    members = {member: build(member, default_settings) for member in MEMBERS}
+    if name == Ranker.name:
+        return Ranker(RankerConfig(MEMBERS, windows=2, trees=10), members)
+    return Blend(BlendConfig(MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8), members)
 
 
 def class_of(name: str) -> type[Model]:
-    return Blend if name == Blend.name else model_type(name)
+    return COMPOSITES.get(name) or model_type(name)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.ids import Rows
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,15 @@ class PurchaseDays:
         """Return the purchases as of `days` days earlier, with ages at that moment."""
         earlier = self.ages > days
         return PurchaseDays(self.pairs[earlier], self.ages[earlier] - days, self.shape)
+
+    def by_category(self, codes: Rows, categories: int) -> "PurchaseDays":
+        """Return the purchases with the category of each item, `codes` (items,) below `categories`, for the item."""
+        users, items = self.shape
+        pairs = self.pairs // items * categories + codes[self.pairs % items]
+        order = np.lexsort((-self.ages, pairs))
+        pairs, ages = pairs[order], self.ages[order]
+        new_day = _differs_from_previous(pairs, np.floor(ages))
+        return PurchaseDays(pairs[new_day], ages[new_day], (users, categories))
 
     def within(self, days: float) -> NDArray[np.int64]:
         """Return the distinct pairs bought in the last `days` days, ascending."""

@@ -23,6 +23,15 @@ Table = NDArray[np.float32]
 COUNT, LAST, SPAN = 0, 1, 2  # columns of `of_pair` before the decayed sums
 CYCLE: Final = 0  # column of `of_item`
 TOTAL: Final = 0  # column of `of_user`
+FEATURE_NAMES: Final = (
+    *("purchases", "days since last", "days from first to last"),
+    *(f"purchases, half-life {days:g} days" for days in HALF_LIVES),
+    *("cycle", "share of buyers who repeat", "buyers", "sales"),
+    *(f"sales in {days:g} days" for days in ITEM_WINDOWS),
+    *("user's purchases", *(f"user's purchases in {days:g} days" for days in USER_WINDOWS), "user's days since last"),
+    *("days since last / gap", "days since last / cycle", "share of user's purchases"),
+)
+"""Names of the columns of `PurchaseFeatures.join`."""
 
 
 @dataclass(frozen=True)

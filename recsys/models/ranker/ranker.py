@@ -1,0 +1,173 @@
+"""Ranker: the second stage, which re-ranks candidates of several models by gradient boosted trees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from recsys.data.interactions import Interactions
+from recsys.ids import Rows
+from recsys.models._purchases.purchase_days import purchase_days
+from recsys.models.artifacts import load_model, save_model
+from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
+from recsys.models.config import AboveZero, Seed
+from recsys.models.ranker.candidates import pool_candidates
+from recsys.models.ranker.item_facts import item_facts
+from recsys.models.ranker.shop_features import ShopFeatures, describe_shop
+from recsys.models.ranker.training_windows import TrainingWindows, describe_candidates
+from recsys.models.ranker.trees import OBJECTIVES, RankingTrees, TreeSettings, train_trees
+from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
+from recsys.settings.types import Positive
+
+BLOCK_USERS: Final = 512
+DEPTH: Final = 200
+"""Places of each member's list that count."""
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """Members, training windows and gradient boosting."""
+
+    members: tuple[str, ...]
+    """Names of the models that candidates come from."""
+    repeat: Literal["allow", "exclude"] = "allow"
+    """Whether candidates include items that the user had before a training window."""
+    window_days: AboveZero = 28.0
+    """Length of the period in which a purchase is predicted, in days."""
+    windows: Positive = 4
+    """Maximum number of successive periods before now that the trees are trained on."""
+    half_life_days: AboveZero = 90.0
+    """Half-life of events in the confidence that members learn from in training."""
+    candidates: Positive = 250
+    """Number of items of each user that are ranked by the trees: the best by all members together."""
+    trees: Positive = 300
+    """Number of boosting rounds."""
+    leaves: Positive = 31
+    """Maximum number of leaves of a tree."""
+    learning_rate: AboveZero = 0.05
+    """Shrinkage of the contribution of each tree."""
+    seed: Seed = 0
+    """Seed of the boosting and of the sample of users in training."""
+
+
+class Ranker(Model):
+    """The second stage: gradient boosted trees rank the best items of several models by what they do next.
+
+    A candidate is described by its place in the list of each member, by the user's purchases of it and of its
+    categories (frequency, recency, regularity, share), by those of other users, and by its price. The trees are
+    trained on the shop's own history: at the start of each of the last `windows`, members are fitted on the events
+    before it, and the items that the user bought within it are those to rank first. Half of a score is from trees
+    for the probability of purchase, half from trees for the order (LambdaMART). Two stages of this kind, candidates
+    and a ranking by features, are described by Covington, Adams, Sargin, "Deep Neural Networks for YouTube
+    Recommendations" (RecSys 2016).
+
+    When the history is shorter than a window, or has no purchase in it, candidates keep the order of the sum of
+    their place values. A user for whom no member has a list has no list.
+    """
+
+    name = "ranker"
+    config_type = RankerConfig
+    config: RankerConfig
+
+    def __init__(
+        self,
+        config: RankerConfig,
+        members: Mapping[str, Model],
+        catalogue: pl.DataFrame | None = None,
+        trees: RankingTrees | None = None,
+    ) -> None:
+        """Take members that are not yet fitted; see `item_facts` for `catalogue`.
+
+        With `trees`, such as those of an earlier fit, `assemble` makes the model ready without training.
+        """
+        super().__init__(config)
+        self.members = [members[name] for name in config.members]
+        self.trees = trees
+        self._catalogue = catalogue
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Train the trees, then fit every member."""
+        self.train(interactions)
+        for member in self.members:
+            member.fit(interactions)
+        return self.assemble(interactions)
+
+    def train(self, interactions: Interactions) -> Self:
+        """Train the trees on earlier windows; the members are left fitted on the events before one of them."""
+        config = self.config
+        windows = TrainingWindows(
+            config.window_days, config.windows, config.half_life_days, config.repeat, config.candidates, config.seed
+        )
+        facts = item_facts(self._catalogue, interactions.items)
+        tables = list(windows.tables(interactions, facts, self._fit_and_list))
+        self.trees = train_trees(tables, TreeSettings(config.trees, config.leaves, config.learning_rate, config.seed))
+        return self
+
+    def _fit_and_list(self, interactions: Interactions, user_rows: Rows, exclude: Exclusion) -> list[Rows]:
+        return [member.fit(interactions).recommend(user_rows, DEPTH, exclude)[0] for member in self.members]
+
+    def assemble(self, interactions: Interactions) -> Self:
+        """Compute the features of now; the members are fitted on `interactions`, or not used."""
+        self.shop = describe_shop(purchase_days(interactions), item_facts(self._catalogue, interactions.items))
+        return self
+
+    def scores(self, user_rows: Rows) -> Scores:
+        """Score the items that any member lists for a user; all others score -inf."""
+        items = len(self.shop.of_item)
+        scores = np.full((len(user_rows), items), -np.inf, np.float32)
+        write_list_scores(scores, *self.recommend(user_rows, items))
+        return scores
+
+    def recommend(self, user_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
+        """Rank the lists of the members, in blocks of users."""
+
+        def rank(rows: Rows) -> tuple[Rows, Scores]:
+            lists = [member.recommend(rows, max(DEPTH, n), exclude)[0] for member in self.members]
+            return self._rank(lists, rows, n)
+
+        return rank_users_in_blocks(rank, user_rows, n, BLOCK_USERS)
+
+    def rank_lists(self, lists: Sequence[Rows], user_rows: Rows, n: int) -> Rows:
+        """Rank lists that the members made for `user_rows`, (users, depth) each, to (users, n)."""
+        places = np.arange(len(user_rows), dtype=np.int32)
+
+        def rank(block: Rows) -> tuple[Rows, Scores]:
+            return self._rank([rows[block] for rows in lists], user_rows[block], n)
+
+        return rank_users_in_blocks(rank, places, n, BLOCK_USERS)[0]
+
+    def _rank(self, lists: Sequence[Rows], user_rows: Rows, n: int) -> tuple[Rows, Scores]:
+        """Score the best `candidates` of each user from 1 to 2 by the trees, and all others below 1."""
+        pool = pool_candidates(lists, max(n, self.config.candidates))
+        scores = pool.sums / np.float32(len(lists) + 1)
+        if self.trees is not None:
+            is_best = pool.places < self.config.candidates
+            best = describe_candidates(self.shop, pool.select(is_best), user_rows)
+            scores[is_best] = 1 + self.trees.scores(best)
+        return top_k_of_entries(pool.users, pool.items, scores, len(user_rows), n)
+
+    def save(self, directory: Path) -> None:
+        """Write every member to a directory of its own, and the features and trees to one file."""
+        for name, member in zip(self.config.members, self.members, strict=True):
+            (directory / name).mkdir()
+            member.save(directory / name)
+        self.save_trees(directory)
+
+    def save_trees(self, directory: Path) -> None:
+        """Write the features and the trees without the members."""
+        trees = self.trees.arrays() if self.trees else {}
+        save_model(directory, self.name, self.config, self.shop.arrays() | trees)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the members, the features and the trees."""
+        from recsys.models.registry import model_type  # avoids an import of every model
+
+        config, arrays = load_model(directory, cls.name, cls.config_type)
+        model = cls(config, {name: model_type(name).load(directory / name) for name in config.members})
+        model.shop = ShopFeatures.from_arrays(arrays)
+        model.trees = RankingTrees.from_arrays(arrays) if f"trees.{OBJECTIVES[0]}" in arrays else None
+        return model
