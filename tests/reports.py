@@ -18,6 +18,8 @@ from recsys.evaluation.report.contents import (
     Example,
     Fold,
     ListedItem,
+    RankerFeature,
+    RankerSummary,
     Report,
     ScreenComparison,
     ScreenedMetric,
@@ -193,6 +195,17 @@ def make_full_report() -> Report:
                 BlendMember("popularity", {"light": 0.0}, None),
             ),
             chosen=True,
+        ),
+        ranker=RankerSummary(
+            ("als", "bpr"),
+            4,
+            None,
+            0.0042,
+            (
+                RankerFeature("days since last", 0.31, (1.0, 8.0, 90.0), (0.08, 0.03, 0.01)),
+                RankerFeature("place in als", 0.25, (0.0, 1.0), (0.01, 0.2)),
+                RankerFeature("cycle", 0.02),
+            ),
         ),
         search=(
             SearchedModel("als", 0.081, 12.5, 24, 0.0042, {"regularization": 0.0712, "alpha": 3.0}, None),

@@ -36,7 +36,8 @@ class Repeat(StrEnum):
 def benchmark_command(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(help="Directory with train.parquet, test.parquet and optionally valid.parquet")
+        Path,
+        typer.Argument(help="Directory with train.parquet, test.parquet, and optionally valid and items.parquet"),
     ],
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Model name; may be repeated (default: auto)")

@@ -14,9 +14,17 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
-from jobs.pipeline.evaluation_window import BLEND, EvaluationWindow, blend_config, choose_weights, winner_name
+from jobs.pipeline.evaluation_window import (
+    BLEND,
+    EvaluationWindow,
+    blend_config,
+    choose_weights,
+    merge_winner_lists,
+    winner_name,
+)
 from jobs.pipeline.models import build_configured_model, check_models
-from jobs.pipeline.steps.search import SearchResult, apply_search, search
+from jobs.pipeline.second_stage import build_ranker, choose_members, try_ranker
+from jobs.pipeline.steps.search import apply_search, search
 from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
@@ -26,7 +34,19 @@ from recsys.evaluation.comparison.measurement import check_metric, measure_model
 from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.models.base import Model
 from recsys.models.blend import Blend
-from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
+from recsys.models.ranker.ranker import Ranker
+from recsys.schema import (
+    BRAND,
+    CATEGORY,
+    EVENT,
+    EVENT_ID,
+    ITEM_ID,
+    PRICE,
+    PURCHASE,
+    TIMESTAMP,
+    TIMESTAMP_DTYPE,
+    USER_ID,
+)
 from recsys.settings import Settings
 
 AUTO = "auto"
@@ -53,7 +73,7 @@ def benchmark(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and metrics of each model as soon as it is measured.
 
-    `auto` is the default pipeline: the blend that wins on validation data, fitted on all events.
+    `auto` is the default pipeline: the model, blend or second stage that wins on validation data.
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
@@ -86,9 +106,7 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     started = time.perf_counter()
     choice_figures: dict[str, Any] = {}
     if name == AUTO:
-        choice, result = _choose(split, settings)
-        model = _build(choice, apply_search(settings, result))
-        choice_figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
+        model, choice_figures = _choose(split, settings, read_catalogue(directory))
     else:
         model = build_configured_model(name, settings)
     model.fit(window.interactions)
@@ -108,12 +126,25 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     }
 
 
-def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
-    """Search models and choose the weights that win on the validation data, by the metric in the settings."""
+def _choose(split: Split, settings: Settings, catalogue: pl.DataFrame | None) -> tuple[Model, dict[str, Any]]:
+    """Return the model that wins on the validation data, not yet fitted, and how it was chosen.
+
+    Models are searched, blended, and ranked again by a second stage where that is better.
+    """
     relevant = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     window = split_evaluation_window(split.train, relevant, settings)
     result, lists = search(window, settings, LogProgress())
-    return choose_weights(lists, window, settings), result
+    settings = apply_search(settings, result)
+    choice = choose_weights(lists, window, settings)
+    figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
+    if not settings.search.ranker_windows:
+        return _build(choice, settings), figures
+    ranker = build_ranker(choose_members(lists, window, settings), settings, catalogue)
+    trial, _ = try_ranker(ranker, lists, merge_winner_lists(choice, lists, window, settings), window, settings)
+    figures["ranker"] = asdict(trial)
+    if trial.rejected is not None:
+        return _build(choice, settings), figures
+    return build_ranker(trial.members, settings, catalogue, ranker.trees), figures | {"chosen": Ranker.name}
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:
@@ -121,6 +152,24 @@ def _build(choice: BlendChoice, settings: Settings) -> Model:
         return build_configured_model(winner_name(choice), settings)
     config = blend_config(choice, settings.evaluation)
     return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
+
+
+def read_catalogue(directory: Path) -> pl.DataFrame | None:
+    """Read the optional `items.parquet` of a split; None without. Raises `SourceError` for a wrong column."""
+    path = directory / "items.parquet"
+    if not path.exists():
+        return None
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SourceError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    if ITEM_ID not in frame.columns:
+        raise SourceError(f"{path}: column {ITEM_ID!r} is missing; the file has {', '.join(frame.columns)}")
+    expected = {CATEGORY: pl.List(pl.String()), BRAND: pl.String(), PRICE: pl.Float64()}
+    for name, dtype in expected.items():
+        if name in frame.columns and frame.schema[name] != dtype:
+            raise SourceError(f"{path}: column {name!r} is {frame.schema[name]}; expected {dtype}")
+    return frame.with_columns(pl.col(ITEM_ID).cast(pl.String))
 
 
 def split_evaluation_window(

@@ -46,6 +46,10 @@ class Evaluation:
     """List lengths k at which metrics are computed, as in ndcg@k."""
     metric: str = "ndcg@20"
     """Metric by which the published model is chosen."""
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Smallest relative gain that matters: a blend replaces the best single model, and weights of a segment those of
+    all users, only if the gain is at least this share on users that did not choose the weights, with a 95 % confidence
+    interval above 0. The report calls smaller differences too small to matter."""
     light_user_events: Positive = 20
     """Number of events below which a user counts as light; users without events are new, the others heavy."""
     max_users: Positive = 20_000
@@ -72,6 +76,9 @@ class Search:
     max_trials: Annotated[int, Field(ge=0)] = 24
     """Maximum number of hyperparameter sets tried per model, the configured one included; 0 or 1 tries only that
     one."""
+    ranker_windows: Annotated[int, Field(ge=0)] = 4
+    """Maximum number of earlier windows that the second stage, which ranks the candidates of the best models, is
+    trained on; its members are fitted once for each. 0 turns it off."""
 
 
 @dataclass(frozen=True, config=STRICT)

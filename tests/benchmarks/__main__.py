@@ -162,9 +162,23 @@ def _benchmark(
 
 
 def _split_complete_journey(directory: Path) -> None:
-    """Split at the fourth of December 2017: earlier purchases for training, distinct later pairs for the test."""
+    """Split at the fourth of December 2017: earlier purchases for training, distinct later pairs for the test.
+
+    The price of an item is its median price before the split.
+    """
     directory.mkdir()
-    rows = pl.scan_parquet(demo_directory() / "transactions.parquet").select(
+    transactions = pl.scan_parquet(demo_directory() / "transactions.parquet")
+    sold = pl.col("quantity") > 0, pl.col("sales_value") > 0, pl.col("transaction_timestamp") < CUT
+    prices = transactions.filter(*sold).group_by("product_id")
+    prices = prices.agg((pl.col("sales_value") / pl.col("quantity")).median().alias("price"))
+    products = pl.scan_parquet(demo_directory() / "products.parquet").join(prices, on="product_id", how="left")
+    products.sort("product_id").select(
+        pl.col("product_id").cast(pl.String).alias("item_id"),
+        pl.concat_list("department", "product_category", "product_type").list.drop_nulls().alias("category"),
+        pl.format("{} {}", "brand", "manufacturer_id").alias("brand"),
+        "price",
+    ).sink_parquet(directory / "items.parquet")
+    rows = transactions.select(
         pl.col("household_id").alias("user_id"),
         pl.col("product_id").alias("item_id"),
         pl.col("transaction_timestamp").alias("timestamp"),

@@ -27,6 +27,7 @@ from recsys.evaluation.comparison.blend_search import BlendChoice
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.files import read_json, write_json
 from recsys.ids import Rows
+from recsys.models.ranker.ranker import Ranker
 from recsys.settings import Settings
 
 MEASUREMENT_FILE = "measurement.json"
@@ -57,11 +58,10 @@ def evaluate_models(context: RunContext) -> RunContext:
 
 
 def read_measurements(run: Run, settings: Settings, window_name: str) -> tuple[ModelMeasurement, ...]:
-    """Read the measurements on a window of the models, and of the blend if there is one, as far as they exist."""
+    """Read the measurements on a window of the models, and of the blend and the ranker, as far as they exist."""
     adapter = TypeAdapter(ModelMeasurement)
-    files = [
-        run.directory / window_step(window_name, name) / MEASUREMENT_FILE for name in (*settings.models, BLEND)
-    ]
+    names = (*settings.models, BLEND, Ranker.name)
+    files = [run.directory / window_step(window_name, name) / MEASUREMENT_FILE for name in names]
     return tuple(adapter.validate_python(read_json(file)) for file in files if file.exists())
 
 

@@ -22,6 +22,7 @@ from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
 from jobs.pipeline.steps.profiles import write_profiles
+from jobs.pipeline.steps.rank import RANKER, load_ranker
 from jobs.pipeline.variants import Variants, read_variants
 from jobs.progress import Task
 from recsys.availability import may_be_listed
@@ -112,6 +113,8 @@ def _write_lists(directory: Path, context: RunContext) -> None:
 
 def _load_winner(context: RunContext, interactions: Interactions) -> Model:
     """Load the model that users get their lists from."""
+    if context.winner == RANKER:
+        return load_ranker(context.run)
     if context.winner != BLEND:
         return models.load_fitted_model(context.run, str(context.winner))
     config = blend_config(read_blend_choice(context.run), context.settings.evaluation)

@@ -1,6 +1,6 @@
 """The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from jobs.pipeline.steps.cross_validate import read_folds
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.plan_measurement import read_plan
+from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.steps.search import read_search_result
 from recsys.data.splits import fold_windows, time_split
@@ -40,6 +41,8 @@ from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
     DataSummary,
+    RankerFeature,
+    RankerSummary,
     Report,
     SearchedModel,
     StepUsage,
@@ -89,6 +92,7 @@ def _gather(context: RunContext) -> Report:
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
+        ranker=_ranker(run),
         search=_search(run),
         schema_changes=tuple(schema_changes(lake)),
         categories=read_categories(run),
@@ -109,6 +113,15 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
         for name, weights in choice.weights.items()
     ]
     return BlendSummary(tuple(members), chosen=True)
+
+
+def _ranker(run: Run) -> RankerSummary | None:
+    """Return the second stage; None if none was tried."""
+    trial = read_trial(run)
+    if trial is None:
+        return None
+    features = tuple(RankerFeature(**asdict(effect)) for effect in trial.effects)
+    return RankerSummary(trial.members, trial.windows, trial.rejected, trial.gain, features)
 
 
 def _search(run: Run) -> tuple[SearchedModel, ...]:

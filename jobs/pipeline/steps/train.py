@@ -1,6 +1,7 @@
 """The train step: fit the models of a run on all events before its `as_of`."""
 
 import shutil
+from collections.abc import Collection
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
 from jobs.pipeline.step_names import CHECKPOINTS, model_step
 from jobs.pipeline.steps.evaluate import read_blend_choice
+from jobs.pipeline.steps.rank import RANKER, read_trial, write_final_ranker
 from recsys.models.categories.levels import category_path
 from recsys.models.light_gcn import LightGcn
 
 
 def train_models(context: RunContext) -> RunContext:
-    """Fit the winner or the blend's members, and the models of shared lists, one output for each."""
+    """Fit the winner or its members, and the models of shared lists, one output for each."""
     run = context.run
     interactions = cache(partial(read_interactions, run, context.settings.sources))
 
@@ -24,16 +26,25 @@ def train_models(context: RunContext) -> RunContext:
         fit_on_all_events(run, name, interactions(), context.settings, context.progress).save(directory)
 
     context.write_outputs({model_step(name): partial(fit, name=name) for name in _models_to_fit(context)})
+    if context.winner == RANKER:
+        context.write_outputs({model_step(RANKER): lambda path: write_final_ranker(path, context, interactions())})
     shutil.rmtree(run.directory / CHECKPOINTS, ignore_errors=True)
     return context
 
 
 def _models_to_fit(context: RunContext) -> list[str]:
-    members = read_blend_choice(context.run).weights if context.winner == BLEND else [str(context.winner)]
-    names = {*members, POPULARITY, TRENDING, ITEM_KNN}
+    names = {*_winning_models(context), POPULARITY, TRENDING, ITEM_KNN}
     if LightGcn.name in context.settings.models and _lacks_categories(context.lake):
         names.add(LightGcn.name)
     return sorted(names)
+
+
+def _winning_models(context: RunContext) -> Collection[str]:
+    """Return the models that the winner is made of."""
+    if context.winner == BLEND:
+        return read_blend_choice(context.run).weights
+    trial = read_trial(context.run) if context.winner == RANKER else None
+    return [str(context.winner)] if trial is None else trial.members
 
 
 def _lacks_categories(lake: Lake) -> bool:

@@ -97,6 +97,34 @@ class BlendSummary:
 
 
 @dataclass(frozen=True)
+class RankerFeature:
+    """A feature of the second stage."""
+
+    name: str
+    importance: float
+    """Share of the gain of all splits."""
+    values: tuple[float, ...] = ()
+    """Values of the feature, ascending; empty where its effect is not plotted."""
+    probabilities: tuple[float, ...] = ()
+    """Mean probability of purchase of the candidates at each of `values`."""
+
+
+@dataclass(frozen=True)
+class RankerSummary:
+    """The second stage, which ranks the candidates of several models."""
+
+    members: tuple[str, ...]
+    windows: int
+    """Number of windows that it was trained on; 0 if it could not be trained."""
+    rejected: str | None
+    """Why it is not published; None if it is."""
+    gain: float
+    """Metric on the validation window minus that of the best model without it."""
+    features: tuple[RankerFeature, ...]
+    """The most important first."""
+
+
+@dataclass(frozen=True)
 class SearchedModel:
     """The result of the model and settings search for one model."""
 
@@ -230,6 +258,8 @@ class Report:
     folds: tuple[Fold, ...] = ()
     """The oldest first, the test window last; empty without cross-validation."""
     blend: BlendSummary | None = None
+    ranker: RankerSummary | None = None
+    """None where the second stage is off."""
     search: tuple[SearchedModel, ...] = ()
     categories: CategorySummary | None = None
     screening: ScreeningSummary | None = None

@@ -19,9 +19,10 @@ from recsys.evaluation.report import (
     formatting,
     model_text,
     plan_text,
+    ranker_text,
     screening_text,
 )
-from recsys.evaluation.report.contents import Report
+from recsys.evaluation.report.contents import RankerFeature, Report
 from recsys.evaluation.report.data_plots import plot_events_per_day, plot_quarantine, plot_steps
 from recsys.evaluation.report.metric_explanations import EXPLANATIONS
 from recsys.evaluation.report.model_plots import (
@@ -33,6 +34,7 @@ from recsys.evaluation.report.model_plots import (
     plot_segments,
     plot_tradeoff,
 )
+from recsys.evaluation.report.ranker_plots import plot_importance, plot_partial_dependence
 from recsys.evaluation.segments import HEAVY, LIGHT, MIN_RELIABLE_USERS
 from recsys.files import atomic_write
 
@@ -87,6 +89,7 @@ def render_report(report: Report) -> str:
             own_differences=own,
             other_differences=other,
             blend_segments=_blend_segments(report),
+            ranker_plots=_plotted_features(report),
             over_folds=_over_folds(report),
             steps=[(step, data_text.events_per_second(step)) for step in report.steps],
             windows=_windows(report) if report.is_measured else [],
@@ -121,6 +124,11 @@ def _differences(report: Report) -> tuple[list[Difference], list[Difference]]:
     pairs = compare_pairs(report.test, report.evaluation.metric)
     own = model_text.select_pairs(pairs, report.winner)
     return own, [pair for pair in pairs if pair not in own]
+
+
+def _plotted_features(report: Report) -> list[RankerFeature]:
+    """Return the features of the second stage whose effect is plotted."""
+    return [feature for feature in (report.ranker.features if report.ranker else ()) if feature.values]
 
 
 def _blend_segments(report: Report) -> list[str]:
@@ -187,6 +195,8 @@ def _measurement_sentences(report: Report) -> dict[str, str]:
         "best_fold": model_text.best_fold_sentence(report) if report.folds else "",
         "search": model_text.search_sentence(report) if report.search else "",
         "blend": model_text.blend_sentence(report, report.blend) if report.blend else "",
+        "ranker": ranker_text.ranker_sentence(report.ranker, metric) if report.ranker else "",
+        "importance": ranker_text.importance_sentence(report.ranker) if report.ranker else "",
         "cold": catalogue_text.cold_sentence(report),
         "segments": catalogue_text.segments_sentence(report),
         "head_and_tail": catalogue_text.items_sentence(report),
@@ -251,6 +261,10 @@ def _measurement_plots(report: Report) -> dict[str, str]:
         "exposure": plot_exposure(report.test, report.winner),
         "popularity": plot_popularity(report.test, report.winner),
     }
+    if report.ranker and report.ranker.features:
+        plots["importance"] = plot_importance(report.ranker.features)
+    for number, feature in enumerate(_plotted_features(report)):
+        plots[f"dependence{number}"] = plot_partial_dependence(number, feature)
     if report.folds:
         plots["folds"] = plot_folds(report.folds, metric, report.winner)
     return plots

@@ -23,7 +23,7 @@ class PurchaseDays:
         return PurchaseDays(self.pairs[earlier], self.ages[earlier] - days, self.shape)
 
     def by_category(self, codes: Rows, categories: int) -> "PurchaseDays":
-        """Return the purchases with the category of each item, `codes` (items,) below `categories`, for the item."""
+        """Return the purchases with each item replaced by its category, `codes` (items,) below `categories`."""
         users, items = self.shape
         pairs = self.pairs // items * categories + codes[self.pairs % items]
         order = np.lexsort((-self.ages, pairs))

@@ -28,7 +28,11 @@ FEATURE_NAMES: Final = (
     *(f"purchases, half-life {days:g} days" for days in HALF_LIVES),
     *("cycle", "share of buyers who repeat", "buyers", "sales"),
     *(f"sales in {days:g} days" for days in ITEM_WINDOWS),
-    *("user's purchases", *(f"user's purchases in {days:g} days" for days in USER_WINDOWS), "user's days since last"),
+    *(
+        "user's purchases",
+        *(f"user's purchases in {days:g} days" for days in USER_WINDOWS),
+        "user's days since last",
+    ),
     *("days since last / gap", "days since last / cycle", "share of user's purchases"),
 )
 """Names of the columns of `PurchaseFeatures.join`."""

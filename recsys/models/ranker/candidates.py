@@ -22,8 +22,9 @@ class Candidates:
 
     def select(self, chosen: NDArray[np.bool_]) -> "Candidates":
         """Select some of the pairs, (N,)."""
-        arrays = (self.users, self.items, self.values, self.sums, self.places)
-        return Candidates(*(array[chosen] for array in arrays))
+        return Candidates(
+            self.users[chosen], self.items[chosen], self.values[chosen], self.sums[chosen], self.places[chosen]
+        )
 
 
 def pool_candidates(lists: Sequence[Rows], maximum: int) -> Candidates:

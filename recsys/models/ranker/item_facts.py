@@ -21,7 +21,9 @@ class ItemFacts:
     """Codes and prices of the items of a shop, by item row."""
 
     level_names: tuple[str, ...]
-    codes: NDArray[np.int32]  # (items, levels) of the category down to each level, and the brand; the last is unknown
+    codes: NDArray[
+        np.int32
+    ]  # (items, levels) of the category down to each level, and the brand; the last is unknown
     log_prices: NDArray[np.float32]  # (items,) natural logarithm, NaN where the price is unknown
 
     @property
@@ -49,7 +51,9 @@ def item_facts(catalogue: pl.DataFrame | None, items: IdMap) -> ItemFacts:
     rows = pl.DataFrame({ITEM_ID: items.values})
     if catalogue is not None:
         columns = [name for name in FACT_COLUMNS if name in catalogue.columns]
-        known = catalogue.select(columns).with_columns(pl.col(ITEM_ID).cast(pl.String)).unique(ITEM_ID, keep="first")
+        known = (
+            catalogue.select(columns).with_columns(pl.col(ITEM_ID).cast(pl.String)).unique(ITEM_ID, keep="first")
+        )
         rows = rows.join(known, on=ITEM_ID, how="left", maintain_order="left")
     levels = _category_levels(rows[CATEGORY]) if CATEGORY in rows.columns else {}
     if BRAND in rows.columns:
@@ -73,7 +77,7 @@ def _category_levels(paths: pl.Series) -> dict[str, Rows]:
 
 
 def _with_unknown_last(codes: Rows) -> Rows:
-    """Number the codes from 0 without gaps, `UNKNOWN` after all others."""
+    """Renumber the codes from 0 without gaps, `UNKNOWN` after all others."""
     shifted = np.where(codes == UNKNOWN, np.iinfo(np.int32).max, codes)
     return np.unique(shifted, return_inverse=True)[1].astype(np.int32)
 

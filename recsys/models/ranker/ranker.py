@@ -1,6 +1,6 @@
 """Ranker: the second stage, which re-ranks candidates of several models by gradient boosted trees."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -15,16 +15,19 @@ from recsys.models.artifacts import load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
 from recsys.models.config import AboveZero, Seed
 from recsys.models.ranker.candidates import pool_candidates
+from recsys.models.ranker.explanation import FeatureEffect, explain_trees
 from recsys.models.ranker.item_facts import item_facts
 from recsys.models.ranker.shop_features import ShopFeatures, describe_shop
-from recsys.models.ranker.training_windows import TrainingWindows, describe_candidates
-from recsys.models.ranker.trees import OBJECTIVES, RankingTrees, TreeSettings, train_trees
+from recsys.models.ranker.training_windows import TrainingWindows, describe_candidates, feature_names
+from recsys.models.ranker.trees import RankingTrees, TreeSettings, train_trees
 from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
 BLOCK_USERS: Final = 512
 DEPTH: Final = 200
 """Places of each member's list that count."""
+PLOTTED_FEATURES: Final = 6
+"""Features with a partial dependence, the most important ones."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,21 @@ class Ranker(Model):
         catalogue: pl.DataFrame | None = None,
         trees: RankingTrees | None = None,
     ) -> None:
-        """Take members that are not yet fitted; see `item_facts` for `catalogue`.
-
-        With `trees`, such as those of an earlier fit, `assemble` makes the model ready without training.
-        """
+        """Take unfitted members, and a catalogue as in `item_facts`; with `trees`, `fit` trains none."""
         super().__init__(config)
         self.members = [members[name] for name in config.members]
         self.trees = trees
+        self._are_trees_given = trees is not None
+        self.windows = 0
+        """The number of windows that `train` used."""
+        self.effects: tuple[FeatureEffect, ...] = ()
+        """The features after `train`, the most important first."""
         self._catalogue = catalogue
 
     def fit(self, interactions: Interactions) -> Self:
-        """Train the trees, then fit every member."""
-        self.train(interactions)
+        """Train the trees, unless they were given, then fit every member."""
+        if not self._are_trees_given:
+            self.train(interactions)
         for member in self.members:
             member.fit(interactions)
         return self.assemble(interactions)
@@ -103,7 +109,13 @@ class Ranker(Model):
         )
         facts = item_facts(self._catalogue, interactions.items)
         tables = list(windows.tables(interactions, facts, self._fit_and_list))
-        self.trees = train_trees(tables, TreeSettings(config.trees, config.leaves, config.learning_rate, config.seed))
+        self.windows = len(tables)
+        self.trees = train_trees(
+            tables, TreeSettings(config.trees, config.leaves, config.learning_rate, config.seed)
+        )
+        if self.trees is not None:
+            names = feature_names(config.members, facts.level_names)
+            self.effects = explain_trees(self.trees, names, tables[0].features, PLOTTED_FEATURES, config.seed)
         return self
 
     def _fit_and_list(self, interactions: Interactions, user_rows: Rows, exclude: Exclusion) -> list[Rows]:
@@ -166,8 +178,17 @@ class Ranker(Model):
         """Read the members, the features and the trees."""
         from recsys.models.registry import model_type  # avoids an import of every model
 
+        return cls.load_with(directory, lambda name: model_type(name).load(directory / name))
+
+    @classmethod
+    def load_with(cls, directory: Path, load_member: Callable[[str], Model]) -> Self:
+        """Read the features and the trees, with members from another place."""
         config, arrays = load_model(directory, cls.name, cls.config_type)
-        model = cls(config, {name: model_type(name).load(directory / name) for name in config.members})
-        model.shop = ShopFeatures.from_arrays(arrays)
-        model.trees = RankingTrees.from_arrays(arrays) if f"trees.{OBJECTIVES[0]}" in arrays else None
+        model = cls(config, {name: load_member(name) for name in config.members})
+        model.shop, model.trees = ShopFeatures.from_arrays(arrays), RankingTrees.from_arrays(arrays)
         return model
+
+    @classmethod
+    def load_trees(cls, directory: Path) -> RankingTrees | None:
+        """Read the trees alone."""
+        return RankingTrees.from_arrays(load_model(directory, cls.name, cls.config_type)[1])

@@ -1,5 +1,6 @@
-"""Features of pairs of users and items at one moment: purchases of the item and of its categories, and its price."""
+"""Features of pairs of users and items at one moment: purchases of the item and its categories, and its price."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -47,14 +48,8 @@ class ShopFeatures:
     of_user: Table  # (users, USER_NAMES)
     user_log_prices: NDArray[np.float32]  # (users,) mean over purchases, NaN where no price is known
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the columns of `join`."""
-        levels = [f"{level}: {name}" for level in self.facts.level_names for name in (*LEVEL_NAMES, *SHARE_NAMES)]
-        return [*FEATURE_NAMES, *ITEM_NAMES, *USER_NAMES, *PRICE_NAMES, *levels]
-
     def join(self, user_rows: Rows, item_rows: Rows) -> Table:
-        """Return the features of pairs given by two parallel arrays (N,), as (N, len(names)); NaN where unknown."""
+        """Return the features of pairs (N,), in the order of `shop_feature_names`, NaN where unknown."""
         own = self.purchases.join(user_rows, item_rows)
         log_price = self.facts.log_prices[item_rows]
         parts = [own, self.of_item[item_rows], self.of_user[user_rows], log_price[:, None]]
@@ -89,13 +84,17 @@ class ShopFeatures:
         return ["purchases", *(f"level{number}" for number in range(levels))]
 
 
+def shop_feature_names(level_names: Sequence[str]) -> list[str]:
+    """Return the names of the columns of `ShopFeatures.join`."""
+    levels = [f"{level}: {name}" for level in level_names for name in (*LEVEL_NAMES, *SHARE_NAMES)]
+    return [*FEATURE_NAMES, *ITEM_NAMES, *USER_NAMES, *PRICE_NAMES, *levels]
+
+
 def describe_shop(purchases: PurchaseDays, facts: ItemFacts) -> ShopFeatures:
     """Compute the features at the moment of the purchases."""
     users, items = purchases.shape
     user_rows, item_rows = np.divmod(purchases.pairs, items)
-    levels = (
-        purchases.by_category(facts.codes[:, place], int(size)) for place, size in enumerate(facts.sizes)
-    )
+    levels = (purchases.by_category(facts.codes[:, place], int(size)) for place, size in enumerate(facts.sizes))
     is_first = np.append(True, purchases.pairs[1:] != purchases.pairs[:-1])[: len(purchases.pairs)]
     return ShopFeatures(
         facts=facts,
@@ -134,8 +133,7 @@ def _mean_log_prices(user_rows: NDArray[np.int64], log_prices: NDArray[np.float3
 
 
 def _shares(own: Table, of_level: Table) -> Table:
-    """Return the item's share of the sales of its category in 84 days, and of the user's purchases of it, (N, 2)."""
+    """Return the item's share of its category: of the sales in 84 days, and of the user's purchases, (N, 2)."""
     sales, purchases = FEATURE_NAMES.index("sales in 84 days"), FEATURE_NAMES.index("purchases")
-    return np.column_stack(
-        [own[:, column] / np.maximum(of_level[:, column], 1) for column in (sales, purchases)]
-    )
+    shares = [own[:, column] / np.maximum(of_level[:, column], 1) for column in (sales, purchases)]
+    return np.column_stack(shares).astype(np.float32)

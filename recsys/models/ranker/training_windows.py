@@ -14,7 +14,7 @@ from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models._purchases.purchase_features import Table
 from recsys.models.ranker.candidates import Candidates, pool_candidates
 from recsys.models.ranker.item_facts import ItemFacts
-from recsys.models.ranker.shop_features import ShopFeatures, describe_shop
+from recsys.models.ranker.shop_features import ShopFeatures, describe_shop, shop_feature_names
 from recsys.models.ranker.trees import TrainingTable
 from recsys.ranking.top_k import Exclusion
 
@@ -44,7 +44,11 @@ class TrainingWindows:
     ) -> Iterator[TrainingTable]:
         """Yield the table of each window that has purchases in it and events before it, the latest first."""
         for number in range(self.maximum):
-            end = interactions_before(interactions, self.days * number, self.half_life_days) if number else interactions
+            end = (
+                interactions_before(interactions, self.days * number, self.half_life_days)
+                if number
+                else interactions
+            )
             start = interactions_before(end, self.days, self.half_life_days)
             if not (start.weights > 0).any():
                 return
@@ -59,7 +63,11 @@ class TrainingWindows:
         has_history = np.bincount(start.user_rows, minlength=start.shape[0]) > 0
         pairs = pairs[has_history[pairs // items]]
         excluded = start.excluded(self.repeat)
-        return pairs if excluded is None else np.setdiff1d(pairs, _pairs(excluded.tocoo().row, excluded.indices, items))
+        return (
+            pairs
+            if excluded is None
+            else np.setdiff1d(pairs, _pairs(excluded.tocoo().row, excluded.indices, items))
+        )
 
     def _table(
         self, start: Interactions, bought: NDArray[np.int64], facts: ItemFacts, list_members: ListMembers
@@ -94,9 +102,10 @@ def describe_candidates(shop: ShopFeatures, candidates: Candidates, user_rows: R
     )
 
 
-def feature_names(members: Sequence[str], shop: ShopFeatures) -> list[str]:
+def feature_names(members: Sequence[str], level_names: Sequence[str]) -> list[str]:
     """Return the names of the columns of `describe_candidates`."""
-    return [*(f"place in {name}" for name in members), "sum of place values", "number of lists", *shop.names]
+    own = (*(f"place in {name}" for name in members), "sum of place values", "number of lists")
+    return [*own, *shop_feature_names(level_names)]
 
 
 def _pairs(user_rows: NDArray[np.integer], item_rows: NDArray[np.integer], items: int) -> NDArray[np.int64]:

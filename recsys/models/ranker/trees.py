@@ -51,12 +51,14 @@ class RankingTrees:
     boosters: "tuple[lightgbm.Booster, ...]"
 
     def scores(self, features: Table) -> Values:
-        """Score candidates, (N, features) to (N,), between 0 and 1: the logistic function of the mean of raw scores.
-        """
+        """Score candidates, (N, features) to (N,), from 0 to 1: the logistic function of the mean raw score."""
         if not len(features):
             return np.zeros(0)
-        raw = [np.asarray(booster.predict(features, raw_score=True)) for booster in self.boosters]
-        return 1 / (1 + np.exp(-np.mean(raw, axis=0)))
+        return _logistic(np.mean([_predict(booster, features) for booster in self.boosters], axis=0))
+
+    def probabilities(self, features: Table) -> Values:
+        """Return the probability of purchase of candidates, (N, features) to (N,)."""
+        return _logistic(_predict(self.boosters[OBJECTIVES.index("binary")], features))
 
     def importance(self) -> Values:
         """Return each feature's share of the gain of all splits, (features,), averaged over the ensembles."""
@@ -72,10 +74,12 @@ class RankingTrees:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Array]) -> "RankingTrees":
-        """Rebuild the ensembles from what `arrays` returned."""
+    def from_arrays(cls, arrays: dict[str, Array]) -> "RankingTrees | None":
+        """Rebuild the ensembles from what `arrays` returned; None where there are none."""
         import lightgbm  # as in `train_trees`
 
+        if f"trees.{OBJECTIVES[0]}" not in arrays:
+            return None
         texts = (arrays[f"trees.{objective}"].tobytes().decode() for objective in OBJECTIVES)
         return cls(tuple(lightgbm.Booster(model_str=text) for text in texts))
 
@@ -102,6 +106,14 @@ def train_trees(tables: Sequence[TrainingTable], settings: TreeSettings) -> Rank
         for objective in OBJECTIVES
     )
     return RankingTrees(tuple(boosters))
+
+
+def _predict(booster: "lightgbm.Booster", features: Table) -> Values:
+    return np.asarray(booster.predict(features, raw_score=True), np.float64)
+
+
+def _logistic(values: Values) -> Values:
+    return 1 / (1 + np.exp(-values))
 
 
 def _parameters(objective: str, settings: TreeSettings, rows: int) -> dict[str, Any]:

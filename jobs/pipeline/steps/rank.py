@@ -1,0 +1,112 @@
+"""The rank step: train the second stage, and publish it if it is better than the models alone."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from pydantic import TypeAdapter
+
+from jobs.lake.lake import Lake
+from jobs.pipeline.context import RunContext
+from jobs.pipeline.evaluation_window import (
+    EvaluationWindow,
+    measure_lists,
+    merge_winner_lists,
+    prepare_evaluation_window,
+)
+from jobs.pipeline.models import load_fitted_model
+from jobs.pipeline.run import Run
+from jobs.pipeline.second_stage import RankerTrial, build_ranker, choose_members, rerank, try_ranker
+from jobs.pipeline.step_names import TEST, VALIDATION, model_step, window_step
+from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_blend_choice, read_lists
+from recsys.data.interactions import Interactions
+from recsys.data.splits import time_split
+from recsys.files import read_json, write_json
+from recsys.models.ranker.item_facts import FACT_COLUMNS
+from recsys.models.ranker.ranker import Ranker
+
+RANKER: Final = Ranker.name
+TRIAL_FILE: Final = "trial.json"
+
+
+def rank_candidates(context: RunContext) -> RunContext:
+    """Train a ranker before the validation window, measure it on both windows, and publish it if accepted."""
+    settings = context.settings
+    if not context.is_measured or not settings.search.ranker_windows:
+        return context
+    split = time_split(context.run.as_of, settings.evaluation)
+
+    def window_of(start: datetime, end: datetime) -> Callable[[], EvaluationWindow]:
+        return cache(partial(prepare_evaluation_window, context.lake, settings, start, end))
+
+    windows = {
+        VALIDATION: (_write_trial, window_of(split.train_end, split.validation_end)),
+        TEST: (_write_test, window_of(split.validation_end, split.as_of)),
+    }
+    outputs = {
+        window_step(name, RANKER): partial(write, context=context, window=window)
+        for name, (write, window) in windows.items()
+    }
+    context.write_outputs(outputs, "train and measure the second stage")
+    trial = read_trial(context.run)
+    if trial is None or trial.rejected is not None:
+        return context
+    context.run.update(winner=RANKER)
+    return replace(context, winner=RANKER)
+
+
+def read_trial(run: Run) -> RankerTrial | None:
+    """Read the result of the ranker on the validation window; None if none was tried."""
+    file = run.directory / window_step(VALIDATION, RANKER) / TRIAL_FILE
+    return TypeAdapter(RankerTrial).validate_python(read_json(file)) if file.exists() else None
+
+
+def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:
+    """Write the published ranker with the features of all events, without its members."""
+    _trained_ranker(context).assemble(interactions).save_trees(directory)
+
+
+def load_ranker(run: Run) -> Ranker:
+    """Load the ranker and its members that the train step wrote."""
+    return Ranker.load_with(run.directory / model_step(RANKER), partial(load_fitted_model, run))
+
+
+def read_item_facts(lake: Lake) -> pl.DataFrame:
+    """Read the columns of the catalogue that the ranker uses."""
+    return lake.by_item().items().select(FACT_COLUMNS).collect()
+
+
+def _write_trial(directory: Path, context: RunContext, window: Callable[[], EvaluationWindow]) -> None:
+    run, settings = context.run, context.settings
+    lists = {name: read_lists(run, VALIDATION, name) for name in settings.models}
+    incumbent = merge_winner_lists(read_blend_choice(run), lists, window(), settings)
+    ranker = build_ranker(choose_members(lists, window(), settings), settings, read_item_facts(context.lake))
+    trial, ranked = try_ranker(ranker, lists, incumbent, window(), settings)
+    write_json(directory / TRIAL_FILE, asdict(trial))
+    if ranked is not None:
+        ranker.save_trees(directory)
+        write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, ranked, window(), settings)))
+
+
+def _write_test(directory: Path, context: RunContext, window: Callable[[], EvaluationWindow]) -> None:
+    """Measure the ranker of the validation window, with its trees, on the members' lists for the test window."""
+    run, settings = context.run, context.settings
+    trial = read_trial(run)
+    if trial is None or not trial.windows:
+        return
+    ranker = _trained_ranker(context).assemble(window().interactions)
+    lists = {name: read_lists(run, TEST, name) for name in trial.members}
+    ranked = rerank(ranker, lists, window(), settings)
+    write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, ranked, window(), settings)))
+
+
+def _trained_ranker(context: RunContext) -> Ranker:
+    """Return a ranker with the trees of the trial, to be assembled at another moment."""
+    trees = Ranker.load_trees(context.run.directory / window_step(VALIDATION, RANKER))
+    trial = read_trial(context.run)
+    assert trial is not None
+    return build_ranker(trial.members, context.settings, read_item_facts(context.lake), trees)
