@@ -12,14 +12,14 @@ from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import (
     EvaluationWindow,
-    merge_winner_lists,
     prepare_evaluation_window,
     rank_items,
 )
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, UNSCREENED
-from jobs.pipeline.steps.evaluate import read_blend_choice, read_lists
+from jobs.pipeline.steps.evaluate import read_lists
+from jobs.pipeline.steps.rank import combine_lists, winning_models
 from recsys.data.splits import time_split
 from recsys.evaluation.comparison.bootstrap import confidence_interval
 from recsys.evaluation.comparison.measurement import measure_model
@@ -45,19 +45,19 @@ def compare_unscreened(context: RunContext) -> RunContext:
 
 def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
     run, settings = context.run, context.settings
-    choice = read_blend_choice(run)
-    with context.progress.task("measure the effect of screening", len(choice.weights)) as task:
+    members = winning_models(context)
+    with context.progress.task("measure the effect of screening", len(members)) as task:
         split = time_split(run.as_of, settings.evaluation)
         start, end = split.validation_end, split.as_of
         clean = prepare_evaluation_window(context.lake, settings, start, end)
-        published = {name: read_lists(run, TEST, name) for name in choice.weights}
-        clean_lists = merge_winner_lists(choice, published, clean, settings)
+        published = {name: read_lists(run, TEST, name) for name in members}
+        clean_lists = combine_lists(context, published, clean)
         mixed = prepare_evaluation_window(unscreened, settings, start, end, relevance_lake=context.lake)
         refitted: dict[str, Rows] = {}
-        for name in choice.weights:
+        for name in members:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)
             task.advance(1)
-        mixed_lists = merge_winner_lists(choice, refitted, mixed, settings)
+        mixed_lists = combine_lists(context, refitted, mixed)
         write_json(
             directory / COMPARISON_FILE, asdict(compare_rankings(clean, clean_lists, mixed, mixed_lists, settings))
         )

@@ -1,6 +1,6 @@
 """The rank step: train the second stage, and publish it if it is better than the models alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cache, partial
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import (
+    BLEND,
     EvaluationWindow,
     measure_lists,
     merge_winner_lists,
@@ -26,6 +27,7 @@ from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_blend_choice, re
 from recsys.data.interactions import Interactions
 from recsys.data.splits import time_split
 from recsys.files import read_json, write_json
+from recsys.ids import Rows
 from recsys.models.ranker.item_facts import FACT_COLUMNS
 from recsys.models.ranker.ranker import Ranker
 
@@ -63,6 +65,21 @@ def read_trial(run: Run) -> RankerTrial | None:
     """Read the result of the ranker on the validation window; None if none was tried."""
     file = run.directory / window_step(VALIDATION, RANKER) / TRIAL_FILE
     return TypeAdapter(RankerTrial).validate_python(read_json(file)) if file.exists() else None
+
+
+def winning_models(context: RunContext) -> tuple[str, ...]:
+    """Return the models that the winner is made of; a single model is its own."""
+    if context.winner == BLEND:
+        return tuple(read_blend_choice(context.run).weights)
+    trial = read_trial(context.run) if context.winner == RANKER else None
+    return (str(context.winner),) if trial is None else trial.members
+
+
+def combine_lists(context: RunContext, lists: Mapping[str, Rows], window: EvaluationWindow) -> Rows:
+    """Combine the lists of `winning_models` for the window's users as the winner does."""
+    if context.winner != RANKER:
+        return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings)
+    return rerank(_trained_ranker(context).assemble(window.interactions), lists, window, context.settings)
 
 
 def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:

@@ -1,18 +1,15 @@
 """The train step: fit the models of a run on all events before its `as_of`."""
 
 import shutil
-from collections.abc import Collection
 from functools import cache, partial
 from pathlib import Path
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
-from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
 from jobs.pipeline.step_names import CHECKPOINTS, model_step
-from jobs.pipeline.steps.evaluate import read_blend_choice
-from jobs.pipeline.steps.rank import RANKER, read_trial, write_final_ranker
+from jobs.pipeline.steps.rank import RANKER, winning_models, write_final_ranker
 from recsys.models.categories.levels import category_path
 from recsys.models.light_gcn import LightGcn
 
@@ -33,18 +30,10 @@ def train_models(context: RunContext) -> RunContext:
 
 
 def _models_to_fit(context: RunContext) -> list[str]:
-    names = {*_winning_models(context), POPULARITY, TRENDING, ITEM_KNN}
+    names = {*winning_models(context), POPULARITY, TRENDING, ITEM_KNN}
     if LightGcn.name in context.settings.models and _lacks_categories(context.lake):
         names.add(LightGcn.name)
     return sorted(names)
-
-
-def _winning_models(context: RunContext) -> Collection[str]:
-    """Return the models that the winner is made of."""
-    if context.winner == BLEND:
-        return read_blend_choice(context.run).weights
-    trial = read_trial(context.run) if context.winner == RANKER else None
-    return [str(context.winner)] if trial is None else trial.members
 
 
 def _lacks_categories(lake: Lake) -> bool:

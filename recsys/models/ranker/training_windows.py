@@ -18,8 +18,10 @@ from recsys.models.ranker.shop_features import ShopFeatures, describe_shop, shop
 from recsys.models.ranker.trees import TrainingTable
 from recsys.ranking.top_k import Exclusion
 
-MAX_ROWS: Final = 1_200_000
-"""Maximum number of training rows over all windows; users are sampled to keep it."""
+MAX_USERS: Final = 20_000
+"""Maximum number of training users over all windows; a random sample if there are more."""
+MAX_ROWS: Final = 1_000_000
+"""Number of training rows over all windows above which candidates that were not bought are sampled."""
 
 ListMembers = Callable[[Interactions, Rows, Exclusion], Sequence[Rows]]
 """Fits the members on interactions and returns each one's list for users, (users, depth)."""
@@ -74,16 +76,21 @@ class TrainingWindows:
     ) -> TrainingTable:
         items = start.shape[1]
         users = np.unique(bought // items).astype(np.int32)
-        maximum = max(1, MAX_ROWS // (self.maximum * self.candidates))
+        random, maximum = np.random.default_rng(self.seed), max(1, MAX_USERS // self.maximum)
         if len(users) > maximum:
-            users = np.sort(np.random.default_rng(self.seed).choice(users, maximum, replace=False))
+            users = np.sort(random.choice(users, maximum, replace=False))
         lists = list_members(start, users, Exclusion(start.excluded(self.repeat)))
         candidates = pool_candidates(lists, self.candidates)
-        shop = describe_shop(purchase_days(start), facts)
+        is_bought = np.isin(_pairs(users[candidates.users], candidates.items, items), bought)
+        share = min(1.0, MAX_ROWS / self.maximum / max(len(is_bought), 1))
+        chosen = is_bought | (random.random(len(is_bought)) < share)
+        candidates, is_bought = candidates.select(chosen), is_bought[chosen]
+        sizes = np.bincount(candidates.users)
         return TrainingTable(
-            describe_candidates(shop, candidates, users),
-            np.isin(_pairs(users[candidates.users], candidates.items, items), bought),
-            np.bincount(candidates.users, minlength=len(users)),
+            describe_candidates(describe_shop(purchase_days(start), facts), candidates, users),
+            is_bought,
+            sizes[sizes > 0],
+            np.where(is_bought, 1, 1 / share).astype(np.float32),
         )
 
 

@@ -31,7 +31,8 @@ class TrainingTable:
 
     features: Table  # (N, features)
     bought: NDArray[np.bool_]  # (N,)
-    sizes: NDArray[np.int64]  # (users,) number of candidates of each user
+    sizes: NDArray[np.int64]  # (users,) number of candidates of each user, all above 0
+    weights: NDArray[np.float32]  # (N,) number of candidates that each one stands for
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,14 @@ def train_trees(tables: Sequence[TrainingTable], settings: TreeSettings) -> Rank
     data = lightgbm.Dataset(
         np.concatenate([table.features for table in tables]),
         bought.astype(np.float32),
+        weight=np.concatenate([table.weights for table in tables]),
         group=np.concatenate([table.sizes for table in tables]),
         params=_parameters("binary", settings, len(bought)),
     ).construct()
-    boosters = (
-        lightgbm.train(_parameters(objective, settings, len(bought)), data, settings.trees)
-        for objective in OBJECTIVES
-    )
+    boosters: list[lightgbm.Booster] = []
+    for objective in OBJECTIVES:
+        boosters.append(lightgbm.train(_parameters(objective, settings, len(bought)), data, settings.trees))
+        data.set_weight(None)  # weights make probabilities right, and would make the order of a user's pairs uneven
     return RankingTrees(tuple(boosters))
 
 
