@@ -6,6 +6,8 @@ are compared with the CPU. `--device cpu --small` tries the program itself.
 
 import argparse
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -39,6 +41,11 @@ def gpu(device: str = "cuda", *, is_small: bool = False) -> dict[str, Any]:
     figures: dict[str, Any] = dict(measure_training(as_interactions(train), test, device, EPOCHS))
     figures |= dict(measure_top_n(train, device, is_compiled="numba" not in missing))
     return figures | dict(measure_candidates(train, device))
+
+
+def gpu_benchmark(scratch: Path) -> Iterator[tuple[str, Any]]:  # noqa: ARG001 (the interface of all parts)
+    """Measure on CUDA."""
+    yield from gpu().items()
 
 
 def _describe(device: str, missing: list[str]) -> None:
