@@ -28,6 +28,7 @@ test_days = 14
 light_user_events = 5
 [search]
 max_trials = 0
+ranker_windows = 0
 """
 
 

@@ -46,11 +46,11 @@ class RankerConfig:
     """Half-life of events in the confidence that members learn from in training."""
     candidates: Positive = 250
     """Number of items of each user that are ranked by the trees: the best by all members together."""
-    trees: Positive = 150
+    trees: Positive = 200
     """Number of boosting rounds."""
-    leaves: Positive = 31
+    leaves: Positive = 15
     """Maximum number of leaves of a tree."""
-    learning_rate: AboveZero = 0.1
+    learning_rate: AboveZero = 0.05
     """Shrinkage of the contribution of each tree."""
     seed: Seed = 0
     """Seed of the boosting and of the sample of users in training."""
