@@ -61,7 +61,7 @@ def benchmark_command(
     unknown_items: Annotated[
         UnknownItemsName,
         typer.Option(
-            help="Test items without training rows: drop them, or count them as relevant items that no list can hold"
+            help="Test rows of items without training rows: drop them, or count them as relevant, in no list"
         ),
     ] = UnknownItemsName.DROP,
     out: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file as JSON")] = None,

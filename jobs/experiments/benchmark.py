@@ -27,7 +27,7 @@ from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.models.base import Model
 from recsys.models.blend import Blend
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
-from recsys.settings import Settings
+from recsys.settings import Evaluation, Settings
 
 AUTO = "auto"
 POSITION = "position"
@@ -37,7 +37,7 @@ VALIDATION_SHARE = 0.2
 
 Protocol = Literal["holdout", "last-item"]
 UnknownItems = Literal["drop", "count"]
-"""Whether test rows of items without training rows are dropped, or count as relevant items that no list can hold."""
+"""Whether test rows of items without training rows are dropped, or count as relevant items in no list."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def _measure_model(
     started = time.perf_counter()
     choice_figures: dict[str, Any] = {}
     if name == AUTO:
-        choice, result = _choose(split, settings)
-        model = _build(choice, apply_search(settings, result))
+        choice, result, evaluation = _choose(split, settings)
+        model = _build(choice, apply_search(replace(settings, evaluation=evaluation), result))
         choice_figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
     else:
         model = build_configured_model(name, settings)
@@ -136,12 +136,16 @@ def _measure_model(
     }
 
 
-def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
-    """Search models and choose the weights that win on the validation data, by the metric in the settings."""
+def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult, Evaluation]:
+    """Search models and choose the weights that win on the validation data, by the metric in the settings.
+
+    The evaluation that is returned has the number of events below which a user is light.
+    """
     relevant = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     window = split_evaluation_window(split.train, relevant, settings)
     result, lists = search(window, settings, LogProgress())
-    return choose_weights(lists, window, settings), result
+    evaluation = replace(settings.evaluation, light_user_events=window.ground_truth.light_user_events)
+    return choose_weights(lists, window, settings), result, evaluation
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:

@@ -54,8 +54,8 @@ def one_by_one(steps: list[tuple[str, float | None, str]]) -> list[float]:
     stacks: dict[str, list[int]] = {"x": [], "y": []}
     latest = {"x": 1.0, "y": 1.0}
     for event, quantity, item in steps:
-        if event == "purchase":
-            latest[item] = quantity or 1.0
+        if event == "purchase" and quantity != 0:
+            latest[item] = 1.0 if quantity is None else quantity
             stacks[item].append(len(left))
             left.append(latest[item])
         elif event == "refund":

@@ -149,8 +149,12 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
 
 @pytest.mark.usefixtures("same_process")
 def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
-    write_pairs(split / "train.parquet", PAIRS, **ORDERS["timestamp"])
-    write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 3}") for user in range(30)])
+    # Each day, users buy another of five items, all of which are bought on every day.
+    days = [
+        [(f"user{user}", f"item{user % 3 * 5 + (user // 3 + day) % 5}") for user in range(30)] for day in range(5)
+    ]
+    write_pairs(split / "train.parquet", [pair for day in days[:4] for pair in day], **ORDERS["timestamp"])
+    write_pairs(split / "test.parquet", days[4])
     candidates = {"RECSYS_MODELS": '["popularity", "item_knn"]'}
     figures = measure(recsys, split, "--k", "5", **candidates)["auto"]
     assert figures["chosen"] in ("popularity", "item_knn", "blend")

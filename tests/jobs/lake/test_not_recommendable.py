@@ -1,14 +1,20 @@
 """Items that are no goods are in no model and no list."""
 
 import shutil
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from jobs.lake.lake import Lake
-from jobs.lake.not_recommendable import find_items, open_recommendable_lake
+from jobs.lake.not_recommendable import (
+    LeftOut,
+    count_left_out,
+    find_items,
+    find_uncatalogued_items,
+    open_recommendable_lake,
+)
 from jobs.pipeline.pipeline import advance_run
 from jobs.pipeline.step_names import Until
 from jobs.progress import LogProgress
@@ -80,3 +86,32 @@ def test_no_list_of_a_run_has_such_an_item(shop_lake: Path, tmp_path: Path):
     assert len(listed) > 40
     assert not listed & hidden
     assert "item5" not in set(open_recommendable_lake(settings).events().collect()["item_id"])
+
+
+def test_items_of_events_must_be_in_the_catalogue_where_there_is_one(lake: Lake, tmp_path: Path):
+    assert find_uncatalogued_items(lake).to_list() == ["M", "Manual"]
+    without = Lake(tmp_path / "without")
+    ingest_files(without, tmp_path / "events.csv")
+    assert find_uncatalogued_items(without).is_empty()
+    changes = pl.DataFrame({"item_id": ["tea"], "price": [2.0]})
+    with without.locked():
+        without.merge_online_items(changes, datetime(2026, 4, 1, tzinfo=UTC), 1)
+    assert "tea" in set(without.items().collect()["item_id"])
+    assert find_uncatalogued_items(without).is_empty()
+
+
+def test_a_file_of_a_few_items_is_no_catalogue(lake: Lake, tmp_path: Path):
+    rows = [{"item_id": item_id, "user_id": "other"} for item_id in ("M", "Manual")]
+    ingest_files(lake, write_events(tmp_path / "events_more.csv", *rows))
+    assert find_uncatalogued_items(lake).is_empty()
+
+
+def test_what_is_left_out_is_counted(lake: Lake, tmp_path: Path):
+    rows = [{"item_id": item_id, "quantity": 0, "event": "purchase"} for item_id in ("tea", "M")]
+    ingest_files(
+        lake, write_events(tmp_path / "events_empty.csv", *rows, {"item_id": "tea", "quantity": 0, "event": "view"})
+    )
+    left_out = lake.excluding_items(pl.Series(["POST", "M", "Manual"]))
+    as_of = datetime(2100, 1, 1, tzinfo=UTC)
+    assert count_left_out(left_out, as_of) == LeftOut(1, 1, 2, 3, 2)
+    assert count_left_out(left_out, datetime(2000, 1, 1, tzinfo=UTC)) == LeftOut(0, 0, 0, 0, 0)
