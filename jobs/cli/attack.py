@@ -56,8 +56,9 @@ def attack_command(
     unknown = sorted(set(kind or ()) - set(KINDS))
     if unknown:
         raise SettingsError(f"--kind = {unknown[0]!r}: expected one of {', '.join(KINDS)}")
+    moment = parse_as_of(as_of)
     dataset = (
-        read_lake_dataset(open_recommendable_lake(settings), settings, parse_as_of(as_of))
+        read_lake_dataset(open_recommendable_lake(settings, moment), settings, moment)
         if directory is None
         else read_split_dataset(directory, settings)
     )

@@ -34,14 +34,14 @@ class LeftOut:
     """Purchases of quantity 0, those of items that are left out included."""
 
 
-def open_recommendable_lake(settings: Settings) -> Lake:
+def open_recommendable_lake(settings: Settings, as_of: datetime) -> Lake:
     """Return the lake of an installation without the items of `lists.not_recommendable` and of no catalogue.
 
-    Raises `SettingsError` as `open_lake` does.
+    Events from `as_of` on do not matter. Raises `SettingsError` as `open_lake` does.
     """
     lake = open_lake(settings)
     patterns = settings.lists.not_recommendable
-    excluded = find_uncatalogued_items(lake)
+    excluded = find_uncatalogued_items(lake, as_of)
     if len(excluded):
         log.info("items of no catalogue are kept out of models and lists", items=len(excluded))
     if patterns:
@@ -68,8 +68,8 @@ def find_items(lake: Lake, patterns: Sequence[str]) -> pl.Series:
     return found.collect(engine="streaming").to_series()
 
 
-def find_uncatalogued_items(lake: Lake) -> pl.Series:
-    """Return the ids of the items of the events that are in no catalogue, sorted.
+def find_uncatalogued_items(lake: Lake, as_of: datetime) -> pl.Series:
+    """Return the ids of the items of the events before `as_of` that are in no catalogue, sorted.
 
     There are none in a shop without a catalogue: one of whose items no source was ingested, or one whose items have
     fewer than `MIN_CATALOGUE_SHARE` of the events, such as a file of the few items on sale.
@@ -77,7 +77,8 @@ def find_uncatalogued_items(lake: Lake) -> pl.Series:
     nothing = pl.Series(ITEM_ID, [], pl.String)
     if not lake.last_changes("items"):
         return nothing
-    events = lake.events().group_by(ITEM_ID).agg(pl.len().alias("events")).collect(engine="streaming")
+    before = events_before(lake.events(), as_of)
+    events = before.group_by(ITEM_ID).agg(pl.len().alias("events")).collect(engine="streaming")
     missing = events.join(_catalogue_ids(lake), on=ITEM_ID, how="anti").sort(ITEM_ID)
     total, without = int(events["events"].sum()), int(missing["events"].sum())
     if total - without < MIN_CATALOGUE_SHARE * total:

@@ -76,7 +76,7 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = open_recommendable_lake(settings).by_group().joining_guests(as_of)
+    lake = open_recommendable_lake(settings, as_of).by_group().joining_guests(as_of)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], report_file(run))
