@@ -102,6 +102,7 @@ def blend_config(choice: BlendChoice, evaluation: Evaluation) -> BlendConfig:
     """Return the configuration of the blend with the chosen weights."""
     members = tuple(choice.weights)
     light, heavy = (tuple(choice.weights[name][segment] for name in members) for segment in (LIGHT, HEAVY))
+    assert evaluation.light_user_events is not None  # found on the validation window
     return BlendConfig(members, light, heavy, evaluation.light_user_events, LIST_DEPTH)
 
 

@@ -17,13 +17,13 @@ from jobs.pipeline.evaluation_window import (
     EvaluationWindow,
     measure_lists,
     merge_winner_lists,
-    prepare_evaluation_window,
 )
 from jobs.pipeline.models import load_fitted_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.second_stage import RankerTrial, build_ranker, choose_members, rerank, try_ranker
 from jobs.pipeline.step_names import TEST, VALIDATION, model_step, window_step
 from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_blend_choice, read_lists
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.interactions import Interactions
 from recsys.data.splits import time_split
 from recsys.files import read_json, write_json
@@ -43,7 +43,7 @@ def rank_candidates(context: RunContext) -> RunContext:
     split = time_split(context.run.as_of, settings.evaluation)
 
     def window_of(start: datetime, end: datetime) -> Callable[[], EvaluationWindow]:
-        return cache(partial(prepare_evaluation_window, context.lake, settings, start, end))
+        return cache(partial(prepare_screened_window, context, start, end))
 
     windows = {
         VALIDATION: (_write_trial, window_of(split.train_end, split.validation_end)),

@@ -147,7 +147,7 @@ class Ranker(Model):
         places = np.arange(len(user_rows), dtype=np.int32)
 
         def rank(block: Rows) -> tuple[Rows, Scores]:
-            return self._rank([rows[block] for rows in lists], user_rows[block], n)
+            return self._rank([rows[block, : max(DEPTH, n)] for rows in lists], user_rows[block], n)
 
         return rank_users_in_blocks(rank, places, n, BLOCK_USERS)[0]
 
