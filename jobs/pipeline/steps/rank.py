@@ -84,7 +84,7 @@ def combine_lists(context: RunContext, lists: Mapping[str, Rows], window: Evalua
 
 def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:
     """Write the published ranker with the features of all events, without its members."""
-    _trained_ranker(context).assemble(interactions).save_trees(directory)
+    _trained_ranker(context).assemble(interactions).save_without_members(directory)
 
 
 def load_ranker(run: Run) -> Ranker:

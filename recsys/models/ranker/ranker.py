@@ -166,12 +166,16 @@ class Ranker(Model):
         for name, member in zip(self.config.members, self.members, strict=True):
             (directory / name).mkdir()
             member.save(directory / name)
-        self.save_trees(directory)
+        self.save_without_members(directory)
 
-    def save_trees(self, directory: Path) -> None:
-        """Write the features and the trees without the members."""
+    def save_without_members(self, directory: Path) -> None:
+        """Write the features and the trees; see `load_with`."""
         trees = self.trees.arrays() if self.trees else {}
         save_model(directory, self.name, self.config, self.shop.arrays() | trees)
+
+    def save_trees(self, directory: Path) -> None:
+        """Write the trees alone, which hold no data of single users; see `load_trees`."""
+        save_model(directory, self.name, self.config, self.trees.arrays() if self.trees else {})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -190,5 +194,5 @@ class Ranker(Model):
 
     @classmethod
     def load_trees(cls, directory: Path) -> RankingTrees | None:
-        """Read the trees alone."""
+        """Read the trees, of a file with or without features."""
         return RankingTrees.from_arrays(load_model(directory, cls.name, cls.config_type)[1])
