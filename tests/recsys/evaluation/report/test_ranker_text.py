@@ -11,17 +11,17 @@ RANKER = RankerSummary(("als", "repurchase"), 3, None, 0.0123, FEATURES)
 
 def test_a_published_ranker_is_told_with_its_gain():
     assert ranker_sentence(RANKER, "ndcg@20") == (
-        "The second stage ranks the candidates of als and repurchase by gradient boosted trees, trained on 3 windows "
-        "before the validation window. On the validation window, its NDCG@20 is 0.0123 above that of the best model "
-        "without it, so it is published."
+        "The second stage ranks the candidates of als and repurchase by gradient boosted trees, trained on 3 "
+        "windows before the validation window. On the validation window, its NDCG@20 is 0.0123 above that of the "
+        "best model without it, so it is published."
     )
 
 
 def test_a_rejected_ranker_is_told_with_the_reason():
     rejected = replace(RANKER, rejected="too small a gain", gain=-0.001, windows=1)
     assert ranker_sentence(rejected, "ndcg@20").endswith(
-        "trained on 1 window before the validation window. On the validation window, its NDCG@20 is 0.0010 below that "
-        "of the best model without it: too small a gain."
+        "trained on 1 window before the validation window. On the validation window, its NDCG@20 is 0.0010 below "
+        "that of the best model without it: too small a gain."
     )
 
 
@@ -33,5 +33,6 @@ def test_a_ranker_that_could_not_be_trained_is_told():
 
 def test_the_largest_features_are_named():
     assert importance_sentence(RANKER) == (
-        "Share of each feature in the gain of all splits. The largest: cycle (50%), log price (25%) and sales (25%)."
+        "Share of each feature in the gain of all splits. The largest: cycle (50%), log price (25%) and sales "
+        "(25%)."
     )
