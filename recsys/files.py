@@ -18,13 +18,16 @@ T = TypeVar("T")
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Yield a temporary path for a file or directory, which replaces `path` unless an error is raised."""
+    """Yield a temporary path for a file or directory, which replaces `path` unless an error is raised.
+
+    A file does not replace a directory: `IsADirectoryError`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     _remove(temporary)
     try:
         yield temporary
-        if path.is_dir():
+        if path.is_dir() and temporary.is_dir():
             _remove(path)
         temporary.replace(path)
     finally:

@@ -160,7 +160,7 @@ def _verify(settings: Settings, file: Path, users: Sequence[str], as_json: bool)
 
 def _read_users(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"--file = {str(file)!r}: cannot be read: {error}") from None
     return [line.strip() for line in lines if line.strip()]
@@ -219,4 +219,4 @@ def _change_consent(settings: Settings, user: str, is_opted_out: bool) -> None:
     if is_opted_out:
         put_opt_out(client, keys, stored_id, now)
     else:
-        remove_opt_out(client, keys, stored_id)
+        remove_opt_out(client, keys, stored_id, now)

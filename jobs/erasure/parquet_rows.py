@@ -1,5 +1,6 @@
 """Find and remove the rows of persons in Parquet files; a file is written aside, then renamed."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -99,9 +100,11 @@ def _rewrite(file: Path, persons: Persons, match: Match, keeps_empty: bool) -> N
     if not keeps_empty and not kept.limit(1).collect().height:
         file.unlink()
         return
+    times = file.stat()  # kept: retention counts from them
     metadata = {name: text for name, text in pl.read_parquet_metadata(file).items() if name != ARROW_SCHEMA}
     with atomic_write(file) as temporary:
         kept.sink_parquet(temporary, row_group_size=ROW_GROUP_ROWS, metadata=metadata, engine="streaming")
+        os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _count_rows(file: Path, persons: Persons, match: Match) -> int:
