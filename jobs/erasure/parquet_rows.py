@@ -1,6 +1,5 @@
 """Find and remove the rows of persons in Parquet files; a file is written aside, then renamed."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import polars as pl
 from jobs.erasure.persons import Persons
 from jobs.ingest.mapping import SOURCE_ROW
 from jobs.lake.event_writer import scan_files
-from recsys.files import atomic_write
+from recsys.files import atomic_write, copy_times
 from recsys.schema import GUEST_ID, LABELED_AT, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 
 ROW_GROUP_ROWS: Final = 16_384
@@ -100,11 +99,10 @@ def _rewrite(file: Path, persons: Persons, match: Match, keeps_empty: bool) -> N
     if not keeps_empty and not kept.limit(1).collect().height:
         file.unlink()
         return
-    times = file.stat()  # kept: retention counts from them
     metadata = {name: text for name, text in pl.read_parquet_metadata(file).items() if name != ARROW_SCHEMA}
     with atomic_write(file) as temporary:
         kept.sink_parquet(temporary, row_group_size=ROW_GROUP_ROWS, metadata=metadata, engine="streaming")
-        os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
+        copy_times(file, temporary)
 
 
 def _count_rows(file: Path, persons: Persons, match: Match) -> int:
