@@ -197,6 +197,8 @@ def _print_receipt(receipt: Receipt) -> None:
         if count:
             table.add_row(escape(name), f"{count:,}")
     console.print(table)
+    if not any(receipt.counts.values()):
+        console.print("Nothing of them was found: are the ids right?")
     for work in receipt.pending if receipt.is_pending else ():
         console.print(f"Pending: {escape(work)}", soft_wrap=True)
 
