@@ -124,7 +124,9 @@ def blend_config(choice: BlendChoice, settings: Settings) -> BlendConfig:
     """Return the configuration of the blend with the chosen weights."""
     members = tuple(choice.weights)
     light, heavy = (tuple(choice.weights[name][segment] for name in members) for segment in (LIGHT, HEAVY))
-    return BlendConfig(members, light, heavy, settings.evaluation.light_user_events, list_depth(settings))
+    light_user_events = settings.evaluation.light_user_events
+    assert light_user_events is not None  # found on the validation window
+    return BlendConfig(members, light, heavy, light_user_events, list_depth(settings))
 
 
 def merge_winner_lists(

@@ -15,13 +15,13 @@ from jobs.pipeline.evaluation_window import (
     choose_weights,
     measure_lists,
     merge_winner_lists,
-    prepare_evaluation_window,
     rank_items,
     winner_name,
 )
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH, TEST, VALIDATION, window_step
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.splits import time_split
 from recsys.evaluation.comparison.blend_search import BlendChoice
 from recsys.evaluation.comparison.measurement import ModelMeasurement
@@ -49,7 +49,7 @@ def evaluate_models(context: RunContext) -> RunContext:
         (VALIDATION, split.train_end, split.validation_end),
         (TEST, split.validation_end, split.as_of),
     ):
-        window = cache(partial(prepare_evaluation_window, context.lake, context.settings, start, end))
+        window = cache(partial(prepare_screened_window, context, start, end))
         _measure_on_window(context, name, window)
     winner = winner_name(read_blend_choice(context.run))
     context.run.update(winner=winner)
