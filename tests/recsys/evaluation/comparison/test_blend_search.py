@@ -39,6 +39,7 @@ def make_ground_truth(relevant_items: Rows, light: np.ndarray) -> GroundTruth:
         history_popularity=np.zeros((users, 2)),
         user_items=csr_matrix((users, ITEMS)),
         item_paths=None,
+        light_user_events=20,
     )
 
 
