@@ -14,7 +14,14 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
-from jobs.pipeline.evaluation_window import BLEND, EvaluationWindow, blend_config, choose_weights, winner_name
+from jobs.pipeline.evaluation_window import (
+    BLEND,
+    EvaluationWindow,
+    blend_config,
+    choose_weights,
+    measure_auc,
+    winner_name,
+)
 from jobs.pipeline.models import build_configured_model, check_models
 from jobs.pipeline.steps.search import SearchResult, apply_search, search
 from jobs.progress import LogProgress, Progress
@@ -125,6 +132,7 @@ def _measure_model(
     return {
         **measurement.metrics,
         **measurement.catalogue,
+        "auc": measure_auc(model, window, settings),
         "users": measurement.users,
         "cold_users": measurement.cold_users,
         "unknown_items": unknown[ITEM_ID].n_unique(),
@@ -151,7 +159,7 @@ def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult
 def _build(choice: BlendChoice, settings: Settings) -> Model:
     if winner_name(choice) != BLEND:
         return build_configured_model(winner_name(choice), settings)
-    config = blend_config(choice, settings.evaluation)
+    config = blend_config(choice, settings)
     return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
 
 

@@ -47,6 +47,10 @@ class Evaluation:
     """List lengths k at which metrics are computed, as in ndcg@k."""
     metric: str = "ndcg@20"
     """Metric by which the published model is chosen."""
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Smallest relative gain that matters. A blend replaces the best single model only if it gains at least this
+    share on users that did not choose its weights, with a 95 % confidence interval above 0; the same holds for the
+    weights of a segment. The report says of smaller differences that they are too small to matter."""
     light_user_events: Positive | None = None
     """Number of events below which a user counts as light; users without events are new, the others heavy. If not
     set, the number that makes `light_user_share` of the users of the validation window light."""

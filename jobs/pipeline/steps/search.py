@@ -254,7 +254,7 @@ def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Setti
 def _metric(lists: Rows, window: EvaluationWindow, settings: Settings) -> float:
     """Return the mean of the metric that models are chosen by."""
     relevance, evaluation = window.ground_truth.returning, settings.evaluation
-    arrays = (relevance.relevant, relevance.relevant_counts, relevance.candidate_counts)
+    arrays = (relevance.relevant, relevance.relevant_counts)
     return float(evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric].mean())
 
 
