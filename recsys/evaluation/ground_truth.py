@@ -38,13 +38,13 @@ class GroundTruth:
     returning: Relevance
     new: Relevance
     segments: dict[str, Mask]  # (U,) light and heavy
-    light_user_events: int  # number of events below which a user is light
     head: Mask  # (items,)
     item_users: Counts  # (items,) users who have each item before the window
     users: int  # users before the window
     history_popularity: Values  # (U, 2) means over the history: share of users who have the item, head item
     user_items: csr_matrix  # (users, items) all interactions before the window
     item_paths: NDArray[np.int32] | None  # (items, levels) category codes, where most items have one
+    light_user_events: int = 1  # number of events below which a user is light
 
     def sample(self, limit: int, seed: int) -> "GroundTruth":
         """Draw at most `limit` of the users with history at random."""
@@ -99,13 +99,13 @@ def build_ground_truth(
         returning=relevance.select(returning),
         new=relevance.select(has_relevant & segments[NEW]),
         segments={name: mask[returning] for name, mask in segments.items() if name != NEW},
-        light_user_events=light_user_events,
         head=head,
         item_users=item_users,
         users=len(interactions.users),
         history_popularity=_mean_over_history(interactions.positives, item_values)[user_rows[returning]],
         user_items=interactions.positives,
         item_paths=None if catalogue is None else _item_paths(interactions.items, catalogue),
+        light_user_events=light_user_events,
     )
 
 
