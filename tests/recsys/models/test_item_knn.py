@@ -13,7 +13,7 @@ USERS = {"p": "ab", "q": "abc", "r": "d", "s": "abce"}
 WEIGHTS = {"p": 1.0, "q": 4.0, "r": 2.0, "s": 5.0}
 EVENTS = [(user, item, 1.0, WEIGHTS[item]) for item, users in USERS.items() for user in users]
 P, Q, R, S = range(4)
-COSINE = {"asymmetry": 0.5, "user_exponent": 0.0, "locality": 1.0}
+COSINE: dict[str, Any] = {"asymmetry": 0.5, "user_exponent": 0.0, "locality": 1.0}
 C = np.array([2], np.int32)
 
 
@@ -31,7 +31,7 @@ def test_similarity_is_the_shrunk_cosine(shop_of: Any, shrinkage: float):
 
 
 def test_an_asymmetric_similarity_by_hand(shop_of: Any):
-    """Users a and b have 3 items, c has 2, d and e have 1: they count 2/3, 2/3, 1, 2, 2, on average over events 1."""
+    """Users a and b have 3 items, c has 2, d and e have 1: they count 2/3, 2/3, 1, 2 and 2."""
     weights = {"a": 2 / 3, "b": 2 / 3, "c": 1.0, "d": 2.0, "e": 2.0}
     totals = {item: 3 + sum(weights[user] for user in users) for item, users in USERS.items()}
     config = ItemKnnConfig(shrinkage=3, asymmetry=0.2, user_exponent=1, locality=1.5)
