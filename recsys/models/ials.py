@@ -25,7 +25,7 @@ INITIAL_NORM = 0.1  # expected norm of the initial vectors
 class IalsConfig:
     """Size and regularization of the factorization."""
 
-    factors: Positive = 128
+    factors: Positive = 256
     """Length of the vectors of users and items."""
     regularization: ZeroOrMore = 0.15
     """Weight of the squared norm of a vector with an average history, relative to the size of that history."""
@@ -33,7 +33,7 @@ class IalsConfig:
     """Total weight of all pairs towards a score of 0, relative to that of the interactions towards 1."""
     frequency_exponent: ZeroOrMore = 1.0
     """Power by which the regularization of a vector grows with the total weight of its pairs."""
-    epochs: Positive = 16
+    epochs: Positive = 12
     """Number of alternations between users and items."""
     seed: Seed = 0
     """Seed of the initial vectors."""

@@ -21,16 +21,17 @@ def minimize_rows(
 
     def curvature(directions: Factors) -> Factors:
         """Multiply the direction of each row by the row's Hessian matrix."""
-        products = directions @ gram + penalties[:, None] * directions
+        products = (directions @ gram + penalties[:, None] * directions).astype(np.float32, copy=False)
         add_observed(offsets, columns, others, directions, products)
         return products
 
     vectors[np.diff(offsets) == 0] = 0
-    residuals = binary @ others - curvature(vectors)
-    directions, squares = residuals, np.square(residuals).sum(1)
+    residuals: Factors = binary @ others - curvature(vectors)
+    directions: Factors = residuals
+    squares: Factors = np.square(residuals).sum(1)
     for _ in range(steps):
         products = curvature(directions)
-        lengths = _divide(squares, np.einsum("nd,nd->n", directions, products))[:, None]
+        lengths = _divide(squares, (directions * products).sum(1))[:, None]
         vectors += lengths * directions
         residuals = residuals - lengths * products
         previous, squares = squares, np.square(residuals).sum(1)
@@ -39,4 +40,5 @@ def minimize_rows(
 
 def _divide(numerators: Factors, denominators: Factors) -> Factors:
     """Divide (rows,) by (rows,); where both are 0, the row is at its minimum, and the quotient is 0."""
-    return numerators / np.where((numerators == 0) & (denominators == 0), 1, denominators)
+    safe = np.where((numerators == 0) & (denominators == 0), 1, denominators)
+    return (numerators / safe).astype(np.float32, copy=False)
