@@ -12,6 +12,7 @@ from recsys.data.interactions import Interactions
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Range, SearchSpace, Seed, ZeroOrMore
+from recsys.models.work import dense_work, vector_work
 from recsys.ranking.factor_index import Factors
 from recsys.ranking.top_k import run_in_threads, split_into_blocks
 from recsys.settings.types import Device, Positive
@@ -70,6 +71,14 @@ class Ials(FactorModel):
 
     def __init__(self, config: IalsConfig = IalsConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the Gram matrices of the blocks of each vector, and the solution of each block."""
+        epochs, factors = self.config.epochs, self.config.factors
+        block, rows = min(factors, BLOCK_FACTORS), float(users) + items
+        entries = dense_work(2.0 * interactions * factors * block) + vector_work(6.0 * interactions * factors)
+        solutions = dense_work(rows * factors * (factors + block**2))
+        return epochs * (entries + solutions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Alternate between users and items; the same input and seed give the same factors."""

@@ -12,6 +12,7 @@ from recsys.data.scaling import binarize, inverse_norms, scale
 from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.config import Range, SearchSpace, Share, ZeroOrMore
+from recsys.models.work import common_pairs, sparse_work
 from recsys.settings.types import Positive
 
 
@@ -53,6 +54,10 @@ class ItemKnn(ItemWeightModel):
 
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of items of each user."""
+        return sparse_work(common_pairs(users, interactions))
 
     def fit(self, interactions: Interactions) -> Self:
         """Find each item's neighbors."""
