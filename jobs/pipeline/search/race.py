@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.pipeline.evaluation_window import LIST_DEPTH, EvaluationWindow
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.ids import Rows
 from recsys.models.base import Model
 from recsys.settings import Settings
+
+Places = NDArray[np.integer]
 
 RUNGS: Final = (300, 2_000)
 """Numbers of users after which a model is compared with the best one; then follow all other users."""
@@ -91,14 +94,14 @@ class Race:
         error = differences.std() / np.sqrt(ranked)
         return bool(differences.mean() + UPPER_BOUND * error < 0)
 
-    def rank_users(self, model: Model, users: Rows) -> float:
+    def rank_users(self, model: Model, users: Places) -> float:
         """Return the mean metric of a fitted model on some users, by their places in the window."""
         return float(self._measure(self._recommend(model, users), users).mean())
 
-    def _recommend(self, model: Model, users: Rows) -> Rows:
+    def _recommend(self, model: Model, users: Places) -> Rows:
         return model.recommend(self._window.ground_truth.user_rows[users], self._depth, self._window.exclude)[0]
 
-    def _measure(self, lists: Rows, users: Rows) -> Values:
+    def _measure(self, lists: Rows, users: Places) -> Values:
         relevance, evaluation = self._window.ground_truth.returning, self._settings.evaluation
         arrays = (relevance.relevant[users], relevance.relevant_counts[users], relevance.candidate_counts[users])
         return evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric]

@@ -19,12 +19,13 @@ from jobs.pipeline.search.budget import (
     estimate_cost,
 )
 from jobs.pipeline.search.memory import ModelMemory
-from jobs.pipeline.search.race import MIN_SHARE, RUNGS, Race, Ranking
+from jobs.pipeline.search.race import MIN_SHARE, RUNGS, Places, Race, Ranking
 from jobs.pipeline.search.result import CandidateResult, SearchResult, Trial, with_values
 from jobs.pipeline.search.tuning import Values, is_in_space, tunable_fields, tune
 from jobs.progress import Progress
 from recsys.errors import ModelError
 from recsys.evaluation.comparison.acceptance import is_accepted
+from recsys.evaluation.metrics.ranking import Values as UserValues
 from recsys.ids import Rows
 from recsys.models.base import Model, NeuralModel, TrainingOptions
 from recsys.settings import Settings
@@ -87,7 +88,7 @@ class _Search:
         self._spaces = {name: tunable_fields(name, settings) for name in settings.models}
         self._costs: dict[str, Cost] = {}
         self._values: dict[str, Values] = {}
-        self._metrics: dict[str, Any] = {}  # the metric of each user, by model
+        self._metrics: dict[str, UserValues] = {}  # the metric of each user, by model
         self.results: dict[str, CandidateResult] = {}
         self.lists: Lists = {}
 
@@ -290,7 +291,7 @@ class _Search:
         spent = before.work + (len(tried) - 1) * trial_work + (cost.once if best is not start else 0.0)
         self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(spent, 3))
 
-    def _accept(self, name: str, values: Values, users: Rows) -> None:
+    def _accept(self, name: str, values: Values, users: Places) -> None:
         """Rank a model with new values for all users, and use them if `users` accept them and no metric falls."""
         found = {**self._values[name], **values}
         ranking = self._race.rank(self._fitted(name, self._configured(name, found)), can_drop_out=False)

@@ -1,4 +1,4 @@
-"""Tuning of a model's settings with Optuna, from what is known of them."""
+"""Tuning of a model's settings with Optuna, starting from trials of earlier nights."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -58,9 +58,9 @@ def tune(
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.add_trials(
         [
-            optuna.trial.create_trial(params=dict(known.values), distributions=distributions, value=known.metric)
-            for known in (*history, start)
-            if is_in_space(known.values, space)
+            optuna.trial.create_trial(params=dict(trial.values), distributions=distributions, value=trial.metric)
+            for trial in (*history, start)
+            if is_in_space(trial.values, space)
         ]
     )
     study.optimize(measure_trial, n_trials=trials)
