@@ -12,6 +12,7 @@
     sources/*.json                                        the latest reading of each source
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
+    search_memory.json                                    what the searches of earlier nights found
     opt_outs.parquet, erasures/                           users who opted out; tombstones and receipts of erasures
     .layout.json, buckets.json, pseudonyms.json           version of the layout; number of buckets; check of the key
 

@@ -18,7 +18,7 @@ from recsys.models.work import dense_work, vector_work
 from recsys.settings.types import Device, Positive
 
 CONJUGATE_GRADIENT_STEPS = 3
-GEMV = 3.0  # time of a product of a matrix and a vector, relative to one of matrices
+GEMV = 2.0  # time of a product of a matrix and a vector, relative to one of matrices
 
 
 @dataclass(frozen=True)

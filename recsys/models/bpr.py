@@ -54,7 +54,7 @@ class Bpr(FactorModel):
 
     def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
         """Count the updates of three vectors for each interaction and pass."""
-        return vector_work(6.0 * self.config.epochs * interactions * self.config.factors)
+        return vector_work(15.0 * self.config.epochs * interactions * self.config.factors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Run stochastic gradient descent; the same input and seed give the same factors."""

@@ -8,7 +8,9 @@ from recsys.models._factors.factor_model import FactorModel
 from recsys.models._graph.light_gcn_config import DEFAULT_CONFIG, LightGcnConfig
 from recsys.models.base import NeuralModel
 from recsys.models.work import dense_work, vector_work
+from recsys.ranking.factors import find_cuda
 
+CUDA_SPEED = 50  # of training, relative to a processor core
 UPDATES = 10  # operations of the optimizer and of the averages, for each coordinate
 
 
@@ -43,7 +45,8 @@ class LightGcn(FactorModel, NeuralModel):
         convolutions = vector_work(2.0 * config.layers * 2 * interactions * config.embedding_size)
         update = vector_work(UPDATES * (users + items) * config.embedding_size)
         negatives = dense_work(3.0 * config.batch_size * config.negatives * config.embedding_size)
-        return steps * (convolutions + update + negatives)
+        speed = CUDA_SPEED if find_cuda(config.device) else 1
+        return steps * (convolutions + update + negatives) / speed
 
     def _size(self) -> int:
         return self.config.embedding_size

@@ -64,7 +64,7 @@ class Evaluation:
 class Search:
     """Limits of the search for the best models and their hyperparameters."""
 
-    budget: Annotated[float, Field(gt=0)] = 600.0
+    budget: Annotated[float, Field(gt=0)] = 1_000.0
     """Units of work that the search may cost, with the later fits of the models that it keeps. A unit is a billion
     elementary operations, about a second of one processor core; the machine does not change what is found."""
     max_minutes: Annotated[float, Field(gt=0)] = 60.0
