@@ -12,7 +12,7 @@ from recsys.evaluation.comparison.measurement import measure_model
 from recsys.ids import UNKNOWN, Rows
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
-from tests.benchmarks.peer_task import HISTORY, RANK, USERS
+from tests.benchmarks.peers.task import HISTORY, RANK, USERS
 
 
 class UnusableListsError(Exception):
