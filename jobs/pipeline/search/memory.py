@@ -42,13 +42,14 @@ class Night:
     validation_end: datetime
     """No event at or after it had a part in what was found."""
     objective: str
-    """The metric that models were chosen by, and whether repeats are allowed."""
+    """What models were chosen by."""
     models: Mapping[str, ModelMemory]
 
 
 def objective(settings: Settings) -> str:
     """Return what models are chosen by; values found for another objective are not used."""
-    return f"{settings.evaluation.metric}, repeat {settings.repeat}"
+    events = " or ".join(settings.evaluation.relevant_events)
+    return f"{settings.evaluation.metric} of {events or 'all events'}, repeat {settings.repeat}"
 
 
 def read_nights(file: Path) -> tuple[Night, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.pipeline.evaluation_window import LIST_DEPTH, EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.ids import Rows
 from recsys.models.base import Model
@@ -46,7 +46,7 @@ class Race:
         users = len(window.ground_truth.user_rows)
         self._window, self._settings = window, settings
         self._order = np.random.default_rng(settings.seed).permutation(users)
-        self._depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
+        self._depth = list_depth(settings)
         self._rungs = [*(rung for rung in RUNGS if rung < users), users]
         self._best: Values | None = None
         self._best_mean = -np.inf

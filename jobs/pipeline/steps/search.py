@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from jobs.pipeline.context import RunContext
-from jobs.pipeline.evaluation_window import prepare_evaluation_window
 from jobs.pipeline.search.memory import FILE, earlier_nights, objective, read_nights, recall, write_nights
 from jobs.pipeline.search.result import SearchResult, apply_search, read_search_result, write_search_result
 from jobs.pipeline.search.search import search
 from jobs.pipeline.step_names import SEARCH, SEARCH_MEMORY
 from jobs.pipeline.steps.plan_measurement import unmeasured_winner
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.splits import time_split
 
 __all__ = ["SearchResult", "apply_search", "read_search_result", "search", "search_models"]
@@ -45,7 +45,7 @@ def _copy_memory(directory: Path, context: RunContext) -> None:
 def _write(directory: Path, context: RunContext) -> None:
     run, settings = context.run, context.settings
     split = time_split(run.as_of, settings.evaluation)
-    window = prepare_evaluation_window(context.lake, settings, split.train_end, split.validation_end)
+    window = prepare_screened_window(context, split.train_end, split.validation_end)
     memory = recall(read_nights(run.directory / SEARCH_MEMORY / FILE))
     night = (run.as_of - EPOCH).days
     result, lists = search(window, settings, context.progress, memory, night)
