@@ -103,5 +103,5 @@ class Race:
 
     def _measure(self, lists: Rows, users: Places) -> Values:
         relevance, evaluation = self._window.ground_truth.returning, self._settings.evaluation
-        arrays = (relevance.relevant[users], relevance.relevant_counts[users], relevance.candidate_counts[users])
-        return evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric]
+        relevant, counts = relevance.relevant[users], relevance.relevant_counts[users]
+        return evaluate_lists(lists, relevant, counts, (evaluation.cutoff,))[evaluation.metric]
