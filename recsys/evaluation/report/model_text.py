@@ -7,10 +7,11 @@ import numpy as np
 from recsys.evaluation.comparison.measurement import ModelMeasurement, rank_models
 from recsys.evaluation.comparison.significance import Difference, Lead, compare_pairs, find_lead
 from recsys.evaluation.comparison.stability import concordance, summarize_folds
-from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
+from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report, SearchBudget
 from recsys.evaluation.report.formatting import (
     count_noun,
     format_day,
+    format_duration,
     format_interval,
     format_metric,
     format_percent,
@@ -171,7 +172,7 @@ def fold_metrics(report: Report) -> list[dict[str, float]]:
 
 
 def search_sentence(report: Report) -> str:
-    """State how many models were evaluated, the largest gain of tuning, and the models that were skipped."""
+    """State how many models were evaluated, the gain of tuning, the models that were skipped, and what it cost."""
     evaluated = [model for model in report.search if model.left_out is None]
     verb = "was" if len(evaluated) == 1 else "were"
     sentences = [f"{count_noun(len(evaluated), 'model')} {verb} evaluated."]
@@ -179,12 +180,23 @@ def search_sentence(report: Report) -> str:
     if tuned:
         best = max(tuned, key=lambda model: model.gain)
         metric = metric_label(report.evaluation.metric)
-        sentences.append(f"Tuning improved {best.name} the most: {metric} rose by {format_metric(best.gain)}.")
+        sentences.append(f"Tuning improved {best.name} the most: {metric} rose by {format_percent(best.gain)}.")
     elif any(model.trials for model in evaluated):
         sentences.append("Tuning found no better settings than the configured ones.")
     if len(evaluated) < len(report.search):
         sentences.append(f"Skipped: {join_words([model.name for model in report.search if model.left_out])}.")
+    if report.search_budget is not None:
+        sentences += _describe_budget(report.search_budget)
     return " ".join(sentences)
+
+
+def _describe_budget(budget: SearchBudget) -> list[str]:
+    """State the work of the search and of later fits, and whether the search was stopped."""
+    spent = (
+        f"The search took {budget.search:,.1f} of {budget.budget:,g} units of work, in "
+        f"{format_duration(budget.seconds)}; fitting its models again takes at most {budget.refits:,.1f}."
+    )
+    return [spent] if budget.stopped is None else [spent, f"It was stopped early: {budget.stopped}."]
 
 
 def blend_sentence(report: Report, blend: BlendSummary) -> str:

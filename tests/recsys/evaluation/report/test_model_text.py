@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report import model_text
 from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
@@ -123,9 +125,15 @@ def test_the_largest_weights_of_the_blend_and_its_redundant_members():
 def test_the_search_states_evaluated_models_and_the_gain_of_tuning():
     report = make_full_report()
     assert model_text.search_sentence(report) == (
-        "3 models were evaluated. Tuning improved als the most: NDCG@20 rose by 0.0042. Skipped: light_gcn."
+        "3 models were evaluated. Tuning improved als the most: NDCG@20 rose by 4.2%. Skipped: light_gcn. "
+        "The search took 55.1 of 100 units of work, in 43 s; fitting its models again takes at most 40.0. "
+        "It was stopped early: search.max_minutes = 5: no time was left."
     )
-    untuned = replace(report, search=tuple(replace(model, gain=0.0) for model in report.search[:2]))
+    assert report.search_budget is not None
+    assert report.search_budget.seconds_of(80.0) == pytest.approx(61.85, abs=0.01)
+    untuned = replace(
+        report, search_budget=None, search=tuple(replace(model, gain=0.0) for model in report.search[:2])
+    )
     assert model_text.search_sentence(untuned) == (
         "2 models were evaluated. Tuning found no better settings than the configured ones."
     )
