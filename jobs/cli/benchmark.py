@@ -87,11 +87,13 @@ def benchmark_command(
 
 
 def _print_figures(figures: dict[str, dict[str, Any]], k: int) -> None:
-    table = make_table(f"Benchmark at {k}", "model", right=(*METRICS, *(label for _, label in COSTS)))
+    table = make_table(f"Benchmark at {k}", "model", right=(*METRICS, "AUC", *(label for _, label in COSTS)))
     for name, measured in figures.items():
         chosen = f" ({measured['chosen']})" if "chosen" in measured else ""
         costs = [f"{measured[cost]:,.1f}" for cost, _ in COSTS]
-        table.add_row(f"{name}{chosen}", *(f"{measured[f'{metric}@{k}']:.4f}" for metric in METRICS), *costs)
+        auc = "" if measured["auc"] is None else f"{measured['auc']:.4f}"
+        values = [f"{measured[f'{metric}@{k}']:.4f}" for metric in METRICS]
+        table.add_row(f"{name}{chosen}", *values, auc, *costs)
     console.print(table)
     for name, measured in figures.items():
         console.print(

@@ -19,11 +19,12 @@ from jobs.pipeline.evaluation_window import (
     EvaluationWindow,
     blend_config,
     choose_weights,
+    measure_auc,
     merge_winner_lists,
     winner_name,
 )
 from jobs.pipeline.models import build_configured_model, check_models
-from jobs.pipeline.second_stage import build_ranker, choose_members, try_ranker
+from jobs.pipeline.second_stage import build_ranker, try_second_stage
 from jobs.pipeline.steps.search import apply_search, search
 from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
@@ -143,6 +144,7 @@ def _measure_model(
     return {
         **measurement.metrics,
         **measurement.catalogue,
+        "auc": measure_auc(model, window, settings),
         "users": measurement.users,
         "cold_users": measurement.cold_users,
         "unknown_items": unknown[ITEM_ID].n_unique(),
@@ -168,18 +170,19 @@ def _choose(split: Split, settings: Settings, catalogue: pl.DataFrame | None) ->
     figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
     if not settings.search.ranker_windows:
         return _build(choice, settings), figures
-    ranker = build_ranker(choose_members(lists, window, settings), settings, catalogue)
-    trial, _ = try_ranker(ranker, lists, merge_winner_lists(choice, lists, window, settings), window, settings)
-    figures["ranker"] = asdict(trial)
-    if trial.rejected is not None:
+    incumbent = merge_winner_lists(choice, lists, window, settings)
+    tried = try_second_stage(lists, incumbent, window, settings, catalogue)
+    figures["ranker"] = asdict(tried.trial)
+    if tried.ranker is None or tried.trial.rejected is not None:
         return _build(choice, settings), figures
-    return build_ranker(trial.members, settings, catalogue, ranker.trees), figures | {"chosen": Ranker.name}
+    ranker = build_ranker(tried.trial.members, settings, catalogue, tried.ranker.trees)
+    return ranker, figures | {"chosen": Ranker.name}
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:
     if winner_name(choice) != BLEND:
         return build_configured_model(winner_name(choice), settings)
-    config = blend_config(choice, settings.evaluation)
+    config = blend_config(choice, settings)
     return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
 
 

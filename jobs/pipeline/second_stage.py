@@ -8,6 +8,7 @@ import polars as pl
 
 from jobs.pipeline.evaluation_window import EvaluationWindow
 from jobs.pipeline.models import build_configured_model
+from jobs.pipeline.search.budget import estimate_cost
 from recsys.evaluation.comparison.acceptance import is_accepted
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.ids import Rows
@@ -20,6 +21,9 @@ from recsys.settings import Settings
 
 MAX_MEMBERS: Final = 6
 """Models that candidates come from: each is fitted once more for every training window."""
+WORK_SHARE: Final = 0.25
+"""Work of these fits as a share of the search's budget, above which models are left out."""
+NO_MEMBER: Final = "the fits of every model would cost more than a quarter of search.budget"
 NO_WINDOW: Final = "the history before the validation window has no earlier window to learn from"
 NO_GAIN: Final = "it is not better than the model without it by the required gain"
 
@@ -39,11 +43,30 @@ class RankerTrial:
     """The features, the most important first."""
 
 
+@dataclass(frozen=True)
+class RankedTrial:
+    """A trial with the ranker and its lists for the window's users; None if it was not trained."""
+
+    trial: RankerTrial
+    ranker: Ranker | None = None
+    lists: Rows | None = None
+
+
 def choose_members(lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings) -> tuple[str, ...]:
-    """Return the models that candidates come from: the best by the metric, without those that train for long."""
+    """Return the models that candidates come from: the best by the metric that are affordable together.
+
+    Neural models are left out, because their lists vary from fit to fit more than those of others.
+    """
     metrics = {name: float(user_metric(rows, window, settings).mean()) for name, rows in lists.items()}
-    names = [name for name in metrics if not issubclass(model_type(name), NeuralModel)]
-    return tuple(sorted(names, key=lambda name: (-metrics[name], name))[:MAX_MEMBERS])
+    names = sorted(metrics, key=lambda name: (-metrics[name], name))
+    left = WORK_SHARE * settings.search.budget / settings.search.ranker_windows
+    members: list[str] = []
+    for name in names:
+        cost = estimate_cost(name, window, settings).once
+        if cost <= left and len(members) < MAX_MEMBERS and not issubclass(model_type(name), NeuralModel):
+            members.append(name)
+            left -= cost
+    return tuple(members)
 
 
 def build_ranker(
@@ -64,27 +87,35 @@ def build_ranker(
 def user_metric(lists: Rows, window: EvaluationWindow, settings: Settings) -> Values:
     """Return the metric that models are chosen by, for each user of the window, (users,)."""
     relevance, evaluation = window.ground_truth.returning, settings.evaluation
-    arrays = (relevance.relevant, relevance.relevant_counts, relevance.candidate_counts)
-    return evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric]
+    metrics = evaluate_lists(lists, relevance.relevant, relevance.relevant_counts, (evaluation.cutoff,))
+    return metrics[evaluation.metric]
 
 
-def try_ranker(
-    ranker: Ranker, lists: Mapping[str, Rows], incumbent: Rows, window: EvaluationWindow, settings: Settings
-) -> tuple[RankerTrial, Rows | None]:
-    """Train a ranker on the windows before `window`; return the trial with its lists there, None if not trained.
+def try_second_stage(
+    lists: Mapping[str, Rows],
+    incumbent: Rows,
+    window: EvaluationWindow,
+    settings: Settings,
+    catalogue: pl.DataFrame | None,
+) -> RankedTrial:
+    """Train a ranker on the windows before `window`, and compare it with the lists of the best model without it.
 
-    `lists` are those of its members for the window's users, `incumbent` those of the best model without a ranker.
+    `lists` are those of the models for the window's users, `incumbent` those of the best of them or of their blend.
     """
-    members = ranker.config.members
+    members = choose_members(lists, window, settings)
+    if not members:
+        return RankedTrial(RankerTrial(members, 0, NO_MEMBER))
+    ranker = build_ranker(members, settings, catalogue)
     ranker.train(window.interactions)
     if ranker.trees is None:
-        return RankerTrial(members, 0, NO_WINDOW), None
+        return RankedTrial(RankerTrial(members, 0, NO_WINDOW))
     ranker.assemble(window.interactions)
     ranked = rerank(ranker, lists, window, settings)
     before, after = (user_metric(rows, window, settings) for rows in (incumbent, ranked))
     accepted = is_accepted(after, before, settings.evaluation.min_gain, settings.seed)
     gain = float((after - before).mean())
-    return RankerTrial(members, ranker.windows, None if accepted else NO_GAIN, gain, ranker.effects), ranked
+    trial = RankerTrial(members, ranker.windows, None if accepted else NO_GAIN, gain, ranker.effects)
+    return RankedTrial(trial, ranker, ranked)
 
 
 def rerank(ranker: Ranker, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings) -> Rows:

@@ -93,14 +93,16 @@ def _measure_on_window(context: RunContext, window_name: str, window: Callable[[
 def _write_measurement(
     directory: Path, context: RunContext, name: str, window_name: str, window: Callable[[], EvaluationWindow]
 ) -> None:
-    """Measure one model: the search's lists on the validation window, newly fitted ones on the test window."""
+    """Measure one model: the search's lists on the validation window, a new fit with its AUC on the test window."""
     settings = context.settings
     if window_name == TEST:
-        lists = rank_items(build_configured_model(name, settings), window(), settings)
+        model = build_configured_model(name, settings)
+        lists = rank_items(model, window(), settings)
         np.save(directory / LISTS_FILE, lists)
+        measured = measure_lists(name, lists, window(), settings, model)
     else:
-        lists = read_lists(context.run, window_name, name)
-    write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(name, lists, window(), settings)))
+        measured = measure_lists(name, read_lists(context.run, window_name, name), window(), settings)
+    write_json(directory / MEASUREMENT_FILE, asdict(measured))
 
 
 def _write_blend_measurement(

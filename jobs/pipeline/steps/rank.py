@@ -20,7 +20,7 @@ from jobs.pipeline.evaluation_window import (
 )
 from jobs.pipeline.models import load_fitted_model
 from jobs.pipeline.run import Run
-from jobs.pipeline.second_stage import RankerTrial, build_ranker, choose_members, rerank, try_ranker
+from jobs.pipeline.second_stage import RankerTrial, build_ranker, rerank, try_second_stage
 from jobs.pipeline.step_names import TEST, VALIDATION, model_step, window_step
 from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_blend_choice, read_lists
 from jobs.pipeline.steps.windows import prepare_screened_window
@@ -101,12 +101,11 @@ def _write_trial(directory: Path, context: RunContext, window: Callable[[], Eval
     run, settings = context.run, context.settings
     lists = {name: read_lists(run, VALIDATION, name) for name in settings.models}
     incumbent = merge_winner_lists(read_blend_choice(run), lists, window(), settings)
-    ranker = build_ranker(choose_members(lists, window(), settings), settings, read_item_facts(context.lake))
-    trial, ranked = try_ranker(ranker, lists, incumbent, window(), settings)
-    write_json(directory / TRIAL_FILE, asdict(trial))
-    if ranked is not None:
-        ranker.save_trees(directory)
-        write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, ranked, window(), settings)))
+    tried = try_second_stage(lists, incumbent, window(), settings, read_item_facts(context.lake))
+    write_json(directory / TRIAL_FILE, asdict(tried.trial))
+    if tried.ranker is not None and tried.lists is not None:
+        tried.ranker.save_trees(directory)
+        write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, tried.lists, window(), settings)))
 
 
 def _write_test(directory: Path, context: RunContext, window: Callable[[], EvaluationWindow]) -> None:

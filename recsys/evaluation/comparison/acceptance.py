@@ -8,6 +8,7 @@ from recsys.evaluation.comparison.bootstrap import bootstrap_means, confidence_i
 from recsys.evaluation.metrics.ranking import Values
 
 RESAMPLES: Final = 1_000
+MIN_USERS: Final = 10  # users below which a bootstrap interval is too narrow
 
 
 def is_accepted(candidate: Values, incumbent: Values, min_relative_gain: float, seed: int) -> bool:
@@ -15,11 +16,11 @@ def is_accepted(candidate: Values, incumbent: Values, min_relative_gain: float, 
 
     The gain of each user is the candidate's value minus the incumbent's. The candidate is accepted if the 95 %
     bootstrap interval of the mean gain lies above 0, and if the mean gain is at least `min_relative_gain` times the
-    incumbent's mean. The test holds only for users that had no part in the choice of the candidate. Without users,
-    the incumbent stays.
+    incumbent's mean. The test holds only for users that had no part in the choice of the candidate. With
+    fewer than `MIN_USERS` users, the incumbent stays.
     """
     gains = candidate - incumbent
-    if not len(gains) or gains.mean() <= 0 or gains.mean() < min_relative_gain * incumbent.mean():
+    if len(gains) < MIN_USERS or gains.mean() <= 0 or gains.mean() < min_relative_gain * incumbent.mean():
         return False
     low, _ = confidence_interval(bootstrap_means(gains[:, np.newaxis], RESAMPLES, seed)[:, 0])
     return low > 0

@@ -26,7 +26,7 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     write_events(tmp_path / "events.csv", {"user_id": "u1"}, {"user_id": "a b"})
     assert recsys("ingest", tmp_path / "events.csv").returncode == 0
     for arguments in (
-        ["keys", "create", "web", "--scope", "recommend", "--per-minute", "60"],
+        ["keys", "create", "web", "--scope", "recommend", "--per-minute", "60", "--network", "10.0.0.0/8"],
         ["keys", "create", "web", "--scope", "recommend", "--if-missing"],
         ["keys", "list"],
         ["keys", "rotate", "web", "--overlap", "12h"],
@@ -39,15 +39,21 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
         ["quarantine", "retry", "--dry-run"],
         ["quarantine", "retry", "--table", "events"],
         ["lake", "undo", "1"],
+        ["consent", "show", "u1"],
+        ["consent", "refuse", "u1"],
+        ["consent", "give", "u1"],
+        ["export", "u1"],
+        ["erase", "u1", "u2", "--forever"],
+        ["retention"],
         ["stop"],
     ):
-        ended = recsys(*arguments)
+        ended = recsys(*arguments, RECSYS_RETENTION_RUN_DAYS="3650")
         assert ended.returncode == 0, (arguments, ended.stderr)
     log = AuditLog(data_directory)
     lines = list(log.lines())
     user = log.user_hash("u1")
     assert [(line.action, line.user, line.subject, line.detail) for line in lines] == [
-        ("key_create", None, "web", "recommend, 60 requests per minute"),
+        ("key_create", None, "web", "recommend, 60 requests per minute, from 10.0.0.0/8"),
         ("key_rotate", None, "web", "overlap 12h"),
         ("key_revoke", None, "web", None),
         ("keys_disable", None, None, None),
@@ -57,11 +63,18 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
         ("release", user, None, "fine"),
         ("quarantine_retry", None, None, "table events"),
         ("ingest_undo", None, "1", None),
+        ("consent", user, None, None),
+        ("opt_out", user, None, None),
+        ("opt_in", user, None, None),
+        ("export", user, None, None),
+        ("erase", user, None, "forever"),
+        ("erase", log.user_hash("u2"), None, "forever"),
+        ("retention", None, None, "run_days 3650"),
         ("stop", None, None, None),
     ]
     assert {(line.via, line.origin) for line in lines} == {("command", socket.gethostname())}
     assert lines[0].actor == (getpass.getuser() if os.getuid() else "root")
-    assert recsys("audit", "verify").stdout == "11 lines are as they were written.\n"
+    assert recsys("audit", "verify").stdout == "18 lines are as they were written.\n"
 
 
 def test_lines_are_found_by_time_action_and_user(recsys: Recsys, data_directory: Path) -> None:
