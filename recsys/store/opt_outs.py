@@ -17,6 +17,7 @@ from recsys.store.read import versions
 from recsys.store.user_keys import LISTS, SESSIONS, read_entries_with, remove_keys, tell_servers, user_keys
 
 IS_OPTED_OUT: Final = "is_opted_out"
+USERS_PER_COMMAND: Final = 1_000
 
 
 class _Change(msgspec.Struct):
@@ -63,12 +64,20 @@ def withhold_lists(
     """
     queued = {*erased, *_erased_in_stream(client, keys)}
     since = _opt_outs_with_stream(client, keys, opted_out)
-    with store_errors(client):
-        for user_id, at in since.items():
-            client.set(keys.opt_out(user_id), at.isoformat(), nx=True)
+    _put_back_opt_outs(client, keys, since)
     users = frozenset((*since, *queued))
     _remove_personal(client, keys, sorted(users))
     return users
+
+
+def _put_back_opt_outs(client: Client, keys: Keys, since: Mapping[str, datetime]) -> None:
+    users = sorted(since)
+    with store_errors(client):
+        for start in range(0, len(users), USERS_PER_COMMAND):
+            pipeline = client.pipeline(transaction=False)
+            for user_id in users[start : start + USERS_PER_COMMAND]:
+                pipeline.set(keys.opt_out(user_id), since[user_id].isoformat(), nx=True)
+            pipeline.execute()
 
 
 def _opt_outs_with_stream(client: Client, keys: Keys, archived: Mapping[str, datetime]) -> dict[str, datetime]:
