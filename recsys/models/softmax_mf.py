@@ -9,6 +9,7 @@ from recsys.models._factors.factor_model import FactorModel
 from recsys.models._graph.light_gcn_config import LightGcnConfig
 from recsys.models.base import NeuralModel
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.light_gcn import LightGcn
 from recsys.settings.types import Device, Positive
 
 
@@ -61,6 +62,10 @@ class SoftmaxMf(FactorModel, NeuralModel):
         vectors = 4 * self.config.factors * (users + items) * 8
         return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
 
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the work of LightGCN without convolutions."""
+        return LightGcn(self._training_config()).work(users, items, interactions)
+
     def fit(self, interactions: Interactions) -> Self:
         """Train the vectors, and set `epochs` to the number of epochs after which they were best.
 
@@ -72,8 +77,13 @@ class SoftmaxMf(FactorModel, NeuralModel):
             raise ModelError(
                 f"{self.name} needs torch and torch-geometric: install recsys-engine[neural]"
             ) from None
+        vectors, self.epochs = fit_vectors(interactions, self._training_config(), self.training, self.name)
+        self.set_factors(*vectors)
+        return self
+
+    def _training_config(self) -> LightGcnConfig:
         config = self.config
-        training = LightGcnConfig(
+        return LightGcnConfig(
             embedding_size=config.factors,
             layers=0,
             loss="softmax",
@@ -85,6 +95,3 @@ class SoftmaxMf(FactorModel, NeuralModel):
             seed=config.seed,
             device=config.device,
         )
-        vectors, self.epochs = fit_vectors(interactions, training, self.training, self.name)
-        self.set_factors(*vectors)
-        return self
