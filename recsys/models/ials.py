@@ -12,6 +12,7 @@ from recsys.data.interactions import Interactions
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models._factors.ials_solver import minimize_rows
 from recsys.models.config import AboveZero, Range, SearchSpace, Seed, ZeroOrMore
+from recsys.models.work import dense_work, vector_work
 from recsys.ranking.factor_index import Factors
 from recsys.ranking.top_k import run_in_threads, split_into_blocks
 from recsys.settings.types import Device, Positive
@@ -69,6 +70,12 @@ class Ials(FactorModel):
 
     def __init__(self, config: IalsConfig = IalsConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the steps of conjugate gradient of all users and items, with the first residual one more."""
+        factors, steps = self.config.factors, self.config.epochs * (STEPS + 1)
+        entries = vector_work(2.0 * 2 * steps * interactions * factors)
+        return entries + dense_work(2.0 * steps * (users + items) * factors**2)
 
     def fit(self, interactions: Interactions) -> Self:
         """Alternate between users and items; the same input and seed give the same factors."""

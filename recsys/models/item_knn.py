@@ -16,6 +16,7 @@ from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.artifacts import Array
 from recsys.models.config import AboveZero, Range, SearchSpace, Share, ZeroOrMore
+from recsys.models.work import common_pairs, sparse_work
 from recsys.settings.types import Positive
 
 
@@ -76,6 +77,10 @@ class ItemKnn(ItemWeightModel):
 
     def __init__(self, config: ItemKnnConfig = ItemKnnConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of items of each user."""
+        return sparse_work(common_pairs(users, interactions))
 
     def fit(self, interactions: Interactions) -> Self:
         """Find each item's neighbors."""

@@ -10,6 +10,7 @@ from recsys.data.scaling import binarize, scale
 from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.config import Range, SearchSpace, Share, ZeroOrMore
+from recsys.models.work import common_pairs, sparse_work
 from recsys.settings.types import Positive
 
 
@@ -47,6 +48,10 @@ class Rp3Beta(ItemWeightModel):
 
     def __init__(self, config: Rp3BetaConfig = Rp3BetaConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of items of each user."""
+        return sparse_work(common_pairs(users, interactions))
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the walks between items."""

@@ -12,6 +12,7 @@ from recsys.data.scaling import binarize
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.models.work import row_work, sparse_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries, top_k_of_entries
 
 Dense = NDArray[np.float32]
@@ -42,6 +43,10 @@ class ItemWeightModel(ItemModel):
         item_users = np.bincount(positives.indices, minlength=positives.shape[1])
         self.item_share = (item_users / positives.shape[0]).astype(np.float32)
         return self
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the weights of the items of each user."""
+        return row_work(users) + sparse_work(interactions * min(self.config.neighbors, items))
 
     def scores(self, user_rows: Rows) -> Scores:
         """Sum the weights of the items of each user; other items score their share of users less 1."""
