@@ -9,6 +9,7 @@ from recsys.models._factors.factor_model import FactorModel
 from recsys.models._graph.light_gcn_config import LightGcnConfig
 from recsys.models.base import NeuralModel
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.light_gcn import LightGcn
 from recsys.settings.types import Device, Positive
 
 
@@ -57,9 +58,12 @@ class SoftmaxMf(FactorModel, NeuralModel):
         super().__init__(config)
 
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:
-        """Count vectors with gradients, momenta and averages, the interactions, and the scores of a batch."""
-        vectors = 4 * self.config.factors * (users + items) * 8
-        return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
+        """Count like `LightGcn`, without convolutions."""
+        return self._as_light_gcn().bytes_needed(users, items, interactions)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count like `LightGcn`, without convolutions."""
+        return self._as_light_gcn().work(users, items, interactions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the vectors, and set `epochs` to the number of epochs after which they were best.
@@ -72,19 +76,24 @@ class SoftmaxMf(FactorModel, NeuralModel):
             raise ModelError(
                 f"{self.name} needs torch and torch-geometric: install recsys-engine[neural]"
             ) from None
-        config = self.config
-        training = LightGcnConfig(
-            embedding_size=config.factors,
-            layers=0,
-            loss="softmax",
-            negatives=config.negatives,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            regularization=config.regularization,
-            epochs=config.epochs,
-            seed=config.seed,
-            device=config.device,
-        )
-        vectors, self.epochs = fit_vectors(interactions, training, self.training, self.name)
+        config = self._as_light_gcn().config
+        vectors, self.epochs = fit_vectors(interactions, config, self.training, self.name)
         self.set_factors(*vectors)
         return self
+
+    def _as_light_gcn(self) -> LightGcn:
+        config = self.config
+        return LightGcn(
+            LightGcnConfig(
+                embedding_size=config.factors,
+                layers=0,
+                loss="softmax",
+                negatives=config.negatives,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                regularization=config.regularization,
+                epochs=config.epochs,
+                seed=config.seed,
+                device=config.device,
+            )
+        )
