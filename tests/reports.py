@@ -71,6 +71,7 @@ def measurement(name: str, metric: float, cold_users: int = 50, coverage: float 
         },
         exposure_curve=tuple(min(1, step / 50) for step in range(101)),
         resampled=tuple(metric + shift for shift in (-0.001, 0, 0.001)),
+        auc=0.912,
     )
 
 

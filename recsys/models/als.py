@@ -1,7 +1,7 @@
 """Alternating least squares on implicit feedback, fitted by `implicit`."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
@@ -13,7 +13,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.scaling import binarize
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import not_finite_error
-from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.config import AboveZero, Range, SearchSpace, Seed, ZeroOrMore
 from recsys.models.work import dense_work, vector_work
 from recsys.settings.types import Device, Positive
 
@@ -61,6 +61,10 @@ class Als(FactorModel):
 
     name = "als"
     config_type = AlsConfig
+    search_space: ClassVar[SearchSpace] = {
+        "regularization": Range(0.001, 0.5, logarithmic=True),
+        "alpha": Range(1.0, 100.0, logarithmic=True),
+    }
     config: AlsConfig
 
     def __init__(self, config: AlsConfig = AlsConfig()) -> None:

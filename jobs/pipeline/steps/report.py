@@ -121,7 +121,7 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
         )
         for name, weights in choice.weights.items()
     ]
-    return BlendSummary(tuple(members), chosen=True)
+    return BlendSummary(tuple(members), chosen=True, gain=choice.gain)
 
 
 def _search(result: SearchResult | None) -> tuple[SearchedModel, ...]:

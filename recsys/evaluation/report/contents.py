@@ -99,6 +99,8 @@ class BlendSummary:
     members: tuple[BlendMember, ...]
     chosen: bool
     """Whether the blend is published rather than a single model."""
+    gain: float | None = None
+    """Gain in NDCG over the best single model on validation users that did not choose the weights."""
 
 
 @dataclass(frozen=True)

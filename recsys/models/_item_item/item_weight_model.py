@@ -74,23 +74,30 @@ class ItemWeightModel(ItemModel):
         """Return the weights that rank similar items, (len(item_rows), items)."""
         return csr_matrix(self.weights[item_rows])
 
-    def save(self, directory: Path) -> None:
-        """Write the weights, the items of every user and the share of users of every item."""
+    def arrays(self) -> dict[str, Array]:
+        """Return the weights, the items of every user and the share of users of every item, by name."""
         weights = self.weights
         arrays: dict[str, Array] = (
             {"weights": weights} if isinstance(weights, np.ndarray) else sparse_arrays("weights", weights)
         )
-        arrays |= sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
-        save_model(directory, self.name, self.config, arrays)
+        return arrays | sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
+
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
+        """Set what `arrays` returned."""
+        self.weights = arrays["weights"] if "weights" in arrays else sparse_matrix("weights", arrays)
+        self.user_items = sparse_matrix("user_items", arrays)
+        self.item_share = arrays["item_share"]
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays`."""
+        save_model(directory, self.name, self.config, self.arrays())
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read the weights, the items of every user and the share of users of every item."""
+        """Read `arrays`."""
         config, arrays = load_model(directory, cls.name, cls.config_type)
         model = cls(config)
-        model.weights = arrays["weights"] if "weights" in arrays else sparse_matrix("weights", arrays)
-        model.user_items = sparse_matrix("user_items", arrays)
-        model.item_share = arrays["item_share"]
+        model.set_arrays(arrays)
         return model
 
 
