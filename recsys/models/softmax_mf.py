@@ -6,7 +6,7 @@ from typing import Self
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models._factors.factor_model import FactorModel
-from recsys.models._graph.light_gcn_config import LightGcnConfig
+from recsys.models._graph.light_gcn_config import LightGcnConfig, training_work
 from recsys.models.base import NeuralModel
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.settings.types import Device, Positive
@@ -61,6 +61,10 @@ class SoftmaxMf(FactorModel, NeuralModel):
         vectors = 4 * self.config.factors * (users + items) * 8
         return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
 
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the steps of training."""
+        return training_work(self._training_config(), users, items, interactions)
+
     def fit(self, interactions: Interactions) -> Self:
         """Train the vectors, and set `epochs` to the number of epochs after which they were best.
 
@@ -72,8 +76,14 @@ class SoftmaxMf(FactorModel, NeuralModel):
             raise ModelError(
                 f"{self.name} needs torch and torch-geometric: install recsys-engine[neural]"
             ) from None
+        vectors, self.epochs = fit_vectors(interactions, self._training_config(), self.training, self.name)
+        self.set_factors(*vectors)
+        return self
+
+    def _training_config(self) -> LightGcnConfig:
+        """Return the settings of the training."""
         config = self.config
-        training = LightGcnConfig(
+        return LightGcnConfig(
             embedding_size=config.factors,
             layers=0,
             loss="softmax",
@@ -85,6 +95,3 @@ class SoftmaxMf(FactorModel, NeuralModel):
             seed=config.seed,
             device=config.device,
         )
-        vectors, self.epochs = fit_vectors(interactions, training, self.training, self.name)
-        self.set_factors(*vectors)
-        return self
