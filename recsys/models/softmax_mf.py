@@ -6,9 +6,10 @@ from typing import Self
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models._factors.factor_model import FactorModel
-from recsys.models._graph.light_gcn_config import LightGcnConfig, training_work
+from recsys.models._graph.light_gcn_config import LightGcnConfig
 from recsys.models.base import NeuralModel
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.light_gcn import LightGcn
 from recsys.settings.types import Device, Positive
 
 
@@ -62,8 +63,8 @@ class SoftmaxMf(FactorModel, NeuralModel):
         return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
 
     def work(self, users: int, items: int, interactions: int) -> float:
-        """Count the steps of training."""
-        return training_work(self._training_config(), users, items, interactions)
+        """Count the work of LightGCN without convolutions."""
+        return LightGcn(self._training_config()).work(users, items, interactions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the vectors, and set `epochs` to the number of epochs after which they were best.
@@ -81,7 +82,6 @@ class SoftmaxMf(FactorModel, NeuralModel):
         return self
 
     def _training_config(self) -> LightGcnConfig:
-        """Return the settings of the training."""
         config = self.config
         return LightGcnConfig(
             embedding_size=config.factors,

@@ -6,12 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
-from recsys.models.work import dense_work, vector_work
-from recsys.ranking.factors import find_cuda
 from recsys.settings.types import Device, Positive
-
-UPDATE: Final = 10.0  # operations of the optimizer and of the average, for each coordinate
-CUDA_SPEED: Final = 50.0  # of training, relative to a processor core
 
 
 @dataclass(frozen=True)
@@ -41,12 +36,3 @@ class LightGcnConfig:
 
 
 DEFAULT_CONFIG: Final = LightGcnConfig()
-
-
-def training_work(config: LightGcnConfig, users: int, items: int, interactions: int) -> float:
-    """Count the convolutions, the update of all embeddings, and the negatives of each step, forth and back."""
-    steps = config.epochs * -(-interactions // config.batch_size)
-    convolutions = vector_work(2.0 * config.layers * 2 * interactions * config.embedding_size)
-    update = vector_work(UPDATE * (users + items) * config.embedding_size)
-    negatives = dense_work(3.0 * config.batch_size * config.negatives * config.embedding_size)
-    return steps * (convolutions + update + negatives) / (CUDA_SPEED if find_cuda(config.device) else 1)
