@@ -21,7 +21,9 @@ from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
 from recsys.models.slim import Slim
+from recsys.models.tifu_knn import TifuKnn
 from recsys.models.trending import Trending
+from recsys.models.up_cf import UpCf
 from recsys.models.user_knn import UserKnn
 from recsys.ranking.factors import find_cuda
 from recsys.settings import parse
@@ -43,6 +45,8 @@ MODELS: Final[tuple[type[Model], ...]] = (
     LightGcn,
     Repurchase,
     BuyAgain,
+    TifuKnn,
+    UpCf,
 )
 MODEL_NAMES: Final = tuple(model.name for model in MODELS)
 
