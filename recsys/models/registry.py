@@ -17,6 +17,7 @@ from recsys.models.gf_cf import GfCf
 from recsys.models.ials import Ials
 from recsys.models.item_knn import ItemKnn
 from recsys.models.light_gcn import LightGcn
+from recsys.models.markov_chain import MarkovChain
 from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
@@ -47,6 +48,7 @@ MODELS: Final[tuple[type[Model], ...]] = (
     BuyAgain,
     TifuKnn,
     UpCf,
+    MarkovChain,
 )
 MODEL_NAMES: Final = tuple(model.name for model in MODELS)
 

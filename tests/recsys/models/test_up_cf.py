@@ -19,7 +19,7 @@ EVENTS = [
     ("window", "of_a"), [(1, [1, 0]), (2, [1, 1 / 2]), (3, [2 / 3, 2 / 3]), (9, [2 / 3, 2 / 3])]
 )
 def test_frequencies_are_shares_of_the_latest_baskets(shop_of: Any, window: int, of_a: list[float]):
-    frequencies = UpCf(UpCfConfig(recent_baskets=window)).fit(shop_of(EVENTS)).frequencies.toarray()
+    frequencies = UpCf(UpCfConfig(recent_baskets=window)).fit(shop_of(EVENTS)).item_weights.toarray()
     np.testing.assert_allclose(frequencies[0], [*of_a, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(frequencies[2], [0, 0, 1, 0])
 
@@ -39,6 +39,6 @@ def test_scores_by_hand(shop_of: Any, asymmetry: float):
 
 
 def test_only_so_many_neighbors_count_beside_the_user(shop_of: Any):
-    closest = UpCf(UpCfConfig(neighbors=1)).fit(shop_of(EVENTS)).closest
+    closest = UpCf(UpCfConfig(neighbors=1)).fit(shop_of(EVENTS)).user_weights
     assert np.diff(closest.indptr).tolist() == [2, 2, 2]
     assert (closest.diagonal() > 0).all()
