@@ -69,7 +69,11 @@ class MarkovChain(BasketModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the transitions of all users, and decay their histories as of now."""
-        config, baskets = self.config, group_into_baskets(purchase_days(interactions))
+        return self.fit_baskets(group_into_baskets(purchase_days(interactions)))
+
+    def fit_baskets(self, baskets: Baskets) -> Self:
+        """Fit to baskets that were grouped already."""
+        config = self.config
         recent = baskets.positions < config.recent_baskets
         decayed = baskets.sum_entries(np.where(recent, np.power(config.basket_decay, baskets.positions), 0))
         histories = _divide_by_length(decayed, config.length_exponent)

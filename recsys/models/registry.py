@@ -18,6 +18,7 @@ from recsys.models.ials import Ials
 from recsys.models.item_knn import ItemKnn
 from recsys.models.light_gcn import LightGcn
 from recsys.models.markov_chain import MarkovChain
+from recsys.models.next_basket import NextBasket
 from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
@@ -49,6 +50,7 @@ MODELS: Final[tuple[type[Model], ...]] = (
     TifuKnn,
     UpCf,
     MarkovChain,
+    NextBasket,
 )
 MODEL_NAMES: Final = tuple(model.name for model in MODELS)
 

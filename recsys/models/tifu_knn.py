@@ -61,7 +61,10 @@ class TifuKnn(Model):
 
     def fit(self, interactions: Interactions) -> Self:
         """Compute the frequencies and find each user's neighbors."""
-        baskets = group_into_baskets(purchase_days(interactions))
+        return self.fit_baskets(group_into_baskets(purchase_days(interactions)))
+
+    def fit_baskets(self, baskets: Baskets) -> Self:
+        """Fit to baskets that were grouped already."""
         self.frequencies = baskets.sum_entries(_entry_weights(baskets, self.config))
         self.closest = _find_nearest_users(self.frequencies, baskets.counts > 0, self.config.neighbors)
         self.item_share = baskets.item_share
@@ -78,11 +81,15 @@ class TifuKnn(Model):
 
     def _entries(self, user_rows: Rows) -> csr_matrix:
         """Compute the scores above 0, (len(user_rows), items)."""
-        own, share = self.frequencies[user_rows], np.float32(self.config.own_share)
-        neighbors = _average(self.closest[user_rows], len(self.closest)) @ self.frequencies
-        entries = csr_matrix(own * share + neighbors * (1 - share), dtype=np.float32)
+        share = np.float32(self.config.own_share)
+        mixed = self.frequencies[user_rows] * share + self.neighbor_frequencies(user_rows) * (1 - share)
+        entries = csr_matrix(mixed, dtype=np.float32)
         entries.eliminate_zeros()
         return entries
+
+    def neighbor_frequencies(self, user_rows: Rows) -> csr_matrix:
+        """Average the frequencies of each user's neighbors, (len(user_rows), items)."""
+        return csr_matrix(_average(self.closest[user_rows], len(self.closest)) @ self.frequencies)
 
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Estimate the peak memory: the rows and distances of all neighbors."""

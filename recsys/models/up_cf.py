@@ -8,7 +8,7 @@ import numpy as np
 from recsys.data.interactions import Interactions
 from recsys.models._item_item.similarity import find_similar_users
 from recsys.models._purchases.basket_model import BasketModel
-from recsys.models._purchases.baskets import group_into_baskets
+from recsys.models._purchases.baskets import Baskets, group_into_baskets
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.config import AboveZero, Range, SearchSpace, Share
 from recsys.settings.types import Positive
@@ -54,7 +54,11 @@ class UpCf(BasketModel):
 
     def fit(self, interactions: Interactions) -> Self:
         """Count the items of recent baskets and find each user's neighbors."""
-        config, baskets = self.config, group_into_baskets(purchase_days(interactions))
+        return self.fit_baskets(group_into_baskets(purchase_days(interactions)))
+
+    def fit_baskets(self, baskets: Baskets) -> Self:
+        """Fit to baskets that were grouped already."""
+        config = self.config
         in_window = np.minimum(baskets.counts, config.recent_baskets)[baskets.user_rows]
         frequencies = baskets.sum_entries((baskets.positions < config.recent_baskets) / in_window)
         sizes = np.diff(baskets.user_items.indptr)

@@ -28,6 +28,18 @@ class Baskets:
         sums.sort_indices()
         return csr_matrix(sums, dtype=np.float32)
 
+    def before_latest(self) -> "Baskets":
+        """Return the baskets without each user's latest one."""
+        earlier = self.positions > 0
+        entries = self.user_rows[earlier], self.item_rows[earlier], self.positions[earlier] - 1
+        return Baskets(*entries, np.maximum(self.counts - 1, 0), self.shape)
+
+    @property
+    def latest_pairs(self) -> NDArray[np.int64]:
+        """The pairs of each user's latest basket, as user row x items + item row."""
+        latest = self.positions == 0
+        return self.user_rows[latest] * self.shape[1] + self.item_rows[latest]
+
     @cached_property
     def user_items(self) -> csr_matrix:
         """The items that each user bought, 1 each, (users, items), float64."""

@@ -22,7 +22,13 @@ EVENTS = [
 
 
 def fit(shop_of: Any, **values: Any) -> MarkovChain:
-    plain: dict[str, Any] = {"basket_decay": 0.5, "length_exponent": 0, "from_exponent": 0, "to_exponent": 0, "shrinkage": 0}
+    plain: dict[str, Any] = {
+        "basket_decay": 0.5,
+        "length_exponent": 0,
+        "from_exponent": 0,
+        "to_exponent": 0,
+        "shrinkage": 0,
+    }
     return MarkovChain(MarkovChainConfig(**plain | values)).fit(shop_of(EVENTS))
 
 
