@@ -119,7 +119,7 @@ def _divide_by_length(histories: csr_matrix, exponent: float) -> csr_matrix:
     return scale(histories, 1 / divisors, np.ones(histories.shape[1]))
 
 
-def _damp(counts: NDArray[np.float64], exponent: float, config: MarkovChainConfig) -> NDArray[np.float64]:
+def _damp(counts: NDArray[np.number], exponent: float, config: MarkovChainConfig) -> NDArray[np.float64]:
     """Return (counts + shrinkage) ** -exponent, and 1 for an item without any."""
     return np.where(counts > 0, counts + config.shrinkage, 1) ** -exponent
 

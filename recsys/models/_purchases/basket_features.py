@@ -66,7 +66,7 @@ def describe_baskets(baskets: Baskets) -> BasketFeatures:
 
 def _item_features(
     baskets: Baskets, pair_items: NDArray[np.int64], counts: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> NDArray[np.number]:
     """Compute the features of every item, (items, 6)."""
     items = baskets.shape[1]
     buyers = np.bincount(pair_items, minlength=items)
@@ -77,7 +77,7 @@ def _item_features(
     return np.column_stack([buyers, entries, repeats, latest, decayed, latest / (entries + PRIOR_ENTRIES)])
 
 
-def _user_features(baskets: Baskets) -> NDArray[np.float64]:
+def _user_features(baskets: Baskets) -> NDArray[np.number]:
     """Compute the features of every user, (users, 5)."""
     users, items = baskets.shape
     entries = np.bincount(baskets.user_rows, minlength=users)
