@@ -64,9 +64,7 @@ def describe_baskets(baskets: Baskets) -> BasketFeatures:
     )
 
 
-def _item_features(
-    baskets: Baskets, pair_items: NDArray[np.int64], counts: NDArray[np.intp]
-) -> NDArray[np.number]:
+def _item_features(baskets: Baskets, pair_items: NDArray[np.int64], counts: NDArray[np.intp]) -> NDArray[np.number]:
     """Compute the features of every item, (items, 6)."""
     items = baskets.shape[1]
     buyers = np.bincount(pair_items, minlength=items)
