@@ -17,15 +17,16 @@ from recsys.models.gf_cf import GfCf
 from recsys.models.ials import Ials
 from recsys.models.item_knn import ItemKnn
 from recsys.models.light_gcn import LightGcn
-from recsys.models.markov_chain import MarkovChain
-from recsys.models.next_basket import NextBasket
+from recsys.models.next_basket.markov_chain import MarkovChain
+from recsys.models.next_basket.next_basket import NextBasket
+from recsys.models.next_basket.tifu_knn import TifuKnn
+from recsys.models.next_basket.up_cf import UpCf
 from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
 from recsys.models.slim import Slim
-from recsys.models.tifu_knn import TifuKnn
+from recsys.models.softmax_mf import SoftmaxMf
 from recsys.models.trending import Trending
-from recsys.models.up_cf import UpCf
 from recsys.models.user_knn import UserKnn
 from recsys.ranking.factors import find_cuda
 from recsys.settings import parse
@@ -44,6 +45,7 @@ MODELS: Final[tuple[type[Model], ...]] = (
     Ials,
     Als,
     Bpr,
+    SoftmaxMf,
     LightGcn,
     Repurchase,
     BuyAgain,

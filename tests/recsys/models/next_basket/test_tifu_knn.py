@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.models.tifu_knn import TifuKnn, TifuKnnConfig
+from recsys.models.next_basket.tifu_knn import TifuKnn, TifuKnnConfig
 from tests.conformance.expectations import Expectations
 
 CONFORMANCE = Expectations(settings={"neighbors": 5})

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.models.markov_chain import MarkovChain, MarkovChainConfig
+from recsys.models.next_basket.markov_chain import MarkovChain, MarkovChainConfig
 from tests.conformance.expectations import Expectations
 
 # The days of the checkerboard are in order of items: nothing is ever bought before its first items.

@@ -14,15 +14,17 @@ from scipy.sparse import csr_matrix
 from recsys.data.interactions import Interactions
 from recsys.data.rank_merging import pool_lists
 from recsys.ids import UNKNOWN, Rows
-from recsys.models._purchases.basket_features import BUYERS, BasketFeatures, Table, describe_baskets
-from recsys.models._purchases.baskets import Baskets, group_into_baskets
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks
+from recsys.models.buy_again import LEAF_OPERATIONS, TREE_OPERATIONS
 from recsys.models.config import AboveZero, Seed
-from recsys.models.markov_chain import MarkovChain
-from recsys.models.tifu_knn import TifuKnn
-from recsys.models.up_cf import UpCf
+from recsys.models.next_basket.basket_features import BUYERS, BasketFeatures, Table, describe_baskets
+from recsys.models.next_basket.baskets import Baskets, group_into_baskets
+from recsys.models.next_basket.markov_chain import MarkovChain
+from recsys.models.next_basket.tifu_knn import TifuKnn
+from recsys.models.next_basket.up_cf import UpCf
+from recsys.models.work import UNIT, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
@@ -40,7 +42,7 @@ class NextBasketConfig:
 
     candidates: Positive = 60
     """Number of items that each of `tifu_knn`, `up_cf` and `markov_chain` proposes for a user."""
-    training_users: Positive = 10_000
+    training_users: Positive = 20_000
     """Maximum number of users whose latest basket the trees are trained on."""
     trees: Positive = 80
     """Number of boosting rounds."""
@@ -108,6 +110,31 @@ class NextBasket(Model):
 
     def __init__(self, config: NextBasketConfig = NextBasketConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count two fits of each model, the candidates of the training users, and their rows in each tree."""
+        sizes, trained = (users, items, interactions), min(users, self.config.training_users)
+        fits = 2 * sum(model.work(*sizes) for model in (TifuKnn(), UpCf(), MarkovChain()))
+        rows = trained * self._candidate_count(items)
+        share = trained / max(users, 1)
+        trees = sort_work(rows) + rows * TREE_OPERATIONS * self.config.trees / UNIT
+        return fits + self._proposal_work(trained, items, int(interactions * share)) + trees
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the candidates of each model and their probabilities, tree by tree."""
+        rows = users * self._candidate_count(items)
+        probabilities = rows * LEAF_OPERATIONS * self.config.trees / UNIT
+        return self._proposal_work(users, items, interactions) + sort_work(rows) + probabilities
+
+    def _candidate_count(self, items: int) -> int:
+        """Return the number of candidates of a user, as models propose many of the same."""
+        return min(2 * self.config.candidates, items)
+
+    def _proposal_work(self, users: int, items: int, interactions: int) -> float:
+        """Estimate the work of the models' lists and scores, each of which takes as long as the other."""
+        return 2 * sum(
+            model.ranking_work(users, items, interactions) for model in (TifuKnn(), UpCf(), MarkovChain())
+        )
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the trees on latest baskets, then fit the models and compute the features of now."""

@@ -7,10 +7,12 @@ import numpy as np
 
 from recsys.data.interactions import Interactions
 from recsys.models._item_item.similarity import find_similar_users
-from recsys.models._purchases.basket_model import BasketModel
-from recsys.models._purchases.baskets import Baskets, group_into_baskets
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.config import AboveZero, Range, SearchSpace, Share
+from recsys.models.next_basket.basket_model import BasketModel
+from recsys.models.next_basket.baskets import Baskets, group_into_baskets
+from recsys.models.user_knn import POPULAR_ITEMS
+from recsys.models.work import common_pairs, row_work, sparse_work
 from recsys.settings.types import Positive
 
 
@@ -51,6 +53,14 @@ class UpCf(BasketModel):
 
     def __init__(self, config: UpCfConfig = UpCfConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of users of each item, whose numbers of users are uneven."""
+        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the items of each user's neighbors."""
+        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Count the items of recent baskets and find each user's neighbors."""

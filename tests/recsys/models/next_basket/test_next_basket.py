@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.models.next_basket import NextBasket, NextBasketConfig
+from recsys.models.next_basket.next_basket import NextBasket, NextBasketConfig
 from tests.conformance.expectations import Expectations
 
 SETTINGS = {"candidates": 6, "leaf_rows": 5, "trees": 20}

@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.models._purchases.baskets import group_into_baskets
 from recsys.models._purchases.purchase_days import purchase_days
+from recsys.models.next_basket.baskets import group_into_baskets
 
 BUY, SEND_BACK, VIEW = 5.0, -5.0, 1.0
 

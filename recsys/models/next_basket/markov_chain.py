@@ -9,10 +9,11 @@ from scipy.sparse import csr_matrix, vstack
 
 from recsys.data.interactions import Interactions
 from recsys.data.scaling import scale
-from recsys.models._purchases.basket_model import BasketModel
-from recsys.models._purchases.baskets import Baskets, group_into_baskets
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.config import Range, SearchSpace, Share, ZeroOrMore
+from recsys.models.next_basket.basket_model import BasketModel
+from recsys.models.next_basket.baskets import Baskets, group_into_baskets
+from recsys.models.work import common_pairs, row_work, sort_work, sparse_work
 from recsys.ranking.top_k import top_k_of_entries
 from recsys.settings.types import Positive
 
@@ -66,6 +67,15 @@ class MarkovChain(BasketModel):
 
     def __init__(self, config: MarkovChainConfig = MarkovChainConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of items of each user, and the sorted transitions."""
+        pairs = common_pairs(users, interactions)
+        return sparse_work(pairs) + sort_work(pairs)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the transitions of each user's items."""
+        return row_work(users) + sparse_work(float(interactions) * min(self.config.neighbors, items))
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the transitions of all users, and decay their histories as of now."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ids import Rows
-from recsys.models._purchases.baskets import Baskets
 from recsys.models.artifacts import Array
+from recsys.models.next_basket.baskets import Baskets
 
 DECAYS: Final = (0.9, 0.6)
 ITEM_DECAY: Final = 0.6

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.models.up_cf import UpCf, UpCfConfig
+from recsys.models.next_basket.up_cf import UpCf, UpCfConfig
 
 BUY, VIEW = 5.0, 1.0
 # User rows 0 a, 1 b, 2 c; item rows 0 p, 1 q, 2 r, 3 s. a's days, the latest first: p, pq, q; nobody buys s.
