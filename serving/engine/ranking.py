@@ -81,6 +81,7 @@ def _reciprocals(weight: float, constant: int, length: int) -> tuple[float, ...]
 _Score = tuple[float, CandidateList]
 """Score of an item in one list; the list."""
 _Again = tuple[float, str, list[_Score]]
+_FIRST: Final = itemgetter(0)
 
 
 class _Fusion:
@@ -90,23 +91,22 @@ class _Fusion:
     """
 
     def __init__(self, lists: Sequence[CandidateList]) -> None:
-        self._scores: list[tuple[dict[str, float], CandidateList]] = []
+        self._lists: list[tuple[dict[str, float], CandidateList]] = []
         self._totals: dict[str, float] = {}
-        self._list_of: dict[str, CandidateList] = {}
         self._in_several: set[str] = set()
+        self._again: list[_Again] = []
+        """Items that come up again: a heap of negative scores, the items, and the scores that are left."""
+        totals = self._totals
         for candidates in lists:
             items = candidates.items
             places = _reciprocals(candidates.weight, candidates.constant, len(items))
             scores = dict(zip(items, places, strict=True))
-            shared = self._totals.keys() & scores.keys()
-            sums = {item_id: self._totals[item_id] + scores[item_id] for item_id in shared}
-            self._totals |= scores
-            self._totals |= sums
-            self._in_several |= shared
-            self._list_of |= dict.fromkeys(scores, candidates)
-            self._scores.append((scores, candidates))
-        self._again: list[_Again] = []
-        """Items that come up again: a heap of negative scores, the items, and the scores that are left."""
+            self._lists.append((scores, candidates))
+            shared = totals.keys() & scores.keys()
+            if shared:
+                self._in_several |= shared
+                scores = scores | {item_id: totals[item_id] + scores[item_id] for item_id in shared}
+            totals |= scores
 
     def in_order(self) -> Iterator[Candidate]:
         """Yield the items by their total scores, and where their scores are, those that come up again."""
@@ -115,10 +115,11 @@ class _Fusion:
             while again and -again[0][0] > totals[item_id]:
                 yield self._take_again()
             if item_id in self._in_several:
-                found = [(scores[item_id], candidates) for scores, candidates in self._scores if item_id in scores]
-                yield self._take(item_id, found)
+                yield self._take(
+                    item_id, [(scores[item_id], each) for scores, each in self._lists if item_id in scores]
+                )
             else:
-                candidates = self._list_of[item_id]
+                candidates = next(each for scores, each in self._lists if item_id in scores)
                 yield Candidate(item_id, candidates.source, candidates.reason, candidates.anchor)
         while again:
             yield self._take_again()
@@ -129,7 +130,7 @@ class _Fusion:
 
     def _take(self, item_id: str, found: Sequence[_Score]) -> Candidate:
         """Return an item from the list with the highest score; without that list's anchor it may come up again."""
-        first = max(found, key=itemgetter(0))[1]
+        first = max(found, key=_FIRST)[1]
         if first.anchor is not None:
             others = [each for each in found if each[1].anchor != first.anchor]
             if others:
