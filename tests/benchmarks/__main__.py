@@ -21,6 +21,7 @@ from recsys.store.embedded import stop_server
 from tests.benchmarks.access.failed_keys import failed_keys
 from tests.benchmarks.attacks import attacks
 from tests.benchmarks.consistency import consistency
+from tests.benchmarks.cpu.request_cpu import request_cpu
 from tests.benchmarks.features import features
 from tests.benchmarks.growth import growth
 from tests.benchmarks.guard import guard
@@ -73,6 +74,7 @@ def main() -> None:
         "top_k": top_k,
         "publish": publish,
         "serve": serve,
+        "request_cpu": request_cpu,
         "failed_keys": failed_keys,
         "guard": guard,
         "replay": replay,
