@@ -71,8 +71,8 @@ NAMES_ONLY: Final = EventRules()
 def weigh_events(events: pl.LazyFrame, rules: EventRules) -> pl.LazyFrame:
     """Add `WEIGHT` to events of `load_events`, which are all events of their users before a moment.
 
-    Refunds take back purchases, see `take_back_returns`. A rating at or below the user's mean weighs nothing; one
-    more than a standard deviation below is a dislike. Where the latest word of a user on an item is a dislike, it
+    Refunds take back purchases, see `take_back_returns`. A rating below the user's mean weighs nothing; one more
+    than a standard deviation below is a dislike. Where the latest word of a user on an item is a dislike, it
     weighs less than 0 and nothing else about the item more than 0; a dislike that was taken back weighs nothing.
     Events get `UNIT_FACTOR` if the quantity counts. Nothing is added if the weights are those of the names.
     """
@@ -149,7 +149,7 @@ def _weigh_ratings(events: pl.LazyFrame, rules: EventRules) -> pl.LazyFrame:
     distance = pl.col(VALUE) - mean
     own = pl.col(WEIGHT)
     rated = (
-        pl.when(distance.is_null() | (distance > _TOLERANCE))
+        pl.when(distance.is_null() | (distance >= -_TOLERANCE))
         .then(own)
         .when((distance < -pl.col(_DEVIATION) - _TOLERANCE) & (pl.col(_DEVIATION) > 0))
         .then(-weight(rules.weights).abs())

@@ -47,13 +47,26 @@ def exclude_impressions(events: pl.LazyFrame) -> pl.LazyFrame:
     return events.filter(pl.col(EVENT) != IMPRESSION)
 
 
+def is_empty_purchase() -> pl.Expr:
+    """Return whether an event is a purchase of quantity 0, such as the line of a coupon: nothing was bought."""
+    return (pl.col(EVENT) == PURCHASE) & (pl.col(QUANTITY) == 0).fill_null(value=False)
+
+
+def without_empty_purchases(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the events without purchases of quantity 0."""
+    return events.filter(~is_empty_purchase()) if QUANTITY in events.collect_schema().names() else events
+
+
 def load_events(events: pl.LazyFrame, as_of: datetime, names: Sequence[str] = _EVENT_COLUMNS) -> pl.LazyFrame:
     """Collect the events before `as_of`, with those of the columns `names` that they have.
 
-    User and item ids become an `Enum` in order of id, which Polars groups and sorts by its integer codes.
+    Purchases of quantity 0 are left out. User and item ids become an `Enum` in order of id, which Polars groups and
+    sorts by its integer codes.
     """
     selected = cs.by_name(*names, require_all=False)
-    loaded = events_before(events, as_of).select(selected).collect(engine="streaming").lazy()
+    loaded = (
+        without_empty_purchases(events_before(events, as_of)).select(selected).collect(engine="streaming").lazy()
+    )
     ids = pl.collect_all([loaded.select(pl.col(name).unique().sort()) for name in (USER_ID, ITEM_ID)])
     encoded = [pl.col(table.columns[0]).cast(pl.Enum(table.to_series())) for table in ids]
     return loaded.with_columns(encoded).collect(engine="streaming").lazy()

@@ -36,7 +36,7 @@ def take_back_returns(events: pl.LazyFrame) -> pl.LazyFrame:
     """Reduce the quantity of purchases by what was returned; rename those of which no unit is left.
 
     A refund takes units of the user's purchases of the item before it, of the latest first, and never more than
-    there are. At the same time, purchases come first. A purchase without a quantity above 0 is one unit; such a
+    there are. At the same time, purchases come first. A purchase without a quantity is one unit; such a
     refund is a whole purchase, the latest before it. Purchases without units become `RETURNED_PURCHASE`.
     """
     numbered = events.with_row_index(_ROW)

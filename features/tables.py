@@ -9,7 +9,7 @@ import polars as pl
 
 from features.bought_with import MIN_USERS, order_pairs, rank_order_pairs, sum_order_pairs
 from features.event_weights import NAMES_ONLY, EventRules, weigh_events
-from features.events import events_before, load_events
+from features.events import events_before, load_events, without_empty_purchases
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
 from features.item_partials import item_partials_from_pairs, sum_item_partials
@@ -102,7 +102,7 @@ def _with_last_prices(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_o
         return items
     prices: pl.DataFrame | None = None
     for bucket in buckets:
-        events = events_before(bucket, as_of).join(unpriced.lazy(), on=ITEM_ID, how="semi")
+        events = without_empty_purchases(events_before(bucket, as_of)).join(unpriced.lazy(), on=ITEM_ID, how="semi")
         prices = _merge(prices, last_prices(events).collect(engine="streaming"), merge_last_prices)
     assert prices is not None
     filled = items.join(prices.lazy(), on=ITEM_ID, how="left")

@@ -3,10 +3,11 @@
 import os
 import pwd
 import socket
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from recsys.audit.chain import Actor
+from recsys.audit.chain import Action, Actor
 from recsys.audit.log import AuditLog
 from recsys.event_ids import new_id
 from recsys.settings import Settings
@@ -27,6 +28,12 @@ def audit(
     Raises `AuditError` if that cannot be written: the command then does nothing.
     """
     AuditLog(settings.directory).add(command_actor(), action, user_id=user_id, subject=subject, detail=detail)
+
+
+def audit_users(settings: Settings, action: str, users: Iterable[str], detail: str | None = None) -> None:
+    """Add a line for each of some users, as `audit`, all of them together."""
+    actor = command_actor()
+    AuditLog(settings.directory).add_all([Action(actor, action, user_id, detail=detail) for user_id in users])
 
 
 def rotate_audit_log(settings: Settings) -> str | None:

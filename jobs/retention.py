@@ -13,13 +13,13 @@ import structlog
 from jobs.audit import ROTATED_PREFIX, rotate_audit_log
 from jobs.lake.event_writer import DATE, partition_files, scan_files
 from jobs.lake.lake import IMPRESSIONS, Lake, open_lake
-from jobs.pipeline.run import COMPLETE, list_runs
+from jobs.pipeline.run import COMPLETE, list_runs, locked_runs
 from recsys.audit.log import AuditLog
-from recsys.errors import StoreError
+from recsys.errors import BusyError, StoreError
 from recsys.settings import Settings
 from recsys.store.client.connect import connect
 from recsys.store.keys import Keys
-from recsys.store.read import live_version
+from recsys.store.read import versions
 
 REMOVED_SUFFIX: Final = ".removed"
 
@@ -106,24 +106,30 @@ def _remove_old_files(files: Iterable[Path], before: datetime | None) -> int:
 
 
 def _remove_runs(settings: Settings, before: datetime | None) -> int:
-    """Remove runs of times before a time, except the latest complete one and the one that is live."""
+    """Remove runs of times before a time, except the latest complete one and the one that is live.
+
+    While a process works on a run, or Redis does not say which is live, all runs stay until the next call.
+    """
     if before is None:
         return 0
     runs = list_runs(settings.directory)
     complete = [run.id for run in runs if run.manifest()["status"] == COMPLETE]
-    kept = {*complete[:1], _live_version(settings)}
-    old = [run for run in runs if run.as_of < before and run.id not in kept]
-    for run in old:
-        _remove_directory(run.directory)
+    try:
+        with locked_runs(settings.directory):
+            kept = {*complete[:1], _live_version(settings)}
+            old = [run for run in runs if run.as_of < before and run.id not in kept]
+            for run in old:
+                _remove_directory(run.directory)
+    except (BusyError, StoreError) as error:
+        log.warning("old runs are not removed yet", reason=str(error))
+        return 0
     return len(old)
 
 
 def _live_version(settings: Settings) -> str | None:
-    """Return the live version; None if nothing is live, or Redis does not answer."""
-    try:
-        return live_version(connect(settings.redis, settings.directory), Keys(settings.redis.namespace))
-    except StoreError:
-        return None
+    """Return the live version, None if nothing is live; raises `StoreError` if Redis does not answer."""
+    client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
+    return next((version.name for version in versions(client, keys) if version.live), None)
 
 
 def _remove_audit_logs(settings: Settings, days: float, now: datetime) -> int:

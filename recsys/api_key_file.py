@@ -50,14 +50,14 @@ class KeyFile:
         """Return whether requests need a key; None if there has never been a key.
 
         A file of keys whose state was lost, or which is older than the state, is `required`, as is a state that
-        cannot be read.
+        cannot be read. If both files are lost, the directory of the notes of use tells that there were keys.
         """
         if os.path.lexists(self.path):
             return "required"
         try:
             text = self.state_path.read_text()
         except FileNotFoundError:
-            return None
+            return "required" if os.path.lexists(self._use_directory) else None
         except (OSError, UnicodeDecodeError):
             return "required"
         return "disabled" if text.strip() == "disabled" else "required"
@@ -90,10 +90,11 @@ class KeyFile:
         """Write down that requests need a key, whatever becomes of the file of keys."""
         if not self.state_path.exists() or self.state_path.read_bytes().strip() != b"required":
             _write(self.state_path, "required\n")
+        self._use_directory.mkdir(parents=True, exist_ok=True)
 
     def keep_state(self) -> None:
-        """Write the state of a file of keys that has none; a failure is not reported."""
-        if self.path.exists() and not self.state_path.exists():
+        """Write the state of a file of keys, should it have been lost; a failure is not reported."""
+        if self.path.exists():
             with suppress(OSError):
                 self.require()
 
@@ -126,8 +127,12 @@ class KeyFile:
         with suppress(OSError):
             self._use_path(name).unlink()
 
+    @property
+    def _use_directory(self) -> Path:
+        return self.path.parent / "serving" / "key_use"
+
     def _use_path(self, name: str) -> Path:
-        return self.path.parent / "serving" / "key_use" / f"{name}.used"
+        return self._use_directory / f"{name}.used"
 
 
 def _parse(file: Path, content: bytes) -> tuple[ApiKey, ...]:

@@ -18,13 +18,16 @@ T = TypeVar("T")
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Yield a temporary path for a file or directory, which replaces `path` unless an error is raised."""
+    """Yield a temporary path for a file or directory, which replaces `path` unless an error is raised.
+
+    A file does not replace a directory: `IsADirectoryError`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     _remove(temporary)
     try:
         yield temporary
-        if path.is_dir():
+        if path.is_dir() and temporary.is_dir():
             _remove(path)
         temporary.replace(path)
     finally:
@@ -43,6 +46,12 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def copy_times(source: Path, target: Path) -> None:
+    """Give a file the times of another one, in whose place it comes: retention counts from them."""
+    times = source.stat()
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def flush(files: Iterable[Path]) -> None:

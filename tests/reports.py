@@ -29,7 +29,7 @@ from recsys.evaluation.report.contents import (
 from recsys.settings import Evaluation
 
 AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
-EVALUATION = Evaluation(cutoffs=(5, 20))
+EVALUATION = Evaluation(cutoffs=(5, 20), light_user_events=20, relevant_events=("purchase",))
 HOSTILE = '<script>alert("1")</script> & $x_1$'
 
 

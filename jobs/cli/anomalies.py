@@ -112,6 +112,7 @@ def backtest_command(
 
     settings: Settings = context.obj
     lake = open_lake(settings)
+    audit(settings, "anomalies", detail="backtest")
     result = backtest(lake, settings, _parse_day(day) if day is not None else _latest(event_days(lake)))
     if as_json:
         print_json(asdict(result) | {"share": result.share})

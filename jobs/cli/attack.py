@@ -13,7 +13,7 @@ from jobs.cli.options import parse_as_of
 from jobs.cli.render import console
 from jobs.experiments.attack_dataset import read_lake_dataset, read_split_dataset
 from jobs.experiments.attack_simulation import AttackResult, simulate_attacks
-from jobs.lake.lake import open_lake
+from jobs.lake.not_recommendable import open_recommendable_lake
 from jobs.progress import show_progress
 from recsys.anomaly.attacks import KINDS
 from recsys.errors import SettingsError
@@ -56,8 +56,9 @@ def attack_command(
     unknown = sorted(set(kind or ()) - set(KINDS))
     if unknown:
         raise SettingsError(f"--kind = {unknown[0]!r}: expected one of {', '.join(KINDS)}")
+    moment = parse_as_of(as_of)
     dataset = (
-        read_lake_dataset(open_lake(settings), settings, parse_as_of(as_of))
+        read_lake_dataset(open_recommendable_lake(settings, moment), settings, moment)
         if directory is None
         else read_split_dataset(directory, settings)
     )

@@ -32,6 +32,13 @@ class Repeat(StrEnum):
     EXCLUDE = "exclude"
 
 
+class UnknownItemsName(StrEnum):
+    """The policy on test items that the training rows lack."""
+
+    DROP = "drop"
+    COUNT = "count"
+
+
 @commands.command("benchmark")
 def benchmark_command(
     context: typer.Context,
@@ -51,6 +58,12 @@ def benchmark_command(
             help="Whether to recommend items of a user's history (default: exclude for last-item, else repeat)"
         ),
     ] = None,
+    unknown_items: Annotated[
+        UnknownItemsName,
+        typer.Option(
+            help="Test rows of items without training rows: drop them, or count them as relevant, in no list"
+        ),
+    ] = UnknownItemsName.DROP,
     out: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file as JSON")] = None,
 ) -> None:
     """Train and measure models on a prepared split.
@@ -63,18 +76,23 @@ def benchmark_command(
     settings = replace(context.obj, repeat=repeat.value, evaluation=evaluation)
     figures: dict[str, Any] = {}
     with show_progress() as progress:
-        figures.update(benchmark(directory, model or [AUTO], protocol.value, settings, progress))
+        figures.update(
+            benchmark(directory, model or [AUTO], protocol.value, settings, progress, unknown_items.value)
+        )
     if out is not None:
-        write_json(out, {"models": figures})
+        write_json(out, {"unknown_items": unknown_items.value, "models": figures})
     _print_figures(figures, k)
+    _print_unknown_items(figures, unknown_items)
 
 
 def _print_figures(figures: dict[str, dict[str, Any]], k: int) -> None:
-    table = make_table(f"Benchmark at {k}", "model", right=(*METRICS, *(label for _, label in COSTS)))
+    table = make_table(f"Benchmark at {k}", "model", right=(*METRICS, "AUC", *(label for _, label in COSTS)))
     for name, measured in figures.items():
         chosen = f" ({measured['chosen']})" if "chosen" in measured else ""
         costs = [f"{measured[cost]:,.1f}" for cost, _ in COSTS]
-        table.add_row(f"{name}{chosen}", *(f"{measured[f'{metric}@{k}']:.4f}" for metric in METRICS), *costs)
+        auc = "" if measured["auc"] is None else f"{measured['auc']:.4f}"
+        values = [f"{measured[f'{metric}@{k}']:.4f}" for metric in METRICS]
+        table.add_row(f"{name}{chosen}", *values, auc, *costs)
     console.print(table)
     for name, measured in figures.items():
         console.print(
@@ -84,3 +102,13 @@ def _print_figures(figures: dict[str, dict[str, Any]], k: int) -> None:
             console.print(
                 f"    {member}: {', '.join(f'{weight:.2f} {users}' for users, weight in weights.items())}"
             )
+
+
+def _print_unknown_items(figures: dict[str, dict[str, Any]], policy: UnknownItemsName) -> None:
+    """Tell how many test rows have an item without training rows, and what was done with them."""
+    measured = next(iter(figures.values()))
+    if not measured["unknown_rows"]:
+        return
+    rows, items = measured["unknown_rows"], measured["unknown_items"]
+    done = "dropped" if policy == UnknownItemsName.DROP else "counted as relevant, though no list can hold them"
+    console.print(f"  {rows:,} test rows of {items:,} items without training rows: {done}")

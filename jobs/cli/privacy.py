@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from jobs.audit import audit
+from jobs.audit import audit, audit_users
 from jobs.cli.ingest import archive_stream
 from jobs.cli.options import AsJson, Scheduled
 from jobs.cli.render import console, make_table, print_json, print_path
@@ -73,8 +73,7 @@ def erase_command(
     installation = Installation.open(settings)
     if named:
         users = [installation.lake.stored_id(user) for user in named]
-        for user in users:
-            audit(settings, "erase", user_id=user)
+        audit_users(settings, "erase", users, "forever" if forever else None)
         request_erasure(installation, users, forever)
     _print_erasures(_finish(settings, installation), as_json)
 
@@ -97,7 +96,9 @@ def export_command(context: typer.Context, user: User, out: Out = None) -> None:
 def show(context: typer.Context, user: User) -> None:
     """Print whether a user wants personal lists."""
     lake = open_lake(context.obj)
-    since = dict(read_opt_outs(lake.directory).iter_rows()).get(lake.stored_id(_checked_id(user)))
+    stored_id = lake.stored_id(_checked_id(user))
+    audit(context.obj, "consent", user_id=stored_id)
+    since = dict(read_opt_outs(lake.directory).iter_rows()).get(stored_id)
     typer.echo(f"{user} gets personal lists." if since is None else f"{user} has opted out since {since:%Y-%m-%d}.")
 
 
@@ -119,7 +120,10 @@ def give(context: typer.Context, user: User) -> None:
 def retention(context: typer.Context, as_json: AsJson = False, scheduled: Scheduled = False) -> None:
     """Remove data that is older than the settings in `[retention]` keep it."""
     settings: Settings = context.obj
+    days = {name: value for name, value in asdict(settings.retention).items() if value}
     with run_exclusively(settings, JobName.RETENTION, scheduled):
+        if days:
+            audit(settings, "retention", detail=", ".join(f"{name} {value:g}" for name, value in days.items()))
         removed = apply_retention(settings, datetime.now(UTC))
     if as_json:
         print_json(asdict(removed))
@@ -160,7 +164,7 @@ def _verify(settings: Settings, file: Path, users: Sequence[str], as_json: bool)
 
 def _read_users(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"--file = {str(file)!r}: cannot be read: {error}") from None
     return [line.strip() for line in lines if line.strip()]
@@ -193,6 +197,8 @@ def _print_receipt(receipt: Receipt) -> None:
         if count:
             table.add_row(escape(name), f"{count:,}")
     console.print(table)
+    if not any(receipt.counts.values()):
+        console.print("Nothing of them was found: are the ids right?")
     for work in receipt.pending if receipt.is_pending else ():
         console.print(f"Pending: {escape(work)}", soft_wrap=True)
 
@@ -219,4 +225,4 @@ def _change_consent(settings: Settings, user: str, is_opted_out: bool) -> None:
     if is_opted_out:
         put_opt_out(client, keys, stored_id, now)
     else:
-        remove_opt_out(client, keys, stored_id)
+        remove_opt_out(client, keys, stored_id, now)

@@ -18,15 +18,11 @@ from jobs.cli.schedule import run_exclusively
 from jobs.erasure.erase import finish_pending
 from jobs.erasure.receipts import close_receipts
 from jobs.lake.lake import open_lake
-from jobs.lake.opt_outs import read_opt_outs
 from jobs.pipeline.run import COMPLETE
 from jobs.pipeline.step_names import FEATURES, TEST, VALIDATION, Until
 from jobs.progress import show_progress
 from jobs.scheduler.scheduler import JobName
 from recsys.settings import Settings
-from recsys.store.client.connect import connect
-from recsys.store.keys import Keys
-from recsys.store.opt_outs import restore_opt_outs
 
 if TYPE_CHECKING:
     from jobs.pipeline.pipeline import RunResult
@@ -103,10 +99,7 @@ def nightly(
         started_at = datetime.now(UTC)
         result = _advance(settings, as_of, Until.PUBLISH, as_json)
         if result.published is not None:
-            lake = open_lake(settings)
-            close_receipts(lake, result.run.id, started_at, datetime.now(UTC))
-            client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
-            restore_opt_outs(client, keys, read_opt_outs(lake.directory).iter_rows())
+            close_receipts(open_lake(settings), result.run.id, started_at, datetime.now(UTC))
 
 
 def _advance(settings: Settings, as_of: str | None, until: Until, as_json: bool) -> "RunResult":

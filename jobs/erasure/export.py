@@ -9,6 +9,7 @@ from typing import Any
 from jobs.erasure.persons import Installation, Persons, find_guests
 from jobs.erasure.places import find_places
 from jobs.lake.opt_outs import read_opt_outs
+from recsys.errors import SettingsError
 from recsys.files import atomic_write
 
 
@@ -26,7 +27,9 @@ def export_person(installation: Installation, user: str) -> dict[str, Any]:
 
 
 def write_export(file: Path, exported: dict[str, Any]) -> None:
-    """Write an export to a file that only its owner may read."""
+    """Write an export to a file that only its owner may read; raises `SettingsError` where that cannot be."""
+    if file.is_dir():
+        raise SettingsError(f"--out = {str(file)!r}: expected a file, not a directory")
     with atomic_write(file) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:

@@ -10,7 +10,7 @@ import polars as pl
 from jobs.erasure.persons import Persons
 from jobs.ingest.mapping import SOURCE_ROW
 from jobs.lake.event_writer import scan_files
-from recsys.files import atomic_write
+from recsys.files import atomic_write, copy_times
 from recsys.schema import GUEST_ID, LABELED_AT, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 
 ROW_GROUP_ROWS: Final = 16_384
@@ -102,6 +102,7 @@ def _rewrite(file: Path, persons: Persons, match: Match, keeps_empty: bool) -> N
     metadata = {name: text for name, text in pl.read_parquet_metadata(file).items() if name != ARROW_SCHEMA}
     with atomic_write(file) as temporary:
         kept.sink_parquet(temporary, row_group_size=ROW_GROUP_ROWS, metadata=metadata, engine="streaming")
+        copy_times(file, temporary)
 
 
 def _count_rows(file: Path, persons: Persons, match: Match) -> int:

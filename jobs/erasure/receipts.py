@@ -12,17 +12,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from jobs.lake.erasure_requests import RECEIPTS, receipt_file
 from jobs.lake.lake import Lake
 from jobs.lake.tombstones import erasures_directory, make_key, read_key, subject
 from recsys.errors import StateError
-from recsys.files import load_json, write_json
+from recsys.files import flush, load_json, write_json
 
 SIGNATURE: Final = "signature"
 NEXT_NIGHT: Final = "lists of all users: the next published nightly run computes them without the persons"
 REDIS_FILES: Final = (
     "files of the Redis server, which does not let this user write them anew: its next snapshot replaces them"
 )
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def write_receipt(lake: Lake, receipt: Receipt) -> Path:
     values = json.loads(json.dumps(asdict(receipt), default=str))
     file = receipt_file(lake.directory, receipt.id)
     write_json(file, {**values, SIGNATURE: _sign(make_key(lake.directory), values)})
+    flush([file])
     return file
 
 
@@ -72,9 +78,12 @@ def read_receipt(lake: Lake, file: Path) -> Receipt:
 
 
 def read_receipts(lake: Lake) -> Iterator[Receipt]:
-    """Yield all receipts of a lake, the oldest first."""
+    """Yield all receipts of a lake, the oldest first; a changed or damaged one is logged and left out."""
     for file in sorted((erasures_directory(lake.directory) / RECEIPTS).glob("[!.]*.json")):
-        yield read_receipt(lake, file)
+        try:
+            yield read_receipt(lake, file)
+        except StateError as error:
+            log.warning("a receipt of an erasure is not valid", reason=str(error))
 
 
 def close_receipts(lake: Lake, run_id: str, started_at: datetime, now: datetime) -> int:

@@ -12,6 +12,7 @@ import polars as pl
 from features.interactions import interactions, sequences
 from jobs.experiments.benchmark import read_split
 from jobs.lake.lake import Lake
+from jobs.pipeline.steps.plan_measurement import find_relevant_events
 from recsys.anomaly.attacks import Attack
 from recsys.contract import Events
 from recsys.data.interactions import Interactions, build_interactions
@@ -78,7 +79,8 @@ def read_lake_dataset(lake: Lake, settings: Settings, as_of: datetime) -> Attack
     events = lake.events().filter(pl.col(TIMESTAMP) < pl.lit(split.validation_end)).filter(is_positive).collect()
     if events.is_empty():
         raise NotEnoughDataError("no events before the test window: ingest events first")
-    pairs = relevant_pairs(lake.events(), split.validation_end, as_of, settings.evaluation.relevant_events, weights)
+    names = find_relevant_events(lake, settings, as_of)
+    pairs = relevant_pairs(lake.events(), split.validation_end, as_of, names, weights)
     return AttackDataset(_complete_columns(events), pairs, split.validation_end, True)
 
 

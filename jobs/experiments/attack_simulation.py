@@ -77,7 +77,6 @@ class _TestUsers:
     user_rows: Rows
     relevant: csr_matrix
     relevant_counts: NDArray[np.integer[Any]]
-    candidate_counts: NDArray[np.integer[Any]]
     excludes_history: bool
 
 
@@ -106,8 +105,7 @@ class _Simulation:
         model = build_configured_model(self.model, self.settings).fit(interactions)
         exclude = Exclusion(interactions.owned if test.excludes_history else None)
         lists, _ = model.recommend(test.user_rows, LIST_LENGTH, exclude)
-        ground_truth = (test.relevant, test.relevant_counts, test.candidate_counts)
-        metrics = evaluate_lists(lists, *ground_truth, (LIST_LENGTH,))
+        metrics = evaluate_lists(lists, test.relevant, test.relevant_counts, (LIST_LENGTH,))
         return _Recommendations(lists, float(metrics[f"ndcg@{LIST_LENGTH}"].mean()))
 
 
@@ -206,6 +204,5 @@ def _select_test_users(dataset: AttackDataset, interactions: Interactions, setti
         ground_truth.user_rows,
         users.relevant,
         users.relevant_counts,
-        users.candidate_counts,
         settings.repeat == "exclude",
     )

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,14 @@ from typing import Any, Literal
 import polars as pl
 
 from features.interactions import interactions, sequences
-from jobs.pipeline.evaluation_window import BLEND, EvaluationWindow, blend_config, choose_weights, winner_name
+from jobs.pipeline.evaluation_window import (
+    BLEND,
+    EvaluationWindow,
+    blend_config,
+    choose_weights,
+    measure_auc,
+    winner_name,
+)
 from jobs.pipeline.models import build_configured_model, check_models
 from jobs.pipeline.steps.search import SearchResult, apply_search, search
 from jobs.progress import LogProgress, Progress
@@ -27,7 +34,7 @@ from recsys.evaluation.ground_truth import build_ground_truth
 from recsys.models.base import Model
 from recsys.models.blend import Blend
 from recsys.schema import EVENT, EVENT_ID, ITEM_ID, PURCHASE, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
-from recsys.settings import Settings
+from recsys.settings import Evaluation, Settings
 
 AUTO = "auto"
 POSITION = "position"
@@ -36,6 +43,8 @@ START = datetime(2000, 1, 1, tzinfo=UTC)
 VALIDATION_SHARE = 0.2
 
 Protocol = Literal["holdout", "last-item"]
+UnknownItems = Literal["drop", "count"]
+"""Whether test rows of items without training rows are dropped, or count as relevant items in no list."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,32 @@ class Split:
     train: pl.DataFrame
     validation: pl.DataFrame
 
+    @property
+    def unknown_rows(self) -> pl.DataFrame:
+        """Return the test rows of items that the history lacks."""
+        return self.test.join(self.history, on=ITEM_ID, how="anti", maintain_order="left")
+
+    def without_unknown_items(self) -> "Split":
+        """Return the split without the rows of test and validation whose items have no events before them."""
+        return replace(
+            self,
+            test=self.test.join(self.history, on=ITEM_ID, how="semi", maintain_order="left"),
+            validation=self.validation.join(self.train, on=ITEM_ID, how="semi", maintain_order="left"),
+        )
+
 
 def benchmark(
-    directory: Path, names: list[str], protocol: Protocol, settings: Settings, progress: Progress
+    directory: Path,
+    names: list[str],
+    protocol: Protocol,
+    settings: Settings,
+    progress: Progress,
+    unknown_items: UnknownItems = "drop",
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and metrics of each model as soon as it is measured.
 
-    `auto` is the default pipeline: the blend that wins on validation data, fitted on all events.
+    `auto` is the default pipeline: the blend that wins on validation data, fitted on all events. `unknown_items`
+    holds for validation data as for the test.
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
@@ -61,7 +89,7 @@ def benchmark(
     for name in names:
         context = multiprocessing.get_context("spawn")  # a new process for each model, to measure its peak memory
         with progress.task(f"train and measure {name}"), ProcessPoolExecutor(1, mp_context=context) as pool:
-            figures = pool.submit(_measure_model, directory, name, protocol, settings).result()
+            figures = pool.submit(_measure_model, directory, name, protocol, settings, unknown_items).result()
         yield name, figures
 
 
@@ -80,14 +108,19 @@ def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split
     return Split(_events(history), test, _events(kept), validation)
 
 
-def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Settings) -> dict[str, Any]:
+def _measure_model(
+    directory: Path, name: str, protocol: Protocol, settings: Settings, unknown_items: UnknownItems
+) -> dict[str, Any]:
     split = read_split(directory, protocol, settings)
+    unknown = split.unknown_rows
+    if unknown_items == "drop":
+        split = split.without_unknown_items()
     window = split_evaluation_window(split.history, split.test, settings)
     started = time.perf_counter()
     choice_figures: dict[str, Any] = {}
     if name == AUTO:
-        choice, result = _choose(split, settings)
-        model = _build(choice, apply_search(settings, result))
+        choice, result, evaluation = _choose(split, settings)
+        model = _build(choice, apply_search(replace(settings, evaluation=evaluation), result))
         choice_figures = {"chosen": winner_name(choice), "weights": choice.weights, "search": asdict(result)}
     else:
         model = build_configured_model(name, settings)
@@ -99,8 +132,11 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     return {
         **measurement.metrics,
         **measurement.catalogue,
+        "auc": measure_auc(model, window, settings),
         "users": measurement.users,
         "cold_users": measurement.cold_users,
+        "unknown_items": unknown[ITEM_ID].n_unique(),
+        "unknown_rows": unknown.height,
         "fit_seconds": round(fitted - started, 3),
         "recommend_seconds": round(recommended - fitted, 3),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
@@ -108,18 +144,22 @@ def _measure_model(directory: Path, name: str, protocol: Protocol, settings: Set
     }
 
 
-def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult]:
-    """Search models and choose the weights that win on the validation data, by the metric in the settings."""
+def _choose(split: Split, settings: Settings) -> tuple[BlendChoice, SearchResult, Evaluation]:
+    """Search models and choose the weights that win on the validation data, by the metric in the settings.
+
+    The evaluation that is returned has the number of events below which a user is light.
+    """
     relevant = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
     window = split_evaluation_window(split.train, relevant, settings)
     result, lists = search(window, settings, LogProgress())
-    return choose_weights(lists, window, settings), result
+    evaluation = replace(settings.evaluation, light_user_events=window.ground_truth.light_user_events)
+    return choose_weights(lists, window, settings), result, evaluation
 
 
 def _build(choice: BlendChoice, settings: Settings) -> Model:
     if winner_name(choice) != BLEND:
         return build_configured_model(winner_name(choice), settings)
-    config = blend_config(choice, settings.evaluation)
+    config = blend_config(choice, settings)
     return Blend(config, {name: build_configured_model(name, settings) for name in config.members})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.lake.tombstones import FOREVER, add_tombstones, erasures_directory
-from recsys.files import load_json, write_json
+from recsys.files import flush, load_json, write_json
 
 REQUESTS: Final = "requests"
 RECEIPTS: Final = "receipts"
@@ -34,9 +34,11 @@ class ErasureRequest:
 
 
 def store_request(lake_directory: Path, request: ErasureRequest) -> None:
-    """Write the tombstones of a request, then the request itself; the lake must be locked."""
+    """Write the tombstones of a request, then the request itself, to the disk; the lake must be locked."""
     add_tombstones(lake_directory, (*request.users, *(request.guests or ())), request.until)
-    write_json(_file(lake_directory, request.id), asdict(request))
+    file = _file(lake_directory, request.id)
+    write_json(file, asdict(request))
+    flush([file])
 
 
 def update_request(lake_directory: Path, request: ErasureRequest, **values: Any) -> ErasureRequest:

@@ -1,30 +1,54 @@
-"""Items that are no goods, such as postage, manual corrections and gift cards: out of models and lists."""
+"""Items out of models and lists: no goods, such as postage and gift cards, and items in no catalogue."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
 
 import polars as pl
 import structlog
 
+from features.events import events_before, is_empty_purchase
 from jobs.lake.lake import Lake, open_lake
 from recsys.name_patterns import regular_expression
-from recsys.schema import CATEGORIES, ITEM_ID, TITLE
+from recsys.schema import CATEGORIES, GROUP_ID, ITEM_ID, TITLE
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+MIN_CATALOGUE_SHARE: Final = 0.5
+"""Share of the events that must be on items of the catalogue; with less, it is no catalogue of the shop."""
 
-def open_recommendable_lake(settings: Settings) -> Lake:
-    """Return the lake of an installation without the items that `lists.not_recommendable` names.
 
-    Raises `SettingsError` as `open_lake` does.
+@dataclass(frozen=True)
+class LeftOut:
+    """What the lake holds before a moment, and models and lists leave out."""
+
+    not_recommendable_items: int
+    """Items with events that `lists.not_recommendable` names."""
+    not_recommendable_events: int
+    uncatalogued_items: int
+    """Items with events that are in no catalogue."""
+    uncatalogued_events: int
+    empty_purchases: int
+    """Purchases of quantity 0, those of items that are left out included."""
+
+
+def open_recommendable_lake(settings: Settings, as_of: datetime) -> Lake:
+    """Return the lake of an installation without the items of `lists.not_recommendable` and of no catalogue.
+
+    Events from `as_of` on do not matter. Raises `SettingsError` as `open_lake` does.
     """
     lake = open_lake(settings)
     patterns = settings.lists.not_recommendable
-    if not patterns:
-        return lake
-    items = find_items(lake, patterns)
-    log.info("items are kept out of models and lists", items=len(items), patterns=list(patterns))
-    return lake.excluding_items(items)
+    excluded = find_uncatalogued_items(lake, as_of)
+    if len(excluded):
+        log.info("items of no catalogue are kept out of models and lists", items=len(excluded))
+    if patterns:
+        items = find_items(lake, patterns)
+        log.info("items are kept out of models and lists", items=len(items), patterns=list(patterns))
+        excluded = pl.concat([excluded, items]).unique().sort()
+    return lake.excluding_items(excluded) if len(excluded) else lake
 
 
 def find_items(lake: Lake, patterns: Sequence[str]) -> pl.Series:
@@ -42,3 +66,53 @@ def find_items(lake: Lake, patterns: Sequence[str]) -> pl.Series:
     in_catalogue = lake.items().filter(is_id | is_title | is_category).select(ITEM_ID)
     found = pl.concat([in_events, in_catalogue]).unique().sort(ITEM_ID)
     return found.collect(engine="streaming").to_series()
+
+
+def find_uncatalogued_items(lake: Lake, as_of: datetime) -> pl.Series:
+    """Return the ids of the items of the events before `as_of` that are in no catalogue, sorted.
+
+    There are none in a shop without a catalogue: one of whose items no source was ingested, or one whose items have
+    fewer than `MIN_CATALOGUE_SHARE` of the events, such as a file of the few items on sale.
+    """
+    nothing = pl.Series(ITEM_ID, [], pl.String)
+    if not lake.last_changes("items"):
+        return nothing
+    before = events_before(lake.events(), as_of)
+    events = before.group_by(ITEM_ID).agg(pl.len().alias("events")).collect(engine="streaming")
+    missing = events.join(_catalogue_ids(lake), on=ITEM_ID, how="anti").sort(ITEM_ID)
+    total, without = int(events["events"].sum()), int(missing["events"].sum())
+    if total - without < MIN_CATALOGUE_SHARE * total:
+        log.warning("the catalogue lacks the items of most events, and limits no list", items=missing.height)
+        return nothing
+    return missing[ITEM_ID]
+
+
+def count_left_out(lake: Lake, as_of: datetime) -> LeftOut:
+    """Count what the lake of `open_recommendable_lake` leaves out of the events before `as_of`."""
+    opened = replace(lake.by_item(), excluded_items=None)
+    excluded = pl.Series(ITEM_ID, [], pl.String) if lake.excluded_items is None else lake.excluded_items
+    events = events_before(opened.events(), as_of)
+    empty = int(events.select(is_empty_purchase().sum()).collect(engine="streaming").item())
+    items = (
+        events.join(excluded.to_frame(ITEM_ID).lazy(), on=ITEM_ID, how="semi")
+        .group_by(ITEM_ID)
+        .agg(pl.len().alias("events"))
+        .collect(engine="streaming")
+    )
+    uncatalogued = items.join(_catalogue_ids(opened), on=ITEM_ID, how="anti")
+    if not lake.last_changes("items"):
+        uncatalogued = uncatalogued.clear()
+    events_of_items, events_of_uncatalogued = int(items["events"].sum()), int(uncatalogued["events"].sum())
+    return LeftOut(
+        not_recommendable_items=items.height - uncatalogued.height,
+        not_recommendable_events=events_of_items - events_of_uncatalogued,
+        uncatalogued_items=uncatalogued.height,
+        uncatalogued_events=events_of_uncatalogued,
+        empty_purchases=empty,
+    )
+
+
+def _catalogue_ids(lake: Lake) -> pl.DataFrame:
+    """Return the ids of the catalogue's items, and of their groups, which events may name too."""
+    items = lake.by_item().items().select(ITEM_ID, GROUP_ID).collect()
+    return pl.concat([items.select(ITEM_ID), items.select(pl.col(GROUP_ID).drop_nulls().alias(ITEM_ID))]).unique()

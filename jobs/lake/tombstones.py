@@ -6,6 +6,7 @@ tombstone or a receipt who was erased, nor write a receipt.
 
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from typing import Final
 import polars as pl
 
 from jobs.lake.state_files import read_state
-from recsys.files import atomic_write
+from recsys.errors import StateError
+from recsys.files import RESTORE, atomic_write, flush
 from recsys.schema import GUEST_ID, LABELED_AT, TIMESTAMP, TIMESTAMP_DTYPE, USER_ID
 
 ERASURES: Final = "erasures"
 KEY_FILE: Final = "key"
+KEY_BYTES: Final = 32
 FILE: Final = "tombstones.parquet"
 SUBJECT: Final = "subject"
 ERASED_AT: Final = "erased_at"
@@ -109,27 +112,41 @@ def erasures_directory(lake_directory: Path) -> Path:
 
 
 def read_key(lake_directory: Path) -> bytes | None:
-    """Return the key of a lake, None before its first erasure."""
+    """Return the key of a lake, None before its first erasure; raises `StateError` if it was lost or damaged."""
     file = erasures_directory(lake_directory) / KEY_FILE
-    return bytes.fromhex(file.read_text(encoding="ascii")) if file.exists() else None
+    if not file.exists():
+        if _has_erasures(lake_directory):
+            raise StateError(f"{file}: it is missing, so that erased persons cannot be kept out; {RESTORE}")
+        return None
+    text = file.read_bytes().strip()
+    if re.fullmatch(rb"[0-9a-f]{%d}" % (2 * KEY_BYTES), text) is None:
+        raise StateError(f"{file}: it is no key of erasures; {RESTORE}")
+    return bytes.fromhex(text.decode())
 
 
 def make_key(lake_directory: Path) -> bytes:
-    """Return the key of a lake, which is made where there is none; the lake must be locked."""
-    file = erasures_directory(lake_directory) / KEY_FILE
-    if not file.exists():
-        with atomic_write(file) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-                opened.write(secrets.token_hex(32))
-    return bytes.fromhex(file.read_text(encoding="ascii"))
+    """Return the key of a lake, which is made before the first erasure; the lake must be locked."""
+    key = read_key(lake_directory)
+    if key is not None:
+        return key
+    file, key = erasures_directory(lake_directory) / KEY_FILE, secrets.token_bytes(KEY_BYTES)
+    with atomic_write(file) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(key.hex())
+    flush([file])
+    return key
 
 
 def read_tombstones(lake_directory: Path) -> Tombstones:
-    """Return the erased users of a lake."""
+    """Return the erased users of a lake; raises `StateError` if the key or the tombstones were lost or damaged."""
     key, file = read_key(lake_directory), erasures_directory(lake_directory) / FILE
-    if key is None or not file.exists():
+    if key is None:
         return NO_TOMBSTONES
+    if not file.exists():
+        if _has_erasures(lake_directory):
+            raise StateError(f"{file}: it is missing, so that erased persons cannot be kept out; {RESTORE}")
+        return NO_TOMBSTONES  # the first erasure was killed before it wrote them
     return Tombstones(key, dict(read_state(file).select(SUBJECT, ERASED_AT).iter_rows()))
 
 
@@ -143,3 +160,10 @@ def add_tombstones(lake_directory: Path, users: Iterable[str], until: datetime) 
     rows = pl.DataFrame({SUBJECT: list(erased), ERASED_AT: list(erased.values())}, TOMBSTONE_DTYPES)
     with atomic_write(erasures_directory(lake_directory) / FILE) as temporary:
         rows.sort(SUBJECT).write_parquet(temporary)
+    flush([erasures_directory(lake_directory) / FILE])
+
+
+def _has_erasures(lake_directory: Path) -> bool:
+    """Return whether there has been an erasure: it has left tombstones, a request or a receipt."""
+    directory = erasures_directory(lake_directory)
+    return (directory / FILE).exists() or any(directory.glob("*/[!.]*.json"))

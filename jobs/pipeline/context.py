@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
@@ -29,11 +32,21 @@ class RunContext:
     is_measured: bool = True
     """Whether models are measured; after the plan step, False if the data do not suffice."""
     unscreened_lake: Lake | None = None
-    """The lake with the flagged users; None if no user was flagged."""
+    """The lake with the flagged users; None if screening excludes nobody, by the settings."""
+    flagged_users: Mapping[datetime, pl.Series] = field(default_factory=dict[datetime, pl.Series])
+    """The users whom screening flags by the events before a moment; after the windows step, before each window.
+    Empty if screening excludes nobody, by the settings."""
     winner: str | None = None
     """The model that users get their lists from, or `BLEND`; None before the evaluate step."""
     published: PublishResult | None = None
     """None before the publish step."""
+
+    def lake_as_of(self, *moments: datetime) -> Lake:
+        """Return the lake without the users who were flagged by the events before any of the moments."""
+        known = (self.flagged_users.get(moment) for moment in moments)
+        flagged = [users for users in known if users is not None and len(users)]
+        lake = self.unscreened_lake or self.lake
+        return lake.excluding(pl.concat(flagged).unique().sort()) if flagged else lake
 
     def write_outputs(self, outputs: Mapping[str, WriteOutput], task: str | None = None) -> None:
         """Write the outputs that the run does not have yet, in order.

@@ -15,18 +15,18 @@ from recsys.data.splits import relevant_pairs, sample_users
 from recsys.evaluation.comparison.blend_search import BlendChoice, choose_blend
 from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_model
 from recsys.evaluation.ground_truth import GroundTruth, build_ground_truth
+from recsys.evaluation.metrics.area_under_curve import mean_area_under_curve
 from recsys.evaluation.segments import HEAVY, LIGHT
 from recsys.ids import Rows
 from recsys.models.base import Model
-from recsys.models.blend import BlendConfig, member_weights, merge_lists
+from recsys.models.blend import Blend, BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
 from recsys.ranking.top_k import Exclusion
 from recsys.schema import ITEM_ID, USER_ID
-from recsys.settings import Evaluation, Settings
+from recsys.settings import Settings
 
 BLEND = "blend"
-LIST_DEPTH = 200
-"""Items of each list that are kept, and that a blend merges."""
+MIN_LIST_DEPTH = 200
 ANY_USER = np.array([0], np.int32)
 
 
@@ -77,20 +77,42 @@ def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: dateti
     return pl.concat(parts).sort(USER_ID, ITEM_ID)
 
 
+def list_depth(settings: Settings) -> int:
+    """Return the number of items of each model's list that a blend merges, measured and served alike."""
+    return max(MIN_LIST_DEPTH, settings.lists.user_items, *settings.evaluation.cutoffs)
+
+
 def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows:
-    """Fit a model on the interactions and rank items for the window's users, (users, at least `LIST_DEPTH`)."""
-    depth = max(LIST_DEPTH, *settings.evaluation.cutoffs)
-    return model.fit(window.interactions).recommend(window.ground_truth.user_rows, depth, window.exclude)[0]
+    """Fit a model on the interactions and rank items for the window's users, (users, `list_depth`)."""
+    fitted = model.fit(window.interactions)
+    return fitted.recommend(window.ground_truth.user_rows, list_depth(settings), window.exclude)[0]
 
 
-def measure_lists(name: str, lists: Rows, window: EvaluationWindow, settings: Settings) -> ModelMeasurement:
-    """Measure the lists of the model called `name`."""
-    return measure_model(name, lists, window.ground_truth, settings.evaluation, settings.seed, window.fallback)
+def measure_lists(
+    name: str, lists: Rows, window: EvaluationWindow, settings: Settings, model: Model | None = None
+) -> ModelMeasurement:
+    """Measure the lists of the model called `name`, and the AUC of the scores of `model`, which is fitted."""
+    measured = measure_model(name, lists, window.ground_truth, settings.evaluation, settings.seed, window.fallback)
+    return measured if model is None else replace(measured, auc=measure_auc(model, window, settings))
+
+
+def measure_auc(model: Model, window: EvaluationWindow, settings: Settings) -> float | None:
+    """Measure the AUC of a fitted model over the items that may be recommended to each user.
+
+    None for a blend, which ranks no items but those of its members' lists.
+    """
+    if isinstance(model, Blend):
+        return None
+    ground_truth = window.ground_truth
+    return mean_area_under_curve(
+        model.scores, ground_truth.user_rows, ground_truth.returning.relevant, window.exclude, settings.seed
+    )
 
 
 def choose_weights(lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings) -> BlendChoice:
-    """Choose the weights of a blend of models' lists; a single model has a weight if no blend is better."""
-    return choose_blend(lists, window.ground_truth, settings.evaluation.cutoff, settings.seed)
+    """Choose the weights of a blend of models' lists; a single model has a weight if no blend is accepted."""
+    evaluation = settings.evaluation
+    return choose_blend(lists, window.ground_truth, evaluation.cutoff, evaluation.min_gain, settings.seed)
 
 
 def winner_name(choice: BlendChoice) -> str:
@@ -98,11 +120,13 @@ def winner_name(choice: BlendChoice) -> str:
     return BLEND if len(choice.weights) > 1 else next(iter(choice.weights))
 
 
-def blend_config(choice: BlendChoice, evaluation: Evaluation) -> BlendConfig:
+def blend_config(choice: BlendChoice, settings: Settings) -> BlendConfig:
     """Return the configuration of the blend with the chosen weights."""
     members = tuple(choice.weights)
     light, heavy = (tuple(choice.weights[name][segment] for name in members) for segment in (LIGHT, HEAVY))
-    return BlendConfig(members, light, heavy, evaluation.light_user_events, LIST_DEPTH)
+    light_user_events = settings.evaluation.light_user_events
+    assert light_user_events is not None  # found on the validation window
+    return BlendConfig(members, light, heavy, light_user_events, list_depth(settings))
 
 
 def merge_winner_lists(
@@ -111,7 +135,7 @@ def merge_winner_lists(
     """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are."""
     if winner_name(choice) != BLEND:
         return lists[winner_name(choice)]
-    config = blend_config(choice, settings.evaluation)
+    config = blend_config(choice, settings)
     weights = member_weights(config, window.ground_truth.segments[LIGHT])
     members = [lists[name] for name in config.members]
     return merge_lists(members, weights, max(settings.evaluation.cutoffs))[0]

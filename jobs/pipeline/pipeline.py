@@ -1,12 +1,12 @@
 """The nightly run: its steps in order, from screening to publishing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from jobs.lake.not_recommendable import open_recommendable_lake
+from jobs.lake.not_recommendable import count_left_out, open_recommendable_lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.models import check_models
 from jobs.pipeline.run import COMPLETE, Run, open_run
@@ -23,6 +23,7 @@ from jobs.pipeline.steps.report import report_file, write_report_page
 from jobs.pipeline.steps.screen import screen
 from jobs.pipeline.steps.search import search_models
 from jobs.pipeline.steps.train import train_models
+from jobs.pipeline.steps.windows import prepare_windows
 from jobs.progress import Progress
 from recsys.evaluation.comparison.measurement import check_metric
 from recsys.settings import Settings
@@ -44,6 +45,7 @@ STEPS: Final = (
     Step("screen", Until.FEATURES, screen),
     Step("features", Until.FEATURES, write_features),
     Step("plan", Until.TRAIN, plan_measurement),
+    Step("windows", Until.TRAIN, prepare_windows),
     Step("search", Until.TRAIN, search_models),
     Step("evaluate", Until.TRAIN, evaluate_models),
     Step("train", Until.TRAIN, train_models),
@@ -74,10 +76,11 @@ def advance_run(settings: Settings, as_of: datetime, until: Until, progress: Pro
     """
     check_models(settings.models, settings)
     check_metric(settings.evaluation)
-    lake = open_recommendable_lake(settings).by_group().joining_guests(as_of)
+    lake = open_recommendable_lake(settings, as_of).by_group().joining_guests(as_of)
     with open_run(settings, lake, as_of) as run:
         if run.manifest()["status"] == COMPLETE:
             return RunResult(run, run.manifest()["winner"], report_file(run))
+        run.update(left_out=asdict(count_left_out(lake, as_of)))
         context = RunContext(run, lake, settings, progress)
         for step in STEPS:
             if step.until <= until:

@@ -59,7 +59,7 @@ def renew_trending(settings: Settings, as_of: datetime, progress: Progress) -> T
         flagged = pl.Series(flagged_users(client, keys, as_of), dtype=pl.String)
         screened = read_latest_screened_users(settings.directory)
         excluded = flagged if screened is None else pl.concat([flagged, screened])
-        lake = open_recommendable_lake(settings).by_group().excluding(excluded)
+        lake = open_recommendable_lake(settings, as_of).by_group().excluding(excluded)
         items = trending_items(lake, settings, as_of)
         version = replace_trending(client, keys, items)
     return TrendingRenewal(version, len(items), time.perf_counter() - started)

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from features.events import COUNT, events_before
+from features.events import COUNT, events_before, without_empty_purchases
 from jobs.lake.item_groups import GROUP_ITEM_ID
 from jobs.lake.lake import Lake
 from recsys.availability import may_be_listed
@@ -179,7 +179,8 @@ def count_purchases(lake: Lake, values: pl.DataFrame, as_of: datetime, since: da
     sales: list[pl.DataFrame] = []
     shares: list[pl.DataFrame] = []
     for bucket in range(lake.buckets):
-        events = events_before(lake.events(bucket, since), as_of).filter(pl.col(EVENT) == PURCHASE)
+        events = events_before(lake.events(bucket, since), as_of)
+        events = without_empty_purchases(events).filter(pl.col(EVENT) == PURCHASE)
         bought = events.group_by(USER_ID, ITEM_ID).agg(pl.len().alias(COUNT)).collect(engine="streaming")
         sales.append(bought.group_by(ITEM_ID).agg(pl.col(COUNT).sum().alias(SALES)))
         shares += [_shares(bought, values.select(ITEM_ID, name)) for name in values.columns[1:]]

@@ -12,7 +12,7 @@ from jobs.lake.event_writer import BUCKET, DATE, bucket_expression, partition_fi
 from jobs.lake.pseudonym_key import FILE as FINGERPRINT_FILE
 from jobs.lake.state_files import read_state
 from recsys.errors import StateError
-from recsys.files import PARTIAL_SUFFIX, atomic_write, flush, link_or_copy, remove_partial
+from recsys.files import PARTIAL_SUFFIX, atomic_write, copy_times, flush, link_or_copy, remove_partial
 from recsys.pseudonyms import Pseudonyms, replace_ids
 from recsys.schema import GUEST_ID, USER_ID
 
@@ -70,6 +70,7 @@ def _rewrite_file(file: Path, copy: Path, added: Pseudonyms) -> None:
         if RULES in rows.columns:  # an earlier version kept what broke a rule
             replaced = hide_broken(replaced)
         _in_order(rows, replaced).write_parquet(temporary, metadata=metadata)
+        copy_times(file, temporary)
 
 
 def _in_order(rows: pl.DataFrame, replaced: pl.DataFrame) -> pl.DataFrame:

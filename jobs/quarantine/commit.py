@@ -23,7 +23,7 @@ from jobs.lake.facts import without_superseded
 from jobs.lake.lake import Lake
 from jobs.lake.quarantine_history import keep_quarantine
 from jobs.quarantine.reading import Rereading
-from recsys.files import atomic_write, link_or_copy
+from recsys.files import atomic_write, copy_times, link_or_copy
 
 
 def commit_rereadings(
@@ -145,5 +145,6 @@ def _replace_quarantine(path: Path, rereading: Rereading) -> None:
     if not rereading.quarantined:
         path.unlink(missing_ok=True)
         return
+    copy_times(path, rereading.quarantine)
     with atomic_write(path) as temporary:
         link_or_copy(rereading.quarantine, temporary)

@@ -14,7 +14,7 @@ from jobs.lake.event_writer import scan_files
 from jobs.lake.lake import Lake
 from jobs.quarantine.reading import NotRetriedError
 from recsys.contract import events_schema
-from recsys.files import atomic_write, flush, link_or_copy
+from recsys.files import atomic_write, copy_times, flush, link_or_copy
 from recsys.settings import Sources
 
 EVENTS_KIND = "events"
@@ -58,5 +58,6 @@ def _replace(path: Path, kept: Path, quarantined: int) -> None:
     if not quarantined:
         path.unlink(missing_ok=True)
         return
+    copy_times(path, kept)
     with atomic_write(path) as temporary:
         link_or_copy(kept, temporary)

@@ -26,6 +26,19 @@ class Actor:
     request_id: str
 
 
+@dataclass(frozen=True)
+class Action:
+    """What somebody is about to do."""
+
+    actor: Actor
+    name: str
+    user_id: str | None = None
+    """The id under which the user is stored whom the action is about."""
+    subject: str | None = None
+    """What else it is about."""
+    detail: str | None = None
+
+
 class AuditLine(Struct, frozen=True, omit_defaults=True):
     """A line of the log, without its own hash."""
 

@@ -9,7 +9,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 
-from recsys.audit.chain import REPAIR, Actor, AuditLine, Chain, digest, encode_line, has_hash, missing
+from recsys.audit.chain import REPAIR, Action, Actor, AuditLine, Chain, digest, encode_line, has_hash, missing
 from recsys.errors import AuditError
-from recsys.files import RESTORE, atomic_write, link_or_copy
+from recsys.files import RESTORE, atomic_write, flush, link_or_copy
 
 AUDIT_FILE: Final = "audit.jsonl"
 KEY_FILE: Final = "audit.key"
@@ -77,21 +77,30 @@ class AuditLog:
         subject: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """Append one line, and before it one for each fault of the file that is found now.
+        """Append one line, as `add_all`; `user_id` is the id under which the user is stored."""
+        self.add_all([Action(actor, action, user_id, subject, detail)])
 
-        `user_id` is the id under which the user is stored; the line has its keyed hash. Waits for other processes
-        that append, at most `LOCK_SECONDS`.
+    def add_all(self, actions: Sequence[Action]) -> None:
+        """Append a line for each action, and before them one for each fault of the file that is found now.
+
+        Waits until the lines are on disk, together, and for other processes that append, at most `LOCK_SECONDS`.
+        A line has the keyed hash of its user.
         """
+        if not actions:
+            return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
                 chain, faults = self._find_end(descriptor)
                 if faults:
                     log.warning("the audit log had faults, which a line now tells", faults=faults)
-                user = None if user_id is None else self.user_hash(user_id)
-                lines = [encode_line(chain, actor, REPAIR, None, None, fault) for fault in faults]
-                lines.append(encode_line(chain, actor, action, user, subject, detail))
+                lines = [encode_line(chain, actions[0].actor, REPAIR, None, None, fault) for fault in faults]
+                lines += [self._encode(chain, action) for action in actions]
+                is_new = not os.fstat(descriptor).st_size
                 size = _append(descriptor, b"".join(lines))
+                os.fsync(descriptor)
+                if is_new:
+                    flush([self._key_file])  # and the directory, which has the names of both files
                 self._write_head(_Head(chain.number, size, chain.hash))
         except OSError as error:
             raise AuditError(f"{self.file}: cannot be written: {error.strerror or error}") from None
@@ -175,6 +184,10 @@ class AuditLog:
             count += 1
         return Verified(count)
 
+    def _encode(self, chain: Chain, action: Action) -> bytes:
+        user = None if action.user_id is None else self.user_hash(action.user_id)
+        return encode_line(chain, action.actor, action.name, user, action.subject, action.detail)
+
     def user_hash(self, user_id: str) -> str:
         """Return what lines about a user have in place of the id."""
         return digest(self._read_key(), "user", user_id.encode())[:USER_HASH_LENGTH]
@@ -233,8 +246,10 @@ class AuditLog:
         return head if hmac.compare_digest(head.seal.encode(), self._seal(head).encode()) else None
 
     def _write_head(self, head: _Head) -> None:
-        with atomic_write(self._head_file) as temporary:
-            temporary.write_bytes(msgspec.json.encode(structs.replace(head, seal=self._seal(head))) + b"\n")
+        with atomic_write(self._head_file) as temporary, temporary.open("wb") as out:
+            out.write(msgspec.json.encode(structs.replace(head, seal=self._seal(head))) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())  # else a power cut could leave an empty head; an older one is no fault
 
     def _seal(self, head: _Head) -> str:
         return digest(self._read_key(), "head", f"{head.number} {head.size} {head.hash}".encode())
@@ -249,9 +264,12 @@ class AuditLog:
         """Return the key of the hashes, which is read once."""
         if self._key is None:
             try:
-                self._key = self._key_file.read_bytes().strip()
+                key = self._key_file.read_bytes().strip()
             except OSError as error:
                 raise AuditError(f"{self._key_file}: cannot be read: {error.strerror}; {RESTORE}") from None
+            if len(key) != 2 * KEY_BYTES:  # anybody could compute the hashes under an empty key
+                raise AuditError(f"{self._key_file}: it is no key of an audit log; {RESTORE}")
+            self._key = key
         return self._key
 
 

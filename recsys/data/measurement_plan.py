@@ -48,6 +48,8 @@ class MeasurementPlan:
     """The configured lengths if they fit; if nothing is measured, those, and a single test window."""
     obstacle: str | None = None
     """Why nothing can be measured; None if the run measures."""
+    relevant_events: tuple[str, ...] = ()
+    """Names of the events that count as a hit; every event with a positive weight if empty."""
 
     @property
     def is_shortened(self) -> bool:

@@ -12,7 +12,7 @@ from recsys.data.scaling import binarize
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.metrics.diversity import encode_paths
 from recsys.evaluation.metrics.ranking import Counts, Values
-from recsys.evaluation.segments import NEW, Mask, head_items, user_segments
+from recsys.evaluation.segments import NEW, Mask, find_light_user_events, head_items, user_segments
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.schema import CATEGORY, ITEM_ID, USER_ID
 from recsys.settings import Evaluation
@@ -39,6 +39,7 @@ class GroundTruth:
     returning: Relevance
     new: Relevance
     segments: dict[str, Mask]  # (U,) light and heavy
+    light_user_events: int  # number of events below which a user is light
     head: Mask  # (items,)
     item_users: Counts  # (items,) users who have each item before the window
     users: int  # users before the window
@@ -80,8 +81,11 @@ def build_ground_truth(
         relevance = _without_history(relevance, _select_history(user_rows, history))
 
     event_counts = _count_events(user_rows, interactions)
-    segments = user_segments(event_counts, evaluation.light_user_events)
     has_relevant = relevance.relevant_counts > 0
+    light_user_events = evaluation.light_user_events or find_light_user_events(
+        event_counts[has_relevant & (event_counts > 0)], evaluation.light_user_share
+    )
+    segments = user_segments(event_counts, light_user_events)
     returning = has_relevant & ~segments[NEW]
     if not returning.any():
         raise NotEnoughDataError(
@@ -96,6 +100,7 @@ def build_ground_truth(
         returning=relevance.select(returning),
         new=relevance.select(has_relevant & segments[NEW]),
         segments={name: mask[returning] for name, mask in segments.items() if name != NEW},
+        light_user_events=light_user_events,
         head=head,
         item_users=item_users,
         users=len(interactions.users),

@@ -1,5 +1,7 @@
 """User segments by the number of events (new, light, heavy), and head and tail items."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,20 @@ HEAD = "head"
 TAIL = "tail"
 
 MIN_RELIABLE_USERS = 100  # a mean over fewer users is not reliable
+
+
+def find_light_user_events(event_counts: Counts, share: float) -> int:
+    """Return the smallest number of events that at least `share` of the users stay below.
+
+    `event_counts` (users,) are those of users with events. Users with the same number are in one segment.
+
+    >>> find_light_user_events(np.array([1, 1, 1, 9]), 0.5), find_light_user_events(np.array([3, 5, 7, 9]), 0.5)
+    (2, 6)
+    """
+    if not len(event_counts):
+        return 1
+    place = math.ceil(share * len(event_counts)) - 1
+    return int(np.partition(event_counts, place)[place]) + 1
 
 
 def user_segments(event_counts: Counts, light_user_events: int) -> dict[str, Mask]:

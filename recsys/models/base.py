@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from recsys.models.config import SearchSpace
 from recsys.ranking.top_k import Exclusion, Scores, empty_lists, rank_blocks
 
 NO_EXCLUSION = Exclusion()
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Model(ABC):
@@ -83,6 +85,8 @@ class TrainingOptions:
     """The time limit. No step starts after it, and an incomplete epoch is discarded."""
     on_epoch: Callable[[int, int], None] = lambda _done, _epochs: None
     """Called after each epoch with the number of finished epochs and the maximum number of epochs."""
+    precision: Precision = "auto"
+    """Precision of the products of a batch; `auto` is bfloat16 on CUDA and float32 elsewhere."""
 
 
 class NeuralModel(Model):

@@ -17,8 +17,8 @@ class LightGcn(FactorModel, NeuralModel):
     "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation" (SIGIR 2020). Three things
     differ: the embeddings are initialized with the first singular vectors of the graph, not at random; the loss
     `softmax` is the sampled softmax over dot products of Wu, Wang, Gao et al., "On the Effectiveness of Sampled
-    Softmax Loss for Item Recommendation" (TOIS 2024); training stops when the NDCG of held-out interactions, one
-    each of some users, no longer rises. Items without users come after all others.
+    Softmax Loss for Item Recommendation" (TOIS 2024); training stops when the NDCG of held-out interactions, a
+    fifth of those of some users, no longer rises. Items without users come after all others.
     """
 
     name = "light_gcn"

@@ -41,13 +41,21 @@ class Evaluation:
     """Number of consecutive test windows, each before the next, on which every model is measured to see whether its
     results are stable over time."""
     relevant_events: tuple[str, ...] = ()
-    """Names of the events that count as a hit; every event with a positive weight if empty."""
+    """Names of the events that count as a hit. If empty, only purchases do where the lake has any, and every event
+    with a positive weight elsewhere."""
     cutoffs: tuple[Positive, ...] = (5, 10, 20)
     """List lengths k at which metrics are computed, as in ndcg@k."""
     metric: str = "ndcg@20"
     """Metric by which the published model is chosen."""
-    light_user_events: Positive = 20
-    """Number of events below which a user counts as light; users without events are new, the others heavy."""
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Smallest relative gain that matters. A blend replaces the best single model only if it gains at least this
+    share on users that did not choose its weights, with a 95 % confidence interval above 0; the same holds for the
+    weights of a segment. The report says of smaller differences that they are too small to matter."""
+    light_user_events: Positive | None = None
+    """Number of events below which a user counts as light; users without events are new, the others heavy. If not
+    set, the number that makes `light_user_share` of the users of the validation window light."""
+    light_user_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the measured users, those with the fewest events, that count as light."""
     max_users: Positive = 20_000
     """Maximum number of users measured on a window; a random sample if there are more."""
     head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

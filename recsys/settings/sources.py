@@ -149,7 +149,7 @@ class Sources:
     share of a video that was watched. Between two values the weight is interpolated, beyond the first and the last
     it stays. An event without a value has the weight of its name, by default the greatest of the pairs."""
     rating_events: tuple[str, ...] = (RATING,)
-    """Names of the events whose value is a rating: one at or below the user's mean is not positive, and one that is
+    """Names of the events whose value is a rating: one below the user's mean is not positive, and one that is
     more than a standard deviation below is a dislike."""
     negative_events: tuple[str, ...] = ()
     """Names of the events by which a user dislikes an item, such as `["dislike", "not_interested"]`: it is hidden

@@ -200,9 +200,9 @@ class Keys:
 
     @property
     def erased(self) -> str:
-        """Sorted set: hash of each user erased in the last day, or forever -> Unix milliseconds of the erasure.
+        """Sorted set: hash of each user erased or opted out in the last day, or forever -> Unix milliseconds of it.
 
-        Servers forget what they remember of the user, and refuse events from before the erasure. Never expires.
+        Servers forget what they remember of the user, and refuse events from before. Never expires.
         """
         return f"{self.namespace}:erased"
 

@@ -81,6 +81,13 @@ def find_entries(
             yield entry_id, fields
 
 
+def read_entries_with(client: Client, keys: Keys, field: str) -> Iterator[bytes]:
+    """Yield the values of the entries of the stream that have a field, the oldest first."""
+    for _, fields in _entries(client, keys):
+        if (value := fields.get(field.encode())) is not None:
+            yield value
+
+
 def _entries(client: Client, keys: Keys) -> Iterator[tuple[str, Mapping[bytes, bytes]]]:
     """Yield id and fields of all entries of the stream, read in blocks."""
     start = "-"
@@ -190,7 +197,7 @@ def trim_session(client: Client, key: str, before: datetime) -> int:
 
 
 def tell_servers(client: Client, keys: Keys, users: Iterable[str], is_forever: bool = False) -> None:
-    """Make servers forget what they remember of erased users, and refuse their events: earlier ones, or all."""
+    """Make servers forget what they remember of users, and refuse their events: earlier ones, or all."""
     now_ms = int(time.time() * 1e3)
     marks = {erasure_mark(user): FOREVER_MS if is_forever else now_ms for user in users}
     with store_errors(client):

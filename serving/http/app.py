@@ -28,7 +28,7 @@ from serving.http.routing import Call, Route, peer_of
 from serving.http.worker import Worker
 from serving.intake.events import MAX_BODY_BYTES
 
-ANOMALY_PREFIX = b"/v1/anomalies/"
+ID_PREFIXES = tuple({route.prefix.encode() for route in ROUTES if route.id_name is not None})
 PROBES = frozenset(route.path for route in ROUTES if route.is_probe)
 
 
@@ -54,8 +54,8 @@ class Application:
     async def _answer_by_framework(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         status = 500
-        if scope["raw_path"].startswith(ANOMALY_PREFIX):
-            # Once decoded, an id of slashes alone would make the path that of the list.
+        if scope["raw_path"].startswith(ID_PREFIXES):
+            # Once decoded, an id of slashes alone would be no id, and the path that of a list.
             scope["path"] = scope["raw_path"].decode("latin-1")
 
         async def send_and_note_status(message: MutableMapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ AWAY_SECONDS: Final = 1.0
 """Time for which a worker does not ask Redis again after it has not answered."""
 
 # The hash has the requests of each of the last 60 seconds, by the clock of Redis. Replies with the number granted,
-# the second they are counted in, and the seconds until `needed` requests would be granted.
+# the second they are counted in, and the seconds until `needed` requests are granted, before which none is.
 TAKE: Final = """
 local limit, wanted, needed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local second = tonumber(redis.call('TIME')[1])
@@ -44,8 +44,9 @@ for place = 1, #fields, 2 do
     counts[at] = count
   end
 end
-local granted = math.max(0, math.min(wanted, limit - used))
-if granted > 0 then
+local granted = 0
+if limit - used >= needed then
+  granted = math.min(wanted, limit - used)
   redis.call('HINCRBY', KEYS[1], second, granted)
   redis.call('PEXPIRE', KEYS[1], 60000)
 end
@@ -69,6 +70,8 @@ class _Lease:
     second: int = 0
     """The second of the clock of Redis in which the tokens are counted."""
     refused_until: float = 0.0
+    refused_cost: int = 0
+    """Requests of the last refusal: fewer may be granted."""
     wait: int = 0
     """Seconds to wait after the last refusal."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -100,14 +103,14 @@ class Quotas:
         lease = self._leases.setdefault(key.name, _Lease())
         if lease.tokens < cost:
             async with lease.lock:
-                if lease.tokens < cost:  # another request may have renewed it
+                while lease.tokens < cost:  # other requests may have renewed it, or used it up
                     await self._renew(key, lease, cost)
         lease.tokens -= cost
 
     async def _renew(self, key: ApiKey, lease: _Lease, cost: int) -> None:
         """Get enough tokens; raises `AccessError`."""
         now, limit = self._clock(), key.requests_per_minute
-        if now < lease.refused_until:
+        if now < lease.refused_until and cost >= lease.refused_cost:
             raise _refusal(lease.wait)
         if now < lease.away_until:
             self._take_share(limit, lease, cost)
@@ -123,14 +126,14 @@ class Quotas:
             return
         granted, second, wait = map(int, reply)
         lease.local = None
+        if not granted:
+            lease.refused_until, lease.refused_cost = self._clock() + REFUSED_SECONDS, cost
+            lease.wait = max(1, wait)
+            raise _refusal(lease.wait)
+        # What was left before goes to this request: all that is left afterwards is counted in this second.
         lease.tokens += granted
         lease.second = second
         self._start_timer(key.name, lease)
-        if lease.tokens < cost:
-            lease.wait = max(1, wait)
-            if not granted:
-                lease.refused_until = self._clock() + REFUSED_SECONDS
-            raise _refusal(lease.wait)
 
     def _take_share(self, limit: int, lease: _Lease, cost: int) -> None:
         """Allow the worker's share of a quota while Redis does not answer: a bucket that fills in a minute."""
@@ -155,7 +158,9 @@ class Quotas:
         if lease.timer is not None:
             lease.timer.cancel()
             lease.timer = None
-            if lease.tokens > 0 and not lease.lock.locked():
+            if lease.lock.locked():
+                self._start_timer(name, lease)  # a request is taking more
+            elif lease.tokens > 0:
                 task = asyncio.create_task(self._return(name, lease.second, lease.tokens))
                 self._returns.add(task)
                 task.add_done_callback(self._returns.discard)

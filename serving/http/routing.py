@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from recsys.api_keys import ApiKey, Scope
-from recsys.audit.chain import Actor
+from recsys.audit.chain import Action, Actor
 from recsys.pseudonyms import has_form_of_pseudonym
 from recsys.schema import USER_ID
 from serving.http.auth import AccessError
@@ -92,7 +92,7 @@ class Call:
         """Add what is about to be done to the audit log; raises `AuditError` if that cannot be written."""
         address = self.worker.addresses.find(self.peer, self.headers)
         actor = Actor("http", None if self.key is None else self.key.name, address, self.request_id)
-        await self.worker.audit(actor, action, user_id=stored_id, subject=subject, detail=detail)
+        await self.worker.audit_writer.add(Action(actor, action, stored_id, subject, detail))
 
     def path_user(self) -> tuple[str, str]:
         """Return the user at the end of the path, as given and as stored; raises `InvalidValueError`.

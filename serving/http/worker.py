@@ -6,12 +6,10 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from math import ceil
 from typing import Final
 
 from recsys.api_key_file import KeyFile
-from recsys.audit.chain import Actor
 from recsys.audit.log import AuditLog
 from recsys.name_patterns import regular_expression
 from recsys.pseudonyms import Pseudonyms
@@ -28,6 +26,7 @@ from serving.engine.pseudonym_key import PseudonymKey
 from serving.engine.redis_health import RedisHealth
 from serving.guard.flags import FlagStore
 from serving.guard.guard import Guard
+from serving.http.audit_writer import AuditWriter
 from serving.http.auth import Access
 from serving.http.bodies import BodyReader
 from serving.http.client_address import ClientAddresses, Networks
@@ -131,8 +130,7 @@ class Worker:
         self.hosts = HostList(serving)
         self.metrics_networks = Networks(serving.metrics_networks)
         self.quotas = Quotas(self.read_redis, keys, serving.workers)
-        self._audit_log = AuditLog(settings.directory)
-        self._audit_turn = asyncio.Lock()
+        self.audit_writer = AuditWriter(AuditLog(settings.directory))
         self.outage_log = OutageLog()
         self.bodies = BodyReader()
         self.batch_part = asyncio.Semaphore(1)
@@ -141,14 +139,6 @@ class Worker:
     def stored_id(self, user_id: str) -> str:
         """Return the id under which a user is stored: the pseudonym, if the settings have a key for it."""
         return user_id if self.pseudonyms is None else self.pseudonyms.user(user_id)
-
-    async def audit(
-        self, actor: Actor, action: str, *, user_id: str | None, subject: str | None, detail: str | None
-    ) -> None:
-        """Add a line to the audit log, in a thread: another process may be writing to it."""
-        add = partial(self._audit_log.add, actor, action, user_id=user_id, subject=subject, detail=detail)
-        async with self._audit_turn:
-            await asyncio.to_thread(add)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

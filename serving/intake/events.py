@@ -59,7 +59,7 @@ class EventWriter:
         pseudonym_key: PseudonymKey,
         now: Callable[[], float],
         on_session_change: Callable[[str, Entries], None],
-        find_opted_out: Callable[[Sequence[str]], Awaitable[frozenset[str]]],
+        find_opted_out: Callable[[Sequence[str], Sequence[str]], Awaitable[frozenset[str]]],
         is_before_erasure: Callable[[str | None, datetime | None], bool],
         guard: Guard | None = None,
     ) -> None:
@@ -104,15 +104,35 @@ class EventWriter:
         return IntakeResult(len(accepted), duplicates, errors, shed, refused)
 
     async def _without_refused(self, rows: Sequence[ValidRow]) -> Sequence[ValidRow]:
-        """Leave out events of users who have opted out, and events from before a user was erased."""
+        """Leave out events of users who have opted out, and events from before a user was erased.
+
+        A guest who logs in as a user who has opted out is known as the user from then on.
+        """
         users = sorted({str(row.event.user_id) for row in rows})
-        opted_out = await self._find_opted_out(users)
+        guests = sorted({row.guest_id for row in rows if row.guest_id and row.guest_id == row.event.user_id})
+        opted_out = await self._find_opted_out(users, guests)
+        opted_out |= await self._link_refused([row for row in rows if row.event.user_id in opted_out])
         return [
             row
             for row in rows
             if row.event.user_id not in opted_out
             and not self._is_before_erasure(row.event.user_id, row.event.timestamp)
         ]
+
+    async def _link_refused(self, rows: Sequence[ValidRow]) -> frozenset[str]:
+        """Note the guests of refused events as the users who have opted out, and remove the guests' sessions.
+
+        The events of these guests, those in the lake too, are then left out as those of the users are. Returns the
+        guests.
+        """
+        logins = find_logins(rows)
+        if not logins:
+            return frozenset()
+        joins = [self._sessions.join(guest_id, user_id) for user_id, guest_id in logins]
+        removals = [self._sessions.remove(guest_id) for _, guest_id in logins]
+        identities = self._append_identities([(guest_id, user_id, ()) for user_id, guest_id in logins])
+        await self._redis.execute_each([*joins, *removals, *identities])
+        return frozenset(guest_id for _, guest_id in logins)
 
     async def _write(self, rows: Sequence[ValidRow]) -> tuple[Sequence[ValidRow], int, Sequence[RowError]]:
         """Write rows to Redis; return those written, how many of them are not new, and the errors of the others."""

@@ -1,18 +1,22 @@
 """What users may ask for: to be erased, and to opt out of personal lists."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
 from recsys.schema import TIMESTAMP, USER_ID
 from recsys.store.client.client import RedisClient
+from recsys.store.client.connection import Reply
 from recsys.store.encoding import decode_text
 from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
 from recsys.store.user_keys import (
     ERASED_SECONDS,
+    LISTS,
     SESSIONS,
     erasure_mark,
     is_entry_of,
@@ -50,34 +54,30 @@ class UserRequests:
         if guests:
             await self._remove_entries(guests, now)
         users = sorted({user_id, *guests})
-        versions: Sequence[Any] = (await self._redis.execute(keys.versions, ("HKEYS", keys.versions)))[0]
-        names = [
-            name
-            for user in users
-            for part in user_keys(keys, map(decode_text, versions), user).values()
-            for name in part
-        ]
-        marks = {erasure_mark(user): int(now * 1e3) for user in users}
-        scores = [value for mark, at_ms in marks.items() for value in (at_ms, mark)]
+        names = chain.from_iterable((await self._keys_of(users)).values())
         await self._redis.execute_each(
             [
                 *((name, ("UNLINK", name)) for name in names),
                 (keys.flags, ("ZREM", keys.flags, *users)),
                 (keys.unflaggable, ("SREM", keys.unflaggable, *users)),
-                (keys.erased, ("ZREMRANGEBYSCORE", keys.erased, "-inf", int((now - ERASED_SECONDS) * 1e3))),
-                (keys.erased, ("ZADD", keys.erased, "GT", *scores)),
             ]
         )
-        self._on_erased(marks)
+        await self._tell_servers(users, now)
         await self._redis.wait_for_replicas(keys.events)
 
     async def opt_out(self, user_id: str) -> None:
-        """Give a user, by the stored id, popular lists only, and take no more events; raises `StoreError`."""
-        key, at = self._keys.opt_out(user_id), datetime.fromtimestamp(self._now(), UTC).isoformat()
+        """Give a user, by the stored id, popular lists only, and take no more events; raises `StoreError`.
+
+        The session and the lists of all versions go, which a backend may read without this server.
+        """
+        key, now = self._keys.opt_out(user_id), self._now()
+        at = datetime.fromtimestamp(now, UTC).isoformat()
         await self._redis.execute(key, ("SET", key, at))
         await self._append(OPT_OUT_FIELD, {USER_ID: user_id, TIMESTAMP: at, "is_opted_out": True})
-        (session,) = user_keys(self._keys, (), user_id)[SESSIONS]
-        await self._redis.execute(session, ("UNLINK", session))
+        held = await self._keys_of([user_id])
+        names = [*held[SESSIONS], *held[LISTS]]
+        await self._redis.execute_each([(name, ("UNLINK", name)) for name in names])
+        await self._tell_servers([user_id], now)
         await self._redis.wait_for_replicas(key, self._keys.events)
 
     async def opt_in(self, user_id: str) -> None:
@@ -93,11 +93,44 @@ class UserRequests:
         (value,) = await self._redis.execute(key, ("GET", key))
         return None if value is None else decode_text(value)
 
-    async def find_opted_out(self, users: Sequence[str]) -> frozenset[str]:
-        """Return those of some users who have opted out; raises `StoreError`."""
-        names = [self._keys.opt_out(user_id) for user_id in users]
-        replies = await self._redis.execute_each([(name, ("GET", name)) for name in names])
-        return frozenset(user_id for user_id, since in zip(users, replies, strict=True) if since is not None)
+    async def find_opted_out(self, users: Sequence[str], guests: Sequence[str]) -> frozenset[str]:
+        """Return those of some users who have opted out, and of guests who are such users; raises `StoreError`."""
+        values = await self._read([*map(self._keys.opt_out, users), *map(self._keys.alias, guests)])
+        opted_out = {user_id for user_id, since in zip(users, values, strict=False) if since is not None}
+        owners = {
+            guest_id: decode_text(owner)
+            for guest_id, owner in zip(guests, values[len(users) :], strict=True)
+            if owner is not None
+        }
+        others = sorted(set(owners.values()).difference(users))
+        since_when = await self._read([self._keys.opt_out(user_id) for user_id in others])
+        opted_out |= {user_id for user_id, since in zip(others, since_when, strict=True) if since is not None}
+        return frozenset(opted_out | {guest_id for guest_id, owner in owners.items() if owner in opted_out})
+
+    async def _read(self, names: Sequence[str]) -> Sequence[Reply]:
+        """Return the values of some keys, None for one that is not there."""
+        return await self._redis.execute_each([(name, ("GET", name)) for name in names]) if names else []
+
+    async def _keys_of(self, users: Sequence[str]) -> dict[str, list[str]]:
+        """Return the keys of some users in all versions, by what they hold."""
+        key = self._keys.versions
+        versions = [decode_text(name) for name in (await self._redis.execute(key, ("HKEYS", key)))[0]]
+        held = defaultdict[str, list[str]](list)
+        for user_id in users:
+            for kind, names in user_keys(self._keys, versions, user_id).items():
+                held[kind] += names
+        return held
+
+    async def _tell_servers(self, users: Sequence[str], now: float) -> None:
+        """Make all servers forget what they remember of users, and refuse events from before."""
+        key, marks = self._keys.erased, {erasure_mark(user): int(now * 1e3) for user in users}
+        scores = [value for mark, at_ms in marks.items() for value in (at_ms, mark)]
+        await self._redis.execute(
+            key,
+            ("ZREMRANGEBYSCORE", key, "-inf", int((now - ERASED_SECONDS) * 1e3)),
+            ("ZADD", key, "GT", *scores),
+        )
+        self._on_erased(marks)
 
     async def _append(self, field: str, request: Mapping[str, Any]) -> None:
         events = self._keys.events

@@ -3,186 +3,54 @@
 Features of 50 million events take about twenty minutes; accuracy, growth and peers take hours.
 """
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import polars as pl
-
-from jobs.demo.complete_journey import demo_directory
-from recsys.files import write_json
-from recsys.store.embedded import stop_server
-from tests.benchmarks.access.failed_keys import failed_keys
-from tests.benchmarks.attacks import attacks
-from tests.benchmarks.consistency import consistency
-from tests.benchmarks.cpu.request_cpu import request_cpu
-from tests.benchmarks.features import features
-from tests.benchmarks.growth import growth
-from tests.benchmarks.guard import guard
-from tests.benchmarks.ingest import erase_benchmark, ingest_benchmark, init_benchmark
-from tests.benchmarks.peers import peers
-from tests.benchmarks.publish import publish
-from tests.benchmarks.replay import replay
-from tests.benchmarks.screening_scale import screening_scale
-from tests.benchmarks.serve import serve
-from tests.benchmarks.spammers import spammers
-from tests.benchmarks.top_k import top_k
-from tests.benchmarks.watch import watch
-
-RECSYS = str(Path(sys.executable).with_name("recsys"))
-SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
-CUT = datetime(2017, 12, 4)
-GENERAL = (
-    "popularity",
-    "item_knn",
-    "user_knn",
-    "rp3beta",
-    "slim",
-    "ease",
-    "gf_cf",
-    "bspm",
-    "als",
-    "ials",
-    "bpr",
-    "light_gcn",
-)
-MODELS = (*GENERAL, "trending", "repurchase", "buy_again")
-
-# Targets of a whole run and of the published model; a figure that misses its target is marked.
-MAX_TARGETS = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
-MIN_TARGETS = {
-    "repeats allowed": {"auto": {"recall@20": 0.155, "ndcg@20": 0.370}},
-    "new items only": {"auto": {"recall@20": 0.034, "ndcg@20": 0.050}},
-    "gowalla": {
-        "auto": {"recall@20": 0.1930, "ndcg@20": 0.1605},
-        "light_gcn": {"recall@20": 0.1830, "ndcg@20": 0.1554},
-    },
+PARTS: Final = {
+    "run": "nightly.whole_run",
+    "accuracy": "nightly.accuracy",
+    "top_k": "top_k.top_k",
+    "publish": "publish.publish",
+    "serve": "serve.serve",
+    "request_cpu": "cpu.request_cpu.request_cpu",
+    "failed_keys": "access.failed_keys.failed_keys",
+    "guard": "guard.guard",
+    "replay": "replay.replay",
+    "consistency": "consistency.consistency",
+    "ingest": "ingest.ingest_benchmark",
+    "init": "ingest.init_benchmark",
+    "erase": "ingest.erase_benchmark",
+    "features": "features.features",
+    "growth": "growth.growth",
+    "screening": "screening_scale.screening_scale",
+    "peers": "peers.comparison.peers",
+    "spammers": "spammers.spammers",
+    "attacks": "attacks.attacks",
+    "gpu": "gpu.__main__.gpu_benchmark",
 }
+"""Part -> module and function. Only what is measured is imported: a machine with a GPU has few libraries."""
 
 
 def main() -> None:
     """Measure and print everything, or the parts named on the command line."""
-    parts = {
-        "run": _whole_run,
-        "accuracy": _accuracy,
-        "top_k": top_k,
-        "publish": publish,
-        "serve": serve,
-        "request_cpu": request_cpu,
-        "failed_keys": failed_keys,
-        "guard": guard,
-        "replay": replay,
-        "consistency": consistency,
-        "ingest": ingest_benchmark,
-        "init": init_benchmark,
-        "erase": erase_benchmark,
-        "features": features,
-        "growth": growth,
-        "screening": screening_scale,
-        "peers": peers,
-        "spammers": spammers,
-        "attacks": attacks,
-    }
+    names = sys.argv[1:] or list(PARTS)
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        sys.exit(f"there is no part {unknown[0]!r}; expected some of {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(prefix="recsys-bench-") as scratch:
-        figures = {name: dict(parts[name](Path(scratch))) for name in sys.argv[1:] or parts}
+        figures = {name: _measure(name, Path(scratch)) for name in names}
+    from recsys.files import write_json
+
     write_json(Path(".benchmarks") / "figures.json", figures)
     print("\nwritten to .benchmarks/figures.json")
 
 
-def _whole_run(work: Path) -> Iterator[tuple[str, float]]:
-    """Measure the seconds and the peak memory of the demo, and the seconds of its features."""
-    demo = watch([RECSYS, "demo"], _environment(work))  # the run resets its own peak at every step
-    assert demo.failed is None, f"the demo {demo.failed}"
-    manifest = json.loads(next((work / "demo" / "runs").glob("*/manifest.json")).read_text())
-    stop_server(work / "demo" / "valkey")
-    figures = {
-        "demo seconds": demo.seconds,
-        "demo peak MB": demo.peak_bytes / 2**20,
-        "features seconds": manifest["steps"]["features"]["seconds"],
-    }
-    print("| whole run of the demo | target | measured |\n| --- | --- | --- |")
-    for name, value in figures.items():
-        print(f"| {name} | ≤ {MAX_TARGETS[name]:,.0f} | {_marked(value, value <= MAX_TARGETS[name], '{:,.1f}')} |")
-    yield from figures.items()
-
-
-def _accuracy(work: Path) -> Iterator[tuple[str, Any]]:
-    journey = work / "complete_journey"
-    _split_complete_journey(journey)
-    for title, repeat in (("repeats allowed", "allow"), ("new items only", "exclude")):
-        name = f"Complete Journey, last 4 weeks, {title}"
-        yield name, _benchmark(work, name, journey, MODELS, 20, "--repeat", repeat, targets=MIN_TARGETS[title])
-    if not SHARED.is_dir():
-        print(f"\nno public data sets at {SHARED}: gowalla and beauty are left out")
-        return
-    name = "Gowalla, @20, new items only"
-    yield (
-        name,
-        _benchmark(
-            work, name, SHARED / "gowalla", GENERAL, 20, "--repeat", "exclude", targets=MIN_TARGETS["gowalla"]
-        ),
-    )
-    name = "Amazon Beauty, last item, @10"
-    yield name, _benchmark(work, name, SHARED / "beauty", GENERAL, 10, "--protocol", "last-item")
-
-
-def _benchmark(
-    work: Path,
-    title: str,
-    directory: Path,
-    models: tuple[str, ...],
-    k: int,
-    *arguments: str,
-    targets: dict[str, dict[str, float]] | None = None,
-) -> dict[str, dict[str, float]]:
-    """Run one `recsys benchmark` and print a table."""
-    out = work / "out.json"
-    chosen = [part for model in ("auto", *models) for part in ("--model", model)]
-    command = [RECSYS, "benchmark", str(directory), *chosen, "--k", str(k), *arguments, "--json", str(out)]
-    subprocess.run(command, env=_environment(work), check=True, stdout=subprocess.DEVNULL)
-    figures = json.loads(out.read_text())["models"]
-    columns = ("model", f"Recall@{k}", f"NDCG@{k}", "fit s", "rank s", "peak MB")
-    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for name in ("auto", *models):
-        measured = figures[name]
-        accuracy = [
-            _marked(measured[metric], measured[metric] >= (targets or {}).get(name, {}).get(metric, 0), "{:.4f}")
-            for metric in (f"recall@{k}", f"ndcg@{k}")
-        ]
-        shown = f"auto ({measured['chosen']})" if name == "auto" else name
-        costs = [f"{measured[cost]:,.1f}" for cost in ("fit_seconds", "recommend_seconds", "peak_memory_mb")]
-        print(f"| {' | '.join([shown, *accuracy, *costs])} |", flush=True)
-    for name, bars in (targets or {}).items():
-        print(f"target of {name}: {', '.join(f'{metric} ≥ {bar:.4f}' for metric, bar in bars.items())}")
-    return figures
-
-
-def _split_complete_journey(directory: Path) -> None:
-    """Split at the fourth of December 2017: earlier purchases for training, distinct later pairs for the test."""
-    directory.mkdir()
-    rows = pl.scan_parquet(demo_directory() / "transactions.parquet").select(
-        pl.col("household_id").alias("user_id"),
-        pl.col("product_id").alias("item_id"),
-        pl.col("transaction_timestamp").alias("timestamp"),
-    )
-    rows.filter(pl.col("timestamp") < CUT).sink_parquet(directory / "train.parquet")
-    rows.filter(pl.col("timestamp") >= CUT).select("user_id", "item_id").unique().sink_parquet(
-        directory / "test.parquet"
-    )
-
-
-def _marked(value: float, reached: bool, form: str) -> str:
-    return form.format(value) if reached else f"**missed: {form.format(value)}**"
-
-
-def _environment(work: Path) -> dict[str, str]:
-    return {**os.environ, "RECSYS_DIRECTORY": str(work)}
+def _measure(name: str, scratch: Path) -> dict[str, Any]:
+    module, _, function = PARTS[name].rpartition(".")
+    return dict(getattr(import_module(f"tests.benchmarks.{module}"), function)(scratch))
 
 
 if __name__ == "__main__":

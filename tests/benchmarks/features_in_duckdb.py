@@ -70,7 +70,8 @@ def _prepared(
                 ({moment} - epoch_us(timestamp)) / {DAY}::DOUBLE AS age_days,
                 CASE event {worth} ELSE 0 END AS weight
             FROM read_parquet({events}, hive_partitioning = false)
-            WHERE timestamp < make_timestamptz({moment})""",
+            WHERE timestamp < make_timestamptz({moment})
+                AND NOT (event = 'purchase' AND coalesce(quantity, 1) = 0)""",
         f"""CREATE TABLE items AS
             SELECT item_id, CASE WHEN len(category) > 0 THEN category END AS category, brand, price, created_at
             FROM read_parquet('{items}')""",

@@ -57,6 +57,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _read(files: list[str], moment: pd.Timestamp, weights: Mapping[str, float]) -> pd.DataFrame:
     known = pd.read_parquet(files, columns=COLUMNS, filters=[("timestamp", "<", moment)])
+    known = known[~((known["event"] == "purchase") & (known["quantity"] == 0))].reset_index(drop=True)
     for name in ("user_id", "item_id", "event"):
         known[name] = known[name].astype("category")
     known["weight"] = known["event"].map(weights).astype(float).fillna(0)

@@ -32,7 +32,7 @@ from recsys.store.keys import Keys, popular_name
 from serving.api import Recommendation
 from serving.http.worker import Worker
 from serving.requests import ListRequest
-from tests.benchmarks.peers import SHARED
+from tests.benchmarks.peers.comparison import SHARED
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))
 USERS: Final = 500

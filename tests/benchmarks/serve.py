@@ -27,7 +27,7 @@ from recsys.store.embedded import ServerAddress, start_server, stop_server
 from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.resp import encode_commands
-from tests.benchmarks.peers import install
+from tests.benchmarks.peers.comparison import install
 from tests.serving.processes import worker_ids
 
 RECSYS: Final = str(Path(sys.executable).with_name("recsys"))

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from features.event_weights import EventRules, sum_ratings, summarize_ratings, weigh_events
 from features.events import load_events
@@ -71,6 +73,34 @@ def test_ratings_are_compared_with_the_mean_of_the_user(make_events: MakeFrame, 
     # a's mean is (9 + 5 * 4.5) / 8 = 3.94: 3 is below it by less than a deviation, 1 by more.
     # b's is (50 + 22.5) / 15 = 4.83, c's (4 + 22.5) / 6 = 4.42.
     assert weights(events, as_of, rules) == [3, 0, -3, *[3] * 10, 0, 3]
+
+
+def test_ratings_of_a_shop_that_gives_only_one_value_are_positive(make_events: MakeFrame, as_of: datetime):
+    rows = [(user, "rating", item, 3, {"value": 5.0}) for user, item in (("a", "x"), ("a", "y"), ("b", "x"))]
+    events = make_events(rows)
+    assert weights(events, as_of, with_ratings(events, EventRules(rating_events=["rating"]))) == [3, 3, 3]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans()), min_size=1, max_size=25))
+def test_a_rating_below_the_shrunk_mean_is_never_positive(
+    make_events: MakeFrame, as_of: datetime, ratings: list[tuple[str, int, bool]]
+):
+    """Compare with means that are worked out one by one; ratings from the moment on are drawn too."""
+    rows = [
+        (user, "rating", f"i{number}", 0 if is_late else 3, {"value": float(stars)})
+        for number, (user, stars, is_late) in enumerate(ratings)
+    ]
+    known = [(user, stars) for user, stars, is_late in ratings if not is_late]
+    assume(known)
+    rules = EventRules(rating_events=["rating"])
+    events = make_events(rows)
+    before = events.filter(pl.col("timestamp") < as_of)
+    found = weights(events, as_of, replace(rules, shop_ratings=with_ratings(before, rules).shop_ratings))
+    shop = sum(stars for _, stars in known) / max(1, len(known))
+    own = {user: [stars for other, stars in known if other == user] for user, _ in known}
+    means = {user: (sum(stars) + 5 * shop) / (len(stars) + 5) for user, stars in own.items()}
+    assert [weight > 0 for weight in found] == [stars >= means[user] - 1e-9 for user, stars in known]
 
 
 def test_ratings_from_the_moment_on_change_nothing(make_events: MakeFrame, as_of: datetime):

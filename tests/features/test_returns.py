@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,8 +55,8 @@ def one_by_one(steps: list[tuple[str, float | None, str]]) -> list[float]:
     stacks: dict[str, list[int]] = {"x": [], "y": []}
     latest = {"x": 1.0, "y": 1.0}
     for event, quantity, item in steps:
-        if event == "purchase":
-            latest[item] = quantity or 1.0
+        if event == "purchase" and quantity != 0:
+            latest[item] = 1.0 if quantity is None else quantity
             stacks[item].append(len(left))
             left.append(latest[item])
         elif event == "refund":
@@ -104,6 +105,18 @@ def test_weight_orders_and_revenue_follow():
     assert confidence == {"x": 6.0, "y": 0.0}
     assert found["sequences"].filter(event="purchase")["item_id"].to_list() == ["x"]
     assert found["item_features"]["item_id", "buyers", "events"].rows() == [("x", 1, 2), ("y", 0, 0)]
+
+
+def test_a_purchase_of_quantity_0_counts_for_nothing():
+    found = tables(frame([("purchase", 0, "x"), ("view", 0, "x"), ("purchase", 2, "y"), ("purchase", 0, "z")]))
+    profile = found["user_profile"].row(0, named=True)
+    assert (profile["orders"], profile["purchases_7d"], profile["views_7d"]) == (1, 1, 1)
+    assert found["interactions"]["item_id", "confidence"].rows() == [
+        ("x", pytest.approx(1)),
+        ("y", pytest.approx(5)),
+    ]
+    assert found["sequences"].filter(event="purchase")["item_id"].to_list() == ["y"]
+    assert found["item_features"]["item_id", "buyers"].rows() == [("x", 0), ("y", 1)]
 
 
 def test_the_refund_rate_counts_those_who_returned_everything():

@@ -20,6 +20,7 @@ from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, UNSCREENED
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_lists
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.splits import time_split
 from recsys.evaluation.comparison.bootstrap import confidence_interval
 from recsys.evaluation.comparison.measurement import measure_model
@@ -36,10 +37,13 @@ def compare_unscreened(context: RunContext) -> RunContext:
     """Fit the published models on the events of flagged users too, and compare them with the models as published.
 
     Both are measured on the test window by the relevant items of unflagged users. There is no output if no user was
-    flagged, and none if the run measures nothing.
+    flagged by the events before the window, and none if the run measures nothing.
     """
     if context.is_measured and context.unscreened_lake is not None:
-        context.write_outputs({UNSCREENED: partial(_write, context=context, unscreened=context.unscreened_lake)})
+        start = time_split(context.run.as_of, context.settings.evaluation).validation_end
+        if len(context.flagged_users[start]):
+            write = partial(_write, context=context, unscreened=context.unscreened_lake)
+            context.write_outputs({UNSCREENED: write})
     return context
 
 
@@ -49,10 +53,12 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
     with context.progress.task("measure the effect of screening", len(choice.weights)) as task:
         split = time_split(run.as_of, settings.evaluation)
         start, end = split.validation_end, split.as_of
-        clean = prepare_evaluation_window(context.lake, settings, start, end)
+        clean = prepare_screened_window(context, start, end)
         published = {name: read_lists(run, TEST, name) for name in choice.weights}
         clean_lists = merge_winner_lists(choice, published, clean, settings)
-        mixed = prepare_evaluation_window(unscreened, settings, start, end, relevance_lake=context.lake)
+        mixed = prepare_evaluation_window(
+            unscreened, settings, start, end, relevance_lake=context.lake_as_of(start, end)
+        )
         refitted: dict[str, Rows] = {}
         for name in choice.weights:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)

@@ -12,13 +12,13 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import (
     EvaluationWindow,
     measure_lists,
-    prepare_evaluation_window,
     rank_items,
 )
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, fold_step
 from jobs.pipeline.steps.evaluate import MEASUREMENT_FILE, read_measurements
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.splits import fold_windows
 from recsys.errors import NotEnoughDataError
 from recsys.evaluation.comparison.measurement import ModelMeasurement
@@ -62,7 +62,7 @@ def read_folds(run: Run, settings: Settings) -> tuple[Fold, ...]:
 
 def _prepare(context: RunContext, start: datetime, end: datetime) -> EvaluationWindow:
     try:
-        return prepare_evaluation_window(context.lake, context.settings, start, end)
+        return prepare_screened_window(context, start, end)
     except NotEnoughDataError as error:
         raise NotEnoughDataError(
             f"evaluation.folds = {context.settings.evaluation.folds}: of the test window from "

@@ -15,13 +15,13 @@ from jobs.pipeline.evaluation_window import (
     choose_weights,
     measure_lists,
     merge_winner_lists,
-    prepare_evaluation_window,
     rank_items,
     winner_name,
 )
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH, TEST, VALIDATION, window_step
+from jobs.pipeline.steps.windows import prepare_screened_window
 from recsys.data.splits import time_split
 from recsys.evaluation.comparison.blend_search import BlendChoice
 from recsys.evaluation.comparison.measurement import ModelMeasurement
@@ -49,7 +49,7 @@ def evaluate_models(context: RunContext) -> RunContext:
         (VALIDATION, split.train_end, split.validation_end),
         (TEST, split.validation_end, split.as_of),
     ):
-        window = cache(partial(prepare_evaluation_window, context.lake, context.settings, start, end))
+        window = cache(partial(prepare_screened_window, context, start, end))
         _measure_on_window(context, name, window)
     winner = winner_name(read_blend_choice(context.run))
     context.run.update(winner=winner)
@@ -93,14 +93,16 @@ def _measure_on_window(context: RunContext, window_name: str, window: Callable[[
 def _write_measurement(
     directory: Path, context: RunContext, name: str, window_name: str, window: Callable[[], EvaluationWindow]
 ) -> None:
-    """Measure one model: the search's lists on the validation window, newly fitted ones on the test window."""
+    """Measure one model: the search's lists on the validation window, a new fit with its AUC on the test window."""
     settings = context.settings
     if window_name == TEST:
-        lists = rank_items(build_configured_model(name, settings), window(), settings)
+        model = build_configured_model(name, settings)
+        lists = rank_items(model, window(), settings)
         np.save(directory / LISTS_FILE, lists)
+        measured = measure_lists(name, lists, window(), settings, model)
     else:
-        lists = read_lists(context.run, window_name, name)
-    write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(name, lists, window(), settings)))
+        measured = measure_lists(name, read_lists(context.run, window_name, name), window(), settings)
+    write_json(directory / MEASUREMENT_FILE, asdict(measured))
 
 
 def _write_blend_measurement(

@@ -8,7 +8,7 @@ from jobs.lake.lake import Lake
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES, LISTS
 from recsys.evaluation.report.contents import Example, ListedItem
-from recsys.evaluation.segments import HEAVY, LIGHT, NEW
+from recsys.evaluation.segments import HEAVY, LIGHT, NEW, find_light_user_events
 from recsys.schema import CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from recsys.settings import Settings
 from recsys.store.keys import POPULAR
@@ -52,10 +52,15 @@ def find_new_example(run: Run, lake: Lake) -> Example:
 
 def _choose_users(run: Run, sequences: pl.LazyFrame, settings: Settings, count: int) -> pl.DataFrame:
     lists = pl.scan_parquet(run.directory / LISTS / USER_ITEMS_FILE)
-    is_light = pl.col("len") < settings.evaluation.light_user_events
+    evaluation = settings.evaluation
+    counts = sequences.group_by(USER_ID).len().collect()
+    light_user_events = evaluation.light_user_events or find_light_user_events(
+        counts["len"].to_numpy(), evaluation.light_user_share
+    )
+    is_light = pl.col("len") < light_user_events
     segment = pl.when(is_light).then(pl.lit(LIGHT)).otherwise(pl.lit(HEAVY)).alias(SEGMENT)
-    counts = sequences.group_by(USER_ID).len().select(USER_ID, segment)
-    users = lists.select(USER_ID).join(counts, on=USER_ID).sort(USER_ID).collect()
+    segments = counts.lazy().select(USER_ID, segment)
+    users = lists.select(USER_ID).join(segments, on=USER_ID).sort(USER_ID).collect()
     light, heavy = (users.filter(pl.col(SEGMENT) == name) for name in (LIGHT, HEAVY))
     light_count = min(light.height, max(count // 2, count - heavy.height))
     spread = pl.concat([_spread(light, light_count), _spread(heavy, count - light_count)])

@@ -114,7 +114,7 @@ def _load_winner(context: RunContext, interactions: Interactions) -> Model:
     """Load the model that users get their lists from."""
     if context.winner != BLEND:
         return models.load_fitted_model(context.run, str(context.winner))
-    config = blend_config(read_blend_choice(context.run), context.settings.evaluation)
+    config = blend_config(read_blend_choice(context.run), context.settings)
     members = {name: models.load_fitted_model(context.run, name) for name in config.members}
     return Blend(config, members).assemble(interactions)
 

@@ -10,6 +10,7 @@ import polars as pl
 import structlog
 from pydantic import TypeAdapter
 
+from features.events import events_before, without_empty_purchases
 from jobs.lake.lake import Lake
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.event_rules import weighed_windows
@@ -33,7 +34,7 @@ from recsys.evaluation.report.plan_text import (
     unmeasured_sentence,
 )
 from recsys.files import read_json, write_json
-from recsys.schema import ITEM_ID, TIMESTAMP, USER_ID
+from recsys.schema import EVENT, ITEM_ID, PURCHASE, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ MIN_USERS: Final = 3
 
 
 def plan_measurement(context: RunContext) -> RunContext:
-    """Choose the windows of the run; later steps get their lengths, or measure nothing.
+    """Choose the windows of the run, and the events that are hits; later steps get both, or measure nothing.
 
     Raises `NotEnoughDataError` if there are no events, or if windows have their configured lengths and one of them
     has no events.
@@ -52,13 +53,13 @@ def plan_measurement(context: RunContext) -> RunContext:
     context.write_outputs({PLAN: partial(_write, context=context)})
     plan = read_plan(context.run)
     unmeasured = None if plan.obstacle is None else unmeasured_sentence(plan)
-    context.run.update(unmeasured=unmeasured)
+    context.run.update(unmeasured=unmeasured, relevant_events=list(plan.relevant_events))
     if unmeasured is not None:
         log.warning("nothing is measured", run=context.run.id, reason=unmeasured)
     elif plan.is_shortened:
         log.warning("windows shortened", run=context.run.id, reason=shortened_sentence(plan))
     settings = context.settings
-    evaluation = plan.used.apply(settings.evaluation)
+    evaluation = replace(plan.used.apply(settings.evaluation), relevant_events=plan.relevant_events)
     return replace(context, settings=replace(settings, evaluation=evaluation), is_measured=unmeasured is None)
 
 
@@ -86,14 +87,30 @@ def unmeasured_winner(settings: Settings) -> str:
 
 
 def _write(directory: Path, context: RunContext) -> None:
-    write_json(directory / PLAN_FILE, asdict(_make_plan(context.lake, context.settings, context.run.as_of)))
-
-
-def _make_plan(lake: Lake, settings: Settings, as_of: datetime) -> MeasurementPlan:
+    lake, settings, as_of = context.lake, context.settings, context.run.as_of
     first = _first_event(lake, as_of)
+    names = find_relevant_events(lake, settings, as_of)
+    settings = replace(settings, evaluation=replace(settings.evaluation, relevant_events=names))
+    write_json(directory / PLAN_FILE, asdict(_make_plan(lake, settings, first, as_of)))
+
+
+def find_relevant_events(lake: Lake, settings: Settings, as_of: datetime) -> tuple[str, ...]:
+    """Return the names of the events that are hits: those of the settings, else purchases if there are any.
+
+    Without purchases, or if these have no positive weight, none are named: every event of positive weight is a hit.
+    """
+    names = settings.evaluation.relevant_events
+    if names or settings.sources.event_weights[PURCHASE] <= 0:
+        return names
+    purchases = without_empty_purchases(events_before(lake.events(), as_of)).filter(pl.col(EVENT) == PURCHASE)
+    return () if purchases.select(EVENT).head(1).collect().is_empty() else (PURCHASE,)
+
+
+def _make_plan(lake: Lake, settings: Settings, first: datetime, as_of: datetime) -> MeasurementPlan:
     configured = WindowLengths.of(settings.evaluation)
     used = fit_windows(configured, count_days(first, as_of))
-    plan = MeasurementPlan(first, as_of, configured, used or configured)
+    relevant_events = settings.evaluation.relevant_events
+    plan = MeasurementPlan(first, as_of, configured, used or configured, relevant_events=relevant_events)
     unmeasured = replace(plan, used=replace(configured, folds=1))
     if used is None:
         return replace(unmeasured, obstacle=describe_short_history(plan))

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from jobs.audit import audit
+from jobs.lake.lake import open_lake
+from jobs.lake.opt_outs import read_opt_outs
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import LISTS, PUBLISH
@@ -18,6 +20,7 @@ from recsys.store.client.connect import connect
 from recsys.store.flags import replace_nightly_flags
 from recsys.store.item_changes import forget_old_changes, remove_available
 from recsys.store.keys import Keys
+from recsys.store.opt_outs import apply_opt_outs
 from recsys.store.pseudonym_key import check_store
 from recsys.store.publish.list_files import count_lists
 from recsys.store.publish.publish import PublishResult
@@ -34,7 +37,10 @@ def publish(context: RunContext) -> RunContext:
 
 
 def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResult:
-    """Load the lists of a run into Redis, make them live, and replace what was set online and is known by now."""
+    """Load the lists of a run into Redis, make them live, and replace what was set online and is known by now.
+
+    Users who have opted out since the run was computed keep no list.
+    """
     lists = run.directory / LISTS
     client, keys = connect(settings.redis, settings.directory), Keys(settings.redis.namespace)
     pseudonyms = Pseudonyms.from_settings(settings)
@@ -52,6 +58,7 @@ def publish_run(run: Run, settings: Settings, progress: Progress) -> PublishResu
         published = publish_version(
             client, keys, run.id, lists, settings.redis.keep_versions, show, settings.redis.max_memory
         )
+        apply_opt_outs(client, keys, dict(read_opt_outs(open_lake(settings).directory).iter_rows()))
         if (catalogue := lists / CATALOGUE_FILE).is_file():
             remove_available(client, keys, catalogue, run.as_of)
             before = run.as_of - timedelta(days=settings.serving.item_change_days)

@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from features.events import events_before
 from jobs.ingest.schema_drift import schema_changes
 from jobs.ingest.source_records import count_sources
 from jobs.ingest.validation import read_quarantine
 from jobs.lake.lake import Lake
+from jobs.lake.not_recommendable import LeftOut
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
@@ -24,6 +26,7 @@ from jobs.pipeline.step_names import (
     TEST,
     UNSCREENED,
     VALIDATION,
+    WINDOWS,
     fold_step,
     model_step,
     window_step,
@@ -72,7 +75,14 @@ def _write(directory: Path, context: RunContext) -> None:
 
 def _gather(context: RunContext) -> Report:
     run, lake, settings, winner = context.run, context.lake, context.settings, str(context.winner)
+    left_out = TypeAdapter(LeftOut).validate_python(run.manifest()["left_out"])
     data = _count_variants(lake, _summarize(events_before(lake.events(), run.as_of)))
+    data = replace(
+        data,
+        uncatalogued_items=left_out.uncatalogued_items,
+        uncatalogued_events=left_out.uncatalogued_events,
+        empty_purchases=left_out.empty_purchases,
+    )
     return Report(
         title="Recommendations report",
         windows=time_split(run.as_of, settings.evaluation),
@@ -168,6 +178,7 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
         FEATURES: run.as_of,
         model_step(""): run.as_of,
         CATEGORIES: run.as_of,
+        WINDOWS: split.validation_end,
         SEARCH: split.train_end,
         window_step(VALIDATION, ""): split.train_end,
         window_step(TEST, ""): split.validation_end,

@@ -76,15 +76,17 @@ class ScreenSummary:
 
 
 def screen(context: RunContext) -> RunContext:
-    """Flag users who behave like bots; later steps read the lake without them."""
+    """Flag users who behave like bots by the events before `as_of`; later steps read the lake without them."""
     mode = context.settings.anomalies.nightly
     if mode == "off":
         return context
+    run = context.run
     context.write_outputs({SCREEN: partial(_screen, context=context)})
-    flagged = screened_users(context.run)
-    if mode == "shadow" or not len(flagged):
+    flagged = screened_users(run)
+    if mode == "shadow":
         return context
-    return replace(context, lake=context.lake.excluding(flagged), unscreened_lake=context.lake)
+    context = replace(context, unscreened_lake=context.lake, flagged_users={run.as_of: flagged})
+    return replace(context, lake=context.lake_as_of(run.as_of))
 
 
 def read_screen_summary(run: Run) -> ScreenSummary:
@@ -123,19 +125,30 @@ def read_latest_screened_users(directory: Path) -> pl.Series | None:
 
 
 def _screen(directory: Path, context: RunContext) -> None:
+    lake, settings = context.lake, context.settings
+    with context.progress.task("screen users", 2 * lake.buckets) as task:
+        users, verdicts, labels = judge_users(lake, settings, context.run.as_of, task)
+        _select_reported(verdicts).write_parquet(directory / USERS_FILE)
+        write_json(directory / SUMMARY_FILE, asdict(_summarize(users, verdicts, labels, settings.anomalies)))
+
+
+def judge_users(
+    lake: Lake, settings: Settings, moment: datetime, task: Task
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Judge every user by the events and online flags before a moment; return users, verdicts and labels.
+
+    `users` has the events of each user, verdicts are those of `combine_verdicts`. Analysts' labels count whenever
+    they were given: they correct the data. Advances `task` twice for each bucket.
+    """
     from recsys.anomaly.screening import screen_users  # its detectors take seconds to import
 
-    run, lake, settings = context.run, context.lake, context.settings
     anomalies = settings.anomalies
-    with context.progress.task("screen users", 2 * lake.buckets) as task:
-        table, pairs = _behavior_and_pairs(lake, settings, run.as_of, task)
-        labels = lake.labels().collect()
-        screened = screen_users(pairs, table, labels, anomalies, settings.seed)
-        users = table.select(USER_ID, EVENTS)
-        allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
-        verdicts = combine_verdicts(users, screened, labels, read_online_flags(lake, run.as_of), allowed)
-        _select_reported(verdicts).write_parquet(directory / USERS_FILE)
-        write_json(directory / SUMMARY_FILE, asdict(_summarize(users, verdicts, labels, anomalies)))
+    table, pairs = _behavior_and_pairs(lake, settings, moment, task)
+    labels = lake.labels().collect()
+    screened = screen_users(pairs, table, labels, anomalies, settings.seed)
+    users = table.select(USER_ID, EVENTS)
+    allowed = [lake.stored_id(user) for user in anomalies.allowed_users]
+    return users, combine_verdicts(users, screened, labels, read_online_flags(lake, moment), allowed), labels
 
 
 def combine_verdicts(

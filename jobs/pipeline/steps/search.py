@@ -11,11 +11,12 @@ import structlog
 from pydantic import TypeAdapter
 
 from jobs.pipeline.context import RunContext
-from jobs.pipeline.evaluation_window import EvaluationWindow, prepare_evaluation_window, rank_items
+from jobs.pipeline.evaluation_window import EvaluationWindow, rank_items
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH
 from jobs.pipeline.steps.plan_measurement import unmeasured_winner
+from jobs.pipeline.steps.windows import prepare_screened_window
 from jobs.progress import Progress
 from recsys.data.splits import time_split
 from recsys.errors import ModelError
@@ -126,9 +127,9 @@ def search(window: EvaluationWindow, settings: Settings, progress: Progress) -> 
 
 
 def _write(directory: Path, context: RunContext) -> None:
-    lake, settings = context.lake, context.settings
+    settings = context.settings
     split = time_split(context.run.as_of, settings.evaluation)
-    window = prepare_evaluation_window(lake, settings, split.train_end, split.validation_end)
+    window = prepare_screened_window(context, split.train_end, split.validation_end)
     result, lists = search(window, settings, context.progress)
     for name, ranked in lists.items():
         np.save(directory / f"{name}.npy", ranked)
@@ -253,7 +254,7 @@ def _with_values(settings: Settings, name: str, values: dict[str, Any]) -> Setti
 def _metric(lists: Rows, window: EvaluationWindow, settings: Settings) -> float:
     """Return the mean of the metric that models are chosen by."""
     relevance, evaluation = window.ground_truth.returning, settings.evaluation
-    arrays = (relevance.relevant, relevance.relevant_counts, relevance.candidate_counts)
+    arrays = (relevance.relevant, relevance.relevant_counts)
     return float(evaluate_lists(lists, *arrays, (evaluation.cutoff,))[evaluation.metric].mean())
 
 

@@ -58,6 +58,9 @@ class ModelMeasurement:
     cutoff."""
     resampled: tuple[float, ...]
     """Bootstrap means of the selection metric; each resample draws the same users for every model."""
+    auc: float | None = None
+    """Mean over a sample of the users of the area under the ROC curve over all items; None where the lists come
+    without scores of all items, as those of a blend."""
 
 
 def check_metric(evaluation: Evaluation) -> None:
@@ -128,7 +131,6 @@ def _evaluate(recommended: Rows, relevance: Relevance, evaluation: Evaluation) -
         recommended,
         relevance.relevant,
         relevance.relevant_counts,
-        relevance.candidate_counts,
         evaluation.cutoffs,
     )
 

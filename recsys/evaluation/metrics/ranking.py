@@ -1,4 +1,4 @@
-"""Ranking metrics of each user's list: recall, precision, F1, NDCG, MAP, MRR, hit rate and AUC at k."""
+"""Ranking metrics of each user's list: recall, precision, F1, NDCG, MAP, MRR and hit rate at k."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from recsys.ids import Rows
 Counts = NDArray[np.integer]
 Values = NDArray[np.float64]
 
-METRICS = ("recall", "precision", "f1", "ndcg", "map", "mrr", "hit_rate", "auc")
+METRICS = ("recall", "precision", "f1", "ndcg", "map", "mrr", "hit_rate")
 BLOCK_ENTRIES = 1 << 21  # list entries in one block; each takes about 100 bytes
 
 
@@ -24,7 +24,6 @@ def evaluate_lists(
     recommended: Rows,
     relevant: csr_matrix,
     relevant_counts: Counts,
-    candidate_counts: Counts,
     cutoffs: Sequence[int],
 ) -> dict[str, Values]:
     """Evaluate one list for each of U users; return the values of each metric by user, (U,), from 0 to 1.
@@ -34,12 +33,10 @@ def evaluate_lists(
     - `relevant`: (U, items), an entry for each relevant item that the model knows.
     - `relevant_counts`: (U,) the number of all relevant items, at least 1, including items unknown to the model,
       which no list can hold.
-    - `candidate_counts`: (U,) the number of items that could have been recommended to the user.
 
     Recall divides by the number of relevant items, precision by k. NDCG uses binary relevance and an ideal list cut
     at k (Järvelin and Kekäläinen, 2002). MAP divides by the number of relevant items, so its maximum is k over that
-    number for users with more than k. AUC is the probability that a relevant item is ranked above an item that is
-    not relevant; items below the cutoff are tied and count half.
+    number for users with more than k.
     Raises `ValueError` if the lists are shorter than the largest cutoff.
     """
     if recommended.shape[1] < max(cutoffs):
@@ -52,11 +49,8 @@ def evaluate_lists(
         lists = recommended[rows, :depth]
         relevant_rows = relevant[rows]
         measured = _evaluate_block(
-            lists,
             find_hits(lists, relevant_rows),
-            np.diff(relevant_rows.indptr),
             relevant_counts[rows].astype(np.float64),
-            candidate_counts[rows].astype(np.float64),
             cutoffs,
         )
         for name, part in measured.items():
@@ -77,11 +71,8 @@ def find_hits(recommended: Rows, relevant: csr_matrix) -> NDArray[np.bool_]:
 
 
 def _evaluate_block(
-    recommended: Rows,
     hits: NDArray[np.bool_],
-    known_counts: Counts,
     relevant_counts: Values,
-    candidate_counts: Values,
     cutoffs: Sequence[int],
 ) -> dict[str, Values]:
     positions = np.arange(1, hits.shape[1] + 1, dtype=np.float64)
@@ -91,8 +82,6 @@ def _evaluate_block(
     ideal_gains = discounts.cumsum()
     precisions = (hits * hits_so_far / positions).cumsum(axis=1)
     reciprocal_ranks = np.maximum.accumulate(hits / positions, axis=1)
-    misses_so_far = ((recommended >= 0) & ~hits).cumsum(axis=1)
-    misses_above_hits = (hits * misses_so_far).cumsum(axis=1)
 
     values: dict[str, Values] = {}
     for k in cutoffs:
@@ -107,21 +96,4 @@ def _evaluate_block(
         values[f"map@{k}"] = precisions[:, cut] / relevant_counts
         values[f"mrr@{k}"] = reciprocal_ranks[:, cut]
         values[f"hit_rate@{k}"] = (hit_counts > 0).astype(np.float64)
-        values[f"auc@{k}"] = _area_under_curve(
-            hit_counts,
-            misses_so_far[:, cut],
-            misses_above_hits[:, cut],
-            relevant_counts,
-            candidate_counts - known_counts,
-        )
     return values
-
-
-def _area_under_curve(
-    hit_counts: Values, misses: Counts, misses_above_hits: Counts, relevant: Values, irrelevant: Values
-) -> Values:
-    """Return the share of (relevant, irrelevant) pairs in the correct order; 1 without irrelevant items."""
-    above = hit_counts * irrelevant - misses_above_hits
-    tied = (relevant - hit_counts) * (irrelevant - misses)
-    pairs = relevant * irrelevant
-    return np.divide(above + tied / 2, pairs, out=np.ones_like(pairs), where=pairs > 0)

@@ -30,6 +30,11 @@ class DataSummary:
     variants: int = 0
     """Items of the catalogue in a group; all of a group count as one item."""
     groups: int = 0
+    uncatalogued_items: int = 0
+    """Items with events that the catalogue lacks; they are in no model and no list."""
+    uncatalogued_events: int = 0
+    empty_purchases: int = 0
+    """Purchases of quantity 0, which count as nothing."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import date
 from statistics import median
 
 from recsys.data.quality import SchemaChange
-from recsys.evaluation.report.contents import Report, StepUsage
+from recsys.evaluation.report.contents import DataSummary, Report, StepUsage
 from recsys.evaluation.report.formatting import (
     count_noun,
     format_day,
@@ -34,8 +34,24 @@ def data_sentence(report: Report) -> str:
         f"The data contains {count_noun(data.events, 'event')} of {count_noun(data.users, 'user')} on "
         f"{count_noun(data.items, 'item')} {days}. The median user has "
         f"{count_noun(round(data.median_events_per_user), 'event')}, and "
-        f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events.{grouped}"
+        f"{format_percent(data.items_for_most_events)} of the items account for 80% of the events."
+        f"{grouped}{_left_out(data)}"
     )
+
+
+def _left_out(data: DataSummary) -> str:
+    """State which events count for nothing, and which items are in no list."""
+    sentence = ""
+    if data.empty_purchases:
+        verb = "counts" if data.empty_purchases == 1 else "count"
+        sentence += f" {count_noun(data.empty_purchases, 'purchase')} of quantity 0 {verb} as nothing."
+    if data.uncatalogued_items:
+        verb = "is" if data.uncatalogued_items == 1 else "are"
+        sentence += (
+            f" {count_noun(data.uncatalogued_items, 'item')} with {count_noun(data.uncatalogued_events, 'event')} "
+            f"{verb} in no catalogue, and so in no model and no list."
+        )
+    return sentence
 
 
 def events_sentence(report: Report) -> str:

@@ -13,7 +13,9 @@ EXPLANATIONS: Final = {
     "number of the user's relevant items.",
     "mrr": "Mean reciprocal rank of the first hit: 1 for the first position, 0.5 for the second, 0.33 for the "
     "third.",
-    "auc": "Probability that a relevant item is ranked above an item that is not relevant. A random order has 0.5.",
+    "auc": "Area under the ROC curve over all items: the probability that a relevant item has a higher score than "
+    "an item that is not relevant. A random order has 0.5. Measured on up to 1,000 users; not for a blend, which "
+    "ranks only the items of its members' lists.",
     "coverage": "Share of the catalogue that is in at least one user's list.",
     "gini": "Inequality of exposure: 0 when all items are recommended equally often, 1 when one item takes all "
     "list positions.",

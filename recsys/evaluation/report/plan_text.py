@@ -1,5 +1,7 @@
 """The sentences about windows that do not have their configured lengths, and about runs that measure nothing."""
 
+from collections.abc import Sequence
+
 from recsys.data.measurement_plan import MAX_WINDOWS_SHARE, MeasurementPlan, WindowLengths
 from recsys.evaluation.report.formatting import count_noun, format_day, format_percent
 
@@ -56,3 +58,10 @@ def _describe_lengths(lengths: WindowLengths) -> str:
         f"{days:g} {'day' if days == 1 else 'days'}" for days in (lengths.validation_days, lengths.test_days)
     )
     return f"{validation} for validation and {test} for the test"
+
+
+def relevant_sentence(relevant_events: Sequence[str]) -> str:
+    """State which events make an item relevant; without names, every event with a positive weight does."""
+    if not relevant_events:
+        return "An item is relevant if the user has an event of positive weight on it in that window."
+    return f"An item is relevant by an event of the user in that window: {' or '.join(relevant_events)}."

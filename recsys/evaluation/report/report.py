@@ -177,6 +177,7 @@ def _measurement_sentences(report: Report) -> dict[str, str]:
     metric = report.evaluation.metric
     return {
         "shortened": plan_text.shortened_sentence(plan) if plan and plan.is_shortened else "",
+        "relevant": plan_text.relevant_sentence(report.evaluation.relevant_events),
         "winner": model_text.winner_sentence(report),
         "test": model_text.test_window_sentence(report),
         "validation_intervals": model_text.interval_sentence(report.validation, metric),

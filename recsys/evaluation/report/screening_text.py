@@ -51,7 +51,12 @@ def _consequence(screening: ScreeningSummary, events: str, is_measured: bool) ->
     sentence = (
         f"Their {events} were excluded from training, and they get the popular list instead of a personal one."
     )
-    return f"{sentence} All metrics of this report exclude them." if is_measured else sentence
+    if not is_measured:
+        return sentence
+    return (
+        f"{sentence} All metrics of this report exclude them. The models of a window learn from all users except "
+        "those who are flagged by the events before it."
+    )
 
 
 def labels_sentence(screening: ScreeningSummary) -> str:

@@ -21,14 +21,14 @@ from recsys.data.truncated_svd import truncated_svd
 from recsys.ids import Rows
 from recsys.models._graph.light_gcn_config import LightGcnConfig
 from recsys.models._neural.training import Schedule, join_workers, train
-from recsys.models.base import TrainingOptions
-from recsys.ranking.factor_index import FactorIndex, row_norms
-from recsys.ranking.factors import rank_factors
-from recsys.ranking.top_k import Exclusion
+from recsys.models.base import Precision, TrainingOptions
+from recsys.ranking.factor_index import row_norms
 
 HELD_OUT_USERS: Final = 4_000
+HELD_OUT_ITEMS: Final = 0.2  # share of a user's items, at least one
 HELD_OUT_SHARE: Final = 0.02  # maximum, of all interactions
-MIN_ITEMS: Final = 3  # of a user with a held-out item
+MIN_ITEMS: Final = 3  # of a user with held-out items
+VALIDATION_BLOCK: Final = 256  # users
 PATIENCE: Final = 6
 CUTOFF: Final = 20
 INITIAL_SCORE: Final = 0.7
@@ -40,12 +40,12 @@ _CONVOLUTION = LGConv(normalize=False)
 
 @dataclass(frozen=True)
 class Examples:
-    """Training pairs of users and items, (N,) each, and held-out pairs for validation, one for some users."""
+    """Training pairs of users and items, (N,) each, and items of some users that are held out for validation."""
 
     users: Rows
     items: Rows
     held_out_users: Rows
-    held_out_items: Rows
+    held_out_items: csr_matrix  # held-out users x items, ones
     user_items: csr_matrix  # users x items, ones: the training pairs
 
 
@@ -65,9 +65,12 @@ class _Convolution(torch.autograd.Function):
 class LightGcnModule(nn.Module):
     """Embeddings of all nodes, users first, and the loss of a batch of interactions."""
 
-    def __init__(self, examples: Examples, config: LightGcnConfig, device: torch.device) -> None:
+    def __init__(
+        self, examples: Examples, config: LightGcnConfig, device: torch.device, precision: Precision = "auto"
+    ) -> None:
         super().__init__()
         self.config = config
+        self.is_bfloat16 = device.type == "cuda" if precision == "auto" else precision == "bfloat16"
         self.users, self.items = examples.user_items.shape
         weights = normalize_by_degree(examples.user_items)
         self.adjacency = symmetric_adjacency(weights).to(device)
@@ -92,7 +95,7 @@ class LightGcnModule(nn.Module):
         nodes = (users, self.users + items, self.users + negatives)
         convolved = self.convolve()
         # `embedding` rather than an index: its gradient is summed in the same order for any number of threads.
-        with torch.autocast(self.nodes.device.type, torch.bfloat16, enabled=self.nodes.is_cuda):
+        with torch.autocast(self.nodes.device.type, torch.bfloat16, enabled=self.is_bfloat16):
             loss = LOSSES[self.config.loss](*(nn.functional.embedding(rows, convolved) for rows in nodes))
         norms = [nn.functional.embedding(rows, self.nodes).square().sum(1).mean() for rows in nodes]
         return loss.float() + self.config.regularization * torch.stack(norms).sum()
@@ -119,30 +122,36 @@ def fit_vectors(
     examples = hold_out(interactions.positives, config.seed)
     with join_workers(config.device) as workers:
         torch.manual_seed(config.seed)
-        module = LightGcnModule(examples, config, workers.device)
+        module = LightGcnModule(examples, config, workers.device, options.precision)
         schedule = Schedule(config.epochs, config.batch_size, config.learning_rate, config.seed, PATIENCE)
-        validate = (lambda: _ndcg(module, examples)) if len(examples.held_out_users) else None
+        validate = (lambda: validation_ndcg(module, examples)) if len(examples.held_out_users) else None
         history = train(module, len(examples.users), validate, schedule, options, workers, "light_gcn")
         users, items = _convolved_arrays(module)
     return (users, items, _item_bias(users, items, interactions.positives)), history.best + 1
 
 
 def hold_out(positives: csr_matrix, seed: int) -> Examples:
-    """Hold out one item each of some users with at least `MIN_ITEMS` items."""
+    """Hold out a fifth of the items of some users with at least `MIN_ITEMS` items, drawn at random."""
     users, items = positives.shape
-    pair_users = np.repeat(np.arange(users, dtype=np.int32), np.diff(positives.indptr))
+    counts = np.diff(positives.indptr)
+    pair_users = np.repeat(np.arange(users, dtype=np.int32), counts)
     pair_items = positives.indices.astype(np.int32)
     generator = np.random.default_rng(seed)
-    eligible = np.flatnonzero(np.diff(positives.indptr) >= MIN_ITEMS)
-    size = min(HELD_OUT_USERS, int(HELD_OUT_SHARE * positives.nnz), len(eligible))
-    sampled = np.sort(generator.choice(eligible, size, replace=False)) if size else eligible[:0]
-    places = positives.indptr[sampled] + generator.integers(np.diff(positives.indptr)[sampled]) if size else sampled
-    kept = np.ones(positives.nnz, np.bool_)
-    kept[places] = False
-    learned = csr_matrix(
-        (np.ones(int(kept.sum()), np.float32), (pair_users[kept], pair_items[kept])), shape=(users, items)
+    sampled = generator.permutation(np.flatnonzero(counts >= MIN_ITEMS))[:HELD_OUT_USERS]
+    sizes = np.zeros(users, np.int64)
+    sizes[sampled] = np.maximum(1, (HELD_OUT_ITEMS * counts[sampled]).astype(np.int64))
+    sizes[sampled[np.cumsum(sizes[sampled]) > HELD_OUT_SHARE * positives.nnz]] = 0
+    # A user's interactions in random order: the first of them are held out.
+    order = np.lexsort((generator.random(positives.nnz), pair_users))
+    is_held_out = np.empty(positives.nnz, np.bool_)
+    is_held_out[order] = np.arange(positives.nnz) - positives.indptr[pair_users] < sizes[pair_users]
+    held_out_users = np.flatnonzero(sizes).astype(np.int32)
+    kept, held_out = (
+        csr_matrix((np.ones(int(mask.sum()), np.float32), (pair_users[mask], pair_items[mask])), (users, items))
+        for mask in (~is_held_out, is_held_out)
     )
-    return Examples(pair_users[kept], pair_items[kept], pair_users[places], pair_items[places], learned)
+    learned = pair_users[~is_held_out], pair_items[~is_held_out]
+    return Examples(*learned, held_out_users, csr_matrix(held_out[held_out_users]), kept)
 
 
 def symmetric_adjacency(weights: csr_matrix) -> Tensor:
@@ -200,13 +209,23 @@ def _convolved_arrays(module: LightGcnModule) -> tuple[Vectors, Vectors]:
     return users, items
 
 
-def _ndcg(module: LightGcnModule, examples: Examples) -> float:
-    """Compute the NDCG of the held-out items, one for each user, among all items that the user does not have."""
-    users, items = _convolved_arrays(module)
-    index = FactorIndex.build(items, np.zeros(len(items), np.float32), float(row_norms(users).mean()))
-    ranked, _ = rank_factors(users, index, examples.held_out_users, CUTOFF, Exclusion(examples.user_items), "cpu")
-    hits = ranked == examples.held_out_items[:, None]
-    return float((hits / np.log2(np.arange(2, CUTOFF + 2))).sum(1).mean())
+def validation_ndcg(module: LightGcnModule, examples: Examples) -> float:
+    """Compute the mean NDCG of the held-out items among all items that the users do not have, on the device."""
+    with torch.no_grad():
+        users, items = module.convolve().split([module.users, module.items])
+    total, discount = 0.0, 1 / np.log2(np.arange(2, CUTOFF + 2))
+    cutoff = min(CUTOFF, module.items)
+    for start in range(0, len(examples.held_out_users), VALIDATION_BLOCK):
+        rows = examples.held_out_users[start : start + VALIDATION_BLOCK]
+        scores = users[torch.from_numpy(rows.astype(np.int64)).to(users.device)] @ items.T
+        known = examples.user_items[rows].tocoo()
+        scores[known.row.astype(np.int64), known.col.astype(np.int64)] = -torch.inf
+        ranked = scores.topk(cutoff).indices.cpu().numpy()
+        held_out = examples.held_out_items[start : start + VALIDATION_BLOCK]
+        hits = np.take_along_axis(held_out.toarray(), ranked, 1)
+        ideal = discount.cumsum()[np.minimum(np.diff(held_out.indptr), CUTOFF) - 1]
+        total += float((hits @ discount[:cutoff] / ideal).sum())
+    return total / len(examples.held_out_users)
 
 
 def _item_bias(users: Vectors, items: Vectors, positives: csr_matrix) -> Vectors:

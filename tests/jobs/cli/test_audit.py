@@ -39,9 +39,15 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
         ["quarantine", "retry", "--dry-run"],
         ["quarantine", "retry", "--table", "events"],
         ["lake", "undo", "1"],
+        ["consent", "show", "u1"],
+        ["consent", "refuse", "u1"],
+        ["consent", "give", "u1"],
+        ["export", "u1"],
+        ["erase", "u1", "u2", "--forever"],
+        ["retention"],
         ["stop"],
     ):
-        ended = recsys(*arguments)
+        ended = recsys(*arguments, RECSYS_RETENTION_RUN_DAYS="3650")
         assert ended.returncode == 0, (arguments, ended.stderr)
     log = AuditLog(data_directory)
     lines = list(log.lines())
@@ -57,11 +63,18 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
         ("release", user, None, "fine"),
         ("quarantine_retry", None, None, "table events"),
         ("ingest_undo", None, "1", None),
+        ("consent", user, None, None),
+        ("opt_out", user, None, None),
+        ("opt_in", user, None, None),
+        ("export", user, None, None),
+        ("erase", user, None, "forever"),
+        ("erase", log.user_hash("u2"), None, "forever"),
+        ("retention", None, None, "run_days 3650"),
         ("stop", None, None, None),
     ]
     assert {(line.via, line.origin) for line in lines} == {("command", socket.gethostname())}
     assert lines[0].actor == (getpass.getuser() if os.getuid() else "root")
-    assert recsys("audit", "verify").stdout == "11 lines are as they were written.\n"
+    assert recsys("audit", "verify").stdout == "18 lines are as they were written.\n"
 
 
 def test_lines_are_found_by_time_action_and_user(recsys: Recsys, data_directory: Path) -> None:

@@ -67,7 +67,8 @@ def measure(recsys: Recsys, split: Path, *arguments: str, **environment: str) ->
 def test_repeats_allowed(recsys: Recsys, split: Path) -> None:
     # User 1 wants b (second of a b) and an item nobody had; user 4 wants a (first). User 9 has no history.
     write_pairs(split / "test.parquet", [("1", "b"), ("1", "never seen"), ("4", "a"), ("9", "a")])
-    figures = measure(recsys, split, "--model", "popularity", "--k", "2", "--repeat", "allow")["popularity"]
+    arguments = ("--model", "popularity", "--k", "2", "--repeat", "allow", "--unknown-items", "count")
+    figures = measure(recsys, split, *arguments)["popularity"]
     second = 1 / math.log2(3)
     assert figures["recall@2"] == pytest.approx((1 / 2 + 1) / 2)
     assert figures["ndcg@2"] == pytest.approx((second / (1 + second) + 1) / 2)
@@ -75,6 +76,27 @@ def test_repeats_allowed(recsys: Recsys, split: Path) -> None:
     assert figures["fit_seconds"] >= 0
     assert figures["recommend_seconds"] >= 0
     assert figures["peak_memory_mb"] > 10
+
+
+@pytest.mark.usefixtures("same_process")
+def test_items_without_training_rows_are_dropped_and_told(recsys: Recsys, split: Path) -> None:
+    # User 1 wants b, second of a b, and an item nobody had; user 2 wants only one that nobody had.
+    write_pairs(split / "test.parquet", [("1", "b"), ("1", "new"), ("2", "new"), ("4", "a")])
+    arguments = ("--model", "popularity", "--k", "2", "--repeat", "allow")
+    figures = measure(recsys, split, *arguments)["popularity"]
+    assert (figures["recall@2"], figures["users"]) == (1.0, 2)
+    assert (figures["unknown_items"], figures["unknown_rows"]) == (1, 2)
+    shown = recsys("benchmark", split, *arguments).stdout
+    assert "2 test rows of 1 items without training rows: dropped" in shown
+    counted = measure(recsys, split, *arguments, "--unknown-items", "count")["popularity"]
+    assert (counted["recall@2"], counted["users"]) == (pytest.approx((1 / 2 + 0 + 1) / 3), 3)
+
+
+def test_auto_chooses_on_validation_rows_of_trained_items(split: Path) -> None:
+    write_pairs(split / "valid.parquet", [("4", "b"), ("4", "valid only")])
+    write_pairs(split / "test.parquet", [("4", "c"), ("4", "valid only")])
+    holdout = read_split(split, "holdout", Settings()).without_unknown_items()
+    assert (holdout.validation["item_id"].to_list(), holdout.test["item_id"].to_list()) == (["b"], ["c"])
 
 
 @pytest.mark.usefixtures("same_process")
@@ -127,8 +149,12 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
 
 @pytest.mark.usefixtures("same_process")
 def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
-    write_pairs(split / "train.parquet", PAIRS, **ORDERS["timestamp"])
-    write_pairs(split / "test.parquet", [(f"user{user}", f"item{(user % 3) * 5 + 4}") for user in range(30)])
+    # Each day, users buy another of five items, all of which are bought on every day.
+    days = [
+        [(f"user{user}", f"item{user % 3 * 5 + (user // 3 + day) % 5}") for user in range(30)] for day in range(5)
+    ]
+    write_pairs(split / "train.parquet", [pair for day in days[:4] for pair in day], **ORDERS["timestamp"])
+    write_pairs(split / "test.parquet", days[4])
     candidates = {"RECSYS_MODELS": '["popularity", "item_knn"]'}
     figures = measure(recsys, split, "--k", "5", **candidates)["auto"]
     assert figures["chosen"] in ("popularity", "item_knn", "blend")

@@ -71,12 +71,14 @@ def test_disliked_items_are_hidden_whatever_is_repeated(lake: Lake, tmp_path: Pa
 def test_what_was_returned_or_disliked_is_not_relevant(lake: Lake, tmp_path: Path):
     start = datetime(2026, 3, 25, tzinfo=UTC)
     bought = {"event": "purchase", "user_id": "user2", "quantity": 2}
+    empty = {**bought, "item_id": "new4", "quantity": 0}
     returned = {**bought, "event": "refund", "timestamp": "2026-03-31T11:00:00"}
     rows = [{**bought, "item_id": "new1"}, {**bought, "item_id": "new2"}, {**bought, "item_id": "new3"}]
     lake = add_events(
         lake,
         tmp_path,
         *rows,
+        empty,
         {**returned, "item_id": "new1"},
         {**returned, "item_id": "new2", "quantity": 1},
         {**returned, "item_id": "new3", "event": "dislike"},
@@ -84,6 +86,7 @@ def test_what_was_returned_or_disliked_is_not_relevant(lake: Lake, tmp_path: Pat
     settings = Settings(sources=DISLIKES)
     window = prepare_evaluation_window(lake, settings, start, MOMENT)
     without = prepare_evaluation_window(lake, settings, start, datetime(2026, 3, 31, 10, 30, tzinfo=UTC))
+    assert "new4" not in set(compute_interactions(lake, DISLIKES, MOMENT).items.values)
     assert (
         without.ground_truth.returning.relevant_counts.sum() - window.ground_truth.returning.relevant_counts.sum()
         == 2

@@ -85,10 +85,15 @@ def popular(valkey: redis.Redis) -> list[str]:
         ({"days": 1, "events": 1, "users": 1, "items": 1}, "", SHORT.format("1 day")),
         ({"days": 1, "events": 150}, "", SHORT.format("1 day")),
         ({"days": 1, "events": 150, "seconds": 1}, "", SHORT.format("1 day")),
-        ({"days": 7, "events": 40, "users": 1}, "", FEW_USERS.format("any event of positive weight")),
+        ({"days": 7, "events": 40, "users": 1}, "", FEW_USERS.format("purchase")),
+        (
+            {"days": 7, "events": 40, "users": 1, "views": 1.0},
+            "",
+            FEW_USERS.format("any event of positive weight"),
+        ),
         ({"days": 30, "events": 400, "views": 0.99}, "purchase", FEW_USERS.format("purchase")),
     ],
-    ids=["one event", "one day", "one second", "one user", "almost only views"],
+    ids=["one event", "one day", "one second", "one user", "one user who only views", "almost only views"],
 )
 def test_a_shop_that_cannot_be_measured_gets_lists(
     nightly: Nightly, valkey: redis.Redis, tmp_path: Path, shop: dict[str, float], relevant: str, reason: str

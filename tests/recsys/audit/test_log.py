@@ -1,6 +1,7 @@
 """The audit log: what is noticed of a changed file, what a killed process leaves, and several processes at once."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.audit.chain import REPAIR, Actor, AuditLine
+from recsys.audit.chain import REPAIR, Action, Actor, AuditLine
 from recsys.audit.log import AUDIT_FILE, HEAD_FILE, KEY_FILE, ROTATE, AuditLog
 from recsys.errors import AuditError
 from tests.waiting import wait_until
@@ -194,3 +195,28 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     full.file.symlink_to("/dev/full")
     with pytest.raises(AuditError, match="No space left"):
         full.add(BOSS, "publish")
+
+
+def test_lines_are_on_disk_together_before_anything_is_done(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed, fsync = list[bytes](), os.fsync
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").resolve().read_bytes())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    log.add_all([Action(BOSS, "erase", f"user{number}") for number in range(100)])
+    content, head = flushed
+    assert content == log.file.read_bytes()
+    assert json.loads(head)["number"] == 105
+    assert (log.verify().lines, log.verify().repairs) == (105, ())
+
+
+@pytest.mark.parametrize("key", [b"", b"\n", b"0123"])
+def test_no_line_is_written_under_a_key_that_was_emptied(log: AuditLog, key: bytes) -> None:
+    before = log.file.read_bytes()
+    (log.file.parent / KEY_FILE).write_bytes(key)
+    for use in (log.verify, lambda: log.add(BOSS, "publish")):
+        with pytest.raises(AuditError, match="no key of an audit log; restore it"):
+            use()
+    assert log.file.read_bytes() == before

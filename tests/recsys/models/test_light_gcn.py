@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ from scipy.sparse import csr_matrix
 
 from recsys.data.scaling import normalize_by_degree
 from recsys.errors import ModelError
+from recsys.models._graph import light_gcn_training
 from recsys.models._graph.light_gcn_training import (
-    HELD_OUT_SHARE,
-    MIN_ITEMS,
     LightGcnModule,
     bpr_loss,
     hold_out,
     initial_vectors,
     softmax_loss,
+    validation_ndcg,
 )
 from recsys.models.light_gcn import LightGcn, LightGcnConfig
 from tests.conformance.expectations import Expectations
@@ -75,17 +76,34 @@ def test_losses_worked_out_by_hand():
     assert bpr_loss(users, items, negatives[:2]).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_one_item_each_of_some_users_is_held_out(shop_of: Shop):
-    positives = shop_of(EVENTS).positives
+def test_a_fifth_of_the_items_of_some_users_is_held_out(shop_of: Shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(light_gcn_training, "HELD_OUT_SHARE", 0.1)
+    positives = shop_of(EVENTS).positives  # ten items each
     examples = hold_out(positives, seed=4)
-    held = set(zip(examples.held_out_users.tolist(), examples.held_out_items.tolist(), strict=True))
+    users, places = examples.held_out_items.nonzero()
+    held = set(zip(examples.held_out_users[users].tolist(), places.tolist(), strict=True))
     learned = set(zip(examples.users.tolist(), examples.items.tolist(), strict=True))
-    assert len(held) == int(HELD_OUT_SHARE * positives.nnz)
-    assert len(set(examples.held_out_users.tolist())) == len(held)
+    assert len(held) == examples.held_out_items.nnz == int(0.1 * positives.nnz)
+    assert np.diff(examples.held_out_items.indptr).tolist() == [2] * 20
     assert not held & learned
     assert held | learned == set(zip(*(rows.tolist() for rows in positives.nonzero()), strict=True))
     assert examples.user_items.nnz == len(learned)
-    assert np.diff(positives.indptr)[examples.held_out_users].min() >= MIN_ITEMS
+
+
+def test_the_validated_ndcg_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch):
+    # User 0 has item 0; of the others, the held-out items 1 and 3 are ranked first and third.
+    monkeypatch.setattr(light_gcn_training, "MIN_ITEMS", 9)
+    module = module_of([[1, 0, 0, 0, 0]], small(embedding_size=1, layers=0))
+    with torch.no_grad():
+        module.nodes.copy_(torch.tensor([[1.0], [9.0], [5.0], [3.0], [2.0], [1.0]]))
+    examples = hold_out(csr_matrix(np.array([[1, 0, 0, 0, 0]], np.float32)), 0)
+    examples = replace(
+        examples,
+        held_out_users=np.array([0], np.int32),
+        held_out_items=csr_matrix(np.array([[0, 1, 0, 1, 0]], np.float32)),
+    )
+    ideal = 1 + 1 / np.log2(3)
+    assert validation_ndcg(module, examples) == pytest.approx((1 + 1 / np.log2(4)) / ideal)
 
 
 def test_training_starts_where_interactions_stand_out(shop_of: Shop):

@@ -90,7 +90,7 @@ def test_keys_that_are_lost_close_the_server_in_each_worker(tmp_path: Path, faul
         case _:
             pass
     clock.seconds += RELOAD_SECONDS
-    later = access_of(file, clock, is_public=fault == "the state is gone too")
+    later = access_of(file, clock)
     with capture_logs():
         for access in (running, later):
             assert refusal(access, bearer(token)).status == 401

@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -18,7 +21,7 @@ from recsys.store.keys import Keys
 from serving.http import quotas as quotas_module
 from serving.http.auth import AccessError
 from serving.http.quotas import Quotas
-from tests.serving.conftest import Publish, Shop
+from tests.serving.conftest import Publish, Shop, application
 from tests.serving.keys import EVENT, NOW, USER, ask, keep
 
 KEYS = Keys("recsys")
@@ -165,6 +168,50 @@ def test_a_batch_costs_its_size(url: str, client: redis.Redis) -> None:
             assert await taken(quotas, key, 3, cost=500) == 2
             assert await taken(quotas, key, 300) == 200
             assert await taken(quotas, key, 1) == 0
+
+    run(test)
+
+
+def test_a_batch_that_is_refused_takes_nothing_from_the_others(url: str, client: redis.Redis) -> None:
+    """Nor does it give back, as seconds pass, requests that are counted in an earlier one."""
+
+    async def test() -> None:
+        async with workers(url, 1) as (quotas,):
+            key, second = key_of(600), int(client.time()[0])  # pyright: ignore
+            client.hset(KEYS.quota("shop"), mapping={str(second - 20): 400})
+            assert await taken(quotas, key, 3, cost=500) == 0
+            assert client.hlen(KEYS.quota("shop")) == 1
+            assert await taken(quotas, key, 300) == 200
+
+    run(test)
+
+
+def test_servers_of_two_hosts_share_a_quota_within_five_percent(settings: Settings, publish_shop: Publish) -> None:
+    publish_shop(Shop(users=(USER,)))
+    limit, path, batch = 400, f"/v1/recommendations/{USER}", "/v1/recommendations/batch"
+    first = settings.directory / API_KEYS_FILE
+    headers = {"X-API-Key": keep(first, ("shop", ["recommend"], limit))["shop"]}
+    second = replace(settings, directory=settings.directory.with_name("other"))
+    second.directory.mkdir(parents=True)
+    shutil.copy(first, second.directory)
+
+    async def ask_all(http: httpx.AsyncClient) -> int:
+        """Ask one by one, and for batches of five, far more often than the key may; return how many lists came."""
+        lists = 0
+        for number in range(limit):
+            body = {"user_ids": [USER] * 5, "n": 1}
+            is_batch = number % 5 == 0
+            answer = await (
+                http.post(batch, json=body, headers=headers) if is_batch else http.get(path, headers=headers)
+            )
+            lists += (5 if is_batch else 1) * (answer.status_code == 200)
+        return lists
+
+    async def test() -> None:
+        async with application(settings) as one, application(second) as other:
+            lists = await asyncio.gather(ask_all(one), ask_all(other))
+            assert 0.95 * limit <= sum(lists) <= 1.05 * limit
+            assert min(lists) > 0.2 * limit
 
     run(test)
 

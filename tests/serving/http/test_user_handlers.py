@@ -3,19 +3,24 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
 import redis
 
+from jobs.ingest.stream import archive
 from jobs.lake.erasure_requests import read_requests
 from jobs.lake.lake import Lake
 from jobs.lake.opt_outs import opted_out_users
-from recsys.settings import Settings
+from recsys.settings import Settings, Sources
 from recsys.store.keys import IDENTITY_FIELD, Keys
+from recsys.store.opt_outs import put_opt_out
 from recsys.store.user_keys import tell_servers
 from serving.engine import erased_users
+from tests.commands import run_recsys
 from tests.event_stream import append, archive_stream
 from tests.serving.conftest import VERSION, Publish, Shop, Talk, application, ids
 from tests.serving.proxy import Proxy
@@ -108,21 +113,100 @@ def test_a_user_who_opts_out_gets_popular_lists_and_leaves_no_events(
     publish_shop(KNOWN)
     refuse, give = (("PUT", CONSENT, {"personal_lists": wanted}) for wanted in (False, True))
     serving = {"serving": settings.serving}
-    before, _, refused, after, event, still, _, again = talk(
+    held = set[bytes]()
+    before, _, refused, after, event, still, _, again, taken = talk(
         *(USER, ("POST", "/v1/events", BOUGHT), refuse, USER, ("POST", "/v1/events", [BOUGHT])),
-        *(("GET", CONSENT, None), give, USER),
+        lambda: held.update(client.scan_iter()),
+        *(("GET", CONSENT, None), give, USER, ("POST", "/v1/events", {**BOUGHT, "event_id": "e2"})),
         **serving,
     )
-    assert before.json()["items"][0]["source"] == again.json()["items"][0]["source"] == "personal"
+    assert before.json()["items"][0]["source"] == "personal"
+    assert {item["source"] for item in again.json()["items"]} == {"popular"}  # until the next night
+    assert taken.json()["accepted"] == 1
     assert refused.json() == {**still.json(), "request_id": refused.json()["request_id"]}
     assert (still.json()["personal_lists"], still.json()["since"] is None) == (False, False)
     assert {item["source"] for item in after.json()["items"]} == {"popular"}
     assert ids(after)[0] == "ap1"  # bought before: not even that is used
     assert (event.status_code, event.json()["accepted"], event.json()["refused"]) == (202, 0, 1)
-    assert not client.exists(KEYS.session("7"))
+    kept = (KEYS.event_ids("7"), KEYS.opt_out("7"))
+    assert {key for key in held if b"{7}" in key} == {key.encode() for key in kept}
     lake = Lake(tmp_path / "lake")
     archive_stream(lake, client)
     assert opted_out_users(lake.directory) is None
+
+
+def test_guests_who_are_a_user_who_opts_out_leave_no_events_either(
+    talk: Talk, publish_shop: Publish, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Whether they log in before or after the user opts out, or in the same request."""
+    publish_shop(KNOWN)
+    early, late, known = (
+        {"session_id": session, "event": "view", "item_id": "a4"} for session in ("s1", "s2", "s3")
+    )
+
+    def post(*events: dict[str, str]) -> tuple[str, str, list[dict[str, str]]]:
+        return "POST", "/v1/events", list(events)
+
+    *_, one, two, three, others = talk(
+        *(post(early, {**early, "user_id": "7"}), post(late), ("PUT", CONSENT, {"personal_lists": False})),
+        *(post(early), post({**late, "user_id": "7"}, late), post(late)),
+        post(known, {**known, "user_id": "8"}, known),
+    )
+    counts = [(each.json()["accepted"], each.json()["refused"]) for each in (one, two, three)]
+    assert counts == [(0, 1), (0, 2), (0, 1)]
+    assert others.json()["accepted"] == 3
+    sessions = {key for key in client.scan_iter() if b":session:" in key}
+    assert sessions == {KEYS.session("8").encode()}
+    lake = Lake(tmp_path / "lake")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert archive(lake, Sources(), client, KEYS, tomorrow).events == 5
+    joined = lake.joining_guests(tomorrow)
+    assert set(joined.events().collect()["user_id"]) == {"8"}
+
+
+@pytest.mark.usefixtures("short_periods")
+def test_no_personal_list_comes_from_the_memory_of_another_server_after_an_opt_out(
+    proxied_settings: Settings,
+    proxy: Proxy,
+    publish_shop: Publish,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(erased_users, "READ_SECONDS", 0.02)
+    publish_shop(KNOWN)
+
+    async def talk_around_an_opt_out() -> None:
+        async with application(proxied_settings) as http:
+            await until(lambda: knows(http, "7"))
+            put_opt_out(client, KEYS, "7", datetime.now(UTC))
+            await asyncio.sleep(0.5)
+            proxy.stop()
+            assert not await knows(http, "7")
+
+    asyncio.run(talk_around_an_opt_out())
+
+
+@pytest.mark.parametrize("is_last_refusal", [True, False])
+def test_the_last_word_on_consent_counts_whether_by_http_or_by_a_command(
+    talk: Talk, publish_shop: Publish, client: redis.Redis, settings: Settings, is_last_refusal: bool
+) -> None:
+    publish_shop(KNOWN)
+    talk(*(("PUT", CONSENT, {"personal_lists": wanted}) for wanted in (not is_last_refusal, is_last_refusal)))
+    command, url = "refuse" if is_last_refusal else "give", str(settings.redis.url)
+    done = run_recsys(settings.directory, settings.directory, "consent", command, "7", RECSYS_REDIS_URL=url)
+    assert done.returncode == 0, done.stderr
+    (answer,) = talk(("GET", CONSENT, None))
+    assert answer.json()["personal_lists"] is not is_last_refusal
+    lake = Lake(settings.directory / "lake")
+    archive_stream(lake, client)
+    assert (opted_out_users(lake.directory) is None) is not is_last_refusal
+
+
+@pytest.mark.parametrize("user", ["%2F", "%2F%2F", "%2Fa%2F"])
+def test_a_user_whose_id_has_slashes_is_erased(talk: Talk, publish_shop: Publish, user: str) -> None:
+    publish_shop(KNOWN)
+    erased, consent = talk(("DELETE", f"/v1/users/{user}", None), ("GET", f"/v1/consent/{user}", None))
+    assert [answer.json()["user_id"] for answer in (erased, consent)] == [unquote(user)] * 2
 
 
 def test_an_opt_out_reaches_the_lake_which_takes_no_more_events(client: redis.Redis, tmp_path: Path) -> None:

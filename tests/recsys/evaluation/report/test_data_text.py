@@ -30,6 +30,16 @@ def test_variants_that_count_as_one_item_are_counted():
     )
 
 
+def test_what_counts_for_nothing_is_counted():
+    report = make_report()
+    plain = data_text.data_sentence(report)
+    left_out = replace(report.data, empty_purchases=8_869, uncatalogued_items=17, uncatalogued_events=4_836)
+    assert data_text.data_sentence(replace(report, data=left_out)) == (
+        f"{plain} 8,869 purchases of quantity 0 count as nothing. 17 items with 4,836 events are in no catalogue, "
+        "and so in no model and no list."
+    )
+
+
 @pytest.mark.parametrize(
     ("quarantine", "expected"),
     [

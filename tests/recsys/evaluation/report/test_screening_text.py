@@ -13,7 +13,8 @@ def test_the_number_of_bots_and_the_source_of_the_classification():
     assert screening_sentence(SCREENING) == (
         "40 users of 2,469 (1.6%) were classified as bots: 1 by analyst labels and 39 by the nightly detectors. "
         "Their 31,000 events (2.1% of all events) were excluded from training, and they get the popular list "
-        "instead of a personal one. All metrics of this report exclude them."
+        "instead of a personal one. All metrics of this report exclude them. The models of a window learn from all "
+        "users except those who are flagged by the events before it."
     )
     nobody = replace(SCREENING, screened_users=0, screened_events=0, by_origin={})
     assert screening_sentence(nobody).startswith("None of the 2,469 users was classified as a bot.")

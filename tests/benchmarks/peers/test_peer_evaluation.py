@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.benchmarks.peer_evaluation import PeerEvaluation, UnusableListsError
-from tests.benchmarks.peer_task import COSTS, HISTORY, LISTS, USERS
+from tests.benchmarks.peers.evaluation import PeerEvaluation, UnusableListsError
+from tests.benchmarks.peers.task import COSTS, HISTORY, LISTS, USERS
 from tests.benchmarks.watch import watch
 
 Rows = list[tuple[int, ...]]
@@ -83,7 +83,7 @@ def test_a_task_holds_the_history_and_the_users_to_rank_for(evaluation: PeerEval
 
 def test_the_script_of_a_peer_writes_lists_and_costs(evaluation: PeerEvaluation, tmp_path: Path) -> None:
     evaluation.write_task(tmp_path)
-    script = [sys.executable, "-m", "tests.benchmarks.peer_implicit"]
+    script = [sys.executable, "-m", "tests.benchmarks.peers.implicit"]
     assert "cosine" in subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
     ballast = b"x" * 500_000_000
     subprocess.run([*script, str(tmp_path), "cosine", "2"], check=True, capture_output=True)

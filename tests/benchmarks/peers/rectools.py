@@ -1,4 +1,4 @@
-"""RecTools' models on a task of `peer_task`."""
+"""RecTools' models on a task of `task`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from rectools.models import (
 )
 from threadpoolctl import threadpool_limits
 
-from tests.benchmarks.peer_task import run
+from tests.benchmarks.peers.task import run
 
 # The other models of RecTools wrap those of `implicit`, which are measured by themselves.
 MODELS = {

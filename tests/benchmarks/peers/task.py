@@ -1,6 +1,6 @@
 """The task of a peer library's script; it runs in the library's own environment, without our packages.
 
-`python -m tests.benchmarks.peer_<name>` prints the names of its models, one a line; with a directory, a model and
+`python -m tests.benchmarks.peers.<name>` prints the names of its models, one a line; with a directory, a model and
 the length of the lists it fits that model on `history.parquet` (user_id, item_id), ranks all items for those of
 `users.parquet`, and writes `lists.parquet` (user_id, item_id, rank from 1) and `costs.json`.
 """

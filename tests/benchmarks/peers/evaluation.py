@@ -12,7 +12,7 @@ from recsys.evaluation.comparison.measurement import measure_model
 from recsys.ids import UNKNOWN, Rows
 from recsys.schema import ITEM_ID, USER_ID
 from recsys.settings import Settings
-from tests.benchmarks.peer_task import HISTORY, RANK, USERS
+from tests.benchmarks.peers.task import HISTORY, RANK, USERS
 
 
 class UnusableListsError(Exception):
@@ -31,7 +31,7 @@ class PeerEvaluation:
         """Read the split in a directory, as `recsys benchmark --repeat exclude` does."""
         evaluation = replace(Settings().evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
         settings = replace(Settings(), repeat="exclude", evaluation=evaluation)
-        split = read_split(directory, protocol, settings)
+        split = read_split(directory, protocol, settings).without_unknown_items()
         return cls(split_evaluation_window(split.history, split.test, settings), settings)
 
     @property

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs.experiments.benchmark import Protocol
-from tests.benchmarks.peer_evaluation import PeerEvaluation, UnusableListsError
-from tests.benchmarks.peer_task import COSTS, LISTS
+from tests.benchmarks.peers.evaluation import PeerEvaluation, UnusableListsError
+from tests.benchmarks.peers.task import COSTS, LISTS
 from tests.benchmarks.watch import watch
 
-SHARED: Final = Path(__file__).parents[3] / "shared" / "data"
+SHARED: Final = Path(__file__).parents[4] / "shared" / "data"
 ENVIRONMENTS: Final = Path(".benchmarks")
 RECSYS: Final = Path(sys.executable).with_name("recsys")
 OURS: Final = ("auto", "light_gcn", "bspm", "ease", "ials", "als", "item_knn", "bpr", "popularity")
@@ -71,7 +71,7 @@ def install(peer: str) -> Path | None:
     None, and a line that says why, where it cannot be made.
     """
     directory = ENVIRONMENTS / f"venv-{peer.lower()}"
-    requirements = Path(__file__).with_name(f"requirements-{peer.lower()}.txt")
+    requirements = Path(__file__).parents[1] / f"requirements-{peer.lower()}.txt"
     python, installed = (directory / "bin" / "python").absolute(), directory / "installed.txt"
     if installed.exists() and installed.read_text() == requirements.read_text():
         return python
@@ -128,7 +128,7 @@ def _theirs(work: Path, split: PublicSplit, pythons: dict[str, Path]) -> Iterato
     evaluation = PeerEvaluation.read(SHARED / split.name, split.k, split.protocol)
     evaluation.write_task(work)
     for peer, python in pythons.items():
-        script = [str(python), "-m", f"tests.benchmarks.peer_{peer.lower()}"]
+        script = [str(python), "-m", f"tests.benchmarks.peers.{peer.lower()}"]
         names = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
         for name in names:
             yield peer, name, _measure([*script, str(work), name, str(split.k)], work, name, evaluation)

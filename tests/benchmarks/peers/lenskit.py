@@ -1,4 +1,4 @@
-"""LensKit's models on a task of `peer_task`, each in LensKit's standard top-n pipeline."""
+"""LensKit's models on a task of `task`, each in LensKit's standard top-n pipeline."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from lenskit.knn.slim import SLIMScorer
 from lenskit.pipeline import Pipeline, topn_pipeline
 from lenskit.training import TrainingOptions
 
-from tests.benchmarks.peer_task import run
+from tests.benchmarks.peers.task import run
 
 # Neighborhood models need an option for data without ratings. EASE may use all the time of a model, so it is run
 # once, with the default regularization of RecTools instead of its own, 1.

@@ -1,4 +1,4 @@
-"""implicit's models on a task of `peer_task`."""
+"""implicit's models on a task of `task`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFID
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from tests.benchmarks.peer_task import ITEM, RANK, USER, run
+from tests.benchmarks.peers.task import ITEM, RANK, USER, run
 
 # The paper on ALS for implicit feedback (Hu, Koren, Volinsky, 2008) sets alpha to 40; by default an interaction has
 # the same weight as a missing one.
