@@ -1,6 +1,5 @@
 """Neighbors of the latest items of a session: similar items, and items bought together with them."""
 
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,8 @@ MAX_NEIGHBORS: Final = 20
 """First neighbors of an item that are used: the ones after them would come behind the user's whole list."""
 ANCHOR_DECAY: Final = 0.8
 """Weight of an item relative to the one after it in the session."""
-MAX_KEPT_ITEMS: Final = 10_000
-"""Items whose neighbors a worker keeps, those that were read last."""
+MAX_KEPT_ITEMS: Final = 5_000
+"""Items whose neighbors a worker keeps, those that were read last: 10 to 20 MB."""
 KEPT_SECONDS: Final = 60.0
 """Seconds for which they are kept: Redis may have lost lists, and have them again since."""
 
@@ -40,8 +39,8 @@ class _Kept(Struct, frozen=True):
     """Neighbors of an item, and when they were read."""
 
     read_at: float
-    similar: tuple[str, ...]
-    bought_together: tuple[str, ...]
+    similar: Sequence[str]
+    bought_together: Sequence[str]
 
 
 def select_anchors(
@@ -94,7 +93,9 @@ class NeighborReader:
         replies = await self._redis.execute_each([self._command(version, item_id) for item_id in item_ids])
         read_at, kept = self._now(), self._kept
         read = {
-            item_id: _Kept(read_at, _decode(similar), _decode(bought_together))
+            item_id: _Kept(
+                read_at, decode_list(similar, MAX_NEIGHBORS), decode_list(bought_together, MAX_NEIGHBORS)
+            )
             for item_id, (similar, bought_together) in zip(item_ids, replies, strict=True)
         }
         for item_id, neighbors in read.items():
@@ -107,8 +108,3 @@ class NeighborReader:
     def _command(self, version: str, item_id: str) -> tuple[str, Command]:
         similar = self._keys.similar_items(version, item_id)
         return similar, ("MGET", similar, self._keys.bought_together(version, item_id))
-
-
-def _decode(value: bytes | None) -> tuple[str, ...]:
-    """Return the ids of a list; equal ids of all lists are one object, so that a list takes 8 bytes an id."""
-    return tuple(map(sys.intern, decode_list(value, MAX_NEIGHBORS)))
