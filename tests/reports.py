@@ -22,6 +22,7 @@ from recsys.evaluation.report.contents import (
     ScreenComparison,
     ScreenedMetric,
     ScreeningSummary,
+    SearchBudget,
     SearchedModel,
     StepUsage,
     Suspect,
@@ -70,6 +71,7 @@ def measurement(name: str, metric: float, cold_users: int = 50, coverage: float 
         },
         exposure_curve=tuple(min(1, step / 50) for step in range(101)),
         resampled=tuple(metric + shift for shift in (-0.001, 0, 0.001)),
+        auc=0.912,
     )
 
 
@@ -195,9 +197,9 @@ def make_full_report() -> Report:
             chosen=True,
         ),
         search=(
-            SearchedModel("als", 0.081, 12.5, 24, 0.0042, {"regularization": 0.0712, "alpha": 3.0}, None),
-            SearchedModel("bpr", 0.079, 30.0, 0, 0.0, {}, None),
-            SearchedModel("popularity", 0.05, 0.1, 0, 0.0, {}, None),
+            SearchedModel("als", 0.081, 12.5, 24, 0.042, {"regularization": 0.0712, "alpha": 3.0}, None, 30.0),
+            SearchedModel("bpr", 0.079, 30.0, 0, 0.0, {}, None, 25.0),
+            SearchedModel("popularity", 0.05, 0.1, 0, 0.0, {}, None, 0.1),
             SearchedModel(
                 "light_gcn",
                 None,
@@ -205,9 +207,11 @@ def make_full_report() -> Report:
                 0,
                 0.0,
                 {},
-                "search.max_minutes = 15: the time was over before its turn came",
+                "search.budget = 100: 12 units of work are left for it, and it needs 80",
+                80.0,
             ),
         ),
+        search_budget=SearchBudget(100.0, 55.1, 40.0, 42.6, "search.max_minutes = 5: no time was left"),
         quarantine=QuarantineCounts(
             (
                 (date(2017, 3, 1), "price_is_an_amount", 4),

@@ -59,8 +59,7 @@ def create(
     if if_missing and name in _file(context).load_all().keys:
         typer.echo(f"A key {name!r} exists already; its token was shown when it was created.", err=True)
         return
-    detail = ", ".join([*allowed, *([f"{per_minute} requests per minute"] if per_minute else [])])
-    _change(context, lambda keys: keys.with_key(key), "key_create", name, detail)
+    _change(context, lambda keys: keys.with_key(key), "key_create", name, _limits(key))
     _print_token(token)
 
 
@@ -146,6 +145,18 @@ def _change(
         changed = change(file.load_all())
         audit(context.obj, action, subject=name, detail=detail)
         file.save(changed)
+
+
+def _limits(key: ApiKey) -> str:
+    """Return what a key allows, as the audit log has it."""
+    limits: list[str] = [scope for scope in SCOPES if scope in key.scopes]
+    if key.requests_per_minute:
+        limits.append(f"{key.requests_per_minute} requests per minute")
+    if key.networks:
+        limits.append(f"from {' '.join(key.networks)}")
+    if key.expires_at is not None:
+        limits.append(f"until {key.expires_at:%Y-%m-%d %H:%M} UTC")
+    return ", ".join(limits)
 
 
 def _parse_duration(text: str) -> timedelta:

@@ -9,7 +9,7 @@
     impressions/date=YYYY-MM-DD/PART.parquet              items shown online
     flags/date=YYYY-MM-DD/PART.parquet                    users flagged online
     quarantine/*.parquet                                  rows that broke a rule, as they were read, by source
-    sources/*.json                                        the latest reading of each source
+    sources/*.json, search_memory.json                    the latest reading of each source; what searches found
     ingests/NUMBER.json, undo/NUMBER/                     what each ingest did, and what undoing it needs
     schemas/*.json, watermarks/*.json                     columns and watermarks by table
     opt_outs.parquet, erasures/                           users who opted out; tombstones and receipts of erasures

@@ -19,6 +19,7 @@ from jobs.pipeline.steps.features import write_features
 from jobs.pipeline.steps.lists import write_lists
 from jobs.pipeline.steps.plan_measurement import plan_measurement
 from jobs.pipeline.steps.publish import publish
+from jobs.pipeline.steps.remember import remember_search
 from jobs.pipeline.steps.report import report_file, write_report_page
 from jobs.pipeline.steps.screen import screen
 from jobs.pipeline.steps.search import search_models
@@ -48,6 +49,7 @@ STEPS: Final = (
     Step("windows", Until.TRAIN, prepare_windows),
     Step("search", Until.TRAIN, search_models),
     Step("evaluate", Until.TRAIN, evaluate_models),
+    Step("remember", Until.TRAIN, remember_search),
     Step("train", Until.TRAIN, train_models),
     Step("categories", Until.TRAIN, propose_categories),
     Step("lists", Until.EVALUATE, write_lists),

@@ -6,6 +6,7 @@ from typing import Final
 SCREEN: Final = "screen"
 FEATURES: Final = "features"
 PLAN: Final = "evaluation/plan"
+SEARCH_MEMORY: Final = "evaluation/search_memory"
 WINDOWS: Final = "evaluation/windows"
 SEARCH: Final = "evaluation/search"
 UNSCREENED: Final = "evaluation/unscreened"

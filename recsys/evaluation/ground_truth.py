@@ -20,15 +20,14 @@ from recsys.settings import Evaluation
 
 @dataclass(frozen=True)
 class Relevance:
-    """The relevant items of U users; see `evaluate_lists` for the three arrays."""
+    """The relevant items of U users; see `evaluate_lists` for the two arrays."""
 
     relevant: csr_matrix  # (U, items)
     relevant_counts: Counts  # (U,)
-    candidate_counts: Counts  # (U,)
 
     def select(self, users: Mask) -> "Relevance":
         """Select some of the users."""
-        return Relevance(self.relevant[users], self.relevant_counts[users], self.candidate_counts[users])
+        return Relevance(self.relevant[users], self.relevant_counts[users])
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,13 @@ class GroundTruth:
     returning: Relevance
     new: Relevance
     segments: dict[str, Mask]  # (U,) light and heavy
-    light_user_events: int  # number of events below which a user is light
     head: Mask  # (items,)
     item_users: Counts  # (items,) users who have each item before the window
     users: int  # users before the window
     history_popularity: Values  # (U, 2) means over the history: share of users who have the item, head item
     user_items: csr_matrix  # (users, items) all interactions before the window
     item_paths: NDArray[np.int32] | None  # (items, levels) category codes, where most items have one
+    light_user_events: int = 1  # number of events below which a user is light
 
     def sample(self, limit: int, seed: int) -> "GroundTruth":
         """Draw at most `limit` of the users with history at random."""
@@ -69,9 +68,9 @@ def build_ground_truth(
 ) -> GroundTruth:
     """Convert the `relevant_pairs` of a window to arrays over the rows of `interactions`, known before it.
 
-    With `history` (users x items), its pairs cannot be recommended: they are removed from the relevant items and
-    from the candidates. Users without relevant items are dropped. `catalogue` holds the items in the columns of
-    `Items`, for their categories.
+    With `history` (users x items), its pairs cannot be recommended: they are removed from the relevant items.
+    Users without relevant items are dropped. `catalogue` holds the items in the columns of `Items`, for their
+    categories.
     Raises `NotEnoughDataError` if no user with history is left.
     """
     users = IdMap.from_ids(pairs[USER_ID])
@@ -100,13 +99,13 @@ def build_ground_truth(
         returning=relevance.select(returning),
         new=relevance.select(has_relevant & segments[NEW]),
         segments={name: mask[returning] for name, mask in segments.items() if name != NEW},
-        light_user_events=light_user_events,
         head=head,
         item_users=item_users,
         users=len(interactions.users),
         history_popularity=_mean_over_history(interactions.positives, item_values)[user_rows[returning]],
         user_items=interactions.positives,
         item_paths=None if catalogue is None else _item_paths(interactions.items, catalogue),
+        light_user_events=light_user_events,
     )
 
 
@@ -122,7 +121,7 @@ def restrict(relevance: Relevance, items: Mask, *, with_unknown: bool) -> tuple[
     if with_unknown:
         counts = counts + relevance.relevant_counts - relevance.relevant.getnnz(axis=1)
     users = counts > 0
-    return Relevance(kept, counts, relevance.candidate_counts).select(users), users
+    return Relevance(kept, counts).select(users), users
 
 
 def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance:
@@ -132,7 +131,6 @@ def _all_relevance(pairs: pl.DataFrame, users: IdMap, items: IdMap) -> Relevance
     return Relevance(
         relevant=relevant,
         relevant_counts=np.bincount(user_rows, minlength=len(users)),
-        candidate_counts=np.full(len(users), len(items)),
     )
 
 
@@ -168,7 +166,6 @@ def _without_history(relevance: Relevance, history: csr_matrix) -> Relevance:
     return Relevance(
         relevant=relevant,
         relevant_counts=relevance.relevant_counts - removed.getnnz(axis=1),
-        candidate_counts=relevance.candidate_counts - history.getnnz(axis=1),
     )
 
 

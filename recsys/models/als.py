@@ -1,7 +1,7 @@
 """Alternating least squares on implicit feedback, fitted by `implicit`."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
@@ -13,8 +13,12 @@ from recsys.data.interactions import Interactions
 from recsys.data.scaling import binarize
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import not_finite_error
-from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.config import AboveZero, Range, SearchSpace, Seed, ZeroOrMore
+from recsys.models.work import dense_work, vector_work
 from recsys.settings.types import Device, Positive
+
+CONJUGATE_GRADIENT_STEPS = 3
+GEMV = 2.0  # time of a product of a matrix and a vector, relative to one of matrices
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,20 @@ class Als(FactorModel):
 
     name = "als"
     config_type = AlsConfig
+    search_space: ClassVar[SearchSpace] = {
+        "regularization": Range(0.001, 0.5, logarithmic=True),
+        "alpha": Range(1.0, 100.0, logarithmic=True),
+    }
     config: AlsConfig
 
     def __init__(self, config: AlsConfig = AlsConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the steps of conjugate gradient of all users and items, with the first residual one more."""
+        factors, steps = self.config.factors, self.config.epochs * (CONJUGATE_GRADIENT_STEPS + 1)
+        entries = vector_work(2.0 * 2 * steps * interactions * factors)
+        return entries + dense_work(GEMV * steps * (users + items) * factors**2)
 
     def fit(self, interactions: Interactions) -> Self:
         """Alternate between users and items; the same input and seed give the same factors."""

@@ -11,6 +11,7 @@ import numpy as np
 from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.config import SearchSpace
+from recsys.models.work import row_work, sort_work, vector_work
 from recsys.ranking.top_k import Exclusion, Scores, empty_lists, rank_blocks
 
 NO_EXCLUSION = Exclusion()
@@ -54,6 +55,14 @@ class Model(ABC):
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Estimate the peak memory of a fit beyond the interactions; 0 when it takes no more than they do."""
         return 0
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Estimate the work of a fit in billions of elementary operations; see `recsys.models.work`."""
+        return sort_work(interactions)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Estimate the work of ranking items for users who have `interactions` together."""
+        return row_work(users) + vector_work(users * items)
 
     def recommend(self, user_rows: Rows, n: int, exclude: Exclusion = NO_EXCLUSION) -> tuple[Rows, Scores]:
         """Rank items for users: item rows and scores, both (len(user_rows), n), best first, ties by item row.

@@ -12,6 +12,7 @@ from recsys.data.interactions import Interactions
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
+from recsys.models.work import vector_work
 from recsys.settings.types import Device, Positive
 
 
@@ -50,6 +51,10 @@ class Bpr(FactorModel):
 
     def __init__(self, config: BprConfig = BprConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the updates of three vectors for each interaction and pass."""
+        return vector_work(15.0 * self.config.epochs * interactions * self.config.factors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Run stochastic gradient descent; the same input and seed give the same factors."""

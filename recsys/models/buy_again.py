@@ -18,6 +18,7 @@ from recsys.models.artifacts import Array, check_finite, load_model, save_model,
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
 from recsys.models.config import AboveZero, Seed
 from recsys.models.repurchase import Repurchase
+from recsys.models.work import UNIT, row_work, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 BLOCK_USERS = 2_048
 TIE_BREAK = 1e-4
+TREE_OPERATIONS = 25.0  # of each training row and tree
+LEAF_OPERATIONS = 60.0  # of each candidate and tree
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ class BuyAgain(Model):
 
     def __init__(self, config: BuyAgainConfig = BuyAgainConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the histories of each window, and the training rows of each tree."""
+        config = self.config
+        histories = (config.windows + 1) * Repurchase().work(users, items, interactions)
+        rows = self._training_rows(users, interactions)
+        return histories + sort_work(rows) + rows * TREE_OPERATIONS * config.trees / UNIT
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the probabilities of the candidates, tree by tree."""
+        rows = users * min(self.config.candidates, items)
+        probabilities = rows * LEAF_OPERATIONS * self.config.trees / UNIT
+        return 2 * row_work(users) + sort_work(interactions + rows) + probabilities
+
+    def _training_rows(self, users: int, interactions: int) -> float:
+        """Return the number of candidates of the users of all windows."""
+        config = self.config
+        trained = min(users, config.training_users // config.windows)
+        return float(config.windows) * min(trained * config.candidates, interactions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the trees on the last windows, then compute the features of now."""

@@ -15,12 +15,14 @@ from recsys.memory import require_bytes
 from recsys.models._item_item.item_regression import (
     item_penalties,
     regress_on_neighbors,
+    regression_work,
     set_diagonal,
     user_weights,
 )
 from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models.artifacts import not_finite_error
 from recsys.models.config import AboveZero, Range, SearchSpace, ZeroOrMore
+from recsys.models.work import common_pairs, dense_work, row_work, sparse_work, vector_work
 from recsys.settings.types import Positive
 
 BLOCK_ITEMS = 512
@@ -78,6 +80,18 @@ class Ease(ItemWeightModel):
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the matrices of all pairs of items, where the regressions are solved at once."""
         return PAIR_BYTES * items**2 if items <= self.config.dense_items else 0
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the inverse of the matrix of all items, in double precision, or the regressions of each item."""
+        if items > self.config.dense_items:
+            return regression_work(users, items, interactions, self.config.neighbors)
+        return sparse_work(common_pairs(users, interactions)) + 2 * dense_work(float(items) ** 3)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the weights of the items of each user: of all items, if the regressions are solved at once."""
+        if items > self.config.dense_items:
+            return super().ranking_work(users, items, interactions)
+        return row_work(users) + vector_work(float(interactions) * items)
 
     def fit(self, interactions: Interactions) -> Self:
         """Solve the regressions, all at once or one by one."""

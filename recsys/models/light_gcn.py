@@ -7,6 +7,11 @@ from recsys.errors import ModelError
 from recsys.models._factors.factor_model import FactorModel
 from recsys.models._graph.light_gcn_config import DEFAULT_CONFIG, LightGcnConfig
 from recsys.models.base import NeuralModel
+from recsys.models.work import dense_work, vector_work
+from recsys.ranking.factors import find_cuda
+
+CUDA_SPEED = 50  # of training, relative to a processor core
+UPDATES = 10  # operations of the optimizer and of the averages, for each coordinate
 
 
 class LightGcn(FactorModel, NeuralModel):
@@ -32,6 +37,19 @@ class LightGcn(FactorModel, NeuralModel):
         """Count embeddings with gradients, momenta and convolutions, the graph, and the scores of a batch."""
         vectors = 4 * self.config.embedding_size * (users + items) * (8 + 2 * self.config.layers)
         return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the convolutions, the update of all embeddings, and the negatives of each step, forth and back."""
+        config = self.config
+        steps = config.epochs * -(-interactions // config.batch_size)
+        convolutions = vector_work(2.0 * config.layers * 2 * interactions * config.embedding_size)
+        update = vector_work(UPDATES * (users + items) * config.embedding_size)
+        negatives = dense_work(3.0 * config.batch_size * config.negatives * config.embedding_size)
+        speed = CUDA_SPEED if find_cuda(config.device) else 1
+        return steps * (convolutions + update + negatives) / speed
+
+    def _size(self) -> int:
+        return self.config.embedding_size
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the embeddings, and set `epochs` to the number of epochs after which they were best.

@@ -12,6 +12,7 @@ from recsys.ids import Rows
 from recsys.models.artifacts import check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import ZeroOrMore
+from recsys.models.work import row_work, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 
 
@@ -35,6 +36,14 @@ class Popularity(Model):
 
     def __init__(self, config: PopularityConfig = PopularityConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the contributions of users."""
+        return sort_work(0.3 * interactions)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the users, as most items have the same score for all."""
+        return row_work(users)
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the contributions of users to each item."""

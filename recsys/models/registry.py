@@ -21,6 +21,7 @@ from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
 from recsys.models.slim import Slim
+from recsys.models.softmax_mf import SoftmaxMf
 from recsys.models.trending import Trending
 from recsys.models.user_knn import UserKnn
 from recsys.ranking.factors import find_cuda
@@ -40,6 +41,7 @@ MODELS: Final[tuple[type[Model], ...]] = (
     Ials,
     Als,
     Bpr,
+    SoftmaxMf,
     LightGcn,
     Repurchase,
     BuyAgain,

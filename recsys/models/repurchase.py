@@ -14,6 +14,7 @@ from recsys.models._purchases.purchase_days import PurchaseDays, purchase_days
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import AboveZero, ZeroOrMore
+from recsys.models.work import row_work, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 
 
@@ -49,6 +50,14 @@ class Repurchase(Model):
 
     def __init__(self, config: RepurchaseConfig = RepurchaseConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the sorted purchases, more than one for each pair."""
+        return sort_work(4.0 * interactions)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the users, as most items have the same score for all."""
+        return row_work(users) + sort_work(interactions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Estimate cycles, and every user's rates."""

@@ -1,7 +1,7 @@
 """RP3beta: three-step random walks from users to items, with a penalty on popularity."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -9,7 +9,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.scaling import binarize, scale
 from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models._item_item.similarity import find_nearest_columns
-from recsys.models.config import Share, ZeroOrMore
+from recsys.models.config import Range, SearchSpace, Share, ZeroOrMore
+from recsys.models.work import common_pairs, sparse_work
 from recsys.settings.types import Positive
 
 
@@ -42,10 +43,15 @@ class Rp3Beta(ItemWeightModel):
 
     name = "rp3beta"
     config_type = Rp3BetaConfig
+    search_space: ClassVar[SearchSpace] = {"alpha": Range(0.2, 1.5), "beta": Range(0.0, 1.0)}
     config: Rp3BetaConfig
 
     def __init__(self, config: Rp3BetaConfig = Rp3BetaConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of items of each user."""
+        return sparse_work(common_pairs(users, interactions))
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the walks between items."""

@@ -11,11 +11,13 @@ from recsys.ids import Rows
 from recsys.models._item_item.item_regression import (
     item_penalties,
     regress_on_neighbors,
+    regression_work,
     set_diagonal,
     user_weights,
 )
 from recsys.models._item_item.item_weight_model import ItemWeightModel
 from recsys.models.config import AboveZero, ZeroOrMore
+from recsys.models.work import vector_work
 from recsys.settings.types import Positive
 
 TOLERANCE = 1e-4
@@ -62,6 +64,13 @@ class Slim(ItemWeightModel):
 
     def __init__(self, config: SlimConfig = SlimConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the matrices of each item's neighbors, and sweeps over them."""
+        neighbors, epochs = min(self.config.neighbors, items), self.config.epochs
+        return regression_work(users, items, interactions, neighbors) + vector_work(
+            float(items) * neighbors**2 * epochs
+        )
 
     def fit(self, interactions: Interactions) -> Self:
         """Solve the regressions one by one."""

@@ -13,6 +13,7 @@ from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import AboveZero
+from recsys.models.work import row_work, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 
 
@@ -46,6 +47,14 @@ class Trending(Model):
 
     def __init__(self, config: TrendingConfig = TrendingConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the events of each item and day."""
+        return sort_work(2.0 * interactions)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the users, as most items have the same score for all."""
+        return row_work(users)
 
     def fit(self, interactions: Interactions) -> Self:
         """Compute and compare the two decayed sums of every item."""

@@ -15,8 +15,11 @@ from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import AboveZero, Share, ZeroOrMore
+from recsys.models.work import common_pairs, row_work, sparse_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 from recsys.settings.types import Positive
+
+POPULAR_ITEMS = 4  # pairs of users of one item, relative to those of one item of users of uneven length
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class UserKnn(Model):
 
     def __init__(self, config: UserKnnConfig = UserKnnConfig()) -> None:
         super().__init__(config)
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of users of each item, whose numbers of users are uneven."""
+        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the items of each user's neighbors."""
+        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Find each user's neighbors."""

@@ -72,9 +72,12 @@ class Evaluation:
 class Search:
     """Limits of the search for the best models and their hyperparameters."""
 
-    max_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """Minutes after which the search fits no further model and tries no further hyperparameters; the final fit and
-    the lists come after it."""
+    budget: Annotated[float, Field(gt=0)] = 1_000.0
+    """Units of work that the search may cost, with the later fits of the models that it keeps. A unit is a billion
+    elementary operations, about a second of one processor core; the machine does not change what is found."""
+    max_minutes: Annotated[float, Field(gt=0)] = 60.0
+    """Minutes after which the search is stopped whatever its budget: it fits no further model and tries no further
+    hyperparameters, and a faster machine may find others. The run's manifest and report say so."""
     max_memory: Memory | None = None
     """Memory limit of one fit, such as `8GB`; the memory available on the machine if not set."""
     max_trials: Annotated[int, Field(ge=0)] = 24

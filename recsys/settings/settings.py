@@ -39,6 +39,7 @@ class Settings:
         "repurchase",
         "item_knn",
         "user_knn",
+        "rp3beta",
         "als",
         "buy_again",
         "bspm",

@@ -71,8 +71,9 @@ def _prepare(context: RunContext, start: datetime, end: datetime) -> EvaluationW
 
 
 def _write(directory: Path, name: str, window: Callable[[], EvaluationWindow], settings: Settings) -> None:
-    lists = rank_items(build_configured_model(name, settings), window(), settings)
-    write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(name, lists, window(), settings)))
+    model = build_configured_model(name, settings)
+    lists = rank_items(model, window(), settings)
+    write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(name, lists, window(), settings, model)))
 
 
 def _read(run: Run, settings: Settings, number: int) -> tuple[ModelMeasurement, ...]:

@@ -17,6 +17,7 @@ from jobs.lake.not_recommendable import LeftOut
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
 from jobs.pipeline.run import Run
+from jobs.pipeline.search.result import SearchResult, read_search_result
 from jobs.pipeline.step_names import (
     CATEGORIES,
     FEATURES,
@@ -37,13 +38,13 @@ from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.screening_summary import summarize_screening
-from jobs.pipeline.steps.search import read_search_result
 from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
     DataSummary,
     Report,
+    SearchBudget,
     SearchedModel,
     StepUsage,
 )
@@ -77,6 +78,7 @@ def _gather(context: RunContext) -> Report:
     run, lake, settings, winner = context.run, context.lake, context.settings, str(context.winner)
     left_out = TypeAdapter(LeftOut).validate_python(run.manifest()["left_out"])
     data = _count_variants(lake, _summarize(events_before(lake.events(), run.as_of)))
+    searched = read_search_result(run) if SEARCH in run.manifest()["steps"] else None
     data = replace(
         data,
         uncatalogued_items=left_out.uncatalogued_items,
@@ -99,7 +101,8 @@ def _gather(context: RunContext) -> Report:
         quarantine=read_quarantine(lake, data.first_day, data.last_day),
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
-        search=_search(run),
+        search=_search(searched),
+        search_budget=_search_budget(searched),
         schema_changes=tuple(schema_changes(lake)),
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
@@ -118,11 +121,11 @@ def _blend(run: Run, winner: str) -> BlendSummary | None:
         )
         for name, weights in choice.weights.items()
     ]
-    return BlendSummary(tuple(members), chosen=True)
+    return BlendSummary(tuple(members), chosen=True, gain=choice.gain)
 
 
-def _search(run: Run) -> tuple[SearchedModel, ...]:
-    if SEARCH not in run.manifest()["steps"]:
+def _search(result: SearchResult | None) -> tuple[SearchedModel, ...]:
+    if result is None:
         return ()
     return tuple(
         SearchedModel(
@@ -130,12 +133,19 @@ def _search(run: Run) -> tuple[SearchedModel, ...]:
             model.metric,
             model.seconds,
             len(model.trials),
-            max(trial.metric for trial in model.trials) - model.trials[0].metric if model.trials else 0.0,
+            model.score - 1,
             model.values or {},
             model.left_out,
+            model.work,
         )
-        for model in read_search_result(run).tried
+        for model in result.tried
     )
+
+
+def _search_budget(result: SearchResult | None) -> SearchBudget | None:
+    if result is None:
+        return None
+    return SearchBudget(result.budget, result.work, result.refit_work, result.seconds, result.stopped)
 
 
 def _summarize(events: pl.LazyFrame) -> DataSummary:

@@ -58,7 +58,7 @@ class _CrossFit:
         """Search for weights of users, (folds, models), from `start` on; return `start` if none are accepted."""
         if len(users) < MIN_USERS:
             return start
-        found = self._climb_folds(start, users, np.ones(start.shape[1], np.bool_))
+        found = self._climb_folds(start, users, np.ones_like(start[0], np.bool_))
         members = self._find_members(found, users)
         if not members.any():
             return start
@@ -78,7 +78,7 @@ class _CrossFit:
 
         The least needed of the others is removed first, because two similar models may stand in for each other.
         """
-        members = weights.all(axis=0)
+        members: Mask = np.all(weights > 0, axis=0)
         while members.sum() > 1:
             kept = weights * members
             whole = self.held_out_ndcg(kept, users)

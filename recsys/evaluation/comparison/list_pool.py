@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.rank_merging import pool_lists
+from recsys.data.rank_merging import Pool, pool_lists
 from recsys.evaluation.ground_truth import Relevance
 from recsys.evaluation.metrics.ranking import Values
 from recsys.ids import Rows
@@ -49,16 +49,18 @@ class ListPool:
 def build_list_pool(lists: Sequence[Rows], relevance: Relevance, k: int) -> ListPool:
     """Unite the lists (U, depth) of M models for the users of `relevance`, in blocks of users."""
     users, items = relevance.relevant.shape
-    parts = [
+    blocks = [
         _pool_block([rows[start : start + BLOCK_USERS] for rows in lists], relevance, start)
         for start in range(0, users, BLOCK_USERS)
     ]
-    pooled_users, pooled_items, values = (np.concatenate([part[place] for part in parts]) for place in range(3))
+    pooled_users = np.concatenate([block.users for block in blocks])
+    pooled_items = np.concatenate([block.items for block in blocks])
+    values = np.concatenate([block.values.T for block in blocks], axis=1)
     hits = np.flatnonzero(np.isin(pooled_users * items + pooled_items, _relevant_keys(relevance)))
     boundaries = np.arange(users + 1)
     return ListPool(
         offsets=np.searchsorted(pooled_users, boundaries),
-        values=np.ascontiguousarray(values.T),
+        values=np.ascontiguousarray(values),
         hit_offsets=np.searchsorted(pooled_users[hits], boundaries),
         hits=hits,
         ideal=np.cumsum(1 / np.log2(np.arange(k) + 2))[np.minimum(relevance.relevant_counts, k) - 1],
@@ -66,16 +68,14 @@ def build_list_pool(lists: Sequence[Rows], relevance: Relevance, k: int) -> List
     )
 
 
-def _pool_block(
-    lists: list[Rows], relevance: Relevance, start: int
-) -> tuple[NDArray[np.int64], Rows, NDArray[np.float32]]:
+def _pool_block(lists: list[Rows], relevance: Relevance, start: int) -> Pool:
     """Pool the lists of users from row `start` on, without the users that have no hit."""
     items = relevance.relevant.shape[1]
     pool = pool_lists(lists)
     users = pool.users + start
     hits = np.isin(users * items + pool.items, _relevant_keys(relevance))
     kept = np.isin(users, users[hits])
-    return users[kept], pool.items[kept], pool.values[kept]
+    return Pool(users[kept], pool.items[kept], pool.values[kept])
 
 
 def _relevant_keys(relevance: Relevance) -> NDArray[np.int64]:

@@ -22,6 +22,8 @@ class Lead:
     runner_up: str
     difference: float
     interval: tuple[float, float]
+    relative: float
+    """The difference over the runner-up's mean; infinite where that is 0."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Difference:
     """Two-sided p-value."""
     corrected_p_value: float
     """The p-value after Holm's correction for all compared pairs."""
+    relative: float
+    """The difference over the worse model's mean; infinite where that is 0."""
 
     @property
     def is_significant(self) -> bool:
@@ -57,7 +61,9 @@ def find_lead(measurements: Sequence[ModelMeasurement], winner: str, metric: str
         return None
     second = models[select_best(list(models.values()), metric)]
     differences = np.array(first.resampled) - np.array(second.resampled)
-    return Lead(second.name, first.metrics[metric] - second.metrics[metric], confidence_interval(differences))
+    difference = first.metrics[metric] - second.metrics[metric]
+    relative = _relative(difference, second.metrics[metric])
+    return Lead(second.name, difference, confidence_interval(differences), relative)
 
 
 def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tuple[Difference, ...]:
@@ -71,11 +77,24 @@ def compare_pairs(measurements: Sequence[ModelMeasurement], metric: str) -> tupl
         for pair, difference, means in zip(pairs, differences, resampled, strict=True)
     ]
     return tuple(
-        Difference(better.name, worse.name, difference, confidence_interval(means), p_value, corrected)
+        Difference(
+            better.name,
+            worse.name,
+            difference,
+            confidence_interval(means),
+            p_value,
+            corrected,
+            _relative(difference, worse.metrics[metric]),
+        )
         for (better, worse), difference, means, p_value, corrected in zip(
             pairs, differences, resampled, p_values, apply_holm_correction(p_values), strict=True
         )
     )
+
+
+def _relative(difference: float, mean: float) -> float:
+    """Divide a difference by the mean that it is a gain over."""
+    return difference / mean if mean else float(np.sign(difference)) * np.inf if difference else 0.0
 
 
 def paired_p_value(difference: float, resampled: Values, users: int) -> float:

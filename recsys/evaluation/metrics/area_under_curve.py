@@ -1,7 +1,7 @@
 """The area under the ROC curve over all items that could have been recommended to a user."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,11 @@ def area_under_curve(scores: Scores, relevant: csr_matrix, is_candidate: NDArray
         is_relevant[relevant.indices[relevant.indptr[user] : relevant.indptr[user + 1]]] = True
         wanted, others = line[is_relevant & is_candidate[user]], np.sort(line[~is_relevant & is_candidate[user]])
         if len(wanted) and len(others):
-            below, not_above = np.searchsorted(others, wanted, "left"), np.searchsorted(others, wanted, "right")
-            areas[user] = (below + not_above).sum() / (2 * len(wanted) * len(others))
+            below, not_above = _count_below(others, wanted, "left"), _count_below(others, wanted, "right")
+            areas[user] = (below + not_above) / (2 * len(wanted) * len(others))
     return areas
+
+
+def _count_below(ordered: Scores, scores: Scores, side: Literal["left", "right"]) -> int:
+    """Count the pairs of one of `ordered` below one of `scores`; with side right, those that are equal too."""
+    return int(np.searchsorted(ordered, scores, side).sum())

@@ -99,6 +99,8 @@ class BlendSummary:
     members: tuple[BlendMember, ...]
     chosen: bool
     """Whether the blend is published rather than a single model."""
+    gain: float | None = None
+    """Gain in NDCG over the best single model on validation users that did not choose the weights."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,39 @@ class SearchedModel:
 
     name: str
     metric: float | None
-    """Metric on the validation window with the settings used; None where the model was skipped."""
+    """Metric on the validation window with the settings used; None where the model was never ranked."""
     seconds: float
-    """Duration of one fit and one ranking."""
+    """Duration of its fits and rankings."""
     trials: int
-    """The number of evaluated settings, including the configured ones."""
+    """The number of settings evaluated tonight, including those that tuning started from."""
     gain: float
-    """Gain of the best settings over the configured ones, on the users that settings are tuned on."""
+    """Gain of the settings used over the configured ones as a share of their metric, on users that did not choose
+    them, over all nights that tuned them."""
     values: Mapping[str, float]
-    """The tuned settings; empty where the configured ones are used."""
+    """The tuned settings, by this night or an earlier one; empty where the configured ones are used."""
     left_out: str | None
     """Why the model was skipped; None where it was not."""
+    work: float = 0.0
+    """Units of work that the model cost, or would have cost where it was never fitted."""
+
+
+@dataclass(frozen=True)
+class SearchBudget:
+    """The budget of the search and its use, in units of work."""
+
+    budget: float
+    search: float
+    """Work of the search."""
+    refits: float
+    """Work of the later fits of its models, at most."""
+    seconds: float
+    """Duration of the search."""
+    stopped: str | None = None
+    """Why the search ended before its work was done; None where it did not."""
+
+    def seconds_of(self, work: float) -> float:
+        """Return the seconds that units of work take at the speed of the search."""
+        return self.seconds * work / self.search if self.search else 0.0
 
 
 @dataclass(frozen=True)
@@ -236,6 +260,7 @@ class Report:
     """The oldest first, the test window last; empty without cross-validation."""
     blend: BlendSummary | None = None
     search: tuple[SearchedModel, ...] = ()
+    search_budget: SearchBudget | None = None
     categories: CategorySummary | None = None
     screening: ScreeningSummary | None = None
     """None where bot detection is off."""

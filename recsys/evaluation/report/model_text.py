@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from recsys.evaluation.comparison.measurement import ModelMeasurement, rank_models
 from recsys.evaluation.comparison.significance import Difference, Lead, compare_pairs, find_lead
 from recsys.evaluation.comparison.stability import concordance, summarize_folds
-from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
+from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report, SearchBudget
 from recsys.evaluation.report.formatting import (
     count_noun,
     format_day,
+    format_duration,
     format_interval,
     format_metric,
     format_percent,
@@ -36,18 +39,18 @@ def winner_sentence(report: Report) -> str:
     lead = find_lead(report.validation, report.winner, metric)
     if lead is None:
         return f"{report.winner} is the only model: {result}."
-    share = format_percent(abs(lead.difference) / (winner.metrics[metric] - lead.difference or 1))
-    if lead.difference < 0:
-        return (
-            f"{report.winner} is published: {result}, {format_metric(-lead.difference)} ({share}) below "
-            f"{lead.runner_up}, the best of the other models."
-        )
-    ahead = f"{format_metric(lead.difference)} ({share}) above {lead.runner_up}, the second-best model"
-    return f"{report.winner} is the best model: {result}, {ahead}. {_describe_certainty(lead, winner.users)}"
+    side, other = (
+        ("below", "the best of the other models") if lead.difference < 0 else ("above", "the next best model")
+    )
+    size = _describe_size(lead.difference, lead.relative)
+    return (
+        f"{report.winner} is published: {result}, {size} {side} {lead.runner_up}, {other}. "
+        "The model was chosen on this window; the test window shows how good it is."
+    )
 
 
 def test_window_sentence(report: Report) -> str:
-    """State the winner's metric on the test window, and whether another model is better there."""
+    """State the winner's metric on the test window, its lead over the next best model, and whether that matters."""
     metric = report.evaluation.metric
     winner = report.winner_on_test
     result = (
@@ -57,12 +60,11 @@ def test_window_sentence(report: Report) -> str:
     lead = find_lead(report.test, report.winner, metric)
     if lead is None:
         return f"{result}."
+    certainty = _describe_certainty(lead, winner.users, report.evaluation.min_gain)
+    size = _describe_size(lead.difference, lead.relative)
     if lead.difference < 0:
-        return f"{result}; {lead.runner_up} is better there by {format_metric(-lead.difference)}."
-    return (
-        f"{result}, {format_metric(lead.difference)} above {lead.runner_up} "
-        f"(95% confidence interval of the difference {format_interval(lead.interval)})."
-    )
+        return f"{result}; {lead.runner_up} is better there by {size}. {certainty}"
+    return f"{result}, {size} above {lead.runner_up}. {certainty}"
 
 
 def interval_sentence(measurements: Sequence[ModelMeasurement], metric: str) -> str:
@@ -99,10 +101,11 @@ def differences_sentence(report: Report) -> str:
     own = sorted(select_pairs(pairs, report.winner), key=lambda pair: pair.difference)
     behind = [pair for pair in own if pair.worse == report.winner and pair.difference > 0]
     ahead = [pair for pair in own if pair not in behind]
-    sentences = [_describe_pair(pair, len(pairs)) for pair in reversed(behind)]
+    min_gain = report.evaluation.min_gain
+    sentences = [_describe_pair(pair, len(pairs), min_gain) for pair in reversed(behind)]
     if ahead:
-        sentences.append(_describe_pair(ahead[0], len(pairs)))
-    sentences += _describe_leads(ahead[1:])
+        sentences.append(_describe_pair(ahead[0], len(pairs), min_gain))
+    sentences += _describe_leads(ahead[1:], min_gain)
     others = [pair for pair in pairs if not pair.is_significant and report.winner not in (pair.better, pair.worse)]
     if others:
         named = [f"{pair.better} and {pair.worse}" for pair in others[:MAX_NAMED_PAIRS]]
@@ -169,7 +172,7 @@ def fold_metrics(report: Report) -> list[dict[str, float]]:
 
 
 def search_sentence(report: Report) -> str:
-    """State how many models were evaluated, the largest gain of tuning, and the models that were skipped."""
+    """State how many models were evaluated, the gain of tuning, the models that were skipped, and what it cost."""
     evaluated = [model for model in report.search if model.left_out is None]
     verb = "was" if len(evaluated) == 1 else "were"
     sentences = [f"{count_noun(len(evaluated), 'model')} {verb} evaluated."]
@@ -177,19 +180,37 @@ def search_sentence(report: Report) -> str:
     if tuned:
         best = max(tuned, key=lambda model: model.gain)
         metric = metric_label(report.evaluation.metric)
-        sentences.append(f"Tuning improved {best.name} the most: {metric} rose by {format_metric(best.gain)}.")
+        sentences.append(f"Tuning improved {best.name} the most: {metric} rose by {format_percent(best.gain)}.")
     elif any(model.trials for model in evaluated):
         sentences.append("Tuning found no better settings than the configured ones.")
     if len(evaluated) < len(report.search):
         sentences.append(f"Skipped: {join_words([model.name for model in report.search if model.left_out])}.")
+    if report.search_budget is not None:
+        sentences += _describe_budget(report.search_budget)
     return " ".join(sentences)
+
+
+def _describe_budget(budget: SearchBudget) -> list[str]:
+    """State the work of the search and of later fits, and whether the search was stopped."""
+    spent = (
+        f"The search took {budget.search:,.1f} of {budget.budget:,g} units of work, in "
+        f"{format_duration(budget.seconds)}; fitting its models again takes at most {budget.refits:,.1f}."
+    )
+    return [spent] if budget.stopped is None else [spent, f"It was stopped early: {budget.stopped}."]
 
 
 def blend_sentence(report: Report, blend: BlendSummary) -> str:
     """State which models have the largest weights in the blend, and which can be removed without a loss."""
     models = count_noun(len(blend.members), "model")
+    metric = metric_label(report.evaluation.metric)
+    gain = (
+        f": with weights that were found without a user, its {metric_label(f'ndcg@{report.cutoff}')} is "
+        f"{format_metric(blend.gain)} above that of the best single model"
+        if blend.gain is not None
+        else ""
+    )
     sentences = [
-        f"A blend of {models} is published."
+        f"A blend of {models} is published{gain}."
         if blend.chosen
         else f"A blend of {models} was evaluated, but is not better than {report.winner}, which is published alone."
     ]
@@ -203,7 +224,7 @@ def blend_sentence(report: Report, blend: BlendSummary) -> str:
         sentences.append(f"The largest weights: {join_words(largest)}.")
     changes = [(member, member.gain_without) for member in blend.members if member.gain_without is not None]
     if changes:
-        sentences.append(_describe_ablation(changes, metric_label(report.evaluation.metric)))
+        sentences.append(_describe_ablation(changes, metric))
     return " ".join(sentences)
 
 
@@ -218,32 +239,55 @@ def _describe_ablation(changes: Sequence[tuple[BlendMember, float]], metric: str
     return f"{sentence}; removing {' or '.join(redundant)} does not lower it." if redundant else f"{sentence}."
 
 
-def _describe_leads(leads: Sequence[Difference]) -> list[str]:
+def _describe_leads(leads: Sequence[Difference], min_gain: float) -> list[str]:
     """State the significance of leads whose sizes are not given."""
     sentences: list[str] = []
-    for significant, verdict in ((False, "not statistically significant"), (True, "statistically significant")):
-        names = [pair.worse for pair in leads if pair.is_significant == significant]
+    for verdict in (
+        "not statistically significant",
+        f"statistically significant but below {format_percent(min_gain)}, too small to matter",
+        "statistically significant",
+    ):
+        names = [pair.worse for pair in leads if _describe_significance(pair, min_gain) == verdict]
         noun, verb = ("lead", "is") if len(names) == 1 else ("leads", "are")
         if names:
             sentences.append(f"Its {noun} over {join_words(names)} {verb} {verdict}.")
     return sentences
 
 
-def _describe_pair(pair: Difference, pairs: int) -> str:
+def _describe_significance(pair: Difference, min_gain: float) -> str:
+    if not pair.is_significant:
+        return "not statistically significant"
+    small = f" but below {format_percent(min_gain)}, too small to matter" if pair.relative < min_gain else ""
+    return f"statistically significant{small}"
+
+
+def _describe_pair(pair: Difference, pairs: int, min_gain: float) -> str:
     if pair.difference == 0:
         return f"{pair.better} and {pair.worse} are equal."
-    verdict = "statistically significant" if pair.is_significant else "not statistically significant"
     return (
-        f"On the test window, {pair.better} is better than {pair.worse} by {format_metric(pair.difference)} "
-        f"(95% confidence interval {format_interval(pair.interval)}), {verdict} at the 5% level after Holm's "
-        f"correction for {count_noun(pairs, 'comparison')}."
+        f"On the test window, {pair.better} is better than {pair.worse} by "
+        f"{_describe_size(pair.difference, pair.relative)}, 95% confidence interval "
+        f"{format_interval(pair.interval)}. At the 5% level after Holm's correction for "
+        f"{count_noun(pairs, 'comparison')}, this is {_describe_significance(pair, min_gain)}."
     )
 
 
-def _describe_certainty(lead: Lead, users: int) -> str:
+def _describe_size(difference: float, relative: float) -> str:
+    """Format the size of a difference, with its share of the worse model's mean where that is not 0."""
+    share = f" ({format_percent(abs(relative))})" if np.isfinite(relative) else ""
+    return f"{format_metric(abs(difference))}{share}"
+
+
+def _describe_certainty(lead: Lead, users: int, min_gain: float) -> str:
+    """State whether a difference may be chance, and whether it matters."""
     if users < MIN_COMPARED_USERS:
         return (
             f"Only {count_noun(users, 'user')} could be measured, too few to tell whether the difference is chance."
         )
-    verdict = "statistically significant" if lead.interval[0] > 0 else "not statistically significant"
-    return f"The difference is {verdict} (95% confidence interval {format_interval(lead.interval)})."
+    low, high = lead.interval
+    interval = f"95% confidence interval of the difference {format_interval(lead.interval)}"
+    if low <= 0 <= high:
+        return f"The difference may be chance ({interval})."
+    if abs(lead.relative) < min_gain:
+        return f"The difference is below {format_percent(min_gain)}, too small to matter ({interval})."
+    return f"The difference is statistically significant and large enough to matter ({interval})."

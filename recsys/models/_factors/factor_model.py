@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.models.work import dense_work, row_work, vector_work
 from recsys.ranking.factor_index import FactorIndex, Factors, row_norms
 from recsys.ranking.factors import rank_factors
 from recsys.ranking.top_k import Exclusion, Scores
@@ -28,6 +29,15 @@ class FactorModel(ItemModel):
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the factors during training and the copies in the index."""
         return 12 * self.config.factors * (users + items)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the dot products of users and items."""
+        pairs = float(users) * items
+        return row_work(users) + dense_work(pairs * self._size()) + vector_work(pairs)
+
+    def _size(self) -> int:
+        """Return the length of the vectors."""
+        return self.config.factors
 
     def scores(self, user_rows: Rows) -> Scores:
         """Compute dot products with every item, plus the item's bias."""

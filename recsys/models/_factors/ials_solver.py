@@ -1,71 +1,44 @@
-"""Compiled solver of `Ials`: the vectors of one side are updated while those of the other are fixed.
-
-Import this module inside functions: numba takes long to import.
-"""
+"""Solver of `Ials`: the vectors of one side are updated while those of the other are fixed."""
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from recsys.compiled import compiled, solve_positive_definite
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int32]
-Offsets = NDArray[np.int64]
+from recsys.ranking.factor_index import Factors
 
 
-@compiled
-def gather(vectors: Floats, rows: Integers, first: int, last: int) -> Floats:
-    """Copy columns `first` (inclusive) to `last` (exclusive) of some rows of `vectors`."""
-    copied = np.empty((len(rows), last - first), np.float32)
-    for place in range(len(rows)):
-        copied[place] = vectors[rows[place], first:last]
-    return copied
-
-
-@compiled
-def update_vectors(
-    rows: Offsets,
-    offsets: Offsets,
-    columns: Integers,
-    others: Floats,
-    gram: Floats,
-    penalties: Floats,
-    block: int,
-    chunk: int,
-    vectors: Floats,
+def minimize_rows(
+    binary: csr_matrix, others: Factors, gram: Factors, penalties: Factors, steps: int, vectors: Factors
 ) -> None:
-    """Minimize the loss over the vector of each of `rows`, by a Newton step for each `block` of its coordinates.
+    """Lower the loss over the vectors (rows, factors) by `steps` of conjugate gradient, in place.
 
-    The entries of row r are `columns` from `offsets[r]` to `offsets[r + 1]`, gathered `chunk` at a time; a row
-    without entries becomes 0. `others` are the vectors of the columns, `gram` their Gram matrix times the weight of
-    an unobserved pair. `vectors` is changed in place.
+    `binary` (rows, columns) is 1 for an interaction, `others` (columns, factors) are the vectors of the columns,
+    `gram` their Gram matrix times the weight of an unobserved pair, `penalties` (rows,) those of the rows. A row
+    without entries becomes 0.
     """
-    size = vectors.shape[1]
-    for row in rows:
-        start, stop = offsets[row], offsets[row + 1]
-        vector = vectors[row]
-        if start == stop:
-            vector[:] = 0
-            continue
-        errors = np.empty(stop - start, np.float32)
-        for place in range(start, stop, chunk):
-            gathered = gather(others, columns[place : min(place + chunk, stop)], 0, size)
-            errors[place - start : place - start + len(gathered)] = np.dot(gathered, vector) - np.float32(1)
-        for first in range(0, size, block):
-            last = min(first + block, size)
-            hessian = gram[first:last, first:last].copy()
-            gradient = np.dot(gram[first:last], vector) + penalties[row] * vector[first:last]
-            for place in range(last - first):
-                hessian[place, place] += penalties[row]
-            for place in range(start, stop, chunk):
-                end = min(place + chunk, stop)
-                gathered = gather(others, columns[place:end], first, last)
-                gradient += np.dot(gathered.T, errors[place - start : end - start])
-                hessian += np.dot(gathered.T, gathered)
-            step = solve_positive_definite(hessian, gradient)
-            vector[first:last] -= step
-            if last < size:
-                for place in range(start, stop, chunk):
-                    end = min(place + chunk, stop)
-                    gathered = gather(others, columns[place:end], first, last)
-                    errors[place - start : end - start] -= np.dot(gathered, step)
+    from recsys.models._factors.ials_products import add_observed  # numba takes long to import
+
+    offsets, columns = binary.indptr.astype(np.int64), binary.indices.astype(np.int32)
+
+    def curvature(directions: Factors) -> Factors:
+        """Multiply the direction of each row by the row's Hessian matrix."""
+        products = (directions @ gram + penalties[:, None] * directions).astype(np.float32, copy=False)
+        add_observed(offsets, columns, others, directions, products)
+        return products
+
+    vectors[np.diff(offsets) == 0] = 0
+    residuals: Factors = binary @ others - curvature(vectors)
+    directions: Factors = residuals
+    squares: Factors = np.square(residuals).sum(1)
+    for _ in range(steps):
+        products = curvature(directions)
+        lengths = _divide(squares, (directions * products).sum(1))[:, None]
+        vectors += lengths * directions
+        residuals = residuals - lengths * products
+        previous, squares = squares, np.square(residuals).sum(1)
+        directions = residuals + _divide(squares, previous)[:, None] * directions
+
+
+def _divide(numerators: Factors, denominators: Factors) -> Factors:
+    """Divide (rows,) by (rows,); where both are 0, the row is at its minimum, and the quotient is 0."""
+    safe = np.where((numerators == 0) & (denominators == 0), 1, denominators)
+    return (numerators / safe).astype(np.float32, copy=False)

@@ -13,10 +13,12 @@ from recsys.data.truncated_svd import OVERSAMPLING, truncated_svd
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.models.work import dense_work, row_work, sparse_work, vector_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_blocks, run_in_threads, split_into_blocks
 
 # Rows of every matrix product, so that a user's scores do not depend on who else is in the batch.
 SLAB: Final = 256
+SIMILAR_USERS: Final = 100  # users who share one item
 
 Factors = NDArray[np.float32]
 
@@ -41,6 +43,22 @@ class GraphFilter(ItemModel):
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
         """Count the vectors of users and items during the SVD and the arrays kept for the items."""
         return 4 * (self.config.factors + OVERSAMPLING) * (2 * users + 5 * items)
+
+    def work(self, users: int, items: int, interactions: int) -> float:
+        """Count the products and orthogonal bases of the SVD's iterations."""
+        vectors, passes = min(self.config.factors + OVERSAMPLING, users, items), 2 * self.config.power_steps + 1
+        bases = dense_work(6.0 * passes * (users + items) / 2 * vectors**2)  # three passes of two products
+        return bases + vector_work(float(passes) * interactions * vectors)
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the filters of each user, and the items of all users who share an item with the user."""
+        size = max(interactions / max(users, 1), 1.0)
+        similar_users = min(size * SIMILAR_USERS, users)
+        filters = 2 if self.sharpening else 1
+        low_pass = dense_work(float(filters) * users * items * self.config.factors)
+        return (
+            row_work(users) + low_pass + sparse_work(users * similar_users * size / 2) + vector_work(users * items)
+        )
 
     def fit(self, interactions: Interactions) -> Self:
         """Normalize the matrix and compute its singular vectors."""

@@ -1,7 +1,9 @@
 """Settings of LightGCN, which the model and its training share."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from recsys.models.config import AboveZero, Seed, ZeroOrMore
 from recsys.settings.types import Device, Positive
@@ -13,8 +15,8 @@ class LightGcnConfig:
 
     embedding_size: Positive = 64
     """Length of the embeddings of users and items."""
-    layers: Positive = 3
-    """Number of graph convolutions whose outputs are averaged."""
+    layers: Annotated[int, Field(ge=0)] = 3
+    """Number of graph convolutions whose outputs are averaged; without, it is a matrix factorization."""
     loss: Literal["softmax", "bpr"] = "softmax"
     """Cross entropy against negatives sampled for the whole batch, or pairwise with one negative each."""
     negatives: Positive = 1_024

@@ -116,7 +116,7 @@ LOSSES = {"softmax": softmax_loss, "bpr": bpr_loss}
 
 
 def fit_vectors(
-    interactions: Interactions, config: LightGcnConfig, options: TrainingOptions
+    interactions: Interactions, config: LightGcnConfig, options: TrainingOptions, name: str = "light_gcn"
 ) -> tuple[tuple[Vectors, Vectors, Vectors], int]:
     """Return the user factors, item factors and item bias of a `FactorModel`, and the best number of epochs."""
     examples = hold_out(interactions.positives, config.seed)
@@ -125,7 +125,7 @@ def fit_vectors(
         module = LightGcnModule(examples, config, workers.device, options.precision)
         schedule = Schedule(config.epochs, config.batch_size, config.learning_rate, config.seed, PATIENCE)
         validate = (lambda: validation_ndcg(module, examples)) if len(examples.held_out_users) else None
-        history = train(module, len(examples.users), validate, schedule, options, workers, "light_gcn")
+        history = train(module, len(examples.users), validate, schedule, options, workers, name)
         users, items = _convolved_arrays(module)
     return (users, items, _item_bias(users, items, interactions.positives)), history.best + 1
 

@@ -13,12 +13,15 @@ from recsys.data.scaling import inverse_norms, scale
 from recsys.memory import require_bytes
 from recsys.models._item_item.similarity import find_nearest_columns
 from recsys.models.artifacts import not_finite_error
+from recsys.models.work import common_pairs, dense_work, sparse_work, vector_work
 from recsys.ranking.top_k import run_in_threads, split_into_blocks
 
 SHRINKAGE = 10.0  # users added to each item's own when its neighbors are searched
 BLOCK_ITEMS = 64
 NEIGHBOR_BYTES = 48  # of each neighbor of each item, while they are searched and sorted
 ENTRY_BYTES = 8
+GRAM_USERS = 20  # operations for each pair of neighbors of an item, whose common users are counted
+SOLUTION = 2
 
 
 def user_weights(binary: csr_matrix, exponent: float) -> NDArray[np.float64]:
@@ -33,6 +36,14 @@ def item_penalties(binary: csr_matrix, regularization: float, exponent: float) -
     counts = np.bincount(binary.indices, minlength=binary.shape[1])
     mean = binary.nnz / binary.shape[1]
     return regularization * mean * (np.maximum(counts, 1) / mean) ** exponent
+
+
+def regression_work(users: int, items: int, interactions: int, neighbors: int) -> float:
+    """Count the pairs of items of each user, the pairs of each item's neighbors, and the solution for each item."""
+    neighbors = min(neighbors, items)
+    search = sparse_work(common_pairs(users, interactions))
+    grams = vector_work(items * neighbors**2 * GRAM_USERS)
+    return search + grams + dense_work(SOLUTION * items * neighbors**3)
 
 
 def regress_on_neighbors(

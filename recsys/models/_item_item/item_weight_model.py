@@ -12,6 +12,7 @@ from recsys.data.scaling import binarize
 from recsys.ids import UNKNOWN, Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, ItemModel
+from recsys.models.work import row_work, sparse_work
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries, top_k_of_entries
 
 Dense = NDArray[np.float32]
@@ -43,6 +44,10 @@ class ItemWeightModel(ItemModel):
         self.item_share = (item_users / positives.shape[0]).astype(np.float32)
         return self
 
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:
+        """Count the weights of the items of each user."""
+        return row_work(users) + sparse_work(interactions * min(self.config.neighbors, items))
+
     def scores(self, user_rows: Rows) -> Scores:
         """Sum the weights of the items of each user; other items score their share of users less 1."""
         return fill_with_popularity(self._entries(user_rows), self.item_share)
@@ -69,23 +74,30 @@ class ItemWeightModel(ItemModel):
         """Return the weights that rank similar items, (len(item_rows), items)."""
         return csr_matrix(self.weights[item_rows])
 
-    def save(self, directory: Path) -> None:
-        """Write the weights, the items of every user and the share of users of every item."""
+    def arrays(self) -> dict[str, Array]:
+        """Return the weights, the items of every user and the share of users of every item, by name."""
         weights = self.weights
         arrays: dict[str, Array] = (
             {"weights": weights} if isinstance(weights, np.ndarray) else sparse_arrays("weights", weights)
         )
-        arrays |= sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
-        save_model(directory, self.name, self.config, arrays)
+        return arrays | sparse_arrays("user_items", self.user_items) | {"item_share": self.item_share}
+
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
+        """Set what `arrays` returned."""
+        self.weights = arrays["weights"] if "weights" in arrays else sparse_matrix("weights", arrays)
+        self.user_items = sparse_matrix("user_items", arrays)
+        self.item_share = arrays["item_share"]
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays`."""
+        save_model(directory, self.name, self.config, self.arrays())
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read the weights, the items of every user and the share of users of every item."""
+        """Read `arrays`."""
         config, arrays = load_model(directory, cls.name, cls.config_type)
         model = cls(config)
-        model.weights = arrays["weights"] if "weights" in arrays else sparse_matrix("weights", arrays)
-        model.user_items = sparse_matrix("user_items", arrays)
-        model.item_share = arrays["item_share"]
+        model.set_arrays(arrays)
         return model
 
 

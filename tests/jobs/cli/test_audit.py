@@ -26,7 +26,7 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     write_events(tmp_path / "events.csv", {"user_id": "u1"}, {"user_id": "a b"})
     assert recsys("ingest", tmp_path / "events.csv").returncode == 0
     for arguments in (
-        ["keys", "create", "web", "--scope", "recommend", "--per-minute", "60"],
+        ["keys", "create", "web", "--scope", "recommend", "--per-minute", "60", "--network", "10.0.0.0/8"],
         ["keys", "create", "web", "--scope", "recommend", "--if-missing"],
         ["keys", "list"],
         ["keys", "rotate", "web", "--overlap", "12h"],
@@ -53,7 +53,7 @@ def test_each_command_that_changes_something_is_noted(recsys: Recsys, data_direc
     lines = list(log.lines())
     user = log.user_hash("u1")
     assert [(line.action, line.user, line.subject, line.detail) for line in lines] == [
-        ("key_create", None, "web", "recommend, 60 requests per minute"),
+        ("key_create", None, "web", "recommend, 60 requests per minute, from 10.0.0.0/8"),
         ("key_rotate", None, "web", "overlap 12h"),
         ("key_revoke", None, "web", None),
         ("keys_disable", None, None, None),

@@ -35,7 +35,19 @@ def test_every_model_is_built_from_defaults_under_its_name(name: str):
 
 
 def test_which_models_know_likeness():
-    knowing = {"item_knn", "ease", "slim", "rp3beta", "gf_cf", "bspm", "ials", "als", "bpr", "light_gcn"}
+    knowing = {
+        "item_knn",
+        "ease",
+        "slim",
+        "rp3beta",
+        "gf_cf",
+        "bspm",
+        "ials",
+        "als",
+        "bpr",
+        "softmax_mf",
+        "light_gcn",
+    }
     assert {name for name in MODEL_NAMES if issubclass(model_type(name), ItemModel)} == knowing
     assert model_type("als") is Als
 

@@ -24,7 +24,7 @@ def make_ground_truth(relevant_items: Rows, light: np.ndarray) -> GroundTruth:
         (np.ones(relevant_items.size, np.float32), (rows, relevant_items.ravel())), shape=(users, ITEMS)
     )
     counts = relevant.getnnz(axis=1)
-    returning = Relevance(relevant, counts, np.full(users, ITEMS))
+    returning = Relevance(relevant, counts)
     nobody = returning.select(np.zeros(users, bool))
     segments = {LIGHT: light, HEAVY: ~light}
     everyone = np.arange(users, dtype=np.int32)
@@ -39,6 +39,7 @@ def make_ground_truth(relevant_items: Rows, light: np.ndarray) -> GroundTruth:
         history_popularity=np.zeros((users, 2)),
         user_items=csr_matrix((users, ITEMS)),
         item_paths=None,
+        light_user_events=20,
     )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report import model_text
 from recsys.evaluation.report.contents import BlendMember, BlendSummary, Report
@@ -45,8 +47,8 @@ def test_significant_differences():
         )
     )
     assert sentence == (
-        "On the test window, als is better than bpr by 0.0160 (95% confidence interval 0.0150 to 0.0179), "
-        "statistically significant at the 5% level after Holm's correction for 3 comparisons. Its lead over "
+        "On the test window, als is better than bpr by 0.0160 (25%), 95% confidence interval 0.0150 to 0.0179. At "
+        "the 5% level after Holm's correction for 3 comparisons, this is statistically significant. Its lead over "
         "popularity is statistically significant."
     )
 
@@ -59,10 +61,8 @@ def test_differences_that_are_not_significant():
             noisy("popularity", 0.074, SIGNIFICANT[::-1]),
         )
     )
-    assert (
-        "0.0050 (95% confidence interval −0.0054 to 0.0155), not statistically significant at the 5% level"
-        in sentence
-    )
+    assert "0.0050 (6.7%), 95% confidence interval −0.0054 to 0.0155. At the 5% level" in sentence
+    assert "this is not statistically significant." in sentence
     assert "Its lead over popularity is statistically significant." in sentence
     assert sentence.endswith("No significant difference: bpr and popularity.")
     both = with_test(
@@ -74,8 +74,8 @@ def test_differences_that_are_not_significant():
 def test_a_winner_that_is_behind_on_the_test_window():
     behind = with_test(noisy("als", 0.08, SIGNIFICANT), noisy("bpr", 0.0805, NOISY))
     assert model_text.differences_sentence(behind) == (
-        "On the test window, bpr is better than als by 0.0005 (95% confidence interval −0.0099 to 0.0109), not "
-        "statistically significant at the 5% level after Holm's correction for 1 comparison."
+        "On the test window, bpr is better than als by 0.0005 (0.63%), 95% confidence interval −0.0099 to 0.0109. "
+        "At the 5% level after Holm's correction for 1 comparison, this is not statistically significant."
     )
     assert model_text.differences_sentence(with_test(measurement("als", 0.1))) == ""
 
@@ -125,32 +125,61 @@ def test_the_largest_weights_of_the_blend_and_its_redundant_members():
 def test_the_search_states_evaluated_models_and_the_gain_of_tuning():
     report = make_full_report()
     assert model_text.search_sentence(report) == (
-        "3 models were evaluated. Tuning improved als the most: NDCG@20 rose by 0.0042. Skipped: light_gcn."
+        "3 models were evaluated. Tuning improved als the most: NDCG@20 rose by 4.2%. Skipped: light_gcn. "
+        "The search took 55.1 of 100 units of work, in 43 s; fitting its models again takes at most 40.0. "
+        "It was stopped early: search.max_minutes = 5: no time was left."
     )
-    untuned = replace(report, search=tuple(replace(model, gain=0.0) for model in report.search[:2]))
+    assert report.search_budget is not None
+    assert report.search_budget.seconds_of(80.0) == pytest.approx(61.85, abs=0.01)
+    untuned = replace(
+        report, search_budget=None, search=tuple(replace(model, gain=0.0) for model in report.search[:2])
+    )
     assert model_text.search_sentence(untuned) == (
         "2 models were evaluated. Tuning found no better settings than the configured ones."
     )
 
 
-def test_a_lead_that_is_not_significant_is_called_so():
-    report = make_report()
-    near = noisy("bpr", 0.0795, (0.001, -0.0015, 0.0015))
-    assert "0.0005 (0.63%) above bpr, the second-best model. The difference is not statistically significant" in (
-        model_text.winner_sentence(replace(report, validation=(report.validation[1], near)))
-    )
+def test_the_window_that_chose_the_model_proves_nothing():
+    sentence = model_text.winner_sentence(make_report())
+    assert "0.0160 (25%) above bpr, the next best model. The model was chosen on this window" in sentence
+    assert "significant" not in sentence
+
+
+def test_the_lead_on_the_test_window_may_be_chance_or_small_or_matter():
+    first = noisy("als", 0.08, SIGNIFICANT)
+    sentences = [
+        model_text.test_window_sentence(with_test(first, second))
+        for second in (
+            noisy("bpr", 0.0795, NOISY),
+            noisy("bpr", 0.0797, (-0.0011, -0.0001, 0.0009)),
+            noisy("bpr", 0.0704, SIGNIFICANT),
+        )
+    ]
+    assert "0.0005 (0.63%) above bpr. The difference may be chance" in sentences[0]
+    assert "0.0003 (0.38%) above bpr. The difference is below 0.50%, too small to matter" in sentences[1]
+    assert "0.0096 (14%) above bpr. The difference is statistically significant and large enough" in sentences[2]
+
+
+def test_a_significant_difference_below_the_smallest_that_matters_is_called_small():
+    models = [noisy("als", 0.08, (0, 0, 0)), noisy("bpr", 0.0797, (0, 0, 0)), noisy("ease", 0.0797, (0, 0, 0))]
+    sentence = model_text.differences_sentence(with_test(*models))
+    assert "this is statistically significant but below 0.50%, too small to matter." in sentence
+    assert "Its lead over ease is statistically significant but below 0.50%, too small to matter." in sentence
 
 
 def test_a_published_model_that_is_not_the_best_is_called_so():
     sentence = model_text.winner_sentence(replace(make_report(), winner="bpr"))
     assert sentence.startswith("bpr is published: its NDCG@20")
-    assert sentence.endswith("0.0160 (20%) below als, the best of the other models.")
+    assert "0.0160 (20%) below als, the best of the other models." in sentence
 
 
 def test_a_lead_on_few_users_is_not_called_significant():
-    report = make_report()
-    few = replace(report, validation=tuple(replace(model, users=9) for model in report.validation))
-    assert "statistically significant" in model_text.winner_sentence(report)
-    assert model_text.winner_sentence(few).endswith(
+    few = with_test(
+        *(
+            replace(noisy(name, 0.08 - 0.01 * place, SIGNIFICANT), users=9)
+            for place, name in enumerate(("als", "bpr"))
+        )
+    )
+    assert model_text.test_window_sentence(few).endswith(
         "Only 9 users could be measured, too few to tell whether the difference is chance."
     )
