@@ -3,16 +3,11 @@
 import os
 import time
 from collections.abc import Mapping
-from random import Random
 
 import polars as pl
 import polars_hash
 
 from recsys.schema import EVENT_ID
-
-# The system seeds it, again after a fork: asking the system for each id would take longer.
-_random = Random()
-os.register_at_fork(after_in_child=_random.seed)
 
 
 def row_hash(schema: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -27,6 +22,6 @@ def new_id() -> str:
     >>> len(new_id()), new_id()[12]
     (32, '7')
     """
-    milliseconds, random = time.time_ns() // 10**6, _random.getrandbits(74)
+    milliseconds, random = time.time_ns() // 10**6, int.from_bytes(os.urandom(10)) >> 6
     version_and_time = (milliseconds << 16 | 0x7000 | random >> 62) << 64
     return f"{version_and_time | 1 << 63 | random & (1 << 62) - 1:032x}"

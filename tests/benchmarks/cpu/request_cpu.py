@@ -81,7 +81,6 @@ def _start(checkout: Path, directory: Path, url: str) -> subprocess.Popen[str]:
         "PYTHONPATH": str(checkout),
         "RECSYS_DIRECTORY": str(directory),
         "RECSYS_REDIS_URL": url,
-        "RECSYS_SERVING_STREAM_LENGTH": "10000000",  # no impression is left out for lack of room
         "PYTHONHASHSEED": "0",
     }
     kinds = [f"{_word(kind)}={users.start}:{users.stop}:{users.step}" for kind, users in KINDS.items()]
