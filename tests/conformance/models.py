@@ -16,9 +16,14 @@ EVERY_MODEL = [*MODEL_NAMES, *COMPOSITES]
 ITEM_MODELS = [model.name for model in MODELS if issubclass(model, ItemModel)]
 
 
+def class_of(name: str) -> type[Model]:
+    return COMPOSITES.get(name) or model_type(name)
+
+
 def expectations(name: str) -> Expectations:
     """What the model's test module says of it."""
-    return getattr(import_module(f"tests.recsys.models.test_{name}"), "CONFORMANCE", Expectations())
+    package, _, module = class_of(name).__module__.rpartition(".")
+    return getattr(import_module(f"tests.{package}.test_{module}"), "CONFORMANCE", Expectations())
 
 
 PERSONAL = [name for name in EVERY_MODEL if expectations(name).is_personal]
@@ -35,7 +40,3 @@ def build(name: str, default_settings: bool = False) -> Model:
     if name == Ranker.name:
         return Ranker(RankerConfig(MEMBERS, windows=2, trees=10), members)
     return Blend(BlendConfig(MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8), members)
-
-
-def class_of(name: str) -> type[Model]:
-    return COMPOSITES.get(name) or model_type(name)
