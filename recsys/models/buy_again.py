@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BLOCK_USERS = 2_048
 TIE_BREAK = 1e-4
-TREE_OPERATIONS = 25.0  # of each training row and tree
+TREE_OPERATIONS = 50.0  # of each training row and tree
 LEAF_OPERATIONS = 60.0  # of each candidate and tree
 
 
