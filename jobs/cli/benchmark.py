@@ -23,6 +23,7 @@ class ProtocolName(StrEnum):
 
     HOLDOUT = "holdout"
     LAST_ITEM = "last-item"
+    LAST_BASKET = "last-basket"
 
 
 class Repeat(StrEnum):
@@ -39,6 +40,9 @@ class UnknownItemsName(StrEnum):
     COUNT = "count"
 
 
+DEFAULT_REPEAT = {ProtocolName.LAST_ITEM: Repeat.EXCLUDE, ProtocolName.LAST_BASKET: Repeat.ALLOW}
+
+
 @commands.command("benchmark")
 def benchmark_command(
     context: typer.Context,
@@ -50,12 +54,17 @@ def benchmark_command(
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists")] = 20,
     protocol: Annotated[
-        ProtocolName, typer.Option(help="holdout: test rows as they are; last-item: one test item per user")
+        ProtocolName,
+        typer.Option(
+            help="holdout: test rows as they are; last-item: one test item per user; last-basket: the items of "
+            "each user's next basket"
+        ),
     ] = ProtocolName.HOLDOUT,
     repeat: Annotated[
         Repeat | None,
         typer.Option(
-            help="Whether to recommend items of a user's history (default: exclude for last-item, else repeat)"
+            help="Whether to recommend items of a user's history (default: exclude for last-item, allow for "
+            "last-basket, else repeat)"
         ),
     ] = None,
     unknown_items: Annotated[
@@ -68,10 +77,10 @@ def benchmark_command(
 ) -> None:
     """Train and measure models on a prepared split.
 
-    Its files have the columns user_id, item_id and optionally timestamp or position.
+    Its files have the columns user_id, item_id and optionally timestamp or position; for last-basket,
+    train.parquet has a column basket with the number of the user's basket, in their order.
     """
-    if repeat is None:
-        repeat = Repeat.EXCLUDE if protocol == ProtocolName.LAST_ITEM else Repeat(context.obj.repeat)
+    repeat = repeat or DEFAULT_REPEAT.get(protocol) or Repeat(context.obj.repeat)
     evaluation = replace(context.obj.evaluation, cutoffs=(k,), metric=f"ndcg@{k}")
     settings = replace(context.obj, repeat=repeat.value, evaluation=evaluation)
     figures: dict[str, Any] = {}

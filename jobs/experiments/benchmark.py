@@ -38,11 +38,12 @@ from recsys.settings import Evaluation, Settings
 
 AUTO = "auto"
 POSITION = "position"
+BASKET = "basket"
 # Without times, only the order of the rows counts, so events are a microsecond apart.
 START = datetime(2000, 1, 1, tzinfo=UTC)
 VALIDATION_SHARE = 0.2
 
-Protocol = Literal["holdout", "last-item"]
+Protocol = Literal["holdout", "last-item", "last-basket"]
 UnknownItems = Literal["drop", "count"]
 """Whether test rows of items without training rows are dropped, or count as relevant items in no list."""
 
@@ -96,15 +97,18 @@ def benchmark(
 def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split:
     """Read the split in a directory; raises `SourceError` if a file or a column is missing.
 
-    The validation data of `auto` is `valid.parquet` if it exists; otherwise each user's last item (last-item), the
-    last days (holdout with times), or a random fifth of the rows (holdout without times).
+    The validation data of `auto` is `valid.parquet` if it exists; otherwise each user's last item (last-item) or
+    basket (last-basket), the last days (holdout with times), or a random fifth of the rows (holdout without times).
     """
-    train, test = _read(directory / "train.parquet"), _read(directory / "test.parquet")
+    train, test = _read_history(directory / "train.parquet", protocol), _read(directory / "test.parquet")
     if protocol == "last-item" and test[USER_ID].is_duplicated().any():
         raise SourceError(f"{directory / 'test.parquet'}: a user has several items; last-item expects one a user")
     file = directory / "valid.parquet"
-    kept, validation = (train, _read(file)) if file.exists() else _hold_out(train, protocol, settings)
-    history = pl.concat([train, validation], how="diagonal") if file.exists() and protocol == "last-item" else train
+    kept, validation = (
+        (train, _read_history(file, protocol)) if file.exists() else _hold_out(train, protocol, settings)
+    )
+    is_earlier = file.exists() and protocol != "holdout"
+    history = pl.concat([train, validation], how="diagonal") if is_earlier else train
     return Split(_events(history), test, _events(kept), validation)
 
 
@@ -194,11 +198,23 @@ def _read(path: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col(USER_ID, ITEM_ID).cast(pl.String))
 
 
+def _read_history(path: Path, protocol: Protocol) -> pl.DataFrame:
+    """Read a file of a split whose rows come before the test."""
+    frame = _read(path)
+    if protocol == "last-basket" and not frame.schema.get(BASKET, pl.Null()).is_integer():
+        raise SourceError(f"{path}: last-basket expects a column {BASKET!r} of whole numbers")
+    return frame
+
+
 def _hold_out(train: pl.DataFrame, protocol: Protocol, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split the rows into training and validation rows."""
     numbered = train.with_row_index("row")
     order = next((name for name in (TIMESTAMP, POSITION) if name in train.columns), None)
-    if protocol == "last-item":
+    if protocol == "last-basket":
+        is_last = pl.col(BASKET) == pl.col(BASKET).max()
+        has_earlier = pl.col(BASKET).min() < pl.col(BASKET).max()
+        held_out = numbered.filter((is_last & has_earlier).over(USER_ID))
+    elif protocol == "last-item":
         ordered = (
             numbered.sort(order, "row") if order else numbered.sample(fraction=1, shuffle=True, seed=settings.seed)
         )
@@ -221,6 +237,10 @@ def _events(rows: pl.DataFrame) -> pl.DataFrame:
     """Convert the rows of a split to purchase events."""
     if TIMESTAMP in rows.columns:
         timestamp = pl.col(TIMESTAMP).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    elif BASKET in rows.columns:
+        # Only the order of a user's baskets counts: they are a day apart, and each user's last one is of today.
+        days_before_last = pl.col(BASKET).max().over(USER_ID) - pl.col(BASKET)
+        timestamp = pl.lit(START, TIMESTAMP_DTYPE) - pl.duration(days=days_before_last)
     else:
         order = pl.col(POSITION) if POSITION in rows.columns else pl.int_range(pl.len())
         timestamp = pl.lit(START, TIMESTAMP_DTYPE) + pl.duration(microseconds=order)

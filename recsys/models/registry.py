@@ -17,6 +17,10 @@ from recsys.models.gf_cf import GfCf
 from recsys.models.ials import Ials
 from recsys.models.item_knn import ItemKnn
 from recsys.models.light_gcn import LightGcn
+from recsys.models.next_basket.markov_chain import MarkovChain
+from recsys.models.next_basket.next_basket import NextBasket
+from recsys.models.next_basket.tifu_knn import TifuKnn
+from recsys.models.next_basket.up_cf import UpCf
 from recsys.models.popularity import Popularity
 from recsys.models.repurchase import Repurchase
 from recsys.models.rp3beta import Rp3Beta
@@ -45,6 +49,10 @@ MODELS: Final[tuple[type[Model], ...]] = (
     LightGcn,
     Repurchase,
     BuyAgain,
+    TifuKnn,
+    UpCf,
+    MarkovChain,
+    NextBasket,
 )
 MODEL_NAMES: Final = tuple(model.name for model in MODELS)
 

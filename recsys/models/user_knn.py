@@ -11,7 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.scaling import binarize, scale
 from recsys.ids import Rows
 from recsys.models._item_item.item_weight_model import fill_with_popularity, keep_positive
-from recsys.models._item_item.similarity import find_nearest_columns
+from recsys.models._item_item.similarity import find_similar_users
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, Model
 from recsys.models.config import AboveZero, Share, ZeroOrMore
@@ -71,14 +71,11 @@ class UserKnn(Model):
         config, binary = self.config, binarize(interactions.positives)
         users, items = binary.shape
         item_users = np.bincount(binary.indices, minlength=items)
-        norms = np.maximum(np.diff(binary.indptr) + config.shrinkage, 1) ** config.asymmetry
-        scaled = scale(binary, 1 / norms, np.maximum(item_users, 1.0) ** (-config.item_exponent / 2))
-        # A factor of a row does not change the order of its entries, so a symmetric product finds the neighbors.
-        nearest = find_nearest_columns(csr_matrix(scaled.T), config.neighbors)
-        own = norms / np.maximum(np.diff(binary.indptr) + config.shrinkage, 1) ** (1 - config.asymmetry)
-        self.closest = csr_matrix(scale(nearest, own, np.ones(users)), dtype=np.float32)
+        sizes = np.diff(binary.indptr) + config.shrinkage
+        # The product of two users' rows has both powers.
+        weighted = scale(binary, np.ones(users), np.maximum(item_users, 1.0) ** (-config.item_exponent / 2))
+        self.closest = find_similar_users(weighted, sizes, config.neighbors, config.asymmetry)
         self.closest.data **= np.float32(config.locality)
-        self.closest.sort_indices()
         self.user_items = csr_matrix(binary, dtype=np.float32)
         self.item_share = (item_users / users).astype(np.float32)
         check_finite(self.name, similarity=self.closest.data)

@@ -42,6 +42,8 @@ class Settings:
         "rp3beta",
         "als",
         "buy_again",
+        "tifu_knn",
+        "next_basket",
         "bspm",
         "ease",
         "ials",

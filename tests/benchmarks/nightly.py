@@ -32,7 +32,8 @@ GENERAL = (
     "bpr",
     "light_gcn",
 )
-MODELS = (*GENERAL, "trending", "repurchase", "buy_again")
+BASKETS = ("tifu_knn", "up_cf", "markov_chain", "next_basket")
+MODELS = (*GENERAL, "trending", "repurchase", "buy_again", *BASKETS)
 
 # Targets of a whole run and of the published model; a figure that misses its target is marked.
 MAX_TARGETS = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
@@ -81,6 +82,8 @@ def accuracy(work: Path) -> Iterator[tuple[str, Any]]:
     )
     name = "Amazon Beauty, last item, @10"
     yield name, _benchmark(work, name, SHARED / "beauty", GENERAL, 10, "--protocol", "last-item")
+    name, models = "Ta-Feng, next basket, @10", ("popularity", "repurchase", *BASKETS)
+    yield name, _benchmark(work, name, SHARED / "tafeng", models, 10, "--protocol", "last-basket")
 
 
 def _benchmark(

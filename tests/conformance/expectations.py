@@ -9,7 +9,8 @@ from typing import Any
 class Expectations:
     """Settings of a model in the suite, and the rules to which it is an exception.
 
-    A test module `tests/recsys/models/test_<name>.py` sets them as `CONFORMANCE`; without, these defaults apply.
+    The model's test module, such as `tests/recsys/models/test_als.py`, sets them as `CONFORMANCE`; without, these
+    defaults apply.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -14,9 +14,14 @@ EVERY_MODEL = [*MODEL_NAMES, Blend.name]
 ITEM_MODELS = [model.name for model in MODELS if issubclass(model, ItemModel)]
 
 
+def class_of(name: str) -> type[Model]:
+    return Blend if name == Blend.name else model_type(name)
+
+
 def expectations(name: str) -> Expectations:
     """What the model's test module says of it."""
-    return getattr(import_module(f"tests.recsys.models.test_{name}"), "CONFORMANCE", Expectations())
+    package, _, module = class_of(name).__module__.rpartition(".")
+    return getattr(import_module(f"tests.{package}.test_{module}"), "CONFORMANCE", Expectations())
 
 
 PERSONAL = [name for name in EVERY_MODEL if expectations(name).is_personal]
@@ -31,7 +36,3 @@ def build(name: str, default_settings: bool = False) -> Model:
         return build_model(name, {} if default_settings else expectations(name).settings, 3)
     config = BlendConfig(BLEND_MEMBERS, light=(0.7, 0.3), heavy=(0.4, 0.6), light_user_events=8)
     return Blend(config, {member: build(member, default_settings) for member in BLEND_MEMBERS})
-
-
-def class_of(name: str) -> type[Model]:
-    return Blend if name == Blend.name else model_type(name)

@@ -7,6 +7,7 @@ from implicit.nearest_neighbours import ItemItemRecommender
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys.data.scaling import scale
 from recsys.ids import UNKNOWN, Rows
 
 
@@ -21,6 +22,23 @@ def find_nearest_columns(matrix: csr_matrix, neighbors: int) -> csr_matrix:
     nearest = csr_matrix(finder.similarity, dtype=np.float32)
     nearest.sort_indices()
     return nearest
+
+
+def find_similar_users(
+    user_items: csr_matrix, sizes: NDArray[np.number], neighbors: int, asymmetry: float
+) -> csr_matrix:
+    """Find the `neighbors` + 1 most similar users of each user, itself among them, (users, users), float32.
+
+    The similarity of user u to v is the dot product of their rows of `user_items` (users x items) divided by
+    sizes[u] ** (1 - asymmetry) x sizes[v] ** asymmetry. Indices are sorted.
+    """
+    floored = np.maximum(sizes, 1)
+    # A factor of a row does not change the order of its entries, so a symmetric product finds the neighbors.
+    scaled = scale(user_items, 1 / floored**asymmetry, np.ones(user_items.shape[1]))
+    nearest = find_nearest_columns(csr_matrix(scaled.T), neighbors)
+    similar = csr_matrix(scale(nearest, floored ** (2 * asymmetry - 1), np.ones(len(floored))), dtype=np.float32)
+    similar.sort_indices()
+    return similar
 
 
 class SupportFilter:

@@ -147,6 +147,39 @@ def test_what_auto_chooses_by_is_held_out_of_the_training_rows(
         assert held == {(user, item) for user, item in PAIRS if int(item[4:]) % 5 == 3}
 
 
+BASKETS = {"1": ("ab", "c", "d"), "2": ("a", "d"), "3": ("ab",)}
+BASKET_ROWS = [
+    (user, item, number)
+    for user, baskets in BASKETS.items()
+    for number, items in enumerate(baskets)
+    for item in items
+]
+
+
+def write_baskets(split: Path) -> None:
+    pairs = [(user, item) for user, item, _ in BASKET_ROWS]
+    write_pairs(split / "train.parquet", pairs, basket=[number for *_, number in BASKET_ROWS])
+
+
+def test_the_last_basket_of_a_user_with_an_earlier_one_is_held_out(split: Path) -> None:
+    write_baskets(split)
+    write_pairs(split / "test.parquet", [("1", "a")])
+    result = read_split(split, "last-basket", Settings())
+    assert result.validation.select("user_id", "item_id").rows() == [("1", "d"), ("2", "d")]
+    for history, days in ((result.history, [2, 2, 1, 0, 1, 0, 0, 0]), (result.train, [1, 1, 0, 0, 0, 0])):
+        ages = history["timestamp"].max() - history["timestamp"]
+        assert ages.to_list() == [timedelta(days=age) for age in days]
+
+
+@pytest.mark.usefixtures("same_process")
+def test_the_next_basket_may_repeat_items(recsys: Recsys, split: Path) -> None:
+    write_baskets(split)
+    write_pairs(split / "test.parquet", [("1", "d"), ("2", "b"), ("3", "a"), ("3", "b")])
+    arguments = ("--model", "up_cf", "--k", "2", "--protocol", "last-basket")
+    assert measure(recsys, split, *arguments)["up_cf"]["recall@2"] == pytest.approx((0 + 0 + 1) / 3)
+    assert measure(recsys, split, *arguments, "--repeat", "exclude")["up_cf"]["recall@2"] == pytest.approx(1)
+
+
 @pytest.mark.usefixtures("same_process")
 def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None:
     # Each day, users buy another of five items, all of which are bought on every day.
@@ -167,6 +200,7 @@ def test_auto_chooses_without_the_test_rows(recsys: Recsys, split: Path) -> None
     ("name", "pairs", "arguments", "message"),
     [
         ("test.parquet", [("1", "a"), ("1", "b")], ("--protocol", "last-item"), "a user has several items"),
+        ("test.parquet", [("1", "a")], ("--protocol", "last-basket"), "last-basket expects a column 'basket'"),
         ("test.parquet", [("1", "a")], ("--model", "magic"), "there is no model 'magic'"),
         ("valid.parquet", [("1", "a")], (), "test.parquet: cannot be read"),
     ],
