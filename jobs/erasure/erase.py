@@ -5,7 +5,7 @@ leaves it, and the next one finishes it: every step may be done again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def request_erasure(installation: Installation, users: Sequence[str], is_forever
     with lake.locked():
         store_request(lake.directory, request)
     guests = find_guests(installation, request.users)
-    persons = _persons(request, guests)
+    persons = replace(_persons(request, guests), has_loading=False)
     counts = {place.name: sum(1 for _ in place.find(installation, persons)) for place in REDIS_PLACES}
     with lake.locked():
         request = update_request(lake.directory, request, guests=tuple(sorted(guests)), counts=counts)

@@ -43,6 +43,9 @@ class Persons:
     computed_before: datetime = FOREVER
     """Runs and versions made later know nothing of the persons."""
 
+    has_loading: bool = True
+    """Whether versions that are being loaded are searched too; removing a list makes the load fail."""
+
     @property
     def series(self) -> pl.Series:
         """Return the ids in order."""

@@ -11,7 +11,7 @@ from jobs.erasure.place import Place
 from recsys.store.client.connect import store_errors
 from recsys.store.encoding import decode_text
 from recsys.store.flags import decode_flag
-from recsys.store.read import versions
+from recsys.store.read import Version, versions
 from recsys.store.user_keys import (
     ALIASES,
     EVENT_IDS,
@@ -126,9 +126,15 @@ def _names(installation: Installation, persons: Persons, kind: str) -> list[str]
     known = [
         version.name
         for version in versions(installation.client, installation.keys)
-        if version.published_at is None or version.published_at <= persons.computed_before
+        if _is_searched(version, persons)
     ]
     return [name for user in persons.series for name in user_keys(installation.keys, known, user)[kind]]
+
+
+def _is_searched(version: Version, persons: Persons) -> bool:
+    if version.published_at is None:
+        return persons.has_loading or version.live
+    return version.published_at <= persons.computed_before
 
 
 REDIS_PLACES: Final = (

@@ -42,9 +42,13 @@ class RunContext:
     """None before the publish step."""
 
     def lake_as_of(self, *moments: datetime) -> Lake:
-        """Return the lake without the users who were flagged by the events before any of the moments."""
-        known = (self.flagged_users.get(moment) for moment in moments)
-        flagged = [users for users in known if users is not None and len(users)]
+        """Return the lake without the users who were flagged by the events before any of the moments.
+
+        Between two cuts, those flagged by the next one count: who learns from the time before a cut knows them.
+        """
+        cuts = sorted(self.flagged_users)
+        nearest = {next((cut for cut in cuts if cut >= moment), cuts[-1]) for moment in moments} if cuts else set()
+        flagged = [self.flagged_users[cut] for cut in sorted(nearest) if len(self.flagged_users[cut])]
         lake = self.unscreened_lake or self.lake
         return lake.excluding(pl.concat(flagged).unique().sort()) if flagged else lake
 

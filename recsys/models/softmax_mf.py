@@ -58,13 +58,12 @@ class SoftmaxMf(FactorModel, NeuralModel):
         super().__init__(config)
 
     def bytes_needed(self, users: int, items: int, interactions: int) -> int:
-        """Count vectors with gradients, momenta and averages, the interactions, and the scores of a batch."""
-        vectors = 4 * self.config.factors * (users + items) * 8
-        return vectors + 32 * interactions + 16 * self.config.batch_size * self.config.negatives
+        """Count like `LightGcn`, without convolutions."""
+        return self._as_light_gcn().bytes_needed(users, items, interactions)
 
     def work(self, users: int, items: int, interactions: int) -> float:
-        """Count the work of LightGCN without convolutions."""
-        return LightGcn(self._training_config()).work(users, items, interactions)
+        """Count like `LightGcn`, without convolutions."""
+        return self._as_light_gcn().work(users, items, interactions)
 
     def fit(self, interactions: Interactions) -> Self:
         """Train the vectors, and set `epochs` to the number of epochs after which they were best.
@@ -77,21 +76,24 @@ class SoftmaxMf(FactorModel, NeuralModel):
             raise ModelError(
                 f"{self.name} needs torch and torch-geometric: install recsys-engine[neural]"
             ) from None
-        vectors, self.epochs = fit_vectors(interactions, self._training_config(), self.training, self.name)
+        config = self._as_light_gcn().config
+        vectors, self.epochs = fit_vectors(interactions, config, self.training, self.name)
         self.set_factors(*vectors)
         return self
 
-    def _training_config(self) -> LightGcnConfig:
+    def _as_light_gcn(self) -> LightGcn:
         config = self.config
-        return LightGcnConfig(
-            embedding_size=config.factors,
-            layers=0,
-            loss="softmax",
-            negatives=config.negatives,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            regularization=config.regularization,
-            epochs=config.epochs,
-            seed=config.seed,
-            device=config.device,
+        return LightGcn(
+            LightGcnConfig(
+                embedding_size=config.factors,
+                layers=0,
+                loss="softmax",
+                negatives=config.negatives,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                regularization=config.regularization,
+                epochs=config.epochs,
+                seed=config.seed,
+                device=config.device,
+            )
         )

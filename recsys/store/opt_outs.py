@@ -3,7 +3,7 @@
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -12,11 +12,12 @@ import msgspec
 
 from recsys.schema import TIMESTAMP, USER_ID
 from recsys.store.client.connect import Client, store_errors
-from recsys.store.keys import OPT_OUT_FIELD, Keys
+from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
 from recsys.store.read import versions
 from recsys.store.user_keys import LISTS, SESSIONS, read_entries_with, remove_keys, tell_servers, user_keys
 
 IS_OPTED_OUT: Final = "is_opted_out"
+USERS_PER_COMMAND: Final = 1_000
 
 
 class _Change(msgspec.Struct):
@@ -27,6 +28,13 @@ class _Change(msgspec.Struct):
     is_opted_out: bool
 
 
+class _Erasure(msgspec.Struct):
+    """An entry of the stream: a user is to be erased."""
+
+    user_id: str
+
+
+_decode_erasure: Final = msgspec.json.Decoder(_Erasure).decode
 _decode_change: Final = msgspec.json.Decoder(_Change).decode
 
 
@@ -35,7 +43,7 @@ def put_opt_out(client: Client, keys: Keys, user_id: str, since: datetime) -> No
     with store_errors(client):
         client.set(keys.opt_out(user_id), since.isoformat())
     _append(client, keys, user_id, since, is_opted_out=True)
-    _remove_personal(client, keys, [user_id])
+    _remove_personal(client, keys, [user_id], (SESSIONS, LISTS))
     tell_servers(client, keys, [user_id])
 
 
@@ -46,12 +54,33 @@ def remove_opt_out(client: Client, keys: Keys, user_id: str, at: datetime) -> No
     _append(client, keys, user_id, at, is_opted_out=False)
 
 
-def apply_opt_outs(client: Client, keys: Keys, archived: Mapping[str, datetime]) -> int:
-    """Put back the opt-outs that Redis has lost, and remove the lists of all who have opted out; return how many.
+def withhold_lists(
+    client: Client, keys: Keys, opted_out: Mapping[str, datetime], erased: Iterable[str]
+) -> frozenset[str]:
+    """Remove the lists of users who have opted out, or whose erasure is queued; return the users.
 
-    `archived` are the users of the lake who have opted out, and since when; the stream says who has changed it
-    since. A version that was computed before an opt-out has a list of the user.
+    The lake knows who has `opted_out`, and since when, and the queued erasures, and the stream what came later. An
+    opt-out that Redis has lost is put back. A version that was computed before has a list of the user.
     """
+    queued = {*erased, *_erased_in_stream(client, keys)}
+    since = _opt_outs_with_stream(client, keys, opted_out)
+    _put_back_opt_outs(client, keys, since)
+    users = frozenset((*since, *queued))
+    _remove_personal(client, keys, sorted(users))
+    return users
+
+
+def _put_back_opt_outs(client: Client, keys: Keys, since: Mapping[str, datetime]) -> None:
+    users = sorted(since)
+    with store_errors(client):
+        for start in range(0, len(users), USERS_PER_COMMAND):
+            pipeline = client.pipeline(transaction=False)
+            for user_id in users[start : start + USERS_PER_COMMAND]:
+                pipeline.set(keys.opt_out(user_id), since[user_id].isoformat(), nx=True)
+            pipeline.execute()
+
+
+def _opt_outs_with_stream(client: Client, keys: Keys, archived: Mapping[str, datetime]) -> dict[str, datetime]:
     since = dict(archived)
     for value in read_entries_with(client, keys, OPT_OUT_FIELD):
         with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # an archive puts such an entry into quarantine
@@ -59,18 +88,20 @@ def apply_opt_outs(client: Client, keys: Keys, archived: Mapping[str, datetime])
             since.pop(change.user_id, None)
             if change.is_opted_out:
                 since[change.user_id] = change.timestamp
-    with store_errors(client):
-        for user_id, at in since.items():
-            client.set(keys.opt_out(user_id), at.isoformat(), nx=True)
-    _remove_personal(client, keys, sorted(since))
-    return len(since)
+    return since
 
 
-def _remove_personal(client: Client, keys: Keys, users: list[str]) -> None:
-    names = [version.name for version in versions(client, keys)] if users else []
-    for user_id in users:
-        held = user_keys(keys, names, user_id)
-        remove_keys(client, [*held[SESSIONS], *held[LISTS]])
+def _erased_in_stream(client: Client, keys: Keys) -> Iterator[str]:
+    for value in read_entries_with(client, keys, ERASURE_FIELD):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            yield _decode_erasure(value).user_id
+
+
+def _remove_personal(client: Client, keys: Keys, users: Sequence[str], kinds: Sequence[str] = (LISTS,)) -> None:
+    """Remove what Redis has of users; of a version that is being loaded, its publisher does."""
+    complete = [version.name for version in versions(client, keys) if version.live or version.published_at]
+    held = [user_keys(keys, complete, user_id) for user_id in users]
+    remove_keys(client, [name for each in held for kind in kinds for name in each[kind]])
 
 
 def _append(client: Client, keys: Keys, user_id: str, at: datetime, is_opted_out: bool) -> None:

@@ -40,7 +40,7 @@ from serving.engine.ranking import (
 )
 from serving.engine.redis_health import RedisHealth
 from serving.engine.request_state import Policy, RequestState
-from serving.engine.session_neighbors import read_neighbors, select_anchors
+from serving.engine.session_neighbors import NeighborReader, select_anchors
 from serving.engine.sources import LIST_WEIGHTS, collect_lists, popular, popular_in_turns
 from serving.engine.trace import Trace
 from serving.engine.user_state import UserState, UserStateReader
@@ -82,6 +82,7 @@ class Engine:
         self._user_states = UserStateReader(
             redis, keys, catalogue_sync, serving.session_events, serving.cached_users
         )
+        self._neighbors = NeighborReader(redis, keys)
         self._policy = Policy.from_settings(settings)
         ratings = dict.fromkeys(
             settings.sources.rating_events, 0.0
@@ -251,7 +252,7 @@ class Engine:
         return self._state(request, "", UserState(catalogue.version, is_fresh=is_fresh), catalogue)
 
     async def _load_neighbors(self, state: RequestState) -> RequestState:
-        """Read the neighbors of the session's latest items, in one more round trip."""
+        """Read the neighbors of the session's latest items, in one more round trip unless they are kept."""
         if state.user.flag is not None or not state.is_fresh or not LIST_WEIGHTS[state.request.context].use_session:
             return state
         unwanted = find_disliked(state)
@@ -263,7 +264,7 @@ class Engine:
         first = find_cart(state) if state.request.context == "cart" else ()
         anchors = select_anchors(acts, self._event_weights, first)
         try:
-            neighbors = await read_neighbors(self._redis, self._keys, state.catalogue.version, anchors)
+            neighbors = await self._neighbors.read(state.catalogue.version, anchors)
         except StoreError:
             return replace(state, is_fresh=False)
         return replace(state, neighbors=neighbors)

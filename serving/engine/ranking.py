@@ -2,9 +2,11 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import repeat
 from math import ceil
-from operator import itemgetter, truediv
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +22,10 @@ NEIGHBORS_CONSTANT: Final = 3
 MAX_DIVERSIFIED: Final = 200
 """Length of the head of an order that is reordered for diversity."""
 MAX_VECTOR_VALUE: Final = 127
+MAX_CACHED_SCORES: Final = 1_000
+"""Lists of different weights and lengths whose scores by place are kept."""
 ROUNDING: Final = 1e-9  # of a share times a place, such as .1 times 30
 
-_Score = tuple[float, int]
-"""Score of an item in one list; number of the list."""
 PageLimit = tuple[int, Callable[[int], int]]
 """Maximum number of items with one label on a page; function from a catalogue row to its label, -1 for none."""
 
@@ -66,50 +68,74 @@ def fuse(lists: Sequence[CandidateList]) -> Iterable[Candidate]:
     if len(lists) == 1 and lists[0].anchor is None:
         candidates = lists[0]
         return to_candidates(candidates.items, candidates.source, candidates.reason)
-    totals: dict[str, float] = {}
-    numbers: dict[str, int] = {}
-    scores: dict[str, list[_Score]] = {}  # of items in several lists
-    for number, candidates in enumerate(lists):
-        places = range(candidates.constant + 1, candidates.constant + 1 + len(candidates.items))
-        new = dict(zip(candidates.items, map(truediv, repeat(candidates.weight), places), strict=False))
-        for item_id in totals.keys() & new.keys():
-            before = scores.setdefault(item_id, [(totals[item_id], numbers[item_id])])
-            before.append((new.pop(item_id), number))
-        totals.update(new)
-        numbers.update(dict.fromkeys(new, number))
-    anchors = [candidates.anchor for candidates in lists]
-    again: list[tuple[float, str, int]] = []
-    for item_id, each in scores.items():
-        each.sort(key=itemgetter(0), reverse=True)
-        totals[item_id], numbers[item_id] = sum([score for score, _ in each]), each[0][1]
-        while (anchor := anchors[each[0][1]]) is not None:
-            each = [(score, number) for score, number in each if anchors[number] != anchor]
-            if not each:
-                break
-            again.append((sum([score for score, _ in each]), item_id, each[0][1]))
-    again.sort(key=itemgetter(0))
-    return _in_order(totals, numbers, again, lists)
+    fusion = _Fusion(lists)
+    return fusion.in_order()
 
 
-def _in_order(
-    totals: Mapping[str, float],
-    numbers: Mapping[str, int],
-    again: list[tuple[float, str, int]],
-    lists: Sequence[CandidateList],
-) -> Iterator[Candidate]:
-    """Yield the items by their total scores, and where their scores are, those that come up again, lowest first."""
-    for item_id in sorted(totals, key=totals.__getitem__, reverse=True):
-        total = totals[item_id]
-        while again and again[-1][0] > total:
-            _, other, number = again.pop()
-            yield _candidate(other, lists[number])
-        yield _candidate(item_id, lists[numbers[item_id]])
-    for _, other, number in reversed(again):
-        yield _candidate(other, lists[number])
+@lru_cache(MAX_CACHED_SCORES)
+def _reciprocals(weight: float, constant: int, length: int) -> tuple[float, ...]:
+    """Return the scores of the places of a list."""
+    return tuple(weight / place for place in range(constant + 1, constant + 1 + length))
 
 
-def _candidate(item_id: str, candidates: CandidateList) -> Candidate:
-    return Candidate(item_id, candidates.source, candidates.reason, candidates.anchor)
+_Score = tuple[float, CandidateList]
+"""Score of an item in one list; the list."""
+_Again = tuple[float, str, list[_Score]]
+_FIRST: Final = itemgetter(0)
+
+
+class _Fusion:
+    """Lists with the scores of their items.
+
+    What an answer needs to know of the items that it takes, a few of many, is found when they are taken.
+    """
+
+    def __init__(self, lists: Sequence[CandidateList]) -> None:
+        self._lists: list[tuple[dict[str, float], CandidateList]] = []
+        self._totals: dict[str, float] = {}
+        self._in_several: set[str] = set()
+        self._again: list[_Again] = []
+        """Items that come up again: a heap of negative scores, the items, and the scores that are left."""
+        totals = self._totals
+        for candidates in lists:
+            items = candidates.items
+            places = _reciprocals(candidates.weight, candidates.constant, len(items))
+            scores = dict(zip(items, places, strict=True))
+            self._lists.append((scores, candidates))
+            shared = totals.keys() & scores.keys()
+            if shared:
+                self._in_several |= shared
+                scores = scores | {item_id: totals[item_id] + scores[item_id] for item_id in shared}
+            totals |= scores
+
+    def in_order(self) -> Iterator[Candidate]:
+        """Yield the items by their total scores, and where their scores are, those that come up again."""
+        totals, again = self._totals, self._again
+        for item_id in sorted(totals, key=totals.__getitem__, reverse=True):
+            while again and -again[0][0] > totals[item_id]:
+                yield self._take_again()
+            if item_id in self._in_several:
+                yield self._take(
+                    item_id, [(scores[item_id], each) for scores, each in self._lists if item_id in scores]
+                )
+            else:
+                candidates = next(each for scores, each in self._lists if item_id in scores)
+                yield Candidate(item_id, candidates.source, candidates.reason, candidates.anchor)
+        while again:
+            yield self._take_again()
+
+    def _take_again(self) -> Candidate:
+        _, item_id, found = heappop(self._again)
+        return self._take(item_id, found)
+
+    def _take(self, item_id: str, found: Sequence[_Score]) -> Candidate:
+        """Return an item from the list with the highest score; without that list's anchor it may come up again."""
+        first = max(found, key=_FIRST)[1]
+        if first.anchor is not None:
+            others = [each for each in found if each[1].anchor != first.anchor]
+            if others:
+                heappush(self._again, (-sum([score for score, _ in others]), item_id, others))
+        return Candidate(item_id, first.source, first.reason, first.anchor)
 
 
 def limit_anchors(

@@ -112,9 +112,18 @@ class UserRequests:
         return await self._redis.execute_each([(name, ("GET", name)) for name in names]) if names else []
 
     async def _keys_of(self, users: Sequence[str]) -> dict[str, list[str]]:
-        """Return the keys of some users in all versions, by what they hold."""
-        key = self._keys.versions
-        versions = [decode_text(name) for name in (await self._redis.execute(key, ("HKEYS", key)))[0]]
+        """Return the keys of some users, by what they hold, those of versions that are being loaded left out.
+
+        Their publisher removes the lists of the users after the load, by the requests in the stream.
+        """
+        live, states = await self._redis.execute_each(
+            [(self._keys.live, ("GET", self._keys.live)), (self._keys.versions, ("HGETALL", self._keys.versions))]
+        )
+        versions = [
+            decode_text(name)
+            for name, state in zip(states[::2], states[1::2], strict=True)
+            if name == live or decode_text(state).isdecimal()
+        ]
         held = defaultdict[str, list[str]](list)
         for user_id in users:
             for kind, names in user_keys(self._keys, versions, user_id).items():

@@ -15,6 +15,7 @@ PARTS: Final = {
     "top_k": "top_k.top_k",
     "publish": "publish.publish",
     "serve": "serve.serve",
+    "request_cpu": "cpu.request_cpu.request_cpu",
     "failed_keys": "access.failed_keys.failed_keys",
     "guard": "guard.guard",
     "replay": "replay.replay",

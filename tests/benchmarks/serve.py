@@ -89,7 +89,7 @@ def serve(work: Path) -> Iterator[tuple[str, Any]]:
     try:
         with redis.Redis(host=server.host, port=server.port) as client:
             publish(client, Keys("recsys"), VERSION, directory / "lists", 2)
-            _fill(client)
+            fill_online_data(client)
             results = _measure(directory, server)
     finally:
         stop_server(directory / "valkey")
@@ -128,7 +128,7 @@ def _lists(owner: str, prefix: str, owners: int, length: int) -> pl.DataFrame:
     return lists.select((prefix + pl.col("row").cast(pl.String)).alias(owner), "items")
 
 
-def _fill(client: redis.Redis) -> None:
+def fill_online_data(client: redis.Redis) -> None:
     """Sessions, and items that must not be shown."""
     keys, now = Keys("recsys"), int(time.time() * 1e3)
     pipeline = client.pipeline(transaction=False)

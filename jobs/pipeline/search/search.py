@@ -101,6 +101,8 @@ class _Search:
         for name in self._settings.models:
             self._values[name] = dict(self._memory[name].values or {}) if name in self._memory else {}
             self._costs[name] = estimate_cost(name, self._window, self._configured(name))
+        total = sum(cost.total for cost in self._costs.values())
+        log.info("work of the search", budget=self._budget.work, all_models_with_refits=round(total, 1))
 
         def place(name: str) -> tuple[float, float, str]:
             known, work = self._memory.get(name), self._costs[name].total

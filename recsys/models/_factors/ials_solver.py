@@ -27,15 +27,21 @@ def minimize_rows(
 
     vectors[np.diff(offsets) == 0] = 0
     residuals: Factors = binary @ others - curvature(vectors)
-    directions: Factors = residuals
-    squares: Factors = np.square(residuals).sum(1)
+    directions = residuals.copy()
+    squares = _squares(residuals)
     for _ in range(steps):
         products = curvature(directions)
         lengths = _divide(squares, (directions * products).sum(1))[:, None]
         vectors += lengths * directions
-        residuals = residuals - lengths * products
-        previous, squares = squares, np.square(residuals).sum(1)
-        directions = residuals + _divide(squares, previous)[:, None] * directions
+        residuals -= lengths * products
+        previous, squares = squares, _squares(residuals)
+        directions *= _divide(squares, previous)[:, None]
+        directions += residuals
+
+
+def _squares(vectors: Factors) -> Factors:
+    """Compute the squared norm of each row, (rows,)."""
+    return np.square(vectors).sum(1, dtype=np.float32)
 
 
 def _divide(numerators: Factors, denominators: Factors) -> Factors:

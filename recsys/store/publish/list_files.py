@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.parquet import ParquetFile, read_metadata
@@ -117,6 +118,8 @@ class Source:
     suffix: bytes
     max_length: int
     cuttable: bool
+    withheld: frozenset[str] = frozenset()
+    """Owners whose lists are left out."""
 
     def count(self) -> int:
         """Return the number of lists, including empty ones."""
@@ -143,7 +146,11 @@ class Source:
         starts = lists.offsets.to_numpy().astype(np.int64)
         owner_starts, owner_bytes = _strings(_hash_tags(owners) if self.suffix else owners)
         id_starts, id_bytes = _strings(names)
-        rows = np.flatnonzero(np.diff(starts))
+        has_list: NDArray[np.bool_] = np.diff(starts) > 0
+        if self.withheld:
+            is_withheld = pc.is_in(owners, value_set=pyarrow.array(sorted(self.withheld), owners.type))
+            has_list &= ~is_withheld.to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(has_list)
         return Block(
             self.prefix,
             self.suffix,
@@ -177,8 +184,12 @@ def _strings(array: Any) -> tuple[Numbers, Bytes]:
     return offsets, list_commands.padded(b"" if data is None else data)
 
 
-def sources(keys: Keys, version: str, directory: Path, max_length: int = UNCUT) -> Sequence[Source]:
-    """Return the files of a run's lists; `max_length` cuts the lists of users and items, no others.
+def sources(
+    keys: Keys, version: str, directory: Path, max_length: int = UNCUT, withheld: frozenset[str] = frozenset()
+) -> Sequence[Source]:
+    """Return the files of a run's lists, without those of `withheld` users.
+
+    `max_length` cuts the lists of users and items, no others.
 
     Raises `StoreError` if a file is missing that is not in `OPTIONAL_FILES`.
     """
@@ -200,7 +211,8 @@ def sources(keys: Keys, version: str, directory: Path, max_length: int = UNCUT) 
             raise StoreError(f"{path}: there is no such file to publish")
         # No id has a line end, so that it marks the place of the owner in a key.
         prefix, _, suffix = key(version, "\n").encode().partition(b"\n")
-        available.append(Source(path, owner, prefix, suffix, max_length if cuttable else UNCUT, cuttable))
+        length, left_out = max_length if cuttable else UNCUT, withheld if owner == USER_ID else frozenset[str]()
+        available.append(Source(path, owner, prefix, suffix, length, cuttable, left_out))
     return available
 
 

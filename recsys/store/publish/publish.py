@@ -18,7 +18,7 @@ from recsys.store.catalogue import CATALOGUE_FILE, verify_catalogue, write_catal
 from recsys.store.client.connect import ERRORS, Client, primaries, store_errors, used_memory
 from recsys.store.keys import TRENDING, Keys
 from recsys.store.publish.bulk_transfer import key_hashes
-from recsys.store.publish.list_files import BLOCK_LISTS, Block, sources
+from recsys.store.publish.list_files import BLOCK_LISTS, UNCUT, Block, sources
 from recsys.store.publish.loading import Loader
 from recsys.store.publish.memory import (
     MemoryBudget,
@@ -74,6 +74,7 @@ def publish(
     keep_versions: int,
     progress: Callable[[int], None] | None = None,
     max_memory: int | None = None,
+    withheld: frozenset[str] = frozenset(),
 ) -> PublishResult:
     """Load the lists of a run as `version`, verify them, make it live, and remove old versions.
 
@@ -84,11 +85,12 @@ def publish(
     (`recsys.store.catalogue.CATALOGUE_SCHEMA`). Empty lists are not written.
 
     `keep_versions` counts the live version; that and the previous one are never removed. `progress` is called with
-    the number of lists written so far. `max_memory` is `Redis.max_memory`. A version that is already live is
-    compared list by list and left as it is; its trending list is not compared, as it is updated during the day.
+    the number of lists written so far. `max_memory` is `Redis.max_memory`. The lists of `withheld` users
+    are left out. A version that is already live is compared list by list: what is missing is put back, and the rest
+    is left as it is; its trending list is not compared, as it is updated during the day.
     `client` must return bytes.
 
-    Raises `StoreError` if a list is refused, missing or different from what was written, if the lists do not fit
+    Raises `StoreError` if a list is refused or different from what was written, if the lists do not fit
     into `max_memory`, if the live version changes meanwhile, or if `version` is live with other lists. The live
     version then stays as it was.
     """
@@ -99,7 +101,7 @@ def publish(
         previous = find_live_version(client, keys)
         removed = remove_partial_versions(client, keys, version)
         if previous == version:
-            loaded = _compare(client, keys, version, lists_directory, progress)
+            loaded = _compare(client, keys, version, lists_directory, withheld, progress)
             previous = _find_previous(client, keys, version)
         else:
             budget = None
@@ -107,7 +109,7 @@ def publish(
                 # Old versions are removed first, so that their memory can be used.
                 removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
                 budget = MemoryBudget(max_memory, max(keep_versions, 2))
-            loaded = _load(client, keys, version, previous, lists_directory, budget, progress)
+            loaded = _load(client, keys, version, previous, lists_directory, withheld, budget, progress)
         removed += remove_old_versions(client, keys, _protected_versions(version, previous), keep_versions)
     seconds = time.perf_counter() - started
     return PublishResult(
@@ -133,6 +135,7 @@ def _load(
     version: str,
     previous: str | None,
     directory: Path,
+    withheld: frozenset[str],
     budget: MemoryBudget | None,
     progress: Callable[[int], None] | None,
 ) -> _LoadResult:
@@ -142,7 +145,9 @@ def _load(
             delete_version_keys(client, keys, version)
         max_length = None if budget is None else find_list_length(client, keys, version, directory, budget)
         before = used_memory(client)
-        count, size, sample = _write(client, version, _blocks(keys, version, directory, max_length), progress)
+        count, size, sample = _write(
+            client, version, _blocks(keys, version, directory, withheld, max_length), progress
+        )
         catalogue = _write_catalogue(client, keys, version, directory)
         count, size = count + (catalogue > 0), size + catalogue
         _verify_count(client, keys, version, count)
@@ -158,8 +163,10 @@ def _load(
     return _LoadResult(count, size, grown if grown > 0 else None, max_length)
 
 
-def _blocks(keys: Keys, version: str, directory: Path, max_length: int | None) -> Iterator[Block]:
-    cut = sources(keys, version, directory) if max_length is None else sources(keys, version, directory, max_length)
+def _blocks(
+    keys: Keys, version: str, directory: Path, withheld: frozenset[str], max_length: int | None
+) -> Iterator[Block]:
+    cut = sources(keys, version, directory, UNCUT if max_length is None else max_length, withheld)
     return chain.from_iterable(source.blocks() for source in cut)
 
 
@@ -190,15 +197,20 @@ def _write_catalogue(client: Client, keys: Keys, version: str, directory: Path) 
 
 
 def _compare(
-    client: Client, keys: Keys, version: str, directory: Path, progress: Callable[[int], None] | None
+    client: Client,
+    keys: Keys,
+    version: str,
+    directory: Path,
+    withheld: frozenset[str],
+    progress: Callable[[int], None] | None,
 ) -> _LoadResult:
-    """Verify that the live version equals the files, without writing."""
+    """Put back the lists that the live version lacks, and verify that it equals the files."""
     trending = keys.ranking(version, TRENDING)
     max_length = read_list_cut(client, keys, version)
     count = size = 0
-    for block in _blocks(keys, version, directory, max_length):
+    for block in _blocks(keys, version, directory, withheld, max_length):
         pairs = [(key, value) for key, value in block.pairs(block.rows) if key != trending]
-        _verify_values(client, version, pairs)
+        _verify_values(client, version, pairs, puts_back=True)
         count += len(pairs)
         size += sum(len(value) for _, value in pairs)
         if progress is not None:
@@ -211,14 +223,16 @@ def _compare(
     return _LoadResult(count, size + catalogue + len(trending_list or b""), cut_to=max_length)
 
 
-def _verify_values(client: Client, version: str, pairs: Pairs) -> None:
+def _verify_values(client: Client, version: str, pairs: Pairs, puts_back: bool = False) -> None:
     for start in range(0, len(pairs), BLOCK_LISTS):
         part = pairs[start : start + BLOCK_LISTS]
         pipeline = client.pipeline(transaction=False)
         for key, _ in part:
             pipeline.execute_command("GET", key)
         for (key, value), reply in zip(part, pipeline.execute(), strict=True):
-            if reply != value:
+            if reply is None and puts_back:
+                client.set(key, value)
+            elif reply != value:
                 problem = "is missing" if reply is None else "is another list"
                 raise StoreError(f"version {version}: {key} {problem} in Redis")
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp, log
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_without_convolutions_the_loss_is_the_softmax_of_the_dot_products():
 
 def test_a_fit_that_diverges_is_an_error(shop_of: Shop):
     with pytest.raises(ModelError, match="softmax_mf: the fit gave a loss that are not finite"):
-        SoftmaxMf(SoftmaxMfConfig(**(SMALL | {"learning_rate": 1e30}))).fit(shop_of(EVENTS))
+        SoftmaxMf(replace(SoftmaxMfConfig(**SMALL), learning_rate=1e30)).fit(shop_of(EVENTS))
 
 
 def test_without_torch_the_error_says_what_to_install(shop_of: Shop, monkeypatch: pytest.MonkeyPatch):

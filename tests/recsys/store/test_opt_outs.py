@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import redis
 
-from recsys.store.keys import OPT_OUT_FIELD, Keys
-from recsys.store.opt_outs import apply_opt_outs
+from recsys.store.keys import ERASURE_FIELD, OPT_OUT_FIELD, Keys
+from recsys.store.opt_outs import withhold_lists
 from tests.event_stream import append
 
 SINCE = datetime(2026, 3, 1, tzinfo=UTC)
@@ -21,13 +21,14 @@ def test_lost_opt_outs_come_back_the_later_word_counts_and_no_version_keeps_a_li
         for version in VERSIONS:
             client.set(keys.user_items(version, user), "a b")
             client.set(keys.history(version, user), "a")
-        client.zadd(keys.session(user), {"e1 a view": 1})
     for user, is_opted_out in (("2", False), ("3", True)):
         change = {"user_id": user, "timestamp": "2026-03-02T00:00:00+00:00", "is_opted_out": is_opted_out}
         append(client, OPT_OUT_FIELD, change)
     append(client, OPT_OUT_FIELD, b"no JSON", {"user_id": "4"})
 
-    assert apply_opt_outs(client, keys, {"1": SINCE, "2": SINCE}) == 2
+    append(client, ERASURE_FIELD, {"user_id": "5", "request_id": "r"})
+
+    assert withhold_lists(client, keys, {"1": SINCE, "2": SINCE}, ["6"]) == {"1", "3", "5", "6"}
 
     since = [client.get(keys.opt_out(user)) for user in ("1", "2", "3", "4")]
     assert since == [b"2026-03-01T00:00:00+00:00", None, b"2026-03-02T00:00:00+00:00", None]

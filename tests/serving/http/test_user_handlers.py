@@ -17,7 +17,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.opt_outs import opted_out_users
 from recsys.settings import Settings, Sources
 from recsys.store.keys import IDENTITY_FIELD, Keys
-from recsys.store.opt_outs import put_opt_out
+from recsys.store.opt_outs import put_opt_out, withhold_lists
 from recsys.store.user_keys import tell_servers
 from serving.engine import erased_users
 from tests.commands import run_recsys
@@ -219,6 +219,24 @@ def test_an_opt_out_reaches_the_lake_which_takes_no_more_events(client: redis.Re
     archived = archive_stream(lake, client)
     assert (archived.events, archived.opted_out) == (0, 1)
     assert lake.events().collect()["user_id"].to_list() == ["8"]
+
+
+def test_a_version_that_is_being_loaded_is_left_to_its_publisher(
+    talk: Talk, publish_shop: Publish, client: redis.Redis
+) -> None:
+    """What it has loaded is counted; a list that is missing would keep the version from going live."""
+    publish_shop(KNOWN)
+    loading = "20180102T000000Z"
+    for user in ("7", "8"):
+        client.set(KEYS.user_items(loading, user), "a4")
+    client.hset(KEYS.versions, loading, "loading 4711")
+    talk(("DELETE", "/v1/users/7", None), ("PUT", "/v1/consent/8", {"personal_lists": False}))
+    assert client.exists(KEYS.user_items(loading, "7"), KEYS.user_items(loading, "8")) == 2
+    assert not client.exists(KEYS.user_items(VERSION, "7"), KEYS.user_items(VERSION, "8"))
+    assert withhold_lists(client, KEYS, {}, ()) == {"7", "8"}
+    client.hset(KEYS.versions, loading, "1767225600000000")
+    withhold_lists(client, KEYS, {}, ())
+    assert not client.exists(KEYS.user_items(loading, "7"), KEYS.user_items(loading, "8"))
 
 
 async def knows(http: httpx.AsyncClient, user: str) -> bool:

@@ -111,6 +111,9 @@ def test_who_attacks_after_a_cut_changes_nothing_before_it_and_who_did_before_is
         measured = set(test.interactions.users.ids(test.ground_truth.user_rows))
         assert LATE not in measured
         assert len(measured) > SHOPPERS / 2
+        between = context.lake_as_of(split.train_end + timedelta(days=1)).events().collect()["user_id"]
+        assert EARLY not in set(between)
+        assert LATE in set(between)
 
 
 def test_purchases_are_the_hits_of_a_shop_that_has_any(tmp_path: Path):
