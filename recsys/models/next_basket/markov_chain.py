@@ -5,19 +5,19 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.data.scaling import scale
+from recsys.ids import Rows
 from recsys.models._purchases.purchase_days import purchase_days
+from recsys.models.base import NO_EXCLUSION
 from recsys.models.config import Range, SearchSpace, Share, ZeroOrMore
 from recsys.models.next_basket.basket_model import BasketModel
 from recsys.models.next_basket.baskets import Baskets, group_into_baskets
 from recsys.models.work import common_pairs, row_work, sort_work, sparse_work
-from recsys.ranking.top_k import top_k_of_entries
+from recsys.ranking.top_k import rank_entries
 from recsys.settings.types import Positive
-
-BLOCK_ITEMS = 512
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,15 @@ class MarkovChain(BasketModel):
     def __init__(self, config: MarkovChainConfig = MarkovChainConfig()) -> None:
         super().__init__(config)
 
+    def bytes_needed(self, users: int, items: int, interactions: int) -> int:  # noqa: ARG002 (an interface)
+        """Estimate the peak memory: the largest weights of each item, and histories of every basket."""
+        histories = 16 * interactions * self.config.recent_baskets
+        return 20 * items * min(self.config.neighbors, items) + histories
+
     def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the pairs of items of each user, and the sorted transitions."""
+        """Count the pairs of items of each user, and the sorted entries of histories."""
         pairs = common_pairs(users, interactions)
-        return sparse_work(pairs) + sort_work(pairs)
+        return sparse_work(pairs) + sort_work(float(interactions) * self.config.recent_baskets)
 
     def ranking_work(self, users: int, items: int, interactions: int) -> float:
         """Count the transitions of each user's items."""
@@ -97,15 +102,19 @@ def _find_transitions(baskets: Baskets, config: MarkovChainConfig) -> csr_matrix
     histories = _histories_before(baskets, basket_rows, config)
     has_history = baskets.positions < baskets.counts[baskets.user_rows] - 1
     next_items = csr_matrix((has_history.astype(np.float64), (basket_rows, baskets.item_rows)), histories.shape)
+    next_items.eliminate_zeros()
     from_scale = _damp(np.bincount(histories.indices, histories.data, items), config.from_exponent, config)
     to_scale = _damp(np.bincount(baskets.item_rows, has_history, items), config.to_exponent, config)
     item_histories = csr_matrix(histories.T)
-    blocks: list[csr_matrix] = []
-    for start in range(0, items, BLOCK_ITEMS):
-        block = slice(start, start + BLOCK_ITEMS)
-        sums = scale(csr_matrix(item_histories[block] @ next_items), from_scale[block], to_scale)
-        blocks.append(_keep_largest(sums, config.neighbors))
-    return csr_matrix(vstack(blocks))
+
+    def weights(item_rows: Rows) -> csr_matrix:
+        sums = csr_matrix(item_histories[item_rows] @ next_items)
+        return csr_matrix(scale(sums, from_scale[item_rows], to_scale), dtype=np.float32)
+
+    every_item, nothing = np.arange(items, dtype=np.int32), np.full(items, -np.inf, np.float32)
+    columns, values = rank_entries(weights, nothing, every_item, min(config.neighbors, items), NO_EXCLUSION)
+    rows, places = np.nonzero(values > 0)
+    return csr_matrix((values[rows, places], (rows, columns[rows, places])), (items, items))
 
 
 def _histories_before(baskets: Baskets, basket_rows: NDArray[np.int64], config: MarkovChainConfig) -> csr_matrix:
@@ -132,14 +141,3 @@ def _divide_by_length(histories: csr_matrix, exponent: float) -> csr_matrix:
 def _damp(counts: NDArray[np.number], exponent: float, config: MarkovChainConfig) -> NDArray[np.float64]:
     """Return (counts + shrinkage) ** -exponent, and 1 for an item without any."""
     return np.where(counts > 0, counts + config.shrinkage, 1) ** -exponent
-
-
-def _keep_largest(weights: csr_matrix, n: int) -> csr_matrix:
-    """Keep the n largest entries of each row; ties by column."""
-    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
-    columns, values = top_k_of_entries(
-        rows, weights.indices, weights.data.astype(np.float32), weights.shape[0], min(n, weights.shape[1])
-    )
-    kept = values > 0
-    kept_rows = np.repeat(np.arange(len(columns)), kept.sum(axis=1))
-    return csr_matrix((values[kept], (kept_rows, columns[kept])), weights.shape)
