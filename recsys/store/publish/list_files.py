@@ -148,8 +148,8 @@ class Source:
         id_starts, id_bytes = _strings(names)
         has_list: NDArray[np.bool_] = np.diff(starts) > 0
         if self.withheld:
-            is_withheld = pc.is_in(owners, value_set=pyarrow.array(sorted(self.withheld), owners.type))
-            has_list &= ~is_withheld.to_numpy(zero_copy_only=False)
+            withheld = pc.is_in(owners, value_set=pyarrow.array(sorted(self.withheld), owners.type))
+            has_list &= ~np.asarray(withheld.to_numpy(zero_copy_only=False), np.bool_)
         rows = np.flatnonzero(has_list)
         return Block(
             self.prefix,

@@ -167,7 +167,7 @@ def test_the_last_basket_of_a_user_with_an_earlier_one_is_held_out(split: Path) 
     result = read_split(split, "last-basket", Settings())
     assert result.validation.select("user_id", "item_id").rows() == [("1", "d"), ("2", "d")]
     for history, days in ((result.history, [2, 2, 1, 0, 1, 0, 0, 0]), (result.train, [1, 1, 0, 0, 0, 0])):
-        ages = history["timestamp"].max() - history["timestamp"]
+        ages = history.select(pl.col("timestamp").max() - pl.col("timestamp")).to_series()
         assert ages.to_list() == [timedelta(days=age) for age in days]
 
 
@@ -234,6 +234,8 @@ def test_popularity_on_beauty(recsys: Recsys, shared_data: Path, tmp_path: Path)
         "10",
         "--protocol",
         "last-item",
+        "--unknown-items",
+        "count",
         "--json",
         out,
     )

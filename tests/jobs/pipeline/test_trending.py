@@ -98,7 +98,8 @@ def attack(lake: Lake, directory: Path) -> Lake:
     ]
     columns = ["user_id", "item_id", "event", "timestamp"]
     pl.DataFrame(burst, schema=columns, orient="row").write_parquet(directory / "events_burst.parquet")
-    return add_files(lake, directory / "events_burst.parquet")
+    pl.DataFrame({"item_id": ["pushed", "fake"]}).write_parquet(directory / "items_burst.parquet")
+    return add_files(lake, directory / "events_burst.parquet", directory / "items_burst.parquet")
 
 
 def test_a_burst_of_new_accounts_is_no_trend(lake: Lake, tmp_path: Path) -> None:
