@@ -47,7 +47,7 @@ class Ledger:
     answers: int = 0
     degraded: int = 0
     tries_again: int = 0
-    """Requests sent again, because the connection ended or the answer was 503 or 429."""
+    """Requests sent again, because the connection ended or the answer was 408, 429 or 503."""
     unanswered: list[str] = field(default_factory=list[str])
     mixed: list[str] = field(default_factory=list[str])
     """Answers with items of another version than they name."""
@@ -149,7 +149,7 @@ class CheckingClient:
                     self.ledger.waits.append(Wait(kind, started, time.monotonic()))
                     return response, sent
                 problem = f"{response.status_code} {response.text}"
-                assert response.status_code in (429, 503), problem
+                assert response.status_code in (408, 429, 503), problem
             self.ledger.tries_again += 1
             await asyncio.sleep(RETRY_SECONDS)
             if not self._is_port_open():

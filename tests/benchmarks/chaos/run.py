@@ -26,7 +26,7 @@ from tests.serving.processes import free_port
 from tests.serving.version_watch import Publisher, number_of
 
 KEYS: Final = Keys("recsys")
-CALM_SECONDS: Final = (0.5, 2.0)
+CALM_SECONDS: Final = (1.0, 9.0)
 """Between two faults."""
 TRY_SECONDS: Final = 0.2
 """Maximum length of a wait that is none for a fault."""
