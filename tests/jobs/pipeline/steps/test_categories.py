@@ -100,7 +100,11 @@ def test_items_without_a_category_get_one_in_their_features_and_in_the_report(
     assert sum(right) >= 0.9 * len(right)
 
     result = read_categories(outcome.run)
-    assert (result.items_without, result.with_events, result.proposed) == (HIDDEN // 2, HIDDEN // 2, proposed.height)
+    assert (result.items_without, result.with_events, result.proposed) == (
+        HIDDEN // 2,
+        HIDDEN // 2,
+        proposed.height,
+    )
     assert result.skipped is None
     assert result.measured is not None
     labelled = plain.filter((pl.col("events") > 0) & ~pl.col("item_id").is_in(hidden)).height
