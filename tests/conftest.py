@@ -11,6 +11,7 @@ import redis
 from xdist.scheduler import LoadScopeScheduling
 
 from recsys.store.embedded import ServerAddress, start_server, stop_server
+from tests.commands import restored_logging
 from tests.demo import DemoRun, run_demo
 
 # The time of one example says more about the machine than about the code.
@@ -51,6 +52,13 @@ class ModuleScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         return GROUPS.get(module, module)
+
+
+@pytest.fixture(autouse=True)
+def log_configuration() -> Iterator[None]:
+    """Restore the configuration of the log after each test."""
+    with restored_logging():
+        yield
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleScheduling:

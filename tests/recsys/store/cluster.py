@@ -64,12 +64,23 @@ def move_keys(ports: Sequence[int], slot: int, source: int, target: int) -> None
 
 
 def finish_moving(ports: Sequence[int], slot: int, source: int, target: int) -> None:
-    """Move the remaining keys, and announce to all three servers that the slot has moved."""
+    """Move the remaining keys, and announce to all three servers that the slot has moved, until all agree."""
     move_keys(ports, slot, source, target)
     nodes = [redis.Redis(port=port) for port in ports]
     name = nodes[target].execute_command("CLUSTER MYID")
-    for node in (nodes[target], nodes[source], nodes[3 - source - target]):
-        node.execute_command("CLUSTER SETSLOT", slot, "NODE", name)
+
+    def is_known() -> bool:
+        for node in (nodes[target], nodes[source], nodes[3 - source - target]):
+            node.execute_command("CLUSTER SETSLOT", slot, "NODE", name)
+        return {slot_owner(node, slot) for node in nodes} == {ports[target]}
+
+    wait_until(is_known)
+
+
+def slot_owner(node: redis.Redis, slot: int) -> int:
+    """Return the port of the server that has a slot, as far as one of the servers knows."""
+    ranges: Any = node.execute_command("CLUSTER SLOTS")
+    return next(int(primary[1]) for first, last, primary, *_ in ranges if first <= slot <= last)
 
 
 def launch_node(directory: Path, port: int) -> subprocess.Popen[bytes]:

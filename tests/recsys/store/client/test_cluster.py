@@ -20,7 +20,7 @@ from recsys.store.keys import Keys
 from recsys.store.publish.publish import publish
 from recsys.store.publish.versions import roll_back
 from recsys.store.read import similar_items, user_items, versions
-from tests.recsys.store.cluster import begin_to_move, finish_moving
+from tests.recsys.store.cluster import begin_to_move, finish_moving, slot_owner
 from tests.recsys.store.versions import FIRST, SECOND, THIRD, USERS, assert_live_and_whole
 from tests.waiting import wait_until
 
@@ -51,14 +51,9 @@ def slot_mover(cluster: RedisCluster, cluster_ports: list[int]) -> Iterator[Call
 
 def _owner(cluster: RedisCluster, slot: int) -> int:
     """Return the port of the node that has a slot, once all nodes know of it."""
-    wait_until(lambda: len({_known_owner(node, slot) for node in primaries(cluster)}) == 1)
+    wait_until(lambda: len({slot_owner(node, slot) for node in primaries(cluster)}) == 1)
     cluster.nodes_manager.initialize()
-    return _known_owner(primaries(cluster)[0], slot)
-
-
-def _known_owner(node: redis.Redis, slot: int) -> int:
-    ranges: Any = node.execute_command("CLUSTER SLOTS")
-    return next(int(primary[1]) for first, last, primary, *_ in ranges if first <= slot <= last)
+    return slot_owner(primaries(cluster)[0], slot)
 
 
 def _keys_in(client: Client, version: str) -> list[int]:
