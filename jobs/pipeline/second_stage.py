@@ -62,7 +62,7 @@ def choose_members(lists: Mapping[str, Rows], window: EvaluationWindow, settings
     left = WORK_SHARE * settings.search.budget / settings.search.ranker_windows
     members: list[str] = []
     for name in names:
-        cost = estimate_cost(name, window, settings).once
+        cost = estimate_cost(name, window, settings).first_fit
         if cost <= left and len(members) < MAX_MEMBERS and not issubclass(model_type(name), NeuralModel):
             members.append(name)
             left -= cost

@@ -38,7 +38,19 @@ class UserKnnConfig:
     """Power of a similarity; larger values give less weight to less similar neighbors."""
 
 
-class UserKnn(Model):
+class UserNeighborModel(Model):
+    """A model that finds each user's `config.neighbors` nearest users among those with common items."""
+
+    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the pairs of users of each item, whose numbers of users are uneven."""
+        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
+
+    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
+        """Count the items of each user's neighbors."""
+        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
+
+
+class UserKnn(UserNeighborModel):
     """User-based nearest neighbors: a score is the sum of similarity ** locality over neighbors with the item.
 
     Source: Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets" (RecSys 2013), for
@@ -57,14 +69,6 @@ class UserKnn(Model):
 
     def __init__(self, config: UserKnnConfig = UserKnnConfig()) -> None:
         super().__init__(config)
-
-    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the pairs of users of each item, whose numbers of users are uneven."""
-        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
-
-    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the items of each user's neighbors."""
-        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Find each user's neighbors."""

@@ -25,14 +25,14 @@ class Cost:
     window, and one fit on all events."""
 
     @property
-    def once(self) -> float:
+    def first_fit(self) -> float:
         """Return the work of one fit and one ranking."""
         return self.fit + self.ranking
 
     @property
     def total(self) -> float:
         """Return the work of the first fit and ranking, and of those that follow if the model is kept."""
-        return self.once + self.refits
+        return self.first_fit + self.refits
 
 
 def estimate_cost(name: str, window: EvaluationWindow, settings: Settings) -> Cost:

@@ -265,7 +265,7 @@ class _Search:
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
         trial_work = cost.fit + cost.ranking * size / race.users
         # The best values are fitted once more, for all users; the trial of the start is known already.
-        trials = min(self._settings.search.max_trials - 1, int((work - cost.once) / max(trial_work, 1e-9)))
+        trials = min(self._settings.search.max_trials - 1, int((work - cost.first_fit) / max(trial_work, 1e-9)))
         start_metric = float(self._metrics[name][tuning].mean())
         if trials < 1 or start_metric <= 0:
             return
@@ -290,7 +290,7 @@ class _Search:
         if best.metric > start.metric and not self._budget.is_stopped():
             self._accept(name, best.values, accepting)
         seconds = before.seconds + self._budget.seconds - started
-        spent = before.work + (len(tried) - 1) * trial_work + (cost.once if best is not start else 0.0)
+        spent = before.work + (len(tried) - 1) * trial_work + (cost.first_fit if best is not start else 0.0)
         self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(spent, 3))
 
     def _accept(self, name: str, values: Values, users: Places) -> None:

@@ -13,11 +13,10 @@ from recsys.ids import UNKNOWN, Rows
 from recsys.models._item_item.item_weight_model import fill_with_popularity
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.artifacts import check_finite, load_model, save_model, sparse_arrays, sparse_matrix
-from recsys.models.base import NO_EXCLUSION, Model
+from recsys.models.base import NO_EXCLUSION
 from recsys.models.config import Range, SearchSpace, Share
 from recsys.models.next_basket.baskets import Baskets, group_into_baskets
-from recsys.models.user_knn import POPULAR_ITEMS
-from recsys.models.work import common_pairs, row_work, sparse_work
+from recsys.models.user_knn import UserNeighborModel
 from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 from recsys.settings.types import Positive
 
@@ -38,7 +37,7 @@ class TifuKnnConfig:
     """Weight of the user's own frequencies; the neighbors' mean has the rest."""
 
 
-class TifuKnn(Model):
+class TifuKnn(UserNeighborModel):
     """TIFU-KNN: personal item frequencies with decay by baskets and groups of them, and the mean of neighbors.
 
     Source: Hu, He, Gao, Zhang, "Modeling Personalized Item Frequency Information for Next-basket Recommendation"
@@ -60,14 +59,6 @@ class TifuKnn(Model):
 
     def __init__(self, config: TifuKnnConfig = TifuKnnConfig()) -> None:
         super().__init__(config)
-
-    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the pairs of users of each item, whose numbers of users are uneven."""
-        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
-
-    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the items of each user's neighbors."""
-        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Compute the frequencies and find each user's neighbors."""

@@ -11,8 +11,7 @@ from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.config import AboveZero, Range, SearchSpace, Share
 from recsys.models.next_basket.basket_model import BasketModel
 from recsys.models.next_basket.baskets import Baskets, group_into_baskets
-from recsys.models.user_knn import POPULAR_ITEMS
-from recsys.models.work import common_pairs, row_work, sparse_work
+from recsys.models.user_knn import UserNeighborModel
 from recsys.settings.types import Positive
 
 
@@ -30,7 +29,7 @@ class UpCfConfig:
     """Power of a similarity; larger values give less weight to less similar neighbors."""
 
 
-class UpCf(BasketModel):
+class UpCf(UserNeighborModel, BasketModel):
     """UP-CF: a score is the sum over similar users of similarity ** locality x recent frequency of the item.
 
     Source: Faggioli, Polato, Aiolli, "Recency Aware Collaborative Filtering for Next Basket Recommendation" (UMAP
@@ -53,14 +52,6 @@ class UpCf(BasketModel):
 
     def __init__(self, config: UpCfConfig = UpCfConfig()) -> None:
         super().__init__(config)
-
-    def work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the pairs of users of each item, whose numbers of users are uneven."""
-        return sparse_work(POPULAR_ITEMS * common_pairs(items, interactions))
-
-    def ranking_work(self, users: int, items: int, interactions: int) -> float:  # noqa: ARG002 (an interface)
-        """Count the items of each user's neighbors."""
-        return row_work(users) + sparse_work(float(interactions) * self.config.neighbors)
 
     def fit(self, interactions: Interactions) -> Self:
         """Count the items of recent baskets and find each user's neighbors."""

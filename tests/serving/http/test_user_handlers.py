@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -83,28 +84,38 @@ def test_events_of_a_user_who_was_erased_forever_are_refused(
     assert not client.exists(KEYS.session("7"))
 
 
+def erase_lists(client: redis.Redis) -> None:
+    tell_servers(client, KEYS, ["7"])  # the lists stay in Redis
+
+
+def opt_out(client: redis.Redis) -> None:
+    put_opt_out(client, KEYS, "7", datetime.now(UTC))
+
+
 @pytest.mark.usefixtures("short_periods")
-def test_no_answer_comes_from_the_memory_of_a_user_whom_another_process_erased(
+@pytest.mark.parametrize("change", [erase_lists, opt_out])
+def test_no_answer_comes_from_memory_after_another_process_noted_an_erasure_or_an_opt_out(
     proxied_settings: Settings,
     proxy: Proxy,
     publish_shop: Publish,
     client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[redis.Redis], None],
 ) -> None:
     monkeypatch.setattr(erased_users, "READ_SECONDS", 0.02)
     publish_shop(KNOWN)
 
-    async def talk_around_an_erasure() -> None:
+    async def talk_around_a_change() -> None:
         async with application(proxied_settings) as http:
             await until(lambda: knows(http, "7"))
             await until(lambda: knows(http, "8"))
-            tell_servers(client, KEYS, ["7"])  # the lists stay in Redis, and no request comes
-            await asyncio.sleep(0.5)
+            change(client)
+            await asyncio.sleep(0.5)  # no request comes
             proxy.stop()
             assert await knows(http, "8")
             assert not await knows(http, "7")
 
-    asyncio.run(talk_around_an_erasure())
+    asyncio.run(talk_around_a_change())
 
 
 def test_a_user_who_opts_out_gets_popular_lists_and_leaves_no_events(
@@ -162,28 +173,6 @@ def test_guests_who_are_a_user_who_opts_out_leave_no_events_either(
     assert archive(lake, Sources(), client, KEYS, tomorrow).events == 5
     joined = lake.joining_guests(tomorrow)
     assert set(joined.events().collect()["user_id"]) == {"8"}
-
-
-@pytest.mark.usefixtures("short_periods")
-def test_no_personal_list_comes_from_the_memory_of_another_server_after_an_opt_out(
-    proxied_settings: Settings,
-    proxy: Proxy,
-    publish_shop: Publish,
-    client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(erased_users, "READ_SECONDS", 0.02)
-    publish_shop(KNOWN)
-
-    async def talk_around_an_opt_out() -> None:
-        async with application(proxied_settings) as http:
-            await until(lambda: knows(http, "7"))
-            put_opt_out(client, KEYS, "7", datetime.now(UTC))
-            await asyncio.sleep(0.5)
-            proxy.stop()
-            assert not await knows(http, "7")
-
-    asyncio.run(talk_around_an_opt_out())
 
 
 @pytest.mark.parametrize("is_last_refusal", [True, False])
