@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.ids import UNKNOWN, Rows
+from recsys.models._purchases.boosted_trees import prediction_work, reproducible_parameters, training_work
 from recsys.models._purchases.purchase_days import PurchaseDays, purchase_days
 from recsys.models._purchases.purchase_features import PurchaseFeatures, Table, describe_purchases
 from recsys.models.artifacts import Array, check_finite, load_model, save_model, sparse_arrays, sparse_matrix
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
 from recsys.models.config import AboveZero, Seed
 from recsys.models.repurchase import Repurchase
-from recsys.models.work import UNIT, row_work, sort_work
+from recsys.models.work import row_work, sort_work
 from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 BLOCK_USERS = 2_048
 TIE_BREAK = 1e-4
-TREE_OPERATIONS = 50.0  # of each training row and tree
-LEAF_OPERATIONS = 60.0  # of each candidate and tree
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,12 @@ class BuyAgain(Model):
         config = self.config
         histories = (config.windows + 1) * Repurchase().work(users, items, interactions)
         rows = self._training_rows(users, interactions)
-        return histories + sort_work(rows) + rows * TREE_OPERATIONS * config.trees / UNIT
+        return histories + sort_work(rows) + training_work(rows, config.trees)
 
     def ranking_work(self, users: int, items: int, interactions: int) -> float:
         """Count the probabilities of the candidates, tree by tree."""
         rows = users * min(self.config.candidates, items)
-        probabilities = rows * LEAF_OPERATIONS * self.config.trees / UNIT
+        probabilities = prediction_work(rows, self.config.trees)
         return 2 * row_work(users) + sort_work(interactions + rows) + probabilities
 
     def _training_rows(self, users: int, interactions: int) -> float:
@@ -189,8 +188,5 @@ def _parameters(config: BuyAgainConfig) -> dict[str, Any]:
         "feature_fraction": 0.5,
         "bagging_fraction": 0.5,
         "bagging_freq": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "seed": config.seed,
-        "verbosity": -1,
+        **reproducible_parameters(config.seed),
     }

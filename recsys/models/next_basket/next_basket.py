@@ -14,17 +14,17 @@ from scipy.sparse import csr_matrix
 from recsys.data.interactions import Interactions
 from recsys.data.rank_merging import pool_lists
 from recsys.ids import UNKNOWN, Rows
+from recsys.models._purchases.boosted_trees import prediction_work, reproducible_parameters, training_work
 from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks
-from recsys.models.buy_again import LEAF_OPERATIONS, TREE_OPERATIONS
 from recsys.models.config import AboveZero, Seed
 from recsys.models.next_basket.basket_features import BUYERS, BasketFeatures, Table, describe_baskets
 from recsys.models.next_basket.baskets import Baskets, group_into_baskets
 from recsys.models.next_basket.markov_chain import MarkovChain
 from recsys.models.next_basket.tifu_knn import TifuKnn
 from recsys.models.next_basket.up_cf import UpCf
-from recsys.models.work import UNIT, sort_work
+from recsys.models.work import sort_work
 from recsys.ranking.top_k import Exclusion, Scores, top_k_of_entries
 from recsys.settings.types import Positive
 
@@ -117,13 +117,13 @@ class NextBasket(Model):
         fits = 2 * sum(model.work(*sizes) for model in (TifuKnn(), UpCf(), MarkovChain()))
         rows = trained * self._candidate_count(items)
         share = trained / max(users, 1)
-        trees = sort_work(rows) + rows * TREE_OPERATIONS * self.config.trees / UNIT
+        trees = sort_work(rows) + training_work(rows, self.config.trees)
         return fits + self._proposal_work(trained, items, int(interactions * share)) + trees
 
     def ranking_work(self, users: int, items: int, interactions: int) -> float:
         """Count the candidates of each model and their probabilities, tree by tree."""
         rows = users * self._candidate_count(items)
-        probabilities = rows * LEAF_OPERATIONS * self.config.trees / UNIT
+        probabilities = prediction_work(rows, self.config.trees)
         return self._proposal_work(users, items, interactions) + sort_work(rows) + probabilities
 
     def _candidate_count(self, items: int) -> int:
@@ -244,8 +244,5 @@ def _parameters(config: NextBasketConfig) -> dict[str, Any]:
         "feature_fraction": 0.6,
         "bagging_fraction": 0.6,
         "bagging_freq": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "seed": config.seed,
-        "verbosity": -1,
+        **reproducible_parameters(config.seed),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.models._purchases.boosted_trees import reproducible_parameters
 from recsys.models._purchases.purchase_features import Table
 from recsys.models.artifacts import Array
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 OBJECTIVES: Final = ("binary", "lambdarank")
 LEAF_ROWS: Final = 100
 """Minimum number of training rows of a leaf; a small training set has a hundredth of its rows instead."""
-THREADS: Final = 2
-"""Threads of training: with another number, sums of gradients round differently."""
 
 Values = NDArray[np.float64]
 
@@ -131,9 +130,5 @@ def _parameters(objective: str, settings: TreeSettings, rows: int) -> dict[str, 
         "bagging_freq": 1,
         "lambda_l2": 5.0,
         "lambdarank_truncation_level": 40,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": THREADS,
-        "seed": settings.seed,
-        "verbosity": -1,
+        **reproducible_parameters(settings.seed),
     }
