@@ -12,7 +12,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.not_recommendable import open_recommendable_lake
 from jobs.pipeline.event_rules import weighed_buckets
 from jobs.pipeline.models import build_configured_model
-from jobs.pipeline.steps.lists import trending_list, unlisted_items
+from jobs.pipeline.steps.popular_lists import trending_list, unlisted_items
 from jobs.pipeline.steps.screen import read_latest_screened_users
 from jobs.pipeline.variants import read_variants
 from jobs.progress import Progress

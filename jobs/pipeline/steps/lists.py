@@ -1,18 +1,14 @@
 """The lists step: rank items for every user, for every item and for all users, and write what serving reads."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
-from features.item_categories import category_paths
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
@@ -21,6 +17,8 @@ from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
+from jobs.pipeline.steps.list_writing import BLOCK, GROUP_BLOCKS, list_blocks, write_list_file
+from jobs.pipeline.steps.popular_lists import unlisted_items, write_popular_lists
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.pipeline.steps.rank import RANKER, load_ranker
 from jobs.pipeline.variants import Variants, read_variants
@@ -29,31 +27,23 @@ from recsys.availability import may_be_listed
 from recsys.data.interactions import Interactions
 from recsys.data.item_vectors import item_vectors
 from recsys.files import atomic_write
-from recsys.ids import UNKNOWN, IdMap, Rows
+from recsys.ids import UNKNOWN, Rows
 from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend
 from recsys.models.item_knn import ItemKnn
 from recsys.models.popularity import Popularity
 from recsys.models.trending import Trending
-from recsys.ranking.top_k import Exclusion, top_k
-from recsys.schema import CATEGORY, ITEM_ID, USER_ID
-from recsys.settings import Lists as ListSettings
-from recsys.store.keys import POPULAR, TRENDING, popular_name
+from recsys.ranking.top_k import Exclusion
+from recsys.schema import ITEM_ID, USER_ID
 from recsys.store.publish.list_files import (
     BOUGHT_WITH_FILE,
     DISLIKED_FILE,
     HISTORY_FILE,
     ITEMS,
-    NAME,
-    POPULAR_FILE,
     SIMILAR_ITEMS_FILE,
     USER_ITEMS_FILE,
 )
-
-BLOCK = 4_096
-GROUP_BLOCKS = 4
-"""Blocks in a row group; each group has its own dictionary of ids, so larger groups are cheaper to read."""
 
 
 def write_lists(context: RunContext) -> RunContext:
@@ -122,14 +112,6 @@ def _load_winner(context: RunContext, interactions: Interactions) -> Model:
     return Blend(config, members).assemble(interactions)
 
 
-def unlisted_items(item_ids: IdMap, items: pl.DataFrame, as_of: datetime) -> NDArray[np.bool_]:
-    """Return True for every item row that the catalogue keeps out of the lists of `as_of`, (items,)."""
-    mask = np.zeros(len(item_ids), bool)
-    rows = item_ids.rows(items.filter(~may_be_listed(as_of))[ITEM_ID])
-    mask[rows[rows != UNKNOWN]] = True
-    return mask
-
-
 def write_user_lists(
     directory: Path,
     model: Model,
@@ -141,10 +123,10 @@ def write_user_lists(
 ) -> None:
     """Write the model's n best items for every user, of each group the variant that suits the user."""
     items = interactions.items if variants is None else variants.items
-    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in _blocks(len(interactions.users)))
+    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in list_blocks(len(interactions.users)))
     if variants is not None:
         blocks = ((rows, variants.choose(listed, rows)) for rows, listed in blocks)
-    _write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, items, blocks, task)
+    write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, items, blocks, task)
 
 
 def write_similar_lists(
@@ -164,11 +146,12 @@ def write_similar_lists(
     items = interactions.items if variants is None else variants.items
     shared = SupportFilter(interactions.positives, min_users)
     blocks = (
-        (rows, shared.apply(rows, model.similar(rows, n, exclude)[0])) for rows in _blocks(len(interactions.items))
+        (rows, shared.apply(rows, model.similar(rows, n, exclude)[0]))
+        for rows in list_blocks(len(interactions.items))
     )
     if variants is not None:
         blocks = (variants.with_owners(rows, listed) for rows, listed in blocks)
-    _write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, items, items, blocks, task)
+    write_list_file(directory / SIMILAR_ITEMS_FILE, ITEM_ID, items, items, blocks, task)
 
 
 def write_bought_with_lists(
@@ -203,16 +186,16 @@ def write_bought_with_lists(
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
     """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
-    blocks = ((rows, _latest_items(interactions, interactions.is_owning, rows, n)) for rows in _blocks(users))
-    _write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
+    blocks = ((rows, _latest_items(interactions, interactions.is_owning, rows, n)) for rows in list_blocks(users))
+    write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
 def write_disliked(directory: Path, interactions: Interactions, n: int, task: Task) -> None:
     """Write the n items that each user disliked last; without dislikes write no rows."""
     mask = interactions.is_disliked
     users = len(interactions.users) if mask.any() else 0
-    blocks = ((rows, _latest_items(interactions, mask, rows, n)) for rows in _blocks(users))
-    _write_list_file(directory / DISLIKED_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
+    blocks = ((rows, _latest_items(interactions, mask, rows, n)) for rows in list_blocks(users))
+    write_list_file(directory / DISLIKED_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
 def _latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Rows, n: int) -> Rows:
@@ -237,114 +220,3 @@ def _latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Row
     listed = np.full((len(rows), int(place.max(initial=0)) + 1), UNKNOWN, np.int32)
     listed[user - rows[0], place] = item
     return listed
-
-
-def write_popular_lists(
-    directory: Path,
-    popularity: NDArray[np.float32],
-    trend: NDArray[np.float32],
-    interactions: Interactions,
-    items: pl.DataFrame,
-    unavailable: NDArray[np.bool_],
-    lists: ListSettings,
-    variants: Variants | None = None,
-) -> None:
-    """Write the popular list, one for every category path and its prefixes, and the trending list.
-
-    `popularity` and `trend` are scores, (items,); only items whose trend is above 0 are trending.
-    """
-    shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
-    named = {
-        POPULAR: _best(shown, interactions.items, lists.popular_items, variants),
-        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items, variants),
-    }
-    everyone = pl.DataFrame(
-        {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
-    )
-    ids = interactions.items.values if variants is None else variants.default_ids()
-    scores = pl.DataFrame({ITEM_ID: ids, "score": shown}).filter(pl.col("score").is_finite())
-    categories = _category_lists(scores, items, lists.popular_items)
-    with atomic_write(directory / POPULAR_FILE) as partial_file:
-        pl.concat([everyone, categories]).write_parquet(partial_file)
-
-
-def trending_list(
-    trend: NDArray[np.float32],
-    items: IdMap,
-    unavailable: NDArray[np.bool_],
-    n: int,
-    variants: Variants | None = None,
-) -> list[str]:
-    """Return the ids of the n available items of the highest trend; only those with a trend above 0."""
-    rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
-    return _best(rising, items, n, variants)
-
-
-def _best(scores: NDArray[np.float32], items: IdMap, n: int, variants: Variants | None) -> list[str]:
-    """Return the ids of the n items of the highest scores; of a group, that of its default variant."""
-    rows, _ = top_k(scores[None, :], min(n, len(scores)))
-    best = rows[0][rows[0] != UNKNOWN]
-    return (items.ids(best) if variants is None else variants.default_ids()[best]).to_list()
-
-
-def _category_lists(scores: pl.DataFrame, items: pl.DataFrame, n: int) -> pl.DataFrame:
-    """Rank the n best items under every prefix of a category path; an item is listed under each of its paths."""
-    depth = pl.int_ranges(1, pl.col(CATEGORY).list.len() + 1)
-    prefix = pl.col(CATEGORY).list.head(pl.col("depth")).list.join(">")
-    return (
-        category_paths(items.lazy())
-        .join(scores.lazy(), on=ITEM_ID)
-        .with_columns(depth=depth)
-        .explode("depth")
-        .with_columns(prefix.alias(NAME))
-        .unique([NAME, ITEM_ID])
-        .sort("score", ITEM_ID, descending=[True, False])
-        .group_by(NAME, maintain_order=True)
-        .agg(pl.col(ITEM_ID).head(n).alias(ITEMS))
-        .with_columns(pl.format(f"{popular_name('')}{{}}", pl.col(NAME)).alias(NAME))
-        .sort(NAME)
-        .collect()
-    )
-
-
-def _blocks(size: int) -> Iterator[Rows]:
-    for start in range(0, size, BLOCK):
-        yield np.arange(start, min(start + BLOCK, size), dtype=np.int32)
-
-
-def _write_list_file(
-    path: Path,
-    key: str,
-    owners: IdMap,
-    items: IdMap,
-    blocks: Iterator[tuple[Rows, Rows]],
-    task: Task,
-) -> None:
-    """Write a list for each owner, block by block, so that only a few blocks are in memory."""
-    schema = pa.schema([(key, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
-    item_ids, owner_ids = _text(items), _text(owners)
-    with (
-        atomic_write(path) as partial_file,
-        pyarrow.parquet.ParquetWriter(partial_file, schema, compression="zstd") as writer,
-    ):
-        pending: list[pa.Table] = []
-        for rows, listed in blocks:
-            columns = [owner_ids.take(pa.array(rows)), _lists(item_ids, listed)]
-            pending.append(pa.table(columns, schema=schema))
-            if len(pending) == GROUP_BLOCKS:
-                writer.write_table(pa.concat_tables(pending).combine_chunks())
-                pending.clear()
-            task.advance(len(rows))
-        if pending:
-            writer.write_table(pa.concat_tables(pending).combine_chunks())
-
-
-def _text(ids: IdMap) -> pa.LargeStringArray:
-    return ids.values.to_arrow().cast(pa.large_string())
-
-
-def _lists(item_ids: pa.LargeStringArray, listed: Rows) -> pa.LargeListArray:
-    """Turn item rows, (owners, n) padded with -1, into lists of ids."""
-    is_item = listed != UNKNOWN
-    ends = np.append(0, np.cumsum(is_item.sum(axis=1)))
-    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), item_ids.take(pa.array(listed[is_item])))

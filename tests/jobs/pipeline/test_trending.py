@@ -10,7 +10,7 @@ import pytest
 from jobs.ingest.ingest import ingest
 from jobs.lake.lake import Lake
 from jobs.pipeline.interactions import compute_interactions
-from jobs.pipeline.steps.lists import trending_list, unlisted_items
+from jobs.pipeline.steps.popular_lists import trending_list, unlisted_items
 from jobs.pipeline.trending import USUAL_HALF_LIVES, renew_trending, trending_items
 from jobs.progress import LogProgress
 from recsys.models.trending import Trending, TrendingConfig

@@ -7,13 +7,12 @@ import polars as pl
 import pytest
 
 from jobs.pipeline.steps.lists import (
-    unlisted_items,
     write_bought_with_lists,
     write_history,
-    write_popular_lists,
     write_similar_lists,
     write_user_lists,
 )
+from jobs.pipeline.steps.popular_lists import unlisted_items, write_popular_lists
 from jobs.progress import SilentTask
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.ids import IdMap
@@ -96,7 +95,7 @@ def test_an_item_is_popular_in_each_of_its_categories(tmp_path: Path):
 
 @pytest.mark.parametrize("block", [7, 4_096])
 def test_history_of_many_users_is_their_excluded_items(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("jobs.pipeline.steps.lists.BLOCK", block)
+    monkeypatch.setattr("jobs.pipeline.steps.list_writing.BLOCK", block)
     generator = np.random.default_rng(0)
     drawn = zip(*(generator.integers(0, most, 3_000).tolist() for most in (200, 90, 500)), strict=True)
     interactions = interactions_from_pairs([(f"u{user}", f"i{item}", age, 1.0) for user, item, age in drawn])
