@@ -44,7 +44,7 @@ _INTEREST: Final = (
         "purchase_days",
         pl.UInt32(),
         "days",
-        "Number of UTC days on which the user bought the item",
+        "Number of days, in the shop's time zone, on which the user bought the item",
         pl.col(PURCHASE_DAYS),
     ),
     Feature(

@@ -1,4 +1,4 @@
-"""Item trend: growth of the item's event rate relative to the shop's, with a confidence bound.
+"""Trend: growth of an item's event rate, or of a user's spend, relative to the shop's, with a confidence bound.
 
 R is the number of the item's events decayed with a quarter of the half-life, L the number decayed with the full
 half-life, so that R of L are recent. The recent share of the shop is s = sum R / sum L; an item that follows the
@@ -30,16 +30,33 @@ LOWER_BOUND_Z: Final = 1.645
 _MIN_SHARE: Final = 0.01
 
 
-def _number(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Float64)
+def recent_share(recent: pl.Expr, long: pl.Expr) -> pl.Expr:
+    """Return the recent share of the shop, from the shop's sums of events decayed in both ways."""
+    return (recent.cast(pl.Float64) / long.cast(pl.Float64)).clip(_MIN_SHARE, 1 - _MIN_SHARE)
+
+
+def growth(recent: pl.Expr, long: pl.Expr, share: pl.Expr) -> pl.Expr:
+    """Return the growth of a decayed rate of events relative to the shop, whose recent share is `share`."""
+    newer, older = _with_prior(recent, long, share)
+    return (newer / older).log() - (share / (1 - share)).log()
+
+
+def growth_error(recent: pl.Expr, long: pl.Expr, share: pl.Expr) -> pl.Expr:
+    """Return the standard error of `growth`."""
+    newer, older = _with_prior(recent, long, share)
+    return (1 / newer + 1 / older).sqrt()
+
+
+def _with_prior(recent: pl.Expr, long: pl.Expr, share: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Return the recent and the older events, each with the events of its prior."""
+    number, total = recent.cast(pl.Float64), long.cast(pl.Float64)
+    return PRIOR_EVENTS * share + number, PRIOR_EVENTS * (1 - share) + (total - number)
 
 
 _SHOP_EVENTS: Final = pl.col(LONG).sum().cast(pl.Float64)
-_SHARE: Final = (pl.col(RECENT).sum().cast(pl.Float64) / _SHOP_EVENTS).clip(_MIN_SHARE, 1 - _MIN_SHARE)
-_RECENT: Final = PRIOR_EVENTS * _SHARE + _number(RECENT)
-_OLDER: Final = PRIOR_EVENTS * (1 - _SHARE) + (_number(LONG) - _number(RECENT))
-_GROWTH: Final = (_RECENT / _OLDER).log() - (_SHARE / (1 - _SHARE)).log()
-_ERROR: Final = (1 / _RECENT + 1 / _OLDER).sqrt()
+_SHARE: Final = recent_share(pl.col(RECENT).sum(), pl.col(LONG).sum())
+_GROWTH: Final = growth(pl.col(RECENT), pl.col(LONG), _SHARE)
+_ERROR: Final = growth_error(pl.col(RECENT), pl.col(LONG), _SHARE)
 
 
 def _if_shop_has_events(value: pl.Expr) -> pl.Expr:

@@ -29,6 +29,7 @@ def _write(directory: Path, context: RunContext) -> None:
             settings.sources.half_life_days,
             event_rules(lake, settings.sources, context.run.as_of),
             min_users=settings.anomalies.min_support,
+            time_zone=settings.sources.time_zone,
         ):
             write_tables(directory, tables)
             task.advance(len(tables))
