@@ -11,9 +11,9 @@ from features.item_prices import LAST_PRICE, LAST_PRICE_AT, last_prices, merge_l
 from features.pairs import (
     FIRST_DAY,
     LAST_DAY,
-    LONG,
     PURCHASE_DAYS,
     RECENT,
+    USUAL,
     events_column,
     user_item_pairs,
 )
@@ -67,7 +67,7 @@ _SUMS: Final[Mapping[str, pl.Expr]] = {
     **{users_column(days): (pl.col(events_column(days)) > 0).sum() for days in WINDOW_DAYS},
     POPULARITY: pl.col(CONFIDENCE).sum(),
     RECENT: pl.col(RECENT).sum(),
-    LONG: pl.col(LONG).sum(),
+    USUAL: pl.col(USUAL).sum(),
     VIEWERS: _VIEWED.sum(),
     CARTERS: _CARTED.sum(),
     BUYERS: _BOUGHT.sum(),

@@ -14,9 +14,8 @@ import duckdb
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
-from features.pairs import TREND_HALF_LIFE_SHARE
-from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
 from features.user_tastes import MAX_TOP
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 
 DAY: Final = 86_400_000_000
 NAMES: Final = {
@@ -58,7 +57,7 @@ def _prepared(
     """Return the statements that the tables share: events before `as_of`, items, and user and item pairs."""
     worth = " ".join(f"WHEN '{name}' THEN {value}::DOUBLE" for name, value in weights.items())
     decay = f"pow(0.5, age_days / {half_life_days})"
-    recent = f"pow(0.5, age_days / {half_life_days * TREND_HALF_LIFE_SHARE})"
+    recent, usual = (f"pow(0.5, age_days / {days})" for days in (RECENT_DAYS, USUAL_DAYS))
     windows = ", ".join(
         f"count(*) FILTER (weight > 0 AND age_days <= {days}) AS events_{days}d" for days in WINDOW_DAYS
     )
@@ -87,7 +86,7 @@ def _prepared(
                 count(*) FILTER (event = 'refund') > 0 AS refunded,
                 sum(weight * {decay}) AS confidence,
                 sum({recent}) FILTER (weight > 0) AS recent,
-                sum({decay}) FILTER (weight > 0) AS long,
+                sum({usual}) FILTER (weight > 0) AS usual,
                 count(DISTINCT day) FILTER (event = 'purchase') AS purchase_days,
                 min(day) FILTER (event = 'purchase') AS first_day,
                 max(day) FILTER (event = 'purchase') AS last_day,
@@ -167,7 +166,7 @@ def _item_features(as_of: datetime) -> str:
     return f"""
         WITH sums AS (
             SELECT item_id, sum(events) AS events, count(*) FILTER (events > 0) AS users, {sums}, {users},
-                sum(confidence) AS popularity, coalesce(sum(recent), 0) AS recent, coalesce(sum(long), 0) AS long,
+                sum(confidence) AS popularity, coalesce(sum(recent), 0) AS recent, coalesce(sum(usual), 0) AS usual,
                 count(*) FILTER (viewed) AS viewers, count(*) FILTER (carted) AS carters,
                 count(*) FILTER (purchases > 0) AS buyers,
                 count(*) FILTER (viewed AND carted) AS viewers_who_carted,
@@ -185,7 +184,7 @@ def _item_features(as_of: datetime) -> str:
         ), every AS (
             SELECT coalesce(i.item_id, s.item_id) AS item_id, category,
                 coalesce(events, 0) AS events, coalesce(users, 0) AS users, {known},
-                coalesce(popularity, 0) AS popularity, coalesce(recent, 0) AS recent, coalesce(long, 0) AS long,
+                coalesce(popularity, 0) AS popularity, coalesce(recent, 0) AS recent, coalesce(usual, 0) AS usual,
                 coalesce(viewers, 0) AS viewers, coalesce(carters, 0) AS carters, coalesce(buyers, 0) AS buyers,
                 coalesce(viewers_who_carted, 0) AS viewers_who_carted,
                 coalesce(carters_who_bought, 0) AS carters_who_bought,
@@ -199,20 +198,20 @@ def _item_features(as_of: datetime) -> str:
             LEFT JOIN prices p ON p.item_id = coalesce(i.item_id, s.item_id)
         ), shop AS (
             SELECT sum(gap_days) / sum(gaps) AS shop_cycle,
-                greatest(least(sum(recent) / sum(long), 0.99), 0.01) AS share, sum(long) AS all_events FROM every
+                sum(recent) / sum(usual) AS share, sum(usual) AS all_events FROM every
         ), cycles AS (
             SELECT category, CASE WHEN category IS NULL THEN any_value(shop_cycle)
                 ELSE (sum(gap_days) + {gaps} * any_value(shop_cycle)) / (sum(gaps) + {gaps}) END AS cycle
             FROM every, shop GROUP BY category
         ), trends AS (
-            SELECT every.*, cycle, shop_cycle, all_events, share,
-                {few} * share + recent AS newer, {few} * (1 - share) + (long - recent) AS older
+            SELECT every.*, cycle, shop_cycle, all_events,
+                share * usual + {few} AS expected, recent + {few} AS newer
             FROM every JOIN cycles ON every.category IS NOT DISTINCT FROM cycles.category, shop
         ), ranks AS ({_PRICE_RANK.format(priced="every")})
         SELECT item_id, events, users, {shown}, popularity,
-            CASE WHEN all_events > 0 THEN ln(newer / older) - ln(share / (1 - share)) END AS growth,
-            CASE WHEN all_events > 0 THEN sqrt(1 / newer + 1 / older) END AS growth_error,
-            growth - {LOWER_BOUND_Z} * growth_error AS trend,
+            CASE WHEN all_events > 0 THEN ln(newer / expected) END AS growth,
+            CASE WHEN all_events > 0 THEN 1 / sqrt(newer) END AS growth_error,
+            growth - growth_error AS trend,
             {rate("viewers_who_carted", "viewers")} AS view_to_cart,
             {rate("carters_who_bought", "carters")} AS cart_to_purchase,
             {rate("viewers_who_bought", "viewers")} AS view_to_purchase,

@@ -18,9 +18,8 @@ import pandas as pd
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_GAPS, PRIOR_USERS
-from features.pairs import TREND_HALF_LIFE_SHARE
-from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
 from features.user_tastes import MAX_TOP
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.features_in_duckdb import NAMES
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
@@ -71,7 +70,7 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
     keys = ["user_id", "item_id"]
     counts = known["weight"] > 0
     long = 0.5 ** (known["age_days"] / half_life_days)
-    recent = 0.5 ** (known["age_days"] / (half_life_days * TREND_HALF_LIFE_SHARE))
+    recent, usual = (0.5 ** (known["age_days"] / days) for days in (RECENT_DAYS, USUAL_DAYS))
     columns = {
         "acts": known["event"] != "impression",
         "weighed": known["weight"] != 0,
@@ -80,7 +79,7 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
         **{name: known["event"] == name for name in ("view", "cart", "purchase", "refund")},
         "confidence": known["weight"] * long,
         "recent": counts * recent,
-        "long": counts * long,
+        "usual": counts * usual,
     }
     sums = pd.concat([known[keys], pd.DataFrame(columns)], axis=1).groupby(keys, observed=True).sum()
     sums["first_any_at"] = known.groupby(keys, observed=True)["timestamp"].min()
@@ -153,7 +152,7 @@ def _item_features(
         **{name: pairs[name] for name in ("events", *(f"events_{days}d" for days in WINDOW_DAYS))},
         "users": pairs["events"] > 0,
         **{f"users_{days}d": pairs[f"events_{days}d"] > 0 for days in WINDOW_DAYS},
-        **{name: pairs[name] for name in ("recent", "long", "gap_days")},
+        **{name: pairs[name] for name in ("recent", "usual", "gap_days")},
         "popularity": pairs["confidence"],
         "viewers": viewed,
         "carters": carted,
@@ -191,12 +190,11 @@ def _item_features(
 
 
 def _add_trend(every: pd.DataFrame) -> None:
-    share = np.clip(every["recent"].sum() / every["long"].sum(), 0.01, 0.99)
-    newer = PRIOR_EVENTS * share + every["recent"]
-    older = PRIOR_EVENTS * (1 - share) + (every["long"] - every["recent"])
-    every["growth"] = np.log(newer / older) - np.log(share / (1 - share))
-    every["growth_error"] = np.sqrt(1 / newer + 1 / older)
-    every["trend"] = every["growth"] - LOWER_BOUND_Z * every["growth_error"]
+    share = every["recent"].sum() / every["usual"].sum()
+    newer = every["recent"] + PRIOR_EVENTS
+    every["growth"] = np.log(newer / (share * every["usual"] + PRIOR_EVENTS))
+    every["growth_error"] = 1 / np.sqrt(newer)
+    every["trend"] = every["growth"] - every["growth_error"]
 
 
 def _add_rates(every: pd.DataFrame) -> None:

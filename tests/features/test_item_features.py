@@ -47,15 +47,15 @@ def test_items_of_the_catalogue_and_of_the_events_each_have_a_row(make_events, m
 
 
 def test_trend_follows_its_formula(make_events, item):
-    # In units of one event: x has 2 with a recent 1/4, y 1/4 with 1/256; the prior is worth ten like the shop's.
-    events = make_events([(f"u{n}", "view", "x", 40) for n in range(4)] + [("u", "view", "y", 80)])
-    share = (1 / 4 + 1 / 256) / (2 + 1 / 4)
-    recent, older = 10 * share + 1 / 4, 10 * (1 - share) + 2 - 1 / 4
-    growth, error = log(recent / older) - log(share / (1 - share)), sqrt(1 / recent + 1 / older)
+    # Half-lives of 7 and 60 days: three views a week ago count 1/2 each recently, one six weeks ago 1/64.
+    events = make_events([(f"u{n}", "view", "x", 7 if n else TICK) for n in range(4)] + [("u", "view", "y", 42)])
+    recent, usual, of_y = 1 + 3 / 2, 1 + 3 * 0.5 ** (7 / 60), (1 / 64, 0.5 ** (42 / 60))
+    share = (recent + of_y[0]) / (usual + of_y[1])
+    growth, error = log((recent + 10) / (usual * share + 10)), 1 / sqrt(recent + 10)
     row = item(events, "x")
     assert row["growth"] == pytest.approx(growth)
     assert row["growth_error"] == pytest.approx(error)
-    assert row["trend"] == pytest.approx(growth - 1.645 * error)
+    assert row["trend"] == pytest.approx(growth - error)
 
 
 def test_three_sales_of_nothing_are_no_trend_but_thirty_are(make_events, make_items, as_of):
