@@ -15,6 +15,7 @@ from features.item_features import merge_item_partials
 from features.item_partials import item_partials_from_pairs, sum_item_partials
 from features.item_prices import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
+from features.purchase_gaps import gap_counts, sum_gap_counts
 from features.user_profile import user_profile_from_pairs
 from recsys.schema import ITEM_ID, PRICE
 
@@ -42,9 +43,11 @@ def feature_tables(
     priced = _with_last_prices(items, buckets, as_of)
     pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
+    gaps: pl.DataFrame | None = None
     for number, bucket in enumerate(_prepare_buckets(buckets, as_of, half_life_days, rules)):
         pairs = _merge(pairs, bucket.order_pairs, sum_order_pairs)
         partials = _merge(partials, bucket.item_partials, sum_item_partials)
+        gaps = _merge(gaps, bucket.gap_counts, sum_gap_counts)
         name = f"bucket={number:02d}"
         yield {
             f"user_profile/{name}": user_profile_from_pairs(bucket.pairs, bucket.events, priced, users, as_of),
@@ -53,9 +56,10 @@ def feature_tables(
         }
     assert pairs is not None
     assert partials is not None
+    assert gaps is not None
     yield {
         "bought_with": rank_order_pairs(pairs.lazy(), n, min_users),
-        "item_features": merge_item_partials(partials.lazy(), items, as_of),
+        "item_features": merge_item_partials(partials.lazy(), gaps.lazy(), items, as_of),
     }
 
 
@@ -67,6 +71,7 @@ class _Bucket:
     pairs: pl.LazyFrame
     order_pairs: pl.DataFrame
     item_partials: pl.DataFrame
+    gap_counts: pl.DataFrame
     interactions: pl.DataFrame
     sequences: pl.DataFrame
 
@@ -79,7 +84,10 @@ def _prepare_buckets(
     def prepare(bucket: pl.LazyFrame) -> _Bucket:
         events, weights = weigh_events(load_events(bucket, as_of), rules), rules.weights
         pairs = user_item_pairs(events, as_of, half_life_days, weights).collect(engine="streaming").lazy()
-        small = pl.collect_all([order_pairs(events), item_partials_from_pairs(pairs, events)], engine="streaming")
+        small = pl.collect_all(
+            [order_pairs(events), item_partials_from_pairs(pairs, events, as_of), gap_counts(pairs, events, as_of)],
+            engine="streaming",
+        )
         # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
         return _Bucket(events, pairs, *small, *sorted_tables)

@@ -17,13 +17,16 @@ import pandas as pd
 
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
-from features.item_features import PRIOR_GAPS, PRIOR_USERS
+from features.item_features import PRIOR_USERS
 from features.user_tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.features_in_duckdb import NAMES
+from tests.benchmarks.repurchase.curves_in_pandas import repurchase_curves
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
 DAY: Final = pd.Timedelta(days=1)
+REVENUES: Final = ["revenue", *(f"revenue_{days}d" for days in WINDOW_DAYS)]
+SALES: Final = ["orders", "lines", "units", *REVENUES]
 
 
 def write_features(
@@ -91,8 +94,7 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
         .groupby(keys, observed=True)["day"]
     )
     sums["purchase_days"] = days.size()
-    sums["gap_days"] = days.max() - days.min()
-    return sums.fillna({"purchase_days": 0, "gap_days": 0}).reset_index()
+    return sums.fillna({"purchase_days": 0}).reset_index()
 
 
 def _interactions(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +154,7 @@ def _item_features(
         **{name: pairs[name] for name in ("events", *(f"events_{days}d" for days in WINDOW_DAYS))},
         "users": pairs["events"] > 0,
         **{f"users_{days}d": pairs[f"events_{days}d"] > 0 for days in WINDOW_DAYS},
-        **{name: pairs[name] for name in ("recent", "usual", "gap_days")},
+        **{name: pairs[name] for name in ("recent", "usual")},
         "popularity": pairs["confidence"],
         "viewers": viewed,
         "carters": carted,
@@ -160,7 +162,6 @@ def _item_features(
         "viewers_who_carted": viewed & carted,
         "carters_who_bought": carted & bought,
         "viewers_who_bought": viewed & bought,
-        "buyers_who_repeated": pairs["purchase_days"] > 1,
         "buyers_who_refunded": bought & refunded,
         "gaps": (pairs["purchase_days"] - 1).clip(lower=0),
     }
@@ -180,13 +181,29 @@ def _item_features(
     every["price_rank"] = _price_rank(every)
     _add_trend(every)
     _add_rates(every)
+    every = every.join(repurchase_curves(known, every["path"], moment)).join(_sales(known))
+    every[SALES] = every[SALES].fillna(0)
+    every.loc[every["priced"].fillna(0) == 0, REVENUES] = np.nan
     shown = [
         "events", "users", *(f"{name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS),
         "popularity", "growth", "growth_error", "trend", "view_to_cart", "cart_to_purchase", "view_to_purchase",
-        "price", "last_price", "price_mean", "price_rank", "age_days", "buyers", "repurchase_rate", "gaps",
-        "cycle_days", "refund_rate",
+        *SALES, "price", "last_price", "price_mean", "price_rank", "age_days", "buyers", "repurchase_rate",
+        "repurchase_rate_365d", "gaps", "cycle_days", "refund_rate",
     ]  # fmt: skip
     return every.sort_index()[shown].reset_index()
+
+
+def _sales(known: pd.DataFrame) -> pd.DataFrame:
+    """Compute orders, lines, units and revenue of each item."""
+    lines = known.loc[known["event"] == "purchase"]
+    units = lines["quantity"].fillna(1)
+    amounts = {"revenue": lines["price"] * units}
+    amounts |= {f"revenue_{days}d": amounts["revenue"].where(lines["age_days"] <= days) for days in WINDOW_DAYS}
+    facts = pd.DataFrame({"lines": 1, "priced": lines["price"].notna(), "units": units, **amounts})
+    by_item = lines["item_id"].astype("str")
+    table = facts.groupby(by_item).sum()
+    table["orders"] = _order(lines).groupby(by_item).nunique()
+    return table
 
 
 def _add_trend(every: pd.DataFrame) -> None:
@@ -202,16 +219,11 @@ def _add_rates(every: pd.DataFrame) -> None:
         "view_to_cart": ("viewers_who_carted", "viewers"),
         "cart_to_purchase": ("carters_who_bought", "carters"),
         "view_to_purchase": ("viewers_who_bought", "viewers"),
-        "repurchase_rate": ("buyers_who_repeated", "buyers"),
         "refund_rate": ("buyers_who_refunded", "buyers"),
     }
     for name, (successes, trials) in rates.items():
         shop = every[successes].sum() / every[trials].sum()
         every[name] = (every[successes] + PRIOR_USERS * shop) / (every[trials] + PRIOR_USERS)
-    shop = every["gap_days"].sum() / every["gaps"].sum()
-    of_category = every.groupby("path")[["gap_days", "gaps"]].transform("sum")
-    category = ((of_category["gap_days"] + PRIOR_GAPS * shop) / (of_category["gaps"] + PRIOR_GAPS)).fillna(shop)
-    every["cycle_days"] = (every["gap_days"] + PRIOR_GAPS * category) / (every["gaps"] + PRIOR_GAPS)
 
 
 def _user_profile(
