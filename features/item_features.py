@@ -27,10 +27,9 @@ from features.item_partials import (
     sum_item_partials,
     users_column,
 )
-from features.item_prices import LAST_PRICE, PRICE_RANK
-from features.item_sales import ITEM_SALES
+from features.item_sales import ITEM_SALES, LAST_PRICE, PRICE_RANK
 from features.pairs import events_column, user_item_pairs
-from features.purchase_gaps import (
+from features.repurchase.purchase_gaps import (
     CYCLE_DAYS,
     PRIOR_GAPS,
     REPURCHASE_DAYS,

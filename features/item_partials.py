@@ -7,8 +7,15 @@ from typing import Final
 import polars as pl
 
 from features.events import WINDOW_DAYS, exact_sum, load_events
-from features.item_prices import LAST_PRICE, LAST_PRICE_AT, last_prices, merge_last_prices, priced_events
-from features.item_sales import SALES, item_sales
+from features.item_sales import (
+    LAST_PRICE,
+    LAST_PRICE_AT,
+    SALES,
+    item_sales,
+    last_prices,
+    merge_last_prices,
+    priced_events,
+)
 from features.pairs import (
     PURCHASE_DAYS,
     RECENT,
@@ -82,6 +89,7 @@ _PRICE_SUMS: Final[Mapping[str, pl.Expr]] = {
 }
 
 SUMMED: Final = (*_SUMS, *_PRICE_SUMS, *SALES)
+_COLUMNS: Final = (ITEM_ID, *SUMMED, FIRST_AT, LAST_PRICE_AT, LAST_PRICE)
 
 
 def item_partials(
@@ -100,6 +108,7 @@ def item_partials_from_pairs(pairs: pl.LazyFrame, events: pl.LazyFrame, as_of: d
         sums.join(prices, on=ITEM_ID, how="left")
         .join(item_sales(events, as_of), on=ITEM_ID, how="left")
         .with_columns(pl.col(ITEM_ID).cast(pl.String), pl.col(PRICES, PRICE_SUM, *SALES).fill_null(0))
+        .select(_COLUMNS)
     )
 
 
@@ -110,7 +119,7 @@ def sum_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
     """
     sums = partials.group_by(ITEM_ID).agg(pl.col(*SUMMED).sum(), pl.col(FIRST_AT).min())
     prices = merge_last_prices(partials.select(ITEM_ID, LAST_PRICE_AT, LAST_PRICE).drop_nulls())
-    return sums.join(prices, on=ITEM_ID, how="left")
+    return sums.join(prices, on=ITEM_ID, how="left").select(_COLUMNS)
 
 
 def _named(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:

@@ -1,4 +1,4 @@
-"""Sales of items: orders, lines, units and revenue, net of what was returned."""
+"""Prices and sales of items: the latest price, the price rank, and orders, units and revenue net of returns."""
 
 from datetime import datetime
 from typing import Final
@@ -7,13 +7,25 @@ import polars as pl
 
 from features.events import ORDER_KEY, WINDOW_DAYS, exact_sum, in_last, purchases
 from features.feature import Feature
-from recsys.schema import ITEM_ID, PRICE, QUANTITY
+from recsys.schema import CATEGORY, ITEM_ID, PRICE, QUANTITY, TIMESTAMP
 
+LAST_PRICE: Final = "last_price"
+LAST_PRICE_AT: Final = "last_price_at"
 ORDERS: Final = "orders"
 LINES: Final = "lines"
 UNITS: Final = "units"
 REVENUE: Final = "revenue"
 PRICED_LINES: Final = "priced_lines"
+
+_HAS_CATEGORY: Final = pl.col(CATEGORY).list.len() > 0
+
+PRICE_RANK: Final = pl.when(_HAS_CATEGORY).then(
+    (pl.col(PRICE).rank("average").over(CATEGORY) - 0.5) / pl.col(PRICE).count().over(CATEGORY)
+)
+"""Share of the priced items of the category that are cheaper, with equal prices counted half.
+
+0.125 for the cheapest of four items, 0.5 for a single item. Null without a price or a category.
+"""
 
 
 def revenue_column(days: int) -> str:
@@ -82,3 +94,23 @@ def item_sales(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
         )
     )
     return by_order.group_by(ITEM_ID).agg(pl.len().alias(ORDERS), pl.col(*SALES[1:]).sum())
+
+
+def last_prices(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Find the latest price of each item with a price in `events`, and its time; of several, the highest price."""
+    priced = priced_events(events)
+    return merge_last_prices(
+        priced.select(ITEM_ID, pl.col(PRICE).alias(LAST_PRICE), pl.col(TIMESTAMP).alias(LAST_PRICE_AT))
+    )
+
+
+def merge_last_prices(prices: pl.LazyFrame) -> pl.LazyFrame:
+    """Merge concatenated rows of `last_prices` of any number of buckets to one row per item."""
+    latest = prices.group_by(ITEM_ID).agg(pl.col(LAST_PRICE_AT).max())
+    latest_prices = prices.join(latest, on=[ITEM_ID, LAST_PRICE_AT])
+    return latest_prices.group_by(ITEM_ID, LAST_PRICE_AT).agg(pl.col(LAST_PRICE).max())
+
+
+def priced_events(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Select the events with a price."""
+    return events.filter(pl.col(PRICE).is_not_null())

@@ -13,9 +13,9 @@ from features.events import events_before, load_events, without_empty_purchases
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
 from features.item_partials import item_partials_from_pairs, sum_item_partials
-from features.item_prices import LAST_PRICE, last_prices, merge_last_prices
+from features.item_sales import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
-from features.purchase_gaps import gap_counts, sum_gap_counts
+from features.repurchase.purchase_gaps import gap_counts, sum_gap_counts
 from features.user_profile import user_profile_from_pairs
 from recsys.schema import ITEM_ID, PRICE
 

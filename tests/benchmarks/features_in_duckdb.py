@@ -16,7 +16,7 @@ from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
 from features.user_tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
-from tests.benchmarks.repurchase.curves_in_duckdb import curve_statements
+from tests.benchmarks.repurchase.repurchase_in_duckdb import curve_statements, due_items
 
 DAY: Final = 86_400_000_000
 NAMES: Final = {
@@ -89,6 +89,8 @@ def _prepared(
                 sum({recent}) FILTER (weight > 0) AS recent,
                 sum({usual}) FILTER (weight > 0) AS usual,
                 count(DISTINCT day) FILTER (event = 'purchase') AS purchase_days,
+                min(day) FILTER (event = 'purchase') AS first_day,
+                max(day) FILTER (event = 'purchase') AS last_day,
                 min(timestamp) AS first_any_at,
                 min(timestamp) FILTER (weight <> 0) AS first_at,
                 max(timestamp) FILTER (weight <> 0) AS last_at
@@ -100,13 +102,16 @@ def _prepared(
 def _tables(as_of: datetime, n: int) -> dict[str, str]:
     return {
         "interactions": """
-            SELECT user_id, item_id, confidence, weighed AS events, purchase_days, first_at, last_at
+            SELECT user_id, item_id, confidence, weighed AS events, purchase_days,
+                DATE '1970-01-01' + first_day::INT AS first_purchase_day,
+                DATE '1970-01-01' + last_day::INT AS last_purchase_day, first_at, last_at
             FROM pairs WHERE weighed > 0 ORDER BY user_id, item_id""",
         "sequences": """
             SELECT user_id, item_id, event, timestamp, weight
             FROM events WHERE weight <> 0 ORDER BY user_id, timestamp, event_id""",
         "bought_with": _bought_with(n),
         "item_features": _item_features(as_of),
+        "due_items": due_items(as_of),
         "user_profile": _user_profile(as_of),
     }
 
@@ -188,7 +193,8 @@ def _item_features(as_of: datetime) -> str:
             SELECT item_id, count(*) AS prices, sum(price) AS price_sum, arg_max(price, timestamp) AS last_price
             FROM events WHERE price IS NOT NULL GROUP BY item_id
         ), sales AS (
-            SELECT item_id, count(*) AS orders, sum(lines) AS lines, sum(priced) AS priced, sum(units) AS units, {revenues}
+            SELECT item_id, count(*) AS orders, sum(lines) AS lines, sum(priced) AS priced, sum(units) AS units,
+                {revenues}
             FROM (
                 SELECT item_id, count(*) AS lines, count(price) AS priced, sum(units) AS units,
                     sum(amount) AS revenue, {in_windows}

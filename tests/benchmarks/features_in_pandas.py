@@ -21,7 +21,7 @@ from features.item_features import PRIOR_USERS
 from features.user_tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.features_in_duckdb import NAMES
-from tests.benchmarks.repurchase.curves_in_pandas import repurchase_curves
+from tests.benchmarks.repurchase.repurchase_in_pandas import due_items, repurchase_curves
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
 DAY: Final = pd.Timedelta(days=1)
@@ -49,6 +49,7 @@ def write_features(
     _write(_bought_with(known, n), directory / "bought_with.parquet")
     of_items = _item_features(pairs, known, catalogue, moment)
     _write(of_items, directory / "item_features.parquet")
+    _write(due_items(pairs, of_items, moment), directory / "due_items.parquet")
     priced = catalogue.drop(columns="price").merge(of_items[["item_id", "price"]], on="item_id")
     _write(_user_profile(known, pairs, priced, moment), directory / "user_profile.parquet")
 
@@ -94,13 +95,18 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
         .groupby(keys, observed=True)["day"]
     )
     sums["purchase_days"] = days.size()
+    sums["first_day"], sums["last_day"] = days.min(), days.max()
     return sums.fillna({"purchase_days": 0}).reset_index()
 
 
 def _interactions(pairs: pd.DataFrame) -> pd.DataFrame:
     rows = pairs[pairs["weighed"] > 0].sort_values(["user_id", "item_id"])
-    names = ["user_id", "item_id", "confidence", "weighed", "purchase_days", "first_at", "last_at"]
-    return _texts(rows[names].rename(columns={"weighed": "events"}))
+    rows = rows.assign(
+        first_purchase_day=pd.to_datetime(rows["first_day"], unit="D").dt.date,
+        last_purchase_day=pd.to_datetime(rows["last_day"], unit="D").dt.date,
+    )
+    facts = ["confidence", "weighed", "purchase_days", "first_purchase_day", "last_purchase_day"]
+    return _texts(rows[["user_id", "item_id", *facts, "first_at", "last_at"]].rename(columns={"weighed": "events"}))
 
 
 def _sequences(known: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,13 @@
-"""Repurchase curves of items in DuckDB SQL, for `tests.benchmarks.features_in_duckdb`."""
+"""Repurchase curves of items and due items in DuckDB SQL, for `tests.benchmarks.features_in_duckdb`."""
 
 from datetime import datetime
 from typing import Final
 
 import numpy as np
 
-from features.purchase_gaps import GRID, PRIOR_GAPS, REPURCHASE_DAYS
+from features.repurchase.due_items import HORIZON_DAYS, MAX_DUE_ITEMS, MIN_STILL_BUYS
+from features.repurchase.due_items import PRIOR_GAPS as GAPS
+from features.repurchase.purchase_gaps import GRID, PRIOR_GAPS, REPURCHASE_DAYS
 
 DAY: Final = 86_400_000_000
 CELLS: Final = len(GRID)
@@ -18,8 +20,8 @@ def curve_statements(as_of: datetime) -> list[str]:
     last_whole_day = int(as_of.timestamp() * 1_000_000) // DAY - 1
     return [
         f"""CREATE TEMP TABLE cells AS
-            SELECT unnest(range({CELLS + 1})) AS cell, unnest({[*GRID, None]}) AS last_day,
-                unnest({[*WIDTHS, None]}) AS width""",
+            SELECT unnest(range({CELLS + 1})) AS cell, unnest({[*GRID, 0]}) AS last_day,
+                unnest({[*WIDTHS, 1]}) AS width""",
         f"""CREATE TEMP TABLE gap_counts AS
             WITH cell_of_day AS (
                 SELECT unnest(range(1, {GRID[-1] + 2})) AS day, unnest({CELL_OF_DAY}) AS cell
@@ -97,3 +99,30 @@ def _summary(hazards: str) -> str:
                 FROM {hazards} JOIN cells USING (cell)
             )
         ) GROUP BY id, quarter, year"""
+
+
+def due_items(as_of: datetime) -> str:
+    """Return the query of the due items of every user."""
+    moment = int(as_of.timestamp() * 1_000_000)
+    last_whole_day = moment // DAY - 1
+    return f"""
+        WITH known AS (
+            SELECT user_id, item_id, last_day, purchase_days - 1 AS gaps,
+                (last_day - first_day + {GAPS} * cycle_days) / (gaps + {GAPS}) AS cycle,
+                (gaps + {GAPS} * repurchase_rate_365d) / (gaps + {GAPS}) AS returns,
+                greatest({last_whole_day} - last_day, 0) AS days
+            FROM pairs JOIN curves USING (item_id)
+            WHERE purchase_days > 0
+                AND item_id IN (SELECT item_id FROM pairs WHERE purchase_days > 1)
+        ), chances AS (
+            SELECT *, returns * pow(0.5, days / cycle) AS open, open / (open + 1 - returns) AS still_buys,
+                still_buys * (1 - pow(0.5, {HORIZON_DAYS} / cycle)) AS probability
+            FROM known
+        )
+        SELECT user_id, row_number() OVER (
+                PARTITION BY user_id ORDER BY round(probability, 9) DESC, item_id
+            ) AS rank, item_id,
+            greatest(
+                make_timestamptz({DAY} * (last_day + floor(cycle + 0.500001)::BIGINT)), make_timestamptz({moment})
+            ) AS due_at, probability
+        FROM chances WHERE still_buys >= {MIN_STILL_BUYS} QUALIFY rank <= {MAX_DUE_ITEMS} ORDER BY user_id, rank"""

@@ -1,4 +1,4 @@
-"""Repurchase curves of items in pandas, for `tests.benchmarks.features_in_pandas`."""
+"""Repurchase curves of items and due items in pandas, for `tests.benchmarks.features_in_pandas`."""
 
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
 # pyright: reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false, reportReturnType=false
@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from features.purchase_gaps import GRID, PRIOR_GAPS, REPURCHASE_DAYS
+from features.repurchase.due_items import HORIZON_DAYS, MAX_DUE_ITEMS, MIN_STILL_BUYS
+from features.repurchase.due_items import PRIOR_GAPS as GAPS
+from features.repurchase.purchase_gaps import GRID, PRIOR_GAPS, REPURCHASE_DAYS
 
 WIDTHS: Final = np.diff(GRID, prepend=0)
 CELLS: Final = range(len(GRID) + 1)
@@ -59,3 +61,24 @@ def _summary(hazards: pd.DataFrame) -> pd.DataFrame:
             "cycle_days": median,
         }
     )
+
+
+def due_items(pairs: pd.DataFrame, items: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
+    """Rank the due items of every user."""
+    epoch = pd.Timestamp(0, tz="UTC")
+    rows = pairs.loc[pairs["purchase_days"] > 0, ["user_id", "item_id", "purchase_days", "first_day", "last_day"]]
+    rows = rows.assign(**{name: rows[name].astype("str") for name in ("user_id", "item_id")})
+    rows = rows.merge(items.loc[items["gaps"] > 0, ["item_id", "cycle_days", "repurchase_rate_365d"]], on="item_id")
+    gaps, span = rows["purchase_days"] - 1, rows["last_day"] - rows["first_day"]
+    cycle = (span + GAPS * rows["cycle_days"]) / (gaps + GAPS)
+    returns = (gaps + GAPS * rows["repurchase_rate_365d"]) / (gaps + GAPS)
+    days = ((moment.floor("D") - epoch).days - 1 - rows["last_day"]).clip(lower=0)
+    still_open = returns * 0.5 ** (days / cycle)
+    still_buys = still_open / (still_open + 1 - returns)
+    rows["probability"] = still_buys * (1 - 0.5 ** (HORIZON_DAYS / cycle))
+    due = epoch + pd.to_timedelta(rows["last_day"] + np.floor(cycle + 0.500001), unit="D")
+    rows["due_at"] = due.clip(lower=moment)
+    rows = rows[still_buys >= MIN_STILL_BUYS].assign(order=rows["probability"].round(9))
+    rows = rows.sort_values(["user_id", "order", "item_id"], ascending=[True, False, True])
+    rows["rank"] = rows.groupby("user_id").cumcount() + 1
+    return rows.loc[rows["rank"] <= MAX_DUE_ITEMS, ["user_id", "rank", "item_id", "due_at", "probability"]]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.item_features import item_features
-from features.purchase_gaps import GRID, REPURCHASE_DAYS, YEAR_DAYS, grid_hazards
+from features.repurchase.purchase_gaps import GRID, REPURCHASE_DAYS, YEAR_DAYS, grid_hazards
 from recsys.contract import Events, Items
 
 # Weeks of remission under 6-mercaptopurine, and those of patients still in remission (Freireich et al. 1963).

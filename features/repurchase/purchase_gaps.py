@@ -162,7 +162,7 @@ def _summaries(hazards: Table) -> Table:
     rows = np.arange(len(bought))
     before = np.where(crossing > 0, bought[rows, crossing - 1], 0)
     with np.errstate(invalid="ignore"):  # nobody returned
-        share: Table = (year * _HALF - before) / (bought[rows, crossing] - before)
+        share = (year * _HALF - before) / (bought[rows, crossing] - before)
     # A gap of n whole days lasted between n - 1/2 and n + 1/2 days.
     median = np.asarray(GRID, np.float64)[crossing] + 0.5 - (1 - share) * _WIDTHS[crossing]
-    return np.column_stack([bought[:, GRID.index(REPURCHASE_DAYS)], year, median])
+    return np.column_stack([bought[:, GRID.index(REPURCHASE_DAYS)], year, median]).astype(np.float64)
