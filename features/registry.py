@@ -11,6 +11,7 @@ from features.feature import Feature
 from features.interactions import INTERACTIONS, SEQUENCES
 from features.item_categories import ITEM_CATEGORIES
 from features.item_features import ITEM_FEATURES
+from features.repurchase.due_items import DUE_ITEMS
 from features.user_profile import USER_PROFILE
 from features.user_segments import USER_SEGMENTS
 
@@ -21,6 +22,7 @@ TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "bought_with": BOUGHT_WITH,
     "interactions": INTERACTIONS,
     "sequences": SEQUENCES,
+    "due_items": DUE_ITEMS,
 }
 
 # Tables of other steps than the features step: `behavior` is computed before it, for bot detection, and

@@ -13,8 +13,9 @@ from features.events import events_before, load_events, without_empty_purchases
 from features.interactions import interactions_from_pairs, sequences_from_events
 from features.item_features import merge_item_partials
 from features.item_partials import item_partials_from_pairs, sum_item_partials
-from features.item_prices import LAST_PRICE, last_prices, merge_last_prices
+from features.item_sales import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
+from features.repurchase.purchase_gaps import gap_counts, sum_gap_counts
 from features.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
 from features.user_orders import user_orders
 from features.user_profile import user_profile_from_pairs
@@ -47,11 +48,13 @@ def feature_tables(
     shop = _read_shop(items, buckets, as_of, half_life_days)
     pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
+    gaps: pl.DataFrame | None = None
     facts: list[pl.DataFrame] = []
     settings = _Settings(as_of, half_life_days, rules, shop.purchases, time_zone)
     for number, bucket in enumerate(_prepare_buckets(buckets, settings)):
         pairs = _merge(pairs, bucket.order_pairs, sum_order_pairs)
         partials = _merge(partials, bucket.item_partials, sum_item_partials)
+        gaps = _merge(gaps, bucket.gap_counts, sum_gap_counts)
         facts.append(bucket.order_facts)
         name = f"bucket={number:02d}"
         orders = bucket.orders.lazy()
@@ -64,9 +67,10 @@ def feature_tables(
         }
     assert pairs is not None
     assert partials is not None
+    assert gaps is not None
     yield {
         "bought_with": rank_order_pairs(pairs.lazy(), n, min_users),
-        "item_features": merge_item_partials(partials.lazy(), items, as_of),
+        "item_features": merge_item_partials(partials.lazy(), gaps.lazy(), items, as_of),
         "user_segments": user_segments(pl.concat(facts).lazy()),
     }
 
@@ -99,6 +103,7 @@ class _Bucket:
     pairs: pl.LazyFrame
     order_pairs: pl.DataFrame
     item_partials: pl.DataFrame
+    gap_counts: pl.DataFrame
     orders: pl.DataFrame
     order_facts: pl.DataFrame
     interactions: pl.DataFrame
@@ -114,13 +119,19 @@ def _prepare_buckets(buckets: Sequence[pl.LazyFrame], settings: _Settings) -> It
         pairs = user_item_pairs(events, as_of, half_life_days, weights, settings.time_zone)
         pairs = pairs.collect(engine="streaming").lazy()
         orders = user_orders(events, as_of, half_life_days, settings.shop)
-        partials, together, of_users = pl.collect_all(
-            [item_partials_from_pairs(pairs, events), order_pairs(events), orders], engine="streaming"
+        together, partials, gaps, of_users = pl.collect_all(
+            [
+                order_pairs(events),
+                item_partials_from_pairs(pairs, events, as_of),
+                gap_counts(pairs, events, as_of, settings.time_zone),
+                orders,
+            ],
+            engine="streaming",
         )
         facts = order_facts(pairs, of_users.lazy()).collect(engine="streaming")
         # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
-        return _Bucket(events, pairs, together, partials, of_users, facts, *sorted_tables)
+        return _Bucket(events, pairs, together, partials, gaps, of_users, facts, *sorted_tables)
 
     # Without `with`: the garbage collector may remove an iterator that is given up while another thread starts, and
     # would wait for this one forever. The thread ends when its executor is gone.

@@ -7,7 +7,7 @@ import polars as pl
 from features.events import exact_sum
 from features.feature import Feature, columns
 from features.item_categories import category_paths
-from features.item_prices import PRICE_RANK
+from features.item_sales import PRICE_RANK
 from features.pairs import ACTS, AFFINITY, LIKED, PURCHASE_DAYS
 from recsys.schema import BRAND, CATEGORY, ITEM_ID, PURCHASE, USER_ID
 

@@ -8,24 +8,25 @@ import polars as pl
 
 from features.feature import Feature
 from features.registry import OTHER_TABLES, TABLES
+from features.repurchase.due_items import DUE_AT, PROBABILITY
 from jobs.lake.event_writer import scan_files
 from jobs.pipeline.step_names import FEATURES
-from recsys.schema import ITEM_ID, RANK, USER_ID
+from recsys.schema import ITEM_ID, RANK, TIMESTAMP_DTYPE, USER_ID
 
 PROFILES: Final = "user_profile"
 SEGMENTS: Final = "user_segments"
 FORECASTS: Final = "user_forecasts"
 DUE_ITEMS: Final = "due_items"
 FORECASTS_FILE: Final = Path("forecasts") / f"{FORECASTS}.parquet"
-MAX_DUE_ITEMS: Final = 5
 
-_DUE_AT: Final = "due_at"
+_DUE_COLUMNS: Final = (ITEM_ID, DUE_AT, PROBABILITY)
 _DUE: Final = Feature(
     DUE_ITEMS,
-    pl.List(pl.Struct({ITEM_ID: pl.String(), _DUE_AT: pl.Datetime("us", "UTC")})),
+    pl.List(pl.Struct({ITEM_ID: pl.String(), DUE_AT: TIMESTAMP_DTYPE, PROBABILITY: pl.Float64()})),
     "items",
-    f"The {MAX_DUE_ITEMS} items, at most, that the user is likely to need next, with the time when each is due",
-    pl.struct(ITEM_ID, _DUE_AT),
+    "Items that the user is due to buy again, the most probable first, with the times and probabilities of "
+    "`due_items`",
+    pl.struct(_DUE_COLUMNS),
 )
 
 
@@ -47,10 +48,9 @@ def user_rows(run: Path, bucket: Path) -> pl.LazyFrame:
     if due_items.is_file():
         due = (
             scan_files([due_items])
-            .filter(pl.col(RANK) <= MAX_DUE_ITEMS)
             .sort(USER_ID, RANK)
             .group_by(USER_ID, maintain_order=True)
-            .agg(pl.struct(ITEM_ID, _DUE_AT).alias(DUE_ITEMS))
+            .agg(pl.struct(_DUE_COLUMNS).alias(DUE_ITEMS))
         )
         rows = rows.join(due, on=USER_ID, how="left", maintain_order="left")
     return rows

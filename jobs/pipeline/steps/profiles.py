@@ -2,16 +2,14 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
-from polars._typing import PolarsDataType
 
 from features.events import WINDOW_DAYS, exact_sum
 from features.item_categories import category_paths
-from features.trends import LOWER_BOUND_Z
 from jobs.lake.event_writer import scan_files
 from jobs.pipeline.step_names import FEATURES
 from jobs.pipeline.user_rows import bucket_files, user_rows
@@ -40,9 +38,9 @@ _NULL_MEMBERS: Final = r',"[a-z0-9_]+":null'
 def write_profiles(directory: Path, run: Path, items: pl.DataFrame, as_of: datetime) -> None:
     """Write a JSON object for each user of the feature tables of a run, reading one bucket of users at a time.
 
-    Its fields are those of `jobs.pipeline.user_rows`, with numbers rounded to three decimals and times to seconds in
-    UTC, the fields of `profile_texts`, and `schema` and `as_of`. Fields without a value, and counts of windows that
-    are 0, are left out.
+    Its fields are those of `jobs.pipeline.user_rows`, with numbers rounded to three decimals and times to seconds
+    in UTC, the fields of `profile_texts`, and `schema` and `as_of`. Fields without a value, and counts of windows
+    that are 0, are left out.
     """
     schema = pa.schema([(USER_ID, pa.large_string()), (ITEMS, pa.large_list(pa.large_string()))])
     # No two texts are equal, so a dictionary would only waste space.
@@ -63,7 +61,7 @@ def profile_texts(
     """Return a list of one text for each row of `user_rows`, in its order, (user_id, items).
 
     `categories` (whole paths) and `brands` are the up to three that the user prefers; `spend_trend` is rising or
-    falling where the growth of the user's spend differs from 0 with 95 % confidence, else steady.
+    falling where the growth of the user's spend differs from 0 by more than its error, else steady.
     """
     brands = pl.col("brand_affinity").list.head(MAX_PREFERRED).list.eval(pl.element().struct.field("name"))
     names = [name for name in rows.collect_schema().items() if name[0] not in _NOT_PUBLISHED]
@@ -100,7 +98,7 @@ def _published(name: str, dtype: pl.DataType) -> pl.Expr:
     return column.list.eval(element.round(DECIMALS))
 
 
-def _published_field(name: str, dtype: PolarsDataType) -> pl.Expr:
+def _published_field(name: str, dtype: Any) -> pl.Expr:
     field = pl.element().struct.field(name)
     if isinstance(dtype, pl.List):
         return field.list.join(CATEGORY_SEPARATOR).alias(name)
@@ -110,7 +108,7 @@ def _published_field(name: str, dtype: PolarsDataType) -> pl.Expr:
 
 
 def _spend_trend() -> pl.Expr:
-    growth, error = pl.col(_GROWTH), LOWER_BOUND_Z * pl.col(_GROWTH_ERROR)
+    growth, error = pl.col(_GROWTH), pl.col(_GROWTH_ERROR)
     return (
         pl.when(growth.is_null())
         .then(None)
