@@ -16,10 +16,10 @@ from features.item_partials import item_partials_from_pairs, sum_item_partials
 from features.item_sales import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
 from features.repurchase.purchase_gaps import gap_counts, sum_gap_counts
-from features.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
-from features.user_orders import user_orders
 from features.user_profile import user_profile_from_pairs
-from features.user_segments import order_facts, user_segments
+from features.users.orders import user_orders
+from features.users.segments import order_facts, user_segments
+from features.users.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
 from recsys.schema import ITEM_ID, PRICE
 
 

@@ -14,7 +14,7 @@ import duckdb
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
-from features.user_tastes import MAX_TOP
+from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.repurchase.repurchase_in_duckdb import curve_statements, due_items
 

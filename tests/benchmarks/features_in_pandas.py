@@ -18,7 +18,7 @@ import pandas as pd
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
-from features.user_tastes import MAX_TOP
+from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.features_in_duckdb import NAMES
 from tests.benchmarks.repurchase.repurchase_in_pandas import due_items, repurchase_curves

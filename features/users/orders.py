@@ -19,7 +19,7 @@ from features.events import (
 from features.feature import Feature, columns
 from features.pairs import RECENT, USUAL
 from features.returns import RETURNED_UNITS
-from features.shop_purchases import MEAN_PRICE, ShopPurchases, decay_amounts
+from features.users.shop_purchases import MEAN_PRICE, ShopPurchases, decay_amounts
 from recsys.growth import growth, growth_error
 from recsys.schema import (
     EVENT,

@@ -24,7 +24,7 @@ import polars as pl
 from features.events import exact_sum
 from features.feature import Feature, columns
 from features.pairs import ACTS
-from features.user_orders import LAST_GAP_DAYS, ORDER_GAP_DAYS_MEAN, ORDERS, RECENCY_DAYS, SPENT
+from features.users.orders import LAST_GAP_DAYS, ORDER_GAP_DAYS_MEAN, ORDERS, RECENCY_DAYS, SPENT
 from recsys.schema import USER_ID
 
 SCORES: Final = 5
