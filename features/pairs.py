@@ -57,14 +57,18 @@ def events_column(days: int) -> str:
 
 
 def user_item_pairs(
-    events: pl.LazyFrame, as_of: datetime, half_life_days: float, weights: Mapping[str, float]
+    events: pl.LazyFrame,
+    as_of: datetime,
+    half_life_days: float,
+    weights: Mapping[str, float],
+    time_zone: str = "UTC",
 ) -> pl.LazyFrame:
     """Compute one row per user and item from events of `load_events`, in no defined order.
 
     `acts` counts the events except impressions, `weighed` those whose name has a weight other than 0, `events`
     those with a positive weight, and `liked` those with a positive weight except impressions. Columns named after
     an event type count it. `confidence` is the decayed weight of all events, `affinity` that of the events except
-    impressions. The weights are those of `weigh_events`, else those of the names.
+    impressions. The weights are those of `weigh_events`, else those of the names. Days begin in `time_zone`.
     """
     impressions_have_weight = bool(weights.get(IMPRESSION))
     weighed = with_weights(events, weights)
@@ -88,9 +92,9 @@ def user_item_pairs(
             *([exact_sum(pl.when(is_act).then(decayed)).alias(AFFINITY)] if impressions_have_weight else []),
             exact_sum(is_positive * decay(age, RECENT_DAYS)).alias(RECENT),
             exact_sum(is_positive * decay(age, USUAL_DAYS)).alias(USUAL),
-            purchase_day().drop_nulls().n_unique().alias(PURCHASE_DAYS),
-            purchase_day().min().alias(FIRST_DAY),
-            purchase_day().max().alias(LAST_DAY),
+            purchase_day(time_zone).drop_nulls().n_unique().alias(PURCHASE_DAYS),
+            purchase_day(time_zone).min().alias(FIRST_DAY),
+            purchase_day(time_zone).max().alias(LAST_DAY),
             pl.col(TIMESTAMP).min().alias(FIRST_AT),
             pl.when(has_weight).then(pl.col(TIMESTAMP)).min().alias(FIRST_WEIGHED_AT),
             pl.when(has_weight).then(pl.col(TIMESTAMP)).max().alias(LAST_AT),
