@@ -53,15 +53,15 @@ _INTEREST: Final = (
     Feature(
         FIRST_PURCHASE_DAY,
         pl.Date(),
-        "UTC",
-        "Day of the first purchase of which a unit was kept; null without one",
+        "day",
+        "Day of the first purchase, in the shop's time zone, of which a unit was kept; null without one",
         pl.col(FIRST_DAY),
     ),
     Feature(
         LAST_PURCHASE_DAY,
         pl.Date(),
-        "UTC",
-        "Day of the last purchase of which a unit was kept; null without one",
+        "day",
+        "Day of the last purchase, in the shop's time zone, of which a unit was kept; null without one",
         pl.col(LAST_DAY),
     ),
     Feature(

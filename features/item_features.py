@@ -183,7 +183,7 @@ _LIFE: Final = (
         GAPS,
         pl.UInt32(),
         "gaps",
-        "Number of gaps between successive UTC days on which one user bought the item",
+        "Number of gaps between successive days, in the shop's time zone, on which one user bought the item",
         pl.col(GAPS),
     ),
     Feature(

@@ -5,9 +5,9 @@ from typing import Final
 
 import polars as pl
 
-from features.events import ORDER_KEY, WINDOW_DAYS, exact_sum, in_last, purchases
+from features.events import ORDER_KEY, WINDOW_DAYS, exact_sum, in_last, purchases, units
 from features.feature import Feature
-from recsys.schema import CATEGORY, ITEM_ID, PRICE, QUANTITY, TIMESTAMP
+from recsys.schema import CATEGORY, ITEM_ID, PRICE, TIMESTAMP
 
 LAST_PRICE: Final = "last_price"
 LAST_PRICE_AT: Final = "last_price_at"
@@ -80,15 +80,14 @@ ITEM_SALES: Final = (
 
 def item_sales(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """Compute one row per item with a purchase in `events`, in the columns `SALES`; of one bucket of users."""
-    units = pl.col(QUANTITY).fill_null(1.0)
-    amount = pl.col(PRICE) * units
+    amount = pl.col(PRICE) * units()
     by_order = (
         purchases(events)
         .group_by(*ORDER_KEY, ITEM_ID)
         .agg(
             pl.len().alias(LINES),
             pl.col(PRICE).count().alias(PRICED_LINES),
-            exact_sum(units).alias(UNITS),
+            exact_sum(units()).alias(UNITS),
             exact_sum(amount).alias(REVENUE),
             *(exact_sum(amount.filter(in_last(days, as_of))).alias(revenue_column(days)) for days in WINDOW_DAYS),
         )

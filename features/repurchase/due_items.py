@@ -1,6 +1,6 @@
 """Due items: what each user is due to buy again next, and when.
 
-The time between two purchases of a user and an item is exponential with a median of
+The time between two purchases of an item by a user is exponential with a mean of
 
     cycle = (span + PRIOR_GAPS * cycle_days) / (gaps + PRIOR_GAPS)
 
@@ -11,14 +11,14 @@ again at all with the probability
 
 and the longer a purchase is overdue, the more likely the user has stopped. With d days since the last purchase:
 
-    open = returns * 0.5 ** (d / cycle)                     not bought again yet, but will be
+    open = returns * exp(-d / cycle)                        not bought again yet, but will be
     still_buys = open / (open + 1 - returns)
-    probability = still_buys * (1 - 0.5 ** (HORIZON_DAYS / cycle))
+    probability = still_buys * (1 - exp(-HORIZON_DAYS / cycle))
 
 This is a cure model (Boag 1949) with empirical Bayes priors from the items' repurchase curves.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -26,7 +26,7 @@ import polars as pl
 from features.feature import Feature, columns
 from features.interactions import FIRST_PURCHASE_DAY, LAST_PURCHASE_DAY
 from features.pairs import PURCHASE_DAYS
-from features.repurchase.purchase_gaps import CYCLE_DAYS, RETURN_RATE
+from features.repurchase.purchase_gaps import CYCLE_DAYS, RETURN_RATE, last_whole_day
 from recsys.schema import ITEM_ID, RANK, TIMESTAMP_DTYPE, USER_ID
 
 MAX_DUE_ITEMS: Final = 5
@@ -57,7 +57,7 @@ DUE_ITEMS: Final = (
         DUE_AT,
         TIMESTAMP_DTYPE,
         "UTC",
-        "Day of the last purchase plus the median time to the user's next purchase of the item, in whole days; the "
+        "Day of the last purchase plus the user's usual time between purchases of the item, in whole days; the "
         "moment of the run if that is over",
         pl.col(DUE_AT),
     ),
@@ -72,7 +72,9 @@ DUE_ITEMS: Final = (
 )
 
 
-def due_items(interactions: pl.LazyFrame, item_features: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+def due_items(
+    interactions: pl.LazyFrame, item_features: pl.LazyFrame, as_of: datetime, time_zone: str = "UTC"
+) -> pl.LazyFrame:
     """Compute up to `MAX_DUE_ITEMS` rows per user in the columns of `DUE_ITEMS`, sorted by user and rank.
 
     `interactions` are those of one bucket of users. Only items of `item_features` are due, and of them those that
@@ -80,7 +82,7 @@ def due_items(interactions: pl.LazyFrame, item_features: pl.LazyFrame, as_of: da
     """
     repeated = item_features.filter(pl.col("gaps") > 0).select(ITEM_ID, CYCLE_DAYS, RETURN_RATE)
     bought = interactions.filter(pl.col(PURCHASE_DAYS) > 0).join(repeated, on=ITEM_ID)
-    known = bought.with_columns(_cycle()).with_columns(_still_buys(as_of).alias(_STILL_BUYS))
+    known = bought.with_columns(_cycle()).with_columns(_still_buys(as_of, time_zone).alias(_STILL_BUYS))
     best = (
         known.filter(pl.col(_STILL_BUYS) >= MIN_STILL_BUYS)
         .with_columns(_probability(), _due_at(as_of))
@@ -96,22 +98,23 @@ def _gaps() -> pl.Expr:
 
 
 def _cycle() -> pl.Expr:
-    """Return the median time in days between the user's purchases of the item."""
+    """Return the usual time in days between the user's purchases of the item."""
     span = (pl.col(LAST_PURCHASE_DAY) - pl.col(FIRST_PURCHASE_DAY)).dt.total_days()
     return ((span + PRIOR_GAPS * pl.col(CYCLE_DAYS)) / (_gaps() + PRIOR_GAPS)).alias(_CYCLE)
 
 
-def _still_buys(as_of: datetime) -> pl.Expr:
+def _still_buys(as_of: datetime, time_zone: str) -> pl.Expr:
     """Return the probability that the user will buy the item again at all."""
-    last_whole_day = pl.lit((as_of - timedelta(days=1)).date())
-    days = (last_whole_day - pl.col(LAST_PURCHASE_DAY)).dt.total_days().clip(lower_bound=0)
+    days = (
+        (pl.lit(last_whole_day(as_of, time_zone)) - pl.col(LAST_PURCHASE_DAY)).dt.total_days().clip(lower_bound=0)
+    )
     returns = (_gaps() + PRIOR_GAPS * pl.col(RETURN_RATE)) / (_gaps() + PRIOR_GAPS)
-    still_open = returns * pl.lit(0.5) ** (days / pl.col(_CYCLE))
+    still_open = returns * (-days / pl.col(_CYCLE)).exp()
     return still_open / (still_open + 1 - returns)
 
 
 def _probability() -> pl.Expr:
-    in_time = 1 - pl.lit(0.5) ** (HORIZON_DAYS / pl.col(_CYCLE))
+    in_time = 1 - (-HORIZON_DAYS / pl.col(_CYCLE)).exp()
     return (pl.col(_STILL_BUYS) * in_time).alias(PROBABILITY)
 
 

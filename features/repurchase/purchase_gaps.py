@@ -1,8 +1,9 @@
 """Times between purchases of an item by one user, as a survival curve of each item (Kaplan and Meier 1958).
 
-A gap is the number of days between two successive UTC days on which a user bought the item. The time since the
-user's last purchase is an open gap: it is censored at the last whole day, as nobody knows when it will end. Leaving
-open gaps out would make long cycles look short; counting them as "not bought again" would make new items look bad.
+A gap is the number of days between two successive days, in the shop's time zone, on which a user bought the item.
+The time since the user's last purchase is an open gap: it is censored at the last whole day, as nobody knows when
+it will end. Leaving open gaps out would make long cycles look short; counting them as "not bought again" would make
+new items look bad.
 
 Gaps are counted on a grid of days, so that counts add up over buckets of users. With d gaps that end in a cell of
 the grid, c that are censored in it, and later ones beyond, the number at risk and the hazard are
@@ -15,8 +16,9 @@ process on the grid, Hjort 1990). The share bought again within a time is 1 - pr
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -63,12 +65,16 @@ def gap_counts(pairs: pl.LazyFrame, events: pl.LazyFrame, as_of: datetime, time_
     `pairs` are the rows of `user_item_pairs`, computed from `events`, which are those of one bucket of users.
     Days begin in `time_zone`.
     """
-    last_whole_day = pl.lit((as_of - timedelta(days=1)).date())
     open_gaps = pairs.filter(pl.col(PURCHASE_DAYS) > 0).select(
-        ITEM_ID, (last_whole_day - pl.col(LAST_DAY)).dt.total_days().alias(_DAYS)
+        ITEM_ID, (pl.lit(last_whole_day(as_of, time_zone)) - pl.col(LAST_DAY)).dt.total_days().alias(_DAYS)
     )
     parts = [_count_cells(_ended_gaps(events, time_zone), ENDED), _count_cells(open_gaps, OPEN)]
     return sum_gap_counts(pl.concat(parts, how="diagonal")).with_columns(pl.col(ITEM_ID).cast(pl.String))
+
+
+def last_whole_day(as_of: datetime, time_zone: str = "UTC") -> date:
+    """Return the last day of the time zone that is over at `as_of`."""
+    return as_of.astimezone(ZoneInfo(time_zone)).date() - timedelta(days=1)
 
 
 def sum_gap_counts(counts: pl.LazyFrame) -> pl.LazyFrame:

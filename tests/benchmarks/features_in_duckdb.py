@@ -16,16 +16,17 @@ from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
 from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
-from tests.benchmarks.repurchase.repurchase_in_duckdb import curve_statements, due_items
+from tests.benchmarks.feature_peers.orders_in_duckdb import ORDER_TIME, order_statement, user_segments
+from tests.benchmarks.feature_peers.repurchase_in_duckdb import curve_statements, due_items
 
 DAY: Final = 86_400_000_000
 NAMES: Final = {
     "view": "views",
     "click": "clicks",
     "cart": "carts",
-    "purchase": "purchases",
+    "purchase": "purchase_lines",
     "rating": "ratings",
-    "refund": "refunds",
+    "refund": "refund_lines",
 }
 
 
@@ -96,6 +97,7 @@ def _prepared(
                 max(timestamp) FILTER (weight <> 0) AS last_at
             FROM events GROUP BY user_id, item_id""",
         *curve_statements(as_of),
+        order_statement(as_of),
     ]
 
 
@@ -112,17 +114,15 @@ def _tables(as_of: datetime, n: int) -> dict[str, str]:
         "bought_with": _bought_with(n),
         "item_features": _item_features(as_of),
         "due_items": due_items(as_of),
-        "user_profile": _user_profile(as_of),
+        "user_profile": _user_profile(),
+        "user_segments": user_segments(),
     }
-
-
-_ORDER_TIME: Final = "CASE WHEN session_id IS NULL THEN timestamp END"
 
 
 def _bought_with(n: int) -> str:
     return f"""
         WITH lines AS (
-            SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
+            SELECT user_id, session_id, {ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
             FROM events WHERE event = 'purchase' GROUP BY ALL
         ), orders AS (
             SELECT unnest(list(item_id ORDER BY event_id)[:{MAX_ORDER_ITEMS}]) AS item_id, user_id,
@@ -199,7 +199,7 @@ def _item_features(as_of: datetime) -> str:
                 SELECT item_id, count(*) AS lines, count(price) AS priced, sum(units) AS units,
                     sum(amount) AS revenue, {in_windows}
                 FROM (
-                    SELECT *, {_ORDER_TIME} AS order_time, coalesce(quantity, 1) AS units, price * units AS amount
+                    SELECT *, {ORDER_TIME} AS order_time, coalesce(quantity, 1) AS units, price * units AS amount
                     FROM events WHERE event = 'purchase'
                 ) GROUP BY user_id, session_id, order_time, item_id
             ) GROUP BY item_id
@@ -237,8 +237,9 @@ def _item_features(as_of: datetime) -> str:
         FROM trends JOIN ranks USING (item_id) JOIN curves USING (item_id) ORDER BY item_id"""
 
 
-def _user_profile(as_of: datetime) -> str:
-    moment = int(as_of.timestamp() * 1_000_000)
+def _user_profile() -> str:
+    windows = ", ".join(f"orders_{days}d" for days in WINDOW_DAYS)
+    coalesced = ", ".join(f"coalesce(orders_{days}d, 0) AS orders_{days}d" for days in WINDOW_DAYS)
     counts = ", ".join(
         f"count(*) FILTER (event = '{event}' AND age_days <= {days}) AS {plural}_{days}d"
         for event, plural in NAMES.items()
@@ -255,27 +256,9 @@ def _user_profile(as_of: datetime) -> str:
             SELECT user_id, count(*) AS events, min(timestamp) AS first_at, max(timestamp) AS last_at,
                 CASE WHEN count(session_id) > 0 THEN count(DISTINCT session_id) END AS sessions,
                 count(session_id) / sessions AS events_per_session, {counts},
-                [{hours}] AS hour_shares, [{weekdays}] AS weekday_shares
+                [{hours}] AS hour_shares, count(*) FILTER (hour < 6) / count(*) AS night_share,
+                [{weekdays}] AS weekday_shares
             FROM acts GROUP BY user_id
-        ), lines AS (
-            SELECT *, {_ORDER_TIME} AS order_time FROM acts WHERE event = 'purchase'
-        ), baskets AS (
-            SELECT user_id, min(timestamp) AS began, count(DISTINCT item_id) AS items,
-                sum(price * coalesce(quantity, 1)) AS amount, min(age_days) AS age_days
-            FROM lines GROUP BY user_id, session_id, order_time
-        ), gaps AS (
-            SELECT *, epoch_us(began) - lag(epoch_us(began)) OVER (PARTITION BY user_id ORDER BY began) AS gap
-            FROM baskets
-        ), orders AS (
-            SELECT user_id, count(*) AS orders, max(began) AS last_order_at,
-                ({moment} - epoch_us(max(began))) / {DAY}::DOUBLE AS recency_days,
-                sum(amount) AS spent, sum(amount) / count(amount) AS order_value_mean,
-                sum(items) / count(*) AS order_items_mean, avg(gap) / {DAY} AS order_gap_days_mean,
-                CASE WHEN count(gap) > 1 THEN stddev_samp(gap / {DAY}) END AS order_gap_days_deviation,
-                max(began) + to_microseconds(trunc(avg(gap))::BIGINT) AS next_order_at
-            FROM gaps GROUP BY user_id
-        ), medians AS (
-            SELECT user_id, median(price) AS price_median FROM lines GROUP BY user_id
         ), last_prices AS (
             SELECT item_id, arg_max(price, timestamp) AS last_price
             FROM events WHERE price IS NOT NULL AND item_id IN (SELECT item_id FROM items WHERE price IS NULL)
@@ -324,11 +307,10 @@ def _user_profile(as_of: datetime) -> str:
             SELECT user_id, list({{'name': name, 'share': share}} ORDER BY share DESC, name) AS brand_affinity
             FROM brands GROUP BY user_id
         )
-        SELECT activity.*, coalesce(orders, 0) AS orders, last_order_at, recency_days, spent, order_value_mean,
-            order_items_mean, order_gap_days_mean, order_gap_days_deviation, next_order_at, price_median,
-            item_variety, repeat_share, price_rank_mean, category_variety, category_affinity, brand_affinity,
-            NULL::VARCHAR AS attributes
-        FROM activity LEFT JOIN orders USING (user_id) LEFT JOIN medians USING (user_id)
+        SELECT activity.*, orders.* EXCLUDE (user_id, orders, {windows}), coalesce(orders.orders, 0) AS orders,
+            {coalesced}, item_variety, repeat_share, price_rank_mean, category_variety, category_affinity,
+            brand_affinity, NULL::VARCHAR AS attributes
+        FROM activity LEFT JOIN orders USING (user_id)
         LEFT JOIN tastes USING (user_id) LEFT JOIN varieties USING (user_id)
         LEFT JOIN category_tops USING (user_id) LEFT JOIN brand_tops USING (user_id)
         ORDER BY user_id"""

@@ -20,8 +20,9 @@ from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
 from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
+from tests.benchmarks.feature_peers.orders_in_pandas import number_orders, user_orders, user_segments
+from tests.benchmarks.feature_peers.repurchase_in_pandas import due_items, repurchase_curves
 from tests.benchmarks.features_in_duckdb import NAMES
-from tests.benchmarks.repurchase.repurchase_in_pandas import due_items, repurchase_curves
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
 DAY: Final = pd.Timedelta(days=1)
@@ -51,7 +52,9 @@ def write_features(
     _write(of_items, directory / "item_features.parquet")
     _write(due_items(pairs, of_items, moment), directory / "due_items.parquet")
     priced = catalogue.drop(columns="price").merge(of_items[["item_id", "price"]], on="item_id")
-    _write(_user_profile(known, pairs, priced, moment), directory / "user_profile.parquet")
+    profile = _user_profile(known, pairs, priced, moment)
+    _write(profile, directory / "user_profile.parquet")
+    _write(user_segments(profile), directory / "user_segments.parquet")
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -120,16 +123,9 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.astype(dict.fromkeys(categories, "str"))
 
 
-def _order(lines: pd.DataFrame) -> pd.Series:
-    """Number the orders; each purchase gets the number of its order."""
-    time = lines["timestamp"].where(lines["session_id"].isna())
-    keys = [lines["user_id"], lines["session_id"], time]
-    return pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2], observed=True, dropna=False, sort=False).ngroup()
-
-
 def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     lines = known.loc[known["event"] == "purchase"]
-    orders = lines.assign(order=_order(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
+    orders = lines.assign(order=number_orders(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
     orders = orders.drop_duplicates()
     orders = orders[orders.groupby("order").cumcount() < MAX_ORDER_ITEMS]
     others = orders[["order", "item_id"]].rename(columns={"item_id": "other_item_id"})
@@ -208,7 +204,7 @@ def _sales(known: pd.DataFrame) -> pd.DataFrame:
     facts = pd.DataFrame({"lines": 1, "priced": lines["price"].notna(), "units": units, **amounts})
     by_item = lines["item_id"].astype("str")
     table = facts.groupby(by_item).sum()
-    table["orders"] = _order(lines).groupby(by_item).nunique()
+    table["orders"] = number_orders(lines).groupby(by_item).nunique()
     return table
 
 
@@ -236,8 +232,9 @@ def _user_profile(
     known: pd.DataFrame, pairs: pd.DataFrame, priced: pd.DataFrame, moment: pd.Timestamp
 ) -> pd.DataFrame:
     acts = known[known["event"] != "impression"]
-    table = pd.concat([_activity(acts), _orders(acts, moment), _tastes(pairs, priced)], axis=1)
-    table["orders"] = table["orders"].fillna(0)
+    table = pd.concat([_activity(acts), user_orders(acts, moment), _tastes(pairs, priced)], axis=1)
+    counts = ["orders", *(f"orders_{days}d" for days in WINDOW_DAYS)]
+    table[counts] = table[counts].fillna(0)
     table["attributes"] = None
     table.index = pd.Index(table.index.astype("str"), name="user_id")
     return table.sort_index().reset_index()
@@ -264,30 +261,7 @@ def _activity(acts: pd.DataFrame) -> pd.DataFrame:
         counts = acts.groupby(["user_id", key], observed=True).size().unstack(fill_value=0)
         shares = counts.reindex(columns=values, fill_value=0).div(table["events"], axis=0)
         table[name] = pd.Series(shares.to_numpy().tolist(), index=shares.index)
-    return table
-
-
-def _orders(acts: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    lines = acts[acts["event"] == "purchase"]
-    lines = lines.assign(order=_order(lines), amount=lines["price"] * lines["quantity"].fillna(1))
-    by_order = lines.groupby("order")
-    orders = by_order.agg(user_id=("user_id", "first"), at=("timestamp", "min"), items=("item_id", "nunique"))
-    orders["amount"] = by_order["amount"].sum(min_count=1)
-    orders = orders.sort_values(["user_id", "at"])
-    by_user = orders.groupby("user_id", observed=True)
-    orders["gap"] = by_user["at"].diff() / DAY
-    table = by_user.agg(
-        orders=("at", "size"), last_order_at=("at", "max"), first=("at", "min"), items=("items", "sum"),
-        priced=("amount", "count"), order_gap_days_deviation=("gap", "std"),
-    )  # fmt: skip
-    table["recency_days"] = (moment - table["last_order_at"]) / DAY
-    table["spent"] = by_user["amount"].sum(min_count=1)
-    table["order_value_mean"] = table["spent"] / table.pop("priced").where(table["spent"].notna())
-    table["order_items_mean"] = table.pop("items") / table["orders"]
-    span, gaps = table["last_order_at"] - table.pop("first"), (table["orders"] - 1).where(table["orders"] > 1)
-    table["order_gap_days_mean"] = span / DAY / gaps
-    table["next_order_at"] = table["last_order_at"] + (span / gaps).dt.floor("us")
-    table["price_median"] = lines.groupby("user_id", observed=True)["price"].median()
+    table["night_share"] = (acts["timestamp"].dt.hour < 6).groupby(acts["user_id"], observed=True).mean()
     return table
 
 

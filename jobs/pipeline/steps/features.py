@@ -38,10 +38,10 @@ def _write(directory: Path, context: RunContext) -> None:
             write_tables(directory, tables)
             task.advance(len(tables))
         unlisted = lake.items(at=context.run.as_of).filter(~may_be_listed(context.run.as_of))
-        write_due_items(directory, unlisted, context.run.as_of)
+        write_due_items(directory, unlisted, context.run.as_of, settings.sources.time_zone)
 
 
-def write_due_items(directory: Path, unlisted: pl.LazyFrame, as_of: datetime) -> None:
+def write_due_items(directory: Path, unlisted: pl.LazyFrame, as_of: datetime, time_zone: str = "UTC") -> None:
     """Write the due items of each bucket of users, from the other tables in `directory`.
 
     `unlisted` has the items that may not be recommended. This is a second pass, because the cycles of items are
@@ -51,7 +51,7 @@ def write_due_items(directory: Path, unlisted: pl.LazyFrame, as_of: datetime) ->
     listed = features.join(unlisted.select(ITEM_ID), on=ITEM_ID, how="anti").collect(engine="streaming").lazy()
     for file in sorted((directory / "interactions").iterdir()):
         interactions = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-        write_tables(directory, {f"due_items/{file.stem}": due_items(interactions, listed, as_of)})
+        write_tables(directory, {f"due_items/{file.stem}": due_items(interactions, listed, as_of, time_zone)})
 
 
 ROW_GROUP_ROWS = 100_000

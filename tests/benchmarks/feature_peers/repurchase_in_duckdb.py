@@ -115,8 +115,8 @@ def due_items(as_of: datetime) -> str:
             WHERE purchase_days > 0
                 AND item_id IN (SELECT item_id FROM pairs WHERE purchase_days > 1)
         ), chances AS (
-            SELECT *, returns * pow(0.5, days / cycle) AS open, open / (open + 1 - returns) AS still_buys,
-                still_buys * (1 - pow(0.5, {HORIZON_DAYS} / cycle)) AS probability
+            SELECT *, returns * exp(-days / cycle) AS open, open / (open + 1 - returns) AS still_buys,
+                still_buys * (1 - exp(-{HORIZON_DAYS} / cycle)) AS probability
             FROM known
         )
         SELECT user_id, row_number() OVER (
