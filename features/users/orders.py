@@ -246,7 +246,7 @@ def _deals(lines: pl.LazyFrame, mean_prices: pl.DataFrame) -> pl.LazyFrame:
     return (
         lines.filter(pl.col(PRICE) <= MAX_AMOUNT)
         .join(prices, on=ITEM_ID)
-        .select(USER_ID, (pl.col(PRICE) * units()).alias(_PAID), (pl.col(MEAN_PRICE) * units()).alias(_EXPECTED))
+        .select(USER_ID, pl.col(PRICE).alias(_PAID), pl.col(MEAN_PRICE).alias(_EXPECTED))
         .group_by(USER_ID)
         .agg(columns(_DEALS))
     )

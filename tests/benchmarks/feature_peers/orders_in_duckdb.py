@@ -70,7 +70,7 @@ def user_segments() -> str:
         return f"CASE WHEN {value} IS NOT NULL THEN 1 + ({rank} - 1) * {SCORES} // count({value}) OVER () END"
 
     def longest(share: float) -> str:
-        place = f"floor({share} * (count(last_wait) - 1))::INT + 1"
+        place = f"ceil({share} * (count(last_wait) - 1))::INT + 1"
         return f"(SELECT list(last_wait ORDER BY last_wait)[{place}] FROM came_back)"
 
     return f"""

@@ -85,7 +85,7 @@ def user_segments(profile: pd.DataFrame) -> pd.DataFrame:
     table["usual_gap_days"] = usual
     table["wait"] = (profile["recency_days"] / usual).where(usual > 0)
     came_back = (profile["last_gap_days"] / usual).where(usual > 0).dropna()
-    late, lapsed = (came_back.quantile(share, interpolation="lower") for share in (LATE_SHARE, LAPSED_SHARE))
+    late, lapsed = (came_back.quantile(share, interpolation="higher") for share in (LATE_SHARE, LAPSED_SHARE))
     conditions = {
         "prospect": ~is_customer,
         "lapsed": table["wait"] > lapsed,
