@@ -34,7 +34,7 @@ def test_a_score_counts_the_fifths_that_lie_below():
 
 
 def test_equal_values_have_equal_scores_and_those_without_orders_none():
-    # Six of ten customers have one order, and nobody has fewer: their score is 1. That of the others is 1 + 6 * 5 // 10.
+    # Six of ten customers have one order, and nobody has fewer: score 1. That of the others is 1 + 6 * 5 // 10.
     facts: list[Fact] = [(f"u{n}", 1 if n < 6 else 2, 1.0, None, None, None) for n in range(10)]
     facts.append(("viewer", 0, None, None, None, None))
     assert scores(facts, "frequency") == [1] * 6 + [4] * 4 + [None]
