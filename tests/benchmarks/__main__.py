@@ -28,7 +28,7 @@ PARTS: Final = {
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
     "spammers": "spammers.spammers",
-    "attacks": "attacks.attacks",
+    "attacks": "attacks.benchmark.attacks",
     "gpu": "gpu.__main__.gpu_benchmark",
 }
 """Part -> module and function. Only what is measured is imported: a machine with a GPU has few libraries."""
