@@ -8,9 +8,11 @@ newcomers are not unusual. The distance is Hotelling's (Annals of Mathematical S
 that the means of honest items have in this shop: the random-effects model of Henderson ("Estimation of variance and
 covariance components", Biometrics 1953), estimated by moments without the most distant items.
 
-Newcomers for a promoted or a new item are alike in the same way. Accounts made to bring it into the lists of
-certain users also share the items of these users more than the shop's users of that time do. Without such a lift of
-co-occurrence (as of an association rule; Brin, Motwani, Ullman, Tsur, SIGMOD 1997) nobody is in a group.
+Newcomers for a promoted or a new item are alike in the same way. Two more tests tell them apart. Where an item is
+in vogue, customers of long standing take it in the same weeks, too: their number is tested against their usual
+rate. And accounts made to bring an item into the lists of certain users, nearly all of them, have companions of the
+item, the items that its other users have, more than the shop's users of that time: a lift of co-occurrence, as of
+an association rule (Brin, Motwani, Ullman, Tsur, SIGMOD 1997).
 """
 
 from collections.abc import Iterator
@@ -20,56 +22,43 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.special import ndtri
-from scipy.stats import chi2, rankdata
+from scipy.stats import binom, chi2
 
 from recsys.anomaly.attack_groups import are_members
+from recsys.anomaly.first_events import (
+    BEFORE,
+    DAYS,
+    PER_DAY,
+    PHRASES,
+    REPEATS,
+    SAME,
+    FirstEvents,
+    Numbers,
+    Rows,
+    Scores,
+)
 
 WINDOWS_DAYS: Final = (28.0, 112.0, np.inf)
-"""Ages of the first events of users with an item that are tested together."""
+"""Ages of the first events that are tested together."""
 MIN_GROUP_SIZE: Final = 8
 MIN_EFFECT_USERS: Final = 15
-"""Users from which the means of an item take part in the estimate of the covariance between items."""
+"""Users from which the mean of an item takes part in the estimate of the covariance between items."""
 MIN_ITEMS: Final = 50
-"""Items of so many users that a window needs for the estimate."""
+"""Items of so many users that the estimate needs."""
 TRIMMED_SHARE: Final = 0.02
 ESTIMATION_STEPS: Final = 5
 MAX_CHANCE: Final = 1e-4
-"""Chance of a false alarm in a night, over all items and windows, if means are normal."""
-TAIL: Final = 1.0
-"""How much further the most distant honest items lie than normal means would."""
+"""Chance of a distant item in a night, over all items and windows, if the means of items are normal."""
 MIN_POSITION: Final = 0.5
+"""Least distance of a member from the window's mean, in standard deviations along the line to the item's mean."""
+STANDING_DAYS: Final = 7.0
+"""Days since the first event from which a user is a customer of long standing."""
+VOGUE_CHANCE: Final = 0.01
+COMPANIONS: Final = 100
 MIN_LIFT: Final = 2.0
 MIN_COVERAGE: Final = 0.8
-COMPANIONS: Final = 100
+"""Least share of a group's members that have a companion of the item."""
 BLOCK: Final = 1_000_000
-DEBUG = False
-
-# Columns of the measures of a first event.
-BEFORE, AFTER, DAYS, REPEATS, SAME, PER_DAY = range(6)
-PHRASES: Final = (
-    "took it as soon as they came",
-    "did not come back",
-    "came on few days",
-    "no item ever again",
-    "it once only",
-    "an unusual number of items a day",
-)
-
-Numbers = NDArray[np.float64]
-Scores = NDArray[np.float32]
-Rows = NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class FirstEvents:
-    """The first events of users with items, one per entry of a matrix of users and items, in the matrix's order."""
-
-    users: Rows
-    items: Rows
-    age_days: Numbers
-    scores: Scores
-    """Normal scores of the measures, (entries, measures)."""
 
 
 @dataclass(frozen=True)
@@ -81,55 +70,9 @@ class PushedItem:
     excess: float
     """The item's distance divided by the least that is suspicious; at least 1."""
     lift: float
-    """How many pairs of the users share an item besides this one, as a multiple of chance."""
+    """Number of companions of the item that the users have, as a multiple of chance."""
     shift: Numbers
     """How far the group's mean measures lie above those of the window, (measures,), in standard deviations."""
-
-
-def measure_first_events(
-    user_items: csr_matrix, events: Numbers, first_days: Numbers, last_days: Numbers, active_days: Numbers
-) -> FirstEvents:
-    """Measure the first event of each user with each item.
-
-    `user_items` (users, items) has sorted indices; `events`, `first_days` and `last_days` are parallel to its
-    entries: the number of events, and the days of the first and the last. `active_days` has a
-    value per user.
-    """
-    sizes = np.diff(user_items.indptr)
-    users = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    joined, left = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
-    np.minimum.at(joined, users, first_days)
-    np.maximum.at(left, users, last_days)
-    scores = np.zeros((len(users), len(PHRASES)), np.float32)
-    scores[:, BEFORE] = _normal_scores(first_days - joined[users])
-    scores[:, AFTER] = _normal_scores(left[users] - first_days)
-    scores[:, SAME] = _normal_scores(events)
-    counts = np.bincount(users, events, len(sizes)) / np.maximum(sizes, 1)
-    per_user = {DAYS: active_days, REPEATS: counts, PER_DAY: sizes / np.maximum(active_days, 1)}
-    for column, values in per_user.items():
-        scores[:, column] = _normal_scores(values[users])
-    return FirstEvents(users, user_items.indices, left.max(initial=0.0) - first_days, scores)
-
-
-def find_pushed_items(user_items: csr_matrix, first: FirstEvents) -> list[PushedItem]:
-    """Find the items that were pushed and the accounts that did it, the most distant items first.
-
-    A user is in at most one group. Nobody is if the data has no times or all users came on one day only. Linear in
-    entries times measures and windows.
-    """
-    groups: list[PushedItem] = []
-    taken = np.zeros(user_items.shape[0], np.bool_)
-    candidates = [
-        candidate for window in WINDOWS_DAYS for candidate in _find_in_window(first, user_items.shape[1], window)
-    ]
-    numbers = np.arange(user_items.nnz)
-    by_item = csr_matrix((numbers, user_items.indices, user_items.indptr), user_items.shape).T.tocsr()
-    for candidate in sorted(candidates, key=lambda one: (-one.excess, one.item, one.window)):
-        group = _find_group(user_items, by_item, first, candidate, taken)
-        if group is not None:
-            taken[group.users] = True
-            groups.append(group)
-    return groups
 
 
 @dataclass(frozen=True)
@@ -143,7 +86,25 @@ class _Candidate:
     line: Numbers
 
 
-def _find_in_window(first: FirstEvents, number: int, window: float) -> Iterator[_Candidate]:
+def find_pushed_items(user_items: csr_matrix, first: FirstEvents) -> list[PushedItem]:
+    """Find the items that were pushed and the accounts that did it, the most distant items first.
+
+    `user_items` (users, items) holds ones. A user is in at most one group; in data without times, or of one day,
+    nobody is. Linear in entries times measures and windows.
+    """
+    shop = _Shop(user_items, first)
+    candidates = [one for window in WINDOWS_DAYS for one in _find_distant_items(first, user_items.shape[1], window)]
+    groups: list[PushedItem] = []
+    taken = np.zeros(user_items.shape[0], np.bool_)
+    for candidate in sorted(candidates, key=lambda one: (-one.excess, one.item, one.window)):
+        group = _find_group(shop, candidate, taken)
+        if group is not None:
+            taken[group.users] = True
+            groups.append(group)
+    return groups
+
+
+def _find_distant_items(first: FirstEvents, number: int, window: float) -> Iterator[_Candidate]:
     """Find the items whose users of the window are distant from all first events in it."""
     entries = np.flatnonzero(first.age_days <= window)
     if not len(entries):
@@ -155,29 +116,16 @@ def _find_in_window(first: FirstEvents, number: int, window: float) -> Iterator[
     estimated = counts >= MIN_EFFECT_USERS
     if not varying[DAYS] or estimated.sum() < MIN_ITEMS:
         return
-    sums = [np.bincount(items, first.scores[entries, column], len(counts)) for column in np.flatnonzero(varying)]
+    sums = [np.bincount(items, first.scores[entries, column], number) for column in np.flatnonzero(varying)]
     means = np.column_stack(sums) / np.maximum(counts, 1)[:, None] - mean[varying]
     within = within[np.ix_(varying, varying)]
     between, scale = estimate_between_items(means[estimated], counts[estimated], within)
     large = np.flatnonzero(counts >= MIN_GROUP_SIZE)
     shifts = np.zeros((len(large), len(PHRASES)))
     shifts[:, varying] = means[large]
-    distances = _distances(means[large], counts[large], within, between)
     chance = MAX_CHANCE / (len(large) * len(WINDOWS_DAYS))
-    limit = scale * TAIL * chi2.isf(chance, int(varying.sum()))
-    excess = np.where(_are_suspicious(shifts), distances / limit, 0.0)
-    if DEBUG:
-        o = np.argsort(-excess)[:4]
-        print(
-            "  w",
-            window,
-            "scale",
-            scale,
-            [
-                (int(large[i]), int(counts[large[i]]), round(float(distances[i]), 1), round(float(excess[i]), 2))
-                for i in o
-            ],
-        )
+    limit = scale * float(chi2.isf(chance, int(varying.sum())))
+    excess = np.where(_are_suspicious(shifts), _distances(means[large], counts[large], within, between) / limit, 0)
     for place in np.flatnonzero(excess >= 1):
         line = np.zeros(len(PHRASES))
         line[varying] = np.linalg.solve(within, means[large[place]])
@@ -226,61 +174,73 @@ def _distances(means: Numbers, counts: Numbers, within: Numbers, between: Number
     return np.einsum("if,if->i", means, np.linalg.solve(covariance, means[:, :, None])[:, :, 0])
 
 
-def _find_group(
-    user_items: csr_matrix,
-    by_item: csr_matrix,
-    first: FirstEvents,
-    candidate: _Candidate,
-    taken: NDArray[np.bool_],
-) -> PushedItem | None:
-    """Find the accounts among the users of a window; None if they are too few or share too little."""
-    entries = by_item.data[by_item.indptr[candidate.item] : by_item.indptr[candidate.item + 1]]
+class _Shop:
+    """What the users of a candidate are compared with."""
+
+    def __init__(self, user_items: csr_matrix, first: FirstEvents) -> None:
+        self.first = first
+        self._user_items = user_items
+        numbers = np.arange(user_items.nnz)
+        self._by_item = csr_matrix((numbers, user_items.indices, user_items.indptr), user_items.shape).T.tocsr()
+
+    def entries_of(self, item: int) -> Rows:
+        """Return the entries of an item."""
+        return self._by_item.data[self._by_item.indptr[item] : self._by_item.indptr[item + 1]]
+
+    def is_in_vogue(self, item: int, members: Rows) -> bool:
+        """Return whether customers of long standing took the item more often in the members' time than before.
+
+        Their number in that time is compared with the share that they then had of all first events with any item
+        (binomial test).
+        """
+        first, time = self.first, self._time_of(members)
+        is_standing = first.before_days >= STANDING_DAYS
+        standing = np.setdiff1d(self.entries_of(item), members)
+        standing = standing[is_standing[standing]]
+        share = float((time & is_standing).sum()) / max(int(is_standing.sum()), 1)
+        return float(binom.sf(int(time[standing].sum()) - 1, len(standing), share)) < VOGUE_CHANCE
+
+    def count_companions(self, item: int, members: Rows) -> tuple[Numbers, Numbers]:
+        """Count the companions of the item that each member has, and those by chance, (members,) each.
+
+        By chance, each further item of a user is drawn from the first events of others in the members' time.
+        """
+        number = self._user_items.shape[1]
+        users = self.first.users[members]
+        profiles = self._user_items[users]
+        others = np.setdiff1d(self.first.users[self.entries_of(item)], users)
+        popularity = np.bincount(self._user_items.indices, minlength=number)
+        companions = find_companions(self._user_items[others], item, popularity)
+        is_companion = np.zeros(number)
+        is_companion[companions] = 1.0
+        counts = np.bincount(self.first.items[self._time_of(members)], minlength=number)
+        counts = np.maximum(counts - np.bincount(profiles.indices, minlength=number), 0)
+        share = float(counts[companions].sum()) / max(float(counts.sum() - counts[item]), 1.0)
+        return np.asarray(profiles @ is_companion), (np.diff(profiles.indptr) - 1.0) * share
+
+    def _time_of(self, members: Rows) -> NDArray[np.bool_]:
+        """Return which first events lie between the first and the last of the members."""
+        ages = self.first.age_days[members]
+        return (self.first.age_days >= ages.min()) & (self.first.age_days <= ages.max())
+
+
+def _find_group(shop: _Shop, candidate: _Candidate, taken: NDArray[np.bool_]) -> PushedItem | None:
+    """Find the accounts among the users of a window; None if they are few or may be honest newcomers."""
+    first = shop.first
+    entries = shop.entries_of(candidate.item)
     entries = entries[(first.age_days[entries] <= candidate.window) & ~taken[first.users[entries]]]
     if len(entries) < MIN_GROUP_SIZE:
         return None
     positions = (first.scores[entries] - candidate.mean) @ candidate.line
     members = entries[are_members(positions, MIN_POSITION)]
-    if len(members) < MIN_GROUP_SIZE:
+    if len(members) < MIN_GROUP_SIZE or shop.is_in_vogue(candidate.item, members):
         return None
-    users = first.users[members]
-    others = np.setdiff1d(first.users[_entries_of(by_item, candidate.item)], users)
-    companions, chance = _count_companions(user_items, first, candidate.item, users, others, first.age_days[members])
+    companions, chance = shop.count_companions(candidate.item, members)
     lift = float(companions.sum() / chance.sum()) if chance.sum() else 0.0
-    coverage = float((companions > 0).mean())
-    if DEBUG:
-        print(
-            "   ", candidate.item, candidate.window, "excess", round(candidate.excess, 2), len(entries), len(members), "others", len(others),
-            "lift", round(lift, 2), "cover", round(coverage, 2), "mean", companions.mean(), "chance", chance.mean(), "c2", (companions>=2).mean()
-        )
-    if lift < MIN_LIFT or coverage < MIN_COVERAGE:
+    if lift < MIN_LIFT or float((companions > 0).mean()) < MIN_COVERAGE:
         return None
     shift = first.scores[members].mean(axis=0) - candidate.mean
-    return PushedItem(candidate.item, users, candidate.excess, lift, shift)
-
-
-def _entries_of(by_item: csr_matrix, item: int) -> Rows:
-    return by_item.data[by_item.indptr[item] : by_item.indptr[item + 1]]
-
-
-def _count_companions(
-    user_items: csr_matrix, first: FirstEvents, item: int, users: Rows, others: Rows, ages: Numbers
-) -> tuple[Numbers, Numbers]:
-    """Count the companions of an item that each of `users` has, and those by chance, (users,) each.
-
-    Companions are what the item's `others` have most, relative to its popularity. By chance, each further item of a
-    user is drawn from the first events of others in the same time.
-    """
-    during = (first.age_days >= ages.min()) & (first.age_days <= ages.max())
-    number = user_items.shape[1]
-    profiles = user_items[users]
-    counts = np.bincount(first.items[during], minlength=number) - np.bincount(profiles.indices, minlength=number)
-    counts = np.maximum(counts, 0)
-    popularity = np.bincount(user_items.indices, minlength=number)
-    segment = find_companions(user_items[others], item, popularity)
-    is_companion = np.zeros(number)
-    is_companion[segment] = 1.0
-    share = float(counts[segment].sum()) / max(float(counts.sum() - counts[item]), 1.0)
-    return np.asarray(profiles @ is_companion), (np.diff(profiles.indptr) - 1.0) * share
+    return PushedItem(candidate.item, first.users[members], candidate.excess, lift, shift)
 
 
 def find_companions(profiles: csr_matrix, item: int, popularity: NDArray[np.integer]) -> Rows:
@@ -289,12 +249,3 @@ def find_companions(profiles: csr_matrix, item: int, popularity: NDArray[np.inte
     together[item] = 0
     order = np.argsort(-together, kind="stable")[:COMPANIONS]
     return order[together[order] > 0]
-
-
-def _normal_scores(values: Numbers) -> Scores:
-    """Map values to normal scores by rank; nan, and all of constant values, become 0."""
-    scores = np.zeros(len(values), np.float32)
-    finite = np.flatnonzero(np.isfinite(values))
-    if len(finite) and values[finite].min() < values[finite].max():
-        scores[finite] = ndtri((rankdata(values[finite]) - 0.5) / len(finite))
-    return scores

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from recsys.anomaly.attack_groups import AttackGroup, find_attack_groups, normal_scores
 from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
+from recsys.anomaly.first_events import PER_DAY, PHRASES, measure_first_events
 from recsys.anomaly.group_measures import (
     BLOCK_DENSITY,
     COHERENCE,
@@ -28,7 +29,7 @@ from recsys.anomaly.group_measures import (
 )
 from recsys.anomaly.label_classifier import has_enough_labels, score_with_labels
 from recsys.anomaly.outliers import find_outliers
-from recsys.anomaly.pushed_items import PHRASES, PushedItem, find_pushed_items, measure_first_events
+from recsys.anomaly.pushed_items import PushedItem, find_pushed_items
 from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.ids import IdMap
 from recsys.schema import (
@@ -66,7 +67,7 @@ MICROSECONDS_PER_DAY: Final = 86_400e6
 # The words before the colon are the same for all users, so that reasons can be counted.
 GROUP_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
 PUSH_REASON: Final = (
-    "came for an item: one of {users} users of {item} who are alike: {alike}; they share other items {lift:.1f} "
+    "came for an item: one of {users} users of {item} who are alike: {alike}; they have its companions {lift:.1f} "
     "times as often as by chance"
 )
 RATE_REASON: Final = "rates that no shopper has: {rates}"
@@ -219,8 +220,10 @@ def _add_pushes(scores: _Scores, table: pl.DataFrame, graph: _Graph) -> None:
 
 
 def _push_reason(push: PushedItem, items: IdMap) -> str:
-    order = np.argsort(-np.abs(push.shift), kind="stable")[:MAX_REASONS]
-    phrases = [PHRASES[place] for place in map(int, order) if abs(push.shift[place]) >= MIN_EXPLAINED_SHIFT]
+    """Describe what the accounts have in common, the most unusual measures first."""
+    low = np.where(np.arange(len(PHRASES)) == PER_DAY, -np.abs(push.shift), push.shift)
+    order = map(int, np.argsort(low, kind="stable")[:MAX_REASONS])
+    phrases = [PHRASES[place] for place in order if low[place] <= -MIN_EXPLAINED_SHIFT]
     item = items.ids(np.array([push.item], np.int32))[0]
     return PUSH_REASON.format(users=len(push.users), item=item, lift=push.lift, alike=", ".join(phrases))
 

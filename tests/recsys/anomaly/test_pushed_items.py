@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from recsys.anomaly.first_events import measure_first_events
 from recsys.anomaly.pushed_items import (
+    MIN_LIFT,
     PushedItem,
     estimate_between_items,
+    find_companions,
     find_pushed_items,
-    measure_first_events,
-    pair_lift,
 )
 from tests.recsys.anomaly.graphs import added, draw_customers
 
@@ -87,7 +88,7 @@ def test_accounts_that_copy_customers_days_apart_are_found_and_nobody_else() -> 
     assert len(found & fake) >= 0.9 * FAKE
     assert len(found - fake) <= 0.005 * USERS
     assert group.excess > 1
-    assert group.lift > 1.5
+    assert group.lift > MIN_LIFT
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -118,11 +119,10 @@ def test_without_times_nobody_is_found() -> None:
     assert Shop(one.user_items, one.events, nothing, nothing, np.ones(USERS + FAKE)).pushed() == []
 
 
-def test_lift_counts_pairs_of_users_who_share_an_item_beside_the_target() -> None:
-    profiles = csr_matrix(np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 1]]))
-    # One of the pairs shares item 1, counted twice. By chance: (4 ** 2 - 6) x (2 ** 2 + 1 + 1) / 4 ** 2 = 3.75.
-    assert pair_lift(profiles, 0, np.array([3.0, 2.0, 1.0, 1.0])) == pytest.approx(2 / 3.75)
-    assert pair_lift(profiles[:1], 0, np.array([3.0, 2.0, 1.0, 1.0])) == 0.0
+def test_companions_are_what_users_of_the_item_have_relative_to_its_popularity() -> None:
+    profiles = csr_matrix(np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0]], np.float32))
+    # 2 / root of 9, 1 / root of 1 and 1 / root of 16 of their users.
+    assert find_companions(profiles, 0, np.array([5, 9, 1, 16, 3])).tolist() == [2, 1, 3]
 
 
 def test_the_covariance_between_items_is_what_their_users_do_not_explain() -> None:
