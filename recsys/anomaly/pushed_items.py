@@ -10,9 +10,9 @@ covariance components", Biometrics 1953), estimated by moments without the most 
 
 Newcomers for a promoted or a new item are alike in the same way. Two more tests tell them apart. Where an item is
 in vogue, customers of long standing take it in the same weeks, too: their number is tested against their usual
-rate. And accounts made to bring an item into the lists of certain users, nearly all of them, have companions of the
-item, the items that its other users have, more than the shop's users of that time: a lift of co-occurrence, as of
-an association rule (Brin, Motwani, Ullman, Tsur, SIGMOD 1997).
+rate. And accounts made to bring an item into the lists of certain users have companions of the item, the items that
+its other users have, although by chance many had none: a lift of co-occurrence, as of an association rule (Brin,
+Motwani, Ullman, Tsur, SIGMOD 1997).
 """
 
 from collections.abc import Iterator
@@ -53,11 +53,13 @@ MIN_POSITION: Final = 0.5
 """Least distance of a member from the window's mean, in standard deviations along the line to the item's mean."""
 STANDING_DAYS: Final = 7.0
 """Days since the first event from which a user is a customer of long standing."""
+VOGUE_QUANTILES: Final = (0.25, 0.75)
 VOGUE_CHANCE: Final = 0.01
 COMPANIONS: Final = 100
-MIN_LIFT: Final = 2.0
-MIN_COVERAGE: Final = 0.8
-"""Least share of a group's members that have a companion of the item."""
+MIN_COVERAGE: Final = 0.2
+"""Of the members who by chance had no companion of the item, the least share that has one."""
+COVERAGE_DEVIATIONS: Final = 2.0
+"""Standard deviations of the coverage that are in doubt."""
 BLOCK: Final = 1_000_000
 
 
@@ -188,14 +190,14 @@ class _Shop:
         return self._by_item.data[self._by_item.indptr[item] : self._by_item.indptr[item + 1]]
 
     def is_in_vogue(self, item: int, members: Rows) -> bool:
-        """Return whether customers of long standing took the item more often in the members' time than before.
+        """Return whether customers of long standing took the item more often in the members' time than else.
 
-        Their number in that time is compared with the share that they then had of all first events with any item
-        (binomial test).
+        Their number in the time of the middle half of the members is compared with the share that they then had of
+        all first events with any item (binomial test).
         """
-        first, time = self.first, self._time_of(members)
+        first, time = self.first, self._time_of(members, VOGUE_QUANTILES)
         is_standing = first.before_days >= STANDING_DAYS
-        standing = np.setdiff1d(self.entries_of(item), members)
+        standing = self.entries_of(item)
         standing = standing[is_standing[standing]]
         share = float((time & is_standing).sum()) / max(int(is_standing.sum()), 1)
         return float(binom.sf(int(time[standing].sum()) - 1, len(standing), share)) < VOGUE_CHANCE
@@ -213,15 +215,15 @@ class _Shop:
         companions = find_companions(self._user_items[others], item, popularity)
         is_companion = np.zeros(number)
         is_companion[companions] = 1.0
-        counts = np.bincount(self.first.items[self._time_of(members)], minlength=number)
+        counts = np.bincount(self.first.items[self._time_of(members, (0, 1))], minlength=number)
         counts = np.maximum(counts - np.bincount(profiles.indices, minlength=number), 0)
         share = float(counts[companions].sum()) / max(float(counts.sum() - counts[item]), 1.0)
         return np.asarray(profiles @ is_companion), (np.diff(profiles.indptr) - 1.0) * share
 
-    def _time_of(self, members: Rows) -> NDArray[np.bool_]:
-        """Return which first events lie between the first and the last of the members."""
-        ages = self.first.age_days[members]
-        return (self.first.age_days >= ages.min()) & (self.first.age_days <= ages.max())
+    def _time_of(self, members: Rows, quantiles: tuple[float, float]) -> NDArray[np.bool_]:
+        """Return which first events lie between two quantiles of those of the members."""
+        low, high = np.quantile(self.first.age_days[members], quantiles)
+        return (self.first.age_days >= low) & (self.first.age_days <= high)
 
 
 def _find_group(shop: _Shop, candidate: _Candidate, taken: NDArray[np.bool_]) -> PushedItem | None:
@@ -236,11 +238,22 @@ def _find_group(shop: _Shop, candidate: _Candidate, taken: NDArray[np.bool_]) ->
     if len(members) < MIN_GROUP_SIZE or shop.is_in_vogue(candidate.item, members):
         return None
     companions, chance = shop.count_companions(candidate.item, members)
-    lift = float(companions.sum() / chance.sum()) if chance.sum() else 0.0
-    if lift < MIN_LIFT or float((companions > 0).mean()) < MIN_COVERAGE:
+    if companion_coverage(companions, chance) < MIN_COVERAGE:
         return None
+    lift = float(companions.sum() / max(chance.sum(), 1.0))
     shift = first.scores[members].mean(axis=0) - candidate.mean
     return PushedItem(candidate.item, first.users[members], candidate.excess, lift, shift)
+
+
+def companion_coverage(companions: Numbers, chance: Numbers) -> float:
+    """Compute the share of members with a companion among those who had none by chance; at most 1.
+
+    `companions` and `chance` are the numbers of each member and by chance, (members,), the latter of a Poisson
+    variable. The observed share is lowered by `COVERAGE_DEVIATIONS`.
+    """
+    observed, expected = float((companions > 0).mean()), float(1 - np.exp(-chance).mean())
+    deviation = float(np.sqrt(observed * (1 - observed) / len(companions)))
+    return (observed - COVERAGE_DEVIATIONS * deviation - expected) / max(1 - expected, 1e-9)
 
 
 def find_companions(profiles: csr_matrix, item: int, popularity: NDArray[np.integer]) -> Rows:

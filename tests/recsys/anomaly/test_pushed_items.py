@@ -8,8 +8,8 @@ from scipy.sparse import csr_matrix
 
 from recsys.anomaly.first_events import measure_first_events
 from recsys.anomaly.pushed_items import (
-    MIN_LIFT,
     PushedItem,
+    companion_coverage,
     estimate_between_items,
     find_companions,
     find_pushed_items,
@@ -45,8 +45,13 @@ class Shop:
             (np.arange(self.user_items.nnz), self.user_items.indices, self.user_items.indptr),
             self.user_items.shape,
         )[order].data
-        columns = (values[entries] for values in (self.events, self.first_days, self.last_days))
-        return Shop(csr_matrix(self.user_items[order]), *columns, self.active_days[order])
+        return Shop(
+            csr_matrix(self.user_items[order]),
+            self.events[entries],
+            self.first_days[entries],
+            self.last_days[entries],
+            self.active_days[order],
+        )
 
 
 def shop(profiles: list[list[int]], visit_days: list[float], seed: int = 0) -> Shop:
@@ -88,7 +93,7 @@ def test_accounts_that_copy_customers_days_apart_are_found_and_nobody_else() -> 
     assert len(found & fake) >= 0.9 * FAKE
     assert len(found - fake) <= 0.005 * USERS
     assert group.excess > 1
-    assert group.lift > MIN_LIFT
+    assert group.lift > 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -123,6 +128,14 @@ def test_companions_are_what_users_of_the_item_have_relative_to_its_popularity()
     profiles = csr_matrix(np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0]], np.float32))
     # 2 / root of 9, 1 / root of 1 and 1 / root of 16 of their users.
     assert find_companions(profiles, 0, np.array([5, 9, 1, 16, 3])).tolist() == [2, 1, 3]
+
+
+def test_coverage_is_the_share_of_those_who_had_no_companion_by_chance() -> None:
+    by_chance = np.full(100, np.log(2.0))  # half of them have one
+    assert companion_coverage(np.ones(100), by_chance) == pytest.approx(1.0)
+    three_quarters = np.r_[np.ones(75), np.zeros(25)]
+    deviation = np.sqrt(0.75 * 0.25 / 100)
+    assert companion_coverage(three_quarters, by_chance) == pytest.approx((0.75 - 2 * deviation - 0.5) / 0.5)
 
 
 def test_the_covariance_between_items_is_what_their_users_do_not_explain() -> None:
