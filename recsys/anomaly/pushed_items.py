@@ -10,9 +10,9 @@ covariance components", Biometrics 1953), estimated by moments without the most 
 
 Newcomers for a promoted or a new item are alike in the same way. Two more tests tell them apart. Where an item is
 in vogue, customers of long standing take it in the same weeks, too: their number is tested against their usual
-rate. And accounts made to bring an item into the lists of certain users have companions of the item, the items that
-its other users have, although by chance many had none: a lift of co-occurrence, as of an association rule (Brin,
-Motwani, Ullman, Tsur, SIGMOD 1997).
+rate. And accounts made to bring an item into the lists of certain users have more companions of the item, the
+items that its other users have, than by chance: a lift of co-occurrence, as of an association rule (Brin, Motwani,
+Ullman, Tsur, SIGMOD 1997).
 """
 
 from collections.abc import Iterator
@@ -56,10 +56,10 @@ STANDING_DAYS: Final = 7.0
 VOGUE_QUANTILES: Final = (0.25, 0.75)
 VOGUE_CHANCE: Final = 0.01
 COMPANIONS: Final = 100
-MIN_COVERAGE: Final = 0.2
-"""Of the members who by chance had no companion of the item, the least share that has one."""
-COVERAGE_DEVIATIONS: Final = 2.0
-"""Standard deviations of the coverage that are in doubt."""
+MIN_COMPANION_EXCESS: Final = 0.4
+"""Companions of the item that a member has beyond chance, at least."""
+EXCESS_DEVIATIONS: Final = 2.0
+"""Standard errors of the mean excess that are in doubt."""
 BLOCK: Final = 1_000_000
 
 
@@ -238,22 +238,20 @@ def _find_group(shop: _Shop, candidate: _Candidate, taken: NDArray[np.bool_]) ->
     if len(members) < MIN_GROUP_SIZE or shop.is_in_vogue(candidate.item, members):
         return None
     companions, chance = shop.count_companions(candidate.item, members)
-    if companion_coverage(companions, chance) < MIN_COVERAGE:
+    if companion_excess(companions, chance) < MIN_COMPANION_EXCESS:
         return None
     lift = float(companions.sum() / max(chance.sum(), 1.0))
     shift = first.scores[members].mean(axis=0) - candidate.mean
     return PushedItem(candidate.item, first.users[members], candidate.excess, lift, shift)
 
 
-def companion_coverage(companions: Numbers, chance: Numbers) -> float:
-    """Compute the share of members with a companion among those who had none by chance; at most 1.
+def companion_excess(companions: Numbers, chance: Numbers) -> float:
+    """Compute how many companions a member has beyond chance, the mean less `EXCESS_DEVIATIONS` standard errors.
 
-    `companions` and `chance` are the numbers of each member and by chance, (members,), the latter of a Poisson
-    variable. The observed share is lowered by `COVERAGE_DEVIATIONS`.
+    `companions` and `chance` are the numbers of each member and by chance, (members,).
     """
-    observed, expected = float((companions > 0).mean()), float(1 - np.exp(-chance).mean())
-    deviation = float(np.sqrt(observed * (1 - observed) / len(companions)))
-    return (observed - COVERAGE_DEVIATIONS * deviation - expected) / max(1 - expected, 1e-9)
+    excess = companions - chance
+    return float(excess.mean() - EXCESS_DEVIATIONS * excess.std() / np.sqrt(len(excess)))
 
 
 def find_companions(profiles: csr_matrix, item: int, popularity: NDArray[np.integer]) -> Rows:

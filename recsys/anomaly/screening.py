@@ -151,8 +151,9 @@ def _build_graph(pairs: pl.DataFrame, users: IdMap) -> _Graph:
     order = np.lexsort((columns, rows))
     ones = (np.ones(len(order), np.float32), (rows[order], columns[order]))
     user_items = csr_matrix(ones, shape=(len(users), len(items)))
-    times = pairs.select(name for name in (FIRST_AT, LAST_AT) if name in pairs.columns)
-    return _Graph(user_items, items, pairs[EVENTS].cast(pl.Float64).to_numpy()[order], times[order])
+    has_times = FIRST_AT in pairs.columns
+    times = pairs.select(FIRST_AT, LAST_AT)[order] if has_times else pl.DataFrame()
+    return _Graph(user_items, items, pairs[EVENTS].cast(pl.Float64).to_numpy()[order], times)
 
 
 def _add_outliers(scores: _Scores, table: pl.DataFrame, seed: int) -> None:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from recsys.anomaly.first_events import measure_first_events
 from recsys.anomaly.pushed_items import (
     PushedItem,
-    companion_coverage,
+    companion_excess,
     estimate_between_items,
     find_companions,
     find_pushed_items,
@@ -130,12 +130,11 @@ def test_companions_are_what_users_of_the_item_have_relative_to_its_popularity()
     assert find_companions(profiles, 0, np.array([5, 9, 1, 16, 3])).tolist() == [2, 1, 3]
 
 
-def test_coverage_is_the_share_of_those_who_had_no_companion_by_chance() -> None:
-    by_chance = np.full(100, np.log(2.0))  # half of them have one
-    assert companion_coverage(np.ones(100), by_chance) == pytest.approx(1.0)
-    three_quarters = np.r_[np.ones(75), np.zeros(25)]
-    deviation = np.sqrt(0.75 * 0.25 / 100)
-    assert companion_coverage(three_quarters, by_chance) == pytest.approx((0.75 - 2 * deviation - 0.5) / 0.5)
+def test_the_excess_of_companions_is_a_mean_less_two_standard_errors() -> None:
+    assert companion_excess(np.full(100, 3.0), np.full(100, 1.0)) == 2.0
+    assert companion_excess(np.r_[np.full(50, 4.0), np.zeros(50)], np.ones(100)) == pytest.approx(
+        1.0 - 2 * 2.0 / 10
+    )
 
 
 def test_the_covariance_between_items_is_what_their_users_do_not_explain() -> None:
