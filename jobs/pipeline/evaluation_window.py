@@ -40,6 +40,8 @@ class EvaluationWindow:
     exclude: Exclusion
     fallback: Rows
     """The popular list, which users without history get."""
+    exclude_owned: Exclusion | None = None
+    """Excludes what each user has, too, for lists of new items; None where no such lists are made."""
 
     @classmethod
     def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
@@ -66,7 +68,10 @@ def prepare_evaluation_window(
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = interactions.excluded(settings.repeat)
     ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
-    return EvaluationWindow.build(interactions, ground_truth, settings)
+    window = EvaluationWindow.build(interactions, ground_truth, settings)
+    if settings.repeat == "exclude" or not settings.lists.new_items:
+        return window
+    return replace(window, exclude_owned=Exclusion(interactions.excluded("exclude")))
 
 
 def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: datetime) -> pl.DataFrame:
@@ -87,6 +92,21 @@ def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Ro
     """Fit a model on the interactions and rank items for the window's users, (users, `list_depth`)."""
     fitted = model.fit(window.interactions)
     return fitted.recommend(window.ground_truth.user_rows, list_depth(settings), window.exclude)[0]
+
+
+def rank_new_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows | None:
+    """Rank items that they do not have for the window's users, (users, `list_depth`), by a fitted model.
+
+    None where no lists of new items are made.
+    """
+    if window.exclude_owned is None:
+        return None
+    return model.recommend(window.ground_truth.user_rows, list_depth(settings), window.exclude_owned)[0]
+
+
+def new_items_name(name: str) -> str:
+    """Return the name of a model's lists of items that users do not have, beside that of its other lists."""
+    return f"{name}.new"
 
 
 def measure_lists(
@@ -131,12 +151,19 @@ def blend_config(choice: BlendChoice, settings: Settings) -> BlendConfig:
 
 
 def merge_winner_lists(
-    choice: BlendChoice, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings
+    choice: BlendChoice,
+    lists: Mapping[str, Rows],
+    window: EvaluationWindow,
+    settings: Settings,
+    n: int | None = None,
 ) -> Rows:
-    """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are."""
+    """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are.
+
+    Merged lists have `n` items, as many as the largest cutoff if it is not given.
+    """
     if winner_name(choice) != BLEND:
         return lists[winner_name(choice)]
     config = blend_config(choice, settings)
     weights = member_weights(config, window.ground_truth.segments[LIGHT])
     members = [lists[name] for name in config.members]
-    return merge_lists(members, weights, max(settings.evaluation.cutoffs))[0]
+    return merge_lists(members, weights, n or max(settings.evaluation.cutoffs))[0]

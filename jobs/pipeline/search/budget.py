@@ -117,6 +117,8 @@ def _cost(model: Model, window: EvaluationWindow, settings: Settings) -> Cost:
     ranked = len(window.ground_truth.user_rows)
     fit = model.work(users, items, interactions)
     ranking = model.ranking_work(ranked, items, round(interactions * ranked / users))
+    if window.exclude_owned is not None:
+        ranking *= 2  # new items are ranked once more
     return Cost(fit, ranking, settings.evaluation.folds * (fit + ranking) + fit)
 
 

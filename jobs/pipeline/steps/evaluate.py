@@ -15,7 +15,9 @@ from jobs.pipeline.evaluation_window import (
     choose_weights,
     measure_lists,
     merge_winner_lists,
+    new_items_name,
     rank_items,
+    rank_new_items,
     winner_name,
 )
 from jobs.pipeline.models import build_configured_model
@@ -32,6 +34,7 @@ from recsys.settings import Settings
 
 MEASUREMENT_FILE = "measurement.json"
 LISTS_FILE = "lists.npy"
+NEW_LISTS_FILE = "new_lists.npy"
 CHOICE_FILE = "choice.json"
 
 
@@ -78,6 +81,13 @@ def read_lists(run: Run, window_name: str, name: str) -> Rows:
     return np.load(run.directory / window_step(window_name, name) / LISTS_FILE)
 
 
+def read_new_lists(run: Run, window_name: str, name: str) -> Rows:
+    """Read the lists of items that users do not have of the model called `name` on a window."""
+    if window_name == VALIDATION:
+        return np.load(run.directory / SEARCH / f"{new_items_name(name)}.npy")
+    return np.load(run.directory / window_step(window_name, name) / NEW_LISTS_FILE)
+
+
 def _measure_on_window(context: RunContext, window_name: str, window: Callable[[], EvaluationWindow]) -> None:
     writers = {
         name: partial(_write_measurement, context=context, name=name, window_name=window_name, window=window)
@@ -99,6 +109,9 @@ def _write_measurement(
         model = build_configured_model(name, settings)
         lists = rank_items(model, window(), settings)
         np.save(directory / LISTS_FILE, lists)
+        new_lists = rank_new_items(model, window(), settings)
+        if new_lists is not None:
+            np.save(directory / NEW_LISTS_FILE, new_lists)
         measured = measure_lists(name, lists, window(), settings, model)
     else:
         measured = measure_lists(name, read_lists(context.run, window_name, name), window(), settings)
