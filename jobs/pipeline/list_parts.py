@@ -61,13 +61,13 @@ def keep_items(lists: Rows, kept: csr_matrix) -> Rows:
 
 
 def append_items(lists: Rows, others: Rows, n: int) -> Rows:
-    """Append to each list, (users, m), the items of another that it lacks, and return the first n, (users, n)."""
+    """Append to each list, (users, m), the items of another that it lacks; return the first n, padded with -1."""
     both = np.concatenate([lists, others], axis=1)
     users, places = np.nonzero(both != UNKNOWN)
     items = both[users, places]
     _, first = np.unique(_pairs(users, items, int(both.max(initial=0)) + 1), return_index=True)
     first.sort()
-    return _pack(both.shape, users[first], items[first])[:, :n]
+    return _pack((len(both), max(both.shape[1], n)), users[first], items[first])[:, :n]
 
 
 def latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Rows, n: int) -> Rows:

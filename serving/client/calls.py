@@ -22,6 +22,7 @@ from serving.api import (
     InvalidValue,
     ItemList,
     ItemState,
+    ListName,
     ReadyStatus,
     Recommendations,
     User,
@@ -126,11 +127,19 @@ class ListOptions(ItemConditions, total=False):
     exclude: Sequence[str]
 
 
+class BatchOptions(ItemConditions, total=False):
+    """Conditions on the items of many users' lists, and which of their lists."""
+
+    list: ListName
+
+
 class UserListOptions(ListOptions, total=False):
     """Options that select the items of a user's list, and the context they are shown in."""
 
     cursor: str | None
     context: Context
+    list: ListName
+    """`again` for items to buy again, `new` for items that the user has never bought."""
     session_id: str
     debug: bool
 
@@ -175,9 +184,11 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
     return Call(ItemList, "GET", "/v1/popular", _query(options))
 
 
-def batch_call(user_ids: Iterable[str], n: int, context: Context, conditions: ItemConditions) -> Call[Batch]:
+def batch_call(user_ids: Iterable[str], n: int, context: Context, options: BatchOptions) -> Call[Batch]:
     """Return the call for the lists of many users."""
-    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(conditions)}
+    conditions = {name: value for name, value in options.items() if name != "list"}
+    body = {"user_ids": list(user_ids), "n": n, "context": context, "list": options.get("list", "blend")}
+    body |= _listed(conditions)
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 
@@ -335,7 +346,7 @@ def _quote(value: str) -> str:
     return quote(value, safe="").replace(".", "%2E")
 
 
-def _listed(conditions: ItemConditions) -> dict[str, Any]:
+def _listed(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as a body has them, where one text is a list of one."""
     return {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
 

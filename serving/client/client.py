@@ -28,6 +28,7 @@ from serving.api import (
 )
 from serving.client.calls import (
     Answer,
+    BatchOptions,
     Call,
     Event,
     ItemConditions,
@@ -93,10 +94,10 @@ class Client:
         return self._execute(popular_call(options))
 
     def batch(
-        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **options: Unpack[BatchOptions]
     ) -> Batch:
         """Return a list of items that meet the conditions for each of up to 500 users."""
-        return self._execute(batch_call(user_ids, n, context, conditions))
+        return self._execute(batch_call(user_ids, n, context, options))
 
     def rank(
         self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
@@ -190,10 +191,10 @@ class AsyncClient:
         return await self._execute(popular_call(options))
 
     async def batch(
-        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **options: Unpack[BatchOptions]
     ) -> Batch:
         """See `Client.batch`."""
-        return await self._execute(batch_call(user_ids, n, context, conditions))
+        return await self._execute(batch_call(user_ids, n, context, options))
 
     async def rank(
         self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]

@@ -12,6 +12,7 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.list_parts import latest_items, part_lengths
+from jobs.pipeline.new_users import read_choice, score_items
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
@@ -60,8 +61,14 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     variants = read_variants(context.lake, interactions.items, interactions.users, run.as_of, attributes)
     unavailable = unlisted_items(interactions.items, items, run.as_of) if variants is None else variants.unlisted
     exclude = Exclusion(interactions.excluded(settings.repeat), unavailable)
-    popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
+    popularity = score_items(
+        read_choice(run).chosen,
+        interactions,
+        settings,
+        Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity,
+        trend,
+    )
     users, rows = interactions.shape
     parts = part_lengths(settings)
     lists = users * (1 + len(parts)) + rows
