@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.event_rules import weighed_windows
@@ -28,6 +29,8 @@ from recsys.settings import Settings
 
 BLEND = "blend"
 MIN_LIST_DEPTH = 200
+MAX_NEW_ITEM_USERS = 1_000
+"""Users of a window on whom lists of new items are measured."""
 ANY_USER = np.array([0], np.int32)
 
 
@@ -95,13 +98,29 @@ def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Ro
 
 
 def rank_new_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows | None:
-    """Rank items that they do not have for the window's users, (users, `list_depth`), by a fitted model.
+    """Rank items that users do not have, for `new_item_users`, (users, `list_depth`), by a fitted model.
 
     None where no lists of new items are made.
     """
     if window.exclude_owned is None:
         return None
-    return model.recommend(window.ground_truth.user_rows, list_depth(settings), window.exclude_owned)[0]
+    user_rows = window.ground_truth.user_rows[new_item_users(window, settings)]
+    if not len(user_rows):
+        return np.empty((0, list_depth(settings)), np.int32)
+    return model.recommend(user_rows, list_depth(settings), window.exclude_owned)[0]
+
+
+def new_item_users(window: EvaluationWindow, settings: Settings) -> NDArray[np.bool_]:
+    """Draw at most `MAX_NEW_ITEM_USERS` of the window's users who have a relevant item that is new, (users,).
+
+    New items are ranked by every model once more, so that fewer users are measured.
+    """
+    _, new = window.ground_truth.split_repeats(window.interactions.owned)
+    places = np.flatnonzero(new.returning.relevant_counts > 0)
+    drawn = np.random.default_rng(settings.seed).permutation(len(places))[:MAX_NEW_ITEM_USERS]
+    chosen = np.zeros(len(window.ground_truth.user_rows), np.bool_)
+    chosen[places[drawn]] = True
+    return chosen
 
 
 def new_items_name(name: str) -> str:

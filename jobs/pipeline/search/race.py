@@ -37,7 +37,7 @@ class Ranking:
     mean: float
     """The mean metric of the users who were ranked."""
     new_lists: Rows | None = None
-    """As `lists`, of items that users do not have; None without such lists, or if not all users were ranked."""
+    """Those of `rank_new_items`; None without such lists, or if not all users were ranked."""
 
 
 class Race:

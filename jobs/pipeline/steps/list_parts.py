@@ -18,6 +18,7 @@ from jobs.pipeline.evaluation_window import (
     choose_weights,
     list_depth,
     measure_lists,
+    new_item_users,
     rank_new_items,
 )
 from jobs.pipeline.list_parts import AGAIN, NEW, Repeatable, keep_items, list_again, part_lengths
@@ -183,6 +184,8 @@ class _Lists:
         again, new = window.ground_truth.split_repeats(window.interactions.owned)
         truth = again if part == AGAIN else new
         users = truth.returning.relevant_counts > 0
+        if part == NEW:
+            users = new_item_users(window, context.settings)
         repeatable = Repeatable.find(window.interactions, window.exclude)
         restricted = replace(window, ground_truth=truth.select(users))
         return cls(context, restricted, part, window_name, users, repeatable)
@@ -195,7 +198,7 @@ class _Lists:
     def of_models(self, names: tuple[str, ...]) -> dict[str, Rows]:
         """Return the models' lists of the part."""
         if self.part == NEW:
-            return {name: read_new_lists(self.context.run, self.window_name, name)[self.users] for name in names}
+            return {name: read_new_lists(self.context.run, self.window_name, name) for name in names}
         kept = csr_matrix(self.repeatable.items[self.window.ground_truth.user_rows])
         return {name: keep_items(lists, kept) for name, lists in self._of_all_items(names).items()}
 
