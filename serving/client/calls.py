@@ -127,19 +127,12 @@ class ListOptions(ItemConditions, total=False):
     exclude: Sequence[str]
 
 
-class BatchOptions(ItemConditions, total=False):
-    """Conditions on the items of many users' lists, and which of their lists."""
-
-    list: ListName
-
-
 class UserListOptions(ListOptions, total=False):
     """Options that select the items of a user's list, and the context they are shown in."""
 
     cursor: str | None
     context: Context
     list: ListName
-    """`again` for items to buy again, `new` for items that the user has never bought."""
     session_id: str
     debug: bool
 
@@ -184,11 +177,9 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
     return Call(ItemList, "GET", "/v1/popular", _query(options))
 
 
-def batch_call(user_ids: Iterable[str], n: int, context: Context, options: BatchOptions) -> Call[Batch]:
-    """Return the call for the lists of many users."""
-    conditions = {name: value for name, value in options.items() if name != "list"}
-    body = {"user_ids": list(user_ids), "n": n, "context": context, "list": options.get("list", "blend")}
-    body |= _listed(conditions)
+def batch_call(user_ids: Iterable[str], n: int, context: Context, options: Mapping[str, Any]) -> Call[Batch]:
+    """Return the call for the lists of many users; `options` are conditions, and `list`."""
+    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(options)}
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 
@@ -346,9 +337,11 @@ def _quote(value: str) -> str:
     return quote(value, safe="").replace(".", "%2E")
 
 
-def _listed(conditions: Mapping[str, Any]) -> dict[str, Any]:
+def _listed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as a body has them, where one text is a list of one."""
-    return {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
+    return {
+        name: [value] if isinstance(value, str) and name != "list" else value for name, value in options.items()
+    }
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from serving.api import (
     Context,
     ItemList,
     ItemState,
+    ListName,
     ReadyStatus,
     Recommendations,
     User,
@@ -28,7 +29,6 @@ from serving.api import (
 )
 from serving.client.calls import (
     Answer,
-    BatchOptions,
     Call,
     Event,
     ItemConditions,
@@ -53,6 +53,12 @@ from serving.client.calls import (
     trending_call,
     user_call,
 )
+
+
+class BatchOptions(ItemConditions, total=False):
+    """Conditions on the items of many users' lists, and which of their lists."""
+
+    list: ListName
 
 
 class Client:
