@@ -339,9 +339,7 @@ def _quote(value: str) -> str:
 
 def _listed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as a body has them, where one text is a list of one."""
-    return {
-        name: [value] if isinstance(value, str) and name != "list" else value for name, value in options.items()
-    }
+    return {key: [each] if isinstance(each, str) and key != "list" else each for key, each in options.items()}
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, Any]:
