@@ -88,7 +88,8 @@ def session(state: RequestState) -> list[CandidateList]:
 
 def bought(state: RequestState) -> Iterator[Candidate]:
     """Yield what the user has bought and passes the request's item filter, the latest first."""
-    purchases = (act.item_id for act in state.user.acts if act.event == PURCHASE)
+    rows, acts = state.catalogue.rows, state.user.acts
+    purchases = (act.item_id for act in acts if act.event == PURCHASE and act.item_id in rows)
     item_ids = dict.fromkeys(chain(purchases, state.user.history.split()))
     order = to_candidates(item_ids, "personal", LIST_REASONS["again"])
     yield from keep_matching(order, state.item_filter, state.catalogue)[0]
