@@ -16,7 +16,6 @@ from jobs.pipeline.models import POPULARITY, TRENDING, build_configured_model
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import TEST, VALIDATION, window_step
 from recsys.data.interactions import Interactions
-from recsys.evaluation.comparison.acceptance import is_accepted
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.evaluation.segments import MIN_RELIABLE_USERS
 from recsys.files import read_json, write_json
@@ -109,16 +108,19 @@ def describe_choice(run: Run, settings: Settings) -> dict[str, Any]:
 
 
 def choose_list(values: Mapping[str, Values], settings: Settings) -> str:
-    """Choose a candidate from the metric of each new user, (users,): the best if it is accepted, or `ALL_TIME`.
+    """Choose a candidate from the metric of each new user, (users,): the best one, or `ALL_TIME`.
 
-    With fewer than `MIN_RELIABLE_USERS` users it is `ALL_TIME`.
+    It is `ALL_TIME` with fewer than `MIN_RELIABLE_USERS` users, and if the best one's gain is less than
+    `evaluation.min_gain` of the mean, or than one standard error. No candidate costs more than another or is less
+    reliable, so that a weaker rule than that for models suffices.
     """
     incumbent = values[ALL_TIME]
-    best = max(values, key=lambda name: (float(values[name].mean()) if len(incumbent) else 0.0, name == ALL_TIME))
     if len(incumbent) < MIN_RELIABLE_USERS:
         return ALL_TIME
-    accepted = is_accepted(values[best], incumbent, settings.evaluation.min_gain, settings.seed)
-    return best if accepted else ALL_TIME
+    best = max(values, key=lambda name: float(values[name].mean()))
+    gains = values[best] - incumbent
+    least = max(settings.evaluation.min_gain * float(incumbent.mean()), float(gains.std()) / len(gains) ** 0.5)
+    return best if gains.mean() > 0 and gains.mean() >= least else ALL_TIME
 
 
 def _write(directory: Path, context: RunContext, window_name: str, window: Callable[[], EvaluationWindow]) -> None:
