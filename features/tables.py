@@ -45,7 +45,7 @@ def feature_tables(
     thread prepares the next. `rules` say what events weigh. Profiles take a price that is missing in the catalogue
     from the events. Hours and days are of `time_zone`.
     """
-    shop = _read_shop(items, buckets, as_of)
+    shop = _read_shop(items, buckets, as_of, half_life_days)
     pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
     gaps: pl.DataFrame | None = None
@@ -118,19 +118,20 @@ def _prepare_buckets(buckets: Sequence[pl.LazyFrame], settings: _Settings) -> It
         events = weigh_events(load_events(bucket, as_of), settings.rules)
         pairs = user_item_pairs(events, as_of, half_life_days, weights, settings.time_zone)
         pairs = pairs.collect(engine="streaming").lazy()
-        together, partials, gaps, orders = pl.collect_all(
+        orders = user_orders(events, as_of, half_life_days, settings.shop)
+        together, partials, gaps, of_users = pl.collect_all(
             [
                 order_pairs(events),
                 item_partials_from_pairs(pairs, events, as_of),
                 gap_counts(pairs, events, as_of, settings.time_zone),
-                user_orders(events, as_of, settings.shop),
+                orders,
             ],
             engine="streaming",
         )
-        facts = order_facts(pairs, orders.lazy()).collect(engine="streaming")
+        facts = order_facts(pairs, of_users.lazy()).collect(engine="streaming")
         # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
-        return _Bucket(events, pairs, together, partials, gaps, orders, facts, *sorted_tables)
+        return _Bucket(events, pairs, together, partials, gaps, of_users, facts, *sorted_tables)
 
     # Without `with`: the garbage collector may remove an iterator that is given up while another thread starts, and
     # would wait for this one forever. The thread ends when its executor is gone.
@@ -143,14 +144,16 @@ def _prepare_buckets(buckets: Sequence[pl.LazyFrame], settings: _Settings) -> It
     yield following.result()
 
 
-def _read_shop(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> _Shop:
+def _read_shop(
+    items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float
+) -> _Shop:
     """Read the purchases of all users, and the latest prices of items that have none in the catalogue."""
     unpriced = items.filter(pl.col(PRICE).is_null()).select(ITEM_ID).collect()
     prices: pl.DataFrame | None = None
     sums: pl.DataFrame | None = None
     for bucket in buckets:
         events = without_empty_purchases(events_before(bucket, as_of))
-        plans = [purchase_sums(events, as_of)]
+        plans = [purchase_sums(events, as_of, half_life_days)]
         if not unpriced.is_empty():
             plans.append(last_prices(events.join(unpriced.lazy(), on=ITEM_ID, how="semi")))
         found = pl.collect_all(plans, engine="streaming")

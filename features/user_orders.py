@@ -6,6 +6,7 @@ from typing import Final
 import polars as pl
 
 from features.events import (
+    MAX_AMOUNT,
     ORDER_KEY,
     WINDOW_DAYS,
     days,
@@ -36,6 +37,8 @@ RECENCY_DAYS: Final = "recency_days"
 SPENT: Final = "spent"
 ORDER_GAP_DAYS_MEAN: Final = "order_gap_days_mean"
 LAST_GAP_DAYS: Final = "last_gap_days"
+PRIOR_ORDERS: Final = 1.0
+"""Prior of the growth of spend: customers have fewer orders than items have events."""
 
 _AT: Final = TIMESTAMP  # of the order, which begins with its first line
 _AGE: Final = "age_days"
@@ -107,16 +110,17 @@ _ORDERS: Final = (
         "spend_growth",
         pl.Float64(),
         "log ratio",
-        "Growth of the user's decayed spend relative to the shop's, in orders of the user's mean value, by the "
-        "formula of the growth of items; null without spend",
-        pl.when(_SPENT > 0).then(growth(_RECENT_ORDERS, _USUAL_ORDERS, _SHARE)),
+        "Growth of the user's spend, decayed with a quarter of the half-life against all of it, relative to the "
+        f"shop's, in orders of the user's mean value, shrunk to 0 by a prior of {PRIOR_ORDERS:.0f} order; null "
+        "without spend",
+        pl.when(_SPENT > 0).then(growth(_RECENT_ORDERS, _USUAL_ORDERS, _SHARE, PRIOR_ORDERS)),
     ),
     Feature(
         "spend_growth_error",
         pl.Float64(),
         "log ratio",
         "Standard error of spend_growth; null without spend",
-        pl.when(_SPENT > 0).then(growth_error(_RECENT_ORDERS)),
+        pl.when(_SPENT > 0).then(growth_error(_RECENT_ORDERS, PRIOR_ORDERS)),
     ),
     Feature(
         "order_value_mean",
@@ -174,8 +178,8 @@ _DEALS: Final = (
         "deal_affinity",
         pl.Float64(),
         "ratio",
-        "Share that the user saved on the mean prices that the shop's customers paid for the same items: 0.1 for "
-        "10 % cheaper, below 0 for dearer; null if no purchase has a price",
+        "Share that the user saved on the mean prices at which the same items were bought, each purchase counted "
+        "once: 0.1 for 10 % cheaper, below 0 for dearer; null if no purchase has a price",
         pl.when(_TOTAL_EXPECTED > 0).then(1 - exact_sum(pl.col(_PAID)).cast(pl.Float64) / _TOTAL_EXPECTED),
     ),
 )
@@ -198,7 +202,7 @@ _RETURNS: Final = (
 USER_ORDERS: Final = _ORDERS + _LINES + _DEALS + _RETURNS
 
 
-def user_orders(events: pl.LazyFrame, as_of: datetime, shop: ShopPurchases) -> pl.LazyFrame:
+def user_orders(events: pl.LazyFrame, as_of: datetime, half_life_days: float, shop: ShopPurchases) -> pl.LazyFrame:
     """Compute one row per user who ever bought in `events`, all before `as_of`, in the columns of `USER_ORDERS`.
 
     An order is the user's purchases in one session; purchases without a session are one order if they have the same
@@ -215,7 +219,7 @@ def user_orders(events: pl.LazyFrame, as_of: datetime, shop: ShopPurchases) -> p
         )
         .with_columns(days_since(pl.col(_AT), as_of).alias(_AGE))
         .with_columns(
-            *decay_amounts(pl.col(_AGE), pl.col(_AMOUNT).cast(pl.Float64)),
+            *decay_amounts(pl.col(_AGE), pl.col(_AMOUNT).cast(pl.Float64), half_life_days),
             *(in_last(window, as_of).alias(f"{window}") for window in WINDOW_DAYS),
             pl.lit(shop.recent_share, pl.Float64).alias(_SHOP_SHARE),
         )
@@ -234,7 +238,7 @@ def _deals(lines: pl.LazyFrame, mean_prices: pl.DataFrame) -> pl.LazyFrame:
     item_ids = lines.collect_schema()[ITEM_ID]
     prices = mean_prices.lazy().with_columns(pl.col(ITEM_ID).cast(item_ids, strict=False)).drop_nulls()
     return (
-        lines.filter(pl.col(PRICE).is_not_null())
+        lines.filter(pl.col(PRICE) <= MAX_AMOUNT)
         .join(prices, on=ITEM_ID)
         .select(USER_ID, (pl.col(PRICE) * units()).alias(_PAID), (pl.col(MEAN_PRICE) * units()).alias(_EXPECTED))
         .group_by(USER_ID)

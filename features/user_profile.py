@@ -45,9 +45,9 @@ def user_profile(
     events. Hours and days are of `time_zone`.
     """
     loaded = load_events(events, as_of)
-    sums = merge_purchase_sums(purchase_sums(loaded, as_of)).collect(engine="streaming")
+    sums = merge_purchase_sums(purchase_sums(loaded, as_of, half_life_days)).collect(engine="streaming")
     pairs = user_item_pairs(loaded, as_of, half_life_days, weights, time_zone)
-    orders = user_orders(loaded, as_of, ShopPurchases.from_sums(sums))
+    orders = user_orders(loaded, as_of, half_life_days, ShopPurchases.from_sums(sums))
     return user_profile_from_pairs(pairs, loaded, orders, items, users, as_of, time_zone)
 
 

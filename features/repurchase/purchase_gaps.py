@@ -63,6 +63,7 @@ def gap_counts(pairs: pl.LazyFrame, events: pl.LazyFrame, as_of: datetime, time_
     """Count the gaps of each item that ended in each cell of the grid, and the open ones, for `sum_gap_counts`.
 
     `pairs` are the rows of `user_item_pairs`, computed from `events`, which are those of one bucket of users.
+    Days begin in `time_zone`.
     """
     open_gaps = pairs.filter(pl.col(PURCHASE_DAYS) > 0).select(
         ITEM_ID, (pl.lit(last_whole_day(as_of, time_zone)) - pl.col(LAST_DAY)).dt.total_days().alias(_DAYS)

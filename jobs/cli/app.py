@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Export all data of a person as JSON: events, sessions, lists, flags, rows in quarantine.",
     ),
     "consent": ("privacy.persons", "Show, refuse or give a user's consent to personal lists."),
+    "users": ("data.users", "Export profiles, segments and forecasts of all users."),
     "retention": ("privacy.persons", "Remove data that is older than the settings in `[retention]` keep it."),
     "recommend": ("online.lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("online.lookup", "Look up the items most similar to an item."),

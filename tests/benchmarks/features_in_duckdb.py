@@ -97,7 +97,7 @@ def _prepared(
                 max(timestamp) FILTER (weight <> 0) AS last_at
             FROM events GROUP BY user_id, item_id""",
         *curve_statements(as_of),
-        order_statement(as_of),
+        order_statement(as_of, half_life_days),
     ]
 
 

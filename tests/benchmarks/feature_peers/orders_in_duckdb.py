@@ -4,26 +4,30 @@ from datetime import datetime
 from typing import Final
 
 from features.events import WINDOW_DAYS
+from features.shop_purchases import RECENT_HALF_LIFE_SHARE
+from features.user_orders import PRIOR_ORDERS
 from features.user_segments import LAPSED_SHARE, LATE_SHARE, LOYAL_SCORE, PRIOR_GAPS, SCORES
-from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 
 DAY: Final = 86_400_000_000
 ORDER_TIME: Final = "CASE WHEN session_id IS NULL THEN timestamp END"
 
 
-def order_statement(as_of: datetime) -> str:
+def order_statement(as_of: datetime, half_life_days: float) -> str:
     """Return the statement that makes a table `orders`, a row for each user with a purchase, from `events`."""
     moment = int(as_of.timestamp() * 1_000_000)
+    recent, usual = (
+        f"pow(0.5, age_days / {half_life})"
+        for half_life in (half_life_days * RECENT_HALF_LIFE_SHARE, half_life_days)
+    )
     windows = ", ".join(f"count(*) FILTER (age_days <= {days}) AS orders_{days}d" for days in WINDOW_DAYS)
     return f"""
         CREATE TEMP TABLE orders AS WITH lines AS (
             SELECT *, {ORDER_TIME} AS order_time, coalesce(quantity, 1) AS units, price * units AS paid
             FROM events WHERE event = 'purchase'
         ), mean_prices AS (
-            SELECT item_id, sum(paid) / sum(units) AS mean_price
-            FROM lines WHERE price IS NOT NULL GROUP BY item_id HAVING sum(paid) > 0 AND sum(units) > 0
+            SELECT item_id, avg(price) AS mean_price FROM lines GROUP BY item_id HAVING sum(price) > 0
         ), shop AS (
-            SELECT sum(paid * {_decay(RECENT_DAYS)}) / sum(paid * {_decay(USUAL_DAYS)}) AS share FROM lines
+            SELECT sum(paid * {recent}) / sum(paid * {usual}) AS share FROM lines
         ), baskets AS (
             SELECT user_id, min(timestamp) AS began, count(DISTINCT item_id) AS items, sum(paid) AS amount,
                 ({moment} - epoch_us(began)) / {DAY}::DOUBLE AS age_days
@@ -40,8 +44,8 @@ def order_statement(as_of: datetime) -> str:
                 avg(gap) AS order_gap_days_mean,
                 CASE WHEN count(gap) > 1 THEN stddev_samp(gap) END AS order_gap_days_deviation,
                 list(gap ORDER BY began, gap DESC NULLS FIRST)[-1] AS last_gap_days,
-                sum(amount * {_decay(RECENT_DAYS)}) / order_value_mean AS recent,
-                sum(amount * {_decay(USUAL_DAYS)}) / order_value_mean AS usual
+                sum(amount * {recent}) / order_value_mean AS recent,
+                sum(amount * {usual}) / order_value_mean AS usual
             FROM gaps GROUP BY user_id
         ), by_line AS (
             SELECT user_id, median(price) AS price_median, CASE WHEN sum(units) > 0 THEN 0.0 END AS return_rate,
@@ -50,14 +54,10 @@ def order_statement(as_of: datetime) -> str:
             FROM lines LEFT JOIN mean_prices USING (item_id) GROUP BY user_id
         )
         SELECT sums.* EXCLUDE (recent, usual), price_median, return_rate, deal_affinity,
-            CASE WHEN spent > 0 THEN ln((recent + {PRIOR_EVENTS}) / (usual * share + {PRIOR_EVENTS})) END
+            CASE WHEN spent > 0 THEN ln((recent + {PRIOR_ORDERS}) / (usual * share + {PRIOR_ORDERS})) END
                 AS spend_growth,
-            CASE WHEN spent > 0 THEN 1 / sqrt(recent + {PRIOR_EVENTS}) END AS spend_growth_error
+            CASE WHEN spent > 0 THEN 1 / sqrt(recent + {PRIOR_ORDERS}) END AS spend_growth_error
         FROM sums JOIN by_line USING (user_id), shop"""
-
-
-def _decay(half_life_days: float) -> str:
-    return f"pow(0.5, age_days / {half_life_days})"
 
 
 def user_segments() -> str:
