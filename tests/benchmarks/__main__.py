@@ -25,6 +25,7 @@ PARTS: Final = {
     "init": "ingest.init_benchmark",
     "erase": "ingest.erase_benchmark",
     "features": "features.features",
+    "due_items": "repurchase.due_items.due_items_benchmark",
     "growth": "growth.growth",
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
