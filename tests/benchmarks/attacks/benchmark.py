@@ -12,7 +12,7 @@ from statistics import fmean
 
 import polars as pl
 
-from jobs.cli.ingest import ingest_sources
+from jobs.cli.data.ingest import ingest_sources
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.experiments.attack_dataset import AttackDataset, read_lake_dataset, read_split_dataset
 from jobs.experiments.attack_simulation import AttackResult, screen_dataset, simulate_attacks
