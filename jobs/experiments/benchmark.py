@@ -140,8 +140,8 @@ def _measure_model(
         window = split_evaluation_window(split.history, split.test, settings)
     except NotEnoughDataError:
         raise SourceError(
-            f"{directory / 'test.parquet'}: no user with training rows has an item that counts: one with training rows"
-            ", unless --unknown-items is count, and that the user did not have, unless --repeat is allow"
+            f"{directory / 'test.parquet'}: no user with training rows has an item that counts: one with training "
+            "rows, unless --unknown-items is count, and that the user did not have, unless --repeat is allow"
         ) from None
     started = time.perf_counter()
     choice_figures: dict[str, Any] = {}

@@ -102,10 +102,11 @@ class CatalogueSync:
         for _ in range(START_READS):
             with suppress(StoreError):
                 await self.refresh()
+            if self._adopting is not None:
+                await self._adopting
+            if self.adopted.is_set():
                 break
             await asyncio.sleep(START_PAUSE_SECONDS)
-        if self._adopting is not None:
-            await self._adopting
         self._tasks = [
             asyncio.create_task(work)
             for work in (self._keep_refreshing(), self._keep_saving(), self._keep_checking())
@@ -196,13 +197,16 @@ class CatalogueSync:
         self._handle_updates(refreshed, pointer, changes)
 
     def _handle_updates(self, refreshed: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
-        self._heard_at = time.monotonic()
+        self._heard_at, has_more = time.monotonic(), False
         try:
             self._follow_pointer(pointer)
-            self._apply_stream(changes)
+            has_more = self._apply_stream(changes)
         except (TypeError, ValueError) as error:
             log.error("item changes are invalid", error=str(error))
-        if not refreshed.done():
+        if has_more:
+            self._outages_at_adoption = -1  # so far behind, changes may have left the stream unread
+            self._read_updates(refreshed)
+        elif not refreshed.done():
             refreshed.set_result(None)
 
     async def _retry(self, refreshed: asyncio.Future[None]) -> None:
@@ -236,14 +240,18 @@ class CatalogueSync:
             self._outages_at_adoption = outages
             self._adopting = asyncio.create_task(self._adopt(self.pointer))
 
-    def _apply_stream(self, changes: Reply) -> None:
+    def _apply_stream(self, changes: Reply) -> bool:
+        """Apply the entries of a reply that no other reply had; return whether the stream may have more."""
         if changes is None:
-            return
-        changes_read: list[tuple[str, Facts]] = []
-        for entry_id, fields in changes[0][1]:
-            self._last_change = decode_text(entry_id)
-            changes_read += read_facts(fields[0], fields[1])
+            return False
+        entries, changes_read = changes[0][1], list[tuple[str, Facts]]()
+        for entry_id, fields in entries:
+            name = decode_text(entry_id)
+            if entry_sort_key(name) > entry_sort_key(self._last_change):
+                self._last_change = name
+                changes_read += read_facts(fields[0], fields[1])
         self._apply(changes_read)
+        return len(entries) == MAX_CHANGES_PER_READ
 
     def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
         self._clock.observe_changes(changes)

@@ -107,6 +107,13 @@ def test_bought_items_are_those_of_the_window(shop_of: Any):
     assert table.bought.tolist() == [True, True, False]
 
 
+def test_a_window_before_which_everything_was_sent_back_teaches_nothing(shop_of: Any):
+    """Members have nothing to be fitted on."""
+    sent_back = [("a", "p", 70.5, BUY), ("a", "p", 69.5, -BUY)]
+    shop = shop_of([*sent_back, ("a", "p", 33.5, BUY), ("b", "q", 31.5, BUY), ("a", "q", 2.5, BUY)])
+    assert len(windows_of(shop, maximum=5)) == 1
+
+
 def test_without_times_or_a_long_history_the_members_decide(shop_of: Any):
     shop = shop_of([("a", "p", 3.5, BUY), ("a", "q", 1.5, BUY), ("b", "p", 2.5, BUY)])
     model = ranker(None).fit(shop)
