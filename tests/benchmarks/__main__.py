@@ -19,6 +19,7 @@ PARTS: Final = {
     "failed_keys": "access.failed_keys.failed_keys",
     "guard": "guard.guard",
     "replay": "replay.replay",
+    "new_users": "lists.new_users.new_users",
     "consistency": "consistency.consistency",
     "ingest": "ingest.ingest_benchmark",
     "init": "ingest.init_benchmark",
@@ -29,7 +30,7 @@ PARTS: Final = {
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
     "spammers": "spammers.spammers",
-    "attacks": "attacks.attacks",
+    "attacks": "attacks.benchmark.attacks",
     "gpu": "gpu.__main__.gpu_benchmark",
 }
 """Part -> module and function. Only what is measured is imported: a machine with a GPU has few libraries."""
