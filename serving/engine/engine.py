@@ -29,7 +29,7 @@ from serving.engine.filters import (
     take_page,
 )
 from serving.engine.last_words import without_returned
-from serving.engine.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
+from serving.engine.order.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
