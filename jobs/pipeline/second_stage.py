@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.search.budget import estimate_cost
 from recsys.evaluation.comparison.acceptance import is_accepted
@@ -119,6 +119,6 @@ def try_second_stage(
 
 
 def rerank(ranker: Ranker, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings) -> Rows:
-    """Rank the members' lists for the window's users with a ranker that was assembled, (users, largest cutoff)."""
+    """Rank the members' lists for the window's users with a ranker that was assembled, (users, `list_depth`)."""
     members = [lists[name] for name in ranker.config.members]
-    return ranker.rank_lists(members, window.ground_truth.user_rows, max(settings.evaluation.cutoffs))
+    return ranker.rank_lists(members, window.ground_truth.user_rows, list_depth(settings))
