@@ -51,8 +51,7 @@ def similar(
 def variety(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what repeats in the lists of the latest run, and the items that most lists have."""
     settings: Settings = context.obj
-    runs = [run for run in list_runs(settings.directory) if LISTS in run.manifest()["steps"]]
-    run = max(runs, key=lambda each: each.id, default=None)
+    run = next((run for run in list_runs(settings.directory) if LISTS in run.manifest()["steps"]), None)
     summary = None if run is None else read_variety(run, settings.lists.max_per_type)
     if run is None or summary is None:
         raise RunError("no run has lists: run `recsys evaluate` or `recsys nightly` first")

@@ -11,7 +11,8 @@ from recsys.product_types import deepest_type, normalized_title
 from recsys.schema import PRODUCT_TYPE, TITLE
 from serving.engine.labels import NO_LABEL, LabelNames, Labels
 
-TITLE_BITS: Final = 62
+HASH_BITS: Final = 64
+TITLE_BITS: Final = 62  # so that a number below 0 remains
 
 
 class ListLabels:
@@ -59,6 +60,6 @@ class ListLabels:
 def _title_keys(titles: pl.Series) -> NDArray[np.int64]:
     """Return a number below `NO_LABEL` for each title, the same for titles that look alike; `NO_LABEL` for null."""
     normalized = titles.alias(TITLE).to_frame().select(normalized_title(pl.col(TITLE))).to_series()
-    hashed = (normalized.hash() >> (64 - TITLE_BITS)).cast(pl.Int64)
-    keys = pl.select(pl.when(normalized.is_not_null()).then(-2 - hashed).otherwise(NO_LABEL)).to_series()
-    return keys.to_numpy().copy()
+    keys = -2 - (normalized.hash().to_numpy() >> np.uint64(HASH_BITS - TITLE_BITS)).astype(np.int64)
+    keys[normalized.is_null().to_numpy()] = NO_LABEL
+    return keys

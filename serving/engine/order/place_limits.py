@@ -76,9 +76,10 @@ def limit_places(
 ) -> Iterator[Candidate]:
     """Reorder items so that of the first `n`, whatever `n`, at most `share * n`, rounded up, have one anchor.
 
-    With `limits`, they also hold for the types and titles of consecutive places. A candidate over a limit is deferred
-    until there is room for it, if its item has not come up from elsewhere. Items that are excluded do not count. If
-    only candidates over a limit remain, they follow in their order; not with `keep_rest` False. Each item comes once.
+    The `limits` of types and titles hold in the same way for consecutive places. A candidate over a limit is
+    deferred until there is room for it, if its item has not come up from elsewhere. Items that are excluded do not
+    count. If only candidates over a limit remain, they follow in their order; not with `keep_rest` False. Each item
+    comes once.
     """
     places = _Places(share, limits)
     item_ids = places.item_ids
