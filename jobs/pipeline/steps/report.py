@@ -42,6 +42,7 @@ from jobs.pipeline.steps.list_parts import read_part_choice, read_part_measureme
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
+from jobs.pipeline.variety import read_variety
 from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.report.contents import (
     BlendMember,
@@ -117,6 +118,7 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
+        variety=read_variety(run, settings.lists.max_per_type),
     )
 
 

@@ -10,6 +10,7 @@ from recsys.data.splits import TimeSplit
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.evaluation.report.list_contents import ListPart, NewUsers
+from recsys.evaluation.report.variety_text import VarietySummary
 from recsys.settings import Evaluation
 
 
@@ -300,6 +301,8 @@ class Report:
     """None where bot detection is off."""
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
+    variety: VarietySummary | None = None
+    """None if no user has a list."""
 
     @property
     def is_measured(self) -> bool:
