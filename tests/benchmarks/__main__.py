@@ -25,11 +25,12 @@ PARTS: Final = {
     "init": "ingest.init_benchmark",
     "erase": "ingest.erase_benchmark",
     "features": "features.features",
+    "due_items": "repurchase.due_items.due_items_benchmark",
     "growth": "growth.growth",
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
     "spammers": "spammers.spammers",
-    "attacks": "attacks.attacks",
+    "attacks": "attacks.benchmark.attacks",
     "gpu": "gpu.__main__.gpu_benchmark",
 }
 """Part -> module and function. Only what is measured is imported: a machine with a GPU has few libraries."""

@@ -206,9 +206,11 @@ class _Lists:
         """Return the lists of the part in the order of the published ones."""
         names = winning_models(self.context)
         if self.part == NEW:
-            return combine_lists(self.context, self.of_models(names), self.window)
+            return combine_lists(self.context, self.of_models(names), self.window, self.window_name)
         depth = list_depth(self.context.settings)
-        return self._complete(combine_lists(self.context, self._of_all_items(names), self.window, depth))
+        return self._complete(
+            combine_lists(self.context, self._of_all_items(names), self.window, self.window_name, depth)
+        )
 
     def merged(self, choice: BlendChoice, lists: Mapping[str, Rows]) -> Rows:
         """Merge the lists of models as a choice weighs them."""

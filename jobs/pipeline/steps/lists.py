@@ -96,7 +96,7 @@ def _write_lists(directory: Path, context: RunContext) -> None:
         owned = Exclusion(interactions.owned if settings.repeat == "exclude" or parts else None)
         write_history(directory, interactions, owned, settings.lists.history_items, task)
         write_disliked(directory, interactions, settings.lists.history_items, task)
-        write_profiles(directory, features, items)
+        write_profiles(directory, run.directory, items, run.as_of)
         vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(
             directory,

@@ -149,7 +149,8 @@ def _list_parts(run: Run, settings: Settings) -> tuple[ListPart, ...]:
     def summarize(part: str) -> ListPart:
         choice = read_part_choice(run, part)
         models = () if choice.own is None else tuple(choice.own.weights)
-        return ListPart(part, models, choice.users, choice.gain, dict(read_part_measurements(run, part)))
+        measurements = {str(role): measured for role, measured in read_part_measurements(run, part).items()}
+        return ListPart(part, models, choice.users, choice.gain, measurements)
 
     return tuple(summarize(part) for part in part_lengths(settings))
 
