@@ -24,7 +24,7 @@ from jobs.pipeline.search.result import CandidateResult, SearchResult, Trial, wi
 from jobs.pipeline.search.tuning import Values, is_in_space, tunable_fields, tune
 from jobs.progress import Progress
 from recsys.errors import ModelError
-from recsys.evaluation.comparison.acceptance import is_accepted
+from recsys.evaluation.comparison.acceptance import MIN_USERS, is_accepted
 from recsys.evaluation.metrics.ranking import Values as UserValues
 from recsys.ids import Rows
 from recsys.models.base import Model, NeuralModel, TrainingOptions
@@ -247,9 +247,7 @@ class _Search:
         self._budget.spent += cost.fit
         before = self.results.get(name, CandidateResult(name))
         work, seconds = before.work + cost.fit, before.seconds + seconds
-        self._leave_out(
-            CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error))
-        )
+        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -278,6 +276,8 @@ class _Search:
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
+        if race.users - size < MIN_USERS:  # who could accept no values
+            return
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
         trial_work = cost.fit + cost.ranking * size / race.users
         # The best values are fitted once more, for all users; the trial of the start is known already.
