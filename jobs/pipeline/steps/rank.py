@@ -75,11 +75,20 @@ def winning_models(context: RunContext) -> tuple[str, ...]:
     return (str(context.winner),) if trial is None else trial.members
 
 
-def combine_lists(context: RunContext, lists: Mapping[str, Rows], window: EvaluationWindow) -> Rows:
-    """Combine the lists of `winning_models` for the users of the test window as the winner does."""
+def combine_lists(
+    context: RunContext,
+    lists: Mapping[str, Rows],
+    window: EvaluationWindow,
+    window_name: str,
+    n: int | None = None,
+) -> Rows:
+    """Combine the lists of `winning_models` for the users of a window, `VALIDATION` or `TEST`, as the winner does.
+
+    Combined lists have `n` items, as many as the largest cutoff if it is not given.
+    """
     if context.winner != RANKER:
-        return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings)
-    return rerank(_ranker_before_test(context, window), lists, window, context.settings)
+        return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings, n)
+    return rerank(_assemble_ranker(context, window, window_name), lists, window, context.settings, n)
 
 
 def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:
@@ -116,13 +125,14 @@ def _write_test(directory: Path, context: RunContext, window: Callable[[], Evalu
     if trial is None or not trial.windows:
         return
     lists = {name: read_lists(run, TEST, name) for name in trial.members}
-    ranked = rerank(_ranker_before_test(context, window()), lists, window(), settings)
+    ranked = rerank(_assemble_ranker(context, window(), TEST), lists, window(), settings)
     write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, ranked, window(), settings)))
 
 
-def _ranker_before_test(context: RunContext, window: EvaluationWindow) -> Ranker:
-    """Return a ranker with the trees of the trial and the features at the start of the test window."""
-    start = time_split(context.run.as_of, context.settings.evaluation).validation_end
+def _assemble_ranker(context: RunContext, window: EvaluationWindow, window_name: str) -> Ranker:
+    """Return a ranker with the trees of the trial and the features at the start of a window."""
+    split = time_split(context.run.as_of, context.settings.evaluation)
+    start = split.train_end if window_name == VALIDATION else split.validation_end
     return _trained_ranker(context, start).assemble(window.interactions)
 
 
