@@ -118,7 +118,12 @@ def try_second_stage(
     return RankedTrial(trial, ranker, ranked)
 
 
-def rerank(ranker: Ranker, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings) -> Rows:
-    """Rank the members' lists for the window's users with a ranker that was assembled, (users, largest cutoff)."""
+def rerank(
+    ranker: Ranker, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings, n: int | None = None
+) -> Rows:
+    """Rank the members' lists for the window's users with a ranker that was assembled, (users, n).
+
+    Without `n` it is the largest cutoff.
+    """
     members = [lists[name] for name in ranker.config.members]
-    return ranker.rank_lists(members, window.ground_truth.user_rows, max(settings.evaluation.cutoffs))
+    return ranker.rank_lists(members, window.ground_truth.user_rows, n or max(settings.evaluation.cutoffs))

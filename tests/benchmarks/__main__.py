@@ -19,6 +19,7 @@ PARTS: Final = {
     "failed_keys": "access.failed_keys.failed_keys",
     "guard": "guard.guard",
     "replay": "replay.replay",
+    "new_users": "lists.new_users.new_users",
     "consistency": "consistency.consistency",
     "ingest": "ingest.ingest_benchmark",
     "init": "ingest.init_benchmark",

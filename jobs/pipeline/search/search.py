@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import structlog
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, new_items_name
 from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, build_configured_model
 from jobs.pipeline.search.budget import (
     EPOCHS,
@@ -55,6 +55,7 @@ def search(
 ) -> tuple[SearchResult, Lists]:
     """Fit models on the window's interactions and tune the best; return the result and the kept models' lists.
 
+    Lists of items that users do not have, where the window asks for them, are among these by `new_items_name`.
     Work is counted in units that do not depend on the machine (`Model.work`), so that the same input, settings,
     seed and `memory` of earlier nights give the same result. A model is left out if it needs more memory or work
     than there is, if it is far below the best model, or if its fit fails. `night` numbers the run, so that each
@@ -71,7 +72,9 @@ def search(
     if not state.lists:
         first = state.results[settings.models[0]]
         raise ModelError(f"no candidate could be fitted: {first.name}: {first.left_out}")
-    return state.result(), {name: state.lists[name] for name in settings.models if name in state.lists}
+    kept = [name for name in settings.models if name in state.lists]
+    new_lists = {new_items_name(name): state.new_lists[name] for name in kept if name in state.new_lists}
+    return state.result(), {name: state.lists[name] for name in kept} | new_lists
 
 
 class _Search:
@@ -91,6 +94,7 @@ class _Search:
         self._metrics: dict[str, UserValues] = {}  # the metric of each user, by model
         self.results: dict[str, CandidateResult] = {}
         self.lists: Lists = {}
+        self.new_lists: Lists = {}
 
     def order(self) -> list[str]:
         """Return the models in the order in which they are fitted.
@@ -242,8 +246,13 @@ class _Search:
         return work
 
     def _keep(self, name: str, ranking: Ranking) -> None:
-        self.lists[name], self._metrics[name] = ranking.lists, ranking.values
+        self._set_lists(name, ranking)
         self._budget.reserved += self._costs[name].refits
+
+    def _set_lists(self, name: str, ranking: Ranking) -> None:
+        self.lists[name], self._metrics[name] = ranking.lists, ranking.values
+        if ranking.new_lists is not None:
+            self.new_lists[name] = ranking.new_lists
 
     def _drop(self, name: str, users: int, detail: str = "") -> None:
         """Leave out a model that is far below the best one, and release the work of its refits."""
@@ -302,7 +311,8 @@ class _Search:
         candidate, incumbent = ranking.values[users], before[users]
         if ranking.mean < before.mean() or not is_accepted(candidate, incumbent, 0.0, self._seed):
             return
-        self._values[name], self.lists[name], self._metrics[name] = found, ranking.lists, ranking.values
+        self._values[name] = found
+        self._set_lists(name, ranking)
         result = self.results[name]
         score = result.score * float(candidate.mean() / incumbent.mean()) if incumbent.mean() > 0 else result.score
         self.results[name] = replace(result, metric=ranking.mean, values=dict(found), score=score)

@@ -75,11 +75,16 @@ def winning_models(context: RunContext) -> tuple[str, ...]:
     return (str(context.winner),) if trial is None else trial.members
 
 
-def combine_lists(context: RunContext, lists: Mapping[str, Rows], window: EvaluationWindow) -> Rows:
-    """Combine the lists of `winning_models` for the window's users as the winner does."""
+def combine_lists(
+    context: RunContext, lists: Mapping[str, Rows], window: EvaluationWindow, n: int | None = None
+) -> Rows:
+    """Combine the lists of `winning_models` for the window's users as the winner does.
+
+    Combined lists have `n` items, as many as the largest cutoff if it is not given.
+    """
     if context.winner != RANKER:
-        return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings)
-    return rerank(_trained_ranker(context).assemble(window.interactions), lists, window, context.settings)
+        return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings, n)
+    return rerank(_trained_ranker(context).assemble(window.interactions), lists, window, context.settings, n)
 
 
 def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:
