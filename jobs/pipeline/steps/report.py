@@ -21,6 +21,7 @@ from jobs.pipeline.search.result import SearchResult, read_search_result
 from jobs.pipeline.step_names import (
     CATEGORIES,
     FEATURES,
+    FORECASTS,
     REPORT,
     SCREEN,
     SEARCH,
@@ -36,6 +37,7 @@ from jobs.pipeline.steps.categories import read_categories
 from jobs.pipeline.steps.cross_validate import read_folds
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
+from jobs.pipeline.steps.forecast import read_forecasts
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
@@ -111,6 +113,7 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
+        forecasts=read_forecasts(run),
     )
 
 
@@ -201,6 +204,7 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
         FEATURES: run.as_of,
         model_step(""): run.as_of,
         CATEGORIES: run.as_of,
+        FORECASTS: run.as_of,
         WINDOWS: split.validation_end,
         SEARCH: split.train_end,
         window_step(VALIDATION, ""): split.train_end,
