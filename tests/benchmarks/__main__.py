@@ -27,6 +27,7 @@ PARTS: Final = {
     "growth": "growth.growth",
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
+    "forecasts": "customers.forecasts.forecasts",
     "spammers": "spammers.spammers",
     "attacks": "attacks.attacks",
     "gpu": "gpu.__main__.gpu_benchmark",

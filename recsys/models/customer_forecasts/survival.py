@@ -18,6 +18,8 @@ EDGES: Final = np.array(
     [0, 1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 28, 42, 63, 91, 126, 182, 273, 364, 546, 728], np.float64
 )
 """Bounds of the intervals, days after a cut."""
+MAX_HAZARD: Final = 1 - 1e-9
+"""No order is certain: a curve never reaches 0, and its logarithm is finite."""
 
 Values = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -54,7 +56,7 @@ def known_intervals(known_days: float, edges: Values = EDGES) -> int:
 
 def survival(hazards: Values) -> Values:
     """Return the probability of no order by each edge, (users, intervals + 1), from hazards (users, intervals)."""
-    kept = np.cumprod(1 - hazards, axis=1, dtype=np.float64)
+    kept = np.cumprod(1 - np.minimum(hazards, MAX_HAZARD), axis=1, dtype=np.float64)
     return np.concatenate([np.ones((len(hazards), 1)), kept], axis=1)
 
 
@@ -82,7 +84,7 @@ def quantile(curve: Values, probability: float, edges: Values = EDGES) -> Values
     reached = curve <= left
     end = np.where(reached.any(axis=1), reached.argmax(axis=1), 0)  # never 0 where reached: the curve starts at 1
     start, rows = np.maximum(end - 1, 0), np.arange(len(curve))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # where the curve ends above `left`
         part = np.log(left / curve[rows, start]) / np.log(curve[rows, end] / curve[rows, start])
-    days = edges[start] + part * (edges[end] - edges[start])
+        days = edges[start] + part * (edges[end] - edges[start])
     return np.where(end > 0, days, np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.models.customer_forecasts.category_propensity import category_rates, ordered_after, pair_features
@@ -72,6 +72,7 @@ def test_cuts_leave_time_before_and_after(days: float, horizon: float, expected:
     assert training_cuts(days, horizon, 9) == expected
 
 
+@settings(max_examples=20)
 @given(
     ages=st.lists(st.floats(0.001, 60), min_size=1, max_size=30),
     later=st.lists(st.floats(0.001, 28), max_size=10),
