@@ -1,8 +1,8 @@
 """Synchronization of a worker with the live version: its catalogue, and the items changed online since.
 
-All reads of one turn of the event loop go to Redis together with a read of the pointer and of the stream of item
-changes, so no answer that starts after an item was switched off contains it. A new version is adopted once its
-catalogue is loaded; until then answers come from the previous version, which Redis keeps. No answer mixes the two.
+Reads of one turn of the event loop go to Redis together with a read of the pointer and of the item changes, so no
+answer that starts after an item was switched off contains it. A new version is adopted once its catalogue is
+loaded; until then answers come from the previous version, which Redis keeps.
 """
 
 import asyncio
@@ -66,10 +66,9 @@ class CatalogueSync:
     ) -> None:
         """Create it; `redis` has the timeout of requests, `bulk_redis` a longer one for whole catalogues.
 
-        The last adopted version is saved in `directory`, for a start without Redis. `not_recommendable` is a
-        regular expression of the names of items that are no goods. `clock` learns of the times of all changes,
-        and `health` of what is wrong with the data. After `lease_seconds` without word from Redis, items switched
-        lately are withheld. Changes older than `item_change_days` are the catalogue's to know.
+        The last adopted version is saved in `directory`. `not_recommendable` is a regular expression of names of no
+        goods. `clock` learns the times of all changes, `health` what is wrong with the data. After `lease_seconds`
+        without word from Redis, items switched lately are withheld.
         """
         self._health, self._lease_seconds = health or RedisHealth(), lease_seconds
         self._switched = SwitchedItems(item_change_days)
@@ -102,10 +101,11 @@ class CatalogueSync:
         for _ in range(START_READS):
             with suppress(StoreError):
                 await self.refresh()
+            if self._adopting is not None:
+                await self._adopting
+            if self.adopted.is_set():
                 break
             await asyncio.sleep(START_PAUSE_SECONDS)
-        if self._adopting is not None:
-            await self._adopting
         self._tasks = [
             asyncio.create_task(work)
             for work in (self._keep_refreshing(), self._keep_saving(), self._keep_checking())
@@ -119,7 +119,7 @@ class CatalogueSync:
                 await task
 
     def refresh(self) -> asyncio.Future[None]:
-        """Read the pointer and the item changes, once for all callers in this turn of the event loop.
+        """Read the pointer and all item changes, once for all callers in this turn of the event loop.
 
         Commands sent later in the same turn are answered later, so a caller that waits for both wakes up once. The
         future raises `StoreError` if Redis does not answer.
@@ -171,19 +171,18 @@ class CatalogueSync:
         except StoreError as error:
             _fail(refreshed, error)
             return
+        replies: asyncio.Future[Any]
         if pointer_connection is changes_connection:
             replies = pointer_connection.send(pointer + changes, 2)
-            replies.add_done_callback(lambda done: self._handle_replies(refreshed, done))
-            return
-        both = asyncio.gather(pointer_connection.send(pointer, 1), changes_connection.send(changes, 1))
-        both.add_done_callback(lambda done: self._handle_replies(refreshed, done))
+        else:
+            replies = asyncio.gather(pointer_connection.send(pointer, 1), changes_connection.send(changes, 1))
+        replies.add_done_callback(lambda done: self._handle_replies(refreshed, done))
 
     def _handle_replies(self, refreshed: asyncio.Future[None], done: asyncio.Future[Any]) -> None:
         if done.cancelled():
             refreshed.cancel()
             return
-        error = done.exception()
-        if error is not None:
+        if (error := done.exception()) is not None:
             _fail(refreshed, error)
             return
         replies = done.result()
@@ -196,13 +195,16 @@ class CatalogueSync:
         self._handle_updates(refreshed, pointer, changes)
 
     def _handle_updates(self, refreshed: asyncio.Future[None], pointer: Reply, changes: Reply) -> None:
-        self._heard_at = time.monotonic()
+        self._heard_at, has_more = time.monotonic(), False
         try:
             self._follow_pointer(pointer)
-            self._apply_stream(changes)
+            has_more = self._apply_stream(changes)
         except (TypeError, ValueError) as error:
             log.error("item changes are invalid", error=str(error))
-        if not refreshed.done():
+        if has_more:
+            self._outages_at_adoption = -1  # so far behind, changes may have left the stream unread
+            self._read_updates(refreshed)
+        elif not refreshed.done():
             refreshed.set_result(None)
 
     async def _retry(self, refreshed: asyncio.Future[None]) -> None:
@@ -214,8 +216,8 @@ class CatalogueSync:
             )
         except StoreError as error:
             _fail(refreshed, error)
-            return
-        self._handle_updates(refreshed, replies[0][0], replies[1][0])
+        else:
+            self._handle_updates(refreshed, replies[0][0], replies[1][0])
 
     def _changes_command(self) -> Command:
         return ("XREAD", "COUNT", MAX_CHANGES_PER_READ, "STREAMS", self._keys.item_changes, self._last_change)
@@ -228,22 +230,22 @@ class CatalogueSync:
             self._outages_at_adoption = -1  # what is published again may have lost what was changed online
         outages = sum(link.outages for redis in (self._redis, self._bulk_redis) for link in redis.connections)
         is_known = self.catalogue is not None and self.catalogue.version == self.pointer
-        if (
-            self._adopting is None
-            and self.pointer is not None
-            and (not is_known or outages != self._outages_at_adoption)
-        ):
+        is_current = is_known and outages == self._outages_at_adoption
+        if self._adopting is None and self.pointer is not None and not is_current:
             self._outages_at_adoption = outages
             self._adopting = asyncio.create_task(self._adopt(self.pointer))
 
-    def _apply_stream(self, changes: Reply) -> None:
+    def _apply_stream(self, changes: Reply) -> bool:
+        """Apply the entries of a reply that no other reply had; return whether the stream may have more."""
         if changes is None:
-            return
+            return False
         changes_read: list[tuple[str, Facts]] = []
         for entry_id, fields in changes[0][1]:
-            self._last_change = decode_text(entry_id)
-            changes_read += read_facts(fields[0], fields[1])
+            if entry_sort_key(name := decode_text(entry_id)) > entry_sort_key(self._last_change):
+                self._last_change = name
+                changes_read += read_facts(fields[0], fields[1])
         self._apply(changes_read)
+        return len(changes[0][1]) == MAX_CHANGES_PER_READ
 
     def _apply(self, changes: Sequence[tuple[str, Facts]]) -> None:
         self._clock.observe_changes(changes)
@@ -300,9 +302,8 @@ class CatalogueSync:
     async def _has_lost_data(self, version: str) -> bool:
         """Return whether Redis lacks a change or a version that this worker has seen, as after a restore."""
         seen_before = self._last_change  # others are read while the reply is on its way
-        last_change = await self._reader.read_last_change()
-        if entry_sort_key(last_change) < entry_sort_key(seen_before):
-            self._last_change = last_change
+        if entry_sort_key(last := await self._reader.read_last_change()) < entry_sort_key(seen_before):
+            self._last_change = last
             return True
         return version < self._newest_version and not await self._reader.has_version(self._newest_version)
 
@@ -318,8 +319,10 @@ class CatalogueSync:
         while True:
             with suppress(StoreError):
                 await self.refresh()
-            silence = f"no word from Redis for more than {self._lease_seconds:g} s"
-            self._health.report("no_word", silence if self._is_lease_over() else None)
+            problem = (
+                f"no word from Redis for more than {self._lease_seconds:g} s" if self._is_lease_over() else None
+            )
+            self._health.report("no_word", problem)
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _keep_saving(self) -> None:

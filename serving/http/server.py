@@ -3,7 +3,7 @@
 import multiprocessing
 import shutil
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from granian import Granian
 from granian.constants import Interfaces, Loops, SSLProtocols
@@ -17,11 +17,21 @@ from recsys.store.embedded_watch import watch_in_background
 from serving.http.directories import metrics_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from serving.http.app import Application
 
 APP_MODULE: Final = "serving.http.app"
 STOP_SECONDS: Final = 30
 TLS_VERSIONS: Final = {"1.2": SSLProtocols.tls12, "1.3": SSLProtocols.tls13}
+
+
+class Server(Protocol):
+    """What serves: granian."""
+
+    def serve(self, *, target_loader: "Callable[[str], Application]") -> None:
+        """Serve until a signal comes."""
+        ...
 
 
 def load_app(module: str) -> "Application":
@@ -63,4 +73,22 @@ def run_server() -> None:
     server.on_startup(lambda: print(f"Serving at {address}", flush=True))
     configure_logging(settings.log_format)
     watch_in_background()
-    server.serve(target_loader=load_app)
+    serve_until_stopped(server)
+
+
+def serve_until_stopped(server: Server) -> None:
+    """Serve; should the server itself fail, stop its workers and raise what it failed with.
+
+    Otherwise its threads, each of which waits for a worker, would keep the process alive, and the workers would
+    answer until they die, with nobody to replace them.
+    """
+    try:
+        server.serve(target_loader=load_app)
+    except BaseException:
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(STOP_SECONDS)
+            worker.kill()
+        raise

@@ -62,18 +62,18 @@ async def run_chaos(
         with redis.Redis(HOST, shop.redis_port) as connection:
             Publisher(connection, directory / "lists").publish()
         keepers += [asyncio.create_task(work()) for work in (shop.keep_serving, shop.keep_publishing)]
-        await until(lambda: is_ready(shop))
+        await _wait_until_ready(shop, injected)
         keepers.append(asyncio.create_task(shop.keep_archiving()))
         clients = asyncio.create_task(client.run())
         ends_at = time.monotonic() + seconds
         remaining: list[str] = []
         while time.monotonic() < ends_at and not clients.done():
             await asyncio.sleep(chance.uniform(*CALM_SECONDS))
-            await until(lambda: is_ready(shop))
+            await _wait_until_ready(shop, injected)
             remaining = remaining or chance.sample(names, len(names))
             injected.append((remaining.pop(), time.monotonic()))
             await FAULTS[injected[-1][0]](shop, chance)
-        await until(lambda: is_ready(shop))
+        await _wait_until_ready(shop, injected)
         await asyncio.sleep(CALM_SECONDS[1])
         client.stop()
         await clients
@@ -85,6 +85,16 @@ async def run_chaos(
         await _cancel(keepers)
         shop.kill_all()
         await asyncio.to_thread(stop_server, shop.valkey)
+
+
+async def _wait_until_ready(shop: Shop, injected: Sequence[tuple[str, float]]) -> None:
+    """Wait for the server with all of its workers; raise what it logged if it does not recover."""
+    try:
+        await until(lambda: is_ready(shop))
+    except TimeoutError:
+        faults = ", ".join(name for name, _ in injected[-3:])
+        log = (shop.directory / "serve.log").read_text()[-3_000:]
+        raise AssertionError(f"the server did not recover from: {faults}\n{log}") from None
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -1,7 +1,7 @@
 """Item changes applied to a catalogue, and a catalogue that follows the live version."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from recsys.store.catalogue import CATALOGUE_SCHEMA
 from recsys.store.client.client import RedisClient
 from recsys.store.keys import Keys
 from serving.engine.catalogue import Catalogue
-from serving.engine.catalogue_sync import CatalogueSync, Facts
+from serving.engine.catalogue_sync import MAX_CHANGES_PER_READ, CatalogueSync, Facts
 from serving.engine.stored_changes import apply_changes
 from tests.serving.conftest import VERSION, Publish, Shop
 from tests.waiting import PATIENCE_SECONDS, until_async
@@ -97,6 +97,71 @@ def test_a_refresh_reads_the_changes_of_other_workers(
             await sync.refresh()
             assert list(sync.catalogue.popular())[:2] == ["ap3", "ap4"]
             assert sync.catalogue.facts("ap4")["price"] == 5.0
+
+    asyncio.run(scenario())
+
+
+OFF, ON = ({"available": is_available, "updated_at": AFTER} for is_available in (False, True))
+OTHER: Facts = {"price": 5.0, "updated_at": AFTER}
+
+
+def change_many(client: redis.Redis, changes: Sequence[tuple[str, Facts]], max_length: int | None = None) -> None:
+    """Write changes as another worker does, to the stream and the hash; the stream keeps the last ones."""
+    with client.pipeline(transaction=False) as pipeline:
+        for item_id, facts in changes:
+            pipeline.xadd(KEYS.item_changes, {item_id: msgspec.json.encode(facts)})
+        pipeline.hset(
+            KEYS.items, mapping={item_id: msgspec.json.encode(facts) for item_id, facts in dict(changes).items()}
+        )
+        if max_length is not None:
+            pipeline.xtrim(KEYS.item_changes, maxlen=max_length, approximate=False)
+        pipeline.execute()
+
+
+def test_a_refresh_reads_more_changes_than_one_reply_has(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, tmp_path: Path
+) -> None:
+    publish_shop()
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            assert sync.catalogue is not None
+            change_many(client, [("ap2", OTHER)] * (2 * MAX_CHANGES_PER_READ) + [("ap1", OFF)])
+            await sync.refresh()
+            assert "ap1" in sync.catalogue.unavailable
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_starts_does_not_go_through_the_past(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, tmp_path: Path
+) -> None:
+    publish_shop()
+    others = [("ap2", OTHER)] * (MAX_CHANGES_PER_READ + 1)
+    change_many(client, [("ap1", OFF), *others, ("ap1", ON), *others, ("ap1", OFF)])
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            assert sync.catalogue is not None
+            for _ in range(5):
+                assert "ap1" in sync.catalogue.unavailable
+                await sync.refresh()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_was_stopped_for_long_learns_of_changes_that_have_left_the_stream(
+    settings: Settings, publish_shop: Publish, client: redis.Redis, tmp_path: Path
+) -> None:
+    publish_shop()
+
+    async def scenario() -> None:
+        async with open_sync(settings, tmp_path / "snapshot") as sync:
+            catalogue = sync.catalogue
+            assert catalogue is not None
+            kept = 2 * MAX_CHANGES_PER_READ
+            change_many(client, [("ap1", OFF), *[("ap2", OTHER)] * kept], kept)
+            await until_async(lambda: "ap1" in catalogue.unavailable)
 
     asyncio.run(scenario())
 
