@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import matplotlib as mpl
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from recsys.evaluation.metrics.forecasts import ProbabilityScore
 from recsys.evaluation.report.drawing import ACCENT, DASHED, INK, MUTED, OTHER, STYLE, draw, to_svg
@@ -31,7 +31,7 @@ def plot_calibration(scores: Sequence[ProbabilityScore]) -> str:
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("probability forecast")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_locator(MultipleLocator(0.25))
             axis.set_major_formatter(PercentFormatter(1))
         axes.grid(linewidth=0.8)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, borderaxespad=0.4, handlelength=1.5)
