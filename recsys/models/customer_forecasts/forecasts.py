@@ -50,14 +50,14 @@ class ForecastConfig:
 
     max_users: int = 10_000
     """Maximum number of users to learn from, drawn at random."""
-    cuts: int = 12
+    cuts: int = 8
     """Maximum number of earlier moments to learn from."""
-    trees: int = 150
+    trees: int = 100
     leaves: int = 15
-    learning_rate: float = 0.05
+    learning_rate: float = 0.07
     categories: int = 50
     """Number of categories with a propensity: those that most users bought."""
-    category_examples: int = 200_000
+    category_examples: int = 100_000
     """Maximum number of pairs of user and category to learn from."""
     seed: int = 0
 
