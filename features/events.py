@@ -118,8 +118,12 @@ def exact_sum(amount: pl.Expr) -> pl.Expr:
 
     Nulls and amounts above `MAX_AMOUNT` are ignored, so that a sum of a million rows cannot overflow.
     """
-    bounded = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
-    return bounded.cast(pl.Decimal(38, 20)).sum()
+    return fixed_point(amount).sum()
+
+
+def fixed_point(amount: pl.Expr) -> pl.Expr:
+    """Convert an amount for `exact_sum`; null above `MAX_AMOUNT`."""
+    return pl.when(amount.abs() <= MAX_AMOUNT).then(amount).cast(pl.Decimal(38, 20))
 
 
 def count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
@@ -127,12 +131,23 @@ def count_by(events: pl.LazyFrame, key: pl.Expr) -> pl.LazyFrame:
     return events.group_by(USER_ID, key).agg(pl.len().alias(COUNT))
 
 
-def purchase_day() -> pl.Expr:
-    """Return the UTC day of a purchase, null for any other event."""
-    return pl.when(pl.col(EVENT) == PURCHASE).then(pl.col(TIMESTAMP).dt.date())
+def local_time(time_zone: str) -> pl.Expr:
+    """Return the time of the event in the shop's time zone."""
+    time = pl.col(TIMESTAMP)
+    return time if time_zone == "UTC" else time.dt.convert_time_zone(time_zone)
+
+
+def purchase_day(time_zone: str = "UTC") -> pl.Expr:
+    """Return the day of a purchase in the shop's time zone, null for any other event."""
+    return pl.when(pl.col(EVENT) == PURCHASE).then(local_time(time_zone).dt.date())
 
 
 def purchases(events: pl.LazyFrame) -> pl.LazyFrame:
     """Select the purchases, with the columns of `ORDER_KEY`, which identify the order of each."""
     order_time = pl.when(pl.col(SESSION_ID).is_null()).then(pl.col(TIMESTAMP)).alias(ORDER_TIME)
     return events.filter(pl.col(EVENT) == PURCHASE).with_columns(order_time)
+
+
+def units() -> pl.Expr:
+    """Return the units of a purchase: its quantity, 1 where it is missing."""
+    return pl.col(QUANTITY).fill_null(1.0)

@@ -8,7 +8,7 @@ import polars as pl
 
 from features.events import load_events, pack_columns, weight, with_weights
 from features.feature import Feature, columns
-from features.pairs import FIRST_WEIGHED_AT, PURCHASE_DAYS, WEIGHED, user_item_pairs
+from features.pairs import FIRST_DAY, FIRST_WEIGHED_AT, LAST_DAY, PURCHASE_DAYS, WEIGHED, user_item_pairs
 from recsys.schema import (
     CONFIDENCE,
     EVENT,
@@ -22,6 +22,9 @@ from recsys.schema import (
     USER_ID,
     WEIGHT,
 )
+
+FIRST_PURCHASE_DAY: Final = "first_purchase_day"
+LAST_PURCHASE_DAY: Final = "last_purchase_day"
 
 _PAIR: Final = (
     Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),
@@ -41,11 +44,25 @@ _INTEREST: Final = (
         EVENTS, pl.UInt32(), "events", "Number of events whose name has a weight other than 0", pl.col(WEIGHED)
     ),
     Feature(
-        "purchase_days",
+        PURCHASE_DAYS,
         pl.UInt32(),
         "days",
-        "Number of UTC days on which the user bought the item",
+        "Number of days, in the shop's time zone, on which the user bought the item",
         pl.col(PURCHASE_DAYS),
+    ),
+    Feature(
+        FIRST_PURCHASE_DAY,
+        pl.Date(),
+        "day",
+        "Day of the first purchase, in the shop's time zone, of which a unit was kept; null without one",
+        pl.col(FIRST_DAY),
+    ),
+    Feature(
+        LAST_PURCHASE_DAY,
+        pl.Date(),
+        "day",
+        "Day of the last purchase, in the shop's time zone, of which a unit was kept; null without one",
+        pl.col(LAST_DAY),
     ),
     Feature(
         FIRST_AT,

@@ -1,4 +1,4 @@
-"""Item features: popularity, trend, conversion, price, age, repurchase and refunds."""
+"""Item features: popularity, trend, conversion, sales, price, age, repurchase and refunds."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,16 +6,14 @@ from typing import Final
 
 import polars as pl
 
-from features.events import WINDOW_DAYS, days_since
+from features.events import WINDOW_DAYS, days_since, load_events
 from features.feature import Feature, columns
 from features.item_partials import (
     BUYERS,
-    BUYERS_WHO_REPEATED,
     CARTERS,
     CARTERS_WHO_BOUGHT,
     CUSTOMERS,
     CUSTOMERS_WHO_REFUNDED,
-    GAP_DAYS,
     GAPS,
     POPULARITY,
     PRICE_SUM,
@@ -25,20 +23,27 @@ from features.item_partials import (
     VIEWERS,
     VIEWERS_WHO_BOUGHT,
     VIEWERS_WHO_CARTED,
-    item_partials,
+    item_partials_from_pairs,
     sum_item_partials,
     users_column,
 )
-from features.item_prices import LAST_PRICE, PRICE_RANK
-from features.pairs import events_column
+from features.item_sales import ITEM_SALES, LAST_PRICE, PRICE_RANK
+from features.pairs import events_column, user_item_pairs
+from features.repurchase.purchase_gaps import (
+    CYCLE_DAYS,
+    PRIOR_GAPS,
+    REPURCHASE_DAYS,
+    REPURCHASE_RATE,
+    RETURN_RATE,
+    YEAR_DAYS,
+    gap_counts,
+    repurchase_curves,
+)
 from features.trends import TREND
 from recsys.schema import CATEGORY, CREATED_AT, DEFAULT_WEIGHTS, EVENTS, FIRST_AT, ITEM_ID, PRICE
 
-# Strength of the priors: the number of users or gaps that the shop's rate or the category's cycle counts for.
 PRIOR_USERS: Final = 20.0
-PRIOR_GAPS: Final = 10.0
-
-CYCLE_DAYS: Final = "cycle_days"
+"""Strength of the prior of a rate: the number of users that the shop's rate counts for."""
 
 _AGE: Final = "age_days"
 
@@ -50,20 +55,13 @@ def _rate(successes: str, trials: str) -> pl.Expr:
     return pl.when(pl.col(trials).sum() > 0).then(smoothed)
 
 
-def _cycle() -> pl.Expr:
-    """Return the item's mean gap, shrunk to the category's, which is shrunk to the shop's; null without gaps."""
-    shop = pl.col(GAP_DAYS).sum() / pl.col(GAPS).sum()
-    category_cycle = _shrunk(pl.col(GAP_DAYS).sum().over(CATEGORY), pl.col(GAPS).sum().over(CATEGORY), shop)
-    category = pl.when(pl.col(CATEGORY).is_null()).then(shop).otherwise(category_cycle)
-    return pl.when(pl.col(GAPS).sum() > 0).then(_shrunk(pl.col(GAP_DAYS), pl.col(GAPS), category))
-
-
-def _shrunk(total: pl.Expr, count: pl.Expr, prior: pl.Expr) -> pl.Expr:
-    return (total + PRIOR_GAPS * prior) / (count + PRIOR_GAPS)
-
-
 _COUNTED: Final = "Number of events with positive weight"
 _SMOOTHED: Final = f"smoothed by a beta prior: the shop's rate with the weight of {PRIOR_USERS:.0f} users"
+_ESTIMATED: Final = (
+    "from the survival curve of the gaps between purchase days, in which the time since the last purchase is "
+    "censored (Kaplan and Meier), shrunk to that of the category and that to the shop's with the weight of "
+    f"{PRIOR_GAPS:.0f} gaps"
+)
 
 _POPULARITY: Final = (
     Feature(EVENTS, pl.UInt32(), "events", _COUNTED, pl.col(EVENTS)),
@@ -167,29 +165,34 @@ _LIFE: Final = (
     ),
     Feature(BUYERS, pl.UInt32(), "users", "Number of users who bought the item and kept a unit", pl.col(BUYERS)),
     Feature(
-        "repurchase_rate",
+        REPURCHASE_RATE,
         pl.Float64(),
         "share",
-        f"Share of buyers who bought the item again on another UTC day, {_SMOOTHED}; null if the shop has no "
-        "purchases",
-        _rate(BUYERS_WHO_REPEATED, BUYERS),
+        f"Probability that a buyer buys the item again within {REPURCHASE_DAYS} days, or the length of the history "
+        f"if it is shorter, {_ESTIMATED}; null if no purchase of the shop is older than a day",
+        pl.col(REPURCHASE_RATE),
+    ),
+    Feature(
+        RETURN_RATE,
+        pl.Float64(),
+        "share",
+        f"The same within {YEAR_DAYS} days",
+        pl.col(RETURN_RATE),
     ),
     Feature(
         GAPS,
         pl.UInt32(),
         "gaps",
-        "Number of gaps between successive UTC days on which one user bought the item; cycle_days is computed from "
-        "them",
+        "Number of gaps between successive days, in the shop's time zone, on which one user bought the item",
         pl.col(GAPS),
     ),
     Feature(
         CYCLE_DAYS,
         pl.Float64(),
         "days",
-        "Mean time between successive purchase days of one user (a mean, because it merges over buckets), shrunk "
-        f"to the mean of the category with the weight of {PRIOR_GAPS:.0f} gaps, which is shrunk to the mean of the "
-        "shop in the same way; null if the shop has no gaps",
-        _cycle(),
+        f"Median time to the next purchase of the buyers who buy the item again within {YEAR_DAYS} days, "
+        f"{_ESTIMATED}; null if the shop has no gaps",
+        pl.col(CYCLE_DAYS),
     ),
     Feature(
         "refund_rate",
@@ -206,6 +209,7 @@ ITEM_FEATURES: Final = (
     *_POPULARITY,
     *TREND,
     *_CONVERSION,
+    *ITEM_SALES,
     *_PRICES,
     *_LIFE,
 )
@@ -222,22 +226,29 @@ def item_features(
 
     Sorted by item.
     """
-    return merge_item_partials(item_partials(events, as_of, half_life_days, weights), items, as_of)
+    loaded = load_events(events, as_of)
+    pairs = user_item_pairs(loaded, as_of, half_life_days, weights)
+    partials = item_partials_from_pairs(pairs, loaded, as_of)
+    return merge_item_partials(partials, gap_counts(pairs, loaded, as_of), items, as_of)
 
 
-def merge_item_partials(partials: pl.LazyFrame, items: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    """Compute `item_features` from the concatenated rows of `item_partials` of all buckets."""
+def merge_item_partials(
+    partials: pl.LazyFrame, gaps: pl.LazyFrame, items: pl.LazyFrame, as_of: datetime
+) -> pl.LazyFrame:
+    """Compute `item_features` from the rows of `sum_item_partials` and `sum_gap_counts` of all buckets."""
     catalogue = items.select(
         ITEM_ID, CREATED_AT, pl.when(pl.col(CATEGORY).list.len() > 0).then(pl.col(CATEGORY)), PRICE
     )
     created_at = pl.when(days_since(pl.col(CREATED_AT), as_of) > 0).then(pl.col(CREATED_AT))
-    return (
+    every = (
         catalogue.join(sum_item_partials(partials), on=ITEM_ID, how="full", coalesce=True)
         .with_columns(
             pl.col(SUMMED).fill_null(0),
             pl.coalesce(PRICE, LAST_PRICE),
             days_since(pl.coalesce(created_at, FIRST_AT), as_of).alias(_AGE),
         )
-        .select(columns(ITEM_FEATURES))
         .sort(ITEM_ID)
+        .collect(engine="streaming")
     )
+    curves = repurchase_curves(gaps.collect(engine="streaming"), every.select(ITEM_ID, CATEGORY))
+    return every.hstack(curves.drop(ITEM_ID)).lazy().select(columns(ITEM_FEATURES))

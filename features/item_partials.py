@@ -7,13 +7,19 @@ from typing import Final
 import polars as pl
 
 from features.events import WINDOW_DAYS, exact_sum, load_events
-from features.item_prices import LAST_PRICE, LAST_PRICE_AT, last_prices, merge_last_prices, priced_events
+from features.item_sales import (
+    LAST_PRICE,
+    LAST_PRICE_AT,
+    SALES,
+    item_sales,
+    last_prices,
+    merge_last_prices,
+    priced_events,
+)
 from features.pairs import (
-    FIRST_DAY,
-    LAST_DAY,
-    LONG,
     PURCHASE_DAYS,
     RECENT,
+    USUAL,
     events_column,
     user_item_pairs,
 )
@@ -38,11 +44,9 @@ BUYERS: Final = "buyers"
 VIEWERS_WHO_CARTED: Final = "viewers_who_carted"
 CARTERS_WHO_BOUGHT: Final = "carters_who_bought"
 VIEWERS_WHO_BOUGHT: Final = "viewers_who_bought"
-BUYERS_WHO_REPEATED: Final = "buyers_who_repeated"
 CUSTOMERS: Final = "customers"
 CUSTOMERS_WHO_REFUNDED: Final = "customers_who_refunded"
 GAPS: Final = "gaps"
-GAP_DAYS: Final = "gap_days"
 PRICES: Final = "prices"
 PRICE_SUM: Final = "price_sum"
 
@@ -67,18 +71,16 @@ _SUMS: Final[Mapping[str, pl.Expr]] = {
     **{users_column(days): (pl.col(events_column(days)) > 0).sum() for days in WINDOW_DAYS},
     POPULARITY: pl.col(CONFIDENCE).sum(),
     RECENT: pl.col(RECENT).sum(),
-    LONG: pl.col(LONG).sum(),
+    USUAL: pl.col(USUAL).sum(),
     VIEWERS: _VIEWED.sum(),
     CARTERS: _CARTED.sum(),
     BUYERS: _BOUGHT.sum(),
     VIEWERS_WHO_CARTED: (_VIEWED & _CARTED).sum(),
     CARTERS_WHO_BOUGHT: (_CARTED & _BOUGHT).sum(),
     VIEWERS_WHO_BOUGHT: (_VIEWED & _BOUGHT).sum(),
-    BUYERS_WHO_REPEATED: (pl.col(PURCHASE_DAYS) > 1).sum(),
     CUSTOMERS: _BOUGHT_ONCE.sum(),
     CUSTOMERS_WHO_REFUNDED: (_BOUGHT_ONCE & _REFUNDED).sum(),
     GAPS: pl.when(_BOUGHT).then(pl.col(PURCHASE_DAYS) - 1).sum(),
-    GAP_DAYS: (pl.col(LAST_DAY) - pl.col(FIRST_DAY)).dt.total_days().sum(),
 }
 
 _PRICE_SUMS: Final[Mapping[str, pl.Expr]] = {
@@ -86,7 +88,8 @@ _PRICE_SUMS: Final[Mapping[str, pl.Expr]] = {
     PRICE_SUM: exact_sum(pl.col(PRICE)),
 }
 
-SUMMED: Final = (*_SUMS, *_PRICE_SUMS)
+SUMMED: Final = (*_SUMS, *_PRICE_SUMS, *SALES)
+_COLUMNS: Final = (ITEM_ID, *SUMMED, FIRST_AT, LAST_PRICE_AT, LAST_PRICE)
 
 
 def item_partials(
@@ -94,15 +97,18 @@ def item_partials(
 ) -> pl.LazyFrame:
     """Compute one row per item from `events` of one bucket of users, for `sum_item_partials`."""
     loaded = load_events(events, as_of)
-    return item_partials_from_pairs(user_item_pairs(loaded, as_of, half_life_days, weights), loaded)
+    return item_partials_from_pairs(user_item_pairs(loaded, as_of, half_life_days, weights), loaded, as_of)
 
 
-def item_partials_from_pairs(pairs: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+def item_partials_from_pairs(pairs: pl.LazyFrame, events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """Compute `item_partials` from the rows of `user_item_pairs` and the events that they were computed from."""
     sums = pairs.group_by(ITEM_ID).agg(*_named(_SUMS), pl.col(FIRST_AT).min())
     prices = priced_events(events).group_by(ITEM_ID).agg(_named(_PRICE_SUMS)).join(last_prices(events), on=ITEM_ID)
-    return sums.join(prices, on=ITEM_ID, how="left").with_columns(
-        pl.col(ITEM_ID).cast(pl.String), pl.col(PRICES, PRICE_SUM).fill_null(0)
+    return (
+        sums.join(prices, on=ITEM_ID, how="left")
+        .join(item_sales(events, as_of), on=ITEM_ID, how="left")
+        .with_columns(pl.col(ITEM_ID).cast(pl.String), pl.col(PRICES, PRICE_SUM, *SALES).fill_null(0))
+        .select(_COLUMNS)
     )
 
 
@@ -111,9 +117,9 @@ def sum_item_partials(partials: pl.LazyFrame) -> pl.LazyFrame:
 
     Buckets can be merged in any order and in several calls; the result is bit-identical.
     """
-    sums = partials.group_by(ITEM_ID).agg(pl.col(*_SUMS).sum(), pl.col(FIRST_AT).min(), pl.col(*_PRICE_SUMS).sum())
+    sums = partials.group_by(ITEM_ID).agg(pl.col(*SUMMED).sum(), pl.col(FIRST_AT).min())
     prices = merge_last_prices(partials.select(ITEM_ID, LAST_PRICE_AT, LAST_PRICE).drop_nulls())
-    return sums.join(prices, on=ITEM_ID, how="left")
+    return sums.join(prices, on=ITEM_ID, how="left").select(_COLUMNS)
 
 
 def _named(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:

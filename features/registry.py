@@ -11,15 +11,19 @@ from features.feature import Feature
 from features.interactions import INTERACTIONS, SEQUENCES
 from features.item_categories import ITEM_CATEGORIES
 from features.item_features import ITEM_FEATURES
+from features.repurchase.due_items import DUE_ITEMS
 from features.user_forecasts import USER_FORECASTS
 from features.user_profile import USER_PROFILE
+from features.user_segments import USER_SEGMENTS
 
 TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "user_profile": USER_PROFILE,
+    "user_segments": USER_SEGMENTS,
     "item_features": ITEM_FEATURES,
     "bought_with": BOUGHT_WITH,
     "interactions": INTERACTIONS,
     "sequences": SEQUENCES,
+    "due_items": DUE_ITEMS,
 }
 
 # Tables of other steps than the features step: `behavior` is computed before it, for bot detection, and

@@ -16,6 +16,7 @@ from recsys.schema import (
     USER_ID,
 )
 
+RETURNED_UNITS: Final = "returned_units"
 _PAIR: Final = [USER_ID, ITEM_ID]
 _ROW: Final = "row"
 _IS_PURCHASE: Final = "is_purchase"
@@ -37,10 +38,15 @@ def take_back_returns(events: pl.LazyFrame) -> pl.LazyFrame:
 
     A refund takes units of the user's purchases of the item before it, of the latest first, and never more than
     there are. At the same time, purchases come first. A purchase without a quantity is one unit; such a
-    refund is a whole purchase, the latest before it. Purchases without units become `RETURNED_PURCHASE`.
+    refund is a whole purchase, the latest before it. Purchases without units become `RETURNED_PURCHASE`. The
+    column `RETURNED_UNITS` has what was returned of a purchase, null if nothing was.
     """
     numbered = events.with_row_index(_ROW)
-    changed = _units_left(numbered).filter(pl.col(_LEFT) < pl.col(_CHANGE)).select(_ROW, _LEFT)
+    changed = (
+        _units_left(numbered)
+        .filter(pl.col(_LEFT) < pl.col(_CHANGE))
+        .select(_ROW, _LEFT, (pl.col(_CHANGE) - pl.col(_LEFT)).alias(RETURNED_UNITS))
+    )
     is_returned = (pl.col(_LEFT) == 0).fill_null(value=False)
     return (
         numbered.join(changed, on=_ROW, how="left")

@@ -1,19 +1,7 @@
-"""Item trend: growth of the item's event rate relative to the shop's, with a confidence bound.
+"""Item trend: the growth of the item's event rate relative to the shop's, as `recsys.growth` defines it.
 
-R is the number of the item's events decayed with a quarter of the half-life, L the number decayed with the full
-half-life, so that R of L are recent. The recent share of the shop is s = sum R / sum L; an item that follows the
-shop has the same share. Recent and older events are Poisson counts; the gamma priors of their rates have the
-weight of `PRIOR_EVENTS` events with the shop's recent share:
-
-    recent = PRIOR_EVENTS * s + R          older = PRIOR_EVENTS * (1 - s) + L - R
-
-    growth = log(recent / older) - log(s / (1 - s))
-    error  = sqrt(1 / recent + 1 / older)
-    trend  = growth - 1.645 * error        (the lower end of a one-sided 95 % interval)
-
-The error follows from the delta method for the logarithm of a ratio of two gamma variables. It is conservative: a
-decayed sum has a smaller variance than a count of the same size, and the two sums share events. With a constant
-rate of the shop, s is a quarter, and three sales of an item without earlier sales have a trend of -0.13: no trend.
+The trending list is ranked by the same trend, of events that are limited further: a user counts once an item and
+day there, and new users hardly.
 """
 
 from typing import Final
@@ -21,25 +9,18 @@ from typing import Final
 import polars as pl
 
 from features.feature import Feature
-from features.pairs import LONG, RECENT
-
-PRIOR_EVENTS: Final = 10.0
-LOWER_BOUND_Z: Final = 1.645
-
-# Keeps the logarithms finite if all events of the shop are very recent or very old.
-_MIN_SHARE: Final = 0.01
+from features.pairs import RECENT, USUAL
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS, growth, growth_error, trend
 
 
 def _number(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64)
 
 
-_SHOP_EVENTS: Final = pl.col(LONG).sum().cast(pl.Float64)
-_SHARE: Final = (pl.col(RECENT).sum().cast(pl.Float64) / _SHOP_EVENTS).clip(_MIN_SHARE, 1 - _MIN_SHARE)
-_RECENT: Final = PRIOR_EVENTS * _SHARE + _number(RECENT)
-_OLDER: Final = PRIOR_EVENTS * (1 - _SHARE) + (_number(LONG) - _number(RECENT))
-_GROWTH: Final = (_RECENT / _OLDER).log() - (_SHARE / (1 - _SHARE)).log()
-_ERROR: Final = (1 / _RECENT + 1 / _OLDER).sqrt()
+_RECENT: Final = _number(RECENT)
+_USUAL: Final = _number(USUAL)
+_SHOP_EVENTS: Final = pl.col(USUAL).sum().cast(pl.Float64)
+_SHARE: Final = pl.col(RECENT).sum().cast(pl.Float64) / _SHOP_EVENTS
 
 
 def _if_shop_has_events(value: pl.Expr) -> pl.Expr:
@@ -51,17 +32,24 @@ TREND: Final = (
         "growth",
         pl.Float64(),
         "log ratio",
-        "Growth of the item's decayed event rate relative to the shop's, shrunk to 0 by a prior with the weight of "
-        f"{PRIOR_EVENTS:.0f} events; null if the shop has no events",
-        _if_shop_has_events(_GROWTH),
+        f"Growth of the item's events decayed with a half-life of {RECENT_DAYS:.0f} days against those with "
+        f"{USUAL_DAYS:.0f} days, relative to the shop's, shrunk to 0 by a prior of {PRIOR_EVENTS:.0f} events; null "
+        "if the shop has no events",
+        _if_shop_has_events(growth(_RECENT, _USUAL, _SHARE)),
     ),
-    Feature("growth_error", pl.Float64(), "log ratio", "Standard error of growth", _if_shop_has_events(_ERROR)),
+    Feature(
+        "growth_error",
+        pl.Float64(),
+        "log ratio",
+        "Standard error of growth",
+        _if_shop_has_events(growth_error(_RECENT)),
+    ),
     Feature(
         "trend",
         pl.Float64(),
         "log ratio",
-        f"Lower bound of the one-sided 95 % confidence interval, growth - {LOWER_BOUND_Z} * growth_error; positive "
-        "for a rising item",
-        _if_shop_has_events(_GROWTH - LOWER_BOUND_Z * _ERROR),
+        "growth - growth_error: positive for an item that rises beyond chance; the trending list ranks by the same "
+        "formula, but counts a user once an item and day, and new users little",
+        _if_shop_has_events(trend(_RECENT, _USUAL, _SHARE)),
     ),
 )

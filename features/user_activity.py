@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from features.events import COUNT, WINDOW_DAYS, count_by, in_last
+from features.events import COUNT, WINDOW_DAYS, count_by, in_last, local_time
 from features.feature import Feature, columns
 from recsys.schema import (
     CART,
@@ -27,14 +27,18 @@ from recsys.schema import (
 _HOUR: Final = "hour"
 _WEEKDAY: Final = "weekday"
 
+NIGHT_HOURS: Final = 6
+
 _PLURALS: Final = {
     VIEW: "views",
     CLICK: "clicks",
     CART: "carts",
-    PURCHASE: "purchases",
+    PURCHASE: "purchase_lines",
     RATING: "ratings",
-    REFUND: "refunds",
+    REFUND: "refund_lines",
 }
+
+_KEPT: Final = ", of which something was kept"
 
 _SESSIONS: Final = pl.col(SESSION_ID).drop_nulls().n_unique()
 _IN_SESSIONS: Final = pl.col(SESSION_ID).count()
@@ -64,7 +68,7 @@ _COUNTS: Final = tuple(
         f"{plural}_{days}d",
         pl.UInt32(),
         "events",
-        f"Number of {event} events in the last {days} x 24 hours",
+        f"Number of {event} events in the last {days} x 24 hours{_KEPT if event == PURCHASE else ''}",
         pl.when(pl.col(EVENT) == event).then(pl.col(f"{days}")).sum(),
     )
     for event, plural in _PLURALS.items()
@@ -82,8 +86,15 @@ _HOURS: Final = (
         "hour_shares",
         pl.List(pl.Float64()),
         "share",
-        "Share of the user's events in each of the 24 hours of the day in UTC, from midnight",
+        "Share of the user's events in each of the 24 hours of the day from midnight, in the shop's time zone",
         _shares(_HOUR, range(24)),
+    ),
+    Feature(
+        "night_share",
+        pl.Float64(),
+        "share",
+        f"Share of the user's events before {NIGHT_HOURS} in the morning, in the shop's time zone",
+        pl.when(pl.col(_HOUR) < NIGHT_HOURS).then(pl.col(COUNT)).sum() / pl.col(COUNT).sum(),
     ),
 )
 
@@ -92,7 +103,7 @@ _WEEKDAYS: Final = (
         "weekday_shares",
         pl.List(pl.Float64()),
         "share",
-        "Share of the user's events on each of the 7 days of the week in UTC, from Monday",
+        "Share of the user's events on each of the 7 days of the week from Monday, in the shop's time zone",
         _shares(_WEEKDAY, range(1, 8)),
     ),
 )
@@ -100,12 +111,13 @@ _WEEKDAYS: Final = (
 USER_ACTIVITY: Final = _ACTIVITY + _COUNTS + _HOURS + _WEEKDAYS
 
 
-def user_activity(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+def user_activity(events: pl.LazyFrame, as_of: datetime, time_zone: str = "UTC") -> pl.LazyFrame:
     """Compute one row per user of `events`, all before `as_of`, in the columns of `USER_ACTIVITY`."""
+    time = local_time(time_zone)
     in_windows = [in_last(days, as_of).sum().alias(f"{days}") for days in WINDOW_DAYS]
     counts = events.group_by(USER_ID, EVENT).agg(in_windows)
-    hours = count_by(events, pl.col(TIMESTAMP).dt.hour().alias(_HOUR))
-    weekdays = count_by(events, pl.col(TIMESTAMP).dt.weekday().alias(_WEEKDAY))
+    hours = count_by(events, time.dt.hour().alias(_HOUR))
+    weekdays = count_by(events, time.dt.weekday().alias(_WEEKDAY))
     return (
         events.group_by(USER_ID)
         .agg(columns(_ACTIVITY))

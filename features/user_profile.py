@@ -9,8 +9,9 @@ import polars as pl
 from features.events import exclude_impressions, load_events
 from features.feature import Feature, columns
 from features.pairs import user_item_pairs
+from features.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
 from features.user_activity import USER_ACTIVITY, user_activity
-from features.user_orders import USER_ORDERS, user_orders
+from features.user_orders import ORDER_COUNTS, USER_ORDERS, user_orders
 from features.user_tastes import USER_TASTES, user_tastes
 from recsys.schema import ATTRIBUTES, DEFAULT_WEIGHTS, USER_ID
 
@@ -36,30 +37,41 @@ def user_profile(
     as_of: datetime,
     half_life_days: float,
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+    time_zone: str = "UTC",
 ) -> pl.LazyFrame:
     """Compute one row per user with an event other than an impression, in the columns of `USER_PROFILE`.
 
-    Sorted by user. Each user's row depends only on the user's own events, so that the function can run on one
-    bucket of users at a time. Price ranks are based on the prices of `items`, not of the events.
+    Sorted by user. `events` are those of all users. Price ranks are based on the prices of `items`, not of the
+    events. Hours and days are of `time_zone`.
     """
     loaded = load_events(events, as_of)
-    return user_profile_from_pairs(
-        user_item_pairs(loaded, as_of, half_life_days, weights), loaded, items, users, as_of
-    )
+    sums = merge_purchase_sums(purchase_sums(loaded, as_of, half_life_days)).collect(engine="streaming")
+    pairs = user_item_pairs(loaded, as_of, half_life_days, weights, time_zone)
+    orders = user_orders(loaded, as_of, half_life_days, ShopPurchases.from_sums(sums))
+    return user_profile_from_pairs(pairs, loaded, orders, items, users, as_of, time_zone)
 
 
 def user_profile_from_pairs(
-    pairs: pl.LazyFrame, events: pl.LazyFrame, items: pl.LazyFrame, users: pl.LazyFrame, as_of: datetime
+    pairs: pl.LazyFrame,
+    events: pl.LazyFrame,
+    orders: pl.LazyFrame,
+    items: pl.LazyFrame,
+    users: pl.LazyFrame,
+    as_of: datetime,
+    time_zone: str = "UTC",
 ) -> pl.LazyFrame:
-    """Compute `user_profile` from the rows of `user_item_pairs` and the events that they were computed from."""
-    actions = exclude_impressions(events)
+    """Compute `user_profile` from events, and the rows of `user_item_pairs` and `user_orders` computed from them.
+
+    Each user's row depends only on the user's own events and orders, so that the function can run on one bucket of
+    users at a time.
+    """
     return (
-        user_activity(actions, as_of)
-        .join(user_orders(actions, as_of), on=USER_ID, how="left")
+        user_activity(exclude_impressions(events), as_of, time_zone)
+        .join(orders, on=USER_ID, how="left")
         .join(user_tastes(pairs, items), on=USER_ID, how="left")
         .with_columns(pl.col(USER_ID).cast(pl.String))
         .join(users.select(columns(_USER + _ATTRIBUTES)), on=USER_ID, how="left")
-        .with_columns(pl.col("orders").fill_null(0))
+        .with_columns(pl.col(feature.name for feature in ORDER_COUNTS).fill_null(0))
         .select(feature.name for feature in USER_PROFILE)
         .sort(USER_ID)
     )

@@ -7,7 +7,7 @@ import polars as pl
 from features.events import exact_sum
 from features.feature import Feature, columns
 from features.item_categories import category_paths
-from features.item_prices import PRICE_RANK
+from features.item_sales import PRICE_RANK
 from features.pairs import ACTS, AFFINITY, LIKED, PURCHASE_DAYS
 from recsys.schema import BRAND, CATEGORY, ITEM_ID, PURCHASE, USER_ID
 
@@ -53,8 +53,8 @@ _ITEMS: Final = (
         "repeat_share",
         pl.Float64(),
         "share",
-        "Share of purchases of items that the user bought on an earlier UTC day, where purchases of an item on one "
-        "day count once; null without purchases",
+        "Share of purchases of items that the user bought on an earlier day, in the shop's time zone, where "
+        "purchases of an item on one day count once; null without purchases",
         pl.when(pl.col(PURCHASE_DAYS).sum() > 0).then(
             1 - (pl.col(PURCHASE_DAYS) > 0).sum() / pl.col(PURCHASE_DAYS).sum()
         ),

@@ -11,7 +11,7 @@ from recsys.schema import CATEGORIES, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TIT
 from recsys.settings import Settings
 from recsys.store.client.connect import Client, connect, describe_server
 from recsys.store.keys import Keys
-from recsys.store.read import bought_together_items, live_version, similar_items, user_items
+from recsys.store.read import ListName, bought_together_items, live_version, similar_items, user_items
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,29 @@ class ListLookup:
     client: Client
     keys: Keys
     lake: Lake
+    is_repeating: bool = False
+    """Whether items that a user has may be recommended again."""
 
     @classmethod
     def connect(cls, settings: Settings) -> "ListLookup":
         """Connect to the settings' Redis; raises `StoreError` if it does not answer."""
         client = connect(settings.redis, settings.directory)
-        return cls(client, Keys(settings.redis.namespace), open_lake(settings))
+        keys, is_repeating = Keys(settings.redis.namespace), settings.repeat == "allow"
+        return cls(client, keys, open_lake(settings), is_repeating)
 
-    def user_list(self, user_id: str, stored_id: str, n: int) -> LookupResult:
-        """Look up the first n items for a user, given and stored as these; the popular list if there is none."""
-        result = user_items(self.client, self.keys, stored_id, n)
+    def user_list(self, user_id: str, stored_id: str, n: int, name: ListName = "blend") -> LookupResult:
+        """Look up the first n items for a user, given and stored as these; the popular list if there is none.
+
+        Raises `StoreError` if the user has nothing to buy again.
+        """
+        result = user_items(self.client, self.keys, stored_id, n, self.published_list(name))
+        if not result.items and name == "again":
+            raise StoreError(f"user {user_id!r} has no list of items to buy again in version {result.version}")
         return LookupResult(user_id, result.source, result.version, self.describe_items(result.items))
+
+    def published_list(self, name: ListName) -> ListName:
+        """Return the list that is published for a name; where nothing is repeated, a user's items are all new."""
+        return "blend" if name == "new" and not self.is_repeating else name
 
     def similar_list(self, item_id: str, n: int) -> LookupResult:
         """Look up the n items most similar to an item; raises `StoreError` if it has no list."""

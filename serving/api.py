@@ -18,6 +18,8 @@ MAX_EVENTS: Final = 500
 """Events of one request."""
 
 Context = Literal["home", "product", "cart", "mail"]
+ListName = Literal["blend", "again", "new"]
+"""A user's lists: the best items, those to buy again, and those that the user has never bought."""
 
 Source = Literal[
     "personal", "session", "bought_with", "segment", "similar", "trending", "popular", "previous", "static", "given"

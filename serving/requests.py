@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 from msgspec import Meta, Struct
 
 from recsys.schema import CATEGORY_SEPARATOR, ITEM_ID, MAX_ID_LENGTH, USER_ID, is_id
-from serving.api import DEFAULT_N, MAX_EXCLUDED, MAX_N, MAX_OFFSET, MAX_RANKED, MAX_USERS, Context
+from serving.api import DEFAULT_N, MAX_EXCLUDED, MAX_N, MAX_OFFSET, MAX_RANKED, MAX_USERS, Context, ListName
 
 GUEST: Final = "guest:"
 """First part of the user id of a guest; the session id follows."""
@@ -174,6 +174,13 @@ Purpose = Annotated[
         "Where the list is shown; in a mail the session does not count", "one of " + ", ".join(get_args(Context))
     ),
 ]
+UserList = Annotated[
+    ListName,
+    _meta(
+        "Which of the user's lists: all items, those that the user has bought, or those that the user never bought",
+        "one of " + ", ".join(get_args(ListName)),
+    ),
+]
 IsPseudonym = Annotated[
     int, _meta("1 says that the user is given by the pseudonym, as in the list of flagged users", "0 or 1", 0, 1)
 ]
@@ -230,6 +237,7 @@ class ListRequest(ListOptions, frozen=True):
     session_id: SessionId | None = None
     cursor: PageCursor | None = None
     context: Purpose = "home"
+    list: UserList = "blend"
     debug: Debug = 0
 
 

@@ -33,6 +33,7 @@ from recsys.evaluation.report.contents import (
     StepUsage,
     Suspect,
 )
+from recsys.evaluation.report.list_contents import ListPart, NewUsers
 from recsys.settings import Evaluation
 
 AS_OF = datetime(2017, 12, 31, tzinfo=UTC)
@@ -239,6 +240,17 @@ def make_full_report() -> Report:
                 RankerFeature("place in als", 0.25, (0.0, 1.0), (0.01, 0.2)),
                 RankerFeature("cycle", 0.02),
             ),
+        ),
+        list_parts=(
+            ListPart("again", (), 480, -0.0021, {role: measurement(role, 0.3) for role in ("chosen", "winner")}),
+            ListPart("new", ("bpr", "als"), 620, 0.0064, {"chosen": measurement("chosen", 0.04)}),
+        ),
+        new_users=NewUsers(
+            "last_28_days",
+            150,
+            120,
+            {name: dict.fromkeys(metric_names(EVALUATION.cutoffs), 0.05) for name in ("all_time", "last_28_days")},
+            {"all_time": dict.fromkeys(metric_names(EVALUATION.cutoffs), 0.061)},
         ),
         search=(
             SearchedModel("als", 0.081, 12.5, 24, 0.042, {"regularization": 0.0712, "alpha": 3.0}, None, 30.0),

@@ -9,9 +9,9 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from jobs.cli.ingest import ingest_sources, print_counts
+from jobs.cli.data.ingest import ingest_sources, print_counts
+from jobs.cli.nightly.run import print_result
 from jobs.cli.render import console, make_table
-from jobs.cli.run import print_result
 from jobs.demo.complete_journey import AS_OF, demo_directory, demo_settings
 from jobs.demo.live import LiveComparison, compare_before_and_after_purchase
 from jobs.lookup import ListLookup, LookupResult

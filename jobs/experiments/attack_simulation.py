@@ -1,6 +1,6 @@
 """Attack simulation: inject fake accounts into real data, and measure detection and damage."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -40,6 +40,8 @@ from recsys.settings import Settings
 HITS_AT: Final = 10
 LIST_LENGTH: Final = 20
 MAX_TEST_USERS: Final = 2_000
+AttackDraw = Callable[[str, csr_matrix, int, float, int], Attack]
+"""Draws an attack, as `draw_attack` does."""
 NO_LABELS: Final = pl.DataFrame(schema=pl.Schema(Labels))
 
 
@@ -117,8 +119,9 @@ def simulate_attacks(
     model: str,
     settings: Settings,
     progress: Progress,
+    draw: AttackDraw = draw_attack,
 ) -> Iterator[AttackResult]:
-    """Attack with each share of fake accounts, kind and seed in turn.
+    """Attack with each share of fake accounts, kind and seed in turn; `draw` makes the attacks.
 
     `model` is fitted on the data without the attack, with it, and without the users that screening flags. Raises
     `SettingsError` for a share that is not above 0 and at most 1.
@@ -134,7 +137,7 @@ def simulate_attacks(
     with progress.task("attack", len(kinds) * len(shares) * len(seeds)) as task:
         for share, kind, seed in product(shares, kinds, seeds):
             accounts = max(1, round(share * len(interactions.users)))
-            attack = draw_attack(kind, interactions.positives, accounts, days, seed)
+            attack = draw(kind, interactions.positives, accounts, days, seed)
             yield _measure_attack(simulation, clean, attack, share, seed)
             task.advance(1)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.event_rules import weighed_windows
@@ -28,6 +29,8 @@ from recsys.settings import Settings
 
 BLEND = "blend"
 MIN_LIST_DEPTH = 200
+MAX_NEW_ITEM_USERS = 1_000
+"""Users of a window on whom lists of new items are measured."""
 ANY_USER = np.array([0], np.int32)
 
 
@@ -40,6 +43,8 @@ class EvaluationWindow:
     exclude: Exclusion
     fallback: Rows
     """The popular list, which users without history get."""
+    exclude_owned: Exclusion | None = None
+    """Excludes what each user has, too, for lists of new items; None where no such lists are made."""
 
     @classmethod
     def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
@@ -66,7 +71,10 @@ def prepare_evaluation_window(
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
     history = interactions.excluded(settings.repeat)
     ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
-    return EvaluationWindow.build(interactions, ground_truth, settings)
+    window = EvaluationWindow.build(interactions, ground_truth, settings)
+    if settings.repeat == "exclude" or not settings.lists.new_items:
+        return window
+    return replace(window, exclude_owned=Exclusion(interactions.excluded("exclude")))
 
 
 def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: datetime) -> pl.DataFrame:
@@ -87,6 +95,37 @@ def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Ro
     """Fit a model on the interactions and rank items for the window's users, (users, `list_depth`)."""
     fitted = model.fit(window.interactions)
     return fitted.recommend(window.ground_truth.user_rows, list_depth(settings), window.exclude)[0]
+
+
+def rank_new_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows | None:
+    """Rank items that users do not have, for `new_item_users`, (users, `list_depth`), by a fitted model.
+
+    None where no lists of new items are made.
+    """
+    if window.exclude_owned is None:
+        return None
+    user_rows = window.ground_truth.user_rows[new_item_users(window, settings)]
+    if not len(user_rows):
+        return np.empty((0, list_depth(settings)), np.int32)
+    return model.recommend(user_rows, list_depth(settings), window.exclude_owned)[0]
+
+
+def new_item_users(window: EvaluationWindow, settings: Settings) -> NDArray[np.bool_]:
+    """Draw at most `MAX_NEW_ITEM_USERS` of the window's users who have a relevant item that is new, (users,).
+
+    New items are ranked by every model once more, so that fewer users are measured.
+    """
+    _, new = window.ground_truth.split_repeats(window.interactions.owned)
+    places = np.flatnonzero(new.returning.relevant_counts > 0)
+    drawn = np.random.default_rng(settings.seed).permutation(len(places))[:MAX_NEW_ITEM_USERS]
+    chosen = np.zeros(len(window.ground_truth.user_rows), np.bool_)
+    chosen[places[drawn]] = True
+    return chosen
+
+
+def new_items_name(name: str) -> str:
+    """Return the name of a model's lists of items that users do not have, beside that of its other lists."""
+    return f"{name}.new"
 
 
 def measure_lists(
@@ -131,12 +170,19 @@ def blend_config(choice: BlendChoice, settings: Settings) -> BlendConfig:
 
 
 def merge_winner_lists(
-    choice: BlendChoice, lists: Mapping[str, Rows], window: EvaluationWindow, settings: Settings
+    choice: BlendChoice,
+    lists: Mapping[str, Rows],
+    window: EvaluationWindow,
+    settings: Settings,
+    n: int | None = None,
 ) -> Rows:
-    """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are."""
+    """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are.
+
+    Merged lists have `n` items, as many as the largest cutoff if it is not given.
+    """
     if winner_name(choice) != BLEND:
         return lists[winner_name(choice)]
     config = blend_config(choice, settings)
     weights = member_weights(config, window.ground_truth.segments[LIGHT])
     members = [lists[name] for name in config.members]
-    return merge_lists(members, weights, max(settings.evaluation.cutoffs))[0]
+    return merge_lists(members, weights, n or max(settings.evaluation.cutoffs))[0]

@@ -17,6 +17,7 @@ from jobs.pipeline.steps.cross_validate import cross_validate
 from jobs.pipeline.steps.evaluate import evaluate_models
 from jobs.pipeline.steps.features import write_features
 from jobs.pipeline.steps.forecast import forecast_customers
+from jobs.pipeline.steps.list_parts import choose_list_parts
 from jobs.pipeline.steps.lists import write_lists
 from jobs.pipeline.steps.plan_measurement import plan_measurement
 from jobs.pipeline.steps.publish import publish
@@ -52,6 +53,7 @@ STEPS: Final = (
     Step("search", Until.TRAIN, search_models),
     Step("evaluate", Until.TRAIN, evaluate_models),
     Step("rank", Until.TRAIN, rank_candidates),
+    Step("list_parts", Until.TRAIN, choose_list_parts),
     Step("remember", Until.TRAIN, remember_search),
     Step("train", Until.TRAIN, train_models),
     Step("categories", Until.TRAIN, propose_categories),

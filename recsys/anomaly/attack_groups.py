@@ -101,7 +101,7 @@ def _find_in_round(
             continue
         line = inverse @ means[item]
         line /= np.sqrt(line @ covariance @ line)
-        members = users[_are_members(centered[users] @ line)]
+        members = users[are_members(centered[users] @ line, MIN_MEMBER_DISTANCE)]
         if len(members) >= MIN_GROUP_SIZE:
             active[members] = False
             groups.append((int(item), members.astype(np.int64), float(distances[item]), float(excess[item])))
@@ -122,10 +122,11 @@ def _background(scores: Numbers, weight: Numbers) -> tuple[Numbers, Numbers]:
     return mean, (centered * share[:, None]).T @ centered + RIDGE * np.eye(scores.shape[1])
 
 
-def _are_members(positions: Numbers) -> NDArray[np.bool_]:
+def are_members(positions: Numbers, min_distance: float) -> NDArray[np.bool_]:
     """Return which users belong to the group rather than to the background, by their positions along the line.
 
-    Fits a mixture of a normal group and the standard normal background by expectation maximization.
+    Members lie at least `min_distance` standard deviations from the mean of all users. Fits a mixture of a normal
+    group and the standard normal background by expectation maximization.
     """
     mean, deviation, share = float(np.quantile(positions, 0.75)), max(float(positions.std()), 0.25), 0.5
     posterior = np.ones(len(positions))
@@ -139,4 +140,4 @@ def _are_members(positions: Numbers) -> NDArray[np.bool_]:
         mean = float(posterior @ positions) / total
         deviation = max(float(np.sqrt(posterior @ (positions - mean) ** 2 / total)), 0.25)
         share = min(max(total / len(positions), 0.01), 0.99)
-    return (posterior > 0.5) & (positions > MIN_MEMBER_DISTANCE)
+    return (posterior > 0.5) & (positions > min_distance)

@@ -1,8 +1,9 @@
 """Nightly screening: all detectors of bots and attackers, combined to one score per user.
 
-Three detectors flag a user alone: membership of an attack group, rates that no human reaches, and, given enough
-labels, the classifier trained on them. Outliers, members of dense blocks, near-duplicates and rings of reviewers
-get a score that is reported but does not flag by itself, because some user is always the most unusual.
+Four detectors flag a user alone: membership of an attack group or of a group that pushes an item, rates that no
+human reaches, and, given enough labels, the classifier trained on them. Outliers, members of dense blocks,
+near-duplicates and rings of reviewers get a score that is reported but does not flag by itself, because some user
+is always the most unusual.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from recsys.anomaly.attack_groups import AttackGroup, find_attack_groups, normal_scores
 from recsys.anomaly.collusion import collusion_scores, count_co_raters, split_point
+from recsys.anomaly.first_events import PER_DAY, PHRASES, measure_first_events
 from recsys.anomaly.group_measures import (
     BLOCK_DENSITY,
     COHERENCE,
@@ -27,9 +29,21 @@ from recsys.anomaly.group_measures import (
 )
 from recsys.anomaly.label_classifier import has_enough_labels, score_with_labels
 from recsys.anomaly.outliers import find_outliers
+from recsys.anomaly.pushed_items import PushedItem, find_pushed_items
 from recsys.anomaly.reason_texts import FEATURE_PHRASES
 from recsys.ids import IdMap
-from recsys.schema import BOT, EVENTS, FLAGGED, ITEM_ID, LABEL, REASONS, SCORE, USER_ID
+from recsys.schema import (
+    BOT,
+    EVENTS,
+    FIRST_AT,
+    FLAGGED,
+    ITEM_ID,
+    LABEL,
+    LAST_AT,
+    REASONS,
+    SCORE,
+    USER_ID,
+)
 from recsys.settings.anomalies import Anomalies
 
 CERTAIN: Final = 80.0
@@ -49,8 +63,13 @@ MIN_USERS: Final = 100
 MIN_EXPLAINED_SHIFT: Final = 0.5
 """Standard deviations from which a measure is named in the reason of an attack group."""
 MAX_REASONS: Final = 3
+MICROSECONDS_PER_DAY: Final = 86_400e6
 # The words before the colon are the same for all users, so that reasons can be counted.
 GROUP_REASON: Final = "made for an item: one of {users} users of {item} who are alike: {alike}"
+PUSH_REASON: Final = (
+    "came for an item: one of {users} users of {item} who are alike: {alike}; they have its companions {lift:.1f} "
+    "times as often as by chance"
+)
 RATE_REASON: Final = "rates that no shopper has: {rates}"
 LABEL_REASON: Final = "behaves like users whom analysts called bots: {probability:.0%}"
 RING_REASON: Final = (
@@ -81,17 +100,19 @@ def screen_users(
 ) -> pl.DataFrame:
     """Score every user of `behavior`; return user_id, score from 0 to 100, flagged and reasons, in order of user.
 
-    `pairs` has a row per user and item with the number of events, `labels` the labels of analysts. Users are
-    flagged from `settings.screen_threshold` on; with fewer than `MIN_USERS` users nobody is scored. Flags of
-    earlier nights are not used.
+    `pairs` has a row per user and item with the number of events, and the times of the first and the last, without
+    which no pushed items are found; `labels` has the labels of analysts. Users are flagged from
+    `settings.screen_threshold` on; with fewer than `MIN_USERS` users nobody is scored. Flags of earlier nights are
+    not used.
     """
     behavior = behavior.sort(USER_ID)
     users = behavior[USER_ID]
     scores = _Scores(np.zeros(len(users)))
     if len(users) >= MIN_USERS:
-        user_items, events, items = _build_graph(pairs, IdMap.from_ids(users))
-        graph = measure_graph(user_items, events, seed)
-        table = pl.concat([behavior.drop(USER_ID), graph], how="horizontal")
+        graph = _build_graph(pairs, IdMap.from_ids(users))
+        user_items, items = graph.user_items, graph.items
+        measures = measure_graph(user_items, graph.events, seed)
+        table = pl.concat([behavior.drop(USER_ID), measures], how="horizontal")
         _add_outliers(scores, table, seed)
         _add_rings(scores, table, user_items)
         _add_rates(scores, table)
@@ -99,6 +120,7 @@ def screen_users(
             reason = _group_reason(group, items)
             for row in group.users.tolist():
                 scores.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / group.excess), reason)
+        _add_pushes(scores, table, graph)
         _add_classifier(scores, table, labels, users, user_items, seed)
     return pl.DataFrame(
         {
@@ -111,14 +133,27 @@ def screen_users(
     )
 
 
-def _build_graph(pairs: pl.DataFrame, users: IdMap) -> tuple[csr_matrix, Numbers, IdMap]:
-    """Return ones (users, items), the number of events of each entry, and the items."""
+@dataclass(frozen=True)
+class _Graph:
+    """The users' items, with the items' ids, and parallel to the entries the number and times of their events."""
+
+    user_items: csr_matrix
+    """Ones, (users, items)."""
+    items: IdMap
+    events: Numbers
+    times: pl.DataFrame
+    """First and last time of each entry, if the data has times; otherwise without columns."""
+
+
+def _build_graph(pairs: pl.DataFrame, users: IdMap) -> _Graph:
     items = IdMap.from_ids(pairs[ITEM_ID])
-    entries = (pairs[EVENTS].cast(pl.Float64).to_numpy(), (users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])))
-    counts = csr_matrix(entries, shape=(len(users), len(items)))
-    counts.sort_indices()
-    ones = csr_matrix((np.ones(counts.nnz, np.float32), counts.indices, counts.indptr), shape=counts.shape)
-    return ones, counts.data, items
+    rows, columns = users.rows(pairs[USER_ID]), items.rows(pairs[ITEM_ID])
+    order = np.lexsort((columns, rows))
+    ones = (np.ones(len(order), np.float32), (rows[order], columns[order]))
+    user_items = csr_matrix(ones, shape=(len(users), len(items)))
+    has_times = FIRST_AT in pairs.columns
+    times = pairs.select(FIRST_AT, LAST_AT)[order] if has_times else pl.DataFrame()
+    return _Graph(user_items, items, pairs[EVENTS].cast(pl.Float64).to_numpy()[order], times)
 
 
 def _add_outliers(scores: _Scores, table: pl.DataFrame, seed: int) -> None:
@@ -169,6 +204,29 @@ def _group_reason(group: AttackGroup, items: IdMap) -> str:
     ]
     item = items.ids(np.array([group.item], np.int32))[0]
     return GROUP_REASON.format(users=len(group.users), item=item, alike=", ".join(filter(None, phrases)))
+
+
+def _add_pushes(scores: _Scores, table: pl.DataFrame, graph: _Graph) -> None:
+    """Score the users who push an item, if there are times."""
+    if not graph.times.width:
+        return
+    days = graph.times.select(pl.all().dt.epoch("us") / MICROSECONDS_PER_DAY)
+    first, last = days[FIRST_AT].to_numpy(), days[LAST_AT].to_numpy()
+    active_days = table["active_days"].cast(pl.Float64).fill_null(0).to_numpy()
+    measured = measure_first_events(graph.user_items, graph.events, first, last, active_days)
+    for push in find_pushed_items(graph.user_items, measured):
+        reason = _push_reason(push, graph.items)
+        for row in push.users.tolist():
+            scores.add(row, CERTAIN + (100 - CERTAIN) * (1 - 1 / push.excess), reason)
+
+
+def _push_reason(push: PushedItem, items: IdMap) -> str:
+    """Describe what the accounts have in common, the most unusual measures first."""
+    low = np.where(np.arange(len(PHRASES)) == PER_DAY, -np.abs(push.shift), push.shift)
+    order = map(int, np.argsort(low, kind="stable")[:MAX_REASONS])
+    phrases = [PHRASES[place] for place in order if low[place] <= -MIN_EXPLAINED_SHIFT]
+    item = items.ids(np.array([push.item], np.int32))[0]
+    return PUSH_REASON.format(users=len(push.users), item=item, lift=push.lift, alike=", ".join(phrases))
 
 
 def _add_classifier(

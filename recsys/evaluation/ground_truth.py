@@ -50,6 +50,10 @@ class GroundTruth:
         """Draw at most `limit` of the users with history at random."""
         chosen = np.zeros(len(self.user_rows), np.bool_)
         chosen[np.random.default_rng(seed).permutation(len(chosen))[:limit]] = True
+        return self.select(chosen)
+
+    def select(self, chosen: Mask) -> "GroundTruth":
+        """Select some of the users with history."""
         return replace(
             self,
             user_rows=self.user_rows[chosen],
@@ -57,6 +61,17 @@ class GroundTruth:
             segments={name: mask[chosen] for name, mask in self.segments.items()},
             history_popularity=self.history_popularity[chosen],
         )
+
+    def split_repeats(self, owned: csr_matrix) -> tuple["GroundTruth", "GroundTruth"]:
+        """Divide the relevant items into those that a user has, by `owned` (users, items), and those that are new.
+
+        All users stay in both, some of them without a relevant item. Items that nobody had before are new.
+        """
+        new = _without_history(self.returning, _select_history(self.user_rows, owned))
+        repeats = (self.returning.relevant - new.relevant).tocsr()
+        repeats.eliminate_zeros()
+        again = Relevance(repeats, self.returning.relevant_counts - new.relevant_counts)
+        return replace(self, returning=again), replace(self, returning=new)
 
 
 def build_ground_truth(

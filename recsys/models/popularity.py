@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from recsys.data.interactions import Interactions
 from recsys.data.trust import trusted_item_counts
@@ -22,6 +23,25 @@ class PopularityConfig:
 
     saturation: ZeroOrMore = 5.0
     """Confidence at which a user contributes 1/2; small values count users, large values count events."""
+
+
+def recent_popularity(interactions: Interactions, days: float, saturation: float) -> Scores:
+    """Compute the popularity of items, (items,), by their events of the last days alone, all of equal weight.
+
+    A user with the sum c of positive weights of an item's events contributes c / (c + saturation), limited by trust
+    as in `Popularity`.
+    """
+    is_recent = (interactions.age_days <= days) & (interactions.weights > 0)
+    shape, weights = interactions.user_items.shape, interactions.weights[is_recent].astype(np.float64)
+    events = (weights, (interactions.user_rows[is_recent], interactions.item_rows[is_recent]))
+    return _popularity(csr_matrix(events, shape), interactions, saturation)
+
+
+def _popularity(user_items: csr_matrix, interactions: Interactions, saturation: float) -> Scores:
+    """Sum the contributions of users to each item, (items,), from positive entries (users, items)."""
+    contributions = user_items.data / (user_items.data + saturation)
+    trust = np.repeat(interactions.trust, np.diff(user_items.indptr))
+    return trusted_item_counts(user_items.indices, contributions, trust, user_items.shape[1]).astype(np.float32)
 
 
 class Popularity(Model):
@@ -47,11 +67,7 @@ class Popularity(Model):
 
     def fit(self, interactions: Interactions) -> Self:
         """Sum the contributions of users to each item."""
-        positives = interactions.positives
-        contributions = positives.data / (positives.data + self.config.saturation)
-        trust = np.repeat(interactions.trust, np.diff(positives.indptr))
-        sums = trusted_item_counts(positives.indices, contributions, trust, positives.shape[1])
-        self.item_popularity = sums.astype(np.float32)
+        self.item_popularity = _popularity(interactions.positives, interactions, self.config.saturation)
         check_finite(self.name, scores=self.item_popularity)
         return self
 

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.data.trust import one_event_per_day, trusted_item_counts
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS, trend
 from recsys.ids import Rows
 from recsys.models.artifacts import Array, check_finite, load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model
@@ -21,11 +23,11 @@ from recsys.ranking.top_k import Exclusion, Scores, rank_entries
 class TrendingConfig:
     """Half-lives of the two rates that are compared, and their smoothing."""
 
-    recent_days: AboveZero = 7.0
+    recent_days: AboveZero = RECENT_DAYS
     """Half-life of the recent rate, in days."""
-    usual_days: AboveZero = 60.0
+    usual_days: AboveZero = USUAL_DAYS
     """Half-life of the usual rate, in days."""
-    prior_events: AboveZero = 10.0
+    prior_events: AboveZero = PRIOR_EVENTS
     """Events added to both rates, so that a handful of events does not make a trend."""
 
 
@@ -34,11 +36,8 @@ class Trending(Model):
 
     `recent` and `usual` are sums of 0.5 ** (age / half-life) over the item's events of positive weight, the latest
     of each user and day, limited by trust (`recsys.data.trust`). The expected value of `recent` is `usual` times
-    the ratio of the two over the whole shop, so that a busy week is not a trend. The score is
-
-        log((recent + prior) / (expected + prior)) - 1 / sqrt(recent + prior)
-
-    whose second term is the standard error of the logarithm of a Poisson count.
+    the ratio of the two over the whole shop, so that a busy week is not a trend. The score is the trend of
+    `recsys.growth`.
     """
 
     name = "trending"
@@ -72,10 +71,9 @@ class Trending(Model):
     def fit_rates(self, recent: Array, usual: Array) -> Self:
         """Compare two decayed sums of every item that were computed elsewhere, both (items,)."""
         config = self.config
-        expected = usual * recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny)
-        growth = np.log((recent + config.prior_events) / (expected + config.prior_events))
-        error = 1 / np.sqrt(recent + config.prior_events)
-        self.item_trend = (growth - error).astype(np.float32)
+        recent_share = float(recent.sum() / max(usual.sum(), np.finfo(np.float64).tiny))
+        result = trend(pl.Series(recent), pl.Series(usual), recent_share, config.prior_events)
+        self.item_trend = result.to_numpy().astype(np.float32)
         check_finite(self.name, scores=self.item_trend)
         return self
 

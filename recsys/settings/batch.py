@@ -12,6 +12,7 @@ from recsys.settings.types import (
     DaysOrForever,
     Length,
     Memory,
+    OptionalLength,
     Positive,
     TimeZone,
     check_clock_zone,
@@ -94,13 +95,19 @@ class Lists:
 
     user_items: Length = 100
     """Maximum length of a user's list of recommendations."""
+    again_items: OptionalLength = 50
+    """Maximum length of a user's list of items bought before, those most likely to be bought again first, if
+    `repeat` is allow; 0 turns it off."""
+    new_items: OptionalLength = 50
+    """Maximum length of a user's list of items never bought before, if `repeat` is allow; 0 turns it off. If
+    `repeat` is exclude, the list of recommendations is that list."""
     similar_items: Length = 50
     """Maximum length of a list of similar items."""
     popular_items: Length = 200
     """Maximum length of the popular and trending lists."""
     history_items: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude; as many
-    disliked items are excluded in any case."""
+    """Number of a user's latest items that serving excludes from every answer if `repeat` is exclude, and otherwise
+    from the lists of items never bought before; as many disliked items are excluded in any case."""
     not_recommendable: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Patterns, such as `POST` or `*gift card*`, of the ids, titles or category names of items that are no goods.
     They are kept out of features, models, lists and answers."""

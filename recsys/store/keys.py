@@ -36,6 +36,8 @@ USER_KEY_TYPES: Final = {
 }
 VERSION_USER_KINDS: Final = ("user", "history", "disliked", "profile")
 """Kinds of the keys of one user in a version; their values are strings."""
+LIST_SUFFIXES: Final = (":again", ":new")
+"""What follows the user's id in the keys of kind `user` that hold a list besides the blended one."""
 
 
 def popular_name(category: str | None = None) -> str:
@@ -64,10 +66,12 @@ class UserKey:
     user_id: str
     type: str
     """`string`, `hash` or `zset`."""
+    suffix: str = ""
+    """What follows the user's id in braces."""
 
     def renamed(self, user_id: str) -> str:
         """Return the key of the same kind of another user."""
-        return f"{self.prefix}{{{hash_tag(user_id)}}}"
+        return f"{self.prefix}{{{hash_tag(user_id)}}}{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,14 @@ class Keys:
     def user_items(self, version: str, user_id: str) -> str:
         """String: item ids recommended to a user, best first, separated by spaces."""
         return f"{self.namespace}:{version}:user:{{{hash_tag(user_id)}}}"
+
+    def again_items(self, version: str, user_id: str) -> str:
+        """String: item ids that a user has bought, the likeliest to be bought again first, separated by spaces."""
+        return f"{self.user_items(version, user_id)}:again"
+
+    def new_items(self, version: str, user_id: str) -> str:
+        """String: item ids recommended to a user who has never bought them, best first, separated by spaces."""
+        return f"{self.user_items(version, user_id)}:new"
 
     def similar_items(self, version: str, item_id: str) -> str:
         """String: item ids similar to an item, most similar first, separated by spaces."""
@@ -188,11 +200,11 @@ class Keys:
     @property
     def user_pattern(self) -> str:
         """Return the SCAN pattern of the keys that name a user, an item, or another owner in braces."""
-        return f"{self.namespace}:*{{*}}"
+        return f"{self.namespace}:*{{*}}*"
 
     def user_of_key(self, key: str) -> str:
         """Return the owner whom a key names in braces."""
-        return key.partition("{")[2].removesuffix(TAG_END).removeprefix(" ")
+        return key.partition("{")[2].rpartition(TAG_END)[0].removeprefix(" ")
 
     def guest_of_alias(self, key: str) -> str:
         """Return the guest whose alias a key is."""
@@ -292,11 +304,13 @@ class Keys:
         """Return the parts of a key that holds one user; None for another key."""
         prefix, brace, rest = key.removeprefix(f"{self.namespace}:").partition("{")
         names = prefix.rstrip(":").split(":")
-        if not (brace and rest.endswith("}")) or not key.startswith(f"{self.namespace}:"):
+        suffix = next((end for end in LIST_SUFFIXES if names[1:] == ["user"] and rest.endswith(end)), "")
+        rest = rest.removesuffix(suffix)
+        if not (brace and rest.endswith(TAG_END)) or not key.startswith(f"{self.namespace}:"):
             return None
         value_type = USER_KEY_TYPES.get(names[0]) if len(names) == 1 else None
         if len(names) == 2 and names[1] in VERSION_USER_KINDS:
             value_type = "string"
         if value_type is None:
             return None
-        return UserKey(f"{self.namespace}:{prefix}", names[-1], rest[:-1].removeprefix(" "), value_type)
+        return UserKey(f"{self.namespace}:{prefix}", names[-1], rest[:-1].removeprefix(" "), value_type, suffix)

@@ -3,6 +3,7 @@
 # redis-py leaves **kwargs without a type.
 # pyright: reportUnknownMemberType=false
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -12,6 +13,8 @@ from recsys.store.client.connect import Client, store_errors
 from recsys.store.encoding import decode_list, decode_text
 from recsys.store.keys import TRENDING, Keys, popular_name
 
+ListName = Literal["blend", "again", "new"]
+"""A user's lists: all items, those to buy again, and those that the user has never bought."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,10 +29,10 @@ class Version:
 
 @dataclass(frozen=True)
 class UserItems:
-    """Item ids, best first: the list of a user, or the popular list if the user has none."""
+    """Item ids, best first: a list of a user, or the popular list if the user has none."""
 
     items: list[str]
-    source: Literal["personal", "popular"]
+    source: Literal["personal", "again", "new", "popular"]
     version: str
 
 
@@ -54,12 +57,21 @@ def versions(client: Client, keys: Keys) -> list[Version]:
     return sorted(all_versions, key=lambda version: version.published_at or EPOCH, reverse=True)
 
 
-def user_items(client: Client, keys: Keys, user_id: str, n: int) -> UserItems:
-    """Return the first `n` items of a user's list, or of the popular list if the user has none."""
+def user_items(client: Client, keys: Keys, user_id: str, n: int, name: ListName = "blend") -> UserItems:
+    """Return the first `n` items of a list of a user, or of the popular list if the user has none.
+
+    A user who has nothing to buy again has an empty list of that.
+    """
     version = live_version(client, keys)
-    personal = _items(client, keys.user_items(version, user_id), n)
-    if personal:
-        return UserItems(personal, "personal", version)
+    keys_and_sources: dict[ListName, tuple[Callable[[str, str], str], Literal["personal", "again", "new"]]] = {
+        "blend": (keys.user_items, "personal"),
+        "again": (keys.again_items, "again"),
+        "new": (keys.new_items, "new"),
+    }
+    key, source = keys_and_sources[name]
+    items = _items(client, key(version, user_id), n)
+    if items or name == "again":
+        return UserItems(items, source, version)
     return UserItems(_items(client, keys.ranking(version, popular_name()), n), "popular", version)
 
 

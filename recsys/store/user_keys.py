@@ -39,7 +39,14 @@ _decode_row: Final = msgspec.json.Decoder(_Row).decode
 
 def user_keys(keys: Keys, versions: Iterable[str], user_id: str) -> dict[str, list[str]]:
     """Return the keys of one user, by what they hold; `versions` are all that have keys in Redis."""
-    per_version = (keys.user_items, keys.history, keys.disliked, keys.profile)
+    per_version = (
+        keys.user_items,
+        keys.again_items,
+        keys.new_items,
+        keys.history,
+        keys.disliked,
+        keys.profile,
+    )
     return {
         SESSIONS: [keys.session(user_id)],
         EVENT_IDS: [keys.event_ids(user_id)],

@@ -22,6 +22,7 @@ from serving.api import (
     InvalidValue,
     ItemList,
     ItemState,
+    ListName,
     ReadyStatus,
     Recommendations,
     User,
@@ -131,6 +132,7 @@ class UserListOptions(ListOptions, total=False):
 
     cursor: str | None
     context: Context
+    list: ListName
     session_id: str
     debug: bool
 
@@ -175,9 +177,9 @@ def popular_call(options: ListOptions) -> Call[ItemList]:
     return Call(ItemList, "GET", "/v1/popular", _query(options))
 
 
-def batch_call(user_ids: Iterable[str], n: int, context: Context, conditions: ItemConditions) -> Call[Batch]:
-    """Return the call for the lists of many users."""
-    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(conditions)}
+def batch_call(user_ids: Iterable[str], n: int, context: Context, options: Mapping[str, Any]) -> Call[Batch]:
+    """Return the call for the lists of many users; `options` are conditions, and `list`."""
+    body = {"user_ids": list(user_ids), "n": n, "context": context, **_listed(options)}
     return Call(Batch, "POST", "/v1/recommendations/batch", body=msgspec.json.encode(body))
 
 
@@ -335,9 +337,9 @@ def _quote(value: str) -> str:
     return quote(value, safe="").replace(".", "%2E")
 
 
-def _listed(conditions: ItemConditions) -> dict[str, Any]:
+def _listed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as a body has them, where one text is a list of one."""
-    return {name: [value] if isinstance(value, str) else value for name, value in conditions.items()}
+    return {key: [each] if isinstance(each, str) and key != "list" else each for key, each in options.items()}
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from serving.api import (
     Context,
     ItemList,
     ItemState,
+    ListName,
     ReadyStatus,
     Recommendations,
     User,
@@ -52,6 +53,12 @@ from serving.client.calls import (
     trending_call,
     user_call,
 )
+
+
+class BatchOptions(ItemConditions, total=False):
+    """Conditions on the items of many users' lists, and which of their lists."""
+
+    list: ListName
 
 
 class Client:
@@ -93,10 +100,10 @@ class Client:
         return self._execute(popular_call(options))
 
     def batch(
-        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **options: Unpack[BatchOptions]
     ) -> Batch:
         """Return a list of items that meet the conditions for each of up to 500 users."""
-        return self._execute(batch_call(user_ids, n, context, conditions))
+        return self._execute(batch_call(user_ids, n, context, options))
 
     def rank(
         self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]
@@ -190,10 +197,10 @@ class AsyncClient:
         return await self._execute(popular_call(options))
 
     async def batch(
-        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **conditions: Unpack[ItemConditions]
+        self, user_ids: Iterable[str], n: int = 20, context: Context = "home", **options: Unpack[BatchOptions]
     ) -> Batch:
         """See `Client.batch`."""
-        return await self._execute(batch_call(user_ids, n, context, conditions))
+        return await self._execute(batch_call(user_ids, n, context, options))
 
     async def rank(
         self, user_id: str, item_ids: Iterable[str], context: Context = "home", **conditions: Unpack[ItemConditions]

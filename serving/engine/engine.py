@@ -80,7 +80,8 @@ class Engine:
         self._redis, self._keys, self._catalogue_sync = redis, keys, catalogue_sync
         self._stored_id, self._now, self._health = stored_id, now, health
         self._user_states = UserStateReader(
-            redis, keys, catalogue_sync, serving.session_events, serving.cached_users
+            *(redis, keys, catalogue_sync, serving.session_events, serving.cached_users),
+            is_repeating=settings.repeat == "allow",
         )
         self._neighbors = NeighborReader(redis, keys)
         self._policy = Policy.from_settings(settings)
@@ -206,17 +207,17 @@ class Engine:
 
         With a cursor, the version is that of the first page, as long as its catalogue is in memory.
         """
-        cursor = request.cursor
+        cursor, name = request.cursor, request.list
         catalogue = (self._catalogue_sync.find_version(cursor.version) if cursor else None) or self.catalogue()
         stored_id, guest_id = self._stored_ids(request)
-        user = await self._user_states.read(stored_id, catalogue.version, guest_id)
+        user = await self._user_states.read(stored_id, catalogue.version, guest_id, name)
         previous = self._catalogue_sync.previous
         if user.items or previous is None or previous is catalogue:
             return self._state(request, stored_id, user, catalogue)
         if user.is_fresh:
-            previous_user = await self._user_states.read(stored_id, previous.version, guest_id)
+            previous_user = await self._user_states.read(stored_id, previous.version, guest_id, name)
         else:
-            previous_user = self._user_states.read_cached(stored_id, previous.version, guest_id)
+            previous_user = self._user_states.read_cached(stored_id, previous.version, guest_id, name)
         if not previous_user.items:
             return self._state(request, stored_id, user, catalogue)
         return replace(self._state(request, stored_id, previous_user, previous), is_previous=True)

@@ -72,14 +72,16 @@ def seen_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_in_session(state: RequestState) -> Exclusion | None:
-    """Exclude items that the user got in the session, forever or until they are likely to be bought again."""
+    """Exclude items that the user got in the session, forever or until they are likely to be bought again.
+
+    A list of new items has none of them again.
+    """
     if not state.user.acts:
         return None
-    acts = without_returned(state.user.acts, state.catalogue.groups.group_or_item)
-    if state.policy.repeat == "exclude":
-        events = state.policy.exclude_events
-        item_ids = {act.item_id for act in acts if (act.event in events if events else act.event != REFUND)}
+    if _is_of_new_items(state):
+        item_ids = _owned_in_session(state)
     else:
+        acts = without_returned(state.user.acts, state.catalogue.groups.group_or_item)
         item_ids = {
             act.item_id
             for act in acts
@@ -91,13 +93,22 @@ def bought_in_session(state: RequestState) -> Exclusion | None:
 
 
 def bought_before(state: RequestState) -> Exclusion | None:
-    """Exclude items that the user had before the nightly run, if the shop never repeats them."""
+    """Exclude items that the user had before the nightly run, if the shop or the list never repeats them."""
     history = state.user.history
-    if not history or state.policy.repeat != "exclude":
+    if not history or not _is_of_new_items(state):
         return None
     if state.catalogue.groups:
         return _exclude("bought", history.split(), state.catalogue)
     return Exclusion("bought", lambda item_id: f" {item_id} " in history)
+
+
+def never_bought(state: RequestState) -> Exclusion | None:
+    """Exclude items that the user never had from the list of items to buy again."""
+    if state.request.list != "again":
+        return None
+    group_or_item = state.catalogue.groups.group_or_item
+    owned = {group_or_item(item_id) for item_id in (*state.user.history.split(), *_owned_in_session(state))}
+    return Exclusion("never bought", lambda item_id: group_or_item(item_id) not in owned)
 
 
 def in_cart(state: RequestState) -> Exclusion | None:
@@ -141,6 +152,7 @@ FILTERS: Final[tuple[Filter, ...]] = (
     seen_in_session,
     bought_in_session,
     bought_before,
+    never_bought,
     in_cart,
     on_page,
     disliked,
@@ -222,6 +234,18 @@ def _exclude(reason: str, item_ids: Collection[str], catalogue: Catalogue) -> Ex
         return Exclusion(reason, item_ids.__contains__)
     excluded = {groups.group_or_item(item_id) for item_id in item_ids}
     return Exclusion(reason, lambda item_id: groups.group_or_item(item_id) in excluded)
+
+
+def _is_of_new_items(state: RequestState) -> bool:
+    """Return whether the list of a request has no item that the user had before."""
+    return state.policy.repeat == "exclude" or state.request.list == "new"
+
+
+def _owned_in_session(state: RequestState) -> set[str]:
+    """Return the items that the user has by what is in the session."""
+    acts = without_returned(state.user.acts, state.catalogue.groups.group_or_item)
+    events = state.policy.exclude_events
+    return {act.item_id for act in acts if (act.event in events if events else act.event != REFUND)}
 
 
 def _repeat_days(item_id: str, state: RequestState) -> float:

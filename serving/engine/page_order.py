@@ -12,7 +12,7 @@ from serving.api import MAX_OFFSET, Recommendation
 from serving.engine.filters import Exclusion, Page, find_exclusions
 from serving.engine.ranking import Candidate, deduplicate, limit_anchors, spread
 from serving.engine.request_state import RequestState
-from serving.engine.sources import FILL_SOURCES, popular_label
+from serving.engine.sources import fill_sources, popular_label
 from serving.requests import Cursor
 
 MAX_COMPARED: Final = 2_000
@@ -58,7 +58,7 @@ class PageLimits:
 
 def ladder(state: RequestState) -> Iterable[Candidate]:
     """Return the candidates that fill an answer whose lists have no items left."""
-    return show_variants(chain.from_iterable(source(state) for source in FILL_SOURCES), state)
+    return show_variants(chain.from_iterable(source(state) for source in fill_sources(state)), state)
 
 
 def show_variants(order: Iterable[Candidate], state: RequestState) -> Iterable[Candidate]:

@@ -6,17 +6,24 @@ Each source is a function of the request's state. To add one, write it, test it,
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from recsys.schema import CART, PURCHASE
-from serving.api import Context, Source
+from serving.api import Context, ListName, Source
 from serving.engine.catalogue import STATIC_VERSION
+from serving.engine.filters import keep_matching
 from serving.engine.ranking import NEIGHBORS_CONSTANT, Candidate, CandidateList, to_candidates
 from serving.engine.request_state import RequestState
 from serving.requests import NO_FILTER
 
 PERSONAL: Final = "picked for you from what you and shoppers like you have chosen"
 PREVIOUS: Final = "picked for you the night before"
+LIST_REASONS: Final[Mapping[ListName, str]] = {
+    "blend": PERSONAL,
+    "again": "you have bought it before",
+    "new": "new for you, picked from what you and shoppers like you have chosen",
+}
 POPULAR: Final = "popular in the shop"
 STATIC: Final = "a favourite of the shop"
 ACTION_TEXTS: Final = {CART: "is in your cart", PURCHASE: "you bought"}
@@ -56,7 +63,8 @@ def personal(state: RequestState) -> list[CandidateList]:
     """Return the user's own list, of the live version or the previous one."""
     if not state.user.items:
         return []
-    source, reason = ("previous", PREVIOUS) if state.is_previous else ("personal", PERSONAL)
+    reason = PREVIOUS if state.is_previous else LIST_REASONS[state.request.list]
+    source: Source = "previous" if state.is_previous else "personal"
     return [CandidateList(source, reason, state.user.items, LIST_WEIGHTS[state.request.context].personal)]
 
 
@@ -76,6 +84,15 @@ def session(state: RequestState) -> list[CandidateList]:
             reason, weight = f"similar to {title}, which {action}", neighbors.weight * weights.similar
             lists.append(CandidateList("session", reason, neighbors.similar, weight, NEIGHBORS_CONSTANT, title))
     return lists
+
+
+def bought(state: RequestState) -> Iterator[Candidate]:
+    """Yield what the user has bought and passes the request's item filter, the latest first."""
+    rows, acts = state.catalogue.rows, state.user.acts
+    purchases = (act.item_id for act in acts if act.event == PURCHASE and act.item_id in rows)
+    item_ids = dict.fromkeys(chain(purchases, state.user.history.split()))
+    order = to_candidates(item_ids, "personal", LIST_REASONS["again"])
+    yield from keep_matching(order, state.item_filter, state.catalogue)[0]
 
 
 def segment(state: RequestState) -> Iterator[Candidate]:
@@ -110,6 +127,13 @@ LIST_SOURCES: Final[tuple[ListSource, ...]] = (personal, session)
 """Sources of lists that are blended; if scores are equal, earlier lists win."""
 FILL_SOURCES: Final[tuple[FillSource, ...]] = (segment, popular)
 """Rungs of the ladder below the blended lists, each used when the rungs above it have no items left."""
+AGAIN_SOURCES: Final[tuple[FillSource, ...]] = (bought,)
+"""The same for items to buy again."""
+
+
+def fill_sources(state: RequestState) -> tuple[FillSource, ...]:
+    """Return the rungs of the ladder below the list of a request."""
+    return AGAIN_SOURCES if state.request.list == "again" else FILL_SOURCES
 
 
 def collect_lists(state: RequestState) -> list[CandidateList]:

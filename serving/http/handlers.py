@@ -18,6 +18,7 @@ from serving.api import (
     AcceptedEvents,
     Context,
     ItemState,
+    ListName,
     LiveStatus,
     ReadyStatus,
     RecentEvent,
@@ -53,6 +54,7 @@ class BatchRequest(ItemConditions, frozen=True, forbid_unknown_fields=True):
     user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_USERS)]
     n: Count = DEFAULT_N
     context: Context = "home"
+    list: ListName = "blend"
 
 
 class EncodedBatch(Struct):
@@ -119,7 +121,9 @@ async def batch(call: Call) -> Result:
     users = [check_id(user_id, USER_ID) for user_id in body.user_ids]
     await call.take_batch_quota("user_ids", len(users))
     conditions = _conditions(body)
-    requests = [ListRequest(user_id, n=body.n, context=body.context, **conditions) for user_id in users]
+    requests = [
+        ListRequest(user_id, n=body.n, context=body.context, list=body.list, **conditions) for user_id in users
+    ]
     answers: list[Raw] = []
     size = min(MAX_BATCH_USERS, max(1, BATCH_ITEMS // body.n))
     for start in range(0, len(requests), size):

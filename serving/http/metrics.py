@@ -31,6 +31,7 @@ BUCKETS: Final = (
 COUNTERS: Final = {
     "requests": ("HTTP requests by route and status", ("route", "status")),
     "items": ("Items in answers by the source they came from", ("source",)),
+    "lists": ("Answers with a user's list, by which of the lists", ("list",)),
     "degraded": ("Answers made without Redis", ()),
     "events": ("Events accepted, refused as invalid, and shed under load", ("outcome",)),
     "events_scored": ("Events whose users were checked for anomalies", ()),

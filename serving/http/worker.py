@@ -176,6 +176,7 @@ class Worker:
         metrics.observe_each("stage_seconds", result.seconds)
         sources: list[Source] = [item.source for item in answer.items]
         metrics.count_each("items", sources)
+        metrics.count("lists", request.list)
         if answer.degraded:
             metrics.count("degraded")
         if self.settings.serving.impressions and not (request.debug or result.is_opted_out):

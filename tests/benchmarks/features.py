@@ -1,6 +1,6 @@
 """Compare the time and memory of all feature tables in this project, DuckDB and pandas, on generated events.
 
-Each runs in a process of its own and writes the same five tables with the same columns, which are compared. Ours
+Each runs in a process of its own and writes the same six tables with the same columns, which are compared. Ours
 reads the lake, split into buckets of users. The peers read the files as a shop would export them, in order of time,
 which is faster for DuckDB than the many files of the lake. DuckDB has two threads and 8 GB; pandas, which holds
 everything in memory, is stopped at 8 GB.
@@ -21,9 +21,9 @@ import polars as pl
 from features.registry import TABLES
 from features.tables import feature_tables
 from jobs.lake.lake import Lake, scan_files
-from jobs.pipeline.steps.features import write_tables
+from jobs.pipeline.steps.features import write_due_items, write_tables
 from recsys.contract import Events
-from recsys.schema import DEFAULT_WEIGHTS
+from recsys.schema import DEFAULT_WEIGHTS, ITEM_ID
 from tests.benchmarks import features_in_duckdb, features_in_pandas
 from tests.benchmarks.generate import AS_OF, Shop, Size, generate_events
 from tests.benchmarks.watch import Watched, watch
@@ -86,6 +86,7 @@ def write_features(way: str, directory: Path, as_of: datetime = AS_OF) -> None:
         buckets = [lake.events(bucket) for bucket in range(lake.buckets)]
         for tables in feature_tables(buckets, lake.items(), lake.users(), as_of, HALF_LIFE):
             write_tables(out, tables)
+        write_due_items(out, pl.LazyFrame(schema={ITEM_ID: pl.String}), as_of)
         return
     peer = {"duckdb": features_in_duckdb, "pandas": features_in_pandas}[way]
     export = sorted(str(file) for file in (directory / "export").iterdir())

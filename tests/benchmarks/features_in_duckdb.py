@@ -13,19 +13,20 @@ import duckdb
 
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
-from features.item_features import PRIOR_GAPS, PRIOR_USERS
-from features.pairs import TREND_HALF_LIFE_SHARE
-from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
+from features.item_features import PRIOR_USERS
 from features.user_tastes import MAX_TOP
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
+from tests.benchmarks.feature_peers.orders_in_duckdb import ORDER_TIME, order_statement, user_segments
+from tests.benchmarks.feature_peers.repurchase_in_duckdb import curve_statements, due_items
 
 DAY: Final = 86_400_000_000
 NAMES: Final = {
     "view": "views",
     "click": "clicks",
     "cart": "carts",
-    "purchase": "purchases",
+    "purchase": "purchase_lines",
     "rating": "ratings",
-    "refund": "refunds",
+    "refund": "refund_lines",
 }
 
 
@@ -58,7 +59,7 @@ def _prepared(
     """Return the statements that the tables share: events before `as_of`, items, and user and item pairs."""
     worth = " ".join(f"WHEN '{name}' THEN {value}::DOUBLE" for name, value in weights.items())
     decay = f"pow(0.5, age_days / {half_life_days})"
-    recent = f"pow(0.5, age_days / {half_life_days * TREND_HALF_LIFE_SHARE})"
+    recent, usual = (f"pow(0.5, age_days / {days})" for days in (RECENT_DAYS, USUAL_DAYS))
     windows = ", ".join(
         f"count(*) FILTER (weight > 0 AND age_days <= {days}) AS events_{days}d" for days in WINDOW_DAYS
     )
@@ -87,7 +88,7 @@ def _prepared(
                 count(*) FILTER (event = 'refund') > 0 AS refunded,
                 sum(weight * {decay}) AS confidence,
                 sum({recent}) FILTER (weight > 0) AS recent,
-                sum({decay}) FILTER (weight > 0) AS long,
+                sum({usual}) FILTER (weight > 0) AS usual,
                 count(DISTINCT day) FILTER (event = 'purchase') AS purchase_days,
                 min(day) FILTER (event = 'purchase') AS first_day,
                 max(day) FILTER (event = 'purchase') AS last_day,
@@ -95,30 +96,33 @@ def _prepared(
                 min(timestamp) FILTER (weight <> 0) AS first_at,
                 max(timestamp) FILTER (weight <> 0) AS last_at
             FROM events GROUP BY user_id, item_id""",
+        *curve_statements(as_of),
+        order_statement(as_of, half_life_days),
     ]
 
 
 def _tables(as_of: datetime, n: int) -> dict[str, str]:
     return {
         "interactions": """
-            SELECT user_id, item_id, confidence, weighed AS events, purchase_days, first_at, last_at
+            SELECT user_id, item_id, confidence, weighed AS events, purchase_days,
+                DATE '1970-01-01' + first_day::INT AS first_purchase_day,
+                DATE '1970-01-01' + last_day::INT AS last_purchase_day, first_at, last_at
             FROM pairs WHERE weighed > 0 ORDER BY user_id, item_id""",
         "sequences": """
             SELECT user_id, item_id, event, timestamp, weight
             FROM events WHERE weight <> 0 ORDER BY user_id, timestamp, event_id""",
         "bought_with": _bought_with(n),
         "item_features": _item_features(as_of),
-        "user_profile": _user_profile(as_of),
+        "due_items": due_items(as_of),
+        "user_profile": _user_profile(),
+        "user_segments": user_segments(),
     }
-
-
-_ORDER_TIME: Final = "CASE WHEN session_id IS NULL THEN timestamp END"
 
 
 def _bought_with(n: int) -> str:
     return f"""
         WITH lines AS (
-            SELECT user_id, session_id, {_ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
+            SELECT user_id, session_id, {ORDER_TIME} AS order_time, item_id, min(event_id) AS event_id
             FROM events WHERE event = 'purchase' GROUP BY ALL
         ), orders AS (
             SELECT unnest(list(item_id ORDER BY event_id)[:{MAX_ORDER_ITEMS}]) AS item_id, user_id,
@@ -156,7 +160,15 @@ def _item_features(as_of: datetime) -> str:
         f"coalesce({name}_{days}d, 0) AS {name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS
     )
     shown = ", ".join(f"{name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS)
-    prior, gaps, few = PRIOR_USERS, PRIOR_GAPS, PRIOR_EVENTS
+    prior, few = PRIOR_USERS, PRIOR_EVENTS
+    windows = [f"revenue_{days}d" for days in WINDOW_DAYS]
+    in_windows = ", ".join(
+        f"sum(amount) FILTER (age_days <= {days}) AS {name}"
+        for days, name in zip(WINDOW_DAYS, windows, strict=True)
+    )
+    revenues = ", ".join(f"sum({name}) AS {name}" for name in ("revenue", *windows))
+    sold = ", ".join(f"coalesce({name}, 0) AS {name}" for name in ("orders", "lines", "units"))
+    earned = ", ".join(f"CASE WHEN priced > 0 THEN coalesce({name}, 0) END AS {name}" for name in windows)
 
     def rate(successes: str, trials: str) -> str:
         shop = f"sum({successes}) OVER () / sum({trials}) OVER ()"
@@ -167,65 +179,67 @@ def _item_features(as_of: datetime) -> str:
     return f"""
         WITH sums AS (
             SELECT item_id, sum(events) AS events, count(*) FILTER (events > 0) AS users, {sums}, {users},
-                sum(confidence) AS popularity, coalesce(sum(recent), 0) AS recent, coalesce(sum(long), 0) AS long,
+                sum(confidence) AS popularity, coalesce(sum(recent), 0) AS recent, coalesce(sum(usual), 0) AS usual,
                 count(*) FILTER (viewed) AS viewers, count(*) FILTER (carted) AS carters,
                 count(*) FILTER (purchases > 0) AS buyers,
                 count(*) FILTER (viewed AND carted) AS viewers_who_carted,
                 count(*) FILTER (carted AND purchases > 0) AS carters_who_bought,
                 count(*) FILTER (viewed AND purchases > 0) AS viewers_who_bought,
-                count(*) FILTER (purchase_days > 1) AS buyers_who_repeated,
                 count(*) FILTER (purchases > 0 AND refunded) AS buyers_who_refunded,
                 sum(greatest(purchase_days - 1, 0)) AS gaps,
-                coalesce(sum(last_day - first_day), 0) AS gap_days,
                 min(first_any_at) AS first_at
             FROM pairs GROUP BY item_id
         ), prices AS (
             SELECT item_id, count(*) AS prices, sum(price) AS price_sum, arg_max(price, timestamp) AS last_price
             FROM events WHERE price IS NOT NULL GROUP BY item_id
+        ), sales AS (
+            SELECT item_id, count(*) AS orders, sum(lines) AS lines, sum(priced) AS priced, sum(units) AS units,
+                {revenues}
+            FROM (
+                SELECT item_id, count(*) AS lines, count(price) AS priced, sum(units) AS units,
+                    sum(amount) AS revenue, {in_windows}
+                FROM (
+                    SELECT *, {ORDER_TIME} AS order_time, coalesce(quantity, 1) AS units, price * units AS amount
+                    FROM events WHERE event = 'purchase'
+                ) GROUP BY user_id, session_id, order_time, item_id
+            ) GROUP BY item_id
         ), every AS (
             SELECT coalesce(i.item_id, s.item_id) AS item_id, category,
                 coalesce(events, 0) AS events, coalesce(users, 0) AS users, {known},
-                coalesce(popularity, 0) AS popularity, coalesce(recent, 0) AS recent, coalesce(long, 0) AS long,
+                coalesce(popularity, 0) AS popularity, coalesce(recent, 0) AS recent, coalesce(usual, 0) AS usual,
                 coalesce(viewers, 0) AS viewers, coalesce(carters, 0) AS carters, coalesce(buyers, 0) AS buyers,
                 coalesce(viewers_who_carted, 0) AS viewers_who_carted,
                 coalesce(carters_who_bought, 0) AS carters_who_bought,
                 coalesce(viewers_who_bought, 0) AS viewers_who_bought,
-                coalesce(buyers_who_repeated, 0) AS buyers_who_repeated,
                 coalesce(buyers_who_refunded, 0) AS buyers_who_refunded,
-                coalesce(gaps, 0) AS gaps, coalesce(gap_days, 0) AS gap_days,
+                coalesce(gaps, 0) AS gaps, {sold}, revenue, {earned},
                 coalesce(i.price, last_price) AS price, last_price, price_sum / prices AS price_mean,
                 coalesce(CASE WHEN epoch_us(created_at) < {moment} THEN created_at END, first_at) AS born_at
             FROM items i FULL JOIN sums s ON i.item_id = s.item_id
             LEFT JOIN prices p ON p.item_id = coalesce(i.item_id, s.item_id)
+            LEFT JOIN sales l ON l.item_id = coalesce(i.item_id, s.item_id)
         ), shop AS (
-            SELECT sum(gap_days) / sum(gaps) AS shop_cycle,
-                greatest(least(sum(recent) / sum(long), 0.99), 0.01) AS share, sum(long) AS all_events FROM every
-        ), cycles AS (
-            SELECT category, CASE WHEN category IS NULL THEN any_value(shop_cycle)
-                ELSE (sum(gap_days) + {gaps} * any_value(shop_cycle)) / (sum(gaps) + {gaps}) END AS cycle
-            FROM every, shop GROUP BY category
+            SELECT sum(recent) / sum(usual) AS share, sum(usual) AS all_events FROM every
         ), trends AS (
-            SELECT every.*, cycle, shop_cycle, all_events, share,
-                {few} * share + recent AS newer, {few} * (1 - share) + (long - recent) AS older
-            FROM every JOIN cycles ON every.category IS NOT DISTINCT FROM cycles.category, shop
+            SELECT every.*, all_events, share * usual + {few} AS expected, recent + {few} AS newer FROM every, shop
         ), ranks AS ({_PRICE_RANK.format(priced="every")})
         SELECT item_id, events, users, {shown}, popularity,
-            CASE WHEN all_events > 0 THEN ln(newer / older) - ln(share / (1 - share)) END AS growth,
-            CASE WHEN all_events > 0 THEN sqrt(1 / newer + 1 / older) END AS growth_error,
-            growth - {LOWER_BOUND_Z} * growth_error AS trend,
+            CASE WHEN all_events > 0 THEN ln(newer / expected) END AS growth,
+            CASE WHEN all_events > 0 THEN 1 / sqrt(newer) END AS growth_error,
+            growth - growth_error AS trend,
             {rate("viewers_who_carted", "viewers")} AS view_to_cart,
             {rate("carters_who_bought", "carters")} AS cart_to_purchase,
             {rate("viewers_who_bought", "viewers")} AS view_to_purchase,
-            price, last_price, price_mean, price_rank,
+            orders, lines, units, revenue, {", ".join(windows)}, price, last_price, price_mean, price_rank,
             ({moment} - epoch_us(born_at)) / {DAY}::DOUBLE AS age_days,
-            buyers, {rate("buyers_who_repeated", "buyers")} AS repurchase_rate, gaps,
-            (gap_days + {gaps} * cycle) / (gaps + {gaps}) AS cycle_days,
+            buyers, repurchase_rate, repurchase_rate_365d, gaps, cycle_days,
             {rate("buyers_who_refunded", "buyers")} AS refund_rate
-        FROM trends JOIN ranks USING (item_id) ORDER BY item_id"""
+        FROM trends JOIN ranks USING (item_id) JOIN curves USING (item_id) ORDER BY item_id"""
 
 
-def _user_profile(as_of: datetime) -> str:
-    moment = int(as_of.timestamp() * 1_000_000)
+def _user_profile() -> str:
+    windows = ", ".join(f"orders_{days}d" for days in WINDOW_DAYS)
+    coalesced = ", ".join(f"coalesce(orders_{days}d, 0) AS orders_{days}d" for days in WINDOW_DAYS)
     counts = ", ".join(
         f"count(*) FILTER (event = '{event}' AND age_days <= {days}) AS {plural}_{days}d"
         for event, plural in NAMES.items()
@@ -242,27 +256,9 @@ def _user_profile(as_of: datetime) -> str:
             SELECT user_id, count(*) AS events, min(timestamp) AS first_at, max(timestamp) AS last_at,
                 CASE WHEN count(session_id) > 0 THEN count(DISTINCT session_id) END AS sessions,
                 count(session_id) / sessions AS events_per_session, {counts},
-                [{hours}] AS hour_shares, [{weekdays}] AS weekday_shares
+                [{hours}] AS hour_shares, count(*) FILTER (hour < 6) / count(*) AS night_share,
+                [{weekdays}] AS weekday_shares
             FROM acts GROUP BY user_id
-        ), lines AS (
-            SELECT *, {_ORDER_TIME} AS order_time FROM acts WHERE event = 'purchase'
-        ), baskets AS (
-            SELECT user_id, min(timestamp) AS began, count(DISTINCT item_id) AS items,
-                sum(price * coalesce(quantity, 1)) AS amount, min(age_days) AS age_days
-            FROM lines GROUP BY user_id, session_id, order_time
-        ), gaps AS (
-            SELECT *, epoch_us(began) - lag(epoch_us(began)) OVER (PARTITION BY user_id ORDER BY began) AS gap
-            FROM baskets
-        ), orders AS (
-            SELECT user_id, count(*) AS orders, max(began) AS last_order_at,
-                ({moment} - epoch_us(max(began))) / {DAY}::DOUBLE AS recency_days,
-                sum(amount) AS spent, sum(amount) / count(amount) AS order_value_mean,
-                sum(items) / count(*) AS order_items_mean, avg(gap) / {DAY} AS order_gap_days_mean,
-                CASE WHEN count(gap) > 1 THEN stddev_samp(gap / {DAY}) END AS order_gap_days_deviation,
-                max(began) + to_microseconds(trunc(avg(gap))::BIGINT) AS next_order_at
-            FROM gaps GROUP BY user_id
-        ), medians AS (
-            SELECT user_id, median(price) AS price_median FROM lines GROUP BY user_id
         ), last_prices AS (
             SELECT item_id, arg_max(price, timestamp) AS last_price
             FROM events WHERE price IS NOT NULL AND item_id IN (SELECT item_id FROM items WHERE price IS NULL)
@@ -311,11 +307,10 @@ def _user_profile(as_of: datetime) -> str:
             SELECT user_id, list({{'name': name, 'share': share}} ORDER BY share DESC, name) AS brand_affinity
             FROM brands GROUP BY user_id
         )
-        SELECT activity.*, coalesce(orders, 0) AS orders, last_order_at, recency_days, spent, order_value_mean,
-            order_items_mean, order_gap_days_mean, order_gap_days_deviation, next_order_at, price_median,
-            item_variety, repeat_share, price_rank_mean, category_variety, category_affinity, brand_affinity,
-            NULL::VARCHAR AS attributes
-        FROM activity LEFT JOIN orders USING (user_id) LEFT JOIN medians USING (user_id)
+        SELECT activity.*, orders.* EXCLUDE (user_id, orders, {windows}), coalesce(orders.orders, 0) AS orders,
+            {coalesced}, item_variety, repeat_share, price_rank_mean, category_variety, category_affinity,
+            brand_affinity, NULL::VARCHAR AS attributes
+        FROM activity LEFT JOIN orders USING (user_id)
         LEFT JOIN tastes USING (user_id) LEFT JOIN varieties USING (user_id)
         LEFT JOIN category_tops USING (user_id) LEFT JOIN brand_tops USING (user_id)
         ORDER BY user_id"""

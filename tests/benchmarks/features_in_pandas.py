@@ -17,14 +17,17 @@ import pandas as pd
 
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
-from features.item_features import PRIOR_GAPS, PRIOR_USERS
-from features.pairs import TREND_HALF_LIFE_SHARE
-from features.trends import LOWER_BOUND_Z, PRIOR_EVENTS
+from features.item_features import PRIOR_USERS
 from features.user_tastes import MAX_TOP
+from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
+from tests.benchmarks.feature_peers.orders_in_pandas import number_orders, user_orders, user_segments
+from tests.benchmarks.feature_peers.repurchase_in_pandas import due_items, repurchase_curves
 from tests.benchmarks.features_in_duckdb import NAMES
 
 COLUMNS: Final = ["event_id", "user_id", "item_id", "event", "timestamp", "price", "quantity", "session_id"]
 DAY: Final = pd.Timedelta(days=1)
+REVENUES: Final = ["revenue", *(f"revenue_{days}d" for days in WINDOW_DAYS)]
+SALES: Final = ["orders", "lines", "units", *REVENUES]
 
 
 def write_features(
@@ -47,8 +50,11 @@ def write_features(
     _write(_bought_with(known, n), directory / "bought_with.parquet")
     of_items = _item_features(pairs, known, catalogue, moment)
     _write(of_items, directory / "item_features.parquet")
+    _write(due_items(pairs, of_items, moment), directory / "due_items.parquet")
     priced = catalogue.drop(columns="price").merge(of_items[["item_id", "price"]], on="item_id")
-    _write(_user_profile(known, pairs, priced, moment), directory / "user_profile.parquet")
+    profile = _user_profile(known, pairs, priced, moment, half_life_days)
+    _write(profile, directory / "user_profile.parquet")
+    _write(user_segments(profile), directory / "user_segments.parquet")
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -71,7 +77,7 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
     keys = ["user_id", "item_id"]
     counts = known["weight"] > 0
     long = 0.5 ** (known["age_days"] / half_life_days)
-    recent = 0.5 ** (known["age_days"] / (half_life_days * TREND_HALF_LIFE_SHARE))
+    recent, usual = (0.5 ** (known["age_days"] / days) for days in (RECENT_DAYS, USUAL_DAYS))
     columns = {
         "acts": known["event"] != "impression",
         "weighed": known["weight"] != 0,
@@ -80,7 +86,7 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
         **{name: known["event"] == name for name in ("view", "cart", "purchase", "refund")},
         "confidence": known["weight"] * long,
         "recent": counts * recent,
-        "long": counts * long,
+        "usual": counts * usual,
     }
     sums = pd.concat([known[keys], pd.DataFrame(columns)], axis=1).groupby(keys, observed=True).sum()
     sums["first_any_at"] = known.groupby(keys, observed=True)["timestamp"].min()
@@ -92,14 +98,18 @@ def _pairs(known: pd.DataFrame, half_life_days: float) -> pd.DataFrame:
         .groupby(keys, observed=True)["day"]
     )
     sums["purchase_days"] = days.size()
-    sums["gap_days"] = days.max() - days.min()
-    return sums.fillna({"purchase_days": 0, "gap_days": 0}).reset_index()
+    sums["first_day"], sums["last_day"] = days.min(), days.max()
+    return sums.fillna({"purchase_days": 0}).reset_index()
 
 
 def _interactions(pairs: pd.DataFrame) -> pd.DataFrame:
     rows = pairs[pairs["weighed"] > 0].sort_values(["user_id", "item_id"])
-    names = ["user_id", "item_id", "confidence", "weighed", "purchase_days", "first_at", "last_at"]
-    return _texts(rows[names].rename(columns={"weighed": "events"}))
+    rows = rows.assign(
+        first_purchase_day=pd.to_datetime(rows["first_day"], unit="D").dt.date,
+        last_purchase_day=pd.to_datetime(rows["last_day"], unit="D").dt.date,
+    )
+    facts = ["confidence", "weighed", "purchase_days", "first_purchase_day", "last_purchase_day"]
+    return _texts(rows[["user_id", "item_id", *facts, "first_at", "last_at"]].rename(columns={"weighed": "events"}))
 
 
 def _sequences(known: pd.DataFrame) -> pd.DataFrame:
@@ -113,16 +123,9 @@ def _texts(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.astype(dict.fromkeys(categories, "str"))
 
 
-def _order(lines: pd.DataFrame) -> pd.Series:
-    """Number the orders; each purchase gets the number of its order."""
-    time = lines["timestamp"].where(lines["session_id"].isna())
-    keys = [lines["user_id"], lines["session_id"], time]
-    return pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2], observed=True, dropna=False, sort=False).ngroup()
-
-
 def _bought_with(known: pd.DataFrame, n: int) -> pd.DataFrame:
     lines = known.loc[known["event"] == "purchase"]
-    orders = lines.assign(order=_order(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
+    orders = lines.assign(order=number_orders(lines)).sort_values("event_id")[["order", "user_id", "item_id"]]
     orders = orders.drop_duplicates()
     orders = orders[orders.groupby("order").cumcount() < MAX_ORDER_ITEMS]
     others = orders[["order", "item_id"]].rename(columns={"item_id": "other_item_id"})
@@ -153,7 +156,7 @@ def _item_features(
         **{name: pairs[name] for name in ("events", *(f"events_{days}d" for days in WINDOW_DAYS))},
         "users": pairs["events"] > 0,
         **{f"users_{days}d": pairs[f"events_{days}d"] > 0 for days in WINDOW_DAYS},
-        **{name: pairs[name] for name in ("recent", "long", "gap_days")},
+        **{name: pairs[name] for name in ("recent", "usual")},
         "popularity": pairs["confidence"],
         "viewers": viewed,
         "carters": carted,
@@ -161,7 +164,6 @@ def _item_features(
         "viewers_who_carted": viewed & carted,
         "carters_who_bought": carted & bought,
         "viewers_who_bought": viewed & bought,
-        "buyers_who_repeated": pairs["purchase_days"] > 1,
         "buyers_who_refunded": bought & refunded,
         "gaps": (pairs["purchase_days"] - 1).clip(lower=0),
     }
@@ -181,22 +183,37 @@ def _item_features(
     every["price_rank"] = _price_rank(every)
     _add_trend(every)
     _add_rates(every)
+    every = every.join(repurchase_curves(known, every["path"], moment)).join(_sales(known))
+    every[SALES] = every[SALES].fillna(0)
+    every.loc[every["priced"].fillna(0) == 0, REVENUES] = np.nan
     shown = [
         "events", "users", *(f"{name}_{days}d" for name in ("events", "users") for days in WINDOW_DAYS),
         "popularity", "growth", "growth_error", "trend", "view_to_cart", "cart_to_purchase", "view_to_purchase",
-        "price", "last_price", "price_mean", "price_rank", "age_days", "buyers", "repurchase_rate", "gaps",
-        "cycle_days", "refund_rate",
+        *SALES, "price", "last_price", "price_mean", "price_rank", "age_days", "buyers", "repurchase_rate",
+        "repurchase_rate_365d", "gaps", "cycle_days", "refund_rate",
     ]  # fmt: skip
     return every.sort_index()[shown].reset_index()
 
 
+def _sales(known: pd.DataFrame) -> pd.DataFrame:
+    """Compute orders, lines, units and revenue of each item."""
+    lines = known.loc[known["event"] == "purchase"]
+    units = lines["quantity"].fillna(1)
+    amounts = {"revenue": lines["price"] * units}
+    amounts |= {f"revenue_{days}d": amounts["revenue"].where(lines["age_days"] <= days) for days in WINDOW_DAYS}
+    facts = pd.DataFrame({"lines": 1, "priced": lines["price"].notna(), "units": units, **amounts})
+    by_item = lines["item_id"].astype("str")
+    table = facts.groupby(by_item).sum()
+    table["orders"] = number_orders(lines).groupby(by_item).nunique()
+    return table
+
+
 def _add_trend(every: pd.DataFrame) -> None:
-    share = np.clip(every["recent"].sum() / every["long"].sum(), 0.01, 0.99)
-    newer = PRIOR_EVENTS * share + every["recent"]
-    older = PRIOR_EVENTS * (1 - share) + (every["long"] - every["recent"])
-    every["growth"] = np.log(newer / older) - np.log(share / (1 - share))
-    every["growth_error"] = np.sqrt(1 / newer + 1 / older)
-    every["trend"] = every["growth"] - LOWER_BOUND_Z * every["growth_error"]
+    share = every["recent"].sum() / every["usual"].sum()
+    newer = every["recent"] + PRIOR_EVENTS
+    every["growth"] = np.log(newer / (share * every["usual"] + PRIOR_EVENTS))
+    every["growth_error"] = 1 / np.sqrt(newer)
+    every["trend"] = every["growth"] - every["growth_error"]
 
 
 def _add_rates(every: pd.DataFrame) -> None:
@@ -204,24 +221,20 @@ def _add_rates(every: pd.DataFrame) -> None:
         "view_to_cart": ("viewers_who_carted", "viewers"),
         "cart_to_purchase": ("carters_who_bought", "carters"),
         "view_to_purchase": ("viewers_who_bought", "viewers"),
-        "repurchase_rate": ("buyers_who_repeated", "buyers"),
         "refund_rate": ("buyers_who_refunded", "buyers"),
     }
     for name, (successes, trials) in rates.items():
         shop = every[successes].sum() / every[trials].sum()
         every[name] = (every[successes] + PRIOR_USERS * shop) / (every[trials] + PRIOR_USERS)
-    shop = every["gap_days"].sum() / every["gaps"].sum()
-    of_category = every.groupby("path")[["gap_days", "gaps"]].transform("sum")
-    category = ((of_category["gap_days"] + PRIOR_GAPS * shop) / (of_category["gaps"] + PRIOR_GAPS)).fillna(shop)
-    every["cycle_days"] = (every["gap_days"] + PRIOR_GAPS * category) / (every["gaps"] + PRIOR_GAPS)
 
 
 def _user_profile(
-    known: pd.DataFrame, pairs: pd.DataFrame, priced: pd.DataFrame, moment: pd.Timestamp
+    known: pd.DataFrame, pairs: pd.DataFrame, priced: pd.DataFrame, moment: pd.Timestamp, half_life_days: float
 ) -> pd.DataFrame:
     acts = known[known["event"] != "impression"]
-    table = pd.concat([_activity(acts), _orders(acts, moment), _tastes(pairs, priced)], axis=1)
-    table["orders"] = table["orders"].fillna(0)
+    table = pd.concat([_activity(acts), user_orders(acts, moment, half_life_days), _tastes(pairs, priced)], axis=1)
+    counts = ["orders", *(f"orders_{days}d" for days in WINDOW_DAYS)]
+    table[counts] = table[counts].fillna(0)
     table["attributes"] = None
     table.index = pd.Index(table.index.astype("str"), name="user_id")
     return table.sort_index().reset_index()
@@ -248,30 +261,7 @@ def _activity(acts: pd.DataFrame) -> pd.DataFrame:
         counts = acts.groupby(["user_id", key], observed=True).size().unstack(fill_value=0)
         shares = counts.reindex(columns=values, fill_value=0).div(table["events"], axis=0)
         table[name] = pd.Series(shares.to_numpy().tolist(), index=shares.index)
-    return table
-
-
-def _orders(acts: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
-    lines = acts[acts["event"] == "purchase"]
-    lines = lines.assign(order=_order(lines), amount=lines["price"] * lines["quantity"].fillna(1))
-    by_order = lines.groupby("order")
-    orders = by_order.agg(user_id=("user_id", "first"), at=("timestamp", "min"), items=("item_id", "nunique"))
-    orders["amount"] = by_order["amount"].sum(min_count=1)
-    orders = orders.sort_values(["user_id", "at"])
-    by_user = orders.groupby("user_id", observed=True)
-    orders["gap"] = by_user["at"].diff() / DAY
-    table = by_user.agg(
-        orders=("at", "size"), last_order_at=("at", "max"), first=("at", "min"), items=("items", "sum"),
-        priced=("amount", "count"), order_gap_days_deviation=("gap", "std"),
-    )  # fmt: skip
-    table["recency_days"] = (moment - table["last_order_at"]) / DAY
-    table["spent"] = by_user["amount"].sum(min_count=1)
-    table["order_value_mean"] = table["spent"] / table.pop("priced").where(table["spent"].notna())
-    table["order_items_mean"] = table.pop("items") / table["orders"]
-    span, gaps = table["last_order_at"] - table.pop("first"), (table["orders"] - 1).where(table["orders"] > 1)
-    table["order_gap_days_mean"] = span / DAY / gaps
-    table["next_order_at"] = table["last_order_at"] + (span / gaps).dt.floor("us")
-    table["price_median"] = lines.groupby("user_id", observed=True)["price"].median()
+    table["night_share"] = (acts["timestamp"].dt.hour < 6).groupby(acts["user_id"], observed=True).mean()
     return table
 
 

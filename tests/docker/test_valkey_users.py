@@ -68,6 +68,8 @@ def test_the_backend_does_what_the_documentation_says_and_nothing_else(compose_v
         lists += [
             KEYS.user_items(version, "7"),
             KEYS.user_items(version, "}7"),
+            KEYS.again_items(version, "7"),
+            KEYS.new_items(version, "}7"),
             KEYS.similar_items(version, "tea"),
             KEYS.bought_together(version, "tea"),
             KEYS.ranking(version, "popular"),
@@ -114,7 +116,15 @@ VERSIONS = (VERSION, "20180101T000000.123456Z")
 LIST_KEYS = [
     f"{place}{version}:{kind}"
     for version in VERSIONS
-    for kind in ("user:{7}", "item:{a}", "bought_together:{a}", "popular", "popular:a", "trending")
+    for kind in (
+        "user:{7}",
+        "user:{7}:again",
+        "item:{a}",
+        "bought_together:{a}",
+        "popular",
+        "popular:a",
+        "trending",
+    )
     for place in ("", "recsys:", "x}:recsys:")
 ]
 

@@ -47,15 +47,15 @@ def test_items_of_the_catalogue_and_of_the_events_each_have_a_row(make_events, m
 
 
 def test_trend_follows_its_formula(make_events, item):
-    # In units of one event: x has 2 with a recent 1/4, y 1/4 with 1/256; the prior is worth ten like the shop's.
-    events = make_events([(f"u{n}", "view", "x", 40) for n in range(4)] + [("u", "view", "y", 80)])
-    share = (1 / 4 + 1 / 256) / (2 + 1 / 4)
-    recent, older = 10 * share + 1 / 4, 10 * (1 - share) + 2 - 1 / 4
-    growth, error = log(recent / older) - log(share / (1 - share)), sqrt(1 / recent + 1 / older)
+    # Half-lives of 7 and 60 days: three views a week ago count 1/2 each recently, one six weeks ago 1/64.
+    events = make_events([(f"u{n}", "view", "x", 7 if n else TICK) for n in range(4)] + [("u", "view", "y", 42)])
+    recent, usual, of_y = 1 + 3 / 2, 1 + 3 * 0.5 ** (7 / 60), (1 / 64, 0.5 ** (42 / 60))
+    share = (recent + of_y[0]) / (usual + of_y[1])
+    growth, error = log((recent + 10) / (usual * share + 10)), 1 / sqrt(recent + 10)
     row = item(events, "x")
     assert row["growth"] == pytest.approx(growth)
     assert row["growth_error"] == pytest.approx(error)
-    assert row["trend"] == pytest.approx(growth - 1.645 * error)
+    assert row["trend"] == pytest.approx(growth - error)
 
 
 def test_three_sales_of_nothing_are_no_trend_but_thirty_are(make_events, make_items, as_of):
@@ -140,20 +140,10 @@ def test_age_is_from_creation_or_else_the_first_event(make_events, make_items, a
 
 @pytest.fixture
 def repeats(make_events):
-    """x: gaps of 10 and 20 days; y, of the same category: 4; z, of another: 20; w bought once, v never."""
-    rows = [
-        ("a", "purchase", "x", 31),
-        ("a", "purchase", "x", 31),
-        ("a", "purchase", "x", 21),
-        ("a", "purchase", "x", 1),
-    ]
-    rows += [("b", "purchase", "x", 5), ("b", "purchase", "y", 9), ("b", "purchase", "y", 5)]
-    rows += [
-        ("c", "purchase", "z", 25),
-        ("c", "purchase", "z", 5),
-        ("c", "purchase", "w", 5),
-        ("c", "view", "v", 5),
-    ]
+    """Four gaps at risk of ending after a day: of two of x one ended, of one of y none, of one of z one."""
+    rows = [("a", "purchase", "x", days) for days in (2, 2, 1)] + [("b", "purchase", "x", 2)]
+    rows += [("c", "purchase", "y", 2), ("c", "purchase", "z", 2), ("c", "purchase", "z", 1)]
+    rows += [("c", "purchase", "w", 1), ("c", "view", "v", 5)]
     rows += [("b", "refund", "x", 1), ("c", "refund", "v", 1)]
     return make_events(rows)
 
@@ -167,26 +157,41 @@ def shelves(make_items):
     )
 
 
-def test_cycle_is_shrunk_to_the_category_and_that_to_the_shop(repeats, shelves, item):
-    shop = 54 / 4
-    food = (34 + 10 * shop) / (3 + 10)
-    toys = (20 + 10 * shop) / (1 + 10)
-    x = item(repeats, "x", shelves)
-    assert x["gaps"] == 2
-    assert x["cycle_days"] == pytest.approx((30 + 10 * food) / (2 + 10))
-    assert item(repeats, "y", shelves)["cycle_days"] == pytest.approx((4 + 10 * food) / (1 + 10))
-    assert item(repeats, "z", shelves)["cycle_days"] == pytest.approx((20 + 10 * toys) / (1 + 10))
-    assert item(repeats, "w", shelves)["cycle_days"] == pytest.approx(shop)
+def test_repurchase_is_shrunk_to_the_category_and_that_to_the_shop(repeats, shelves, item):
+    shop = 2 / 4
+    food = (1 + 20 * shop) / (3 + 20)
+    toys = (1 + 20 * shop) / (1 + 20)
+    expected = {"x": (1 + 20 * food) / 22, "y": 20 * food / 21, "z": (1 + 20 * toys) / 21, "w": shop, "v": shop}
+    for name, rate in expected.items():
+        row = item(repeats, name, shelves)
+        assert (row["repurchase_rate"], row["repurchase_rate_365d"]) == (pytest.approx(rate), pytest.approx(rate))
+        assert row["cycle_days"] == pytest.approx(1)
+    assert item(repeats, "x", shelves)["gaps"] == 1
 
 
-def test_repurchase_and_refund_rates(repeats, shelves, item):
-    # Five pairs of a buyer and an item: three bought again, one gave back what was bought.
+def test_refund_rate(repeats, shelves, item):
+    # Five pairs of a buyer and an item, of which one gave back what was bought.
     x, w = item(repeats, "x", shelves), item(repeats, "w", shelves)
     assert (x["buyers"], w["buyers"]) == (2, 1)
-    assert x["repurchase_rate"] == pytest.approx((1 + 20 * 3 / 5) / (2 + 20))
-    assert w["repurchase_rate"] == pytest.approx((0 + 20 * 3 / 5) / (1 + 20))
     assert x["refund_rate"] == pytest.approx((1 + 20 * 1 / 5) / (2 + 20))
     assert w["refund_rate"] == pytest.approx((0 + 20 * 1 / 5) / (1 + 20))
+
+
+def test_sales_name_orders_lines_units_and_revenue_apart(make_events, item):
+    # Two lines of one session are one order, the third order has no price, and a coupon's line buys nothing.
+    rows = [
+        ("a", "purchase", "x", 40, {"session_id": "s", "price": 2.0, "quantity": 3.0}),
+        ("a", "purchase", "x", 40, {"session_id": "s", "price": 1.0}),
+        ("b", "purchase", "x", 3, {"session_id": "s", "price": 4.0, "quantity": 0.5}),
+        ("b", "purchase", "x", 2, {"quantity": 2.0}),
+        ("b", "purchase", "x", 2, {"price": 9.0, "quantity": 0.0}),
+        ("b", "view", "x", 2, {"price": 9.0}),
+        ("c", "purchase", "gift", 2),
+    ]
+    x, gift = (item(make_events(rows), name) for name in ("x", "gift"))
+    assert [x[name] for name in ("orders", "lines", "units", "revenue")] == [3, 4, 6.5, 9.0]
+    assert [x[f"revenue_{days}d"] for days in (1, 7, 30, 90)] == [0, 2, 2, 9]
+    assert [gift[name] for name in ("orders", "units", "revenue", "revenue_7d")] == [1, 1, None, None]
 
 
 def test_a_shop_that_never_sold_the_same_twice_has_no_cycle(make_events, item):

@@ -100,7 +100,12 @@ def test_weight_orders_and_revenue_follow():
     ]
     found = tables(frame(steps))
     profile = found["user_profile"].row(0, named=True)
-    assert (profile["orders"], profile["spent"], profile["purchases_7d"], profile["refunds_7d"]) == (1, 10.0, 1, 2)
+    assert (profile["orders"], profile["spent"], profile["purchase_lines_7d"], profile["refund_lines_7d"]) == (
+        1,
+        10.0,
+        1,
+        2,
+    )
     confidence = {item: round(weight, 3) for item, weight in found["interactions"]["item_id", "confidence"].rows()}
     assert confidence == {"x": 6.0, "y": 0.0}
     assert found["sequences"].filter(event="purchase")["item_id"].to_list() == ["x"]
@@ -110,7 +115,7 @@ def test_weight_orders_and_revenue_follow():
 def test_a_purchase_of_quantity_0_counts_for_nothing():
     found = tables(frame([("purchase", 0, "x"), ("view", 0, "x"), ("purchase", 2, "y"), ("purchase", 0, "z")]))
     profile = found["user_profile"].row(0, named=True)
-    assert (profile["orders"], profile["purchases_7d"], profile["views_7d"]) == (1, 1, 1)
+    assert (profile["orders"], profile["purchase_lines_7d"], profile["views_7d"]) == (1, 1, 1)
     assert found["interactions"]["item_id", "confidence"].rows() == [
         ("x", pytest.approx(1)),
         ("y", pytest.approx(5)),

@@ -14,6 +14,7 @@ from features.bought_with import bought_with
 from features.interactions import interactions, sequences
 from features.item_features import item_features
 from features.registry import OTHER_TABLES, TABLES, describe
+from features.repurchase.due_items import due_items
 from features.tables import feature_tables
 from features.user_profile import user_profile
 from recsys.contract import Events, Items, Users
@@ -70,13 +71,20 @@ def all_tables(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
     lazy = events.lazy()
     tables = {
         "user_profile": user_profile(lazy, ITEMS, USERS, AS_OF, HALF_LIFE),
+        "user_segments": segments(lazy),
         "item_features": item_features(lazy, ITEMS, AS_OF, HALF_LIFE),
         "bought_with": bought_with(lazy, AS_OF, 3, min_users=1),
         "interactions": interactions(lazy, AS_OF, DEFAULT_WEIGHTS, HALF_LIFE),
         "sequences": sequences(lazy, AS_OF, DEFAULT_WEIGHTS),
         "behavior": behavior_by_bucket([lazy]),
     }
+    tables["due_items"] = due_items(tables["interactions"], tables["item_features"], AS_OF)
     return {name: table.collect(engine="streaming") for name, table in tables.items()}
+
+
+def segments(events: pl.LazyFrame) -> pl.LazyFrame:
+    *_, shop = feature_tables([events], ITEMS, USERS, AS_OF, HALF_LIFE)
+    return shop["user_segments"]
 
 
 def behavior_by_bucket(buckets: list[pl.LazyFrame]) -> pl.LazyFrame:
@@ -155,11 +163,12 @@ def test_the_registry_lists_exactly_the_columns_of_the_tables():
 
 
 def test_feature_tables_yields_every_table_of_the_registry():
-    assert by_table([frame([]).lazy()]).keys() == TABLES.keys()
+    # Due items are computed from these tables.
+    assert by_table([frame([]).lazy()]).keys() == TABLES.keys() - {"due_items"}
     *buckets, shop = feature_tables([frame([]).lazy()] * 2, ITEMS, USERS, AS_OF, HALF_LIFE)
     of_users = ("user_profile", "interactions", "sequences")
     assert [set(tables) for tables in buckets] == [{f"{name}/bucket=0{n}" for name in of_users} for n in (0, 1)]
-    assert set(shop) == {"bought_with", "item_features"}
+    assert set(shop) == {"bought_with", "item_features", "user_segments"}
 
 
 def test_without_events_tables_have_all_columns_and_no_rows():

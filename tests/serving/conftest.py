@@ -40,6 +40,8 @@ class Shop:
 
     letter: str = "a"
     users: tuple[str, ...] = ("7",)
+    again: Lists = field(default_factory=dict[str, list[str]])
+    new: Lists = field(default_factory=dict[str, list[str]])
     history: Lists = field(default_factory=dict[str, list[str]])
     disliked: Lists = field(default_factory=dict[str, list[str]])
     profiles: dict[str, str] = field(default_factory=dict[str, str])
@@ -53,6 +55,8 @@ class Shop:
         letter = self.letter
         return {
             "user_items": ("user_id", {user: self._items("") for user in self.users}),
+            "again_items": ("user_id", self.again),
+            "new_items": ("user_id", self.new),
             "similar_items": ("item_id", {f"{letter}1": [f"{letter}n{rank}" for rank in range(1, 6)]}),
             "popular": ("name", {"popular": self._items("p"), "trending": [f"{letter}t1", f"{letter}t2"]}),
             "bought_with": ("item_id", {f"{letter}1": [f"{letter}w{rank}" for rank in range(1, 4)]}),

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import MAX_NEW_ITEM_USERS, EvaluationWindow
 from jobs.pipeline.models import build_configured_model
 from recsys.memory import available_bytes
 from recsys.models.base import Model
@@ -117,6 +117,8 @@ def _cost(model: Model, window: EvaluationWindow, settings: Settings) -> Cost:
     ranked = len(window.ground_truth.user_rows)
     fit = model.work(users, items, interactions)
     ranking = model.ranking_work(ranked, items, round(interactions * ranked / users))
+    if window.exclude_owned is not None:
+        ranking *= 1 + min(1.0, MAX_NEW_ITEM_USERS / ranked)  # new items are ranked once more
     return Cost(fit, ranking, settings.evaluation.folds * (fit + ranking) + fit)
 
 

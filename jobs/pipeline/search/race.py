@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth
+from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth, rank_new_items
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.ids import Rows
 from recsys.models.base import Model
@@ -36,6 +36,8 @@ class Ranking:
     """Number of users who were ranked, the first in the order of the race."""
     mean: float
     """The mean metric of the users who were ranked."""
+    new_lists: Rows | None = None
+    """Those of `rank_new_items`; None without such lists, or if not all users were ranked."""
 
 
 class Race:
@@ -76,7 +78,8 @@ class Race:
             ranked = rung
             if ranked == last_rung or (can_drop_out and ranked < self.users and self.is_far_below(values, ranked)):
                 break
-        ranking = Ranking(lists, values, ranked, float(values[self._order[:ranked]].mean()))
+        new_lists = rank_new_items(model, self._window, self._settings) if ranked == self.users else None
+        ranking = Ranking(lists, values, ranked, float(values[self._order[:ranked]].mean()), new_lists)
         if ranked == self.users and ranking.mean > self._best_mean:
             self._best, self._best_mean = values, ranking.mean
         return ranking

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import structlog
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, new_items_name
 from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, build_configured_model
 from jobs.pipeline.search.budget import (
     EPOCHS,
@@ -55,6 +55,7 @@ def search(
 ) -> tuple[SearchResult, Lists]:
     """Fit models on the window's interactions and tune the best; return the result and the kept models' lists.
 
+    Lists of items that users do not have, where the window asks for them, are among these by `new_items_name`.
     Work is counted in units that do not depend on the machine (`Model.work`), so that the same input, settings,
     seed and `memory` of earlier nights give the same result. A model is left out if it needs more memory or work
     than there is, if it is far below the best model, or if its fit fails. `night` numbers the run, so that each
@@ -71,7 +72,9 @@ def search(
     if not state.lists:
         first = state.results[settings.models[0]]
         raise ModelError(f"no candidate could be fitted: {first.name}: {first.left_out}")
-    return state.result(), {name: state.lists[name] for name in settings.models if name in state.lists}
+    kept = [name for name in settings.models if name in state.lists]
+    new_lists = {new_items_name(name): state.new_lists[name] for name in kept if name in state.new_lists}
+    return state.result(), {name: state.lists[name] for name in kept} | new_lists
 
 
 class _Search:
@@ -81,7 +84,9 @@ class _Search:
         self, window: EvaluationWindow, settings: Settings, memory: Mapping[str, ModelMemory], night: int
     ) -> None:
         self._window, self._settings = window, settings
-        self._memory = {name: _valid_memory(name, memory[name], settings) for name in memory}
+        self._memory = {
+            name: _valid_memory(name, memory[name], settings) for name in settings.models if name in memory
+        }
         self._seed = settings.seed + night
         self._budget = Budget(settings.search.budget, settings.search.max_minutes)
         self._race = Race(window, settings)
@@ -91,6 +96,7 @@ class _Search:
         self._metrics: dict[str, UserValues] = {}  # the metric of each user, by model
         self.results: dict[str, CandidateResult] = {}
         self.lists: Lists = {}
+        self.new_lists: Lists = {}
 
     def order(self) -> list[str]:
         """Return the models in the order in which they are fitted.
@@ -192,11 +198,9 @@ class _Search:
         try:
             ranking = self._race.rank(self._fitted(name, settings), can_drop_out=True, last_rung=RUNGS[0])
         except ModelError as error:
-            self._leave_out(CandidateResult(name, left_out=str(error)))
+            self._fail(name, cost, error)
             return True
-        work = self._spend(cost, ranking.users)
-        seconds = self._budget.seconds - started
-        self.results[name] = CandidateResult(name, ranking.mean, round(work, 3), round(seconds, 1))
+        self._record(name, ranking, self._spend(cost, ranking.users), self._budget.seconds - started)
         if not self._race.is_far_below(ranking.values, ranking.users):
             return False
         self._drop(name, ranking.users, f", after {fewer} of {epochs} epochs")
@@ -209,22 +213,14 @@ class _Search:
             model = self._fitted(name, self._configured(name))
             ranking = self._race.rank(model, can_drop_out=can_drop_out)
         except ModelError as error:
-            self._leave_out(CandidateResult(name, work=round(self._costs[name].fit, 3), left_out=str(error)))
+            self._fail(name, self._costs[name], error)
             return
         work = before.work + self._spend(self._costs[name], ranking.users)
         if isinstance(model, NeuralModel):
             self._budget.is_stopped()  # its training ends early after the hard stop
             self._values[name] = {**self._values[name], EPOCHS: model.epochs}
             self._costs[name] = estimate_cost(name, self._window, self._configured(name))
-        known = self._memory.get(name)
-        self.results[name] = CandidateResult(
-            name,
-            ranking.mean,
-            round(work, 3),
-            round(before.seconds + self._budget.seconds - started, 1),
-            dict(self._values[name]) or None,
-            1.0 if known is None else known.score,
-        )
+        self._record(name, ranking, work, before.seconds + self._budget.seconds - started)
         self._keep(name, ranking)
         if ranking.users < self._race.users:
             self._drop(name, ranking.users)
@@ -233,7 +229,28 @@ class _Search:
         model = build_configured_model(name, settings)
         if isinstance(model, NeuralModel):
             model.training = TrainingOptions(seconds=self._budget.seconds_left)
-        return model.fit(self._window.interactions)
+        try:
+            return model.fit(self._window.interactions)
+        except MemoryError:
+            raise ModelError("its fit ran out of memory") from None
+
+    def _record(self, name: str, ranking: Ranking, work: float, seconds: float) -> None:
+        """Record the metric of a model with its values, and what it cost."""
+        known = self._memory.get(name)
+        self.results[name] = CandidateResult(
+            name,
+            ranking.mean,
+            round(work, 3),
+            round(seconds, 1),
+            dict(self._values[name]) or None,
+            1.0 if known is None else known.score,
+        )
+
+    def _fail(self, name: str, cost: Cost, error: ModelError) -> None:
+        """Leave out a model whose fit failed, which has cost what a fit costs."""
+        self._budget.spent += cost.fit
+        before = self.results.get(name, CandidateResult(name))
+        self._leave_out(CandidateResult(name, work=round(before.work + cost.fit, 3), left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -242,8 +259,13 @@ class _Search:
         return work
 
     def _keep(self, name: str, ranking: Ranking) -> None:
-        self.lists[name], self._metrics[name] = ranking.lists, ranking.values
+        self._set_lists(name, ranking)
         self._budget.reserved += self._costs[name].refits
+
+    def _set_lists(self, name: str, ranking: Ranking) -> None:
+        self.lists[name], self._metrics[name] = ranking.lists, ranking.values
+        if ranking.new_lists is not None:
+            self.new_lists[name] = ranking.new_lists
 
     def _drop(self, name: str, users: int, detail: str = "") -> None:
         """Leave out a model that is far below the best one, and release the work of its refits."""
@@ -269,7 +291,7 @@ class _Search:
         start_metric = float(self._metrics[name][tuning].mean())
         if trials < 1 or start_metric <= 0:
             return
-        scale, started = self.results[name].score / start_metric, self._budget.seconds
+        scale, started, spent = self.results[name].score / start_metric, self._budget.seconds, self._budget.spent
 
         def measure(values: Values) -> float | None:
             if self._budget.is_stopped():
@@ -289,20 +311,24 @@ class _Search:
         best = max(tried, key=lambda trial: trial.metric)
         if best.metric > start.metric and not self._budget.is_stopped():
             self._accept(name, best.values, accepting)
-        seconds = before.seconds + self._budget.seconds - started
-        spent = before.work + (len(tried) - 1) * trial_work + (cost.first_fit if best is not start else 0.0)
-        self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(spent, 3))
+        seconds, work = before.seconds + self._budget.seconds - started, before.work + self._budget.spent - spent
+        self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(work, 3))
 
     def _accept(self, name: str, values: Values, users: Places) -> None:
         """Rank a model with new values for all users, and use them if `users` accept them and no metric falls."""
         found = {**self._values[name], **values}
-        ranking = self._race.rank(self._fitted(name, self._configured(name, found)), can_drop_out=False)
         self._spend(self._costs[name], self._race.users)
+        try:
+            ranking = self._race.rank(self._fitted(name, self._configured(name, found)), can_drop_out=False)
+        except ModelError:  # of a neural model without an epoch before the hard stop
+            self._budget.is_stopped()
+            return
         before = self._metrics[name]
         candidate, incumbent = ranking.values[users], before[users]
         if ranking.mean < before.mean() or not is_accepted(candidate, incumbent, 0.0, self._seed):
             return
-        self._values[name], self.lists[name], self._metrics[name] = found, ranking.lists, ranking.values
+        self._values[name] = found
+        self._set_lists(name, ranking)
         result = self.results[name]
         score = result.score * float(candidate.mean() / incumbent.mean()) if incumbent.mean() > 0 else result.score
         self.results[name] = replace(result, metric=ranking.mean, values=dict(found), score=score)

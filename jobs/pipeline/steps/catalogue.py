@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.item_features import CYCLE_DAYS
+from features.repurchase.purchase_gaps import CYCLE_DAYS
 from jobs.lake.attributes import attribute_members
 from jobs.lake.item_groups import GROUP_ITEM_ID
 from jobs.pipeline.variants import PLACE

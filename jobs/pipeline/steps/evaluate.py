@@ -15,10 +15,19 @@ from jobs.pipeline.evaluation_window import (
     choose_weights,
     measure_lists,
     merge_winner_lists,
+    new_items_name,
     rank_items,
+    rank_new_items,
     winner_name,
 )
 from jobs.pipeline.models import build_configured_model
+from jobs.pipeline.new_users import (
+    describe_choice,
+    measure_new_users,
+    rank_for_new_users,
+    read_choice,
+    score_items,
+)
 from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import SEARCH, TEST, VALIDATION, window_step
 from jobs.pipeline.steps.windows import prepare_screened_window
@@ -32,6 +41,7 @@ from recsys.settings import Settings
 
 MEASUREMENT_FILE = "measurement.json"
 LISTS_FILE = "lists.npy"
+NEW_LISTS_FILE = "new_lists.npy"
 CHOICE_FILE = "choice.json"
 
 
@@ -50,8 +60,11 @@ def evaluate_models(context: RunContext) -> RunContext:
         (VALIDATION, split.train_end, split.validation_end),
         (TEST, split.validation_end, split.as_of),
     ):
-        window = cache(partial(prepare_screened_window, context, start, end))
+        prepared = cache(partial(prepare_screened_window, context, start, end))
+        measure_new_users(context, name, prepared)
+        window = cache(partial(_with_list_of_new_users, context, prepared))
         _measure_on_window(context, name, window)
+    context.run.update(new_users=describe_choice(context.run, context.settings))
     winner = winner_name(read_blend_choice(context.run))
     context.run.update(winner=winner)
     return replace(context, winner=winner)
@@ -78,6 +91,20 @@ def read_lists(run: Run, window_name: str, name: str) -> Rows:
     return np.load(run.directory / window_step(window_name, name) / LISTS_FILE)
 
 
+def read_new_lists(run: Run, window_name: str, name: str) -> Rows:
+    """Read the lists of items that users do not have of the model called `name` on a window."""
+    if window_name == VALIDATION:
+        return np.load(run.directory / SEARCH / f"{new_items_name(name)}.npy")
+    return np.load(run.directory / window_step(window_name, name) / NEW_LISTS_FILE)
+
+
+def _with_list_of_new_users(context: RunContext, prepared: Callable[[], EvaluationWindow]) -> EvaluationWindow:
+    """Return a window whose users without history get the list that was chosen for them."""
+    window, chosen = prepared(), read_choice(context.run).chosen
+    scores = score_items(chosen, window.interactions, context.settings)
+    return replace(window, fallback=rank_for_new_users(scores, context.settings))
+
+
 def _measure_on_window(context: RunContext, window_name: str, window: Callable[[], EvaluationWindow]) -> None:
     writers = {
         name: partial(_write_measurement, context=context, name=name, window_name=window_name, window=window)
@@ -99,6 +126,9 @@ def _write_measurement(
         model = build_configured_model(name, settings)
         lists = rank_items(model, window(), settings)
         np.save(directory / LISTS_FILE, lists)
+        new_lists = rank_new_items(model, window(), settings)
+        if new_lists is not None:
+            np.save(directory / NEW_LISTS_FILE, new_lists)
         measured = measure_lists(name, lists, window(), settings, model)
     else:
         measured = measure_lists(name, read_lists(context.run, window_name, name), window(), settings)

@@ -4,19 +4,20 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.bought_with import OTHER_ITEM_ID, RANK
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND, blend_config
 from jobs.pipeline.interactions import read_interactions
+from jobs.pipeline.list_parts import latest_items, part_lengths
+from jobs.pipeline.new_users import read_choice, score_items
 from jobs.pipeline.step_names import FEATURES, LISTS, model_step
 from jobs.pipeline.steps.catalogue import write_catalogue_file
 from jobs.pipeline.steps.categories import read_item_features
 from jobs.pipeline.steps.evaluate import read_blend_choice
+from jobs.pipeline.steps.list_parts import write_part_lists
 from jobs.pipeline.steps.list_writing import BLOCK, GROUP_BLOCKS, list_blocks, write_list_file
 from jobs.pipeline.steps.popular_lists import unlisted_items, write_popular_lists
 from jobs.pipeline.steps.profiles import write_profiles
@@ -27,7 +28,6 @@ from recsys.availability import may_be_listed
 from recsys.data.interactions import Interactions
 from recsys.data.item_vectors import item_vectors
 from recsys.files import atomic_write
-from recsys.ids import UNKNOWN, Rows
 from recsys.models._item_item.similarity import SupportFilter
 from recsys.models.base import ItemModel, Model
 from recsys.models.blend import Blend
@@ -61,12 +61,21 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     variants = read_variants(context.lake, interactions.items, interactions.users, run.as_of, attributes)
     unavailable = unlisted_items(interactions.items, items, run.as_of) if variants is None else variants.unlisted
     exclude = Exclusion(interactions.excluded(settings.repeat), unavailable)
-    popularity = Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
+    popularity = score_items(
+        read_choice(run).chosen,
+        interactions,
+        settings,
+        Popularity.load(run.directory / model_step(models.POPULARITY)).item_popularity,
+        trend,
+    )
     users, rows = interactions.shape
-    with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", users + rows) as task:
+    parts = part_lengths(settings)
+    lists = users * (1 + len(parts)) + rows
+    with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", lists) as task:
         winner = _load_winner(context, interactions)
         write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task, variants)
+        write_part_lists(directory, context, winner, interactions, unavailable, task, variants)
         write_similar_lists(
             directory,
             ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
@@ -84,10 +93,10 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     with context.progress.task("write histories, profiles and the catalogue") as task:
         bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
         write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items, variants)
-        owned = Exclusion(interactions.owned if settings.repeat == "exclude" else None)
+        owned = Exclusion(interactions.owned if settings.repeat == "exclude" or parts else None)
         write_history(directory, interactions, owned, settings.lists.history_items, task)
         write_disliked(directory, interactions, settings.lists.history_items, task)
-        write_profiles(directory, features, items)
+        write_profiles(directory, run.directory, items, run.as_of)
         vectors = item_vectors(interactions.positives, settings.seed) if settings.serving.diversity > 0 else None
         write_catalogue_file(
             directory,
@@ -186,7 +195,7 @@ def write_bought_with_lists(
 def write_history(directory: Path, interactions: Interactions, exclude: Exclusion, n: int, task: Task) -> None:
     """Write the n latest items of each user, if `exclude` excludes histories; otherwise write no rows."""
     users = 0 if exclude.user_items is None else len(interactions.users)
-    blocks = ((rows, _latest_items(interactions, interactions.is_owning, rows, n)) for rows in list_blocks(users))
+    blocks = ((rows, latest_items(interactions, interactions.is_owning, rows, n)) for rows in list_blocks(users))
     write_list_file(directory / HISTORY_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
 
 
@@ -194,29 +203,5 @@ def write_disliked(directory: Path, interactions: Interactions, n: int, task: Ta
     """Write the n items that each user disliked last; without dislikes write no rows."""
     mask = interactions.is_disliked
     users = len(interactions.users) if mask.any() else 0
-    blocks = ((rows, _latest_items(interactions, mask, rows, n)) for rows in list_blocks(users))
+    blocks = ((rows, latest_items(interactions, mask, rows, n)) for rows in list_blocks(users))
     write_list_file(directory / DISLIKED_FILE, USER_ID, interactions.users, interactions.items, blocks, task)
-
-
-def _latest_items(interactions: Interactions, mask: NDArray[np.bool_], rows: Rows, n: int) -> Rows:
-    """Return the items of each user's latest events in a mask, each item once, (rows, up to n), padded with -1."""
-    start, end = np.searchsorted(interactions.user_rows, [rows[0], rows[-1] + 1])
-    event = slice(int(start), int(end))
-    events = {
-        "user": interactions.user_rows[event],
-        "item": interactions.item_rows[event],
-        "age": interactions.age_days[event],
-    }
-    latest = (
-        pl.DataFrame(events)
-        .filter(pl.lit(mask[event]))
-        .group_by("user", "item")
-        .agg(pl.col("age").min())
-        .sort("user", "age", "item")
-        .with_columns(pl.int_range(pl.len()).over("user").alias("place"))
-        .filter(pl.col("place") < n)
-    )
-    user, item, place = (latest[name].to_numpy() for name in ("user", "item", "place"))
-    listed = np.full((len(rows), int(place.max(initial=0)) + 1), UNKNOWN, np.int32)
-    listed[user - rows[0], place] = item
-    return listed

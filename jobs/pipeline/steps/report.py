@@ -1,5 +1,6 @@
 """The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,8 @@ from jobs.lake.lake import Lake
 from jobs.lake.not_recommendable import LeftOut
 from jobs.pipeline.context import RunContext
 from jobs.pipeline.evaluation_window import BLEND
+from jobs.pipeline.list_parts import part_lengths
+from jobs.pipeline.new_users import NewUsersResult, read_choice, read_result
 from jobs.pipeline.run import Run
 from jobs.pipeline.search.result import SearchResult, read_search_result
 from jobs.pipeline.step_names import (
@@ -38,10 +41,12 @@ from jobs.pipeline.steps.cross_validate import read_folds
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
 from jobs.pipeline.steps.forecast import read_forecasts
+from jobs.pipeline.steps.list_parts import read_part_choice, read_part_measurements
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from recsys.data.splits import fold_windows, time_split
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
@@ -53,6 +58,7 @@ from recsys.evaluation.report.contents import (
     SearchedModel,
     StepUsage,
 )
+from recsys.evaluation.report.list_contents import ListPart, NewUsers
 from recsys.schema import EVENT, GROUP_ID, ITEM_ID, TIMESTAMP, USER_ID
 from recsys.settings import Settings
 
@@ -107,6 +113,8 @@ def _gather(context: RunContext) -> Report:
         folds=read_folds(run, settings),
         blend=_blend(run, winner),
         ranker=_ranker(run),
+        list_parts=_list_parts(run, settings) if context.is_measured else (),
+        new_users=_new_users(run) if context.is_measured else None,
         search=_search(searched),
         search_budget=_search_budget(searched),
         schema_changes=tuple(schema_changes(lake)),
@@ -138,6 +146,24 @@ def _ranker(run: Run) -> RankerSummary | None:
         return None
     features = tuple(RankerFeature(**asdict(effect)) for effect in trial.effects)
     return RankerSummary(trial.members, trial.windows, trial.rejected, trial.gain, features)
+
+
+def _list_parts(run: Run, settings: Settings) -> tuple[ListPart, ...]:
+    """Return what the lists to buy again and of new items are made by, and their measurements."""
+
+    def summarize(part: str) -> ListPart:
+        choice = read_part_choice(run, part)
+        models = () if choice.own is None else tuple(choice.own.weights)
+        measurements: Mapping[str, ModelMeasurement] = {**read_part_measurements(run, part)}
+        return ListPart(part, models, choice.users, choice.gain, measurements)
+
+    return tuple(summarize(part) for part in part_lengths(settings))
+
+
+def _new_users(run: Run) -> NewUsers:
+    """Return the popular lists that users without history could get."""
+    choice, test = read_choice(run), read_result(run, TEST) or NewUsersResult()
+    return NewUsers(choice.chosen, choice.users, test.users, choice.metrics, test.metrics)
 
 
 def _search(result: SearchResult | None) -> tuple[SearchedModel, ...]:

@@ -9,6 +9,7 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.models import ITEM_KNN, POPULARITY, TRENDING, fit_on_all_events
 from jobs.pipeline.step_names import CHECKPOINTS, model_step
+from jobs.pipeline.steps.list_parts import models_of_parts
 from jobs.pipeline.steps.rank import RANKER, winning_models, write_final_ranker
 from recsys.models.categories.levels import category_path
 from recsys.models.light_gcn import LightGcn
@@ -30,7 +31,7 @@ def train_models(context: RunContext) -> RunContext:
 
 
 def _models_to_fit(context: RunContext) -> list[str]:
-    names = {*winning_models(context), POPULARITY, TRENDING, ITEM_KNN}
+    names = {*winning_models(context), *models_of_parts(context), POPULARITY, TRENDING, ITEM_KNN}
     if LightGcn.name in context.settings.models and _lacks_categories(context.lake):
         names.add(LightGcn.name)
     return sorted(names)

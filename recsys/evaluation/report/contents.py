@@ -10,6 +10,7 @@ from recsys.data.splits import TimeSplit
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.evaluation.metrics.forecasts import ForecastScores
+from recsys.evaluation.report.list_contents import ListPart, NewUsers
 from recsys.settings import Evaluation
 
 
@@ -305,6 +306,9 @@ class Report:
     blend: BlendSummary | None = None
     ranker: RankerSummary | None = None
     """None where the second stage is off."""
+    list_parts: tuple[ListPart, ...] = ()
+    """Empty where items are not repeated."""
+    new_users: NewUsers | None = None
     search: tuple[SearchedModel, ...] = ()
     search_budget: SearchBudget | None = None
     categories: CategorySummary | None = None

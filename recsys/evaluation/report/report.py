@@ -18,6 +18,7 @@ from recsys.evaluation.report import (
     data_text,
     forecast_text,
     formatting,
+    list_text,
     model_text,
     plan_text,
     ranker_text,
@@ -97,6 +98,10 @@ def render_report(report: Report) -> str:
             windows=_windows(report) if report.is_measured else [],
             explanations=EXPLANATIONS,
             origins=screening_text.ORIGINS,
+            part_labels=list_text.PART_LABELS,
+            part_label=list_text.part_label,
+            list_labels=list_text.LIST_LABELS,
+            list_sentences=_list_sentences(report),
             sentences=_sentences(report)
             | _measurement_sentences(report)
             | _forecast_sentences(report)
@@ -211,6 +216,13 @@ def _measurement_sentences(report: Report) -> dict[str, str]:
         "lift": catalogue_text.lift_sentence(report),
         "diversity": catalogue_text.diversity_sentence(report),
     }
+
+
+def _list_sentences(report: Report) -> list[str]:
+    """Return the sentences about the lists beside the best one of each user."""
+    metric, new_users = report.evaluation.metric, report.new_users
+    sentences = [list_text.part_sentence(part, metric) for part in report.list_parts]
+    return sentences if new_users is None else [*sentences, list_text.new_users_sentence(new_users, metric)]
 
 
 def _category_sentences(report: Report) -> dict[str, str]:

@@ -136,6 +136,8 @@ def _kinds(keys: Keys) -> list[str]:
     of_id = (keys.session, keys.event_ids, keys.alias, keys.flag, keys.suspect, keys.opt_out)
     of_version = (
         keys.user_items,
+        keys.again_items,
+        keys.new_items,
         keys.similar_items,
         keys.bought_together,
         keys.history,

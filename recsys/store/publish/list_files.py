@@ -24,14 +24,16 @@ from recsys.store.publish import list_commands
 from recsys.store.publish.list_commands import Bytes, Numbers
 
 USER_ITEMS_FILE: Final = "user_items.parquet"
+AGAIN_FILE: Final = "again_items.parquet"
+NEW_FILE: Final = "new_items.parquet"
 SIMILAR_ITEMS_FILE: Final = "similar_items.parquet"
 POPULAR_FILE: Final = "popular.parquet"
 BOUGHT_WITH_FILE: Final = "bought_with.parquet"
 HISTORY_FILE: Final = "history.parquet"
 DISLIKED_FILE: Final = "disliked.parquet"
 PROFILES_FILE: Final = "profiles.parquet"
-OPTIONAL_FILES: Final = (BOUGHT_WITH_FILE, HISTORY_FILE, DISLIKED_FILE, PROFILES_FILE)
-"""Optional files, which only the online half reads."""
+OPTIONAL_FILES: Final = (AGAIN_FILE, NEW_FILE, BOUGHT_WITH_FILE, HISTORY_FILE, DISLIKED_FILE, PROFILES_FILE)
+"""Files that a run may lack."""
 NAME: Final = "name"
 ITEMS: Final = "items"
 
@@ -195,6 +197,8 @@ def sources(
     """
     files: tuple[tuple[str, str, Callable[[str, str], str], bool], ...] = (
         (USER_ITEMS_FILE, USER_ID, keys.user_items, True),
+        (AGAIN_FILE, USER_ID, keys.again_items, True),
+        (NEW_FILE, USER_ID, keys.new_items, True),
         (SIMILAR_ITEMS_FILE, ITEM_ID, keys.similar_items, True),
         (POPULAR_FILE, NAME, keys.ranking, False),
         (BOUGHT_WITH_FILE, ITEM_ID, keys.bought_together, True),

@@ -79,8 +79,9 @@ def publish(
     """Load the lists of a run as `version`, verify them, make it live, and remove old versions.
 
     `lists_directory` holds `user_items.parquet` (user_id, items), `similar_items.parquet` (item_id, items) and
-    `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). The files for the online
-    half are optional: `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
+    `popular.parquet` (name, items; named `popular`, `popular:<category>` or `trending`). Other files are optional:
+    `again_items.parquet` and `new_items.parquet` (user_id, items), and for the online half
+    `bought_with.parquet` (item_id, items), `history.parquet` (user_id, items),
     `disliked.parquet` (user_id, items), `profiles.parquet` (user_id, items: one text) and `catalogue.parquet`
     (`recsys.store.catalogue.CATALOGUE_SCHEMA`). Empty lists are not written.
 

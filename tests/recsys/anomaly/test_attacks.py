@@ -2,16 +2,22 @@ import numpy as np
 import pytest
 
 from recsys.anomaly.attacks import (
+    APART_DAYS,
     BURST_DAYS,
     CLICK_BURST,
     COATTAIL,
     COATTAIL_CLICKS,
+    DILUTED,
     FARM_ITEMS,
     HOT_ITEMS,
     KINDS,
+    MIXED,
+    PUSHED_PER_ACCOUNT,
     REVERSE_BANDWAGON,
     SEGMENT,
+    SESSION_DAYS,
     SLOW_FARM,
+    SLOW_MIXED,
     SPREAD_DAYS,
     Attack,
     draw_attack,
@@ -20,6 +26,7 @@ from tests.recsys.anomaly.graphs import draw_customers
 
 SHOP = draw_customers(400, 300, 4, 12, seed=0)
 ACCOUNTS = 25
+HIDDEN = (MIXED, SLOW_MIXED, DILUTED)
 
 
 def profiles_of(attack: Attack) -> list[set[int]]:
@@ -37,7 +44,7 @@ def test_an_attack_has_the_requested_size_and_is_the_same_for_the_same_seed(kind
     assert (one.age_days >= 0).all()
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM, DILUTED}))
 def test_every_account_wants_the_target_which_some_users_had(kind: str) -> None:
     attack = draw_attack(kind, SHOP, ACCOUNTS, 300, seed=3)
     assert all(attack.target in profile for profile in profiles_of(attack))
@@ -45,7 +52,7 @@ def test_every_account_wants_the_target_which_some_users_had(kind: str) -> None:
     assert 3 <= users[attack.target] <= np.median(users[users >= 3])
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM, CLICK_BURST, COATTAIL}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {SLOW_FARM, CLICK_BURST, COATTAIL, *HIDDEN}))
 def test_profiles_are_as_long_as_those_of_the_middle_half_of_users(kind: str) -> None:
     sizes = np.diff(SHOP.indptr)
     for profile in profiles_of(draw_attack(kind, SHOP, ACCOUNTS, 300, seed=4)):
@@ -95,3 +102,31 @@ def test_profiles_come_within_a_week_each_in_one_session() -> None:
     assert attack.age_days.max() <= SPREAD_DAYS + 0.02
     for account in range(ACCOUNTS):
         assert np.ptp(attack.age_days[attack.account_rows == account]) <= 0.02
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_a_hidden_account_is_half_a_customer_and_several_items_of_the_target_s_users(kind: str) -> None:
+    attack = draw_attack(kind, SHOP, ACCOUNTS, 300, seed=10)
+    customers = [set(SHOP[user].indices.tolist()) for user in range(SHOP.shape[0])]
+    neighbors = set(SHOP[SHOP[:, [attack.target]].tocsc().indices].indices.tolist())
+    least = PUSHED_PER_ACCOUNT[0]
+    for profile in profiles_of(attack):
+        assert attack.target in profile
+        assert len(profile & neighbors) > least
+        assert max(len(profile & customer) for customer in customers) >= 4
+
+
+def test_a_diluted_attack_has_many_genuine_users() -> None:
+    attack = draw_attack(DILUTED, SHOP, ACCOUNTS, 300, seed=11)
+    users = np.bincount(SHOP.indices, minlength=SHOP.shape[1])
+    assert users[attack.target] > 2 * np.median(users)
+
+
+def test_mixed_accounts_come_days_apart_and_slow_ones_on_two_days() -> None:
+    mixed, slow = (draw_attack(kind, SHOP, ACCOUNTS, 300, seed=12) for kind in (MIXED, SLOW_MIXED))
+    starts = [mixed.age_days[mixed.account_rows == account].min() for account in range(ACCOUNTS)]
+    np.testing.assert_allclose(np.diff(starts), APART_DAYS, atol=SESSION_DAYS)
+    for account in range(ACCOUNTS):
+        assert np.ptp(slow.age_days[slow.account_rows == account]) == pytest.approx(APART_DAYS, abs=SESSION_DAYS)
+    short = draw_attack(MIXED, SHOP, ACCOUNTS, 10, seed=12)
+    assert short.age_days.max() <= 10

@@ -44,7 +44,7 @@ OPERATIONS = {
     *(("get", path) for path in PUBLIC_KEYLESS),
 }
 LIST = {"n", "offset", "category", "brand", "price_min", "price_max", "attribute", "exclude"}
-OF_USER = LIST | {"cursor", "context", "session_id", "debug"}
+OF_USER = LIST | {"cursor", "context", "list", "session_id", "debug"}
 PARAMETERS = {
     "recommendations": OF_USER | {"user_id"},
     "guest_recommendations": OF_USER,

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from jobs.audit import audit
-from jobs.cli.description import print_description
+from jobs.cli.data.description import print_description
 from jobs.cli.options import AsJson
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.description.description import describe_lake

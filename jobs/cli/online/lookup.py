@@ -1,6 +1,7 @@
 """`recsys recommend` and `recsys similar`: look up lists in Redis."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -16,18 +17,30 @@ commands = typer.Typer()
 Count = Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Number of items")]
 
 
+class UserListName(StrEnum):
+    """A user's lists."""
+
+    BLEND = "blend"
+    AGAIN = "again"
+    NEW = "new"
+
+
 @commands.command()
 def recommend(
     context: typer.Context,
     user_id: Annotated[str, typer.Argument(metavar="USER", help="User id")],
     n: Count = 10,
+    list_name: Annotated[
+        UserListName,
+        typer.Option("--list", help="All items, those to buy again, or those that the user has never bought"),
+    ] = UserListName.BLEND,
     is_pseudonym: IsPseudonym = False,
     as_json: AsJson = False,
 ) -> None:
     """Look up a user's list in Redis; an unknown user gets the popular list."""
     lookup = ListLookup.connect(context.obj)
     stored_id = stored_user_id(lookup.lake.pseudonyms, user_id, is_pseudonym)
-    _print_lookup(lookup.user_list(user_id, stored_id, n), as_json)
+    _print_lookup(lookup.user_list(user_id, stored_id, n, list_name.value), as_json)
 
 
 @commands.command()

@@ -12,7 +12,7 @@ from rich.text import Text
 from jobs.checks.outcome import Check, State, failed, passed
 from jobs.checks.server import check_redis
 from jobs.checks.sources import SourceChecks
-from jobs.cli.ingest import source_paths
+from jobs.cli.data.ingest import source_paths
 from jobs.cli.options import AsJson, SourcePaths
 from jobs.cli.render import console, print_json
 from jobs.ingest.ingest import MAX_CLOCK_SKEW

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import typer
 
-from jobs.cli.ingest import archive_if_available, ingest_sources
+from jobs.cli.data.ingest import archive_if_available, ingest_sources
 from jobs.cli.options import AsJson, Scheduled
 from jobs.cli.render import console, print_json
 from jobs.cli.schedule import run_exclusively

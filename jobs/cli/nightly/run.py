@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 
 from features.registry import describe
-from jobs.cli.ingest import archive_if_available, ingest_sources, print_archived, print_counts, source_paths
+from jobs.cli.data.ingest import archive_if_available, ingest_sources, print_archived, print_counts, source_paths
+from jobs.cli.nightly.publish import print_published
 from jobs.cli.options import AsJson, AsOf, Scheduled, SourcePaths, parse_as_of
-from jobs.cli.publish import print_published
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively
 from jobs.erasure.erase import finish_pending

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from jobs.audit import audit, audit_users
-from jobs.cli.ingest import archive_stream
+from jobs.cli.data.ingest import archive_stream
 from jobs.cli.options import AsJson, Scheduled
 from jobs.cli.render import console, make_table, print_json, print_path
 from jobs.cli.schedule import run_exclusively

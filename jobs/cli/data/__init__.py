@@ -1,0 +1,1 @@
+"""Commands on data: draft settings, check, ingest, quarantine, the lake and users."""

@@ -1,0 +1,1 @@
+"""Commands that measure: simulated attacks and models on a prepared split."""

@@ -1,0 +1,1 @@
+"""Commands of a run: its steps, publishing, rollback and the trending list."""

@@ -1,0 +1,1 @@
+"""Commands on what is online: the server, API keys, lists in Redis and flagged users."""

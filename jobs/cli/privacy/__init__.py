@@ -1,0 +1,1 @@
+"""Commands on personal data: erasure, export, consent, retention, pseudonyms and the audit log."""
