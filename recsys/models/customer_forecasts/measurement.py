@@ -57,6 +57,9 @@ def measure_forecasts(history: OrderHistory, config: ForecastConfig, test_days: 
     learned = learn_forecasts(past, config, models=(NEXT_ORDER, CATEGORIES))
     timed = _measure_next_order(history, past, short_cut, learned)
     probabilities = (*timed.probabilities, *_measure_categories(history, past, short_cut, learned))
+    churn = learned.churn_days
+    if churn is not None and churn > short_cut:
+        probabilities = (*probabilities, *_measure_churn(history, whole_weeks(churn), config))
     amounts = (*timed.amounts, *_measure_spend(history, long_cut, config))
     return ForecastScores(probabilities, amounts, timed.interval_coverage)
 
@@ -80,29 +83,58 @@ def _measure_next_order(
         )
         for horizon in (SHORT_DAYS, LONG_DAYS)
     ]
-    churn = learned.churn_days
-    if churn is not None and churn <= cut:
-        name = f"no order within {churn} days"
-        scores.append(measure_probabilities(name, survival_at(curve, churn), days >= churn, RECENT_ORDERS, -recent))
+    if learned.churn_days is not None and learned.churn_days <= cut:
+        scores.append(_churn_score(curve, days, learned.churn_days, recent))
     return ForecastScores(
-        tuple(scores), _measure_time(features, curve, days), _interval_coverage(curve, days) if len(days) else None
+        tuple(scores),
+        _measure_time(features, curve, days, cut),
+        _interval_coverage(curve, days) if np.isfinite(days).any() else None,
     )
 
 
-def _measure_time(features: pl.DataFrame, curve: Values, days: Values) -> tuple[AmountScore, ...]:
-    """Measure the median on the users with two orders before the cut and one after it."""
+def _measure_churn(history: OrderHistory, cut: int, config: ForecastConfig) -> tuple[ProbabilityScore, ...]:
+    """Measure the churn risk of a shop whose cycles are longer than its test window, as of an earlier cut."""
+    past = history.before(cut)
+    learned = learn_forecasts(past, config, models=(NEXT_ORDER,))
+    if learned.next_order is None or learned.churn_days is None or learned.churn_days > cut:
+        return ()
+    features = order_features(past.orders)
+    days = days_to_order(history.orders, features[USER_ID], cut)
+    recent = features[orders_in(90)].cast(pl.Float64).to_numpy()
+    return (_churn_score(learned.next_order.survival(features), days, learned.churn_days, recent),)
+
+
+def _churn_score(curve: Values, days: Values, churn_days: int, recent_orders: Values) -> ProbabilityScore:
+    is_lost = days >= churn_days
+    name = f"no order within {churn_days} days"
+    return measure_probabilities(name, survival_at(curve, churn_days), is_lost, RECENT_ORDERS, -recent_orders)
+
+
+def _measure_time(features: pl.DataFrame, curve: Values, days: Values, cut: int) -> tuple[AmountScore, ...]:
+    """Measure the median on users with two orders before the cut: on all, up to the cut's days, and on those back.
+
+    Those who came back within the known days are the early ones, which favors forecasts that are too early.
+    """
     median_gap, mean_gap, recency = (
         features[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in (GAP_MEDIAN, GAP_MEAN, RECENCY)
     )
-    chosen = np.isfinite(days) & np.isfinite(median_gap)
-    if not chosen.any():
+    returned = np.isfinite(days) & np.isfinite(median_gap)
+    if not returned.any():
         return ()
     forecast = _within_curve(curve, 0.5)
-    baselines = {
-        MEDIAN_GAP: np.maximum(median_gap - recency, 0)[chosen],
-        MEAN_GAP: (mean_gap - recency)[chosen],
-    }
-    return (measure_amounts("time to the next order", "days", forecast[chosen], days[chosen], baselines),)
+    baselines = {MEDIAN_GAP: np.maximum(median_gap - recency, 0), MEAN_GAP: mean_gap - recency}
+    known = np.isfinite(median_gap)
+    ended = {name: np.clip(values[known], 0, cut) for name, values in baselines.items()}
+    capped = measure_amounts(
+        f"time to the next order, at most {cut} days",
+        "days",
+        np.minimum(forecast[known], cut),
+        np.minimum(days[known], cut),
+        ended,
+    )
+    chosen = {name: values[returned] for name, values in baselines.items()}
+    timed = measure_amounts("time to the next order", "days", forecast[returned], days[returned], chosen)
+    return capped, timed
 
 
 def _interval_coverage(curve: Values, days: Values) -> float:

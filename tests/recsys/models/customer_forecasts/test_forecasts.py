@@ -103,8 +103,9 @@ def test_forecasts_beat_their_baselines_and_are_calibrated():
     mean = sum(each.probability * each.forecasts for each in week.calibration) / week.forecasts
     assert mean == pytest.approx(week.share, abs=0.08)
     assert by_name["an order from a category within 28 days"].auc > 0.9
-    time, spend = scores.amounts
-    assert time.error < min(time.baseline_errors.values())
+    capped, time, spend = scores.amounts
+    assert capped.error < min(capped.baseline_errors.values())
+    assert time.users <= capped.users
     assert spend.mean_forecast == pytest.approx(spend.mean_actual, rel=0.15)
     assert scores.interval_coverage == pytest.approx(0.8, abs=0.08)
 
