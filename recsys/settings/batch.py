@@ -128,6 +128,19 @@ class Lists:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Forecasts:
+    """Forecasts of what each customer does next: orders, churn, spend and categories."""
+
+    enabled: bool = True
+    """Whether the nightly run learns and writes them."""
+    max_users: Positive = 10_000
+    """Maximum number of users that they are learned from, drawn at random; all users get them."""
+    category_level: Positive = 2
+    """Number of names at which category paths are cut, the root first: with 2, `["Dairy", "Milk", "Oat"]` counts as
+    `["Dairy", "Milk"]`."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Retention:
     """How long data is kept; `recsys retention` removes what is older."""
 
