@@ -122,11 +122,8 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
-<<<<<<< HEAD
         variety=read_variety(run, settings.lists.max_per_type),
-=======
         forecasts=read_forecasts(run),
->>>>>>> wt_forecast
     )
 
 
