@@ -318,9 +318,8 @@ class Report:
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
     variety: VarietySummary | None = None
-    """None if no user has a list."""
     forecasts: ForecastSummary | None = None
-    """None where forecasts are off."""
+    """None where forecasts are off, as `variety` where no user has a list."""
 
     @property
     def is_measured(self) -> bool:
