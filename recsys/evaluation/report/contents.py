@@ -307,8 +307,7 @@ class Report:
     blend: BlendSummary | None = None
     ranker: RankerSummary | None = None
     """None where the second stage is off."""
-    list_parts: tuple[ListPart, ...] = ()
-    """Empty where items are not repeated."""
+    list_parts: tuple[ListPart, ...] = ()  # empty where items are not repeated
     new_users: NewUsers | None = None
     search: tuple[SearchedModel, ...] = ()
     search_budget: SearchBudget | None = None
@@ -317,13 +316,10 @@ class Report:
     """None where bot detection is off."""
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
-<<<<<<< HEAD
     variety: VarietySummary | None = None
     """None if no user has a list."""
-=======
     forecasts: ForecastSummary | None = None
     """None where forecasts are off."""
->>>>>>> wt_forecast
 
     @property
     def is_measured(self) -> bool:
