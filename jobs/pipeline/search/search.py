@@ -73,8 +73,7 @@ def search(
         first = state.results[settings.models[0]]
         raise ModelError(f"no candidate could be fitted: {first.name}: {first.left_out}")
     kept = [name for name in settings.models if name in state.lists]
-    new_lists = {new_items_name(name): state.new_lists[name] for name in kept if name in state.new_lists}
-    return state.result(), {name: state.lists[name] for name in kept} | new_lists
+    return state.result(), {name: state.lists[name] for name in kept} | state.new_lists
 
 
 class _Search:
@@ -266,7 +265,7 @@ class _Search:
     def _set_lists(self, name: str, ranking: Ranking) -> None:
         self.lists[name], self._metrics[name] = ranking.lists, ranking.values
         if ranking.new_lists is not None:
-            self.new_lists[name] = ranking.new_lists
+            self.new_lists[new_items_name(name)] = ranking.new_lists
 
     def _drop(self, name: str, users: int, detail: str = "") -> None:
         """Leave out a model that is far below the best one, and release the work of its refits."""
