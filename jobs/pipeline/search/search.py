@@ -250,8 +250,8 @@ class _Search:
         """Leave out a model whose fit failed, which has cost what a fit costs."""
         self._budget.spent += cost.fit
         before = self.results.get(name, CandidateResult(name))
-        work, seconds = before.work + cost.fit, before.seconds + seconds
-        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
+        work, seconds = round(before.work + cost.fit, 3), round(before.seconds + seconds, 1)
+        self._leave_out(CandidateResult(name, work=work, seconds=seconds, left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
