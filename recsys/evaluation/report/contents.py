@@ -317,13 +317,10 @@ class Report:
     """None where bot detection is off."""
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
-<<<<<<< HEAD
     variety: VarietySummary | None = None
     """None if no user has a list."""
-=======
     forecasts: ForecastSummary | None = None
     """None where forecasts are off."""
->>>>>>> wt_forecast
 
     @property
     def is_measured(self) -> bool:
