@@ -249,8 +249,8 @@ class _Search:
         """Leave out a model whose fit failed, which has cost what a fit costs."""
         self._budget.spent += cost.fit
         before = self.results.get(name, CandidateResult(name))
-        work, seconds = before.work + cost.fit, before.seconds + seconds
-        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
+        work, seconds = round(before.work + cost.fit, 3), round(before.seconds + seconds, 1)
+        self._leave_out(CandidateResult(name, work=work, seconds=seconds, left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -280,15 +280,14 @@ class _Search:
         self.results[candidate.name] = candidate
 
     def _tune(self, name: str, work: float) -> None:
-        """Tune a model with at most `work` units, and use the best values if other users accept them."""
+        """Tune a model with `work` units, a last fit included, and use the best values if other users accept them."""
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
-        if race.users - size < MIN_USERS:  # who could accept no values
-            return
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
+        if len(accepting) < MIN_USERS:  # who could accept no values
+            return
         trial_work = cost.fit + cost.ranking * size / race.users
-        # The best values are fitted once more, for all users; the trial of the start is known already.
         trials = min(self._settings.search.max_trials - 1, int((work - cost.first_fit) / max(trial_work, 1e-9)))
         start_metric = float(self._metrics[name][tuning].mean())
         if trials < 1 or start_metric <= 0:
