@@ -12,8 +12,9 @@ from features.interactions import INTERACTIONS, SEQUENCES
 from features.item_categories import ITEM_CATEGORIES
 from features.item_features import ITEM_FEATURES
 from features.repurchase.due_items import DUE_ITEMS
+from features.user_forecasts import USER_FORECASTS
 from features.user_profile import USER_PROFILE
-from features.user_segments import USER_SEGMENTS
+from features.users.segments import USER_SEGMENTS
 
 TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "user_profile": USER_PROFILE,
@@ -26,10 +27,11 @@ TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
 }
 
 # Tables of other steps than the features step: `behavior` is computed before it, for bot detection, and
-# `item_categories` after it, from a fitted model.
+# `item_categories` and `user_forecasts` after it, from fitted models.
 OTHER_TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "item_categories": ITEM_CATEGORIES,
     "behavior": BEHAVIOR,
+    "user_forecasts": USER_FORECASTS,
 }
 
 

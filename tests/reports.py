@@ -3,11 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
+
 from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.comparison.measurement import ModelMeasurement, SegmentMeasurement
 from recsys.evaluation.comparison.popularity_bias import ItemPopularity, PopularityBias
 from recsys.evaluation.metrics.classification import CategoryMeasurement, LevelMeasurement, ProposalsAtThreshold
+from recsys.evaluation.metrics.forecasts import ForecastScores, measure_amounts, measure_probabilities
 from recsys.evaluation.metrics.ranking import metric_names
 from recsys.evaluation.report.contents import (
     BlendMember,
@@ -17,6 +20,7 @@ from recsys.evaluation.report.contents import (
     DataSummary,
     Example,
     Fold,
+    ForecastSummary,
     ListedItem,
     RankerFeature,
     RankerSummary,
@@ -152,6 +156,33 @@ def make_categories() -> CategorySummary:
     )
 
 
+def make_forecasts() -> ForecastSummary:
+    """Make forecasts without spend, one of them badly calibrated."""
+    generator = np.random.default_rng(0)
+    probabilities, drawn = generator.random(1000), generator.random(1000)
+    week = measure_probabilities(
+        "an order within 7 days",
+        probabilities,
+        drawn < probabilities,
+        "orders in the last 90 days",
+        probabilities**2,
+    )
+    never = measure_probabilities(
+        "no order within 28 days", probabilities, drawn < 0.2, "orders in the last 90 days", -probabilities
+    )
+    days = generator.exponential(8, 1000)
+    gaps = {"last order + median gap, not in the past": days + 6, "last order + mean gap": days - 11}
+    return ForecastSummary(
+        users=2469,
+        learned_from=2400,
+        churn_days=28,
+        reasons={"spend": "no order has a price", "categories": "orders go back 50 days, and 56 are needed"},
+        scores=ForecastScores(
+            (week, never), (measure_amounts("time to the next order", "days", days + 5, days, gaps),), 0.84
+        ),
+    )
+
+
 def make_screening() -> ScreeningSummary:
     """Make a screening with 40 bots, one of them by a label."""
     return ScreeningSummary(
@@ -251,4 +282,5 @@ def make_full_report() -> Report:
         ),
         categories=make_categories(),
         screening=make_screening(),
+        forecasts=make_forecasts(),
     )

@@ -4,7 +4,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ from jobs.pipeline.steps.search import apply_search, search
 from jobs.progress import LogProgress, Progress
 from recsys.data.interactions import build_interactions
 from recsys.data.splits import sample_users
-from recsys.errors import SourceError
+from recsys.errors import NotEnoughDataError, SourceError
 from recsys.evaluation.comparison.blend_search import BlendChoice
 from recsys.evaluation.comparison.measurement import check_metric, measure_model
 from recsys.evaluation.ground_truth import build_ground_truth
@@ -114,16 +114,19 @@ def read_split(directory: Path, protocol: Protocol, settings: Settings) -> Split
     The validation data of `auto` is `valid.parquet` if it exists; otherwise each user's last item (last-item) or
     basket (last-basket), the last days (holdout with times), or a random fifth of the rows (holdout without times).
     """
-    train, test = _read_history(directory / "train.parquet", protocol), _read(directory / "test.parquet")
+    train, test = _read_history(directory / "train.parquet", protocol), _read_pairs(directory / "test.parquet")
     if protocol == "last-item" and test[USER_ID].is_duplicated().any():
         raise SourceError(f"{directory / 'test.parquet'}: a user has several items; last-item expects one a user")
     file = directory / "valid.parquet"
-    kept, validation = (
-        (train, _read_history(file, protocol)) if file.exists() else _hold_out(train, protocol, settings)
-    )
-    is_earlier = file.exists() and protocol != "holdout"
-    history = pl.concat([train, validation], how="diagonal") if is_earlier else train
-    return Split(_events(history), test, _events(kept), validation)
+    if not file.exists():
+        kept, validation = _hold_out(train, protocol, settings)
+        return Split(_events(train), test, _events(kept), validation)
+    if protocol == "holdout":
+        return Split(_events(train), test, _events(train), _read_pairs(file))
+    validation = _read_history(file, protocol)
+    if validation.columns != train.columns:
+        raise SourceError(f"{file}: expected the columns of train.parquet, {', '.join(train.columns)}")
+    return Split(_events(pl.concat([train, validation])), test, _events(train), validation)
 
 
 def _measure_model(
@@ -133,7 +136,13 @@ def _measure_model(
     unknown = split.unknown_rows
     if unknown_items == "drop":
         split = split.without_unknown_items()
-    window = split_evaluation_window(split.history, split.test, settings)
+    try:
+        window = split_evaluation_window(split.history, split.test, settings)
+    except NotEnoughDataError:
+        raise SourceError(
+            f"{directory / 'test.parquet'}: no user with training rows has an item that counts: one with training "
+            "rows, unless --unknown-items is count, and that the user did not have, unless --repeat is allow"
+        ) from None
     started = time.perf_counter()
     choice_figures: dict[str, Any] = {}
     if name == AUTO:
@@ -168,7 +177,13 @@ def _choose(split: Split, settings: Settings, catalogue: pl.DataFrame | None) ->
     Models are searched, blended, and ranked again by a second stage where that is better.
     """
     relevant = sample_users(split.validation, settings.evaluation.max_users, settings.seed)
-    window = split_evaluation_window(split.train, relevant, settings)
+    try:
+        window = split_evaluation_window(split.train, relevant, settings)
+    except NotEnoughDataError:
+        raise NotEnoughDataError(
+            "auto has no rows to choose by: no user with earlier rows has an item that counts in valid.parquet or, "
+            "without it, in the rows that are held out of train.parquet"
+        ) from None
     result, lists = search(window, settings, LogProgress())
     evaluation = replace(settings.evaluation, light_user_events=window.ground_truth.light_user_events)
     settings = apply_search(replace(settings, evaluation=evaluation), result)
@@ -227,26 +242,49 @@ def split_evaluation_window(
     )
 
 
+def _read_pairs(path: Path) -> pl.DataFrame:
+    """Read the users and items of a file of a split."""
+    return _read(path).select(USER_ID, ITEM_ID)
+
+
 def _read(path: Path) -> pl.DataFrame:
     """Read a file of a split, with ids as text."""
     try:
         frame = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SourceError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    if frame.is_empty():
+        raise SourceError(f"{path}: it has no rows")
     for name in (USER_ID, ITEM_ID):
         if name not in frame.columns:
             raise SourceError(f"{path}: column {name!r} is missing; the file has {', '.join(frame.columns)}")
-    if TIMESTAMP in frame.columns and not frame.schema[TIMESTAMP].is_temporal():
-        raise SourceError(f"{path}: column {TIMESTAMP!r} is {frame.schema[TIMESTAMP]}; expected a date and time")
+    _check_values(path, frame, (USER_ID, ITEM_ID))
     return frame.with_columns(pl.col(USER_ID, ITEM_ID).cast(pl.String))
 
 
 def _read_history(path: Path, protocol: Protocol) -> pl.DataFrame:
-    """Read a file of a split whose rows come before the test."""
+    """Read a file of a split whose rows come before the test: ids, and the columns of their order."""
     frame = _read(path)
-    if protocol == "last-basket" and not frame.schema.get(BASKET, pl.Null()).is_integer():
+    if protocol == "last-basket" and BASKET not in frame.columns:
         raise SourceError(f"{path}: last-basket expects a column {BASKET!r} of whole numbers")
-    return frame
+    if TIMESTAMP in frame.columns and not isinstance(frame.schema[TIMESTAMP], pl.Date | pl.Datetime):
+        raise SourceError(f"{path}: column {TIMESTAMP!r} is {frame.schema[TIMESTAMP]}; expected a date and time")
+    for name in (POSITION, BASKET):
+        if name in frame.columns and not frame.schema[name].is_integer():
+            raise SourceError(f"{path}: column {name!r} is {frame.schema[name]}; expected whole numbers")
+    order = {TIMESTAMP: pl.Datetime("us"), POSITION: pl.Int64(), BASKET: pl.Int64()}
+    order = {name: dtype for name, dtype in order.items() if name in frame.columns}
+    _check_values(path, frame, list(order))
+    rows = frame.select(USER_ID, ITEM_ID, *(pl.col(name).cast(dtype) for name, dtype in order.items()))
+    return rows.with_columns(pl.col(TIMESTAMP).dt.replace_time_zone("UTC")) if TIMESTAMP in order else rows
+
+
+def _check_values(path: Path, frame: pl.DataFrame, names: Sequence[str]) -> None:
+    """Raise `SourceError` if a row lacks a value of one of the columns that exist."""
+    for name in names:
+        missing = frame[name].null_count()
+        if missing:
+            raise SourceError(f"{path}: column {name!r} lacks a value in {missing:,} of {frame.height:,} rows")
 
 
 def _hold_out(train: pl.DataFrame, protocol: Protocol, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -279,13 +317,13 @@ def _hold_out(train: pl.DataFrame, protocol: Protocol, settings: Settings) -> tu
 def _events(rows: pl.DataFrame) -> pl.DataFrame:
     """Convert the rows of a split to purchase events."""
     if TIMESTAMP in rows.columns:
-        timestamp = pl.col(TIMESTAMP).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        timestamp = pl.col(TIMESTAMP)
     elif BASKET in rows.columns:
         # Only the order of a user's baskets counts: they are a day apart, and each user's last one is of today.
-        days_before_last = pl.col(BASKET).max().over(USER_ID) - pl.col(BASKET)
+        days_before_last = pl.col(BASKET).rank("dense", descending=True).over(USER_ID) - 1
         timestamp = pl.lit(START, TIMESTAMP_DTYPE) - pl.duration(days=days_before_last)
     else:
-        order = pl.col(POSITION) if POSITION in rows.columns else pl.int_range(pl.len())
+        order = pl.col(POSITION).rank("dense") if POSITION in rows.columns else pl.int_range(pl.len())
         timestamp = pl.lit(START, TIMESTAMP_DTYPE) + pl.duration(microseconds=order)
     return rows.select(
         pl.int_range(pl.len()).cast(pl.String).alias(EVENT_ID),

@@ -16,6 +16,7 @@ from jobs.pipeline.steps.compare_unscreened import compare_unscreened
 from jobs.pipeline.steps.cross_validate import cross_validate
 from jobs.pipeline.steps.evaluate import evaluate_models
 from jobs.pipeline.steps.features import write_features
+from jobs.pipeline.steps.forecast import forecast_customers
 from jobs.pipeline.steps.list_parts import choose_list_parts
 from jobs.pipeline.steps.lists import write_lists
 from jobs.pipeline.steps.plan_measurement import plan_measurement
@@ -56,6 +57,7 @@ STEPS: Final = (
     Step("remember", Until.TRAIN, remember_search),
     Step("train", Until.TRAIN, train_models),
     Step("categories", Until.TRAIN, propose_categories),
+    Step("forecast", Until.EVALUATE, forecast_customers),
     Step("lists", Until.EVALUATE, write_lists),
     Step("cross_validate", Until.EVALUATE, cross_validate),
     Step("compare_unscreened", Until.EVALUATE, compare_unscreened),

@@ -6,9 +6,10 @@ from typing import Final
 
 import polars as pl
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.search.budget import estimate_cost
+from recsys.errors import ModelError
 from recsys.evaluation.comparison.acceptance import is_accepted
 from recsys.evaluation.metrics.ranking import Values, evaluate_lists
 from recsys.ids import Rows
@@ -23,8 +24,8 @@ MAX_MEMBERS: Final = 6
 """Models that candidates come from: each is fitted once more for every training window."""
 WORK_SHARE: Final = 0.25
 """Work of these fits as a share of the search's budget, above which models are left out."""
-NO_MEMBER: Final = "the fits of every model would cost more than a quarter of search.budget"
-NO_WINDOW: Final = "the history before the validation window has no earlier window to learn from"
+NO_MEMBER: Final = "no model but neural ones can be fitted for each training window with a quarter of search.budget"
+NO_WINDOW: Final = "no window before the validation window has purchases to learn from"
 NO_GAIN: Final = "it is not better than the model without it by the required gain"
 
 
@@ -106,7 +107,10 @@ def try_second_stage(
     if not members:
         return RankedTrial(RankerTrial(members, 0, NO_MEMBER))
     ranker = build_ranker(members, settings, catalogue)
-    ranker.train(window.interactions)
+    try:
+        ranker.train(window.interactions)
+    except ModelError as error:
+        return RankedTrial(RankerTrial(members, 0, str(error)))
     if ranker.trees is None:
         return RankedTrial(RankerTrial(members, 0, NO_WINDOW))
     ranker.assemble(window.interactions)
@@ -123,7 +127,7 @@ def rerank(
 ) -> Rows:
     """Rank the members' lists for the window's users with a ranker that was assembled, (users, n).
 
-    Without `n` it is the largest cutoff.
+    Without `n` it is `list_depth`, from which the published lists are made.
     """
     members = [lists[name] for name in ranker.config.members]
-    return ranker.rank_lists(members, window.ground_truth.user_rows, n or max(settings.evaluation.cutoffs))
+    return ranker.rank_lists(members, window.ground_truth.user_rows, n or list_depth(settings))

@@ -1,7 +1,7 @@
 """Every setting, frozen, with its default, range and meaning."""
 
 from recsys.settings.anomalies import Anomalies
-from recsys.settings.batch import Evaluation, Lake, Lists, Retention, Schedule, Search
+from recsys.settings.batch import Evaluation, Forecasts, Lake, Lists, Retention, Schedule, Search
 from recsys.settings.loading import (
     DEFAULT_FILE,
     ENVIRONMENT_PREFIX,
@@ -23,6 +23,7 @@ __all__ = [
     "Anomalies",
     "ColumnMapping",
     "Evaluation",
+    "Forecasts",
     "Kind",
     "Lake",
     "Lists",

@@ -37,6 +37,7 @@ SECTIONS = (
     "evaluation",
     "search",
     "lists",
+    "forecasts",
     "redis",
     "retention",
     "schedule",

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from recsys.settings.anomalies import Anomalies
-from recsys.settings.batch import Evaluation, Lake, Lists, Retention, Schedule, Search
+from recsys.settings.batch import Evaluation, Forecasts, Lake, Lists, Retention, Schedule, Search
 from recsys.settings.online import Redis, Serving
 from recsys.settings.sources import Sources
-from recsys.settings.types import STRICT, Device, FilePath, Secret
+from recsys.settings.types import STRICT, Device, FilePath, Names, Secret
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -33,7 +33,7 @@ class Settings:
     RECSYS_FORMER_PSEUDONYM_KEYS, as in `["first key", "second key"]`."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log lines on standard error."""
-    models: tuple[str, ...] = (
+    models: Names = (
         "popularity",
         "trending",
         "repurchase",
@@ -63,6 +63,8 @@ class Settings:
     """Limits of the search: see `search`."""
     lists: Lists = field(default_factory=Lists)
     """Lengths of the published lists: see `lists`."""
+    forecasts: Forecasts = field(default_factory=Forecasts)
+    """Forecasts of customers: see `forecasts`."""
     redis: Redis = field(default_factory=Redis)
     """Where lists are published: see `redis`."""
     retention: Retention = field(default_factory=Retention)

@@ -43,6 +43,13 @@ def _check_cron(expression: str) -> str:
     return expression
 
 
+def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if repeated is not None:
+        raise PydanticCustomError("distinct", "{name} is listed twice", {"name": repr(repeated)})
+    return names
+
+
 def _check_network(network: str) -> str:
     try:
         return str(ip_network(network))
@@ -93,6 +100,7 @@ Origin = Annotated[str, AfterValidator(_check_origin)]
 CronOrNever = Annotated[str, AfterValidator(_check_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FilePath = Annotated[Path, BeforeValidator(_check_path)]
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_check_distinct)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[int, Field(ge=1, le=1000)]
 OptionalLength = Annotated[int, Field(ge=0, le=1000)]

@@ -29,6 +29,7 @@ PARTS: Final = {
     "growth": "growth.growth",
     "screening": "screening_scale.screening_scale",
     "peers": "peers.comparison.peers",
+    "forecasts": "customers.forecasts.forecasts",
     "spammers": "spammers.spammers",
     "attacks": "attacks.benchmark.attacks",
     "gpu": "gpu.__main__.gpu_benchmark",

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from jobs.lake.lake import Lake
 from jobs.pipeline.search.result import Trial
@@ -26,7 +26,8 @@ class ModelMemory:
     metric: float
     """The metric on the validation window of the night, with its values."""
     weight: float = 0.0
-    """The mean weight in what that night published; 1 for a model that was published alone."""
+    """The mean weight in what that night published: 1 for a model that was published alone, an equal share for a
+    member of a ranker that the blend does without."""
     values: Mapping[str, float] | None = None
     """Tuned settings; None if the configured ones are best."""
     score: float = 1.0
@@ -54,7 +55,7 @@ def objective(settings: Settings) -> str:
 
 def read_nights(file: Path) -> tuple[Night, ...]:
     """Read the nights of a file, in order; none if it does not exist."""
-    adapter = TypeAdapter(tuple[Night, ...])
+    adapter = TypeAdapter(tuple[Night, ...], config=ConfigDict(allow_inf_nan=False))
     advice = "remove it: the next search starts from the configured settings"
     return load_json(file, adapter.validate_python, advice) if file.exists() else ()
 

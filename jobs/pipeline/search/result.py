@@ -34,7 +34,8 @@ class CandidateResult:
 
     name: str
     metric: float | None = None
-    """The metric on all users of the validation window; None if the model was not ranked for all of them."""
+    """The metric on the users of the validation window for whom it ranked items, all unless it dropped out of the
+    race; None if it ranked none."""
     work: float = 0.0
     """Units of work spent on the model; what it would have cost if it was not fitted."""
     seconds: float = 0.0

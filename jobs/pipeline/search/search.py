@@ -24,7 +24,7 @@ from jobs.pipeline.search.result import CandidateResult, SearchResult, Trial, wi
 from jobs.pipeline.search.tuning import Values, is_in_space, tunable_fields, tune
 from jobs.progress import Progress
 from recsys.errors import ModelError
-from recsys.evaluation.comparison.acceptance import is_accepted
+from recsys.evaluation.comparison.acceptance import MIN_USERS, is_accepted
 from recsys.evaluation.metrics.ranking import Values as UserValues
 from recsys.ids import Rows
 from recsys.models.base import Model, NeuralModel, TrainingOptions
@@ -84,7 +84,9 @@ class _Search:
         self, window: EvaluationWindow, settings: Settings, memory: Mapping[str, ModelMemory], night: int
     ) -> None:
         self._window, self._settings = window, settings
-        self._memory = {name: _valid_memory(name, memory[name], settings) for name in memory}
+        self._memory = {
+            name: _valid_memory(name, memory[name], settings) for name in settings.models if name in memory
+        }
         self._seed = settings.seed + night
         self._budget = Budget(settings.search.budget, settings.search.max_minutes)
         self._race = Race(window, settings)
@@ -196,11 +198,9 @@ class _Search:
         try:
             ranking = self._race.rank(self._fitted(name, settings), can_drop_out=True, last_rung=RUNGS[0])
         except ModelError as error:
-            self._leave_out(CandidateResult(name, left_out=str(error)))
+            self._fail(name, cost, error, self._budget.seconds - started)
             return True
-        work = self._spend(cost, ranking.users)
-        seconds = self._budget.seconds - started
-        self.results[name] = CandidateResult(name, ranking.mean, round(work, 3), round(seconds, 1))
+        self._record(name, ranking, self._spend(cost, ranking.users), self._budget.seconds - started)
         if not self._race.is_far_below(ranking.values, ranking.users):
             return False
         self._drop(name, ranking.users, f", after {fewer} of {epochs} epochs")
@@ -213,22 +213,14 @@ class _Search:
             model = self._fitted(name, self._configured(name))
             ranking = self._race.rank(model, can_drop_out=can_drop_out)
         except ModelError as error:
-            self._leave_out(CandidateResult(name, work=round(self._costs[name].fit, 3), left_out=str(error)))
+            self._fail(name, self._costs[name], error, self._budget.seconds - started)
             return
         work = before.work + self._spend(self._costs[name], ranking.users)
         if isinstance(model, NeuralModel):
             self._budget.is_stopped()  # its training ends early after the hard stop
             self._values[name] = {**self._values[name], EPOCHS: model.epochs}
             self._costs[name] = estimate_cost(name, self._window, self._configured(name))
-        known = self._memory.get(name)
-        self.results[name] = CandidateResult(
-            name,
-            ranking.mean,
-            round(work, 3),
-            round(before.seconds + self._budget.seconds - started, 1),
-            dict(self._values[name]) or None,
-            1.0 if known is None else known.score,
-        )
+        self._record(name, ranking, work, before.seconds + self._budget.seconds - started)
         self._keep(name, ranking)
         if ranking.users < self._race.users:
             self._drop(name, ranking.users)
@@ -237,7 +229,29 @@ class _Search:
         model = build_configured_model(name, settings)
         if isinstance(model, NeuralModel):
             model.training = TrainingOptions(seconds=self._budget.seconds_left)
-        return model.fit(self._window.interactions)
+        try:
+            return model.fit(self._window.interactions)
+        except MemoryError:
+            raise ModelError("its fit ran out of memory") from None
+
+    def _record(self, name: str, ranking: Ranking, work: float, seconds: float) -> None:
+        """Record the metric of a model with its values, and what it cost."""
+        known = self._memory.get(name)
+        self.results[name] = CandidateResult(
+            name,
+            ranking.mean,
+            round(work, 3),
+            round(seconds, 1),
+            dict(self._values[name]) or None,
+            1.0 if known is None else known.score,
+        )
+
+    def _fail(self, name: str, cost: Cost, error: ModelError, seconds: float) -> None:
+        """Leave out a model whose fit failed, which has cost what a fit costs."""
+        self._budget.spent += cost.fit
+        before = self.results.get(name, CandidateResult(name))
+        work, seconds = before.work + cost.fit, before.seconds + seconds
+        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -271,6 +285,8 @@ class _Search:
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
+        if race.users - size < MIN_USERS:  # who could accept no values
+            return
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
         trial_work = cost.fit + cost.ranking * size / race.users
         # The best values are fitted once more, for all users; the trial of the start is known already.
@@ -278,7 +294,7 @@ class _Search:
         start_metric = float(self._metrics[name][tuning].mean())
         if trials < 1 or start_metric <= 0:
             return
-        scale, started = self.results[name].score / start_metric, self._budget.seconds
+        scale, started, spent = self.results[name].score / start_metric, self._budget.seconds, self._budget.spent
 
         def measure(values: Values) -> float | None:
             if self._budget.is_stopped():
@@ -298,15 +314,18 @@ class _Search:
         best = max(tried, key=lambda trial: trial.metric)
         if best.metric > start.metric and not self._budget.is_stopped():
             self._accept(name, best.values, accepting)
-        seconds = before.seconds + self._budget.seconds - started
-        spent = before.work + (len(tried) - 1) * trial_work + (cost.first_fit if best is not start else 0.0)
-        self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(spent, 3))
+        seconds, work = before.seconds + self._budget.seconds - started, before.work + self._budget.spent - spent
+        self.results[name] = replace(self.results[name], seconds=round(seconds, 1), work=round(work, 3))
 
     def _accept(self, name: str, values: Values, users: Places) -> None:
         """Rank a model with new values for all users, and use them if `users` accept them and no metric falls."""
         found = {**self._values[name], **values}
-        ranking = self._race.rank(self._fitted(name, self._configured(name, found)), can_drop_out=False)
         self._spend(self._costs[name], self._race.users)
+        try:
+            ranking = self._race.rank(self._fitted(name, self._configured(name, found)), can_drop_out=False)
+        except ModelError:  # of a neural model without an epoch before the hard stop
+            self._budget.is_stopped()
+            return
         before = self._metrics[name]
         candidate, incumbent = ranking.values[users], before[users]
         if ranking.mean < before.mean() or not is_accepted(candidate, incumbent, 0.0, self._seed):

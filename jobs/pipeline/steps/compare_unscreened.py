@@ -55,7 +55,7 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
         start, end = split.validation_end, split.as_of
         clean = prepare_screened_window(context, start, end)
         published = {name: read_lists(run, TEST, name) for name in members}
-        clean_lists = combine_lists(context, published, clean)
+        clean_lists = combine_lists(context, published, clean, TEST)
         mixed = prepare_evaluation_window(
             unscreened, settings, start, end, relevance_lake=context.lake_as_of(start, end)
         )
@@ -63,7 +63,7 @@ def _write(directory: Path, context: RunContext, unscreened: Lake) -> None:
         for name in members:
             refitted[name] = rank_items(build_configured_model(name, settings), mixed, settings)
             task.advance(1)
-        mixed_lists = combine_lists(context, refitted, mixed)
+        mixed_lists = combine_lists(context, refitted, mixed, TEST)
         write_json(
             directory / COMPARISON_FILE, asdict(compare_rankings(clean, clean_lists, mixed, mixed_lists, settings))
         )
@@ -81,7 +81,7 @@ def compare_rankings(
     for metric in (f"{name}@{settings.evaluation.cutoff}" for name in METRICS):
         evaluation = replace(settings.evaluation, metric=metric)
         without, with_all = (
-            measure_model(metric, lists, window.ground_truth, evaluation, settings.seed)
+            measure_model(metric, window.publish(lists, settings), window.ground_truth, evaluation, settings.seed)
             for lists, window in ((clean_lists, clean), (mixed_lists, mixed))
         )
         resampled = np.array(without.resampled) - np.array(with_all.resampled)

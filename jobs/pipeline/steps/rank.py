@@ -76,20 +76,24 @@ def winning_models(context: RunContext) -> tuple[str, ...]:
 
 
 def combine_lists(
-    context: RunContext, lists: Mapping[str, Rows], window: EvaluationWindow, n: int | None = None
+    context: RunContext,
+    lists: Mapping[str, Rows],
+    window: EvaluationWindow,
+    window_name: str,
+    n: int | None = None,
 ) -> Rows:
-    """Combine the lists of `winning_models` for the window's users as the winner does.
+    """Combine the lists of `winning_models` for the users of a window, `VALIDATION` or `TEST`, as the winner does.
 
     Combined lists have `n` items, as many as the largest cutoff if it is not given.
     """
     if context.winner != RANKER:
         return merge_winner_lists(read_blend_choice(context.run), lists, window, context.settings, n)
-    return rerank(_trained_ranker(context).assemble(window.interactions), lists, window, context.settings, n)
+    return rerank(_assemble_ranker(context, window, window_name), lists, window, context.settings, n)
 
 
 def write_final_ranker(directory: Path, context: RunContext, interactions: Interactions) -> None:
     """Write the published ranker with the features of all events, without its members."""
-    _trained_ranker(context).assemble(interactions).save_without_members(directory)
+    _trained_ranker(context, context.run.as_of).assemble(interactions).save_without_members(directory)
 
 
 def load_ranker(run: Run) -> Ranker:
@@ -97,16 +101,17 @@ def load_ranker(run: Run) -> Ranker:
     return Ranker.load_with(run.directory / model_step(RANKER), partial(load_fitted_model, run))
 
 
-def read_item_facts(lake: Lake) -> pl.DataFrame:
-    """Read the columns of the catalogue that the ranker uses."""
-    return lake.by_item().items().select(FACT_COLUMNS).collect()
+def read_item_facts(lake: Lake, moment: datetime) -> pl.DataFrame:
+    """Read the columns of the catalogue that the ranker uses, at the prices of the moment."""
+    return lake.by_item().items(moment).select(FACT_COLUMNS).collect()
 
 
 def _write_trial(directory: Path, context: RunContext, window: Callable[[], EvaluationWindow]) -> None:
     run, settings = context.run, context.settings
+    start = time_split(run.as_of, settings.evaluation).train_end
     lists = {name: read_lists(run, VALIDATION, name) for name in settings.models}
     incumbent = merge_winner_lists(read_blend_choice(run), lists, window(), settings)
-    tried = try_second_stage(lists, incumbent, window(), settings, read_item_facts(context.lake))
+    tried = try_second_stage(lists, incumbent, window(), settings, read_item_facts(context.lake, start))
     write_json(directory / TRIAL_FILE, asdict(tried.trial))
     if tried.ranker is not None and tried.lists is not None:
         tried.ranker.save_trees(directory)
@@ -119,15 +124,21 @@ def _write_test(directory: Path, context: RunContext, window: Callable[[], Evalu
     trial = read_trial(run)
     if trial is None or not trial.windows:
         return
-    ranker = _trained_ranker(context).assemble(window().interactions)
     lists = {name: read_lists(run, TEST, name) for name in trial.members}
-    ranked = rerank(ranker, lists, window(), settings)
+    ranked = rerank(_assemble_ranker(context, window(), TEST), lists, window(), settings)
     write_json(directory / MEASUREMENT_FILE, asdict(measure_lists(RANKER, ranked, window(), settings)))
 
 
-def _trained_ranker(context: RunContext) -> Ranker:
-    """Return a ranker with the trees of the trial, to be assembled at another moment."""
+def _assemble_ranker(context: RunContext, window: EvaluationWindow, window_name: str) -> Ranker:
+    """Return a ranker with the trees of the trial and the features at the start of a window."""
+    split = time_split(context.run.as_of, context.settings.evaluation)
+    start = split.train_end if window_name == VALIDATION else split.validation_end
+    return _trained_ranker(context, start).assemble(window.interactions)
+
+
+def _trained_ranker(context: RunContext, moment: datetime) -> Ranker:
+    """Return a ranker with the trees of the trial and the catalogue of a moment, to be assembled at it."""
     trees = Ranker.load_trees(context.run.directory / window_step(VALIDATION, RANKER))
     trial = read_trial(context.run)
     assert trial is not None
-    return build_ranker(trial.members, context.settings, read_item_facts(context.lake), trees)
+    return build_ranker(trial.members, context.settings, read_item_facts(context.lake, moment), trees)

@@ -6,6 +6,7 @@ from jobs.pipeline.context import RunContext
 from jobs.pipeline.search.memory import ModelMemory, Night, objective, remember_night
 from jobs.pipeline.search.result import CandidateResult, read_search_result
 from jobs.pipeline.steps.evaluate import read_blend_choice
+from jobs.pipeline.steps.rank import winning_models
 from recsys.data.splits import time_split
 from recsys.models.registry import model_type
 
@@ -18,7 +19,7 @@ def remember_search(context: RunContext) -> RunContext:
     if not context.is_measured:
         return context
     run, settings = context.run, context.settings
-    weights = {name: float(np.mean([*by_segment.values()])) for name, by_segment in _weights(context).items()}
+    weights = _weights(context)
     models = {
         candidate.name: _memory_of(candidate, weights.get(candidate.name, 0.0))
         for candidate in read_search_result(run).tried
@@ -29,9 +30,12 @@ def remember_search(context: RunContext) -> RunContext:
     return context
 
 
-def _weights(context: RunContext) -> dict[str, dict[str, float]]:
-    """Return the weight in what is published of each model, by segment of users."""
-    return {name: dict(weights) for name, weights in read_blend_choice(context.run).weights.items()}
+def _weights(context: RunContext) -> dict[str, float]:
+    """Return the mean weight of each model of the blend, and equal shares for the other members of a ranker."""
+    by_segment = read_blend_choice(context.run).weights
+    weights = {name: float(np.mean([*of_model.values()])) for name, of_model in by_segment.items()}
+    winners = winning_models(context)
+    return dict.fromkeys(winners, 1 / len(winners)) | weights
 
 
 def _memory_of(candidate: CandidateResult, weight: float) -> ModelMemory:

@@ -1,5 +1,6 @@
 """The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ from jobs.pipeline.search.result import SearchResult, read_search_result
 from jobs.pipeline.step_names import (
     CATEGORIES,
     FEATURES,
+    FORECASTS,
     REPORT,
     SCREEN,
     SEARCH,
@@ -38,11 +40,14 @@ from jobs.pipeline.steps.categories import read_categories
 from jobs.pipeline.steps.cross_validate import read_folds
 from jobs.pipeline.steps.evaluate import read_blend_choice, read_measurements
 from jobs.pipeline.steps.example_lists import find_examples, find_new_example
+from jobs.pipeline.steps.forecast import read_forecasts
 from jobs.pipeline.steps.list_parts import read_part_choice, read_part_measurements
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
+from jobs.pipeline.variety import read_variety
 from recsys.data.splits import fold_windows, time_split
+from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
@@ -117,6 +122,11 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
+<<<<<<< HEAD
+        variety=read_variety(run, settings.lists.max_per_type),
+=======
+        forecasts=read_forecasts(run),
+>>>>>>> wt_forecast
     )
 
 
@@ -149,7 +159,8 @@ def _list_parts(run: Run, settings: Settings) -> tuple[ListPart, ...]:
     def summarize(part: str) -> ListPart:
         choice = read_part_choice(run, part)
         models = () if choice.own is None else tuple(choice.own.weights)
-        return ListPart(part, models, choice.users, choice.gain, dict(read_part_measurements(run, part)))
+        measurements = {str(role): measured for role, measured in read_part_measurements(run, part).items()}
+        return ListPart(part, models, choice.users, choice.gain, measurements)
 
     return tuple(summarize(part) for part in part_lengths(settings))
 
@@ -224,6 +235,7 @@ def _learned_until(run: Run, settings: Settings) -> dict[str, datetime]:
         FEATURES: run.as_of,
         model_step(""): run.as_of,
         CATEGORIES: run.as_of,
+        FORECASTS: run.as_of,
         WINDOWS: split.validation_end,
         SEARCH: split.train_end,
         window_step(VALIDATION, ""): split.train_end,

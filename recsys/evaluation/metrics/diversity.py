@@ -87,14 +87,13 @@ def user_diversity(
 
 
 def _user_diversity(recommended: Rows, columns: csc_matrix, cutoffs: Sequence[int]) -> dict[int, Values]:
-    items = np.unique(recommended[recommended >= 0])
+    items = np.unique(np.maximum(recommended, 0))  # item 0 too where a position is empty
     item_columns = columns[:, items]
     common = (item_columns.T @ item_columns).toarray()
     lengths = np.sqrt(common.diagonal())
     scale = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     cosine = common * scale[:, None] * scale
-    positions = np.searchsorted(items, np.maximum(recommended, items[0] if len(items) else 0))
-    listed = np.where(recommended >= 0, positions, -1).astype(np.int32)
+    listed = np.where(recommended >= 0, np.searchsorted(items, recommended), -1).astype(np.int32)
     return _mean_over_pairs(listed, cutoffs, lambda first, second: 1.0 - cosine[first, second])
 
 

@@ -16,15 +16,18 @@ from recsys.evaluation.report import (
     catalogue_text,
     category_text,
     data_text,
+    forecast_text,
     formatting,
     list_text,
     model_text,
     plan_text,
     ranker_text,
     screening_text,
+    variety_text,
 )
 from recsys.evaluation.report.contents import RankerFeature, Report
 from recsys.evaluation.report.data_plots import plot_events_per_day, plot_quarantine, plot_steps
+from recsys.evaluation.report.forecast_plots import plot_calibration
 from recsys.evaluation.report.metric_explanations import EXPLANATIONS
 from recsys.evaluation.report.model_plots import (
     SEGMENT_LABELS,
@@ -102,8 +105,11 @@ def render_report(report: Report) -> str:
             list_sentences=_list_sentences(report),
             sentences=_sentences(report)
             | _measurement_sentences(report)
+            | _forecast_sentences(report)
             | _category_sentences(report)
-            | _screening_sentences(report),
+            | _screening_sentences(report)
+            | ({"variety": variety_text.variety_sentence(report.variety)} if report.variety else {}),
+            variety_rows=variety_text.variety_rows(report.variety) if report.variety else [],
             plots=_plots(report),
         )
     )
@@ -233,6 +239,19 @@ def _category_sentences(report: Report) -> dict[str, str]:
     return sentences
 
 
+def _forecast_sentences(report: Report) -> dict[str, str]:
+    forecasts = report.forecasts
+    if forecasts is None:
+        return {}
+    sentences = {
+        "forecasts": forecast_text.forecasts_sentence(forecasts),
+        "forecast_scores": forecast_text.scores_sentence(forecasts.scores),
+    }
+    if forecasts.scores.probabilities:
+        sentences["forecast_calibration"] = forecast_text.calibration_sentence(forecasts.scores)
+    return sentences
+
+
 def _screening_sentences(report: Report) -> dict[str, str]:
     screening = report.screening
     if screening is None:
@@ -251,6 +270,8 @@ def _plots(report: Report) -> dict[str, Any]:
     plots = {"events": plot_events_per_day(data.events_per_day, windows)}
     if report.is_measured:
         plots |= _measurement_plots(report)
+    if report.forecasts and report.forecasts.scores.probabilities:
+        plots["calibration"] = plot_calibration(report.forecasts.scores.probabilities)
     if report.quarantine.per_day:
         plots["quarantine"] = plot_quarantine(report.quarantine, data.first_day, data.last_day)
     if report.steps:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.rank_merging import pool_lists
-from recsys.ids import Rows
+from recsys.ids import UNKNOWN, Rows
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,18 @@ def pool_candidates(lists: Sequence[Rows], maximum: int) -> Candidates:
     places[order] = np.arange(len(order)) - np.searchsorted(pool.users, pool.users)  # the order keeps the users'
     candidates = Candidates(pool.users.astype(np.int32), pool.items, pool.values, sums, places)
     return candidates.select(places < maximum)
+
+
+def find_later_items(lists: Sequence[Rows], depth: int) -> tuple[Rows, Rows, NDArray[np.int64]]:
+    """Find the items that no list (users, n) has in its first `depth` places, with the best place of each from 1.
+
+    Returns the position of the user, the item and the place, three arrays (N,).
+    """
+    if lists[0].shape[1] <= depth:
+        return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64)
+    listed = np.stack(lists, axis=2)
+    users, places, _ = np.nonzero(listed != UNKNOWN)  # the places of a user ascend
+    items = listed[listed != UNKNOWN]
+    _, first = np.unique(users * (np.int64(items.max(initial=0)) + 1) + items, return_index=True)
+    first = first[places[first] >= depth]
+    return users[first].astype(np.int32), items[first], places[first] + 1

@@ -86,4 +86,4 @@ def _log_prices(rows: pl.DataFrame) -> NDArray[np.float32]:
     if PRICE not in rows.columns:
         return np.full(rows.height, np.nan, np.float32)
     prices = rows[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return np.log(np.where(prices > 0, prices, np.nan)).astype(np.float32)
+    return np.log(np.where((prices > 0) & np.isfinite(prices), prices, np.nan)).astype(np.float32)

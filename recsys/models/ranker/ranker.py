@@ -14,7 +14,7 @@ from recsys.models._purchases.purchase_days import purchase_days
 from recsys.models.artifacts import load_model, save_model
 from recsys.models.base import NO_EXCLUSION, Model, rank_users_in_blocks, write_list_scores
 from recsys.models.config import AboveZero, Seed
-from recsys.models.ranker.candidates import pool_candidates
+from recsys.models.ranker.candidates import find_later_items, pool_candidates
 from recsys.models.ranker.explanation import FeatureEffect, explain_trees
 from recsys.models.ranker.item_facts import item_facts
 from recsys.models.ranker.shop_features import ShopFeatures, describe_shop
@@ -152,14 +152,24 @@ class Ranker(Model):
         return rank_users_in_blocks(rank, places, n, BLOCK_USERS)[0]
 
     def _rank(self, lists: Sequence[Rows], user_rows: Rows, n: int) -> tuple[Rows, Scores]:
-        """Score the best `candidates` of each user from 1 to 2 by the trees, and all others below 1."""
-        pool = pool_candidates(lists, max(n, self.config.candidates))
+        """Score the best `candidates` of each user from 1 to 2 by the trees, and all others below 1.
+
+        Items that are in no list before its place `DEPTH` come last, so that `n` changes no score.
+        """
+        pool = pool_candidates([rows[:, :DEPTH] for rows in lists], max(n, self.config.candidates))
         scores = pool.sums / np.float32(len(lists) + 1)
         if self.trees is not None:
             is_best = pool.places < self.config.candidates
             best = describe_candidates(self.shop, pool.select(is_best), user_rows)
             scores[is_best] = 1 + self.trees.scores(best)
-        return top_k_of_entries(pool.users, pool.items, scores, len(user_rows), n)
+        users, items, places = find_later_items(lists, DEPTH)
+        return top_k_of_entries(
+            np.concatenate([pool.users, users]),
+            np.concatenate([pool.items, items]),
+            np.concatenate([scores, -places.astype(np.float32)]),
+            len(user_rows),
+            n,
+        )
 
     def save(self, directory: Path) -> None:
         """Write every member to a directory of its own, and the features and trees to one file."""

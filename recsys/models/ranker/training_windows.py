@@ -52,7 +52,7 @@ class TrainingWindows:
                 else interactions
             )
             start = interactions_before(end, self.days, self.half_life_days)
-            if not (start.weights > 0).any():
+            if not start.positives.nnz:
                 return
             bought = self._bought(start, end)
             if len(bought):

@@ -5,7 +5,7 @@ import math
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,21 @@ def test_the_last_basket_of_a_user_with_an_earlier_one_is_held_out(split: Path) 
         assert ages.to_list() == [timedelta(days=age) for age in days]
 
 
+def test_of_the_numbers_of_baskets_and_positions_only_the_order_counts(split: Path) -> None:
+    write_baskets(split)
+    write_pairs(split / "test.parquet", [("1", "a")])
+    rows, pairs = pl.read_parquet(split / "train.parquet"), [(user, item) for user, item, _ in BASKET_ROWS]
+    days = read_split(split, "last-basket", Settings())
+    numbers = [20_191_231, 20_200_101, 1_580_000_000]
+    write_pairs(split / "train.parquet", pairs, basket=[numbers[number] for number in rows["basket"]])
+    assert read_split(split, "last-basket", Settings()).history.equals(days.history)
+    histories: list[pl.DataFrame] = []
+    for factor in (1, 10**17):
+        write_pairs(split / "train.parquet", pairs, position=[factor * row for row in range(len(pairs))])
+        histories.append(read_split(split, "last-item", Settings()).history)
+    assert histories[0].equals(histories[1])
+
+
 @pytest.mark.usefixtures("same_process")
 def test_the_next_basket_may_repeat_items(recsys: Recsys, split: Path) -> None:
     write_baskets(split)
@@ -221,6 +236,50 @@ def test_a_missing_column_is_named(recsys: Recsys, split: Path) -> None:
     done = recsys("benchmark", split)
     assert done.returncode == 2
     assert "column 'user_id' is missing; the file has user, item_id" in done.stderr
+
+
+DAMAGED: dict[str, tuple[str, dict[str, list[Any]], str, str]] = {
+    "no rows": ("test", {"user_id": [], "item_id": []}, "holdout", "test.parquet: it has no rows"),
+    "no id": (
+        "train",
+        {"user_id": ["1", None], "item_id": ["a", "b"]},
+        "holdout",
+        "'user_id' lacks a value in 1 of 2",
+    ),
+    "no time": (
+        "train",
+        {"timestamp": [datetime(2026, 1, 1), None]},
+        "holdout",
+        "'timestamp' lacks a value in 1 of 2",
+    ),
+    "a time of day": (
+        "train",
+        {"timestamp": [time(1), time(2)]},
+        "holdout",
+        "'timestamp' is Time; expected a date",
+    ),
+    "text as order": (
+        "train",
+        {"position": ["1", "2"]},
+        "last-item",
+        "'position' is String; expected whole numbers",
+    ),
+    "no numbers": ("train", {"basket": [1.0, 2.0]}, "last-basket", "'basket' is Float64; expected whole numbers"),
+    "other columns": ("valid", {"position": [1, 2]}, "last-item", "valid.parquet: expected the columns of train"),
+    "no user with history": ("test", {"user_id": ["7", "8"]}, "holdout", "no user with training rows has an item"),
+    "nothing to choose by": ("valid", {"user_id": ["7", "8"]}, "holdout", "auto has no rows to choose by"),
+}
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_split_is_one_line(recsys: Recsys, split: Path, name: str) -> None:
+    file, columns, protocol, message = DAMAGED[name]
+    write_pairs(split / "test.parquet", [("1", "d")])
+    pl.DataFrame({"user_id": ["1", "2"], "item_id": ["a", "b"]} | columns).write_parquet(split / f"{file}.parquet")
+    done = recsys("benchmark", split, "--protocol", protocol, RECSYS_MODELS='["popularity"]')
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
 
 
 def test_popularity_on_beauty(recsys: Recsys, shared_data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.jobs.conftest import FinishedNight
 from tests.shop import AS_OF, DAYS, ITEMS, UNAVAILABLE, write_shop_events
 
 RUN = "20260411T000000Z"
-OUTPUTS = ("screen", "features", "evaluation", "models", "lists")
+OUTPUTS = ("screen", "features", "evaluation", "models", "forecasts", "lists")
 
 Recsys = Callable[..., subprocess.CompletedProcess[str]]
 Nights = Callable[[str], FinishedNight]

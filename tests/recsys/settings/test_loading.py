@@ -154,6 +154,8 @@ def test_values_from_the_environment_are_those_from_a_file(buckets: int, seed: i
         ),
         ('[lake]\nbuckets = "many"', "lake.buckets = 'many': Input should be a valid integer"),
         ("lake = 3", "lake = 3: Input should be a dictionary or an instance of Lake"),
+        ('models = ["ease", "slim", "ease"]', "models = ['ease', 'slim', 'ease']: 'ease' is listed twice"),
+        ("models = []", "models = []: "),
         ('repeat = "maybe"', "repeat = 'maybe': Input should be 'allow' or 'exclude'"),
         ('device = "gpu"', "device = 'gpu': Input should be 'auto', 'cpu' or 'cuda'"),
         ("[sources]\nhalf_life_days = 0", "sources.half_life_days = 0: Input should be greater than 0"),

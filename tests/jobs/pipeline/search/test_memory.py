@@ -52,6 +52,9 @@ def test_the_latest_values_of_each_model_and_the_last_nights_winners_are_recalle
 
 
 def test_a_damaged_memory_is_one_error_with_advice(tmp_path: Path) -> None:
+    remember_night(Lake(tmp_path), night(0, {"ease": ModelMemory(float("nan"))}))
+    with pytest.raises(StateError, match=r"search_memory\.json: .*remove it"):
+        earlier_nights(Lake(tmp_path), FIRST, FIRST, "ndcg@20")
     (tmp_path / FILE).write_text('[{"as_of": 3}]')
     with pytest.raises(StateError, match=r"search_memory\.json: .*remove it"):
         earlier_nights(Lake(tmp_path), FIRST, FIRST, "ndcg@20")

@@ -15,8 +15,10 @@ from jobs.pipeline.search.race import Race
 from jobs.pipeline.search.result import CandidateResult, SearchResult, apply_search
 from jobs.pipeline.search.search import search
 from jobs.progress import LogProgress
+from recsys.data.interactions import Interactions
 from recsys.errors import ModelError
 from recsys.models.config import Range
+from recsys.models.ease import Ease
 from recsys.models.ials import Ials
 from recsys.models.registry import build_model
 from recsys.models.slim import Slim
@@ -164,6 +166,27 @@ def test_values_that_are_no_longer_tuned_are_forgotten(window: EvaluationWindow,
         assert result.tried[0].score == 1.0
 
 
+def test_models_of_another_version_are_forgotten(window: EvaluationWindow, settings: Settings) -> None:
+    untuned = replace(settings, models=("ease",), search=Search(max_trials=0))
+    memory = {"a_model_of_another_version": ModelMemory(0.3, 1.0, {"depth": 3.0}, 1.2)}
+    assert without_seconds(search(window, untuned, LogProgress(), memory)[0]) == without_seconds(
+        search(window, untuned, LogProgress())[0]
+    )
+
+
+def test_a_model_that_drops_out_tonight_keeps_its_tuned_values(
+    window: EvaluationWindow, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ials, "work", lambda *_: SLOW)  # so that it is first tried with a quarter of its epochs
+    monkeypatch.setattr(Race, "is_far_below", lambda race, _, ranked: race.has_begun and ranked == 300)
+    values = {"regularization": 1.0, "unobserved_weight": 2.0}
+    memory = {"ease": ModelMemory(0.3, weight=1.0), "ials": ModelMemory(0.2, 0.0, values, 1.3)}
+    both = replace(settings, models=("ials", "ease"), search=Search(budget=5 * SLOW, max_trials=0))
+    ials = result_of(search(window, both, LogProgress(), memory)[0], "ials")
+    assert ials.left_out == "its metric is below 0.5 of the best model's, on 300 users, after 3 of 12 epochs"
+    assert (ials.values, ials.score) == (values, 1.3)
+
+
 def test_an_interrupt_ends_the_search_without_a_traceback_in_the_log(
     window: EvaluationWindow, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +201,12 @@ def test_an_interrupt_ends_the_search_without_a_traceback_in_the_log(
     finally:
         optuna.logging.disable_propagation()
     assert [record for record in caplog.records if record.name.startswith("optuna")] == []
+
+
+def test_nothing_is_tuned_where_too_few_users_could_accept_it(window: EvaluationWindow, settings: Settings) -> None:
+    for users, trials in ((1, 0), (18, 0), (20, 6)):
+        result, _ = search(window.sample(users, 0), replace(settings, models=("ease",)), LogProgress())
+        assert len(result.tried[0].trials) == trials
 
 
 def test_what_the_settings_fix_is_not_tuned(window: EvaluationWindow, settings: Settings) -> None:
@@ -223,6 +252,39 @@ def test_a_fit_that_fails_leaves_the_others(window: EvaluationWindow, settings: 
     result, lists = search(window, failing, LogProgress())
     assert list(lists) == ["popularity"]
     assert result_of(result, "light_gcn").left_out is not None
+
+
+def test_a_fit_without_memory_leaves_the_others_and_what_is_spent_is_told(
+    window: EvaluationWindow, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object) -> Slim:
+        raise MemoryError
+
+    monkeypatch.setattr(Slim, "fit", exhaust)
+    result, lists = search(window, replace(settings, models=("slim", *settings.models)), LogProgress())
+    assert list(lists) == list(settings.models)
+    assert result_of(result, "slim").left_out == "its fit ran out of memory"
+    assert result.work == pytest.approx(sum(one.work for one in result.tried), abs=0.01)
+
+
+def test_a_last_fit_that_fails_keeps_the_values_before(
+    window: EvaluationWindow, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neural model has no epoch when the hard stop comes just before that fit."""
+    fits: list[int] = []
+    fit = Ease.fit
+
+    def fail_at_last(model: Ease, interactions: Interactions) -> Ease:
+        fits.append(1)
+        if len(fits) == 7:  # one before tuning, five trials, and the best of them for all users
+            raise ModelError("training took longer than its time limit")
+        return fit(model, interactions)
+
+    monkeypatch.setattr(Ease, "fit", fail_at_last)
+    result, lists = search(window, replace(settings, models=("ease",)), LogProgress())
+    assert len(fits) == 7
+    assert list(lists) == ["ease"]
+    assert result.tried[0].values is None
 
 
 def test_light_gcn_keeps_the_epochs_it_came_to_within_the_budget(

@@ -10,14 +10,17 @@ import polars as pl
 import pytest
 
 from jobs.ingest.ingest import ingest
-from jobs.lake.lake import open_lake
+from jobs.lake.lake import Lake, open_lake
 from jobs.pipeline import second_stage
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.pipeline import advance_run
+from jobs.pipeline.search.memory import read_nights
 from jobs.pipeline.step_names import TEST, VALIDATION, Until
+from jobs.pipeline.steps import rank
 from jobs.pipeline.steps.evaluate import read_measurements
-from jobs.pipeline.steps.rank import RANKER, load_ranker, read_trial
+from jobs.pipeline.steps.rank import RANKER, load_ranker, read_item_facts, read_trial
 from jobs.progress import LogProgress
+from recsys.data.splits import time_split
 from recsys.ranking.top_k import Exclusion
 from recsys.settings import Settings, Sources, load_settings
 from tests.shop import AS_OF, UNAVAILABLE
@@ -37,6 +40,13 @@ def test_an_accepted_ranker_is_published_with_the_features_of_the_day(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(second_stage, "is_accepted", lambda *_: True)  # on a shop this small chance would decide
+    moments: dict[datetime, None] = {}
+
+    def read(lake: Lake, moment: datetime) -> pl.DataFrame:
+        moments[moment] = None
+        return read_item_facts(lake, moment)
+
+    monkeypatch.setattr(rank, "read_item_facts", read)
     outcome = advance_run(settings, MOMENT, Until.EVALUATE, LogProgress())
     assert outcome.winner == outcome.run.manifest()["winner"] == RANKER
     trial = read_trial(outcome.run)
@@ -44,6 +54,11 @@ def test_an_accepted_ranker_is_published_with_the_features_of_the_day(
     assert (trial.windows, trial.rejected, set(trial.members)) == (2, None, set(settings.models))
     for window in (VALIDATION, TEST):
         assert RANKER in [measured.name for measured in read_measurements(outcome.run, settings, window)]
+
+    split = time_split(MOMENT, settings.evaluation)
+    assert [*moments] == [split.train_end, split.validation_end, split.as_of]  # of the prices
+    (night,) = read_nights(open_lake(settings).directory / "search_memory.json")
+    assert all(night.models[name].weight > 0 for name in trial.members)
 
     known = read_interactions(outcome.run, Sources())
     hidden = np.array([item == UNAVAILABLE for item in known.items.values])

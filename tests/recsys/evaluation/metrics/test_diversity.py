@@ -50,6 +50,13 @@ def test_items_apart_in_the_tree_by_hand():
     assert np.isnan(values[1]).all()
 
 
+def test_lists_without_an_item_have_no_diversity():
+    """Users of a young shop may have every item already, and want one that nobody had."""
+    empty, users = np.full((3, 2), -1, np.int32), csr_matrix(np.ones((2, 1), np.float32))
+    assert np.isnan(user_diversity(empty, users, (2,), 0)[2]).all()
+    assert np.isnan(path_diversity(empty, codes(), (2,))[2]).all()
+
+
 def test_blocks_do_not_change_diversity(monkeypatch: pytest.MonkeyPatch):
     lists = np.random.default_rng(0).integers(-1, 6, size=(50, 4)).astype(np.int32)
     whole = path_diversity(lists, codes(), (2, 4))

@@ -53,7 +53,7 @@ def test_the_page_makes_no_requests_and_logs_no_errors(tab: Tab, report: Path):
     assert tab.of("Log.entryAdded") == []
     assert tab.of("Runtime.exceptionThrown") == []
     assert tab.of("Runtime.consoleAPICalled") == []
-    assert tab.evaluate("document.querySelectorAll('svg').length") == 14
+    assert tab.evaluate("document.querySelectorAll('svg').length") == 15
     assert tab.evaluate(COLLAPSED_PLOTS) == 0
 
 

@@ -107,6 +107,13 @@ def test_bought_items_are_those_of_the_window(shop_of: Any):
     assert table.bought.tolist() == [True, True, False]
 
 
+def test_a_window_before_which_everything_was_sent_back_teaches_nothing(shop_of: Any):
+    """Members have nothing to be fitted on."""
+    sent_back = [("a", "p", 70.5, BUY), ("a", "p", 69.5, -BUY)]
+    shop = shop_of([*sent_back, ("a", "p", 33.5, BUY), ("b", "q", 31.5, BUY), ("a", "q", 2.5, BUY)])
+    assert len(windows_of(shop, maximum=5)) == 1
+
+
 def test_without_times_or_a_long_history_the_members_decide(shop_of: Any):
     shop = shop_of([("a", "p", 3.5, BUY), ("a", "q", 1.5, BUY), ("b", "p", 2.5, BUY)])
     model = ranker(None).fit(shop)
@@ -121,3 +128,24 @@ def test_lists_given_from_outside_are_ranked_as_those_of_the_members(shop_of: An
     users, exclude = np.array([5, 2, 9], np.int32), Exclusion(shop.owned)
     lists = [Popularity().fit(shop).recommend(users, 200, exclude)[0]]
     np.testing.assert_array_equal(model.rank_lists(lists, users, 8), model.recommend(users, 8, exclude)[0])
+
+
+def test_a_list_longer_than_what_members_are_asked_for_in_training_starts_with_the_shorter_one(shop_of: Any):
+    """The value of a place, by which the trees decide, is the same however long the list is."""
+    items = 230
+    events = [
+        (f"u{user:02}", f"i{(user * step + 7 * number) % items:03}", days + 0.5, BUY)
+        for user in range(30)
+        for step in (3, 11)
+        for number, days in enumerate(range(DAYS, 0, -4))
+    ]
+    shop = shop_of(events)
+    model = ranker(None).fit(shop)
+    everyone = np.arange(30, dtype=np.int32)
+    (short, scores), (long, long_scores) = (model.recommend(everyone, n) for n in (200, items))
+    np.testing.assert_array_equal(short, long[:, :200])
+    np.testing.assert_array_equal(scores, long_scores[:, :200])
+    np.testing.assert_array_equal(np.sort(long, axis=1), np.tile(np.arange(items), (30, 1)))
+    assert (long_scores[:, 200:] < 0).all()
+    popular = Popularity().fit(shop).recommend(everyone, items)[0]
+    np.testing.assert_array_equal(long[:, 200:], popular[:, 200:])

@@ -1,0 +1,1 @@
+"""Forecasts of what each customer does next: when they order, what they spend, and in which categories."""
