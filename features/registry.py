@@ -14,7 +14,7 @@ from features.item_features import ITEM_FEATURES
 from features.repurchase.due_items import DUE_ITEMS
 from features.user_forecasts import USER_FORECASTS
 from features.user_profile import USER_PROFILE
-from features.user_segments import USER_SEGMENTS
+from features.users.segments import USER_SEGMENTS
 
 TABLES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "user_profile": USER_PROFILE,

@@ -16,10 +16,10 @@ from features.item_partials import item_partials_from_pairs, sum_item_partials
 from features.item_sales import LAST_PRICE, last_prices, merge_last_prices
 from features.pairs import user_item_pairs
 from features.repurchase.purchase_gaps import gap_counts, sum_gap_counts
-from features.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
-from features.user_orders import user_orders
 from features.user_profile import user_profile_from_pairs
-from features.user_segments import order_facts, user_segments
+from features.users.orders import user_orders
+from features.users.segments import order_facts, user_segments
+from features.users.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
 from recsys.schema import ITEM_ID, PRICE
 
 
@@ -45,7 +45,7 @@ def feature_tables(
     thread prepares the next. `rules` say what events weigh. Profiles take a price that is missing in the catalogue
     from the events. Hours and days are of `time_zone`.
     """
-    shop = _read_shop(items, buckets, as_of, half_life_days)
+    shop = _read_shop(items, buckets, as_of)
     pairs: pl.DataFrame | None = None
     partials: pl.DataFrame | None = None
     gaps: pl.DataFrame | None = None
@@ -118,20 +118,19 @@ def _prepare_buckets(buckets: Sequence[pl.LazyFrame], settings: _Settings) -> It
         events = weigh_events(load_events(bucket, as_of), settings.rules)
         pairs = user_item_pairs(events, as_of, half_life_days, weights, settings.time_zone)
         pairs = pairs.collect(engine="streaming").lazy()
-        orders = user_orders(events, as_of, half_life_days, settings.shop)
-        together, partials, gaps, of_users = pl.collect_all(
+        together, partials, gaps, orders = pl.collect_all(
             [
                 order_pairs(events),
                 item_partials_from_pairs(pairs, events, as_of),
                 gap_counts(pairs, events, as_of, settings.time_zone),
-                orders,
+                user_orders(events, as_of, settings.shop),
             ],
             engine="streaming",
         )
-        facts = order_facts(pairs, of_users.lazy()).collect(engine="streaming")
+        facts = order_facts(pairs, orders.lazy()).collect(engine="streaming")
         # The in-memory engine of Polars sorts twice as fast as the streaming engine, which sinks would use.
         sorted_tables = pl.collect_all([interactions_from_pairs(pairs), sequences_from_events(events, weights)])
-        return _Bucket(events, pairs, together, partials, gaps, of_users, facts, *sorted_tables)
+        return _Bucket(events, pairs, together, partials, gaps, orders, facts, *sorted_tables)
 
     # Without `with`: the garbage collector may remove an iterator that is given up while another thread starts, and
     # would wait for this one forever. The thread ends when its executor is gone.
@@ -144,16 +143,14 @@ def _prepare_buckets(buckets: Sequence[pl.LazyFrame], settings: _Settings) -> It
     yield following.result()
 
 
-def _read_shop(
-    items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime, half_life_days: float
-) -> _Shop:
+def _read_shop(items: pl.LazyFrame, buckets: Sequence[pl.LazyFrame], as_of: datetime) -> _Shop:
     """Read the purchases of all users, and the latest prices of items that have none in the catalogue."""
     unpriced = items.filter(pl.col(PRICE).is_null()).select(ITEM_ID).collect()
     prices: pl.DataFrame | None = None
     sums: pl.DataFrame | None = None
     for bucket in buckets:
         events = without_empty_purchases(events_before(bucket, as_of))
-        plans = [purchase_sums(events, as_of, half_life_days)]
+        plans = [purchase_sums(events, as_of)]
         if not unpriced.is_empty():
             plans.append(last_prices(events.join(unpriced.lazy(), on=ITEM_ID, how="semi")))
         found = pl.collect_all(plans, engine="streaming")

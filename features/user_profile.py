@@ -9,10 +9,10 @@ import polars as pl
 from features.events import exclude_impressions, load_events
 from features.feature import Feature, columns
 from features.pairs import user_item_pairs
-from features.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
-from features.user_activity import USER_ACTIVITY, user_activity
-from features.user_orders import ORDER_COUNTS, USER_ORDERS, user_orders
-from features.user_tastes import USER_TASTES, user_tastes
+from features.users.activity import USER_ACTIVITY, user_activity
+from features.users.orders import ORDER_COUNTS, USER_ORDERS, user_orders
+from features.users.shop_purchases import ShopPurchases, merge_purchase_sums, purchase_sums
+from features.users.tastes import USER_TASTES, user_tastes
 from recsys.schema import ATTRIBUTES, DEFAULT_WEIGHTS, USER_ID
 
 _USER: Final = (Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),)
@@ -45,9 +45,9 @@ def user_profile(
     events. Hours and days are of `time_zone`.
     """
     loaded = load_events(events, as_of)
-    sums = merge_purchase_sums(purchase_sums(loaded, as_of, half_life_days)).collect(engine="streaming")
+    sums = merge_purchase_sums(purchase_sums(loaded, as_of)).collect(engine="streaming")
     pairs = user_item_pairs(loaded, as_of, half_life_days, weights, time_zone)
-    orders = user_orders(loaded, as_of, half_life_days, ShopPurchases.from_sums(sums))
+    orders = user_orders(loaded, as_of, ShopPurchases.from_sums(sums))
     return user_profile_from_pairs(pairs, loaded, orders, items, users, as_of, time_zone)
 
 

@@ -44,6 +44,13 @@ class IdMap:
         joined = frame.join(self._index, on="id", how="left", maintain_order="left")
         return joined["row"].fill_null(UNKNOWN).to_numpy().astype(np.int32)
 
+    def mask(self, ids: pl.Series) -> NDArray[np.bool_]:
+        """Return whether each id of the map is among some ids, (ids,)."""
+        mask = np.zeros(len(self.values), np.bool_)
+        rows = self.rows(ids)
+        mask[rows[rows != UNKNOWN]] = True
+        return mask
+
     def ids(self, rows: NDArray[np.integer]) -> pl.Series:
         """Return the id of each row, null for `UNKNOWN`."""
         indices = pl.Series(rows, dtype=pl.Int64)

@@ -44,6 +44,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "retention": ("privacy.persons", "Remove data that is older than the settings in `[retention]` keep it."),
     "recommend": ("online.lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("online.lookup", "Look up the items most similar to an item."),
+    "variety": (
+        "online.lookup",
+        "Show what repeats in the lists of the latest run, and the items that most lists have.",
+    ),
     "lake": ("data.lake", "Describe the data, list and undo ingests, and show who gave the facts on an item."),
     "serve": ("online.serve", "Serve recommendations over HTTP from the live lists until SIGTERM or Ctrl-C."),
     "status": ("status", "Show the lake, the catalogue, the runs, the scheduled jobs and the live version."),

@@ -11,7 +11,7 @@ import structlog
 from features.events import events_before, is_empty_purchase
 from jobs.lake.lake import Lake, open_lake
 from recsys.name_patterns import regular_expression
-from recsys.schema import CATEGORIES, GROUP_ID, ITEM_ID, TITLE
+from recsys.schema import AVAILABLE, CATEGORIES, GROUP_ID, ITEM_ID, TITLE
 from recsys.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -57,15 +57,43 @@ def find_items(lake: Lake, patterns: Sequence[str]) -> pl.Series:
     A pattern is that of a file name (`*` any text, `?` one character), in upper or lower case. It matches the whole
     id, the whole title, or the whole name of a level of a category.
     """
+    is_id = pl.col(ITEM_ID).str.contains(regular_expression(patterns))
+    in_events = lake.events().select(ITEM_ID).unique().filter(is_id)
+    in_catalogue = lake.items().filter(_is_named(patterns)).select(ITEM_ID)
+    found = pl.concat([in_events, in_catalogue]).unique().sort(ITEM_ID)
+    return found.collect(engine="streaming").to_series()
+
+
+def mark_never_shown(items: pl.DataFrame, item_ids: pl.Series, patterns: Sequence[str]) -> pl.DataFrame:
+    """Return the catalogue with the items that a pattern of `lists.never_show` matches as not available.
+
+    Those of `item_ids` that match and are not in it are added.
+    """
+    if not patterns:
+        return items
+    is_id = pl.col(ITEM_ID).str.contains(regular_expression(patterns))
+    others = item_ids.alias(ITEM_ID).to_frame().filter(is_id).join(items, on=ITEM_ID, how="anti")
+    hidden = pl.when(_is_named(patterns)).then(pl.lit(value=False)).otherwise(AVAILABLE).alias(AVAILABLE)
+    return pl.concat([items, others], how="diagonal").with_columns(hidden)
+
+
+def find_never_shown(item_ids: pl.Series, items: pl.DataFrame, patterns: Sequence[str]) -> pl.Series:
+    """Return those of some items that a pattern of `lists.never_show` matches; `items` is the catalogue."""
+    if not patterns:
+        return item_ids.clear()
+    marked = mark_never_shown(items.with_columns(pl.lit(value=True).alias(AVAILABLE)), item_ids, patterns)
+    hidden = marked.filter(~pl.col(AVAILABLE))[ITEM_ID]
+    return item_ids.filter(item_ids.is_in(hidden.implode()))
+
+
+def _is_named(patterns: Sequence[str]) -> pl.Expr:
+    """Return whether a pattern matches the id, the title or a level of a category of an item."""
     pattern = regular_expression(patterns)
     is_id = pl.col(ITEM_ID).str.contains(pattern)
     is_title = pl.col(TITLE).str.contains(pattern).fill_null(value=False)
     is_level = pl.element().list.eval(pl.element().str.contains(pattern)).list.any()
     is_category = pl.col(CATEGORIES).list.eval(is_level).list.any().fill_null(value=False)
-    in_events = lake.events().select(ITEM_ID).unique().filter(is_id)
-    in_catalogue = lake.items().filter(is_id | is_title | is_category).select(ITEM_ID)
-    found = pl.concat([in_events, in_catalogue]).unique().sort(ITEM_ID)
-    return found.collect(engine="streaming").to_series()
+    return is_id | is_title | is_category
 
 
 def find_uncatalogued_items(lake: Lake, as_of: datetime) -> pl.Series:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from jobs.mapping_inference.survey import ROWS
-from jobs.mapping_inference.vocabulary import NOT_GOODS
+from jobs.mapping_inference.vocabulary import BOUGHT_REGULARLY, NOT_GOODS
 from recsys.schema import ITEM_ID, TITLE
 
 MIN_ID_LENGTH = 4  # median length of the ids of a shop in which an id of one letter stands out
@@ -20,9 +20,14 @@ class NotGoods:
 
     kind: str
     patterns: tuple[str, ...]
-    """Patterns for `lists.not_recommendable`."""
+    """Patterns for `lists.not_recommendable`, or for `lists.never_show` if it `is_bought_regularly`."""
     examples: tuple[str, ...]
     """Titles, or ids of items without one."""
+
+    @property
+    def is_bought_regularly(self) -> bool:
+        """Return whether models may learn from its purchases."""
+        return self.kind in BOUGHT_REGULARLY
 
 
 def find_not_goods(items: pl.DataFrame) -> list[NotGoods]:

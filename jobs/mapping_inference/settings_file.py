@@ -63,19 +63,29 @@ def _lines(draft: Draft) -> Iterator[str]:
 
 
 def _not_recommendable(inference: Inference) -> Iterator[str]:
-    patterns = not_recommendable(inference)
-    if patterns:
+    patterns, hidden = not_recommendable(inference), never_show(inference)
+    if patterns or hidden:
         yield ""
         yield "[lists]"
         for goods in inference.not_goods:
             yield from comment_lines(f"{goods.kind}: {', '.join(goods.examples)}")
-        yield _setting("not_recommendable", patterns)
+        if patterns:
+            yield _setting("not_recommendable", patterns)
+        if hidden:
+            yield _setting("never_show", hidden)
+
+
+def never_show(inference: Inference) -> tuple[str, ...]:
+    """Return the patterns of what customers buy for themselves and no list should show."""
+    found = (goods.patterns for goods in inference.not_goods if goods.is_bought_regularly)
+    return tuple(dict.fromkeys(pattern for patterns in found for pattern in patterns))
 
 
 def not_recommendable(inference: Inference) -> tuple[str, ...]:
     """Return the patterns of what is no goods: those of the recipes, and those that were found."""
     given = [pattern for recipe in inference.recipes for pattern in recipe.settings.lists.not_recommendable]
-    found = [pattern for goods in inference.not_goods for pattern in goods.patterns]
+    others = (goods for goods in inference.not_goods if not goods.is_bought_regularly)
+    found = [pattern for goods in others for pattern in goods.patterns]
     new = [each for each in found if not any(fnmatch(each.lower(), pattern.lower()) for pattern in given)]
     return tuple(dict.fromkeys([*given, *new]))
 

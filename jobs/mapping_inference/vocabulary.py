@@ -204,11 +204,19 @@ NOT_GOODS: Final = {
         r"gift_\d.*|.*\bgift ?(cards?|vouchers?|certificates?)\b.*|(geschenk)?gutschein.*",
         r"carte[s-]? cadeaux?.*|tarjetas? regalo.*",
     ),
-    "deposits, donations and tests": (
-        r"pfand|deposit|tip|donations?|spende|test|test[ _-]?(product|item|artikel|\d+)",
+    "donations and tests": (r"tip|donations?|spende|test|test[ _-]?(product|item|artikel|\d+)",),
+    "deposits": (
+        r"(bottle|can|container|crate|crv)?s? ?deposits?( .*)?|(flaschen|dosen|mehrweg|einweg)?pfand( .*)?",
+        r"consigne( .*)?|dep[oó]sito (de )?(envase|botella)s?",
+    ),
+    "fuel": (
+        r"fuels?|gasoline( ?- ?.*| .*)?|petrol( .*)?|diesel( fuel)?|unleaded( .*)?|benzin|kraftstoff|carburants?",
+        r"gasolina( .*)?|gas[oó]leo",
     ),
 }
 """What is sold that is no goods -> patterns of whole ids and titles."""
+BOUGHT_REGULARLY: Final = frozenset(("deposits", "fuel"))
+"""What is no goods to recommend, but bought by customers for themselves: models may learn from it."""
 
 TIME_FORMATS: Final = (
     "%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d %H%M%S", "%Y%m%d %H:%M:%S", "%d %b %Y", "%d %b %Y %H:%M:%S", "%b %d, %Y",

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from jobs.lake.lake import Lake
+from jobs.lake.not_recommendable import find_never_shown
 from jobs.pipeline.event_rules import weighed_windows
 from jobs.pipeline.interactions import compute_interactions
 from recsys.data.interactions import Interactions
@@ -18,14 +19,16 @@ from recsys.evaluation.comparison.measurement import ModelMeasurement, measure_m
 from recsys.evaluation.ground_truth import GroundTruth, build_ground_truth
 from recsys.evaluation.metrics.area_under_curve import mean_area_under_curve
 from recsys.evaluation.segments import HEAVY, LIGHT
-from recsys.ids import Rows
+from recsys.ids import IdMap, Rows
 from recsys.models.base import Model
 from recsys.models.blend import Blend, BlendConfig, member_weights, merge_lists
 from recsys.models.popularity import Popularity
 from recsys.models.ranker.ranker import Ranker
+from recsys.ranking.exposure import publish_lists
+from recsys.ranking.list_limits import ListLimits
 from recsys.ranking.top_k import Exclusion
 from recsys.schema import ITEM_ID, USER_ID
-from recsys.settings import Settings
+from recsys.settings import Lists, Settings
 
 BLEND = "blend"
 MIN_LIST_DEPTH = 200
@@ -43,15 +46,36 @@ class EvaluationWindow:
     exclude: Exclusion
     fallback: Rows
     """The popular list, which users without history get."""
+    limits: ListLimits
+    """The limits of published lists."""
     exclude_owned: Exclusion | None = None
     """Excludes what each user has, too, for lists of new items; None where no such lists are made."""
 
     @classmethod
-    def build(cls, interactions: Interactions, ground_truth: GroundTruth, settings: Settings) -> "EvaluationWindow":
-        """Exclude what each user dislikes, and owns if `settings.repeat` says so, and rank the popular items."""
-        exclude = Exclusion(interactions.excluded(settings.repeat))
-        popular = Popularity().fit(interactions).recommend(ANY_USER, max(settings.evaluation.cutoffs))[0][0]
-        return cls(interactions, ground_truth, exclude, popular)
+    def build(
+        cls,
+        interactions: Interactions,
+        ground_truth: GroundTruth,
+        settings: Settings,
+        never_shown: NDArray[np.bool_] | None = None,
+        limits: ListLimits | None = None,
+    ) -> "EvaluationWindow":
+        """Exclude what each user dislikes, and owns if `settings.repeat` says so, and rank the popular items.
+
+        `never_shown` marks items that are in no list, (items,).
+        """
+        limits = limits or ListLimits.build_none(len(interactions.items))
+        exclude = Exclusion(interactions.excluded(settings.repeat), never_shown)
+        k = max(settings.evaluation.cutoffs)
+        popular = (
+            Popularity().fit(interactions).recommend(ANY_USER, limits.depth(k), Exclusion(items=never_shown))[0]
+        )
+        return cls(interactions, ground_truth, exclude, limits.apply(popular, k)[0], limits)
+
+    def publish(self, lists: Rows, settings: Settings) -> Rows:
+        """Return lists of the window's users as they would be published, (users, largest cutoff)."""
+        n, user_rows = max(settings.evaluation.cutoffs), self.ground_truth.user_rows
+        return publish_lists(lists, n, user_rows, self.interactions, self.limits, settings.lists.max_exposure)
 
     def sample(self, maximum: int, seed: int) -> "EvaluationWindow":
         """Keep at most `maximum` of the users, drawn at random."""
@@ -69,12 +93,17 @@ def prepare_evaluation_window(
     interactions = compute_interactions(lake, settings.sources, start)
     pairs = _relevant_pairs(relevance_lake or lake, settings, start, end)
     pairs = sample_users(pairs, settings.evaluation.max_users, settings.seed)
+    items, lists = lake.items().collect(), settings.lists
+    never_shown = find_never_shown(pairs[ITEM_ID], items, lists.never_show)
+    pairs = pairs.filter(~pl.col(ITEM_ID).is_in(never_shown.implode()))
     history = interactions.excluded(settings.repeat)
-    ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, lake.items())
-    window = EvaluationWindow.build(interactions, ground_truth, settings)
+    ground_truth = build_ground_truth(pairs, interactions, settings.evaluation, history, items.lazy())
+    limits = read_list_limits(lake, interactions.items, lists)
+    is_hidden = interactions.items.mask(find_never_shown(interactions.items.values, items, lists.never_show))
+    window = EvaluationWindow.build(interactions, ground_truth, settings, is_hidden, limits)
     if settings.repeat == "exclude" or not settings.lists.new_items:
         return window
-    return replace(window, exclude_owned=Exclusion(interactions.excluded("exclude")))
+    return replace(window, exclude_owned=Exclusion(interactions.excluded("exclude"), is_hidden))
 
 
 def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: datetime) -> pl.DataFrame:
@@ -89,6 +118,12 @@ def _relevant_pairs(lake: Lake, settings: Settings, start: datetime, end: dateti
 def list_depth(settings: Settings) -> int:
     """Return the number of items of each model's list that a blend merges, measured and served alike."""
     return max(MIN_LIST_DEPTH, settings.lists.user_items, *settings.evaluation.cutoffs)
+
+
+def read_list_limits(lake: Lake, item_ids: IdMap, lists: Lists) -> ListLimits:
+    """Read the catalogue of a lake, and return the limits of lists of the models' items."""
+    items = lake.by_item().items().collect()
+    return ListLimits.build(item_ids, items, lists.max_per_type, lists.max_per_title)
 
 
 def rank_items(model: Model, window: EvaluationWindow, settings: Settings) -> Rows:
@@ -131,7 +166,11 @@ def new_items_name(name: str) -> str:
 def measure_lists(
     name: str, lists: Rows, window: EvaluationWindow, settings: Settings, model: Model | None = None
 ) -> ModelMeasurement:
-    """Measure the lists of the model called `name`, and the AUC of the scores of `model`, which is fitted."""
+    """Measure the lists of the model called `name`, and the AUC of the scores of `model`, which is fitted.
+
+    The lists are measured as they would be published, after the limits of `lists`.
+    """
+    lists = window.publish(lists, settings)
     measured = measure_model(name, lists, window.ground_truth, settings.evaluation, settings.seed, window.fallback)
     return measured if model is None else replace(measured, auc=measure_auc(model, window, settings))
 
@@ -178,11 +217,11 @@ def merge_winner_lists(
 ) -> Rows:
     """Merge the lists of the blend's members as `choice` weighs them; a single model's lists stay as they are.
 
-    Merged lists have `n` items, as many as the largest cutoff if it is not given.
+    Merged lists have `n` items, `list_depth` if it is not given, from which the published lists are made.
     """
     if winner_name(choice) != BLEND:
         return lists[winner_name(choice)]
     config = blend_config(choice, settings)
     weights = member_weights(config, window.ground_truth.segments[LIGHT])
     members = [lists[name] for name in config.members]
-    return merge_lists(members, weights, n or max(settings.evaluation.cutoffs))[0]
+    return merge_lists(members, weights, n or list_depth(settings))[0]

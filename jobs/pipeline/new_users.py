@@ -63,12 +63,12 @@ def score_items(
         popularity = model.fit(interactions).item_popularity
     if candidate == ALL_TIME:
         return popularity
-    if candidate == TRENDING:
-        if trend is None:
-            trend = cast(Trending, build_configured_model(TRENDING, settings)).fit(interactions).item_trend
+    if candidate != TRENDING:
+        first = recent_popularity(interactions, RECENT_DAYS[candidate], model.config.saturation)
+    elif trend is not None:
         first = trend
     else:
-        first = recent_popularity(interactions, RECENT_DAYS[candidate], model.config.saturation)
+        first = cast(Trending, build_configured_model(TRENDING, settings)).fit(interactions).item_trend
     scores = np.empty(len(popularity), np.float32)
     scores[np.lexsort((-popularity, -first))] = -np.arange(len(popularity))
     return scores

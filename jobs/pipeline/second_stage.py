@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from jobs.pipeline.evaluation_window import EvaluationWindow
+from jobs.pipeline.evaluation_window import EvaluationWindow, list_depth
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.search.budget import estimate_cost
 from recsys.errors import ModelError
@@ -127,7 +127,7 @@ def rerank(
 ) -> Rows:
     """Rank the members' lists for the window's users with a ranker that was assembled, (users, n).
 
-    Without `n` it is the largest cutoff.
+    Without `n` it is `list_depth`, from which the published lists are made.
     """
     members = [lists[name] for name in ranker.config.members]
-    return ranker.rank_lists(members, window.ground_truth.user_rows, n or max(settings.evaluation.cutoffs))
+    return ranker.rank_lists(members, window.ground_truth.user_rows, n or list_depth(settings))

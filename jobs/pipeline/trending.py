@@ -9,7 +9,8 @@ import polars as pl
 
 from features.events import days_since, decay, exact_sum, with_weights
 from jobs.lake.lake import Lake
-from jobs.lake.not_recommendable import open_recommendable_lake
+from jobs.lake.not_recommendable import mark_never_shown, open_recommendable_lake
+from jobs.pipeline.evaluation_window import read_list_limits
 from jobs.pipeline.event_rules import weighed_buckets
 from jobs.pipeline.models import build_configured_model
 from jobs.pipeline.steps.popular_lists import trending_list, unlisted_items
@@ -76,9 +77,12 @@ def trending_items(lake: Lake, settings: Settings, as_of: datetime) -> list[str]
     item_ids = IdMap.from_ids(sums[ITEM_ID])
     recent, usual, trusted_recent, trusted_usual = sums.select(pl.col(*SUMS).cast(pl.Float64)).to_numpy().T
     trend = model.fit_rates(trusted_counts(recent, trusted_recent), trusted_counts(usual, trusted_usual)).item_trend
-    variants = read_variants(lake, item_ids, NO_USERS, as_of, since=_first_day(model.config, as_of))
-    unavailable = variants.unlisted if variants else unlisted_items(item_ids, lake.items().collect(), as_of)
-    return trending_list(trend, item_ids, unavailable, settings.lists.popular_items, variants)
+    lists, since = settings.lists, _first_day(model.config, as_of)
+    variants = read_variants(lake, item_ids, NO_USERS, as_of, since=since, never_show=lists.never_show)
+    shown = mark_never_shown(lake.items().collect(), item_ids.values, lists.never_show)
+    unavailable = variants.unlisted if variants else unlisted_items(item_ids, shown, as_of)
+    limits = read_list_limits(lake, item_ids, lists)
+    return trending_list(trend, item_ids, unavailable, lists.popular_items, variants, limits)
 
 
 def bucket_rates(events: pl.LazyFrame, settings: Settings, config: TrendingConfig, as_of: datetime) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from features.events import COUNT, events_before, without_empty_purchases
 from jobs.lake.item_groups import GROUP_ITEM_ID
 from jobs.lake.lake import Lake
+from jobs.lake.not_recommendable import mark_never_shown
 from recsys.availability import may_be_listed
 from recsys.ids import UNKNOWN, IdMap, Rows
 from recsys.schema import ATTRIBUTES, EVENT, ITEM_ID, PURCHASE, USER_ID
@@ -144,14 +145,16 @@ def read_variants(
     as_of: datetime,
     attributes: Sequence[str] = (),
     since: datetime | None = None,
+    never_show: Sequence[str] = (),
 ) -> Variants | None:
     """Read the variants of a lake's groups, and what was bought before `as_of`, from the day of `since` on.
 
-    `item_ids` are the items of the models. Returns None if the lake has no groups.
+    `item_ids` are the items of the models, `never_show` patterns of those that may not be listed. Returns None if
+    the lake has no groups.
     """
     if lake.group_items is None:
         return None
-    items = lake.by_item().items().collect()
+    items = mark_never_shown(lake.by_item().items().collect(), item_ids.values, never_show)
     values = attribute_values(items, attributes)
     purchases = count_purchases(lake.by_item(), values, as_of, since)
     return build_variants(item_ids, users, items, lake.group_items, purchases, values, as_of)

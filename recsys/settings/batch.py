@@ -111,6 +111,17 @@ class Lists:
     not_recommendable: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Patterns, such as `POST` or `*gift card*`, of the ids, titles or category names of items that are no goods.
     They are kept out of features, models, lists and answers."""
+    never_show: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """The same patterns for goods that no list should show, such as fuel, bottle deposits or tobacco. Models learn
+    from their purchases; they are in no list and no answer, and count as no hit when models are measured."""
+    max_per_type: Annotated[int, Field(ge=0)] = 2
+    """Maximum number of items of one product type in any ten consecutive places of a list or an answer; 0 for no
+    limit. A user who bought more of a type on one day, on two days at least, has as many: see
+    [variety](variety.md)."""
+    max_per_title: Annotated[int, Field(ge=0)] = 1
+    """The same for items whose titles are equal but for upper case, spaces and punctuation."""
+    max_exposure: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Maximum share of the users in whose first ten places an item is; 1 for no limit."""
     variant_attributes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Attributes of items, such as `size`, by which each user's lists show the variant of a group that is most like
     what the user has bought."""

@@ -138,7 +138,7 @@ class Sources:
     """How files map to the contract. If empty, files named events*, items* and users* are read, with the contract's
     own column names."""
     time_zone: TimeZone = "UTC"
-    """Time zone of times without an offset."""
+    """Time zone of the shop: of times without an offset, and of hours and days in features of users and items."""
     weights: dict[str, float] = field(default_factory=dict[str, float])
     """Event name -> weight. Overrides the built-in weights; other names define new events."""
     quantity_weight: Literal["none", "log", "linear"] = "none"

@@ -23,6 +23,7 @@ from recsys.schema import (
     GROUP_ID,
     ITEM_ID,
     PRICE,
+    PRODUCT_TYPE,
     REPEAT_DAYS,
     STOCK,
     TIMESTAMP_DTYPE,
@@ -55,6 +56,7 @@ CATALOGUE_SCHEMA: Final = pl.Schema(
         CHANGED_ONLINE_AT: TIMESTAMP_DTYPE,
         CATEGORIES: pl.List(pl.String()),
         ATTRIBUTES: pl.List(pl.String()),
+        PRODUCT_TYPE: pl.String(),
     }
 )
 """One row per item: `category` is its joined path, `repeat_days` the days until a buyer buys it again.
@@ -62,7 +64,8 @@ CATALOGUE_SCHEMA: Final = pl.Schema(
 `available`, `stock`, `valid_from` and `valid_until` are as the shop gave them; `recsys.availability` decides by
 them. `changed_online_at` is the time of the last online change that these facts include. `categories` are all
 joined paths of an item that has several, else null. `attributes` are members of a JSON object, as
-`recsys.attributes` writes them; an attribute with several values has several members.
+`recsys.attributes` writes them; an attribute with several values has several members. `product_type` is the
+joined beginning of the category path by which lists are limited; see `recsys.product_types`.
 """
 VECTOR_SCHEMA: Final = pl.Schema({VECTOR: pl.Array(pl.Int8(), VECTOR_SIZE)})
 """Vectors of the items, by which answers are diversified; without diversity the column is missing."""

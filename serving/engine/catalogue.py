@@ -22,6 +22,7 @@ from recsys.schema import (
     GROUP_ID,
     ITEM_ID,
     PRICE,
+    PRODUCT_TYPE,
     REPEAT_DAYS,
     TIMESTAMP_DTYPE,
     TITLE,
@@ -31,6 +32,7 @@ from recsys.store.catalogue import parse_version
 from serving.engine.attributes import AttributeIndex
 from serving.engine.item_groups import ItemGroups
 from serving.engine.labels import LabelLists, LabelNames, Labels
+from serving.engine.list_labels import ListLabels
 from serving.engine.offers import OFFER_DTYPES, Offers, is_available_with
 from serving.requests import NO_FILTER, ItemFilter, split_paths
 
@@ -66,6 +68,7 @@ class Catalogue:
         self.price = items[PRICE].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         self.offers = Offers(items)
         self.groups = ItemGroups(items, self.ids, self.rows)
+        self.labels = ListLabels(items)
         known = (
             items.filter(pl.col(CHANGED_ONLINE_AT).is_not_null()) if CHANGED_ONLINE_AT in items else items.clear()
         )
@@ -116,6 +119,7 @@ class Catalogue:
             ),
             CATEGORIES: self._paths.column(count),
             ATTRIBUTES: self.attributes.column(count),
+            PRODUCT_TYPE: self.labels.column()[:count],
         }
         return pl.DataFrame(columns | ({} if vectors is None else {VECTOR: vectors}))
 
@@ -202,6 +206,7 @@ class Catalogue:
                 self.brands.codes[row] = self.brands.names.encode(facts[BRAND])
             if TITLE in facts:
                 self._new_titles[item_id] = facts[TITLE]
+        self.labels.put_titles({self.rows[each]: facts[TITLE] for each, facts in changes.items() if TITLE in facts})
         self._put_paths({item_id: _joined_paths(facts) for item_id, facts in changes.items() if CATEGORY in facts})
         self.attributes.put(
             {self.rows[item_id]: facts[ATTRIBUTES] for item_id, facts in changes.items() if ATTRIBUTES in facts}
@@ -269,6 +274,7 @@ class Catalogue:
         names = self.categories.names
         for item_id, paths in changes.items():
             self.categories.codes[self.rows[item_id]] = names.encode(paths[0] if paths else None)
+        self.labels.put_paths({self.rows[item_id]: paths for item_id, paths in changes.items()})
         self._paths.put({self.rows[item_id]: paths if len(paths) > 1 else () for item_id, paths in changes.items()})
 
     def _in_categories(self, paths: Sequence[str]) -> NDArray[np.bool_]:
@@ -311,6 +317,7 @@ class Catalogue:
         self.repeat_days = np.append(self.repeat_days, none.astype(np.float32))
         self.offers.append(len(new))
         self.groups.append(len(new))
+        self.labels.append(len(new))
         for labels in (self.categories, self.brands):
             labels.append(len(new))
         if self.vectors is not None:

@@ -29,7 +29,7 @@ from serving.engine.filters import (
     take_page,
 )
 from serving.engine.last_words import without_returned
-from serving.engine.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
+from serving.engine.order.page_order import PageLimits, ladder, next_cursor, show_variants, take_given, with_ranks
 from serving.engine.ranking import (
     Candidate,
     CandidateList,
@@ -90,7 +90,7 @@ class Engine:
         )  # good or bad by the user's mean, known by night
         self._event_weights = settings.sources.event_weights | ratings
         self._diversity = serving.diversity
-        self._limits = PageLimits.from_settings(serving)
+        self._limits = PageLimits.from_settings(settings)
 
     def catalogue(self) -> Catalogue:
         """Return the catalogue to answer from; raises `NothingPublishedError` if there is none."""
@@ -143,7 +143,7 @@ class Engine:
             to_candidates(items, "similar", f"similar to {title}"),
             (Candidate(other, "popular", f"popular in {path}, as {title} is") for path, other in popular_items),
         )
-        return self._item_list(order, state, request_id)
+        return self._item_list(order, state, request_id, is_limited_by_type=False)
 
     async def trending(self, request: ListRequest, request_id: str) -> ItemList:
         """Return trending items, then popular ones."""
@@ -285,10 +285,11 @@ class Engine:
         state: RequestState,
         exclusions: Sequence[Exclusion],
         is_whole: bool = False,
+        is_limited_by_type: bool = True,
     ) -> Page:
         """Take the page of a request from an order, which `is_whole` if nothing follows it."""
-        request = state.request
-        order = self._limits.apply(order, state, exclusions, is_whole)
+        request, limits = state.request, self._limits.label_limits(state, is_limited_by_type)
+        order = self._limits.apply(order, state, exclusions, is_whole, limits)
         return take_page(
             order, request.cursor.place if request.cursor else 0, request.offset, request.n, exclusions
         )
@@ -307,11 +308,13 @@ class Engine:
             return state
         return replace(state, favorite_categories=await self._read_favorite_categories(state))
 
-    def _item_list(self, order: Iterable[Candidate], state: RequestState, request_id: str) -> ItemList:
+    def _item_list(
+        self, order: Iterable[Candidate], state: RequestState, request_id: str, is_limited_by_type: bool = True
+    ) -> ItemList:
         """Return a list that does not depend on the user, filled with popular items."""
         matching, _ = keep_matching(show_variants(order, state), state.item_filter, state.catalogue)
         order = chain(matching, show_variants(popular(state), state))
-        page = self._take_page(order, state, find_exclusions(state), is_whole=True)
+        page = self._take_page(order, state, find_exclusions(state), True, is_limited_by_type)
         items = with_ranks(page.items, state.request.offset)
         return ItemList(state.catalogue.version, request_id, self._is_degraded(state), items)
 

@@ -106,8 +106,10 @@ def never_bought(state: RequestState) -> Exclusion | None:
     """Exclude items that the user never had from the list of items to buy again."""
     if state.request.list != "again":
         return None
-    group_or_item = state.catalogue.groups.group_or_item
-    owned = {group_or_item(item_id) for item_id in (*state.user.history.split(), *_owned_in_session(state))}
+    group_or_item, user = state.catalogue.groups.group_or_item, state.user
+    # A long history is cut; the list itself is of items that the user has.
+    item_ids = (*user.items, *user.history.split(), *_owned_in_session(state))
+    owned = {group_or_item(item_id) for item_id in item_ids}
     return Exclusion("never bought", lambda item_id: group_or_item(item_id) not in owned)
 
 

@@ -1,11 +1,10 @@
 """Ranking: fuse lists of candidates into one order, diversify it, and limit brands and categories per page."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import repeat
-from math import ceil
 from operator import itemgetter
 from typing import Any, Final
 
@@ -24,7 +23,6 @@ MAX_DIVERSIFIED: Final = 200
 MAX_VECTOR_VALUE: Final = 127
 MAX_CACHED_SCORES: Final = 1_000
 """Lists of different weights and lengths whose scores by place are kept."""
-ROUNDING: Final = 1e-9  # of a share times a place, such as .1 times 30
 
 PageLimit = tuple[int, Callable[[int], int]]
 """Maximum number of items with one label on a page; function from a catalogue row to its label, -1 for none."""
@@ -63,7 +61,7 @@ def fuse(lists: Sequence[CandidateList]) -> Iterable[Candidate]:
 
     An item's score is the sum of `weight / (constant + rank)` over the lists; equal scores keep the order of the
     lists. The candidates are made one by one, as they are taken. An item that is a neighbor of an anchor and is in
-    other lists too comes up again with what it scores without that anchor, for `limit_anchors`.
+    other lists too comes up again with what it scores without that anchor, for `limit_places`.
     """
     if len(lists) == 1 and lists[0].anchor is None:
         candidates = lists[0]
@@ -136,54 +134,6 @@ class _Fusion:
             if others:
                 heappush(self._again, (-sum([score for score, _ in others]), item_id, others))
         return Candidate(item_id, first.source, first.reason, first.anchor)
-
-
-def limit_anchors(
-    order: Iterable[Candidate], share: float, is_excluded: Callable[[str], bool], keep_rest: bool = True
-) -> Iterator[Candidate]:
-    """Reorder items so that of the first `n`, whatever `n`, at most `share * n`, rounded up, have one anchor.
-
-    A candidate over the limit is deferred until there is room for it, if its item has not come up from elsewhere.
-    Items that are excluded do not count. If only candidates over the limit remain, they follow in their order; not
-    with `keep_rest` False. Each item comes once.
-    """
-    counts: Counter[str] = Counter()
-    deferred: dict[str, deque[tuple[int, Candidate]]] = {}
-    item_ids: set[str] = set()
-    place, room = 0, ceil(share - ROUNDING)
-    for number, candidate in enumerate(order):
-        anchor = candidate.anchor
-        if candidate.item_id in item_ids:
-            continue
-        if anchor is not None and counts[anchor] >= room:
-            deferred.setdefault(anchor, deque()).append((number, candidate))
-            continue
-        taken: Candidate | None = candidate
-        while taken is not None:
-            item_ids.add(taken.item_id)
-            yield taken
-            if not is_excluded(taken.item_id):
-                place += 1
-                room = ceil(share * (place + 1) - ROUNDING)
-                if taken.anchor is not None:
-                    counts[taken.anchor] += 1
-            taken = _take_deferred(deferred, item_ids, counts, room) if deferred else None
-    if keep_rest:
-        rest = sorted((each for queue in deferred.values() for each in queue), key=itemgetter(0))
-        yield from deduplicate(candidate for _, candidate in rest if candidate.item_id not in item_ids)
-
-
-def _take_deferred(
-    deferred: dict[str, deque[tuple[int, Candidate]]], item_ids: set[str], counts: Mapping[str, int], room: int
-) -> Candidate | None:
-    """Take the first deferred candidate whose anchor has fewer places than `room`; None if there is none."""
-    first: deque[tuple[int, Candidate]] | None = None
-    for anchor, queue in deferred.items():
-        while queue and queue[0][1].item_id in item_ids:
-            queue.popleft()
-        if queue and counts[anchor] < room and (first is None or queue[0][0] < first[0][0]):
-            first = queue
-    return None if first is None else first.popleft()[1]
 
 
 def deduplicate(order: Iterable[Candidate]) -> Iterator[Candidate]:

@@ -63,7 +63,7 @@ class Worker:
         self.pseudonyms = Pseudonyms.from_settings(settings)
         self.read_redis = RedisClient(settings.redis, serving.read_timeout_ms / 1e3)
         self.write_redis = RedisClient(settings.redis, serving.write_timeout_ms / 1e3)
-        no_goods = settings.lists.not_recommendable
+        no_goods = (*settings.lists.not_recommendable, *settings.lists.never_show)
         self.metrics = Metrics(metrics_directory(settings.directory), self._gauges)
         self.health = RedisHealth(lambda problem: self.metrics.count("redis_problems", problem))
         change_clock = ChangeClock(now)

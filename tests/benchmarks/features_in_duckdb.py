@@ -14,7 +14,7 @@ import duckdb
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
-from features.user_tastes import MAX_TOP
+from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.feature_peers.orders_in_duckdb import ORDER_TIME, order_statement, user_segments
 from tests.benchmarks.feature_peers.repurchase_in_duckdb import curve_statements, due_items
@@ -97,7 +97,7 @@ def _prepared(
                 max(timestamp) FILTER (weight <> 0) AS last_at
             FROM events GROUP BY user_id, item_id""",
         *curve_statements(as_of),
-        order_statement(as_of, half_life_days),
+        order_statement(as_of),
     ]
 
 

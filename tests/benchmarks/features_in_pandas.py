@@ -18,7 +18,7 @@ import pandas as pd
 from features.bought_with import MAX_ORDER_ITEMS, MIN_USERS
 from features.events import WINDOW_DAYS
 from features.item_features import PRIOR_USERS
-from features.user_tastes import MAX_TOP
+from features.users.tastes import MAX_TOP
 from recsys.growth import PRIOR_EVENTS, RECENT_DAYS, USUAL_DAYS
 from tests.benchmarks.feature_peers.orders_in_pandas import number_orders, user_orders, user_segments
 from tests.benchmarks.feature_peers.repurchase_in_pandas import due_items, repurchase_curves
@@ -52,7 +52,7 @@ def write_features(
     _write(of_items, directory / "item_features.parquet")
     _write(due_items(pairs, of_items, moment), directory / "due_items.parquet")
     priced = catalogue.drop(columns="price").merge(of_items[["item_id", "price"]], on="item_id")
-    profile = _user_profile(known, pairs, priced, moment, half_life_days)
+    profile = _user_profile(known, pairs, priced, moment)
     _write(profile, directory / "user_profile.parquet")
     _write(user_segments(profile), directory / "user_segments.parquet")
 
@@ -229,10 +229,10 @@ def _add_rates(every: pd.DataFrame) -> None:
 
 
 def _user_profile(
-    known: pd.DataFrame, pairs: pd.DataFrame, priced: pd.DataFrame, moment: pd.Timestamp, half_life_days: float
+    known: pd.DataFrame, pairs: pd.DataFrame, priced: pd.DataFrame, moment: pd.Timestamp
 ) -> pd.DataFrame:
     acts = known[known["event"] != "impression"]
-    table = pd.concat([_activity(acts), user_orders(acts, moment, half_life_days), _tastes(pairs, priced)], axis=1)
+    table = pd.concat([_activity(acts), user_orders(acts, moment), _tastes(pairs, priced)], axis=1)
     counts = ["orders", *(f"orders_{days}d" for days in WINDOW_DAYS)]
     table[counts] = table[counts].fillna(0)
     table["attributes"] = None

@@ -31,6 +31,14 @@ FEATURES_INTRODUCTION = """# Features
 Columns of the feature tables of a run, as `recsys features describe` prints them. Each table is written to
 `features/` in the run's directory. A column uses only events before the run's `as_of`.
 
+An order is what a user buys in one session; without sessions, at one time. Its lines are the items: `orders_7d`
+counts orders, `purchase_lines_7d` lines. A purchase that was returned whole is neither an order nor a line, and
+counts in no money; of one that was returned in part, the rest counts. Hours and days are those of the setting
+`sources.time_zone`, the shop's; windows such as `7d` are multiples of 24 hours before `as_of`.
+
+`recsys users export` writes profiles, segments, forecasts and due items of all users to one file. [The page on
+Redis](redis.md#profiles) says what of them is there.
+
 `make docs` generates this page from the code.
 """
 

@@ -17,7 +17,7 @@ from jobs.mapping_inference.conclusions import Conclusion
 from jobs.mapping_inference.draft import DraftedSettings, draft_settings
 from jobs.mapping_inference.preview import PREVIEW_ROWS
 from jobs.mapping_inference.questions import Ask, Question, accept_default
-from jobs.mapping_inference.settings_file import not_recommendable, render
+from jobs.mapping_inference.settings_file import never_show, not_recommendable, render
 from recsys.errors import SettingsError
 from recsys.files import atomic_write
 from recsys.logs import configure_logging
@@ -137,6 +137,8 @@ def _print_next_commands(file: Path, drafted: DraftedSettings, now: datetime) ->
     patterns = not_recommendable(draft.inference)
     if patterns:
         console.print(Text(f"  lists.not_recommendable = {', '.join(patterns)}"), soft_wrap=True)
+    if hidden := never_show(draft.inference):
+        console.print(Text(f"  lists.never_show = {', '.join(hidden)}"), soft_wrap=True)
     console.print(Text(f"Wrote {file}. Read it, change what is wrong, then run:"), soft_wrap=True)
     for name in draft.secret_connections:
         console.print(Text(f"  export RECSYS_SOURCES_CONNECTIONS_{name.upper()}=URI"), soft_wrap=True)

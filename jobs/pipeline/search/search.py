@@ -24,7 +24,7 @@ from jobs.pipeline.search.result import CandidateResult, SearchResult, Trial, wi
 from jobs.pipeline.search.tuning import Values, is_in_space, tunable_fields, tune
 from jobs.progress import Progress
 from recsys.errors import ModelError
-from recsys.evaluation.comparison.acceptance import is_accepted
+from recsys.evaluation.comparison.acceptance import MIN_USERS, is_accepted
 from recsys.evaluation.metrics.ranking import Values as UserValues
 from recsys.ids import Rows
 from recsys.models.base import Model, NeuralModel, TrainingOptions
@@ -198,7 +198,7 @@ class _Search:
         try:
             ranking = self._race.rank(self._fitted(name, settings), can_drop_out=True, last_rung=RUNGS[0])
         except ModelError as error:
-            self._fail(name, cost, error)
+            self._fail(name, cost, error, self._budget.seconds - started)
             return True
         self._record(name, ranking, self._spend(cost, ranking.users), self._budget.seconds - started)
         if not self._race.is_far_below(ranking.values, ranking.users):
@@ -213,7 +213,7 @@ class _Search:
             model = self._fitted(name, self._configured(name))
             ranking = self._race.rank(model, can_drop_out=can_drop_out)
         except ModelError as error:
-            self._fail(name, self._costs[name], error)
+            self._fail(name, self._costs[name], error, self._budget.seconds - started)
             return
         work = before.work + self._spend(self._costs[name], ranking.users)
         if isinstance(model, NeuralModel):
@@ -246,11 +246,12 @@ class _Search:
             1.0 if known is None else known.score,
         )
 
-    def _fail(self, name: str, cost: Cost, error: ModelError) -> None:
+    def _fail(self, name: str, cost: Cost, error: ModelError, seconds: float) -> None:
         """Leave out a model whose fit failed, which has cost what a fit costs."""
         self._budget.spent += cost.fit
         before = self.results.get(name, CandidateResult(name))
-        self._leave_out(CandidateResult(name, work=round(before.work + cost.fit, 3), left_out=str(error)))
+        work, seconds = before.work + cost.fit, before.seconds + seconds
+        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -284,6 +285,8 @@ class _Search:
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
+        if race.users - size < MIN_USERS:  # who could accept no values
+            return
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
         trial_work = cost.fit + cost.ranking * size / race.users
         # The best values are fitted once more, for all users; the trial of the start is known already.

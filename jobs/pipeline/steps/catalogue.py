@@ -14,6 +14,7 @@ from jobs.pipeline.variants import PLACE
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.models.categories.levels import category_path
+from recsys.product_types import find_product_types
 from recsys.schema import (
     ATTRIBUTES,
     AVAILABLE,
@@ -23,6 +24,7 @@ from recsys.schema import (
     GROUP_ID,
     ITEM_ID,
     PRICE,
+    PRODUCT_TYPE,
     REPEAT_DAYS,
     STOCK,
     TITLE,
@@ -72,9 +74,9 @@ def write_catalogue_file(
     paths = several.list.eval(pl.element().list.join(CATEGORY_SEPARATOR))
     category = category_path().list.join(CATEGORY_SEPARATOR)
     facts = (
-        items.with_columns(attribute_members(items[ATTRIBUTES]))
+        items.with_columns(attribute_members(items[ATTRIBUTES]), find_product_types(items))
         .lazy()
-        .select(ITEM_ID, GROUP_ID, TITLE, category, paths, BRAND, PRICE, *OFFER, ATTRIBUTES)
+        .select(ITEM_ID, GROUP_ID, TITLE, category, paths, BRAND, PRICE, *OFFER, ATTRIBUTES, PRODUCT_TYPE)
         .join(groups, on=ITEM_ID, how="left")
         .with_columns(pl.coalesce(GROUP_ITEM_ID, ITEM_ID))
         .join(ranked, on=GROUP_ITEM_ID, how="full", coalesce=True)

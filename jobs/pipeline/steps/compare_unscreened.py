@@ -81,7 +81,7 @@ def compare_rankings(
     for metric in (f"{name}@{settings.evaluation.cutoff}" for name in METRICS):
         evaluation = replace(settings.evaluation, metric=metric)
         without, with_all = (
-            measure_model(metric, lists, window.ground_truth, evaluation, settings.seed)
+            measure_model(metric, window.publish(lists, settings), window.ground_truth, evaluation, settings.seed)
             for lists, window in ((clean_lists, clean), (mixed_lists, mixed))
         )
         resampled = np.array(without.resampled) - np.array(with_all.resampled)

@@ -43,6 +43,8 @@ from recsys.ids import UNKNOWN, Rows
 from recsys.models.base import Model
 from recsys.models.blend import Blend, member_weights, merge_lists
 from recsys.models.popularity import Popularity
+from recsys.ranking.exposure import publish_lists
+from recsys.ranking.list_limits import NO_LIMITS, ListLimits
 from recsys.ranking.top_k import Exclusion
 from recsys.schema import USER_ID
 from recsys.store.publish.list_files import AGAIN_FILE, NEW_FILE
@@ -126,12 +128,14 @@ def write_part_lists(
     unavailable: Mask,
     task: Task,
     variants: Variants | None = None,
+    limits: ListLimits = NO_LIMITS,
 ) -> None:
     """Write for every user the items to buy again, and the best new items, as far as the settings ask for them."""
     items = interactions.items if variants is None else variants.items
     for part, n in part_lengths(context.settings).items():
         rank = _part_ranker(context, part, winner, interactions, unavailable)
-        blocks = ((rows, rank(rows, n)) for rows in list_blocks(len(interactions.users)))
+        candidates = ((rows, rank(rows, limits.depth(n))) for rows in list_blocks(len(interactions.users)))
+        blocks = ((rows, publish_lists(ranked, n, rows, interactions, limits)) for rows, ranked in candidates)
         if variants is not None:
             blocks = ((rows, variants.choose(listed, rows)) for rows, listed in blocks)
         write_list_file(directory / FILES[part], USER_ID, interactions.users, items, blocks, task)

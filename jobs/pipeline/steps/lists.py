@@ -7,9 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from features.bought_with import OTHER_ITEM_ID, RANK
+from jobs.lake.not_recommendable import mark_never_shown
 from jobs.pipeline import models
 from jobs.pipeline.context import RunContext
-from jobs.pipeline.evaluation_window import BLEND, blend_config
+from jobs.pipeline.evaluation_window import BLEND, blend_config, list_depth, read_list_limits
 from jobs.pipeline.interactions import read_interactions
 from jobs.pipeline.list_parts import latest_items, part_lengths
 from jobs.pipeline.new_users import read_choice, score_items
@@ -22,6 +23,7 @@ from jobs.pipeline.steps.list_writing import BLOCK, GROUP_BLOCKS, list_blocks, w
 from jobs.pipeline.steps.popular_lists import unlisted_items, write_popular_lists
 from jobs.pipeline.steps.profiles import write_profiles
 from jobs.pipeline.steps.rank import RANKER, load_ranker
+from jobs.pipeline.steps.user_ranking import UserRanking
 from jobs.pipeline.variants import Variants, read_variants
 from jobs.progress import Task
 from recsys.availability import may_be_listed
@@ -58,8 +60,13 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     online_changes = context.lake.online_changes()  # before the items, so that these include all of them
     items = context.lake.by_item().items().collect()
     attributes = settings.lists.variant_attributes
-    variants = read_variants(context.lake, interactions.items, interactions.users, run.as_of, attributes)
-    unavailable = unlisted_items(interactions.items, items, run.as_of) if variants is None else variants.unlisted
+    never_show = settings.lists.never_show
+    shown = mark_never_shown(items, interactions.items.values, never_show)
+    variants = read_variants(
+        context.lake, interactions.items, interactions.users, run.as_of, attributes, never_show=never_show
+    )
+    unavailable = unlisted_items(interactions.items, shown, run.as_of) if variants is None else variants.unlisted
+    limits = read_list_limits(context.lake, interactions.items, settings.lists)
     exclude = Exclusion(interactions.excluded(settings.repeat), unavailable)
     trend = Trending.load(run.directory / model_step(models.TRENDING)).item_trend
     popularity = score_items(
@@ -74,8 +81,10 @@ def _write_lists(directory: Path, context: RunContext) -> None:
     lists = users * (1 + len(parts)) + rows
     with context.progress.task(f"rank {rows:,} items for {users:,} users and for each item", lists) as task:
         winner = _load_winner(context, interactions)
-        write_user_lists(directory, winner, interactions, exclude, settings.lists.user_items, task, variants)
-        write_part_lists(directory, context, winner, interactions, unavailable, task, variants)
+        rules = (limits, list_depth(settings), settings.lists.max_exposure)
+        ranking = UserRanking(winner, interactions, exclude, *rules)
+        write_user_lists(directory, ranking, settings.lists.user_items, task, variants)
+        write_part_lists(directory, context, winner, interactions, unavailable, task, variants, limits)
         write_similar_lists(
             directory,
             ItemKnn.load(run.directory / model_step(models.ITEM_KNN)),
@@ -87,12 +96,12 @@ def _write_lists(directory: Path, context: RunContext) -> None:
             variants,
         )
         write_popular_lists(
-            directory, popularity, trend, interactions, items, unavailable, settings.lists, variants
+            directory, popularity, trend, interactions, shown, unavailable, settings.lists, variants, limits
         )
     features = run.directory / FEATURES
     with context.progress.task("write histories, profiles and the catalogue") as task:
         bought_with = pl.scan_parquet(features / "bought_with.parquet", glob=False)
-        write_bought_with_lists(directory, bought_with, items, run.as_of, settings.lists.similar_items, variants)
+        write_bought_with_lists(directory, bought_with, shown, run.as_of, settings.lists.similar_items, variants)
         owned = Exclusion(interactions.owned if settings.repeat == "exclude" or parts else None)
         write_history(directory, interactions, owned, settings.lists.history_items, task)
         write_disliked(directory, interactions, settings.lists.history_items, task)
@@ -122,17 +131,12 @@ def _load_winner(context: RunContext, interactions: Interactions) -> Model:
 
 
 def write_user_lists(
-    directory: Path,
-    model: Model,
-    interactions: Interactions,
-    exclude: Exclusion,
-    n: int,
-    task: Task,
-    variants: Variants | None = None,
+    directory: Path, ranking: UserRanking, n: int, task: Task, variants: Variants | None = None
 ) -> None:
-    """Write the model's n best items for every user, of each group the variant that suits the user."""
+    """Write the n items of every user's list, of each group the variant that suits the user."""
+    interactions = ranking.interactions
     items = interactions.items if variants is None else variants.items
-    blocks = ((rows, model.recommend(rows, n, exclude)[0]) for rows in list_blocks(len(interactions.users)))
+    blocks = ranking.blocks(n)
     if variants is not None:
         blocks = ((rows, variants.choose(listed, rows)) for rows, listed in blocks)
     write_list_file(directory / USER_ITEMS_FILE, USER_ID, interactions.users, items, blocks, task)

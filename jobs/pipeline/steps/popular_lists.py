@@ -13,6 +13,7 @@ from recsys.availability import may_be_listed
 from recsys.data.interactions import Interactions
 from recsys.files import atomic_write
 from recsys.ids import UNKNOWN, IdMap
+from recsys.ranking.list_limits import NO_LIMITS, ListLimits
 from recsys.ranking.top_k import top_k
 from recsys.schema import CATEGORY, ITEM_ID
 from recsys.settings import Lists as ListSettings
@@ -22,10 +23,7 @@ from recsys.store.publish.list_files import ITEMS, NAME, POPULAR_FILE
 
 def unlisted_items(item_ids: IdMap, items: pl.DataFrame, as_of: datetime) -> NDArray[np.bool_]:
     """Return True for every item row that the catalogue keeps out of the lists of `as_of`, (items,)."""
-    mask = np.zeros(len(item_ids), bool)
-    rows = item_ids.rows(items.filter(~may_be_listed(as_of))[ITEM_ID])
-    mask[rows[rows != UNKNOWN]] = True
-    return mask
+    return item_ids.mask(items.filter(~may_be_listed(as_of))[ITEM_ID])
 
 
 def write_popular_lists(
@@ -37,6 +35,7 @@ def write_popular_lists(
     unavailable: NDArray[np.bool_],
     lists: ListSettings,
     variants: Variants | None = None,
+    limits: ListLimits = NO_LIMITS,
 ) -> None:
     """Write the popular list, one for every category path and its prefixes, and the trending list.
 
@@ -44,8 +43,8 @@ def write_popular_lists(
     """
     shown = np.where(unavailable, -np.inf, popularity).astype(np.float32)
     named = {
-        POPULAR: _best(shown, interactions.items, lists.popular_items, variants),
-        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items, variants),
+        POPULAR: _best(shown, interactions.items, lists.popular_items, variants, limits),
+        TRENDING: trending_list(trend, interactions.items, unavailable, lists.popular_items, variants, limits),
     }
     everyone = pl.DataFrame(
         {NAME: list(named), ITEMS: list(named.values())}, schema={NAME: pl.String, ITEMS: pl.List(pl.String)}
@@ -63,16 +62,20 @@ def trending_list(
     unavailable: NDArray[np.bool_],
     n: int,
     variants: Variants | None = None,
+    limits: ListLimits = NO_LIMITS,
 ) -> list[str]:
     """Return the ids of the n available items of the highest trend; only those with a trend above 0."""
     rising = np.where(unavailable | (trend <= 0), -np.inf, trend).astype(np.float32)
-    return _best(rising, items, n, variants)
+    return _best(rising, items, n, variants, limits)
 
 
-def _best(scores: NDArray[np.float32], items: IdMap, n: int, variants: Variants | None) -> list[str]:
+def _best(
+    scores: NDArray[np.float32], items: IdMap, n: int, variants: Variants | None, limits: ListLimits
+) -> list[str]:
     """Return the ids of the n items of the highest scores; of a group, that of its default variant."""
-    rows, _ = top_k(scores[None, :], min(n, len(scores)))
-    best = rows[0][rows[0] != UNKNOWN]
+    rows, _ = top_k(scores[None, :], min(limits.depth(n), len(scores)))
+    listed = limits.apply(rows, n)[0]
+    best = listed[listed != UNKNOWN]
     return (items.ids(best) if variants is None else variants.default_ids()[best]).to_list()
 
 

@@ -45,6 +45,7 @@ from jobs.pipeline.steps.list_parts import read_part_choice, read_part_measureme
 from jobs.pipeline.steps.plan_measurement import read_plan
 from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
+from jobs.pipeline.variety import read_variety
 from recsys.data.splits import fold_windows, time_split
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import (
@@ -121,7 +122,11 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
+<<<<<<< HEAD
+        variety=read_variety(run, settings.lists.max_per_type),
+=======
         forecasts=read_forecasts(run),
+>>>>>>> wt_forecast
     )
 
 
@@ -154,7 +159,7 @@ def _list_parts(run: Run, settings: Settings) -> tuple[ListPart, ...]:
     def summarize(part: str) -> ListPart:
         choice = read_part_choice(run, part)
         models = () if choice.own is None else tuple(choice.own.weights)
-        measurements: Mapping[str, ModelMeasurement] = {**read_part_measurements(run, part)}
+        measurements = {str(role): measured for role, measured in read_part_measurements(run, part).items()}
         return ListPart(part, models, choice.users, choice.gain, measurements)
 
     return tuple(summarize(part) for part in part_lengths(settings))

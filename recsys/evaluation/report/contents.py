@@ -11,6 +11,7 @@ from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
 from recsys.evaluation.metrics.forecasts import ForecastScores
 from recsys.evaluation.report.list_contents import ListPart, NewUsers
+from recsys.evaluation.report.variety_text import VarietySummary
 from recsys.settings import Evaluation
 
 
@@ -316,8 +317,13 @@ class Report:
     """None where bot detection is off."""
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
+<<<<<<< HEAD
+    variety: VarietySummary | None = None
+    """None if no user has a list."""
+=======
     forecasts: ForecastSummary | None = None
     """None where forecasts are off."""
+>>>>>>> wt_forecast
 
     @property
     def is_measured(self) -> bool:

@@ -23,6 +23,7 @@ from recsys.evaluation.report import (
     plan_text,
     ranker_text,
     screening_text,
+    variety_text,
 )
 from recsys.evaluation.report.contents import RankerFeature, Report
 from recsys.evaluation.report.data_plots import plot_events_per_day, plot_quarantine, plot_steps
@@ -106,7 +107,9 @@ def render_report(report: Report) -> str:
             | _measurement_sentences(report)
             | _forecast_sentences(report)
             | _category_sentences(report)
-            | _screening_sentences(report),
+            | _screening_sentences(report)
+            | ({"variety": variety_text.variety_sentence(report.variety)} if report.variety else {}),
+            variety_rows=variety_text.variety_rows(report.variety) if report.variety else [],
             plots=_plots(report),
         )
     )

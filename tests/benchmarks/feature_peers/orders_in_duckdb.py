@@ -4,30 +4,28 @@ from datetime import datetime
 from typing import Final
 
 from features.events import WINDOW_DAYS
-from features.shop_purchases import RECENT_HALF_LIFE_SHARE
-from features.user_orders import PRIOR_ORDERS
-from features.user_segments import LAPSED_SHARE, LATE_SHARE, LOYAL_SCORE, PRIOR_GAPS, SCORES
+from features.users.orders import PRIOR_ORDERS
+from features.users.segments import LAPSED_SHARE, LATE_SHARE, LOYAL_SCORE, PRIOR_GAPS, SCORES
+from features.users.shop_purchases import RECENT_SPEND_DAYS, USUAL_SPEND_DAYS
 
 DAY: Final = 86_400_000_000
 ORDER_TIME: Final = "CASE WHEN session_id IS NULL THEN timestamp END"
 
 
-def order_statement(as_of: datetime, half_life_days: float) -> str:
+def order_statement(as_of: datetime) -> str:
     """Return the statement that makes a table `orders`, a row for each user with a purchase, from `events`."""
     moment = int(as_of.timestamp() * 1_000_000)
-    recent, usual = (
-        f"pow(0.5, age_days / {half_life})"
-        for half_life in (half_life_days * RECENT_HALF_LIFE_SHARE, half_life_days)
-    )
     windows = ", ".join(f"count(*) FILTER (age_days <= {days}) AS orders_{days}d" for days in WINDOW_DAYS)
     return f"""
         CREATE TEMP TABLE orders AS WITH lines AS (
             SELECT *, {ORDER_TIME} AS order_time, coalesce(quantity, 1) AS units, price * units AS paid
             FROM events WHERE event = 'purchase'
         ), mean_prices AS (
-            SELECT item_id, avg(price) AS mean_price FROM lines GROUP BY item_id HAVING sum(price) > 0
+            SELECT item_id, avg(price) AS mean_price
+            FROM lines WHERE price IS NOT NULL GROUP BY item_id HAVING sum(price) > 0
         ), shop AS (
-            SELECT sum(paid * {recent}) / sum(paid * {usual}) AS share FROM lines
+            SELECT sum(paid * {_decay(RECENT_SPEND_DAYS)}) / sum(paid * {_decay(USUAL_SPEND_DAYS)}) AS share
+            FROM lines
         ), baskets AS (
             SELECT user_id, min(timestamp) AS began, count(DISTINCT item_id) AS items, sum(paid) AS amount,
                 ({moment} - epoch_us(began)) / {DAY}::DOUBLE AS age_days
@@ -44,12 +42,12 @@ def order_statement(as_of: datetime, half_life_days: float) -> str:
                 avg(gap) AS order_gap_days_mean,
                 CASE WHEN count(gap) > 1 THEN stddev_samp(gap) END AS order_gap_days_deviation,
                 list(gap ORDER BY began, gap DESC NULLS FIRST)[-1] AS last_gap_days,
-                sum(amount * {recent}) / order_value_mean AS recent,
-                sum(amount * {usual}) / order_value_mean AS usual
+                sum(amount * {_decay(RECENT_SPEND_DAYS)}) / order_value_mean AS recent,
+                sum(amount * {_decay(USUAL_SPEND_DAYS)}) / order_value_mean AS usual
             FROM gaps GROUP BY user_id
         ), by_line AS (
             SELECT user_id, median(price) AS price_median, CASE WHEN sum(units) > 0 THEN 0.0 END AS return_rate,
-                1 - sum(paid) FILTER (mean_price IS NOT NULL) / sum(mean_price * units) FILTER (price IS NOT NULL)
+                1 - sum(price) FILTER (mean_price IS NOT NULL) / sum(mean_price) FILTER (price IS NOT NULL)
                     AS deal_affinity
             FROM lines LEFT JOIN mean_prices USING (item_id) GROUP BY user_id
         )
@@ -60,6 +58,10 @@ def order_statement(as_of: datetime, half_life_days: float) -> str:
         FROM sums JOIN by_line USING (user_id), shop"""
 
 
+def _decay(half_life_days: float) -> str:
+    return f"pow(0.5, age_days / {half_life_days})"
+
+
 def user_segments() -> str:
     """Return the query of the segments of every user, from the tables `orders` and `pairs`."""
 
@@ -68,7 +70,7 @@ def user_segments() -> str:
         return f"CASE WHEN {value} IS NOT NULL THEN 1 + ({rank} - 1) * {SCORES} // count({value}) OVER () END"
 
     def longest(share: float) -> str:
-        place = f"floor({share} * (count(last_wait) - 1))::INT + 1"
+        place = f"ceil({share} * (count(last_wait) - 1))::INT + 1"
         return f"(SELECT list(last_wait ORDER BY last_wait)[{place}] FROM came_back)"
 
     return f"""

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from features.events import WINDOW_DAYS
-from features.shop_purchases import RECENT_HALF_LIFE_SHARE
-from features.user_orders import PRIOR_ORDERS
-from features.user_segments import LAPSED_SHARE, LATE_SHARE, LOYAL_SCORE, PRIOR_GAPS, SCORES
+from features.users.orders import PRIOR_ORDERS
+from features.users.segments import LAPSED_SHARE, LATE_SHARE, LOYAL_SCORE, PRIOR_GAPS, SCORES
+from features.users.shop_purchases import RECENT_SPEND_DAYS, USUAL_SPEND_DAYS
 
 DAY: Final = pd.Timedelta(days=1)
+HALF_LIVES: Final = {"recent": RECENT_SPEND_DAYS, "usual": USUAL_SPEND_DAYS}
 
 
 def number_orders(lines: pd.DataFrame) -> pd.Series:
@@ -23,9 +24,8 @@ def number_orders(lines: pd.DataFrame) -> pd.Series:
     return pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2], observed=True, dropna=False, sort=False).ngroup()
 
 
-def user_orders(acts: pd.DataFrame, moment: pd.Timestamp, half_life_days: float) -> pd.DataFrame:
+def user_orders(acts: pd.DataFrame, moment: pd.Timestamp) -> pd.DataFrame:
     """Compute a row for each user with a purchase."""
-    half_lives = {"recent": half_life_days * RECENT_HALF_LIFE_SHARE, "usual": half_life_days}
     lines = acts[acts["event"] == "purchase"]
     lines = lines.assign(order=number_orders(lines), units=lines["quantity"].fillna(1))
     lines["amount"] = lines["price"] * lines["units"]
@@ -35,7 +35,7 @@ def user_orders(acts: pd.DataFrame, moment: pd.Timestamp, half_life_days: float)
     orders = orders.sort_values(["user_id", "at"])
     orders["age_days"] = (moment - orders["at"]) / DAY
     orders["gap"] = orders.groupby("user_id", observed=True)["at"].diff() / DAY
-    for name, half_life in half_lives.items():
+    for name, half_life in HALF_LIVES.items():
         orders[name] = orders["amount"] * 0.5 ** (orders["age_days"] / half_life)
     for days in WINDOW_DAYS:
         orders[f"orders_{days}d"] = orders["age_days"] <= days
@@ -51,8 +51,8 @@ def user_orders(acts: pd.DataFrame, moment: pd.Timestamp, half_life_days: float)
     table["spent"] = by_user["amount"].sum(min_count=1)
     table["order_value_mean"] = table["spent"] / table.pop("priced").where(table["spent"].notna())
     table["order_items_mean"] = table.pop("items") / table["orders"]
-    shop = [(lines["amount"] * 0.5 ** (lines["age_days"] / days)).sum() for days in half_lives.values()]
-    recent, usual = (table.pop(name) / table["order_value_mean"] + 0 for name in half_lives)
+    shop = [(lines["amount"] * 0.5 ** (lines["age_days"] / days)).sum() for days in HALF_LIVES.values()]
+    recent, usual = (table.pop(name) / table["order_value_mean"] + 0 for name in HALF_LIVES)
     has_spent = table["spent"] > 0
     growth = np.log((recent + PRIOR_ORDERS) / (usual * shop[0] / shop[1] + PRIOR_ORDERS))
     table["spend_growth"] = growth.where(has_spent)
@@ -61,9 +61,9 @@ def user_orders(acts: pd.DataFrame, moment: pd.Timestamp, half_life_days: float)
     table["return_rate"] = (0.0 * units).where(units > 0)
     table["price_median"] = lines.groupby("user_id", observed=True)["price"].median()
     priced = lines[lines["price"].notna()]
-    mean = priced.groupby("item_id", observed=True)["price"].mean()
-    expected = priced["item_id"].map(mean[mean > 0]).astype(float) * priced["units"]
-    known = pd.DataFrame({"paid": priced["amount"].where(expected.notna()), "expected": expected})
+    means = priced.groupby("item_id", observed=True)["price"].mean()
+    expected = priced["item_id"].map(means[means > 0]).astype(float)
+    known = pd.DataFrame({"paid": priced["price"].where(expected.notna()), "expected": expected})
     deals = known.groupby(priced["user_id"], observed=True).sum(min_count=1)
     table["deal_affinity"] = 1 - deals["paid"] / deals["expected"]
     return table
@@ -85,7 +85,7 @@ def user_segments(profile: pd.DataFrame) -> pd.DataFrame:
     table["usual_gap_days"] = usual
     table["wait"] = (profile["recency_days"] / usual).where(usual > 0)
     came_back = (profile["last_gap_days"] / usual).where(usual > 0).dropna()
-    late, lapsed = (came_back.quantile(share, interpolation="lower") for share in (LATE_SHARE, LAPSED_SHARE))
+    late, lapsed = (came_back.quantile(share, interpolation="higher") for share in (LATE_SHARE, LAPSED_SHARE))
     conditions = {
         "prospect": ~is_customer,
         "lapsed": table["wait"] > lapsed,

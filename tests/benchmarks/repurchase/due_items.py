@@ -97,7 +97,7 @@ def read_purchases() -> pl.DataFrame:
 def read_items() -> pl.DataFrame:
     """Return the catalogue's goods with their categories."""
     goods = pl.read_parquet(demo_directory() / "products.parquet").filter(
-        ~pl.col("department").fill_null("").str.contains_any(NO_GOODS)
+        ~pl.col("department").fill_null("").str.contains_any(list(NO_GOODS))
     )
     path = pl.concat_list("department", "product_category", "product_type").list.drop_nulls()
     known = goods.select(pl.col("product_id").cast(pl.String).alias(ITEM_ID), path.alias("category"))

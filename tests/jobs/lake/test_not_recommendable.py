@@ -86,17 +86,21 @@ def test_no_list_of_a_run_has_such_an_item(shop_lake: Path, tmp_path: Path):
         models=("popularity", "item_knn"),
         evaluation=Evaluation(validation_days=14, test_days=14),
         search=Search(max_trials=0),
-        lists=Lists(not_recommendable=("item1*", "thing number 5")),
+        lists=Lists(not_recommendable=("item1*", "thing number 5"), never_show=("item2*",)),
     )
     run = advance_run(settings, as_of, Until.EVALUATE, LogProgress()).run
     popular = pl.read_parquet(run.directory / "lists" / "popular.parquet")
     listed = set(popular["items"].explode())
+    shown = listed.copy()
     for name in ("user_items", "similar_items", "bought_with"):
         lists = pl.read_parquet(run.directory / "lists" / f"{name}.parquet")
+        shown |= set(lists["items"].explode())
         listed |= set(lists["items"].explode()) | (set(lists["item_id"]) if "item_id" in lists.columns else set())
     hidden = {"item5", "ghost", *(item for item in listed if item.startswith("item1"))}
     assert len(listed) > 40
     assert not listed & hidden
+    assert not any(item.startswith("item2") for item in shown)
+    assert any(item.startswith("item2") for item in listed)  # models learn from them, and they have lists
     left_out = run.manifest()["left_out"]
     assert (left_out["uncatalogued_items"], left_out["uncatalogued_events"]) == (1, 180)
     assert "item5" not in set(open_recommendable_lake(settings, LATER).events().collect()["item_id"])

@@ -20,7 +20,16 @@ from serving.requests import AttributeCondition, InvalidValueError, ItemFilter
 VERSION = "20180101T000000Z"
 STOCKS = st.none() | st.sampled_from([0.0, 0.5, 3.0])
 GROUP_IDS = st.sampled_from(["g", "h", None])
-ADDED_COLUMNS = ("group_id", "stock", "valid_from", "valid_until", "changed_online_at", "categories", "attributes")
+ADDED_COLUMNS = (
+    "group_id",
+    "stock",
+    "valid_from",
+    "valid_until",
+    "changed_online_at",
+    "categories",
+    "attributes",
+    "product_type",
+)
 PATHS = ("DAIRY", "DAIRY>CHEESE", "DAIRY>CHEESE>HARD", "DAIRYLESS", "DEALS")
 VALUES = (
     ("color", "red"),

@@ -12,7 +12,8 @@ from recsys.schema import VECTOR
 from recsys.store.catalogue import CATALOGUE_SCHEMA
 from serving.engine.catalogue import Catalogue
 from serving.engine.filters import take_page
-from serving.engine.ranking import Candidate, CandidateList, diversify, fuse, limit_anchors, spread
+from serving.engine.order.place_limits import limit_places
+from serving.engine.ranking import Candidate, CandidateList, diversify, fuse, spread
 
 BRANDS = ("x", "y", "z", None)
 
@@ -156,11 +157,11 @@ def test_no_anchor_has_more_than_its_share_of_any_prefix_while_others_remain(
 ) -> None:
     order = [Candidate(str(number), "session" if anchor else "personal", "why", anchor) for number, anchor in drawn]
     excluded = data.draw(st.sets(st.sampled_from([str(number) for number in range(31)])))
-    limited = list(limit_anchors(order, 0.3, excluded.__contains__, keep_rest=False))
+    limited = list(limit_places(order, 0.3, excluded.__contains__, keep_rest=False))
     shown = [each for each in limited if each.item_id not in excluded]
     for length in range(1, len(shown) + 1):
         counts = Counter(each.anchor for each in shown[:length] if each.anchor)
         assert max(counts.values(), default=0) <= -(-3 * length // 10)
-    whole = list(limit_anchors(order, 0.3, excluded.__contains__))
+    whole = list(limit_places(order, 0.3, excluded.__contains__))
     assert whole[: len(limited)] == limited
     assert sorted(names(whole)) == sorted({each.item_id for each in order})

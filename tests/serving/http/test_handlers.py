@@ -126,7 +126,7 @@ def test_a_new_item_has_several_categories_and_attributes(talk: Talk, publish_sh
 
 def test_an_item_that_is_no_goods_is_in_no_answer(talk: Talk, publish_shop: Publish) -> None:
     publish_shop()
-    lists = Lists(not_recommendable=("gift*", "cards", "POST"))
+    lists = Lists(not_recommendable=("gift*", "POST"), never_show=("cards",))
     items = {"new1": {"title": "Gift card"}, "new2": {"category": ["GARDEN", "Cards"]}, "POST": {"available": True}}
     puts = [change(item_id, **facts) for item_id, facts in items.items()]
     renamed = change("new1", title="Garden chair", category=["GARDEN"])
@@ -137,6 +137,22 @@ def test_an_item_that_is_no_goods_is_in_no_answer(talk: Talk, publish_shop: Publ
     assert "ap1" in listed
     assert not items.keys() & set(listed)
     assert ids(responses[-1]) == ["new1"]
+
+
+def test_answers_have_few_items_of_a_type_and_one_of_a_title(talk: Talk, publish_shop: Publish) -> None:
+    tea = [{"item_id": f"ap{rank}", "product_type": "TEA"} for rank in range(1, 6)]
+    mugs = [{"item_id": "ap7", "title": "Mug, red"}, {"item_id": "ap8", "title": "MUG red"}]
+    publish_shop(Shop(facts=(*tea, *mugs)))
+    guest = "/v1/recommendations/nobody"
+    popular, whole, first = talk("/v1/popular?n=12", f"{guest}?n=12", f"{guest}?n=6")
+    later = ["ap3", "ap4"]  # the first tea is ten places before
+    assert (
+        ids(popular) == ids(whole) == ["ap1", "ap2", "ap6", "ap7", *(f"ap{rank}" for rank in range(9, 15)), *later]
+    )
+    (all_of_them,) = talk("/v1/popular?n=12", lists=Lists(max_per_type=0, max_per_title=0))
+    assert ids(all_of_them) == [f"ap{rank}" for rank in range(1, 13)]
+    (second,) = talk(f"{guest}?n=6&cursor={first.json()['cursor']}")
+    assert ids(first) + ids(second) == ids(whole)
 
 
 def test_items_of_everybody(talk: Talk, publish_shop: Publish) -> None:

@@ -203,6 +203,12 @@ def test_an_interrupt_ends_the_search_without_a_traceback_in_the_log(
     assert [record for record in caplog.records if record.name.startswith("optuna")] == []
 
 
+def test_nothing_is_tuned_where_too_few_users_could_accept_it(window: EvaluationWindow, settings: Settings) -> None:
+    for users, trials in ((1, 0), (18, 0), (20, 6)):
+        result, _ = search(window.sample(users, 0), replace(settings, models=("ease",)), LogProgress())
+        assert len(result.tried[0].trials) == trials
+
+
 def test_what_the_settings_fix_is_not_tuned(window: EvaluationWindow, settings: Settings) -> None:
     fixed = {"ease": {"regularization": 2.0, "item_exponent": 0.0, "user_exponent": 0.0}}
     result, _ = search(window, replace(settings, model_settings=fixed), LogProgress())

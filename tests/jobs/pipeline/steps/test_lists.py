@@ -13,11 +13,13 @@ from jobs.pipeline.steps.lists import (
     write_user_lists,
 )
 from jobs.pipeline.steps.popular_lists import unlisted_items, write_popular_lists
+from jobs.pipeline.steps.user_ranking import UserRanking
 from jobs.progress import SilentTask
 from recsys.data.interactions import Interactions, build_interactions
 from recsys.ids import IdMap
 from recsys.models.item_knn import ItemKnn, ItemKnnConfig
 from recsys.models.popularity import Popularity
+from recsys.ranking.list_limits import NO_LIMITS
 from recsys.ranking.top_k import Exclusion
 from recsys.settings import Lists
 from tests.tables import make_items
@@ -43,7 +45,8 @@ def test_every_user_has_a_list_in_order_of_id_however_short(tmp_path: Path):
         [(user, item, 0, 1.0) for user, items in items_by_user.items() for item in items]
     )
     model = Popularity().fit(interactions)
-    write_user_lists(tmp_path, model, interactions, Exclusion(interactions.user_items), 5, SilentTask())
+    ranking = UserRanking(model, interactions, Exclusion(interactions.user_items), NO_LIMITS, depth=5)
+    write_user_lists(tmp_path, ranking, 5, SilentTask())
     table = pl.read_parquet(tmp_path / "user_items.parquet")
     assert table.schema == {"user_id": pl.String, "items": LISTS}
     assert table.rows() == [("ann", []), ("bob", ["cup", "pot"]), ("zoe", ["jug", "cup", "pot"])]

@@ -19,7 +19,13 @@ from features.events import (
 from features.feature import Feature, columns
 from features.pairs import RECENT, USUAL
 from features.returns import RETURNED_UNITS
-from features.shop_purchases import MEAN_PRICE, ShopPurchases, decay_amounts
+from features.users.shop_purchases import (
+    MEAN_PRICE,
+    RECENT_SPEND_DAYS,
+    USUAL_SPEND_DAYS,
+    ShopPurchases,
+    decay_amounts,
+)
 from recsys.growth import growth, growth_error
 from recsys.schema import (
     EVENT,
@@ -110,9 +116,9 @@ _ORDERS: Final = (
         "spend_growth",
         pl.Float64(),
         "log ratio",
-        "Growth of the user's spend, decayed with a quarter of the half-life against all of it, relative to the "
-        f"shop's, in orders of the user's mean value, shrunk to 0 by a prior of {PRIOR_ORDERS:.0f} order; null "
-        "without spend",
+        f"Growth of the user's spend decayed with a half-life of {RECENT_SPEND_DAYS:.0f} days against that with "
+        f"{USUAL_SPEND_DAYS:.0f} days, relative to the shop's, in orders of the user's mean value, shrunk to 0 by "
+        f"a prior of {PRIOR_ORDERS:.0f} order; null without spend",
         pl.when(_SPENT > 0).then(growth(_RECENT_ORDERS, _USUAL_ORDERS, _SHARE, PRIOR_ORDERS)),
     ),
     Feature(
@@ -202,7 +208,7 @@ _RETURNS: Final = (
 USER_ORDERS: Final = _ORDERS + _LINES + _DEALS + _RETURNS
 
 
-def user_orders(events: pl.LazyFrame, as_of: datetime, half_life_days: float, shop: ShopPurchases) -> pl.LazyFrame:
+def user_orders(events: pl.LazyFrame, as_of: datetime, shop: ShopPurchases) -> pl.LazyFrame:
     """Compute one row per user who ever bought in `events`, all before `as_of`, in the columns of `USER_ORDERS`.
 
     An order is the user's purchases in one session; purchases without a session are one order if they have the same
@@ -219,7 +225,7 @@ def user_orders(events: pl.LazyFrame, as_of: datetime, half_life_days: float, sh
         )
         .with_columns(days_since(pl.col(_AT), as_of).alias(_AGE))
         .with_columns(
-            *decay_amounts(pl.col(_AGE), pl.col(_AMOUNT).cast(pl.Float64), half_life_days),
+            *decay_amounts(pl.col(_AGE), pl.col(_AMOUNT).cast(pl.Float64)),
             *(in_last(window, as_of).alias(f"{window}") for window in WINDOW_DAYS),
             pl.lit(shop.recent_share, pl.Float64).alias(_SHOP_SHARE),
         )
@@ -240,7 +246,7 @@ def _deals(lines: pl.LazyFrame, mean_prices: pl.DataFrame) -> pl.LazyFrame:
     return (
         lines.filter(pl.col(PRICE) <= MAX_AMOUNT)
         .join(prices, on=ITEM_ID)
-        .select(USER_ID, (pl.col(PRICE) * units()).alias(_PAID), (pl.col(MEAN_PRICE) * units()).alias(_EXPECTED))
+        .select(USER_ID, pl.col(PRICE).alias(_PAID), pl.col(MEAN_PRICE).alias(_EXPECTED))
         .group_by(USER_ID)
         .agg(columns(_DEALS))
     )

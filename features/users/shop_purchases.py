@@ -10,8 +10,9 @@ from features.events import MAX_AMOUNT, days_since, decay, fixed_point, units
 from features.pairs import RECENT, USUAL
 from recsys.schema import EVENT, ITEM_ID, PRICE, PURCHASE, TIMESTAMP
 
-RECENT_HALF_LIFE_SHARE: Final = 0.25
-"""Half-life of recent spend as a share of that of usual spend: customers order less often than items are sold."""
+RECENT_SPEND_DAYS: Final = 30.0
+USUAL_SPEND_DAYS: Final = 180.0
+"""Half-lives of recent and of usual spend; longer than those of items, as customers order less often."""
 MEAN_PRICE: Final = "mean_price"
 
 _LINES: Final = "lines"
@@ -38,18 +39,18 @@ class ShopPurchases:
         return cls(prices, None if share.is_empty() else float(share.item()))
 
 
-def decay_amounts(age: pl.Expr, amount: pl.Expr, half_life_days: float) -> tuple[pl.Expr, pl.Expr]:
-    """Return `RECENT` and `USUAL`: amounts decayed with the short and with the whole half-life, to be summed.
+def decay_amounts(age: pl.Expr, amount: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Return `RECENT` and `USUAL`: amounts decayed with the short and with the long half-life, to be summed.
 
     Null for an amount above `MAX_AMOUNT`, whatever its age.
     """
-    half_lives = ((RECENT, half_life_days * RECENT_HALF_LIFE_SHARE), (USUAL, half_life_days))
+    half_lives = ((RECENT, RECENT_SPEND_DAYS), (USUAL, USUAL_SPEND_DAYS))
     bounded = pl.when(amount.abs() <= MAX_AMOUNT).then(amount)
     recent, usual = (fixed_point(bounded * decay(age, half_life)).alias(name) for name, half_life in half_lives)
     return recent, usual
 
 
-def purchase_sums(events: pl.LazyFrame, as_of: datetime, half_life_days: float) -> pl.LazyFrame:
+def purchase_sums(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
     """Sum prices and decayed amounts of the purchases with a price in `events`, all before `as_of`, by item.
 
     Returns are not taken off: a mean price is of what was paid at the till.
@@ -60,7 +61,7 @@ def purchase_sums(events: pl.LazyFrame, as_of: datetime, half_life_days: float) 
         .select(
             ITEM_ID,
             fixed_point(pl.col(PRICE)).alias(_PRICES),
-            *decay_amounts(pl.col(_AGE), pl.col(PRICE) * units(), half_life_days),
+            *decay_amounts(pl.col(_AGE), pl.col(PRICE) * units()),
         )
         .group_by(ITEM_ID)
         .agg(pl.len().alias(_LINES), pl.col(_PRICES, RECENT, USUAL).sum())

@@ -1,4 +1,4 @@
-"""The order that pages are taken from: limits of anchors, brands and categories, and the ladder below the lists."""
+"""The order that pages are taken from: limits of what places have in common, and the ladder below the lists."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from recsys.settings.online import Serving
+from recsys.settings import Settings
 from serving.api import MAX_OFFSET, Recommendation
 from serving.engine.filters import Exclusion, Page, find_exclusions
-from serving.engine.ranking import Candidate, deduplicate, limit_anchors, spread
+from serving.engine.order.place_limits import LabelLimits, limit_places
+from serving.engine.ranking import Candidate, deduplicate, spread
 from serving.engine.request_state import RequestState
 from serving.engine.sources import fill_sources, popular_label
 from serving.requests import Cursor
@@ -27,11 +28,20 @@ class PageLimits:
     max_anchor_share: float
     max_per_brand: int
     max_per_category: int
+    max_per_type: int = 0
+    max_per_title: int = 0
 
     @classmethod
-    def from_settings(cls, serving: Serving) -> "PageLimits":
+    def from_settings(cls, settings: Settings) -> "PageLimits":
         """Return the limits of the settings."""
-        return cls(serving.max_anchor_share, serving.max_per_brand, serving.max_per_category)
+        serving, lists = settings.serving, settings.lists
+        return cls(
+            serving.max_anchor_share,
+            serving.max_per_brand,
+            serving.max_per_category,
+            lists.max_per_type,
+            lists.max_per_title,
+        )
 
     @property
     def has_labels(self) -> bool:
@@ -39,7 +49,12 @@ class PageLimits:
         return bool(self.max_per_brand or self.max_per_category)
 
     def apply(
-        self, order: Iterable[Candidate], state: RequestState, exclusions: Sequence[Exclusion], is_whole: bool
+        self,
+        order: Iterable[Candidate],
+        state: RequestState,
+        exclusions: Sequence[Exclusion],
+        is_whole: bool,
+        limits: LabelLimits | None = None,
     ) -> Iterable[Candidate]:
         """Reorder candidates such that nothing has more places than its limit; each item comes once.
 
@@ -47,13 +62,25 @@ class PageLimits:
         is there for the neighbors of that one item, so anchors are not limited there.
         """
         share = 1.0 if state.request.context == "product" else self.max_anchor_share
-        if share < 1 and state.neighbors:
-            order = limit_anchors(order, share, _was_excluded(state, exclusions), is_whole)
+        if limits is not None or (share < 1 and state.neighbors):
+            order = limit_places(order, share, _was_excluded(state, exclusions), is_whole, limits)
         elif is_whole or state.neighbors:
             order = deduplicate(order)
         if self.has_labels:
             order = spread(order, state.request.n, state.catalogue, self.max_per_brand, self.max_per_category)
         return order
+
+    def label_limits(self, state: RequestState, of_types: bool = True) -> LabelLimits | None:
+        """Return the limits of titles, and `of_types`, for a request; None if there are none.
+
+        Where the request asks for a category, or for what is like a product, types are not limited.
+        """
+        if state.item_filter.categories or state.request.context == "product":
+            of_types = False
+        max_per_type = self.max_per_type if of_types else 0
+        if not max_per_type and not self.max_per_title:
+            return None
+        return LabelLimits(state.catalogue, max_per_type, self.max_per_title, state.user.items)
 
 
 def ladder(state: RequestState) -> Iterable[Candidate]:

@@ -24,7 +24,7 @@ import polars as pl
 from features.events import exact_sum
 from features.feature import Feature, columns
 from features.pairs import ACTS
-from features.user_orders import LAST_GAP_DAYS, ORDER_GAP_DAYS_MEAN, ORDERS, RECENCY_DAYS, SPENT
+from features.users.orders import LAST_GAP_DAYS, ORDER_GAP_DAYS_MEAN, ORDERS, RECENCY_DAYS, SPENT
 from recsys.schema import USER_ID
 
 SCORES: Final = 5
@@ -68,7 +68,7 @@ def _wait(time: str) -> pl.Expr:
 
 def _is_longer_than(share: float) -> pl.Expr:
     """Return whether the wait is longer than this share of the waits of customers who came back."""
-    return pl.col(_WAIT) > _wait(LAST_GAP_DAYS).quantile(share, "lower")
+    return pl.col(_WAIT) > _wait(LAST_GAP_DAYS).quantile(share, "higher")
 
 
 _USER: Final = (Feature(USER_ID, pl.String(), "id", "User", pl.col(USER_ID)),)

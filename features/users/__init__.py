@@ -1,0 +1,1 @@
+"""Features of users: activity, orders, tastes and segments."""

@@ -1,0 +1,1 @@
+"""The order that the pages of an answer are taken from."""
