@@ -20,7 +20,6 @@ from recsys.evaluation.report.contents import (
     DataSummary,
     Example,
     Fold,
-    ForecastSummary,
     ListedItem,
     RankerFeature,
     RankerSummary,
@@ -33,6 +32,7 @@ from recsys.evaluation.report.contents import (
     StepUsage,
     Suspect,
 )
+from recsys.evaluation.report.forecast_contents import ForecastSummary
 from recsys.evaluation.report.list_contents import ListPart, NewUsers
 from recsys.settings import Evaluation
 

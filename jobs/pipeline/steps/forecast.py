@@ -17,7 +17,7 @@ from jobs.pipeline.run import Run
 from jobs.pipeline.step_names import FEATURES, FORECASTS
 from jobs.pipeline.steps.features import ROW_GROUP_ROWS
 from recsys.data.splits import time_split
-from recsys.evaluation.report.contents import ForecastSummary
+from recsys.evaluation.report.forecast_contents import ForecastSummary
 from recsys.files import read_json, write_json
 from recsys.models.customer_forecasts.forecasts import (
     CustomerForecasts,

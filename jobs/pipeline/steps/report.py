@@ -1,6 +1,5 @@
 """The report step: gather the data, measurements and choices of the run for `recsys.evaluation.report`."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -47,7 +46,6 @@ from jobs.pipeline.steps.rank import read_trial
 from jobs.pipeline.steps.screening_summary import summarize_screening
 from jobs.pipeline.variety import read_variety
 from recsys.data.splits import fold_windows, time_split
-from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.report.contents import (
     BlendMember,
     BlendSummary,
@@ -122,11 +120,8 @@ def _gather(context: RunContext) -> Report:
         categories=read_categories(run),
         screening=summarize_screening(run, settings),
         plan=read_plan(run),
-<<<<<<< HEAD
         variety=read_variety(run, settings.lists.max_per_type),
-=======
         forecasts=read_forecasts(run),
->>>>>>> wt_forecast
     )
 
 

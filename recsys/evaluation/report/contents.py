@@ -9,7 +9,7 @@ from recsys.data.quality import QuarantineCounts, SchemaChange, SourceCounts
 from recsys.data.splits import TimeSplit
 from recsys.evaluation.comparison.measurement import ModelMeasurement
 from recsys.evaluation.metrics.classification import CategoryMeasurement
-from recsys.evaluation.metrics.forecasts import ForecastScores
+from recsys.evaluation.report.forecast_contents import ForecastSummary
 from recsys.evaluation.report.list_contents import ListPart, NewUsers
 from recsys.evaluation.report.variety_text import VarietySummary
 from recsys.settings import Evaluation
@@ -266,21 +266,6 @@ class ScreeningSummary:
 
 
 @dataclass(frozen=True)
-class ForecastSummary:
-    """The forecasts of what customers do next, and how good they were."""
-
-    users: int
-    """Users with an event."""
-    learned_from: int
-    """Users with an order that the models were learned from."""
-    churn_days: int | None
-    """Days without an order after which a customer counts as lost; None if none can be told."""
-    reasons: Mapping[str, str]
-    """Forecast -> why there is none."""
-    scores: ForecastScores
-
-
-@dataclass(frozen=True)
 class Report:
     """The report of one run.
 
@@ -317,13 +302,10 @@ class Report:
     """None where bot detection is off."""
     plan: MeasurementPlan | None = None
     """How the windows were chosen; None if they have their configured lengths."""
-<<<<<<< HEAD
     variety: VarietySummary | None = None
     """None if no user has a list."""
-=======
     forecasts: ForecastSummary | None = None
     """None where forecasts are off."""
->>>>>>> wt_forecast
 
     @property
     def is_measured(self) -> bool:

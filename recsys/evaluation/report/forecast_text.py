@@ -1,7 +1,7 @@
 """The report's sentences about forecasts of customers."""
 
 from recsys.evaluation.metrics.forecasts import ForecastScores
-from recsys.evaluation.report.contents import ForecastSummary
+from recsys.evaluation.report.forecast_contents import ForecastSummary
 from recsys.evaluation.report.formatting import count_noun, format_integer, format_percent, join_words
 
 MODEL_NAMES = {
