@@ -80,7 +80,7 @@ def test_the_page_is_small_and_loads_nothing(full_page: str):
 def test_plots_and_tables_have_accessible_names(page: Page):
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("div", "aria-label") and value]
     assert page.tags["svg"] == 15
-    assert page.all_of("role").count("img") == 14
+    assert page.all_of("role").count("img") == 15
     assert len(labels) >= 11
     assert page.tags["caption"] == page.tags["table"]
     headers = sum(tag == "th" for tag, name, _ in page.attributes if name == "scope")
