@@ -281,7 +281,7 @@ class _Search:
         self.results[candidate.name] = candidate
 
     def _tune(self, name: str, work: float) -> None:
-        """Tune a model with `work` units, a last fit included, and use the best values if other users accept them."""
+        """Tune a model with `work` units, a last fit included; use the best values if other users accept them."""
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
