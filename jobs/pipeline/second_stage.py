@@ -26,7 +26,7 @@ WORK_SHARE: Final = 0.25
 """Work of these fits as a share of the search's budget, above which models are left out."""
 NO_MEMBER: Final = "no model but neural ones can be fitted for each training window with a quarter of search.budget"
 NO_WINDOW: Final = "no window before the validation window has purchases to learn from"
-NO_GAIN: Final = "it is not better than the model without it by the required gain"
+NO_GAIN: Final = "a gain has to be at least evaluation.min_gain, with a confidence interval above 0"
 
 
 @dataclass(frozen=True)

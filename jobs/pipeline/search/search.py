@@ -73,8 +73,7 @@ def search(
         first = state.results[settings.models[0]]
         raise ModelError(f"no candidate could be fitted: {first.name}: {first.left_out}")
     kept = [name for name in settings.models if name in state.lists]
-    new_lists = {new_items_name(name): state.new_lists[name] for name in kept if name in state.new_lists}
-    return state.result(), {name: state.lists[name] for name in kept} | new_lists
+    return state.result(), {name: state.lists[name] for name in kept} | state.new_lists
 
 
 class _Search:
@@ -250,8 +249,8 @@ class _Search:
         """Leave out a model whose fit failed, which has cost what a fit costs."""
         self._budget.spent += cost.fit
         before = self.results.get(name, CandidateResult(name))
-        work, seconds = before.work + cost.fit, before.seconds + seconds
-        self._leave_out(CandidateResult(name, work=round(work, 3), seconds=round(seconds, 1), left_out=str(error)))
+        work, seconds = round(before.work + cost.fit, 3), round(before.seconds + seconds, 1)
+        self._leave_out(CandidateResult(name, work=work, seconds=seconds, left_out=str(error)))
 
     def _spend(self, cost: Cost, users: int) -> float:
         """Spend the work of a fit and of ranking items for some of the users; return it."""
@@ -266,7 +265,7 @@ class _Search:
     def _set_lists(self, name: str, ranking: Ranking) -> None:
         self.lists[name], self._metrics[name] = ranking.lists, ranking.values
         if ranking.new_lists is not None:
-            self.new_lists[name] = ranking.new_lists
+            self.new_lists[new_items_name(name)] = ranking.new_lists
 
     def _drop(self, name: str, users: int, detail: str = "") -> None:
         """Leave out a model that is far below the best one, and release the work of its refits."""
@@ -281,15 +280,14 @@ class _Search:
         self.results[candidate.name] = candidate
 
     def _tune(self, name: str, work: float) -> None:
-        """Tune a model with at most `work` units, and use the best values if other users accept them."""
+        """Tune a model with `work` units, a last fit included, and use the best values if other users accept them."""
         cost, race = self._costs[name], self._race
         places = np.random.default_rng(self._seed).permutation(race.users)
         size = min(MAX_TUNING_USERS, race.users // 2)
-        if race.users - size < MIN_USERS:  # who could accept no values
-            return
         tuning, accepting = np.sort(places[:size]), np.sort(places[size:])
+        if len(accepting) < MIN_USERS:  # who could accept no values
+            return
         trial_work = cost.fit + cost.ranking * size / race.users
-        # The best values are fitted once more, for all users; the trial of the start is known already.
         trials = min(self._settings.search.max_trials - 1, int((work - cost.first_fit) / max(trial_work, 1e-9)))
         start_metric = float(self._metrics[name][tuning].mean())
         if trials < 1 or start_metric <= 0:

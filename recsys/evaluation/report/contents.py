@@ -292,8 +292,7 @@ class Report:
     blend: BlendSummary | None = None
     ranker: RankerSummary | None = None
     """None where the second stage is off."""
-    list_parts: tuple[ListPart, ...] = ()
-    """Empty where items are not repeated."""
+    list_parts: tuple[ListPart, ...] = ()  # empty where items are not repeated
     new_users: NewUsers | None = None
     search: tuple[SearchedModel, ...] = ()
     search_budget: SearchBudget | None = None

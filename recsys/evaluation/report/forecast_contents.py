@@ -1,4 +1,4 @@
-"""The contents of the report's section on forecasts of customers, as plain values."""
+"""The contents of the report about what customers will do next, as plain values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

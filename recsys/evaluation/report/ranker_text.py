@@ -27,8 +27,8 @@ def ranker_sentence(ranker: RankerSummary, metric: str) -> str:
         f"The second stage ranks the candidates of {join_words(ranker.members)} by gradient boosted trees, trained "
         f"on {count_noun(ranker.windows, 'window')} before the validation window."
     )
-    verdict = f"{result}, so it is published." if not ranker.rejected else f"{result}: {ranker.rejected}."
-    return f"{trained} {verdict}"
+    verdict = "so it is published" if ranker.rejected is None else f"so it is not published: {ranker.rejected}"
+    return f"{trained} {result}, {verdict}."
 
 
 def importance_sentence(ranker: RankerSummary) -> str:

@@ -115,6 +115,6 @@ def test_accounts_that_copy_real_customers_days_apart_are_found(shop: pl.DataFra
     attack = draw_attack(MIXED, user_items, 60, last, 1)
     users = user_items.shape[0]
     fake = pl.DataFrame({USER: attack.account_rows + users, ITEM: attack.item_rows, DAY: last - attack.age_days})
-    found = pushing_users(pl.concat([shop, fake.cast(dict(shop.schema))]))
+    found = pushing_users(pl.concat([shop, fake.cast(shop.schema)]))
     assert len({user for user in found if user >= users}) >= 0.8 * 60
     assert len({user for user in found if user < users}) <= 0.005 * users

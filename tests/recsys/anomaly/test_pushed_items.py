@@ -17,7 +17,7 @@ from recsys.anomaly.pushed_items import (
 from tests.recsys.anomaly.graphs import added, draw_customers
 
 USERS = 1_500
-ITEMS = 240
+ITEMS = 1_200
 TARGET = ITEMS - 1
 YEAR = 360.0
 FAKE = 50
@@ -57,7 +57,7 @@ class Shop:
 def shop(profiles: list[list[int]], visit_days: list[float], seed: int = 0) -> Shop:
     """Customers who come once to ten times a year, and after them accounts that come once, on a day each."""
     random = np.random.default_rng(seed)
-    graph = draw_customers(USERS, ITEMS, 4, 14, seed)
+    graph = draw_customers(USERS, ITEMS, 8, 14, seed)
     if profiles:
         graph = added(graph, profiles)
     sizes = np.diff(graph.indptr)
@@ -73,9 +73,9 @@ def shop(profiles: list[list[int]], visit_days: list[float], seed: int = 0) -> S
 
 def copied(random: np.random.Generator, companions: int) -> list[int]:
     """The target, half a customer's items and some that the target's users have."""
-    graph = draw_customers(1, ITEMS, 4, 14, int(random.integers(1_000_000)))
+    graph = draw_customers(1, ITEMS, 8, 14, int(random.integers(1_000_000)))
     half = random.choice(graph.indices, len(graph.indices) // 2, replace=False)
-    segment = random.choice(np.arange(190, 215), companions, replace=False)
+    segment = random.choice(np.arange(1_055, 1_085), companions, replace=False)
     return sorted({TARGET, *half.tolist(), *segment.tolist()})
 
 
@@ -103,7 +103,7 @@ def test_customers_push_nothing(seed: int) -> None:
 
 def test_newcomers_for_an_item_in_vogue_who_share_nothing_else_are_no_group() -> None:
     random = np.random.default_rng(4)
-    graph = draw_customers(FAKE, ITEMS, 4, 14, 77)
+    graph = draw_customers(FAKE, ITEMS, 8, 14, 77)
     profiles = [sorted({TARGET, *graph[user].indices.tolist()}) for user in range(FAKE)]
     assert shop(profiles, (YEAR - 14 * random.random(FAKE)).tolist()).pushed() == []
 

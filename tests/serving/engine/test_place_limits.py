@@ -1,5 +1,6 @@
 """Limits of product types and titles in the places of an answer."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 import polars as pl
@@ -16,7 +17,7 @@ from serving.engine.ranking import Candidate
 ITEMS = 40
 
 
-def catalogue(types: list[str | None], titles: list[str | None]) -> Catalogue:
+def catalogue(types: Sequence[str | None], titles: Sequence[str | None]) -> Catalogue:
     """Items i0, i1, … of these product types and titles."""
     rows = [
         {"item_id": f"i{number}", "product_type": product_type, "title": title, "category": product_type}

@@ -18,10 +18,10 @@ def test_a_published_ranker_is_told_with_its_gain():
 
 
 def test_a_rejected_ranker_is_told_with_the_reason():
-    rejected = replace(RANKER, rejected="too small a gain", gain=-0.001, windows=1)
+    rejected = replace(RANKER, rejected="a gain has to be large", gain=-0.001, windows=1)
     assert ranker_sentence(rejected, "ndcg@20").endswith(
         "trained on 1 window before the validation window. On the validation window, its NDCG@20 is 0.0010 below "
-        "that of the best model without it: too small a gain."
+        "that of the best model without it, so it is not published: a gain has to be large."
     )
 
 

@@ -93,6 +93,7 @@ def test_their_memory_is_counted_and_they_are_cut_like_others(
     empty, forecast = used_memory(own_client), MemoryForecast.from_files(own_client, keys, FIRST, directory)
     assert forecast.longest == 50
     whole = publish(own_client, keys, FIRST, directory, 2).memory_bytes
+    assert whole is not None
     assert whole == pytest.approx(forecast.bytes(50), rel=0.05)
     own_client.flushall()
     cut = publish(own_client, keys, FIRST, directory, 2, max_memory=empty + whole).cut_to  # room for two versions
