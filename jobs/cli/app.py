@@ -45,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "recommend": ("online.lookup", "Look up a user's list in Redis; an unknown user gets the popular list."),
     "similar": ("online.lookup", "Look up the items most similar to an item."),
     "variety": (
-        "online.lookup",
+        "nightly.variety",
         "Show what repeats in the lists of the latest run, and the items that most lists have.",
     ),
     "lake": ("data.lake", "Describe the data, list and undo ingests, and show who gave the facts on an item."),

@@ -38,10 +38,10 @@ MODELS = (*GENERAL, "trending", "repurchase", "buy_again", *BASKETS)
 # Targets of a whole run and of the published model; a figure that misses its target is marked.
 MAX_TARGETS = {"demo seconds": 300.0, "demo peak MB": 4096.0, "features seconds": 15.0}
 MIN_TARGETS = {
-    "repeats allowed": {"auto": {"recall@20": 0.155, "ndcg@20": 0.370}},
-    "new items only": {"auto": {"recall@20": 0.034, "ndcg@20": 0.050}},
+    "repeats allowed": {"auto": {"recall@20": 0.157, "ndcg@20": 0.374}},
+    "new items only": {"auto": {"recall@20": 0.036, "ndcg@20": 0.054}},
     "gowalla": {
-        "auto": {"recall@20": 0.1930, "ndcg@20": 0.1605},
+        "auto": {"recall@20": 0.1950, "ndcg@20": 0.1625},
         "light_gcn": {"recall@20": 0.1830, "ndcg@20": 0.1554},
     },
 }

@@ -31,6 +31,7 @@ NOT_RUN = {
     "recsys check": "tests/jobs/cli/test_init.py runs these three",
     "recsys nightly": "tests/jobs/cli/test_init.py runs these three",
     "recsys erase": "tests/jobs/erasure/test_erase.py runs these",
+    "recsys users export": "tests/jobs/test_user_export.py runs this",
     "recsys pseudonyms": "tests/jobs/pseudonyms/test_rotation.py runs this",
     "torchrun": "tests/jobs/cli/test_distributed.py runs these three",
 }
