@@ -59,7 +59,7 @@ def test_what_the_online_half_needs_reaches_redis(finished_night: Nights, repeat
     seen = dict(events.group_by("user_id").agg(bought).rows())
     for user, items in seen.items():
         history = str(backend.get(f"recsys:{RUN}:history:{{{user}}}") or "").split()
-        assert sorted(history) == (sorted(items) if repeat == "exclude" else [])
+        assert sorted(history) == sorted(items)
     own = events.filter(pl.col("user_id") == "user1").sort("timestamp")
     last = own.row(-1, named=True)
     if repeat == "exclude":
@@ -74,7 +74,8 @@ def test_what_the_online_half_needs_reaches_redis(finished_night: Nights, repeat
     catalogue = pl.read_parquet(night.directory / "runs" / RUN / "lists" / "catalogue.parquet")
     assert backend.hkeys(f"recsys:{RUN}:catalogue") == ["0"]
     available = catalogue.filter("available")["item_id"].to_list()
-    assert " ".join(available) == backend.get(f"recsys:{RUN}:popular")
+    popular = str(backend.get(f"recsys:{RUN}:popular")).split()  # with at most two of one product type in ten places
+    assert (popular[0], sorted(popular)) == (available[0], sorted(available))
     assert catalogue.filter(~pl.col("available"))["item_id"].to_list() == [UNAVAILABLE]
     assert ("vector" in catalogue.columns) == (repeat == "exclude")
     with_others = [item for item in available if backend.exists(f"recsys:{RUN}:bought_together:{{{item}}}")]
