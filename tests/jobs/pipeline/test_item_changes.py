@@ -93,8 +93,9 @@ class ShopInTime:
         return self.publish(f"{day}T00:00:00")
 
     def published(self, version: str) -> set[str]:
-        """Return the items of all lists of a version."""
-        keys = [key for key in self.client.scan_iter(f"recsys:{version}:*") if b"profile" not in key]
+        """Return the items of all lists of a version that are shown."""
+        kept = [key for key in self.client.scan_iter(f"recsys:{version}:*") if key.split(b":")[2] != b"history"]
+        keys = [key for key in kept if b"profile" not in key]
         values = [self.client.get(key) for key in keys if self.client.type(key) == b"string"]
         return {item_id for value in values for item_id in decode_list(value)}
 

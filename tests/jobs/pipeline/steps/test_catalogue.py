@@ -63,7 +63,8 @@ def test_items_are_in_order_of_popularity_with_what_is_known_of_them(tmp_path: P
     written = pl.read_parquet(tmp_path / "catalogue.parquet")
     assert written.schema == CATALOGUE_SCHEMA
     paths, members = ["Home>More", "Sale"], ['"color":"red"', '"color":"blue"', '"volume":0.5']
-    assert written.drop("group_id").rows() == [
+    assert written["product_type"].to_list() == [None] * written.height  # no level has two items
+    assert written.drop("group_id", "product_type").rows() == [
         ("tea", None, None, None, 1.25, None, None, None, None, 10.0, None, None, None),
         (
             "cup",

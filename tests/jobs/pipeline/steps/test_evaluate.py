@@ -24,7 +24,7 @@ from recsys.models.blend import Blend, BlendConfig
 from recsys.models.item_knn import ItemKnn
 from recsys.models.repurchase import Repurchase
 from recsys.ranking.top_k import Exclusion
-from recsys.settings import Sources, load_settings
+from recsys.settings import Lists, Sources, load_settings
 from tests.shop import AS_OF, UNAVAILABLE
 
 CHOICE = BlendChoice(
@@ -42,7 +42,9 @@ def test_a_blend_is_what_its_members_fitted_on_everything_make_of_it(
     shop: Path, write_settings: Callable[[str], Path], data_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "choose_weights", lambda *_: CHOICE)  # on a shop this small chance would choose
-    settings = replace(load_settings(write_settings("allow"), {}), directory=data_directory)
+    settings = replace(
+        load_settings(write_settings("allow"), {}), directory=data_directory, lists=Lists(max_per_type=0)
+    )
     as_of = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
     ingest((str(shop),), settings.sources, open_lake(settings), as_of)
     outcome = advance_run(settings, as_of, Until.EVALUATE, LogProgress())

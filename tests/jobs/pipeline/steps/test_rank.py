@@ -22,7 +22,7 @@ from jobs.pipeline.steps.rank import RANKER, load_ranker, read_item_facts, read_
 from jobs.progress import LogProgress
 from recsys.data.splits import time_split
 from recsys.ranking.top_k import Exclusion
-from recsys.settings import Settings, Sources, load_settings
+from recsys.settings import Lists, Settings, Sources, load_settings
 from tests.shop import AS_OF, UNAVAILABLE
 
 MOMENT = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
@@ -31,7 +31,9 @@ MOMENT = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
 @pytest.fixture
 def settings(shop: Path, write_settings: Callable[[str], Path], data_directory: Path) -> Settings:
     """Settings of a shop that was ingested, with two training windows."""
-    settings = replace(load_settings(write_settings("allow"), {}), directory=data_directory)
+    settings = replace(
+        load_settings(write_settings("allow"), {}), directory=data_directory, lists=Lists(max_per_type=0)
+    )
     ingest((str(shop),), settings.sources, open_lake(settings), MOMENT)
     return replace(settings, search=replace(settings.search, ranker_windows=2))
 

@@ -24,7 +24,7 @@ NIGHT = datetime.fromisoformat(f"{AS_OF}T00:00:00+00:00")
 
 @pytest.fixture
 def settings(shop: Path, write_settings: Callable[[str], Path], data_directory: Path) -> Settings:
-    settings = load_settings(write_settings("exclude"), {})
+    settings = load_settings(write_settings("allow"), {})
     settings = replace(settings, directory=data_directory, search=Search(max_trials=4))
     ingest((str(shop),), settings.sources, open_lake(settings), NIGHT)
     return settings

@@ -45,6 +45,7 @@ def catalogue_of(items: int, vectors: bool = False) -> pl.DataFrame:
         "changed_online_at": row * 10**14,
         "repeat_days": row / 3,
         "categories": [["A>B", "C"] if number % 2 else None for number in row],
+        "product_type": [None if number % 7 == 0 else "Food>Tea" for number in range(items)],
         "attributes": [None if number % 3 else ['"color":"red"', f'"volume":{number / 2}'] for number in row],
     }
     table = pl.DataFrame(facts).select(pl.col(name).cast(dtype) for name, dtype in CATALOGUE_SCHEMA.items())
