@@ -94,7 +94,8 @@ def test_their_memory_is_counted_and_they_are_cut_like_others(
     assert forecast.longest == 50
     whole = publish(own_client, keys, FIRST, directory, 2).memory_bytes
     assert whole is not None
-    assert whole == pytest.approx(forecast.bytes(50), rel=0.05)
+    # Few lists are so small that the server's buffers, which come and go, are a twentieth of them.
+    assert whole == pytest.approx(forecast.bytes(50), rel=0.05, abs=500_000)
     own_client.flushall()
     cut = publish(own_client, keys, FIRST, directory, 2, max_memory=empty + whole).cut_to  # room for two versions
     assert cut is not None
