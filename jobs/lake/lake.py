@@ -50,7 +50,7 @@ from jobs.lake.item_groups import fill_from_group, find_group_items, merge_varia
 from jobs.lake.opt_outs import opted_out_users
 from jobs.lake.prices import read_prices, with_prices_at
 from jobs.lake.pseudonym_key import check_fingerprint, read_fingerprint, store_fingerprint
-from jobs.lake.state_files import system_error
+from jobs.lake.state_files import file_error
 from jobs.lake.upgrade import has_present_layout, store_layout, upgrade_layout
 from recsys.errors import SettingsError
 from recsys.files import PARTIAL_SUFFIX, atomic_write, read_json, remove_partial, write_json
@@ -125,7 +125,7 @@ class Lake:
                 try:
                     yield Path(scratch)
                 except pl.exceptions.PolarsError as error:
-                    raise system_error(error, self.directory) or error from None
+                    raise file_error(error, self.directory) or error from None
 
     def check_pseudonyms(self) -> None:
         """Raise `SettingsError` when the lake holds users by their ids, or by the pseudonyms of another key."""

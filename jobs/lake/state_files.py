@@ -21,7 +21,13 @@ def read_state(file: Path) -> pl.DataFrame:
         raise StateError(f"{file}: it is no whole Parquet file: {reason}; {RESTORE}") from None
 
 
-def system_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | None:
-    """Return the error of the operating system that Polars met when it read or wrote below a directory, if any."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) if number else None
+def file_error(error: pl.exceptions.PolarsError, directory: Path) -> OSError | StateError | None:
+    """Return the error of a file that Polars met when it read or wrote below a directory, if it was one.
+
+    Polars names no error of the operating system where the end of a Parquet file cannot be written.
+    """
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(directory))
+    if "transport error" in str(error):
+        return StateError(f"{directory}: a Parquet file cannot be written or read to its end: is the disk full?")
+    return None
